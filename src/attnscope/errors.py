@@ -1,0 +1,57 @@
+"""Every exception that attnscope raises of its own.
+
+Each is also one of Python's own kinds, so code that catches ``ValueError`` goes on working. A message has
+three parts: what was given, what was expected, and the mend.
+"""
+
+
+class AttnscopeError(Exception):
+    """The parent of all of them."""
+
+
+class SchemaError(AttnscopeError, ValueError):
+    """An array lacks a dimension, or has one that cannot be meant."""
+
+
+class LabelError(AttnscopeError, ValueError):
+    """The number of labels is not the number of positions."""
+
+
+class NoAttentionError(AttnscopeError, ValueError):
+    """The model computes no attention that can be taken."""
+
+
+class PatternError(AttnscopeError, KeyError):
+    """A pattern matches no site."""
+
+    def __str__(self) -> str:
+        """The message itself; KeyError would put it in quotes."""
+        return str(self.args[0])
+
+
+class UnbuiltModelError(AttnscopeError, ValueError):
+    """The model has no weights yet."""
+
+
+class InputError(AttnscopeError, ValueError):
+    """The inputs are empty, or of a kind that cannot be batched."""
+
+
+class DeclarationError(AttnscopeError, ValueError):
+    """A declared site does not fit what the layer returns."""
+
+
+class InterventionError(AttnscopeError, ValueError):
+    """An edit gave scores that cannot stand in for the model's own."""
+
+
+class TooLargeError(AttnscopeError, MemoryError):
+    """The result would not fit in memory."""
+
+
+class WouldOverwriteError(AttnscopeError, FileExistsError):
+    """A file or folder is there already."""
+
+
+class UnsupportedError(AttnscopeError, TypeError):
+    """This kind of object or backend is not one that attnscope can work with."""

@@ -1,0 +1,141 @@
+"""The one table of names: what a site is, and what the dims, variables and coordinates of its data mean.
+
+`docs/schema.md` is this table in words.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import xarray as xr
+
+from attnscope.errors import SchemaError
+
+SAMPLE, HEAD, QUERY, KEY = "sample", "head", "query", "key"
+SCORES, RECEIVED, ENTROPY = "scores", "received", "entropy"
+
+UNITS = {SCORES: "1", RECEIVED: "1", ENTROPY: "bit"}
+MEANINGS = {
+    SCORES: "attention after the softmax, before dropout; sums to 1 over the keys, 0 where masked",
+    RECEIVED: "attention a key receives, mean over the valid queries",
+    ENTROPY: "Shannon entropy of a query's attention over the keys",
+}
+
+
+@dataclass(frozen=True)
+class Site:
+    """One place in a model where softmax scores come about.
+
+    Attributes:
+        name: Its name: path, and ``#n`` from the second call of the same layer on.
+        path: Layer names from the model down, joined by ``/``.
+        full_path: The same with a helper layer (`Softmax`) that the path leaves out.
+        call_index: How many calls of that layer came before in the same pass.
+        layer_class: Class of the layer; empty where the model itself computes the softmax.
+        kind: ``softmax``, ``fused`` (no scores exist in the model: they are computed beside it) or ``declared``.
+        dims: Names of the axes of its scores.
+        shape: Sizes of those, for one batch.
+        dtype: What the model computes them in.
+        taken: Whether `capture` takes it unless told otherwise.
+        reason: Why, or why not.
+        sinks: How many of the last keys are learned sinks that stand for no position.
+        loop: The compiled loop around it, which has to be unrolled for its scores to be seen; else None.
+    """
+
+    name: str
+    path: str
+    full_path: str
+    call_index: int
+    layer_class: str
+    kind: str
+    dims: tuple[str, ...]
+    shape: tuple[int, ...]
+    dtype: str
+    taken: bool
+    reason: str
+    sinks: int = 0
+    loop: str | None = None
+
+
+class SiteTable(tuple[Site, ...]):
+    """Sites in the order of execution, shown as a table."""
+
+    __slots__ = ()
+
+    _HEADINGS = ("", "site", "layer", "kind", "dims", "shape", "why")
+
+    def __new__(cls, sites: Iterable[Site] = ()) -> SiteTable:
+        """A table of these sites."""
+        return super().__new__(cls, tuple(sites))
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the sites."""
+        return [site.name for site in self]
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """One dict of plain values per site, for a table library of the user's own."""
+        return [asdict(site) for site in self]
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """The cells of the table as text."""
+        return [
+            (
+                "+" if site.taken else "-",
+                site.name,
+                site.layer_class,
+                site.kind,
+                ", ".join(site.dims),
+                " x ".join(map(str, site.shape)),
+                site.reason,
+            )
+            for site in self
+        ]
+
+    def __repr__(self) -> str:
+        if not self:
+            return "no sites"
+        rows = [self._HEADINGS, *self.rows()]
+        widths = [max(len(row[column]) for row in rows) for column in range(len(self._HEADINGS) - 1)]
+        lines = [
+            "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]).rstrip()
+            for row in rows
+        ]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th style='text-align:left'>{heading}</th>" for heading in self._HEADINGS)
+        body = "".join(
+            "<tr>" + "".join(f"<td style='text-align:left'>{html.escape(cell)}</td>" for cell in row) + "</tr>"
+            for row in self.rows()
+        )
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def require_dims(array: xr.DataArray, *dims: str) -> None:
+    """Checks that an array has these dims.
+
+    Raises:
+        SchemaError: One is missing; the message says how to rename.
+    """
+    for dim in dims:
+        if dim not in array.dims:
+            others = [str(name) for name in array.dims if name not in (SAMPLE, HEAD, QUERY, KEY)]
+            rename = f" If an axis goes by another name, rename it: scores.rename({{{others[-1]!r}: {dim!r}}})." if others else ""
+            raise SchemaError(
+                f"Scores have dimensions {tuple(map(str, array.dims))} with shape {array.shape}, but {dim!r} is "
+                f"needed here.{rename}"
+            )
+
+
+def key_dims(dims: Iterable[Any]) -> tuple[str, ...]:
+    """The dims among these that number keys."""
+    return tuple(str(dim) for dim in dims if str(dim) == KEY or str(dim).startswith("key_"))
+
+
+def query_dims(dims: Iterable[Any]) -> tuple[str, ...]:
+    """The dims among these that number queries."""
+    return tuple(str(dim) for dim in dims if str(dim) == QUERY or str(dim).startswith("query_"))

@@ -1,0 +1,154 @@
+"""Inputs of every kind as batches of one size, in NumPy.
+
+Accepted are arrays and structures of arrays (cut into batches here), and whatever gives batches itself:
+`tf.data.Dataset`, `keras.utils.PyDataset`, a PyTorch `DataLoader`, any iterable. Of a batch ``(x, y)`` or
+``(x, y, sample_weight)`` the ``x`` is taken, as `predict` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from keras import tree
+
+from attnscope.errors import InputError
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch, filled up to the common size.
+
+    Attributes:
+        inputs: NumPy arrays in the structure the model takes.
+        size: How many of the samples are real; the rest repeat the last one and are cut off afterwards, so that
+            a short last batch needs no trace of its own.
+    """
+
+    inputs: Any
+    size: int
+
+
+@dataclass(frozen=True)
+class Batches:
+    """All batches of some inputs.
+
+    Attributes:
+        first: The first batch, for a look at shapes.
+        total: Number of samples, where it is known beforehand.
+        count: Number of batches, where it is known beforehand.
+    """
+
+    first: Batch
+    rest: Iterator[Any]
+    batch_size: int
+    total: int | None
+    count: int | None
+
+    def __iter__(self) -> Iterator[Batch]:
+        yield self.first
+        largest = self.batch_size
+        for inputs in self.rest:
+            batch = _filled(inputs, largest)
+            largest = max(largest, batch.size)
+            yield batch
+
+
+def batches_of(inputs: Any, batch_size: int, model: keras.Layer | None = None) -> Batches:
+    """Cuts inputs into batches, or takes the batches that they give.
+
+    Args:
+        inputs: See the module. Arrays need one length along their first axis.
+        batch_size: Samples per batch, for inputs that are arrays.
+        model: Tells whether a list of arrays is one input of many, or many batches of one.
+
+    Raises:
+        InputError: There is no sample, the arrays differ in length, or the kind is not known.
+    """
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise InputError(f"batch_size is {batch_size!r}, but a batch needs a whole number of samples: batch_size=32.")
+    if _gives_batches(inputs, model):
+        return _of_batches(inputs)
+    arrays = tree.map_structure(_array, inputs)
+    lengths = {len(array) if array.ndim else -1 for array in tree.flatten(arrays)}
+    if len(lengths) != 1:
+        shapes = [tuple(array.shape) for array in tree.flatten(arrays)]
+        raise InputError(
+            f"The input arrays have shapes {shapes}, but all need the same number of samples along the first axis."
+        )
+    total = lengths.pop()
+    if total == -1:
+        raise InputError("The input is a single number, but samples along a first axis are needed: inputs[None].")
+    if total == 0:
+        raise InputError("The inputs hold 0 samples, but at least one is needed to capture anything.")
+    size = min(batch_size, total)
+    cut = (
+        tree.map_structure(lambda array, start=start: array[start : start + size], arrays)
+        for start in range(0, total, size)
+    )
+    return Batches(_filled(next(cut), size), cut, size, total, -(-total // size))
+
+
+def _of_batches(inputs: Any) -> Batches:
+    count = len(inputs) if hasattr(inputs, "__len__") else None
+    cut = (tree.map_structure(_array, _x_of(batch)) for batch in _iterated(inputs, count))
+    first = next(cut, None)
+    if first is None:
+        raise InputError("The inputs gave 0 batches, but at least one is needed to capture anything.")
+    size = len(tree.flatten(first)[0])
+    if size == 0:
+        raise InputError("The first batch holds 0 samples, but at least one is needed to capture anything.")
+    return Batches(_filled(first, size), cut, size, None, count)
+
+
+def _iterated(inputs: Any, count: int | None) -> Iterable[Any]:
+    if isinstance(inputs, keras.utils.PyDataset):
+        return (inputs[number] for number in range(count or 0))
+    return iter(inputs)
+
+
+def _x_of(batch: Any) -> Any:
+    if isinstance(batch, tuple) and 1 <= len(batch) <= 3:
+        return keras.utils.unpack_x_y_sample_weight(batch)[0]
+    if isinstance(batch, list) and len(batch) == 2:  # a torch DataLoader over (x, y)
+        return batch[0]
+    return batch
+
+
+def _gives_batches(inputs: Any, model: keras.Layer | None) -> bool:
+    if isinstance(inputs, (dict, np.ndarray, str)) or hasattr(inputs, "__array__"):
+        return False
+    if isinstance(inputs, (list, tuple)):
+        nested = any(isinstance(item, (dict, tuple)) for item in inputs)
+        one_input = len(getattr(model, "inputs", None) or []) == 1
+        several_arrays = len(inputs) > 1 and all(hasattr(item, "shape") for item in inputs)
+        return nested or (one_input and several_arrays and all(len(item.shape) > 1 for item in inputs))
+    if isinstance(inputs, keras.utils.PyDataset) or hasattr(inputs, "__iter__"):
+        return True
+    raise InputError(
+        f"The inputs are a {type(inputs).__name__}, but arrays, a dict or list of arrays, a tf.data.Dataset, a "
+        "keras.utils.PyDataset, a torch DataLoader or an iterable of batches is needed."
+    )
+
+
+def _array(value: Any) -> np.ndarray:
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+    array = np.asarray(value)
+    if array.dtype == np.float64:
+        return array.astype(keras.config.floatx())
+    return array
+
+
+def _filled(inputs: Any, size: int) -> Batch:
+    given = len(tree.flatten(inputs)[0])
+    if given >= size:
+        return Batch(inputs, given)
+
+    def fill(array: np.ndarray) -> np.ndarray:
+        return np.concatenate([array, np.repeat(array[-1:], size - given, axis=0)])
+
+    return Batch(tree.map_structure(fill, inputs), given)

@@ -1,0 +1,430 @@
+"""One attention call while it happens: its scores, computed only as far as somebody asks.
+
+A `Call` is what a handler is given. Softmax calls have their scores at hand. Fused calls have none: they are
+computed from query, key, mask and bias, whole or a block of queries at a time, so that the matrix of all queries
+by all keys need never exist.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import keras
+from keras import ops
+
+from attnscope.errors import InterventionError
+from attnscope.sites.layout import Layout
+from attnscope.sites.loops import scan_blocks
+from attnscope.sites.padding import MASKED_LOGIT, Padding
+from attnscope.sites.place import Place
+
+BLOCK_BYTES = 32 * 2**20
+"""Size of one block of scores that a streaming summary works on."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """The scores of some queries.
+
+    Attributes:
+        scores: dims ``(..., query, key)`` with only this block's queries; masked cells and rows are 0.
+        query_valid: Whether a query counts, same dims without ``key`` (bool).
+        start: Number of the first query.
+    """
+
+    scores: Any
+    query_valid: Any
+    start: Any
+
+
+@dataclass
+class Call:
+    """What all kinds of attention calls have in common.
+
+    Attributes:
+        place: Where in the model.
+        index: How many calls there were at this place before, in the same step.
+        step: Steps of the unrolled loops that the call is in, outermost first; empty outside of any.
+        kind: ``softmax``, ``fused`` or ``declared``.
+        batch: Number of samples.
+        layout: How the tensor becomes labelled scores; None where it does not fit the batch.
+        padding: The padding masks seen so far.
+    """
+
+    place: Place
+    index: int
+    step: tuple[int, ...]
+    kind: str
+    batch: int
+    layout: Layout | None
+    padding: Padding
+
+    @property
+    def name(self) -> str:
+        """Name of the site: path, and ``#n`` from the second call on."""
+        return self.place.path + (f"#{self.index}" if self.index else "")
+
+    @property
+    def dtype(self) -> str:
+        """Dtype the model computes the scores in."""
+        raise NotImplementedError
+
+    def scores(self) -> Any:
+        """The scores, dims as in `layout`; masked cells and fully masked rows are 0, NaN stays NaN."""
+        raise NotImplementedError
+
+    def cells(self) -> Any | None:
+        """Which cells the model left unmasked, broadcastable to the scores; None where it masked none."""
+        raise NotImplementedError
+
+    def replaced(self, scores: Any) -> Any:
+        """What the intercepted function returns once `scores` stand in for its own."""
+        raise NotImplementedError
+
+    def scan(self, update: Callable[[Any, Block], tuple[Any, Any]], carry: Any) -> tuple[Any, Any]:
+        """Runs `update(carry, block)` over all queries; here in one block, since the scores exist anyway.
+
+        Returns:
+            The last carry, and what each block gave beside it, joined along the queries, which are the last
+            axis of each such array.
+        """
+        scores = self.scores()
+        return update(carry, Block(scores, self.query_valid(), 0))
+
+    def known_padding(self, dims: tuple[str, ...]) -> Any | None:
+        """The model's padding mask for an axis, dims ``(sample, position)``; None where it is not known."""
+        if self.layout is None or len(dims) != 1 or "window" in self.layout.dims:
+            return None
+        sizes = dict(zip(self.layout.dims, self.layout.shape, strict=True))
+        if sizes["sample"] != self.batch:
+            return None
+        return self.padding.of_length(sizes[dims[0]], self.batch, self.place.path)
+
+    def key_valid(self) -> Any | None:
+        """Which keys are no padding, dims ``(sample, key)``; None where all are.
+
+        A key that no query may attend to is padding. Where the model masks nothing, its padding mask tells.
+        """
+        assert self.layout is not None
+        by_cells = self._any_cell(self.layout.key_dims)
+        known = self.known_padding(self.layout.key_dims)
+        if by_cells is None or known is None:
+            return known if by_cells is None else by_cells
+        nothing_masked = ops.all(by_cells, axis=-1, keepdims=True)
+        return ops.where(nothing_masked, known, by_cells)
+
+    def query_padding(self) -> Any | None:
+        """Which queries are no padding by the model's masks, dims ``(sample, query)``; None where not known."""
+        assert self.layout is not None
+        return self.known_padding(self.layout.query_dims) if self.layout.query_dims else None
+
+    def query_valid(self) -> Any | None:
+        """Which queries attend to something and are no padding, dims of the scores without the keys."""
+        assert self.layout is not None
+        cells = self.cells()
+        rows = None if cells is None else ops.any(cells, axis=self._key_positions)
+        return _both(rows, self._spread_query_padding())
+
+    @property
+    def _key_positions(self) -> tuple[int, ...]:
+        assert self.layout is not None
+        return tuple(range(-self.layout.num_keys, 0))
+
+    def _spread_query_padding(self) -> Any | None:
+        padding = self.query_padding()
+        if padding is None:
+            return None
+        assert self.layout is not None
+        between = len(self.layout.shape) - self.layout.num_keys - 2
+        return ops.reshape(padding, (padding.shape[0], *[1] * between, padding.shape[1]))
+
+    def _any_cell(self, dims: tuple[str, ...]) -> Any | None:
+        cells = self.cells()
+        if cells is None:
+            return None
+        assert self.layout is not None
+        if len(cells.shape) < len(self.layout.dims):
+            return None
+        kept = {"sample", "window", *dims}
+        axes = tuple(axis for axis, dim in enumerate(self.layout.dims) if dim not in kept)
+        return ops.any(cells, axis=axes) if axes else cells
+
+
+@dataclass
+class SoftmaxCall(Call):
+    """A softmax, by Keras or by the framework itself.
+
+    Attributes:
+        logits: What it was given.
+        output: What it gave, same shape.
+    """
+
+    logits: Any = None
+    output: Any = None
+
+    @property
+    def dtype(self) -> str:
+        """Dtype the model computes the scores in."""
+        return str(keras.backend.standardize_dtype(self.output.dtype))
+
+    def _arranged(self, tensor: Any) -> Any:
+        assert self.layout is not None
+        if self.layout.permutation != tuple(range(len(tensor.shape))):
+            tensor = ops.transpose(tensor, self.layout.permutation)
+        return tensor if tuple(tensor.shape) == self.layout.shape else ops.reshape(tensor, self.layout.shape)
+
+    @cached_property
+    def _cells(self) -> Any:
+        return ops.greater(self._arranged(self.logits), MASKED_LOGIT)
+
+    def cells(self) -> Any | None:
+        """Cells whose logit is no mask's."""
+        return ops.logical_or(self._cells, ops.isnan(self._arranged(self.logits)))
+
+    def scores(self) -> Any:
+        """The softmax's own output, with fully masked rows set to 0 as Keras does."""
+        return _zeroed(self._arranged(self.output), self._cells)
+
+    def replaced(self, scores: Any) -> Any:
+        """The edited scores, back in the shape of the softmax's output."""
+        assert self.layout is not None
+        order = self.layout.permutation
+        moved = [self.output.shape[axis] for axis in order]
+        back = sorted(range(len(order)), key=order.__getitem__)
+        edited = ops.transpose(ops.reshape(ops.cast(scores, self.output.dtype), moved), back)
+        cells = ops.greater(self.logits, MASKED_LOGIT)
+        key_axes = order[len(order) - self.layout.num_keys :]
+        any_cell = ops.any(cells, axis=key_axes, keepdims=True)
+        return ops.where(any_cell, edited, self.output)
+
+
+@dataclass
+class FusedCall(Call):
+    """A fused attention call: query, key and value in, context out, no scores.
+
+    Attributes:
+        query: dims ``(B, T, N, H)``; `key` and `value` ``(B, S, K, H)`` with N a multiple of K.
+        mask: True where a cell may be attended to, broadcastable to ``(B, N, T, S)``; or None.
+        bias: Added to the logits, broadcastable likewise; or None.
+        scale: Factor on the logits.
+        soft_cap: Logits become ``l / (1 + |l| / soft_cap)``, as Keras documents it; or None.
+        context: Context ``(B, T, N, H)``, once a scan has computed it on the way.
+        keep_context: Whether a scan is to compute it: it saves the second pass over the scores where the
+            backend's own kernel would build the whole matrix.
+        to_output: From context to what the intercepted function returns.
+    """
+
+    query: Any = None
+    key: Any = None
+    value: Any = None
+    mask: Any = None
+    bias: Any = None
+    scale: float | Any = 1.0
+    is_causal: bool = False
+    soft_cap: float | None = None
+    keep_context: bool = False
+    context: Any = None
+    to_output: Callable[[Any], Any] = lambda context: context
+
+    @property
+    def dtype(self) -> str:
+        """Dtype the model computes the scores in."""
+        return str(keras.backend.standardize_dtype(self.query.dtype))
+
+    @property
+    def _sizes(self) -> tuple[int, int, int, int]:
+        """Batch (with folded windows), heads, queries, keys."""
+        lead, queries, heads, _ = self.query.shape
+        return int(lead), int(heads), int(queries), int(self.key.shape[1])
+
+    @cached_property
+    def _keys_of_all_heads(self) -> Any:
+        return self._of_all_heads(self.key)
+
+    def _of_all_heads(self, tensor: Any) -> Any:
+        groups = self.query.shape[2] // tensor.shape[2]
+        return ops.repeat(tensor, groups, axis=2) if groups > 1 else tensor
+
+    def _logits(self, query: Any, bias: Any) -> Any:
+        wide = keras.backend.result_type(self.query.dtype, "float32")
+        logits = ops.cast(ops.einsum("btnh,bsnh->bnts", query, self._keys_of_all_heads), wide)
+        logits = ops.multiply(logits, ops.cast(self.scale, wide))
+        if self.soft_cap is not None:
+            logits = ops.divide(logits, 1.0 + ops.abs(logits) / self.soft_cap)
+        return logits if bias is None else ops.add(logits, ops.cast(bias, wide))
+
+    def _cells_of(self, mask: Any, bias: Any, start: Any, queries: int) -> Any | None:
+        """Unmasked cells of `queries` rows from `start` on, of rank 4; None where all are."""
+        cells = None if mask is None else ops.cast(_rank_4(mask), "bool")
+        if self.is_causal:
+            rows = ops.arange(queries, dtype="int32") + start
+            keys = ops.arange(self._sizes[3], dtype="int32")
+            cells = _both(cells, (keys[None, :] <= rows[:, None])[None, None])
+        if bias is not None:
+            cells = _both(cells, ops.greater(_rank_4(bias), MASKED_LOGIT))
+        return cells
+
+    def _rows(self, query: Any, mask: Any, bias: Any, start: Any) -> tuple[Any, Any | None]:
+        """Softmax of the queries' logits and their unmasked cells.
+
+        A row that may attend to nothing comes out uniform: that is what the backends' kernels weight with.
+        """
+        cells = self._cells_of(mask, bias, start, query.shape[1])
+        logits = self._logits(query, bias)
+        if cells is not None:
+            logits = ops.where(cells, logits, ops.cast(-1e30, logits.dtype))
+        return ops.softmax(logits, axis=-1), cells
+
+    def cells(self) -> Any | None:
+        """Cells left unmasked by mask, bias and the causal rule, in the dims of the scores."""
+        cells = self._cells_of(self.mask, self.bias, 0, self._sizes[2])
+        return None if cells is None else self._in_layout(ops.broadcast_to(cells, self._sizes))
+
+    @cached_property
+    def _own_rows(self) -> tuple[Any, Any | None]:
+        return self._rows(self.query, self.mask, self.bias, 0)
+
+    def scores(self) -> Any:
+        """The whole matrix, computed from query and key in float32 or wider."""
+        return self._in_layout(_zeroed(*self._own_rows))
+
+    def _in_layout(self, tensor: Any) -> Any:
+        assert self.layout is not None
+        return tensor if tuple(tensor.shape) == self.layout.shape else ops.reshape(tensor, self.layout.shape)
+
+    def _any_cell(self, dims: tuple[str, ...]) -> Any | None:
+        # The causal rule hides no key from every query, so it is left out: the mask stays at its own size.
+        assert self.layout is not None
+        lead, _, queries, keys = self._sizes
+        cells = None if self.mask is None else ops.cast(_rank_4(self.mask), "bool")
+        if self.bias is not None:
+            cells = _both(cells, ops.greater(_rank_4(self.bias), MASKED_LOGIT))
+        if cells is None:
+            return None
+        if self.is_causal and cells.shape[2] == queries:
+            cells = self._cells_of(self.mask, self.bias, 0, queries)
+        flat = ops.broadcast_to(ops.any(cells, axis=(1, 2)), (lead, keys))
+        windows = [self.layout.shape[1]] if "window" in self.layout.dims else []
+        return ops.reshape(flat, (self.layout.shape[0], *windows, keys))
+
+    def replaced(self, scores: Any) -> Any:
+        """The context that the edited scores give; rows that may attend to nothing keep the model's own."""
+        lead, heads, queries, keys = self._sizes
+        edited = ops.reshape(scores, (lead, heads, queries, keys))
+        own, cells = self._own_rows
+        if cells is not None:
+            edited = ops.where(ops.any(cells, axis=-1, keepdims=True), edited, ops.cast(own, edited.dtype))
+        return self.to_output(self._context(edited))
+
+    def _context(self, scores: Any) -> Any:
+        values = self._of_all_heads(self.value)
+        return ops.einsum("bnts,bsnh->btnh", ops.cast(scores, values.dtype), values)
+
+    @property
+    def queries_per_block(self) -> int:
+        """So many queries that one block of scores stays under `BLOCK_BYTES`."""
+        lead, heads, queries, keys = self._sizes
+        fitting = max(1, BLOCK_BYTES // max(1, lead * heads * keys * 4))
+        return min(queries, max(16, fitting - fitting % 16))
+
+    def scan(self, update: Callable[[Any, Block], tuple[Any, Any]], carry: Any) -> tuple[Any, Any]:
+        """Runs `update(carry, block)` over the queries, a block at a time; the whole matrix never exists."""
+        _, _, queries, _ = self._sizes
+        size = self.queries_per_block
+        if size >= queries:
+            return super().scan(update, carry)
+        count = math.ceil(queries / size)
+        padding = self._spread_query_padding()
+
+        def step(carry: Any, start: Any) -> tuple[Any, Any]:
+            query, mask, bias = (
+                _slice(tensor, axis, start, size, queries)
+                for tensor, axis in ((self.query, 1), (self.mask, -2), (self.bias, -2))
+            )
+            own, cells = self._rows(query, mask, bias, start)
+            inside = (ops.arange(size, dtype="int32") + start) < queries
+            rows = inside if cells is None else _both(inside, ops.any(cells, axis=-1))
+            valid = _both(rows, _slice(padding, -1, start, size, queries))
+            carry, emitted = update(carry, Block(self._block_in_layout(_zeroed(own, cells)), valid, start))
+            context = [ops.moveaxis(self._context(own), 1, -1)] if self.keep_context else []
+            return carry, (emitted, context)
+
+        carry, (emitted, context) = scan_blocks(step, carry, count, size, queries)
+        if self.keep_context:
+            self.context = ops.moveaxis(context[0], -1, 1)
+        return carry, emitted
+
+    def _block_in_layout(self, scores: Any) -> Any:
+        assert self.layout is not None
+        shape = [*self.layout.shape[:-2], scores.shape[-2], scores.shape[-1]]
+        return scores if list(scores.shape) == shape else ops.reshape(scores, shape)
+
+
+@dataclass
+class DeclaredCall(Call):
+    """Weights that a layer returns and the user declared to be attention.
+
+    Attributes:
+        output: The weights as the layer returns them.
+        is_the_output: Whether they are all that the layer returns, so that an edit reaches the model.
+    """
+
+    output: Any = None
+    is_the_output: bool = True
+
+    @property
+    def dtype(self) -> str:
+        """Dtype the model computes the scores in."""
+        return str(keras.backend.standardize_dtype(self.output.dtype))
+
+    def scores(self) -> Any:
+        """The weights, axes in the standard order."""
+        assert self.layout is not None
+        return ops.reshape(ops.transpose(self.output, self.layout.permutation), self.layout.shape)
+
+    def cells(self) -> Any | None:
+        """None: weights alone do not tell a masked cell from a zero."""
+        return None
+
+    def replaced(self, scores: Any) -> Any:
+        """The edited weights, where the model goes on from them."""
+        if not self.is_the_output:
+            raise InterventionError(
+                f"The site {self.name!r} is declared from one of several outputs of its layer, which has used the "
+                "weights already: an edit of them would change nothing. Edit a softmax inside the layer instead, "
+                "or split the layer in two: one that returns the weights, one that applies them."
+            )
+        assert self.layout is not None
+        order = self.layout.permutation
+        back = sorted(range(len(order)), key=order.__getitem__)
+        shape = [self.output.shape[axis] for axis in order]
+        return ops.transpose(ops.reshape(ops.cast(scores, self.output.dtype), shape), back)
+
+
+def _zeroed(scores: Any, cells: Any | None) -> Any:
+    if cells is None:
+        return scores
+    return ops.where(ops.logical_or(cells, ops.isnan(scores)), scores, ops.zeros_like(scores))
+
+
+def _both(first: Any | None, second: Any | None) -> Any | None:
+    if first is None or second is None:
+        return second if first is None else first
+    return ops.logical_and(first, second)
+
+
+def _rank_4(tensor: Any) -> Any:
+    """Missing leading axes added: ``(T, S)`` and ``(N, T, S)`` broadcast from the right."""
+    return ops.reshape(tensor, (*[1] * (4 - len(tensor.shape)), *tensor.shape))
+
+
+def _slice(tensor: Any | None, axis: int, start: Any, size: int, length: int) -> Any | None:
+    """`size` positions from `start` on; past the end the last ones are repeated, and count for nothing."""
+    if tensor is None or tensor.shape[axis] == 1:
+        return tensor
+    positions = ops.minimum(ops.arange(size, dtype="int32") + start, length - 1)
+    return ops.take(tensor, positions, axis=axis)

@@ -1,0 +1,87 @@
+"""A compiled function of our own around the user's model, on each backend.
+
+The model's `predict_function` is neither used nor changed: it may hold a trace from before the interception, and
+side effects out of a trace are dead tensors. Here whatever is wanted is *returned* by the traced function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops, tree
+
+Body = Callable[[Any], Any]
+"""Takes a batch of inputs as the backend's tensors, gives a structure of tensors."""
+
+
+def compiled(model: keras.Layer, body: Body) -> Callable[[Any], Any]:
+    """Compiles `body`, which runs `model`; variables are read anew at every call.
+
+    Args:
+        model: Its variables become arguments where the backend wants that (JAX).
+        body: What to run. It is traced once for each shape of inputs.
+
+    Returns:
+        A function from a batch of NumPy inputs to the structure that `body` gives.
+    """
+    return {"jax": _jax, "tensorflow": _tensorflow, "torch": _torch}[keras.backend.backend()](model, body)
+
+
+def _jax(model: keras.Layer, body: Body) -> Callable[[Any], Any]:
+    import jax
+
+    variables = model.variables
+
+    def traced(values: list[Any], inputs: Any) -> Any:
+        with keras.StatelessScope(state_mapping=zip(variables, values, strict=True)):
+            return body(inputs)
+
+    function = jax.jit(traced)
+    return lambda inputs: function([variable.value for variable in variables], as_tensors(inputs))
+
+
+def _tensorflow(model: keras.Layer, body: Body) -> Callable[[Any], Any]:
+    import tensorflow as tf
+
+    function = tf.function(body)
+    return lambda inputs: function(as_tensors(inputs))
+
+
+def _torch(model: keras.Layer, body: Body) -> Callable[[Any], Any]:
+    import torch
+
+    def run(inputs: Any) -> Any:
+        with torch.no_grad():
+            return body(as_tensors(inputs))
+
+    return run
+
+
+def as_tensors(inputs: Any) -> Any:
+    """A structure of NumPy arrays as the backend's tensors, on its device."""
+    return tree.map_structure(_as_tensor, inputs)
+
+
+def _as_tensor(array: Any) -> Any:
+    if keras.backend.backend() == "tensorflow" and np.asarray(array).dtype.kind in "OUS":
+        import tensorflow as tf
+
+        return tf.convert_to_tensor(array)
+    return ops.convert_to_tensor(array)
+
+
+def call_model(model: keras.Layer, inputs: Any) -> Any:
+    """The model's output in inference mode."""
+    if getattr(model, "_call_has_training_arg", True):
+        return model(inputs, training=False)
+    return model(inputs)
+
+
+def as_numpy(tensor: Any) -> np.ndarray:
+    """A tensor as a NumPy array; bfloat16, which NumPy lacks, becomes float32."""
+    if keras.backend.standardize_dtype(tensor.dtype) == "bfloat16":
+        tensor = ops.cast(tensor, "float32")
+    return np.asarray(ops.convert_to_numpy(tensor))

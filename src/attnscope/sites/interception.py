@@ -1,0 +1,270 @@
+"""The one primitive: take every attention call of a model while it runs, and hand it to a handler.
+
+All of attnscope rests on `intercept`. Capture, summaries, interventions and gradients are handlers:
+
+* a handler that returns None only looks, and the model goes on as if nobody had;
+* a handler that returns scores has them take the place of the model's own.
+
+What is intercepted, on every backend: Keras' `backend.nn.softmax` and `backend.nn.dot_product_attention`,
+`Softmax` over several axes (which Keras computes without a softmax), and, inside a layer, the framework's own
+softmax and fused attention. See `frameworks` for the list.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+from keras.src import backend as keras_backend
+
+from attnscope.sites import loops
+from attnscope.sites.calls import Call, DeclaredCall, FusedCall, SoftmaxCall
+from attnscope.sites.declarations import Declaration, declared_at
+from attnscope.sites.functions import intercepted_functions
+from attnscope.sites.layout import layout_of, number_of_heads
+from attnscope.sites.padding import Padding
+from attnscope.sites.patches import patched, patched_everywhere, stand_in
+from attnscope.sites.place import Place, current_place
+from attnscope.sites.traces import current_trace
+
+Handler = Callable[[Call], Any]
+"""Takes a call; gives None, or scores in the dims of ``call.layout`` that stand in for the model's own."""
+
+
+@dataclass(frozen=True)
+class Missed:
+    """A call that could not be taken, and why."""
+
+    name: str
+    place: Place
+    kind: str
+    shape: tuple[int, ...]
+    loop: str | None
+    reason: str
+
+
+@dataclass
+class Interception:
+    """One running interception.
+
+    Attributes:
+        handler: Who gets the calls.
+        root: The model; paths are counted from it.
+        batch: Number of samples in this run.
+        unroll: Paths of the loops to run step by step.
+        padding: The padding masks seen so far.
+        missed: Calls that could not be taken.
+    """
+
+    handler: Handler
+    root: keras.Layer | None
+    batch: int
+    unroll: frozenset[str] = frozenset()
+    declarations: tuple[Declaration, ...] = ()
+    padding: Padding = field(default_factory=Padding)
+    missed: list[Missed] = field(default_factory=list)
+    trace: Any = None
+    loops_running: list[str] = field(default_factory=list)
+    counts: Counter[tuple[str, tuple[int, ...]]] = field(default_factory=Counter)
+
+    def softmax(self, run: Callable[[], Any], logits: Any, axis: Any) -> Any:
+        """Takes one softmax: runs it, hands it over, gives what the model goes on with."""
+        place = current_place(self.root)
+        shape = tuple(logits.shape)
+        axes = tuple(axis) if isinstance(axis, (tuple, list)) else (axis,)
+        if None in axes or self._cannot_be_taken(place, "softmax", shape):
+            return aside(run)
+        layout = layout_of(shape, axes, self.batch, number_of_heads(place.layers), _attention_axes(place))
+        output = aside(run)
+        call = SoftmaxCall(**self._common(place, "softmax", layout), logits=logits, output=output)
+        edited = aside(self.handler, call)
+        return output if edited is None else aside(call.replaced, edited)
+
+    def fused(self, run: Callable[[], Any], **tensors: Any) -> Any:
+        """Takes one fused attention call; `tensors` are the fields of a `FusedCall`."""
+        place = current_place(self.root)
+        lead, queries, heads, _ = (int(size) for size in tensors["query"].shape)
+        shape = (lead, heads, queries, int(tensors["key"].shape[1]))
+        if self._cannot_be_taken(place, "fused", shape):
+            return aside(run)
+        layout = layout_of(shape, (-1,), self.batch, heads)
+        call = FusedCall(**self._common(place, "fused", layout), **tensors)
+        edited = aside(self.handler, call)
+        if edited is not None:
+            return aside(call.replaced, edited)
+        return aside(run) if call.context is None else call.to_output(call.context)
+
+    def declared(self, layer: keras.Layer, outputs: Any) -> Any:
+        """Takes what a layer returns, where it is declared to hold attention."""
+        place = current_place(self.root).inside(layer)
+        declaration = declared_at(self.declarations, layer, place.path)
+        if declaration is None or outputs is None:
+            return outputs
+        weights = declaration.weights_of(outputs)
+        if self._cannot_be_taken(place, "declared", tuple(weights.shape)):
+            return outputs
+        call = DeclaredCall(
+            **self._common(place, "declared", declaration.layout(tuple(weights.shape), self.batch)),
+            output=weights,
+            is_the_output=weights is outputs,
+        )
+        edited = aside(self.handler, call)
+        return outputs if edited is None else aside(call.replaced, edited)
+
+    def mask_set(self, tensor: Any, mask: Any) -> None:
+        """Notes a Keras mask that a layer sets, or takes off."""
+        if current_trace() != self.trace:
+            return
+        place = current_place(self.root)
+        if mask is not None:
+            self.padding.read_keras_mask(mask, place.layer, place.path)
+        elif keras_backend.get_keras_mask(tensor) is not None and place.path not in self.padding.removed_by:
+            self.padding.removed_by.append(place.path)
+
+    def loop(self, kind: str, original: Callable[..., Any], unrolled: Any, *args: Any, **kwargs: Any) -> Any:
+        """Runs a loop of the model's: step by step where it is in `unroll`, else as it is."""
+        place = current_place(self.root).path
+        name = f"{place}:{kind}"
+        if name in self.unroll:
+            return unrolled(original)(*args, **kwargs)
+        self.loops_running.append(name)
+        try:
+            return original(*args, **kwargs)
+        finally:
+            self.loops_running.pop()
+
+    def left_out(self, run: Callable[[], Any], tensor: Any, what: str) -> Any:
+        """Notes a call that attnscope cannot read, and lets it run."""
+        place = current_place(self.root)
+        shape = tuple(tensor.shape)
+        self.missed.append(Missed(place.path, place, "fused", shape, None, f"{what} cannot be read yet"))
+        return aside(run)
+
+    def _common(self, place: Place, kind: str, layout: Any) -> dict[str, Any]:
+        step = loops.current_step()
+        self.counts[place.path, step] += 1
+        index = self.counts[place.path, step] - 1
+        return {
+            "place": place,
+            "index": index,
+            "step": step,
+            "kind": kind,
+            "batch": self.batch,
+            "layout": layout,
+            "padding": self.padding,
+        }
+
+    def _cannot_be_taken(self, place: Place, kind: str, shape: tuple[int, ...]) -> bool:
+        if current_trace() == self.trace:
+            return False
+        loop = self.loops_running[-1] if self.loops_running else None
+        self.missed.append(
+            Missed(
+                name=place.path,
+                place=place,
+                kind=kind,
+                shape=shape,
+                loop=loop,
+                reason="it runs inside a compiled loop or a function that the layer compiled for itself, whose "
+                "tensors cannot leave it; keras.ops.scan, map, vectorized_map, fori_loop and RNN layers can be "
+                "unrolled, while_loop and the framework's own loops cannot",
+            )
+        )
+        return True
+
+
+_ACTIVE: ContextVar[Interception | None] = ContextVar("attnscope_interception", default=None)
+
+
+@contextmanager
+def intercept(
+    handler: Handler,
+    root: keras.Layer | None = None,
+    *,
+    batch: int,
+    inputs: Any = None,
+    unroll: frozenset[str] = frozenset(),
+    declarations: tuple[Declaration, ...] = (),
+) -> Iterator[Interception]:
+    """Gives `handler` every attention call of the code that runs in the block, in this thread or task alone.
+
+    Of nested interceptions the innermost takes the calls; the outer one goes on after it. Whatever happens in
+    the block, everything is as before afterwards.
+
+    Args:
+        handler: See `Handler`.
+        root: The model whose layers the paths are counted from.
+        batch: Number of samples that the model is given, which tells the sample axis.
+        inputs: The model's inputs, read for padding masks.
+        unroll: Paths of loops that are run step by step, as `Missed.loop` names them.
+        declarations: Declared sites; see `attnscope.declare`.
+
+    Yields:
+        The running interception.
+
+    Example:
+        >>> import numpy as np
+        >>> layer = keras.layers.MultiHeadAttention(2, 4)
+        >>> x = np.ones((3, 5, 8), "float32")
+        >>> shapes = []
+        >>> with intercept(lambda call: shapes.append(call.layout.shape), batch=3):
+        ...     _ = layer(x, x)
+        >>> shapes
+        [(3, 2, 5, 5)]
+    """
+    running = Interception(handler, root, batch, unroll, declarations)
+    running.trace = current_trace()
+    with ExitStack() as stack:
+        _install(stack, _layer_classes(root))
+        token = _ACTIVE.set(running)
+        stack.callback(_ACTIVE.reset, token)
+        running.padding.read_inputs(inputs)
+        yield running
+
+
+def _attention_axes(place: Place) -> int:
+    axes = getattr(place.layer, "_attention_axes", None)
+    return len(axes) if isinstance(axes, (tuple, list)) else 1
+
+
+def _layer_classes(root: keras.Layer | None) -> set[type]:
+    if root is None:
+        return set()
+    layers = [root, *root._flatten_layers(include_self=False, recursive=True)]
+    return {cls for layer in layers for cls in type(layer).__mro__ if issubclass(cls, keras.Layer)}
+
+
+def _install(stack: ExitStack, classes: set[type]) -> None:
+    for function in intercepted_functions():
+        wrapped = _asking_first(function.take)
+        if function.bound_early:
+            stack.enter_context(patched_everywhere(function.owner, function.name, wrapped, classes))
+        else:
+            stack.enter_context(patched(function.owner, function.name, wrapped))
+
+
+def _asking_first(take: Callable[..., Any]) -> Callable[[Any], Any]:
+    def wrapped(original: Any) -> Any:
+        def function(*args: Any, **kwargs: Any) -> Any:
+            running = _ACTIVE.get()
+            if running is None:
+                return original(*args, **kwargs)
+            return take(running, original, *args, **kwargs)
+
+        return stand_in(original, function)
+
+    return wrapped
+
+
+def aside(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Calls a function whose own calls are not taken: an original, or a handler."""
+    token = _ACTIVE.set(None)
+    try:
+        return function(*args, **kwargs)
+    finally:
+        _ACTIVE.reset(token)

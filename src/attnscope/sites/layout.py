@@ -1,0 +1,145 @@
+"""What each axis of a scores tensor means.
+
+A softmax only tells which axes it runs over: those are the keys. The rest follows from the batch size and the
+number of heads of the layer:
+
+* the first axis is the sample; where it is a multiple of the batch, heads or windows were folded into it;
+* the axis as long as the layer's number of heads is the head (two neighbours whose product it is are grouped
+  heads, and become one);
+* what is left are the queries. Several of them, or several keys, are numbered: ``query_0, query_1``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import keras
+
+_HEAD_ATTRIBUTES = ("num_heads", "num_query_heads", "_num_heads", "num_attention_heads", "n_heads")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How to turn a tensor into labelled scores: move axes, reshape, name.
+
+    Attributes:
+        permutation: Order in which the tensor's axes are taken, keys last.
+        shape: Shape after that, one size per name in `dims`.
+        dims: Names, ``sample`` first.
+        num_keys: How many of the last dims are keys.
+    """
+
+    permutation: tuple[int, ...]
+    shape: tuple[int, ...]
+    dims: tuple[str, ...]
+    num_keys: int = 1
+
+    @property
+    def query_dims(self) -> tuple[str, ...]:
+        """The dims that number queries; empty where the site pools."""
+        return tuple(dim for dim in self.dims if dim.startswith("query"))
+
+    @property
+    def key_dims(self) -> tuple[str, ...]:
+        """The dims that number keys."""
+        return self.dims[-self.num_keys :]
+
+
+def number_of_heads(layers: tuple[keras.Layer, ...]) -> int | None:
+    """Heads of the innermost of `layers` that says so under one of the usual names."""
+    for layer in reversed(layers):
+        for name in _HEAD_ATTRIBUTES:
+            value = getattr(layer, name, None)
+            if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+                return value
+    return None
+
+
+def layout_of(
+    shape: tuple[int, ...],
+    key_axes: tuple[int, ...],
+    batch: int,
+    heads: int | None = None,
+    attention_axes: int = 1,
+) -> Layout | None:
+    """The layout of a tensor that was made by a softmax.
+
+    Args:
+        shape: Its static shape.
+        key_axes: The axes that the softmax ran over.
+        batch: Number of samples.
+        heads: Number of heads of the layer, where it has any.
+        attention_axes: How many axes the layer attends over (`MultiHeadAttention(attention_axes=...)`); that
+            layer's scores are ``(batch axes, heads, queries, keys)``.
+
+    Returns:
+        The layout, or None where the first axis is neither the batch, nor a multiple of it, nor 1.
+    """
+    keys = tuple(sorted(axis % len(shape) for axis in key_axes))
+    rest = [axis for axis in range(len(shape)) if axis not in keys]
+    while len(rest) > 1 and rest[-1] > keys[-1] and shape[rest[-1]] == 1:
+        rest.pop()
+    dropped = [axis for axis in range(len(shape)) if axis not in keys and axis not in rest]
+    if not rest:
+        return None
+    split = _split_the_first(shape[rest[0]], batch, heads if len(rest) < 3 else None)
+    if split is None:
+        return None
+    others = [shape[axis] for axis in rest[1:]]
+    names, sizes = _named(others, None if "head" in dict(split) else heads, attention_axes, len(keys))
+    key_names = _numbered("key", len(keys))
+    return Layout(
+        permutation=(*rest, *dropped, *keys),
+        shape=(*(size for _, size in split), *sizes, *(shape[axis] for axis in keys)),
+        dims=(*(name for name, _ in split), *names, *key_names),
+        num_keys=len(keys),
+    )
+
+
+def _split_the_first(size: int, batch: int, heads: int | None) -> list[tuple[str, int]] | None:
+    if size == batch or size == 1:
+        return [("sample", size)]
+    if size % batch:
+        return None
+    folded = size // batch
+    if heads and folded % heads == 0:
+        windows = [] if folded == heads else [("window", folded // heads)]
+        return [("sample", batch), *windows, ("head", heads)]
+    return [("sample", batch), ("window", folded)]
+
+
+def _named(
+    sizes: list[int], heads: int | None, attention_axes: int, num_keys: int
+) -> tuple[list[str], list[int]]:
+    if attention_axes > 1 or num_keys > 1:
+        queries = max(attention_axes, num_keys)
+        batches = len(sizes) - queries - 1
+        if batches >= 0:
+            return [*_numbered("axis", batches), "head", *_numbered("query", queries)], sizes
+    for position, (size, following) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        if len(sizes) > 2 and heads and size * following == heads:
+            merged = [*sizes[:position], heads, *sizes[position + 2 :]]
+            return _around_the_head(merged, position), merged
+    if len(sizes) < 2:
+        return (["query"] if sizes else []), sizes
+    usual = len(sizes) - 2
+    position = sizes.index(heads) if heads in sizes and sizes[usual] != heads else usual
+    return _around_the_head(sizes, position), sizes
+
+
+def _around_the_head(sizes: list[int], position: int) -> list[str]:
+    before, after = position, len(sizes) - position - 1
+    if after == 0:  # (sample, query, head, key): deformable attention
+        return [*_numbered("query", before), "head"]
+    names = _numbered("axis", before) if before else []
+    return [*names, "head", *_numbered("query", after)]
+
+
+def _numbered(name: str, count: int) -> list[str]:
+    return [name] if count == 1 else [f"{name}_{number}" for number in range(count)]
+
+
+def size_in_bytes(shape: tuple[int, ...], itemsize: int = 4) -> int:
+    """Bytes of an array of this shape."""
+    return math.prod(shape) * itemsize

@@ -1,0 +1,140 @@
+"""Loops: over blocks of queries, compiled; and a model's own, unrolled so that what happens inside can be seen.
+
+A softmax in the body of a compiled loop (`RNN` cells, `ops.scan`, `ops.map`, `ops.vectorized_map`,
+`ops.fori_loop`) gives a tensor that lives in that body alone. Where a loop holds attention that is asked for, it
+is run step by step instead: each step is then an ordinary call, which every handler can read and change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import keras
+from keras import ops, tree
+
+_STEP: ContextVar[tuple[int, ...]] = ContextVar("attnscope_step", default=())
+
+
+def current_step() -> tuple[int, ...]:
+    """Numbers of the steps of the unrolled loops that run now, outermost first; empty outside of any."""
+    return _STEP.get()
+
+
+@contextmanager
+def _step(number: int) -> Iterator[None]:
+    token = _STEP.set((*_STEP.get(), number))
+    try:
+        yield
+    finally:
+        _STEP.reset(token)
+
+
+def scan_blocks(
+    step: Callable[[Any, Any], tuple[Any, Any]], carry: Any, count: int, size: int, length: int
+) -> tuple[Any, Any]:
+    """Runs ``step(carry, start)`` for `count` blocks in a compiled loop, and joins what the steps give.
+
+    Args:
+        step: Takes the carry and the first position of the block (an int32 scalar tensor), gives the next carry
+            and a structure of arrays of this block, with the block's positions on the last axis.
+        carry: The first carry, a structure of tensors.
+        count: Number of blocks.
+        size: Positions per block.
+        length: Positions in all; what lies past them is cut off.
+
+    Returns:
+        The last carry, and the arrays joined along their last axis.
+    """
+    run = {"jax": _scan_jax, "tensorflow": _scan_tensorflow, "torch": _scan_torch}[keras.backend.backend()]
+    carry, stacked = run(step, carry, count, size)
+    return carry, tree.map_structure(lambda array: _joined(array, length), stacked)
+
+
+def _scan_jax(step: Any, carry: Any, count: int, size: int) -> tuple[Any, Any]:
+    import jax
+
+    starts = ops.arange(count, dtype="int32") * size
+    return jax.lax.scan(step, carry, starts)  # type: ignore[no-any-return]
+
+
+def _scan_torch(step: Any, carry: Any, count: int, size: int) -> tuple[Any, Any]:
+    emitted = []
+    for number in range(count):
+        carry, given = step(carry, number * size)
+        emitted.append(given)
+    return carry, tree.map_structure(lambda *arrays: ops.stack(arrays), *emitted)
+
+
+def _scan_tensorflow(step: Any, carry: Any, count: int, size: int) -> tuple[Any, Any]:
+    import tensorflow as tf
+
+    shapes = tf.function(step, autograph=False).get_concrete_function(
+        tree.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), carry), tf.TensorSpec((), tf.int32)
+    )
+    like = tree.flatten(shapes.structured_outputs[1])
+    arrays = [tf.TensorArray(t.dtype, size=count, element_shape=t.shape) for t in like]
+
+    def body(number: Any, carry: Any, arrays: Any) -> tuple[Any, Any, Any]:
+        carry, given = step(carry, number * size)
+        written = [a.write(number, g) for a, g in zip(arrays, tree.flatten(given), strict=True)]
+        return number + 1, carry, written
+
+    first = (tf.constant(0), carry, arrays)
+    _, carry, arrays = tf.while_loop(lambda number, *_: number < count, body, first, parallel_iterations=1)
+    stacked = [array.stack() for array in arrays]
+    return carry, tree.pack_sequence_as(shapes.structured_outputs[1], stacked)
+
+
+def _joined(stacked: Any, length: int) -> Any:
+    """From ``(block, ..., size)`` to ``(..., length)``."""
+    moved = ops.moveaxis(stacked, 0, -2)
+    flat = ops.reshape(moved, (*moved.shape[:-2], moved.shape[-2] * moved.shape[-1]))
+    return flat[..., :length]
+
+
+def unrolled_rnn(original: Callable[..., Any]) -> Callable[..., Any]:
+    """`backend.rnn`, told to unroll, with the number of the step known inside."""
+
+    def rnn(step_function: Any, *args: Any, **kwargs: Any) -> Any:
+        steps = iter(range(10**9))
+
+        def numbered(*step_args: Any, **step_kwargs: Any) -> Any:
+            with _step(next(steps)):
+                return step_function(*step_args, **step_kwargs)
+
+        return original(numbered, *args, **{**kwargs, "unroll": True})
+
+    return rnn
+
+
+def unrolled_scan(
+    f: Any, init: Any, xs: Any = None, length: int | None = None, reverse: bool = False, unroll: Any = 1
+) -> tuple[Any, Any]:
+    """`ops.scan`, step by step."""
+    count = length if xs is None else tree.flatten(xs)[0].shape[0]
+    carry, given = init, []
+    for number in reversed(range(count)) if reverse else range(count):
+        item = None if xs is None else tree.map_structure(lambda x, n=number: x[n], xs)
+        with _step(number):
+            carry, out = f(carry, item)
+        given.append(out)
+    if reverse:
+        given.reverse()
+    return carry, tree.map_structure(lambda *outs: None if outs[0] is None else ops.stack(outs), *given)
+
+
+def unrolled_map(f: Any, xs: Any) -> Any:
+    """`ops.map` and `ops.vectorized_map`, element by element."""
+    return unrolled_scan(lambda carry, x: (carry, f(x)), (), xs)[1]
+
+
+def unrolled_fori_loop(lower: Any, upper: Any, body_fun: Any, init_val: Any) -> Any:
+    """`ops.fori_loop`, step by step; its bounds have to be known."""
+    value = init_val
+    for number in range(int(lower), int(upper)):
+        with _step(number - int(lower)):
+            value = body_fun(number, value)
+    return value

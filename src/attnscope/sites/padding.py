@@ -1,0 +1,69 @@
+"""Which positions are padding: from the masks that the model was given, and from the cells it masked.
+
+Two sources are read while the model runs: inputs whose name ends in ``padding_mask`` or ``attention_mask``, and
+every Keras mask that a layer sets (`Embedding(mask_zero=True)`, `Masking`). A mask belongs to an axis by its
+length; where several of one length differ, the model itself decides by the cells that it masked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+from keras import ops, tree
+
+MASKED_LOGIT = -5e3
+"""A logit at or below this is a masked cell.
+
+Keras writes -1e9 (float32), -3e4 or -65504 (float16), KerasHub also -1e4, others the smallest float or -inf. A
+logit that a model means lies far above: at -5,000 the score is 0 in every float format unless all cells are so.
+"""
+
+_NAMES = ("padding_mask", "attention_mask")
+_ORIGINS = (keras.layers.Embedding, keras.layers.Masking)
+
+
+@dataclass
+class Padding:
+    """The padding masks that were seen so far in one run of a model.
+
+    Attributes:
+        masks: Mask and the name of where it came from; each of shape ``(batch, positions)``.
+        removed_by: Paths of the layers that took the mask off a tensor, in order.
+    """
+
+    masks: list[tuple[str, Any]] = field(default_factory=list)
+    removed_by: list[str] = field(default_factory=list)
+
+    def read_inputs(self, inputs: Any) -> None:
+        """Takes the masks among a model's inputs, told by their names."""
+        for path, value in tree.flatten_with_path(inputs):
+            name = str(path[-1]) if path else ""
+            if name.endswith(_NAMES) and len(value.shape) == 2:
+                self.masks.append((name, ops.cast(value, "bool")))
+
+    def read_keras_mask(self, mask: Any, layer: keras.Layer | None, path: str) -> None:
+        """Takes a mask that a layer sets, where it is the first of its length or comes from an embedding.
+
+        Layers hand masks on, some as new tensors; what they hand on is not another mask.
+        """
+        if len(mask.shape) != 2 or any(mask is known for _, known in self.masks):
+            return
+        lengths = [known.shape[1] for _, known in self.masks]
+        if isinstance(layer, _ORIGINS) or mask.shape[1] not in lengths:
+            self.masks.append((path, mask))
+
+    def of_length(self, length: int, batch: int, path: str) -> Any | None:
+        """The mask for an axis of this length, or None where there is none or it cannot be told which.
+
+        Args:
+            length: Positions of the axis.
+            batch: Samples.
+            path: Path of the site. Of an encoder's and a decoder's mask, the one whose name shares that word
+                with the path is meant.
+        """
+        fitting = [(name, mask) for name, mask in self.masks if tuple(mask.shape) == (batch, length)]
+        named = [(n, m) for n, m in fitting for word in ("encoder", "decoder") if word in n and word in path]
+        candidates = named or fitting
+        return candidates[0][1] if len(candidates) == 1 else None
