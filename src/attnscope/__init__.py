@@ -1,0 +1,75 @@
+"""See what your Keras model attends to, and whether you may believe it.
+
+The names below are loaded when they are first used, so ``import attnscope`` costs next to nothing and chooses no
+backend.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_FACE = {
+    "sites": "attnscope.interception",
+    "declare": "attnscope.interception",
+    "undeclare": "attnscope.interception",
+    "intervene": "attnscope.interception",
+    "ablate": "attnscope.interception",
+    "uniform": "attnscope.interception",
+    "permute": "attnscope.interception",
+    "replace": "attnscope.interception",
+    "capture": "attnscope.capturing",
+    "capture_generation": "attnscope.capturing",
+    "Full": "attnscope.capturing",
+    "Received": "attnscope.capturing",
+    "Entropy": "attnscope.capturing",
+    "AttentionMaps": "attnscope.maps",
+    "Site": "attnscope.schema",
+}
+_MODULES = ("errors", "labels", "schema")
+
+if TYPE_CHECKING:
+    from attnscope import errors, labels, schema
+    from attnscope.capturing import Entropy, Full, Received, capture, capture_generation
+    from attnscope.maps import AttentionMaps
+    from attnscope.maps import open_maps as open  # noqa: A004, the field's word for it
+    from attnscope.schema import Site
+    from attnscope.interception import ablate, declare, intervene, permute, replace, sites, undeclare, uniform
+
+__all__ = [
+    "AttentionMaps",
+    "Entropy",
+    "Full",
+    "Received",
+    "Site",
+    "ablate",
+    "capture",
+    "capture_generation",
+    "declare",
+    "errors",
+    "intervene",
+    "labels",
+    "open",
+    "permute",
+    "replace",
+    "schema",
+    "sites",
+    "undeclare",
+    "uniform",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "open":
+        return import_module("attnscope.maps").open_maps
+    if name in _FACE:
+        return getattr(import_module(_FACE[name]), name)
+    if name in _MODULES:
+        return import_module(f"attnscope.{name}")
+    raise AttributeError(f"module 'attnscope' has no attribute {name!r}; it offers {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

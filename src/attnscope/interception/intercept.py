@@ -22,15 +22,15 @@ from typing import Any
 import keras
 from keras.src import backend as keras_backend
 
-from attnscope.sites import loops
-from attnscope.sites.calls import Call, DeclaredCall, FusedCall, SoftmaxCall
-from attnscope.sites.declarations import Declaration, declared_at
-from attnscope.sites.functions import intercepted_functions
-from attnscope.sites.layout import layout_of, number_of_heads
-from attnscope.sites.padding import Padding
-from attnscope.sites.patches import patched, patched_everywhere, stand_in
-from attnscope.sites.place import Place, current_place
-from attnscope.sites.traces import current_trace
+from attnscope.interception import loops
+from attnscope.interception.calls import Call, DeclaredCall, FusedCall, SoftmaxCall
+from attnscope.interception.declarations import Declaration, declared_at
+from attnscope.interception.functions import intercepted_functions
+from attnscope.interception.layout import layout_of, number_of_heads
+from attnscope.interception.padding import Padding
+from attnscope.interception.patches import patched, patched_everywhere, stand_in
+from attnscope.interception.place import Place, current_place
+from attnscope.interception.traces import current_trace
 
 Handler = Callable[[Call], Any]
 """Takes a call; gives None, or scores in the dims of ``call.layout`` that stand in for the model's own."""

@@ -49,7 +49,8 @@ def current_place(root: keras.Layer | None) -> Place:
             layers = layers[position + 1 :]
             break
     folded = layers[:-1] if _ends_in_a_helper(layers) else layers
-    return Place(tuple(folded), _joined(folded), _joined(layers))
+    of_root = "" if root is None else root.name  # a softmax in the model's own call, in no layer
+    return Place(tuple(folded), _joined(folded) or of_root, _joined(layers) or of_root)
 
 
 def _layers_being_called() -> list[keras.Layer]:

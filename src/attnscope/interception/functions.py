@@ -17,10 +17,10 @@ import keras
 from keras import ops
 from keras.src import backend as keras_backend
 
-from attnscope.sites import loops
+from attnscope.interception import loops
 
 if TYPE_CHECKING:
-    from attnscope.sites.interception import Interception
+    from attnscope.interception.intercept import Interception
 
 
 @dataclass(frozen=True)

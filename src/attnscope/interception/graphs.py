@@ -6,7 +6,7 @@ import string
 from collections.abc import Callable
 from typing import Any
 
-from attnscope.sites.dataflow import (
+from attnscope.interception.dataflow import (
     Graph,
     Node,
     contraction,

@@ -17,10 +17,10 @@ import keras
 from keras import ops
 
 from attnscope.errors import InterventionError
-from attnscope.sites.layout import Layout
-from attnscope.sites.loops import scan_blocks
-from attnscope.sites.padding import MASKED_LOGIT, Padding
-from attnscope.sites.place import Place
+from attnscope.interception.layout import Layout
+from attnscope.interception.loops import scan_blocks
+from attnscope.interception.padding import MASKED_LOGIT, Padding
+from attnscope.interception.place import Place
 
 BLOCK_BYTES = 32 * 2**20
 """Size of one block of scores that a streaming summary works on."""
@@ -34,11 +34,13 @@ class Block:
         scores: dims ``(..., query, key)`` with only this block's queries; masked cells and rows are 0.
         query_valid: Whether a query counts, same dims without ``key`` (bool).
         start: Number of the first query.
+        layout: Names of the dims.
     """
 
     scores: Any
     query_valid: Any
     start: Any
+    layout: Layout
 
 
 @dataclass
@@ -92,8 +94,9 @@ class Call:
             The last carry, and what each block gave beside it, joined along the queries, which are the last
             axis of each such array.
         """
+        assert self.layout is not None
         scores = self.scores()
-        return update(carry, Block(scores, self.query_valid(), 0))
+        return update(carry, Block(scores, self.query_valid(), 0, self.layout))
 
     def known_padding(self, dims: tuple[str, ...]) -> Any | None:
         """The model's padding mask for an axis, dims ``(sample, position)``; None where it is not known."""
@@ -333,6 +336,7 @@ class FusedCall(Call):
 
     def scan(self, update: Callable[[Any, Block], tuple[Any, Any]], carry: Any) -> tuple[Any, Any]:
         """Runs `update(carry, block)` over the queries, a block at a time; the whole matrix never exists."""
+        assert self.layout is not None
         _, _, queries, _ = self._sizes
         size = self.queries_per_block
         if size >= queries:
@@ -349,7 +353,9 @@ class FusedCall(Call):
             inside = (ops.arange(size, dtype="int32") + start) < queries
             rows = inside if cells is None else _both(inside, ops.any(cells, axis=-1))
             valid = _both(rows, _slice(padding, -1, start, size, queries))
-            carry, emitted = update(carry, Block(self._block_in_layout(_zeroed(own, cells)), valid, start))
+            carry, emitted = update(
+                carry, Block(self._block_in_layout(_zeroed(own, cells)), valid, start, self.layout)
+            )
             context = [ops.moveaxis(self._context(own), 1, -1)] if self.keep_context else []
             return carry, (emitted, context)
 

@@ -18,13 +18,13 @@ from keras import tree
 
 from attnscope.errors import NoAttentionError, PatternError, UnbuiltModelError, UnsupportedError
 from attnscope.schema import Site, SiteTable
-from attnscope.sites.batches import Batches, batches_of
-from attnscope.sites.calls import Call, SoftmaxCall
-from attnscope.sites.compiled import as_tensors, call_model
-from attnscope.sites.dataflow import Graph, use_of
-from attnscope.sites.declarations import declarations
-from attnscope.sites.graphs import graph_of_jaxpr, graph_of_tensorflow, torch_recorder
-from attnscope.sites.interception import Interception, Missed, intercept
+from attnscope.interception.batches import Batches, batches_of
+from attnscope.interception.calls import Call, SoftmaxCall
+from attnscope.interception.compiled import as_tensors, call_model
+from attnscope.interception.dataflow import Graph, use_of
+from attnscope.interception.declarations import declarations
+from attnscope.interception.graphs import graph_of_jaxpr, graph_of_tensorflow, torch_recorder
+from attnscope.interception.intercept import Interception, Missed, intercept
 
 _MARK = "attnscope:"
 _ATTENDING = (
@@ -43,6 +43,7 @@ class Found:
     """One call as the trace met it."""
 
     call: Call
+    removed_masks: tuple[str, ...] = ()
     tensor: int | None = None
 
 
@@ -53,12 +54,12 @@ class Discovery:
     Attributes:
         sites: All of them, in the order of execution.
         unroll: Loops that have to run step by step so that what is taken in them can be seen.
+        removed_masks: For each site the layers that had taken a padding mask off before it.
     """
 
     sites: SiteTable
     unroll: frozenset[str] = frozenset()
-    outputs: Any = None
-    batches: Batches | None = field(default=None, repr=False)
+    removed_masks: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def sites(model: keras.Model, inputs: Any = None, *, batch_size: int = 32) -> SiteTable:
@@ -135,14 +136,15 @@ def discover(
             from jax.ad_checkpoint import checkpoint_name
 
             checkpoint_name(call.output, f"{_MARK}{len(found)}")
-        found.append(Found(call))
+        found.append(Found(call, tuple(call.padding.removed_by)))
 
-    graph, outputs = _TRACERS[keras.backend.backend()](model, body, inputs, found)
+    graph = _TRACERS[keras.backend.backend()](model, body, inputs, found)
     listed = _listed(found, graph, running[-1].missed)
     loops = {site.loop for site in listed if site.loop and _wanted(site, selection)}
     if loops - unroll:
         return discover(model, batches, selection, unroll | loops)
-    return Discovery(SiteTable(listed), unroll, outputs, batches)
+    removed = {item.call.name: item.removed_masks for item in found}
+    return Discovery(SiteTable(listed), unroll, removed)
 
 
 def selected(found: SiteTable, selection: Selection) -> SiteTable:
@@ -161,7 +163,7 @@ def selected(found: SiteTable, selection: Selection) -> SiteTable:
     patterns = [selection] if isinstance(selection, str) else selection
     if patterns is not None and not callable(patterns):
         for pattern in patterns:
-            if not any(_matches(site, pattern) for site in found):
+            if not any(matches(site, pattern) for site in found):
                 raise PatternError(_no_match(pattern, found))
     takeable = SiteTable(site for site in chosen if site.dims)
     if takeable:
@@ -175,17 +177,18 @@ def _wanted(site: Site, selection: Selection) -> bool:
     if callable(selection):
         return bool(selection(site))
     patterns = [selection] if isinstance(selection, str) else list(selection)
-    return any(_matches(site, pattern) for pattern in patterns)
+    return any(matches(site, pattern) for pattern in patterns)
 
 
-def _matches(site: Site, pattern: str) -> bool:
+def matches(site: Site, pattern: str) -> bool:
+    """Whether a glob pattern means this site: by name, path, or the last part of either."""
     names = {site.name, site.path, site.full_path, *site.full_path.split("/")[-1:], *site.path.split("/")[-1:]}
     return any(fnmatchcase(name, pattern) for name in names)
 
 
 def _no_match(pattern: str, found: SiteTable) -> str:
     names = [site.name for site in found]
-    near = get_close_matches(pattern, names, n=3, cutoff=0.3) or names[:3]
+    near = get_closematches(pattern, names, n=3, cutoff=0.3) or names[:3]
     listed = ", ".join(repr(name) for name in near) or "none: the model has no softmax at all"
     return (
         f"The pattern {pattern!r} matches none of the model's {len(found)} sites. The nearest are: {listed}. "
@@ -317,7 +320,7 @@ def _example_inputs(model: keras.Model) -> Any:
     return struct[0] if isinstance(struct, list) and len(struct) == 1 else struct
 
 
-def _trace_jax(model: keras.Layer, body: Any, inputs: Any, found: list[Found]) -> tuple[Graph | None, Any]:
+def _trace_jax(model: keras.Layer, body: Any, inputs: Any, found: list[Found]) -> Graph | None:
     import jax
 
     variables = model.variables
@@ -328,32 +331,31 @@ def _trace_jax(model: keras.Layer, body: Any, inputs: Any, found: list[Found]) -
 
     values = [jax.ShapeDtypeStruct(v.value.shape, v.value.dtype) for v in variables]
     tensors = as_tensors(inputs)
-    closed, outputs = jax.make_jaxpr(traced, return_shape=True)(values, tensors)
+    closed = jax.make_jaxpr(traced)(values, tensors)
     graph, marks = graph_of_jaxpr(closed, len(jax.tree_util.tree_leaves(tensors)), _MARK)
     for number, tensor in marks.items():
         found[number].tensor = tensor
-    return graph, outputs
+    return graph
 
 
 def _trace_tensorflow(
     model: keras.Layer, body: Any, inputs: Any, found: list[Found]
-) -> tuple[Graph | None, Any]:
+) -> Graph | None:
     import tensorflow as tf
 
     tensors = as_tensors(inputs)
     specs = tree.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), tensors)
     concrete = tf.function(body).get_concrete_function(specs)
-    outputs = concrete.structured_outputs
     graph, builder = graph_of_tensorflow(
         concrete.graph, [*concrete.inputs[: len(tree.flatten(specs))]], list(concrete.outputs)
     )
     for item in found:
         if isinstance(item.call, SoftmaxCall):
             item.tensor = builder.number_of(item.call.output.name)
-    return graph, outputs
+    return graph
 
 
-def _trace_torch(model: keras.Layer, body: Any, inputs: Any, found: list[Found]) -> tuple[Graph | None, Any]:
+def _trace_torch(model: keras.Layer, body: Any, inputs: Any, found: list[Found]) -> Graph | None:
     try:
         with keras.device("meta"):
             return _recorded_by_torch(body, inputs, found)
@@ -364,7 +366,7 @@ def _trace_torch(model: keras.Layer, body: Any, inputs: Any, found: list[Found])
         return _recorded_by_torch(body, inputs, found)
 
 
-def _recorded_by_torch(body: Any, inputs: Any, found: list[Found]) -> tuple[Graph | None, Any]:
+def _recorded_by_torch(body: Any, inputs: Any, found: list[Found]) -> Graph | None:
     import torch
 
     tensors = as_tensors(inputs)
@@ -378,7 +380,7 @@ def _recorded_by_torch(body: Any, inputs: Any, found: list[Found]) -> tuple[Grap
     for item in found:
         if isinstance(item.call, SoftmaxCall):
             item.tensor = builder.number_of(id(item.call.output))
-    return builder.graph, outputs
+    return builder.graph
 
 
 _TRACERS = {"jax": _trace_jax, "tensorflow": _trace_tensorflow, "torch": _trace_torch}

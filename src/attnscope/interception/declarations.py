@@ -13,7 +13,7 @@ from typing import Any
 import keras
 
 from attnscope.errors import DeclarationError
-from attnscope.sites.layout import Layout
+from attnscope.interception.layout import Layout
 
 _DIMS = ("sample", "head", "query", "key")
 _DECLARED: list[Declaration] = []

@@ -145,10 +145,10 @@ def _array(value: Any) -> np.ndarray:
 
 def _filled(inputs: Any, size: int) -> Batch:
     given = len(tree.flatten(inputs)[0])
-    if given >= size:
-        return Batch(inputs, given)
+    return Batch(tree.map_structure(lambda array: filled(array, max(size, given)), inputs), given)
 
-    def fill(array: np.ndarray) -> np.ndarray:
-        return np.concatenate([array, np.repeat(array[-1:], size - given, axis=0)])
 
-    return Batch(tree.map_structure(fill, inputs), given)
+def filled(array: np.ndarray, size: int) -> np.ndarray:
+    """An array with its last sample repeated until there are `size` of them."""
+    missing = size - len(array)
+    return np.concatenate([array, np.repeat(array[-1:], missing, axis=0)]) if missing > 0 else array

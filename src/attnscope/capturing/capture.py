@@ -1,0 +1,100 @@
+"""`capture`: a model's attention on some data, exact, for every sample, with every axis named."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from attnscope.capturing.memory import check_that_it_fits
+from attnscope.capturing.observer import Observer, cut
+from attnscope.capturing.sinks import Description, InMemory, OnDisk
+from attnscope.capturing.summaries import Full, Summary
+from attnscope.interception.batches import batches_of
+from attnscope.interception.discovery import Selection, check_model, discover, selected
+from attnscope.interception.running import run_batches
+from attnscope.interception.tasks import prepared
+from attnscope.labels import check_that_labels_fit, read_labels
+from attnscope.maps import AttentionMaps
+from attnscope.schema import Site, key_dims, query_dims
+
+
+def capture(
+    model: keras.Model,
+    inputs: Any,
+    *,
+    sites: Selection = None,
+    summaries: Sequence[Summary] = (),
+    labels: Any = None,
+    batch_size: int = 32,
+    store: str | Path | None = None,
+    progress: bool = True,
+) -> AttentionMaps:
+    """The attention of a model on some inputs: every sample, every attention site, exact.
+
+    The model is run in inference mode by a compiled function of our own; it is not changed, and its own compiled
+    functions are neither used nor lost. Scores are those after the softmax and before dropout.
+
+    Args:
+        model: Any built Keras 3 model, or a KerasHub task (which then also takes raw text or images, and whose
+            tokens label the axes).
+        inputs: Arrays, dicts or lists of arrays, strings, a `tf.data.Dataset`, `keras.utils.PyDataset`, PyTorch
+            `DataLoader` or any iterable of batches.
+        sites: A glob pattern of site names, several, or a predicate on `Site`; None for all that are attention. A
+            pattern also takes what is left out by default (`ats.sites` says why).
+        summaries: What to keep: `Full`, `Received`, `Entropy`; the first is what ``maps[site]`` gives. Default:
+            `Full` alone.
+        labels: Names of positions: a list shared by all samples, a list per sample, or a dict by axis (``query``,
+            ``key``) or by pattern of sites.
+        batch_size: Samples at a time, where the inputs are arrays. A short last batch needs no new trace.
+        store: A path: the result is written there batch by batch as Zarr, and opened; it need not fit in memory.
+        progress: Whether to show a bar on long work, on a terminal.
+
+    Returns:
+        The maps, with validity (``query_valid``, ``key_valid``: False on padding), the model's outputs for the
+        same samples, and the lint (`AttentionMaps.findings`).
+
+    Raises:
+        UnsupportedError: `model` is no Keras 3 model.
+        UnbuiltModelError: It has no weights yet.
+        NoAttentionError: It computes no attention.
+        PatternError: A pattern matches no site.
+        InputError: There is no sample.
+        LabelError: The number of labels is not the number of positions.
+        TooLargeError: The result would not fit in memory; found before the run.
+        WouldOverwriteError: `store` exists.
+
+    Example:
+        >>> import numpy as np
+        >>> inputs = keras.Input((5, 8))
+        >>> outputs = keras.layers.MultiHeadAttention(2, 4, name="mha")(inputs, inputs)
+        >>> maps = capture(keras.Model(inputs, outputs), np.ones((3, 5, 8), "float32"), labels=list("abcde"))
+        >>> maps["mha"].sel(head=1).isel(sample=0, query=0).round(2).values.tolist()
+        [0.2, 0.2, 0.2, 0.2, 0.2]
+    """
+    kept = list(summaries) or [Full()]
+    network, inputs, known = prepared(model, inputs)
+    check_model(network)
+    given = read_labels(labels)
+    batches = batches_of(inputs, batch_size, network)
+    found = discover(network, batches, sites)
+    chosen = selected(found.sites, sites)
+    if store is None:
+        check_that_it_fits(chosen, kept, batches)
+    check_that_labels_fit({site.name: _axis_sizes(site) for site in chosen}, given)
+    observer = Observer(chosen, kept)
+    description = Description(network, chosen, kept, given or known.labels, known.texts, found.removed_masks)
+    sink = InMemory(description, batches.total) if store is None else OnDisk(description, store)
+    for outputs, collected, batch in run_batches(
+        network, batches, observer.handlers, unroll=found.unroll, progress=progress
+    ):
+        sink.add(observer.arrays(collected, batch.size), cut(outputs, batch.size))
+    return sink.maps()
+
+
+def _axis_sizes(site: Site) -> dict[str, int]:
+    sizes = dict(zip(site.dims, site.shape, strict=True))
+    keys = key_dims(sizes)
+    return {dim: sizes[dim] - (site.sinks if dim in keys else 0) for dim in (*query_dims(sizes), *keys)}

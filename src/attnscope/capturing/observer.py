@@ -1,0 +1,148 @@
+"""The handler that observes: what a compiled run returns of each site, and how it becomes labelled arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+from keras import ops, tree
+
+from attnscope.capturing.summaries import Summary
+from attnscope.interception.calls import Block, Call
+from attnscope.interception.layout import Layout
+from attnscope.schema import SAMPLE, SiteTable
+
+QUERY_VALID, KEY_VALID = "query_valid", "key_valid"
+
+
+@dataclass
+class SiteArrays:
+    """What one batch gave of one site: variables and validity, each with its dims, samples first."""
+
+    variables: dict[str, tuple[tuple[str, ...], np.ndarray]] = field(default_factory=dict)
+    validity: dict[str, tuple[tuple[str, ...], np.ndarray]] = field(default_factory=dict)
+
+
+class Observer:
+    """Computes summaries of chosen sites inside of a compiled run.
+
+    Args:
+        chosen: The sites.
+        summaries: What to keep of each.
+    """
+
+    def __init__(self, chosen: SiteTable, summaries: Sequence[Summary]) -> None:
+        self._names = set(chosen.names)
+        self._order = chosen.names
+        self._summaries = list(summaries)
+        self._layouts: dict[str, Layout] = {}
+
+    def handlers(self, extras: Any) -> tuple[Any, dict[str, list[Any]]]:
+        """A handler, and the dict it fills: for each site one entry per step."""
+        collected: dict[str, list[Any]] = {}
+
+        def handler(call: Call) -> None:
+            if call.name in self._names and call.layout is not None:
+                self._layouts[call.name] = call.layout
+                collected.setdefault(call.name, []).append(self._observed(call))
+
+        return handler, collected
+
+    def _observed(self, call: Call) -> dict[str, Any]:
+        layout = call.layout
+        assert layout is not None
+        wants_all = any(summary.needs_all for summary in self._summaries)
+        scan = partial(Call.scan, call) if wants_all else call.scan
+        carry, given = scan(self._update, [summary.init(layout) for summary in self._summaries])
+        found = {
+            summary.variable: summary.finish(carried, per_query)
+            for summary, carried, per_query in zip(self._summaries, carry, given["summaries"], strict=True)
+        }
+        if given["valid"]:
+            found[QUERY_VALID] = given["valid"][0]
+        key_valid = call.key_valid()
+        if key_valid is not None:
+            found[KEY_VALID] = key_valid
+        return found
+
+    def _update(self, carry: Any, block: Block) -> tuple[Any, Any]:
+        updated = [
+            summary.update(carried, block) for summary, carried in zip(self._summaries, carry, strict=True)
+        ]
+        return [carried for carried, _ in updated], {
+            "summaries": [per_query for _, per_query in updated],
+            "valid": _valid_queries(block),
+        }
+
+    def arrays(self, collected: dict[str, list[Any]], size: int) -> dict[str, SiteArrays]:
+        """The first `size` samples of what a run returned, with dims and with validity filled in."""
+        return {
+            name: self._site_arrays(name, collected[name], size) for name in self._order if name in collected
+        }
+
+    def _site_arrays(self, name: str, steps: list[dict[str, np.ndarray]], size: int) -> SiteArrays:
+        layout = self._layouts[name]
+        loops = len(steps) > 1
+        result = SiteArrays()
+        for summary in self._summaries:
+            dims = summary.dims(layout.dims)
+            result.variables[summary.variable] = _stacked(steps, summary.variable, dims, size, loops)
+        sizes = dict(zip(layout.dims, layout.shape, strict=True))
+        window = tuple(dim for dim in layout.dims if dim == "window")
+        for variable, dims in (
+            (QUERY_VALID, (SAMPLE, *window, *layout.query_dims) if layout.query_dims else ()),
+            (KEY_VALID, (SAMPLE, *window, *layout.key_dims)),
+        ):
+            if not dims:
+                continue
+            if variable in steps[0]:
+                own, array = _stacked(steps, variable, dims, size, loops)
+                if loops and variable == KEY_VALID:
+                    own, array = dims, array.any(axis=1)
+                result.validity[variable] = own, array.astype(bool)
+            else:
+                shape = (size, *(sizes[dim] for dim in dims[1:]))
+                result.validity[variable] = dims, np.ones(shape, bool)
+        return result
+
+
+def _valid_queries(block: Block) -> list[Any]:
+    """Whether each query is valid for any head, the queries last; empty where all are."""
+    layout = block.layout
+    if block.query_valid is None or not layout.query_dims:
+        return []
+    shape = tuple(block.scores.shape)[: len(block.scores.shape) - layout.num_keys]
+    valid = ops.broadcast_to(block.query_valid, shape)
+    dims = layout.dims[: len(shape)]
+    merged = tuple(
+        axis
+        for axis, dim in enumerate(dims)
+        if dim not in (SAMPLE, "window") and not dim.startswith("query")
+    )
+    return [ops.any(valid, axis=merged) if merged else valid]
+
+
+def _stacked(
+    steps: list[dict[str, np.ndarray]], variable: str, dims: tuple[str, ...], size: int, loops: bool
+) -> tuple[tuple[str, ...], np.ndarray]:
+    arrays = [_samples(_standard_float(step[variable]), size) for step in steps]
+    if not loops:
+        return dims, arrays[0]
+    return (SAMPLE, "step", *dims[1:]), np.stack(arrays, axis=1)
+
+
+def _samples(array: np.ndarray, size: int) -> np.ndarray:
+    """The real samples; attention that is the same for all of them (over learned queries) is repeated."""
+    return np.broadcast_to(array, (size, *array.shape[1:])) if len(array) == 1 < size else array[:size]
+
+
+def _standard_float(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.float32) if array.dtype == np.float16 else array
+
+
+def cut(outputs: Any, size: int) -> Any:
+    """The first `size` samples of a structure of arrays."""
+    return tree.map_structure(lambda array: array[:size] if np.ndim(array) else array, outputs)

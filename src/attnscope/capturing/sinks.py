@@ -1,0 +1,185 @@
+"""Where captured batches go: into arrays in memory, or batch by batch into a store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import xarray as xr
+
+import attnscope
+from attnscope.capturing.observer import SiteArrays
+from attnscope.capturing.summaries import Summary, merged
+from attnscope.errors import InputError, WouldOverwriteError
+from attnscope.labels import AxisLabels, labelled
+from attnscope.maps import AttentionMaps, dataset_of, open_maps, quiet_about_strings
+from attnscope.schema import SAMPLE, Site, SiteTable
+
+
+@dataclass(frozen=True)
+class Description:
+    """What is known of a run beforehand."""
+
+    model: keras.Layer
+    sites: SiteTable
+    summaries: Sequence[Summary]
+    labels: list[AxisLabels]
+    texts: xr.DataArray | None
+    removed_masks: dict[str, tuple[str, ...]]
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        """What the result says of its making."""
+        return {
+            "model": self.model.name,
+            "backend": keras.backend.backend(),
+            "keras": keras.__version__,
+            "attnscope": attnscope.__version__,
+        }
+
+    def missing(self, variable: str) -> float | bool:
+        """What fills up a variable where a batch of shorter samples has no position."""
+        return next((s.missing for s in self.summaries if s.variable == variable), False)
+
+    def dataset(self, site: Site, arrays: SiteArrays, start: int) -> xr.Dataset:
+        """One site's arrays as a labelled dataset; `start` is the number of their first sample."""
+        dataset = dataset_of(site, arrays.variables, arrays.validity)
+        removed = list(self.removed_masks.get(site.name, ()))
+        if removed:
+            dataset = dataset.assign_attrs(masks_removed_by=removed)
+        samples = dataset.sizes[SAMPLE]
+        return labelled(dataset, site, [item.of_samples(start, start + samples) for item in self.labels])
+
+    def maps(self, arrays: dict[str, SiteArrays], outputs: Any, start: int) -> AttentionMaps:
+        """All sites' arrays of some samples as labelled maps."""
+        count = len(next(iter(next(iter(arrays.values())).variables.values()))[1])
+        texts = None if self.texts is None else self.texts[start : start + count]
+        return AttentionMaps(
+            {site.name: self.dataset(site, arrays[site.name], start) for site in self.sites if site.name in arrays},
+            outputs=self._labelled_outputs(outputs),
+            inputs=texts,
+            attrs=self.attrs,
+        )
+
+    def _labelled_outputs(self, outputs: Any) -> xr.DataArray | dict[str, xr.DataArray]:
+        if isinstance(outputs, dict):
+            return {str(name): _output(array) for name, array in outputs.items()}
+        if isinstance(outputs, (list, tuple)):
+            names = getattr(self.model, "output_names", None) or []
+            names = names if len(names) == len(outputs) else [f"output_{n}" for n in range(len(outputs))]
+            return {name: _output(array) for name, array in zip(names, outputs, strict=True)}
+        return _output(outputs)
+
+
+class InMemory:
+    """Collects batches in arrays; where the number of samples is known they are made once, at their full size."""
+
+    def __init__(self, description: Description, total: int | None) -> None:
+        self._description = description
+        self._total = total
+        self._rows: dict[tuple[str, str, str], _Rows] = {}
+        self._dims: dict[tuple[str, str, str], tuple[str, ...]] = {}
+        self._outputs: list[Any] = []
+
+    def add(self, arrays: dict[str, SiteArrays], outputs: Any) -> None:
+        """Takes one batch."""
+        for name, site in arrays.items():
+            for kind in ("variables", "validity"):
+                for variable, (dims, array) in getattr(site, kind).items():
+                    key = (name, kind, variable)
+                    if key not in self._rows:
+                        self._rows[key] = _Rows(self._total, self._description.missing(variable))
+                    self._rows[key].add(array)
+                    self._dims[key] = dims
+        self._outputs.append(outputs)
+
+    def maps(self) -> AttentionMaps:
+        """All batches as one."""
+        whole: dict[str, SiteArrays] = {}
+        for (name, kind, variable), rows in self._rows.items():
+            entry = getattr(whole.setdefault(name, SiteArrays()), kind)
+            entry[variable] = self._dims[name, kind, variable], rows.whole()
+        outputs = keras.tree.map_structure(lambda *parts: merged(list(parts), np.nan), *self._outputs)
+        return self._description.maps(whole, outputs, 0)
+
+
+class _Rows:
+    """Rows of one array, batch by batch."""
+
+    def __init__(self, total: int | None, missing: float | bool) -> None:
+        self._total, self._missing = total, missing
+        self._whole: np.ndarray | None = None
+        self._parts: list[np.ndarray] = []
+        self._filled = 0
+
+    def add(self, array: np.ndarray) -> None:
+        """Takes the next rows."""
+        if self._total is None:
+            self._parts.append(array)
+            return
+        if self._whole is None:
+            if len(array) == self._total:
+                self._whole = array
+                return
+            self._whole = np.empty((self._total, *array.shape[1:]), array.dtype)
+        self._whole[self._filled : self._filled + len(array)] = array
+        self._filled += len(array)
+
+    def whole(self) -> np.ndarray:
+        """All rows."""
+        if self._whole is None:
+            self._whole = merged(self._parts, self._missing)
+            self._parts.clear()
+        return self._whole
+
+
+class OnDisk:
+    """Writes each batch behind the last one into a Zarr store."""
+
+    def __init__(self, description: Description, path: str | Path) -> None:
+        self._description = description
+        self._path = Path(path)
+        self._start = 0
+        self._sizes: dict[str, dict[Any, int]] = {}
+        if self._path.exists():
+            raise WouldOverwriteError(
+                f"{str(path)!r} is there already and is not overwritten: give another path, or remove it."
+            )
+
+    def add(self, arrays: dict[str, SiteArrays], outputs: Any) -> None:
+        """Writes one batch."""
+        maps = self._description.maps(arrays, outputs, self._start)
+        tree = maps.to_tree()
+        with quiet_about_strings():
+            if self._start == 0:
+                tree.to_zarr(self._path, mode="w-", zarr_format=3, consolidated=False)
+            else:
+                for node in tree.subtree:
+                    if SAMPLE in node.dims and node.has_data:
+                        self._append(node.path, node.to_dataset(inherit=False))
+        self._start += maps.num_samples
+
+    def _append(self, group: str, dataset: xr.Dataset) -> None:
+        fixed = [name for name in dataset.variables if SAMPLE not in dataset[name].dims]
+        existing = xr.open_zarr(self._path, group=group, consolidated=False, chunks=None)
+        for dim, size in dataset.sizes.items():
+            if dim != SAMPLE and existing.sizes[dim] != size:
+                raise InputError(
+                    f"The batches differ: {dim!r} of {group!r} has {existing.sizes[dim]} positions in the store and "
+                    f"{size} in this batch. Pad all batches to one length, or leave store= out."
+                )
+        dataset.drop_vars(fixed).to_zarr(
+            self._path, group=group, append_dim=SAMPLE, mode="a", zarr_format=3, consolidated=False
+        )
+
+    def maps(self) -> AttentionMaps:
+        """The store, opened."""
+        return open_maps(self._path)
+
+
+def _output(array: np.ndarray) -> xr.DataArray:
+    return xr.DataArray(array, dims=(SAMPLE, *(f"output_dim_{n}" for n in range(1, np.ndim(array)))))

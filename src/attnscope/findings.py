@@ -1,0 +1,289 @@
+"""A lint of what was captured: what makes a map misleading, and how to mend it.
+
+Each rule reads the labelled arrays alone. Rules look at a few samples at a time, so that a run that was opened
+from disk is never loaded whole.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from attnscope.schema import ENTROPY, HEAD, RECEIVED, SAMPLE, SCORES, key_dims, query_dims
+
+PADDING_SHARE = 0.01
+"""Attention on padding from this share on is reported."""
+SINK_SHARE = 0.95
+"""A head whose strongest key is the same for this share of the queries is a sink..."""
+SINK_MASS = 0.5
+"""...if that key also gets this much of the attention."""
+UNIFORM = 0.9999
+"""An entropy of this share of its maximum is uniform."""
+CHUNK_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that a reader of the maps has to know.
+
+    Attributes:
+        kind: ``padding``, ``single_key``, ``uniform``, ``constant``, ``sink``, ``row_sum`` or ``nan``.
+        site: Name of the site.
+        heads: The heads it is about; empty for all, or where the site has none.
+        message: What was seen, with its figure.
+        mend: What to do.
+        value: The figure: a share, or the largest error.
+    """
+
+    kind: str
+    site: str
+    heads: tuple[int, ...]
+    message: str
+    mend: str
+    value: float
+
+
+class Findings(tuple[Finding, ...]):
+    """Findings, shown as a list with their mends."""
+
+    __slots__ = ()
+
+    def __new__(cls, found: Iterable[Finding] = ()) -> Findings:
+        """A list of these findings."""
+        return super().__new__(cls, tuple(found))
+
+    def __repr__(self) -> str:
+        if not self:
+            return "no findings"
+        return "\n".join(f"{item.site}: {item.message}\n    mend: {item.mend}" for item in self)
+
+    def _repr_html_(self) -> str:
+        if not self:
+            return "<p>no findings</p>"
+        items = (
+            f"<li><b>{html.escape(item.site)}</b>: {html.escape(item.message)}<br>"
+            f"<i>mend:</i> {html.escape(item.mend)}</li>"
+            for item in self
+        )
+        return f"<ul>{''.join(items)}</ul>"
+
+
+def findings(datasets: dict[str, xr.Dataset]) -> Findings:
+    """All findings over these sites.
+
+    Args:
+        datasets: For each site its variables (`scores`, `received`, `entropy`; any of them) with the validity
+            coordinates of `docs/schema.md`.
+    """
+    return Findings(item for name, dataset in datasets.items() for item in _of_site(name, dataset))
+
+
+def _of_site(name: str, dataset: xr.Dataset) -> Iterator[Finding]:
+    keys = key_dims(dataset.dims)
+    if keys and all(dataset.sizes[key] == 1 for key in keys):
+        yield Finding(
+            "single_key",
+            name,
+            (),
+            "there is 1 key only, so every score is 1 by construction and the weights of query and key can never "
+            "learn",
+            "give the layer a sequence: a Reshape((1, n)) before it leaves one position; Reshape((n, 1)) makes "
+            "each feature a position",
+            1.0,
+        )
+        return
+    measures = _Measures(dataset)
+    for start, stop in _chunks(dataset):
+        measures.add(dataset.isel({SAMPLE: slice(start, stop)}).load())
+    yield from measures.findings(name)
+
+
+def _chunks(dataset: xr.Dataset) -> Iterator[tuple[int, int]]:
+    samples = dataset.sizes[SAMPLE]
+    step = max(1, int(samples * CHUNK_BYTES // max(1, dataset.nbytes)))
+    for start in range(0, samples, step):
+        yield start, min(samples, start + step)
+
+
+class _Measures:
+    """What the rules need to know, gathered a few samples at a time; all per head."""
+
+    def __init__(self, dataset: xr.Dataset) -> None:
+        self.attrs = dataset.attrs
+        self.heads = dataset.sizes.get(HEAD, 1)
+        self.has_heads = HEAD in dataset.dims
+        self.samples = dataset.sizes[SAMPLE]
+        self.rows = 0.0
+        self.on_padding = np.zeros(self.heads)
+        self.padded = False
+        self.nans = 0
+        self.worst_sum = 0.0
+        self.uniform = np.ones(self.heads, bool)
+        self.judged = np.zeros(self.heads)
+        self.strongest: list[np.ndarray] = []
+        self.mass_of_strongest = np.zeros(self.heads)
+        self.first: np.ndarray | None = None
+        self.spread = 0.0
+        self.pools = not query_dims(dataset.dims)
+        self.tolerance = 1e-3 if self.attrs.get("dtype") in ("float32", "float64") else 2e-2
+
+    def add(self, part: xr.Dataset) -> None:
+        """Takes some samples."""
+        if SCORES in part:
+            self._add_scores(part)
+        else:
+            self._add_summaries(part)
+
+    def _add_summaries(self, part: xr.Dataset) -> None:
+        for variable in (RECEIVED, ENTROPY):
+            if variable in part:
+                inside = part[variable]
+                for coordinate in ("query_valid", "key_valid"):
+                    if coordinate in inside.coords:
+                        inside = inside.where(part[coordinate], 0.0)
+                self.nans += int(np.isnan(inside.values).sum()) if self._has_valid(part) else 0
+        if RECEIVED in part and "key_valid" in part.coords:
+            received = part[RECEIVED].where(~part["key_valid"], 0.0).fillna(0.0)
+            self.padded = self.padded or not bool(part["key_valid"].all())
+            rest = [dim for dim in received.dims if dim not in (HEAD, SAMPLE)]
+            mass = received.sum(rest).sum(SAMPLE).values
+            self.on_padding += np.broadcast_to(mass, self.heads)
+            self.rows += part.sizes[SAMPLE]
+
+    @staticmethod
+    def _has_valid(part: xr.Dataset) -> bool:
+        return "query_valid" not in part.coords or bool(part["query_valid"].any())
+
+    def _add_scores(self, part: xr.Dataset) -> None:
+        rows, valid, real = _as_rows(part)
+        self.nans += int(np.isnan(rows[valid]).sum())
+        rows = np.nan_to_num(rows)
+        sums = rows.sum(-1)
+        kept = valid & (sums > 0)
+        if kept.any():
+            self.worst_sum = max(self.worst_sum, float(np.abs(sums[kept] - 1).max()))
+        self._add_padding(rows, kept, real)
+        self._add_shape(rows, kept)
+        if self.first is None:
+            self.first = rows[0]
+        self.spread = max(self.spread, float(np.abs(rows - self.first[None]).max()))
+
+    def _add_padding(self, rows: np.ndarray, kept: np.ndarray, real: np.ndarray | None) -> None:
+        if real is not None and not real.all():
+            self.padded = True
+            mass = np.where(real[:, None, None, :], 0.0, rows).sum(-1)
+            self.on_padding += (mass * kept).sum((0, 2))
+        self.rows += float(kept[:, 0].sum())
+
+    def _add_shape(self, rows: np.ndarray, kept: np.ndarray) -> None:
+        open_keys = np.maximum((rows > 0).sum(-1), 1)
+        entropy = -np.where(rows > 0, rows * np.log2(np.maximum(rows, 1e-30)), 0.0).sum(-1)
+        several = kept & (open_keys > 1)
+        flat = entropy >= UNIFORM * np.log2(np.maximum(open_keys, 2))
+        self.uniform &= (flat | ~several).all((0, 2))
+        self.judged += several.sum((0, 2))
+        strongest = np.where(kept & (open_keys > 1), rows.argmax(-1), -1)
+        self.strongest.append(np.moveaxis(strongest, 1, 0).reshape(self.heads, -1))
+        self.mass_of_strongest += np.where(several, rows.max(-1), 0.0).sum((0, 2))
+
+    def findings(self, name: str) -> Iterator[Finding]:
+        """What all samples together show."""
+        if self.nans:
+            yield Finding("nan", name, (), f"{self.nans} scores are NaN", _MEND_NAN, float(self.nans))
+        if self.worst_sum > self.tolerance:
+            yield Finding(
+                "row_sum", name, (), f"rows sum to 1 only within {self.worst_sum:.3g}", _MEND_SUM, self.worst_sum
+            )
+        yield from self._padding(name)
+        yield from self._flatness(name)
+        yield from self._sinks(name)
+
+    def _padding(self, name: str) -> Iterator[Finding]:
+        if not self.padded or not self.rows:
+            return
+        share = float(self.on_padding.mean() / self.rows)
+        if share < PADDING_SHARE:
+            return
+        removed = list(self.attrs.get("masks_removed_by", ()))
+        cause = (
+            f"; the padding mask was taken off by {', '.join(map(repr, removed))}: MultiHeadAttention clears the "
+            "mask of the tensor it is called on, so a second layer on that tensor, or an Add behind it, sees none"
+            if removed
+            else "; no padding mask reached this layer"
+        )
+        yield Finding("padding", name, (), f"{share:.1%} of the attention falls on padding{cause}", _MEND_PADDING, share)
+
+    def _flatness(self, name: str) -> Iterator[Finding]:
+        heads = tuple(int(head) for head in np.flatnonzero(self.uniform & (self.judged > 0)))
+        if heads:
+            yield Finding(
+                "uniform", name, self._named(heads),
+                f"{self._of(heads)} spread the attention evenly over all open keys, in every sample",
+                _MEND_UNIFORM, 1.0,
+            )
+        if self.first is not None and self.samples > 1 and self.spread < 1e-6 and len(heads) < self.heads:
+            yield Finding(
+                "constant", name, (), f"the map is the same in all {self.samples} samples (largest difference "
+                f"{self.spread:.1g}): it does not depend on the input", _MEND_CONSTANT, self.spread,
+            )
+
+    def _sinks(self, name: str) -> Iterator[Finding]:
+        if self.pools or not self.strongest:
+            return
+        for head, keys in enumerate(np.concatenate(self.strongest, axis=1)):
+            keys = keys[keys >= 0]
+            if len(keys) < 2:
+                continue
+            counts = np.bincount(keys)
+            share, mass = counts.max() / len(keys), self.mass_of_strongest[head] / max(1, self.judged[head])
+            if share >= SINK_SHARE and mass >= SINK_MASS:
+                yield Finding(
+                    "sink", name, self._named((head,)),
+                    f"{self._of((head,))} put {mass:.0%} of the attention on key {int(counts.argmax())} for "
+                    f"{share:.1%} of the queries: a sink", _MEND_SINK, float(share),
+                )
+
+    def _named(self, heads: tuple[int, ...]) -> tuple[int, ...]:
+        return heads if self.has_heads else ()
+
+    def _of(self, heads: tuple[int, ...]) -> str:
+        if not self.has_heads:
+            return "the queries"
+        if len(heads) == self.heads and self.heads > 1:
+            return "all heads"
+        return ("heads " if len(heads) > 1 else "queries of head ") + ", ".join(map(str, heads))
+
+
+def _as_rows(part: xr.Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Scores as ``(sample, head, row, key)``, which rows are valid, and which keys are real."""
+    scores = part[SCORES]
+    keys, queries = key_dims(scores.dims), query_dims(scores.dims)
+    others = [dim for dim in scores.dims if dim not in (SAMPLE, HEAD, *keys, *queries)]
+    if HEAD not in scores.dims:
+        scores = scores.expand_dims(HEAD)
+    ordered = scores.transpose(SAMPLE, HEAD, *others, *queries, *keys)
+    samples, heads = ordered.shape[:2]
+    width = int(np.prod([ordered.sizes[key] for key in keys]))
+    rows = ordered.values.reshape(samples, heads, -1, width).astype(np.float64)
+    valid = np.ones(rows.shape[:3], bool)
+    if len(queries) == 1 and f"{queries[0]}_valid" in part.coords and not others:
+        valid &= part[f"{queries[0]}_valid"].transpose(SAMPLE, queries[0]).values[:, None]
+    real = None
+    if len(keys) == 1 and f"{keys[0]}_valid" in part.coords and part[f"{keys[0]}_valid"].ndim == 2:
+        real = part[f"{keys[0]}_valid"].transpose(SAMPLE, keys[0]).values
+    return rows, valid, real
+
+
+_MEND_PADDING = (
+    "pass the mask explicitly: layer(x, x, attention_mask=mask), or put LayerNormalization before the attention "
+    "(pre-norm), or Embedding(mask_zero=True) where there is no mask at all; then train again"
+)
+_MEND_UNIFORM = "do not read this map as importance: nothing was chosen; train longer, or check that the logits vary"
+_MEND_CONSTANT = "do not read it as an explanation of one sample; check that query and key depend on the input"
+_MEND_SINK = "leave that key out before comparing keys, or compare with maps of other inputs"
+_MEND_SUM = "these are no attention weights as they stand: capture the softmax itself, or use float32"
+_MEND_NAN = "a row whose logits are all -inf gives NaN: mask with a large finite number, and check the inputs for NaN"

@@ -1,0 +1,194 @@
+"""Names for the positions of an axis: tokens, characters, features, patches, time steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from attnscope.errors import LabelError
+from attnscope.schema import SAMPLE, Site, key_dims, query_dims
+
+SINK = "<sink>"
+
+
+@dataclass(frozen=True)
+class AxisLabels:
+    """Names of positions, and which axes they are for.
+
+    Attributes:
+        names: ``(position,)``, shared by all samples, or one sequence per sample.
+        axis: ``query`` or ``key``; None for both.
+        sites: Glob pattern of the sites they are for.
+        source: Where they come from (``encoder_token_ids``); chooses between axes of one length.
+    """
+
+    names: Any
+    axis: str | None = None
+    sites: str = "*"
+    source: str = ""
+
+    @property
+    def per_sample(self) -> bool:
+        """Whether each sample has names of its own."""
+        return len(self.names) > 0 and not isinstance(self.names[0], str)
+
+    def of_samples(self, start: int, stop: int) -> AxisLabels:
+        """Those of some samples only."""
+        names = self.names[start:stop] if self.per_sample else self.names
+        return AxisLabels(names, self.axis, self.sites, self.source)
+
+
+def read_labels(labels: Any) -> list[AxisLabels]:
+    """Brings what a user gives as ``labels=`` into one form.
+
+    Args:
+        labels: None; a sequence of names, shared by all samples; a sequence of such sequences, one per sample;
+            or a dict of these by axis (``query``, ``key``) or by glob pattern of sites (whose values may be
+            dicts by axis again).
+
+    Raises:
+        LabelError: It is none of these.
+    """
+    if labels is None:
+        return []
+    if isinstance(labels, Mapping):
+        return [
+            AxisLabels(inner.names, axis=name) if name in ("query", "key") else
+            AxisLabels(inner.names, axis=inner.axis, sites=str(name))
+            for name, value in labels.items()
+            for inner in read_labels(value)
+        ]
+    if isinstance(labels, (str, bytes)) or not isinstance(labels, (Sequence, np.ndarray, Iterable)):
+        raise LabelError(
+            f"The labels are {labels!r}, but a sequence of names is needed, one per position (list('abc') for "
+            "characters), or a dict of such: labels={'key': names}."
+        )
+    names = [item if isinstance(item, str) else _name_or_names(item) for item in labels]
+    return [AxisLabels(names)]
+
+
+def _name_or_names(item: Any) -> Any:
+    if isinstance(item, (Sequence, np.ndarray)) and not isinstance(item, (str, bytes)):
+        return [str(name) for name in item]
+    return str(item)
+
+
+def labelled(dataset: xr.Dataset, site: Site, labels: list[AxisLabels]) -> xr.Dataset:
+    """The dataset with ``query_label`` and ``key_label`` coordinates where names fit.
+
+    Raises:
+        LabelError: Names that are meant for just this axis or site have another length than it.
+    """
+    coordinates = {}
+    for dims, kind in ((query_dims(dataset.dims), "query"), (key_dims(dataset.dims), "key")):
+        for dim in dims:
+            names = _names_for(dataset, site, dim, kind, labels)
+            if names is not None:
+                coordinates[f"{dim}_label"] = names
+    return dataset.assign_coords(coordinates)
+
+
+def check_that_labels_fit(sizes: dict[str, dict[str, int]], labels: list[AxisLabels]) -> None:
+    """Checks labels that are shared by all samples against the axes of the sites.
+
+    Args:
+        sizes: For each site the size of each query and key dim, learned sinks left out.
+        labels: The labels.
+
+    Raises:
+        LabelError: Some fit no axis at all; the message names both numbers.
+    """
+    for given in labels:
+        if given.per_sample:
+            continue
+        lengths = {
+            f"{site} ({dim})": size
+            for site, dims in sizes.items()
+            if fnmatchcase(site, given.sites)
+            for dim, size in dims.items()
+            if given.axis is None or dim.startswith(given.axis)
+        }
+        if len(given.names) not in lengths.values():
+            axes = ", ".join(f"{size} in {where}" for where, size in list(lengths.items())[:4]) or "none at all"
+            raise LabelError(
+                f"{len(given.names)} labels were given, but the number of positions is {axes}. Give one label per "
+                "position: labels=[...], or name the axis: labels={'key': [...]}."
+            )
+
+
+def _names_for(
+    dataset: xr.Dataset, site: Site, dim: str, kind: str, labels: list[AxisLabels]
+) -> tuple[Any, Any] | None:
+    size = dataset.sizes[dim]
+    fitting = [
+        item
+        for item in labels
+        if fnmatchcase(site.name, item.sites) and item.axis in (None, kind) and _length(item) in (None, size, size - site.sinks)
+    ]
+    preferred = [item for item in fitting for word in ("encoder", "decoder") if word in item.source and _is_side(word, site.path, kind)]
+    chosen = next(iter(preferred or fitting), None)
+    if chosen is None:
+        return None
+    if not chosen.per_sample:
+        return (dim,), np.array(_with_sinks(list(chosen.names), size), dtype=str)
+    valid = dataset.coords.get(f"{dim}_valid")
+    rows = [
+        _placed(names, size, None if valid is None else valid.values[number], site.name, dim)
+        for number, names in enumerate(chosen.names)
+    ]
+    return (SAMPLE, dim), np.array(rows, dtype=str)
+
+
+def _is_side(word: str, path: str, kind: str) -> bool:
+    """Whether an axis is the encoder's or the decoder's; in cross-attention the keys are the encoder's."""
+    if "cross" in path or "encoder_decoder" in path:
+        return (word == "encoder") == (kind == "key")
+    return word in path
+
+
+def _length(labels: AxisLabels) -> int | None:
+    return None if labels.per_sample else len(labels.names)
+
+
+def _with_sinks(names: list[str], size: int) -> list[str]:
+    return [*names, *[SINK] * (size - len(names))]
+
+
+def _placed(names: Sequence[str], size: int, valid: Any, site: str, dim: str) -> list[str]:
+    if len(names) == size:
+        return list(names)
+    if valid is not None and int(np.sum(valid)) == len(names):
+        row = np.full(size, "", dtype=object)
+        row[np.asarray(valid, bool)] = list(names)
+        return [str(name) for name in row]
+    places = f"{size} positions" if valid is None else f"{size} positions, {int(np.sum(valid))} of them valid"
+    raise LabelError(
+        f"A sample has {len(names)} labels, but the axis {dim!r} of {site!r} has {places}. Give one label per "
+        "position, or one per valid position."
+    )
+
+
+def characters(text: str, length: int | None = None) -> list[str]:
+    """One label per character, filled up with empty ones to `length`.
+
+    Raises:
+        LabelError: The text is longer than that.
+    """
+    if length is not None and len(text) > length:
+        raise LabelError(f"The text has {len(text)} characters, but the axis has {length}: text[:{length}].")
+    return [*text, *[""] * ((length or len(text)) - len(text))]
+
+
+def patches(rows: int, columns: int, prefix: Sequence[str] = ()) -> list[str]:
+    """One label per image patch, row by row, behind the labels of class and register tokens.
+
+    Example:
+        >>> patches(1, 2, prefix=["[CLS]"])
+        ['[CLS]', 'row 0, column 0', 'row 0, column 1']
+    """
+    return [*prefix, *(f"row {row}, column {column}" for row in range(rows) for column in range(columns))]

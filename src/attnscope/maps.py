@@ -1,0 +1,326 @@
+"""`AttentionMaps`: what a capture gives, every axis with its name."""
+
+from __future__ import annotations
+
+import html
+import json
+import warnings
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from attnscope.errors import SchemaError, WouldOverwriteError
+from attnscope.findings import Findings, findings
+from attnscope.labels import check_that_labels_fit, labelled, read_labels
+from attnscope.schema import MEANINGS, SAMPLE, SCORES, UNITS, Site, SiteTable, key_dims, query_dims
+
+FORMAT = 1
+"""Version of the layout on disk, as `docs/schema.md` describes it."""
+
+
+class AttentionMaps(Mapping[str, xr.DataArray]):
+    """The attention of a model on some samples: one labelled array per site, in the order of execution.
+
+    ``maps["encoder_0/mha"]`` is an `xarray.DataArray` with dims out of ``sample, step, window, head, query,
+    key``; select with xarray: ``maps["encoder_0/mha"].sel(head=3).isel(sample=0)``. Where several summaries were
+    captured, that is the first of them, and `dataset` gives them all.
+
+    Attributes:
+        outputs: What the model returned for the same samples: a DataArray, or a dict of them.
+        attrs: Model, backend, versions.
+    """
+
+    def __init__(
+        self,
+        datasets: Mapping[str, xr.Dataset],
+        *,
+        outputs: xr.DataArray | dict[str, xr.DataArray] | None = None,
+        inputs: xr.DataArray | None = None,
+        attrs: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._datasets = dict(datasets)
+        self.outputs = outputs
+        self._inputs = inputs
+        self.attrs = dict(attrs or {})
+
+    @classmethod
+    def from_arrays(
+        cls, arrays: Any, *, dims: tuple[str, ...] = (SAMPLE, "head", "query", "key"), labels: Any = None
+    ) -> AttentionMaps:
+        """Maps from elsewhere, with the meaning of their axes declared, never guessed.
+
+        Args:
+            arrays: Site name to array, or a sequence of arrays (as `transformers` returns them), which get the
+                names ``layer_0``, ``layer_1``...
+            dims: What the axes of every array are; ``sample`` and ``key`` among them.
+            labels: Names of positions, as in `capture`.
+
+        Raises:
+            SchemaError: An array's rank is not the number of dims, or a needed dim is missing.
+            LabelError: The labels fit no axis.
+
+        Example:
+            >>> maps = AttentionMaps.from_arrays({"a": np.full((1, 2, 3, 3), 1 / 3)}, labels=["x", "y", "z"])
+            >>> maps["a"].sel(head=1, sample=0).sizes
+            Frozen({'query': 3, 'key': 3})
+        """
+        named = arrays if isinstance(arrays, Mapping) else {f"layer_{n}": a for n, a in enumerate(arrays)}
+        if SAMPLE not in dims or not key_dims(dims):
+            raise SchemaError(
+                f"The dims {dims} were given, but 'sample' and 'key' must be among them: "
+                "dims=('sample', 'head', 'query', 'key')."
+            )
+        read = read_labels(labels)
+        datasets = {}
+        for name, array in named.items():
+            values = np.asarray(array.detach().cpu() if hasattr(array, "detach") else array)
+            if values.ndim != len(dims):
+                raise SchemaError(
+                    f"The array {name!r} has shape {values.shape}, but {len(dims)} dims are declared: {dims}. "
+                    "Declare one per axis: dims=('sample', 'head', 'query', 'key')."
+                )
+            site = Site(name, name, name, 0, "", "given", dims, values.shape, str(values.dtype), True, "given")
+            datasets[name] = dataset_of(site, {SCORES: (dims, values)}, {})
+        check_that_labels_fit({name: axis_sizes(dataset) for name, dataset in datasets.items()}, read)
+        return cls({name: labelled(d, site_from_attrs(d.attrs), read) for name, d in datasets.items()})
+
+    def __getitem__(self, name: str) -> xr.DataArray:
+        if name not in self._datasets:
+            raise KeyError(
+                f"There is no site {name!r} among the {len(self)} that were captured: {', '.join(self._datasets)}."
+            )
+        dataset = self._datasets[name]
+        array = dataset[next(iter(dataset.data_vars))]
+        return array.assign_attrs({**dataset.attrs, **array.attrs})
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._datasets)
+
+    def __len__(self) -> int:
+        return len(self._datasets)
+
+    def dataset(self, name: str) -> xr.Dataset:
+        """All that was captured of one site.
+
+        Raises:
+            KeyError: There is no such site.
+        """
+        self[name]
+        return self._datasets[name]
+
+    def select(self, variable: str) -> AttentionMaps:
+        """The same sites with one variable: ``maps.select("received")["encoder_0/mha"]``.
+
+        Raises:
+            SchemaError: It was not captured.
+        """
+        missing = [name for name, dataset in self._datasets.items() if variable not in dataset]
+        if missing:
+            have = list(self._datasets[missing[0]].data_vars)
+            raise SchemaError(
+                f"{variable!r} was not captured at {missing[0]!r}, only {have}. Ask for it: "
+                "ats.capture(..., summaries=[ats.Full(), ats.Received(), ats.Entropy()])."
+            )
+        chosen = {name: dataset[[variable]] for name, dataset in self._datasets.items()}
+        return AttentionMaps(chosen, outputs=self.outputs, inputs=self._inputs, attrs=self.attrs)
+
+    @property
+    def inputs(self) -> xr.DataArray | None:
+        """The raw inputs, dims ``(sample,)``, where they were texts; else None."""
+        return self._inputs
+
+    def with_inputs(self, texts: Any) -> AttentionMaps:
+        """The same maps with these raw texts, one per sample."""
+        inputs = xr.DataArray(np.asarray(texts, dtype=str), dims=(SAMPLE,), name="input")
+        return AttentionMaps(self._datasets, outputs=self.outputs, inputs=inputs, attrs=self.attrs)
+
+    @property
+    def sites(self) -> SiteTable:
+        """The captured sites as a table."""
+        return SiteTable(site_from_attrs(dataset.attrs) for dataset in self._datasets.values())
+
+    @cached_property
+    def findings(self) -> Findings:
+        """What a reader of these maps has to know: attention on padding, sinks, maps that say nothing..."""
+        return findings(self._datasets)
+
+    @property
+    def num_samples(self) -> int:
+        """Number of samples."""
+        return next((int(dataset.sizes[SAMPLE]) for dataset in self._datasets.values()), 0)
+
+    def to_tree(self) -> xr.DataTree:
+        """All of it as one `xarray.DataTree`: a group ``sites/<name>`` per site, and ``outputs``."""
+        groups: dict[str, xr.Dataset] = {"/": xr.Dataset(attrs={**self.attrs, "attnscope_format": FORMAT})}
+        for number, (name, dataset) in enumerate(self._datasets.items()):
+            groups[f"/sites/{name}"] = dataset.assign_attrs(order=number)
+        outputs = self.outputs
+        if outputs is not None:
+            named = outputs if isinstance(outputs, dict) else {"": outputs}
+            groups["/outputs"] = xr.Dataset(
+                {name or "output": _own_dims(array, name) for name, array in named.items()},
+                attrs={"single": not isinstance(outputs, dict)},
+            )
+        if self._inputs is not None:
+            groups["/inputs"] = xr.Dataset({"input": self._inputs})
+        return xr.DataTree.from_dict(groups)
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Writes all of it as one Zarr store that xarray alone can open.
+
+        Raises:
+            WouldOverwriteError: There is something at `path`, and `overwrite` is False.
+        """
+        path = Path(path)
+        if path.exists() and not overwrite:
+            raise WouldOverwriteError(
+                f"{str(path)!r} is there already and is not overwritten: maps.save(path, overwrite=True)."
+            )
+        with quiet_about_strings():
+            self.to_tree().to_zarr(path, mode="w", zarr_format=3, consolidated=False)
+        return path
+
+    def __repr__(self) -> str:
+        size = sum(dataset.nbytes for dataset in self._datasets.values())
+        head = (
+            f"AttentionMaps: {len(self)} sites, {self.num_samples} samples, {size / 1e6:,.1f} MB"
+            + (f", model {self.attrs['model']!r}" if "model" in self.attrs else "")
+            + (f" on {self.attrs['backend']}" if "backend" in self.attrs else "")
+        )
+        widest = max((len(name) for name in self), default=0)
+        lines = [f"  {name.ljust(widest)}  {_described(dataset)}" for name, dataset in self._datasets.items()]
+        shown = lines if len(lines) <= 16 else [*lines[:8], f"  ... {len(lines) - 14} more ...", *lines[-6:]]
+        return "\n".join([head, *shown])
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td style='text-align:left'><code>{html.escape(name)}</code></td>"
+            f"<td style='text-align:left'>{html.escape(_described(dataset))}</td></tr>"
+            for name, dataset in self._datasets.items()
+        )
+        head = html.escape(repr(self).splitlines()[0])
+        return f"<details open><summary>{head}</summary><table>{rows}</table></details>"
+
+
+def open_maps(path: str | Path) -> AttentionMaps:
+    """Opens what `AttentionMaps.save` or ``capture(store=...)`` wrote; arrays are read only when used.
+
+    Raises:
+        FileNotFoundError: Nothing is there.
+        SchemaError: It is not a store of attnscope's.
+    """
+    if not Path(path).exists():
+        raise FileNotFoundError(f"{str(path)!r} does not exist. Write one: maps.save({str(path)!r}).")
+    with quiet_about_strings():
+        tree = xr.open_datatree(str(path), engine="zarr", consolidated=False, chunks=None)
+    if "attnscope_format" not in tree.attrs:
+        raise SchemaError(
+            f"{str(path)!r} is a Zarr store, but none of attnscope's: its root has no 'attnscope_format'. Open it "
+            "with xarray, and bring its arrays here: ats.AttentionMaps.from_arrays({...})."
+        )
+    nodes = [node.to_dataset(inherit=False) for node in tree.subtree if "site" in node.attrs]
+    datasets = {str(d.attrs["site"]): _restored(d) for d in sorted(nodes, key=lambda d: d.attrs["order"])}
+    attrs = {name: value for name, value in tree.attrs.items() if name != "attnscope_format"}
+    inputs = tree["inputs"].to_dataset(inherit=False)["input"] if "inputs" in tree.children else None
+    return AttentionMaps(datasets, outputs=_opened_outputs(tree), inputs=inputs, attrs=attrs)
+
+
+def _restored(dataset: xr.Dataset) -> xr.Dataset:
+    names = [name for name in dataset.data_vars if str(name).endswith(("_label", "_valid"))]
+    return dataset.set_coords(names)
+
+
+def _opened_outputs(tree: xr.DataTree) -> xr.DataArray | dict[str, xr.DataArray] | None:
+    if "outputs" not in tree.children:
+        return None
+    dataset = tree["outputs"].to_dataset(inherit=False)
+    if dataset.attrs.get("single"):
+        return dataset["output"]
+    return {str(name): dataset[name] for name in dataset.data_vars}
+
+
+def dataset_of(site: Site, variables: Mapping[str, Any], coordinates: Mapping[str, Any]) -> xr.Dataset:
+    """A site's variables as one dataset, with units, meaning and the site itself in its attributes."""
+    dataset = xr.Dataset(
+        {
+            name: (dims, values, {"units": UNITS.get(name, "1"), "long_name": MEANINGS.get(name, name)})
+            for name, (dims, values) in variables.items()
+        },
+        coords=dict(coordinates),
+        attrs=attrs_of_site(site),
+    )
+    if "head" in dataset.dims:
+        dataset = dataset.assign_coords(head=np.arange(dataset.sizes["head"]))
+    return dataset
+
+
+def attrs_of_site(site: Site) -> dict[str, Any]:
+    """A site as plain values that any store can hold."""
+    return {
+        "site": site.name,
+        "path": site.path,
+        "full_path": site.full_path,
+        "call_index": site.call_index,
+        "layer_class": site.layer_class,
+        "kind": site.kind,
+        "dims": json.dumps(site.dims),
+        "shape": json.dumps(site.shape),
+        "dtype": site.dtype,
+        "reason": site.reason,
+        "sinks": site.sinks,
+    }
+
+
+def site_from_attrs(attrs: Mapping[str, Any]) -> Site:
+    """The site that `attrs_of_site` wrote down."""
+    return Site(
+        name=attrs["site"],
+        path=attrs["path"],
+        full_path=attrs["full_path"],
+        call_index=int(attrs["call_index"]),
+        layer_class=attrs["layer_class"],
+        kind=attrs["kind"],
+        dims=tuple(json.loads(attrs["dims"])),
+        shape=tuple(json.loads(attrs["shape"])),
+        dtype=attrs["dtype"],
+        taken=True,
+        reason=attrs["reason"],
+        sinks=int(attrs["sinks"]),
+    )
+
+
+def axis_sizes(dataset: xr.Dataset) -> dict[str, int]:
+    """Sizes of the query and key dims, learned sinks left out."""
+    sinks = int(dataset.attrs.get("sinks", 0))
+    keys = key_dims(dataset.dims)
+    return {
+        dim: int(dataset.sizes[dim]) - (sinks if dim in keys else 0)
+        for dim in (*query_dims(dataset.dims), *keys)
+    }
+
+
+def _own_dims(array: xr.DataArray, name: str) -> xr.DataArray:
+    """Outputs may differ in size along unnamed axes, so each names its own."""
+    return array.rename({dim: f"{name}_{dim}" for dim in array.dims if dim != SAMPLE}) if name else array
+
+
+def _described(dataset: xr.Dataset) -> str:
+    parts = []
+    for name, array in dataset.data_vars.items():
+        dims = ", ".join(f"{dim} {size}" for dim, size in array.sizes.items())
+        parts.append(f"{name} ({dims})")
+    return "; ".join(parts) + f"  {dataset.attrs.get('layer_class', '')}"
+
+
+class quiet_about_strings(warnings.catch_warnings):  # noqa: N801, a context manager
+    """Zarr warns that its string type is not in the version 3 specification yet; every reader in use has it."""
+
+    def __enter__(self) -> Any:
+        log = super().__enter__()
+        warnings.filterwarnings("ignore", message=".*Zarr V3 specification.*")
+        warnings.filterwarnings("ignore", message=".*does not have a Zarr V3.*")
+        return log
