@@ -21,8 +21,8 @@ SINK_SHARE = 0.95
 """A head whose strongest key is the same for this share of the queries is a sink..."""
 SINK_MASS = 0.5
 """...if that key also gets this much of the attention."""
-UNIFORM = 0.9999
-"""An entropy of this share of its maximum is uniform."""
+UNIFORM = 0.05
+"""A row is uniform when no open key's score differs from one over their number by more than this part of it."""
 CHUNK_BYTES = 64 * 2**20
 
 
@@ -181,9 +181,9 @@ class _Measures:
 
     def _add_shape(self, rows: np.ndarray, kept: np.ndarray) -> None:
         open_keys = np.maximum((rows > 0).sum(-1), 1)
-        entropy = -np.where(rows > 0, rows * np.log2(np.maximum(rows, 1e-30)), 0.0).sum(-1)
+        off = np.where(rows > 0, np.abs(rows * open_keys[..., None] - 1), 0.0).max(-1)
         several = kept & (open_keys > 1)
-        flat = entropy >= UNIFORM * np.log2(np.maximum(open_keys, 2))
+        flat = off <= UNIFORM
         self.uniform &= (flat | ~several).all((0, 2))
         self.judged += several.sum((0, 2))
         strongest = np.where(kept & (open_keys > 1), rows.argmax(-1), -1)
@@ -222,7 +222,8 @@ class _Measures:
         if heads:
             yield Finding(
                 "uniform", name, self._named(heads),
-                f"{self._of(heads)} spread the attention evenly over all open keys, in every sample",
+                f"{self._of(heads)} spread the attention evenly over the open keys: in every row of every sample "
+                f"all scores are within {UNIFORM:.0%} of one over their number",
                 _MEND_UNIFORM, 1.0,
             )
         if self.first is not None and self.samples > 1 and self.spread < 1e-6 and len(heads) < self.heads:

@@ -157,7 +157,7 @@ class AttentionMaps(Mapping[str, xr.DataArray]):
         """All of it as one `xarray.DataTree`: a group ``sites/<name>`` per site, and ``outputs``."""
         groups: dict[str, xr.Dataset] = {"/": xr.Dataset(attrs={**self.attrs, "attnscope_format": FORMAT})}
         for number, (name, dataset) in enumerate(self._datasets.items()):
-            groups[f"/sites/{name}"] = dataset.assign_attrs(order=number)
+            groups[f"/sites/{name}"] = dataset.assign_attrs(order=number, variables=list(dataset.data_vars))
         outputs = self.outputs
         if outputs is not None:
             named = outputs if isinstance(outputs, dict) else {"": outputs}
@@ -231,7 +231,8 @@ def open_maps(path: str | Path) -> AttentionMaps:
 
 def _restored(dataset: xr.Dataset) -> xr.Dataset:
     names = [name for name in dataset.data_vars if str(name).endswith(("_label", "_valid"))]
-    return dataset.set_coords(names)
+    order = [name for name in dataset.attrs.get("variables", ()) if name in dataset]
+    return dataset.set_coords(names)[order] if order else dataset.set_coords(names)
 
 
 def _opened_outputs(tree: xr.DataTree) -> xr.DataArray | dict[str, xr.DataArray] | None:

@@ -47,7 +47,18 @@ def _tensorflow(model: keras.Layer, body: Body) -> Callable[[Any], Any]:
     import tensorflow as tf
 
     function = tf.function(body)
-    return lambda inputs: function(as_tensors(inputs))
+    traced: dict[tuple[Any, ...], Any] = {}  # by shapes: each is traced once, and TensorFlow need not compare
+
+    def run(inputs: Any) -> Any:
+        tensors = as_tensors(inputs)
+        leaves = tree.flatten(tensors)
+        key = tuple((tuple(leaf.shape), leaf.dtype) for leaf in leaves)
+        if key not in traced:
+            specs = tree.map_structure(lambda leaf: tf.TensorSpec(leaf.shape, leaf.dtype), tensors)
+            traced[key] = function.get_concrete_function(specs)
+        return traced[key](tensors)
+
+    return run
 
 
 def _torch(model: keras.Layer, body: Body) -> Callable[[Any], Any]:
