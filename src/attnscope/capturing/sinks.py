@@ -153,7 +153,7 @@ class OnDisk:
     def add(self, arrays: dict[str, SiteArrays], outputs: Any) -> None:
         """Writes one batch."""
         maps = self._description.maps(arrays, outputs, self._start)
-        tree = maps.to_tree()
+        tree = self._with_long_strings(maps.to_tree())
         with quiet_about_strings():
             if self._start == 0:
                 tree.to_zarr(self._path, mode="w-", zarr_format=3, consolidated=False)
@@ -162,6 +162,19 @@ class OnDisk:
                     if SAMPLE in node.dims and node.has_data:
                         self._append(node.path, node.to_dataset(inherit=False))
         self._start += maps.num_samples
+
+    @staticmethod
+    def _with_long_strings(tree: xr.DataTree) -> xr.DataTree:
+        """Strings of any length: a later batch may bring longer ones than the first."""
+        return tree.map_over_datasets(
+            lambda dataset: dataset.assign(
+                {
+                    name: (variable.dims, variable.values.astype(np.dtypes.StringDType()))
+                    for name, variable in dataset.variables.items()
+                    if variable.dtype.kind == "U"
+                }
+            )
+        )
 
     def _append(self, group: str, dataset: xr.Dataset) -> None:
         fixed = [name for name in dataset.variables if SAMPLE not in dataset[name].dims]

@@ -72,6 +72,8 @@ def batches_of(inputs: Any, batch_size: int, model: keras.Layer | None = None) -
         raise InputError(f"batch_size is {batch_size!r}, but a batch needs a whole number of samples: batch_size=32.")
     if _gives_batches(inputs, model):
         return _of_batches(inputs)
+    if isinstance(inputs, (list, tuple)) and len(inputs) == 1 and _takes_one_input(model):
+        inputs = inputs[0]
     arrays = tree.map_structure(_array, inputs)
     lengths = {len(array) if array.ndim else -1 for array in tree.flatten(arrays)}
     if len(lengths) != 1:
@@ -123,15 +125,18 @@ def _gives_batches(inputs: Any, model: keras.Layer | None) -> bool:
         return False
     if isinstance(inputs, (list, tuple)):
         nested = any(isinstance(item, (dict, tuple)) for item in inputs)
-        one_input = len(getattr(model, "inputs", None) or []) == 1
         several_arrays = len(inputs) > 1 and all(hasattr(item, "shape") for item in inputs)
-        return nested or (one_input and several_arrays and all(len(item.shape) > 1 for item in inputs))
+        return nested or (_takes_one_input(model) and several_arrays and all(len(item.shape) > 1 for item in inputs))
     if isinstance(inputs, keras.utils.PyDataset) or hasattr(inputs, "__iter__"):
         return True
     raise InputError(
         f"The inputs are a {type(inputs).__name__}, but arrays, a dict or list of arrays, a tf.data.Dataset, a "
         "keras.utils.PyDataset, a torch DataLoader or an iterable of batches is needed."
     )
+
+
+def _takes_one_input(model: keras.Layer | None) -> bool:
+    return len(getattr(model, "inputs", None) or []) == 1
 
 
 def _array(value: Any) -> np.ndarray:

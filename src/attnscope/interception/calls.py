@@ -51,6 +51,7 @@ class Call:
         place: Where in the model.
         index: How many calls there were at this place before, in the same step.
         step: Steps of the unrolled loops that the call is in, outermost first; empty outside of any.
+        loop: The innermost loop around it that is not run step by step, or None.
         kind: ``softmax``, ``fused`` or ``declared``.
         batch: Number of samples.
         layout: How the tensor becomes labelled scores; None where it does not fit the batch.
@@ -60,6 +61,7 @@ class Call:
     place: Place
     index: int
     step: tuple[int, ...]
+    loop: str | None
     kind: str
     batch: int
     layout: Layout | None

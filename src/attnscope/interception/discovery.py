@@ -6,6 +6,7 @@ by what they are; for every other softmax `dataflow` tells, by what its scores a
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
@@ -16,7 +17,13 @@ import keras
 import numpy as np
 from keras import tree
 
-from attnscope.errors import NoAttentionError, PatternError, UnbuiltModelError, UnsupportedError
+from attnscope.errors import (
+    AttnscopeError,
+    NoAttentionError,
+    PatternError,
+    UnbuiltModelError,
+    UnsupportedError,
+)
 from attnscope.schema import Site, SiteTable
 from attnscope.interception.batches import Batches, batches_of
 from attnscope.interception.calls import Call, SoftmaxCall
@@ -24,7 +31,7 @@ from attnscope.interception.compiled import as_tensors, call_model
 from attnscope.interception.dataflow import Graph, use_of
 from attnscope.interception.declarations import declarations
 from attnscope.interception.graphs import graph_of_jaxpr, graph_of_tensorflow, torch_recorder
-from attnscope.interception.intercept import Interception, Missed, intercept
+from attnscope.interception.intercept import Missed, intercept, own_errors
 
 _MARK = "attnscope:"
 _ATTENDING = (
@@ -40,11 +47,21 @@ Selection = str | Iterable[str] | Callable[[Site], bool] | None
 
 @dataclass
 class Found:
-    """One call as the trace met it."""
+    """What is kept of one call that the trace met: plain values, so that no tensor outlives the trace.
 
-    call: Call
-    removed_masks: tuple[str, ...] = ()
-    tensor: int | None = None
+    Attributes:
+        site: All but the verdict, which is filled in for softmaxes that only their use can tell.
+        in_loop: Whether it is one step of an unrolled loop.
+        axis: The axis that the softmax ran over, where its use has to be looked up; else None.
+        key: What the trace knows its output by.
+        removed_masks: Layers that had taken a padding mask off before it.
+    """
+
+    site: Site
+    in_loop: bool
+    axis: int | None
+    key: Any
+    removed_masks: tuple[str, ...]
 
 
 @dataclass
@@ -122,28 +139,34 @@ def discover(
     inputs = batches.first.inputs
     batch = len(tree.flatten(inputs)[0])
     found: list[Found] = []
-    running: list[Interception] = []
+    missed: list[Missed] = []
+    errors: list[AttnscopeError] = []
 
     def body(tensors: Any) -> Any:
+        found.clear()
         with intercept(
-            note, model, batch=batch, inputs=tensors, unroll=unroll, declarations=declarations()
+            note,
+            model,
+            batch=batch,
+            inputs=tensors,
+            unroll=unroll,
+            declarations=declarations(),
+            errors=errors,
         ) as interception:
-            running.append(interception)
-            return call_model(model, tensors)
+            outputs = call_model(model, tensors)
+        missed[:] = interception.missed
+        return outputs
 
     def note(call: Call) -> None:
-        if keras.backend.backend() == "jax" and isinstance(call, SoftmaxCall):
-            from jax.ad_checkpoint import checkpoint_name
+        found.append(_found(call, len(found)))
 
-            checkpoint_name(call.output, f"{_MARK}{len(found)}")
-        found.append(Found(call, tuple(call.padding.removed_by)))
-
-    graph = _TRACERS[keras.backend.backend()](model, body, inputs, found)
-    listed = _listed(found, graph, running[-1].missed)
+    with own_errors(errors):
+        graph, numbers = _TRACERS[keras.backend.backend()](model, body, inputs)
+    listed = _listed(found, graph, numbers, missed)
     loops = {site.loop for site in listed if site.loop and _wanted(site, selection)}
     if loops - unroll:
         return discover(model, batches, selection, unroll | loops)
-    removed = {item.call.name: item.removed_masks for item in found}
+    removed = {item.site.name: item.removed_masks for item in found}
     return Discovery(SiteTable(listed), unroll, removed)
 
 
@@ -188,7 +211,7 @@ def matches(site: Site, pattern: str) -> bool:
 
 def _no_match(pattern: str, found: SiteTable) -> str:
     names = [site.name for site in found]
-    near = get_closematches(pattern, names, n=3, cutoff=0.3) or names[:3]
+    near = get_close_matches(pattern, names, n=3, cutoff=0.3) or names[:3]
     listed = ", ".join(repr(name) for name in near) or "none: the model has no softmax at all"
     return (
         f"The pattern {pattern!r} matches none of the model's {len(found)} sites. The nearest are: {listed}. "
@@ -212,17 +235,16 @@ def _nothing(found: SiteTable, chosen: SiteTable) -> str:
     )
 
 
-def _listed(found: list[Found], graph: Graph | None, missed: list[Missed]) -> list[Site]:
+def _listed(
+    found: list[Found], graph: Graph, numbers: dict[Any, int], missed: list[Missed]
+) -> list[Site]:
     rows: dict[str, Site] = {}
-    steps: dict[str, int] = {}
+    steps: Counter[str] = Counter(item.site.name for item in found if item.in_loop)
     for item in found:
-        name = item.call.name
-        if item.call.step:
-            steps[name] = steps.get(name, 0) + 1
-        if name not in rows:
-            rows[name] = _site_of(item, graph)
+        if item.site.name not in rows:
+            rows[item.site.name] = _judged(item, graph, numbers)
     for entry in missed:
-        if entry.name not in rows:
+        if entry.name not in rows or rows[entry.name].loop is None:
             rows[entry.name] = _missed_site(entry)
     listed = [_with_steps(site, steps.get(site.name)) for site in rows.values()]
     declared = {site.path for site in listed if site.kind == "declared"}
@@ -241,48 +263,58 @@ def _with_steps(site: Site, steps: int | None) -> Site:
     return replace(site, dims=dims, shape=(site.shape[0], steps, *site.shape[1:]))
 
 
-def _site_of(item: Found, graph: Graph | None) -> Site:
-    call = item.call
-    if call.layout is None:
-        tensor = call.output if isinstance(call, SoftmaxCall) else None
-        shape = () if tensor is None else tuple(tensor.shape)
-        return _row(call, (), shape, False, "its first axis is neither the sample nor a multiple of it", 0)
-    taken, reason, sinks = _judged(item, graph)
-    return _row(call, call.layout.dims, call.layout.shape, taken, reason, sinks)
+_BY_KIND = {"declared": "declared by the user", "fused": "a fused attention call"}
 
 
-def _judged(item: Found, graph: Graph | None) -> tuple[bool, str, int]:
-    call = item.call
-    if call.kind == "declared":
-        return True, "declared by the user", 0
-    if call.kind == "fused":
-        return True, "a fused attention call", 0
-    if isinstance(call.place.layer, _ATTENDING):
-        return True, f"a softmax in {type(call.place.layer).__name__}", 0
-    if graph is None or item.tensor is None:
-        return False, "what it is used for could not be traced; take it by name", 0
-    assert isinstance(call, SoftmaxCall)
-    axis = call.layout.permutation[-1] if call.layout else -1
-    use = use_of(graph, item.tensor, axis)
-    return use.is_attention, use.reason, use.unweighted_keys
-
-
-def _row(call: Call, dims: Any, shape: Any, taken: bool, reason: str, sinks: int) -> Site:
-    layer = call.place.layer
-    return Site(
+def _found(call: Call, number: int) -> Found:
+    layer, layout = call.place.layer, call.layout
+    reason, axis, key = _BY_KIND.get(call.kind, ""), None, None
+    if isinstance(call, SoftmaxCall):
+        if isinstance(layer, _ATTENDING):
+            reason = f"a softmax in {type(layer).__name__}"
+        elif layout is not None:
+            axis, key = layout.permutation[-1], _key_of(call.output, number)
+    site = Site(
         name=call.name,
         path=call.place.path,
         full_path=call.place.full_path,
         call_index=call.index,
         layer_class="" if layer is None else type(layer).__name__,
         kind=call.kind,
-        dims=dims,
-        shape=shape,
+        dims=() if layout is None else layout.dims,
+        shape=_shape_of(call) if layout is None else layout.shape,
         dtype=call.dtype,
-        taken=taken,
-        reason=reason,
-        sinks=sinks,
+        taken=layout is not None and axis is None,
+        reason=reason if layout is not None else "its first axis is neither the sample nor a multiple of it",
+        loop=call.loop,
     )
+    return Found(site, bool(call.step), axis, key, tuple(call.padding.removed_by))
+
+
+def _shape_of(call: Call) -> tuple[int, ...]:
+    return tuple(call.output.shape) if isinstance(call, SoftmaxCall) else ()
+
+
+def _key_of(tensor: Any, number: int) -> Any:
+    """What the trace will know this tensor by: on JAX a mark that is put on it here."""
+    backend = keras.backend.backend()
+    if backend == "jax":
+        from jax.ad_checkpoint import checkpoint_name
+
+        checkpoint_name(tensor, f"{_MARK}{number}")
+        return number
+    return tensor.name if backend == "tensorflow" else id(tensor)
+
+
+def _judged(item: Found, graph: Graph, numbers: dict[Any, int]) -> Site:
+    if item.site.loop is not None:  # judged once its loop is unrolled
+        return replace(item.site, taken=True)
+    if item.axis is None:
+        return item.site
+    if item.key not in numbers:
+        return replace(item.site, reason="what it is used for cannot be traced; take it by name")
+    use = use_of(graph, numbers[item.key], item.axis)
+    return replace(item.site, taken=use.is_attention, reason=use.reason, sinks=use.unweighted_keys)
 
 
 def _missed_site(entry: Missed) -> Site:
@@ -320,7 +352,7 @@ def _example_inputs(model: keras.Model) -> Any:
     return struct[0] if isinstance(struct, list) and len(struct) == 1 else struct
 
 
-def _trace_jax(model: keras.Layer, body: Any, inputs: Any, found: list[Found]) -> Graph | None:
+def _trace_jax(model: keras.Layer, body: Any, inputs: Any) -> tuple[Graph, dict[Any, int]]:
     import jax
 
     variables = model.variables
@@ -332,55 +364,40 @@ def _trace_jax(model: keras.Layer, body: Any, inputs: Any, found: list[Found]) -
     values = [jax.ShapeDtypeStruct(v.value.shape, v.value.dtype) for v in variables]
     tensors = as_tensors(inputs)
     closed = jax.make_jaxpr(traced)(values, tensors)
-    graph, marks = graph_of_jaxpr(closed, len(jax.tree_util.tree_leaves(tensors)), _MARK)
-    for number, tensor in marks.items():
-        found[number].tensor = tensor
-    return graph
+    return graph_of_jaxpr(closed, len(jax.tree_util.tree_leaves(tensors)), _MARK)
 
 
-def _trace_tensorflow(
-    model: keras.Layer, body: Any, inputs: Any, found: list[Found]
-) -> Graph | None:
+def _trace_tensorflow(model: keras.Layer, body: Any, inputs: Any) -> tuple[Graph, dict[Any, int]]:
     import tensorflow as tf
 
-    tensors = as_tensors(inputs)
-    specs = tree.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), tensors)
+    specs = tree.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), as_tensors(inputs))
     concrete = tf.function(body).get_concrete_function(specs)
-    graph, builder = graph_of_tensorflow(
-        concrete.graph, [*concrete.inputs[: len(tree.flatten(specs))]], list(concrete.outputs)
-    )
-    for item in found:
-        if isinstance(item.call, SoftmaxCall):
-            item.tensor = builder.number_of(item.call.output.name)
-    return graph
+    given = concrete.inputs[: len(tree.flatten(specs))]
+    return graph_of_tensorflow(concrete.graph, given, concrete.outputs)
 
 
-def _trace_torch(model: keras.Layer, body: Any, inputs: Any, found: list[Found]) -> Graph | None:
+def _trace_torch(model: keras.Layer, body: Any, inputs: Any) -> tuple[Graph, dict[Any, int]]:
     try:
         with keras.device("meta"):
-            return _recorded_by_torch(body, inputs, found)
+            return _recorded_by_torch(body, inputs)
     except (NotImplementedError, RuntimeError, TypeError, ValueError):
         # Not every operation of PyTorch knows the meta device; what is wrong with the model itself is raised
         # again by the run on real tensors.
-        found.clear()
-        return _recorded_by_torch(body, inputs, found)
+        return _recorded_by_torch(body, inputs)
 
 
-def _recorded_by_torch(body: Any, inputs: Any, found: list[Found]) -> Graph | None:
+def _recorded_by_torch(body: Any, inputs: Any) -> tuple[Graph, dict[Any, int]]:
     import torch
 
     tensors = as_tensors(inputs)
     with torch.no_grad(), torch_recorder() as recorder:
         given = [recorder.number(tensor) for tensor in tree.flatten(tensors)]
         outputs = body(tensors)
-    builder = recorder.builder
-    builder.graph.inputs = set(given)
+    graph: Graph = recorder.builder.graph
+    graph.inputs = set(given)
     leaves = [leaf for leaf in tree.flatten(outputs) if isinstance(leaf, torch.Tensor)]
-    builder.graph.outputs = {recorder.number(leaf) for leaf in leaves}
-    for item in found:
-        if isinstance(item.call, SoftmaxCall):
-            item.tensor = builder.number_of(id(item.call.output))
-    return builder.graph
+    graph.outputs = {recorder.number(leaf) for leaf in leaves}
+    return graph, recorder.builder.numbers
 
 
 _TRACERS = {"jax": _trace_jax, "tensorflow": _trace_tensorflow, "torch": _trace_torch}

@@ -26,11 +26,11 @@ class GraphBuilder:
 
     def __init__(self) -> None:
         self.graph = Graph()
-        self._numbers: dict[Any, int] = {}
+        self.numbers: dict[Any, int] = {}
 
     def tensor(self, key: Any, shape: Any, dtype: Any) -> int:
         """Number of a tensor, known or new."""
-        number = self._numbers.setdefault(key, len(self._numbers))
+        number = self.numbers.setdefault(key, len(self.numbers))
         self.graph.shapes[number] = tuple(-1 if size is None else int(size) for size in shape)
         if "bool" in str(dtype):
             self.graph.booleans.add(number)
@@ -38,11 +38,7 @@ class GraphBuilder:
 
     def same(self, key: Any, number: int) -> None:
         """Another name for a tensor."""
-        self._numbers[key] = number
-
-    def number_of(self, key: Any) -> int | None:
-        """Number of a known tensor, or None."""
-        return self._numbers.get(key)
+        self.numbers[key] = number
 
     def add(self, name: str, inputs: list[int], output: int, **details: Any) -> None:
         """Adds a node; without `maps` its axes are matched by shape."""
@@ -78,7 +74,7 @@ def _of_a_stack(shape: Any, out: Any) -> dict[int, int]:
     }
 
 
-def graph_of_jaxpr(closed: Any, input_count: int, mark: str) -> tuple[Graph, dict[int, int]]:
+def graph_of_jaxpr(closed: Any, input_count: int, mark: str) -> tuple[Graph, dict[Any, int]]:
     """The graph of a jaxpr whose last `input_count` arguments are the model's inputs.
 
     Returns:
@@ -148,6 +144,11 @@ def _add_equation(builder: GraphBuilder, equation: Any, inputs: list[int], numbe
                 name, inputs, output, maps=(permuted(kept_axes), *[{}] * (len(inputs) - 1)),
                 summed=(frozenset(axes),),
             )
+        elif name == "conv_general_dilated":
+            convolved = params["dimension_numbers"]
+            (batch, _, *places), out_spec = convolved.lhs_spec, convolved.out_spec
+            data = {batch: out_spec[0], **dict(zip(places, out_spec[2:], strict=True))}
+            builder.add(name, inputs, output, maps=(data, {convolved.rhs_spec[0]: out_spec[1]}))
         elif name in ("slice", "dynamic_slice", "pad", "rev"):
             maps_of_first = {axis: axis for axis in range(len(out))}
             builder.add(name, inputs, output, maps=(maps_of_first, *[{}] * (len(inputs) - 1)))
@@ -175,8 +176,10 @@ def _equation_of_dot(numbers: Any, shapes: list[Any]) -> str:
     return f"{''.join(first)},{''.join(second)}->{batch}{free}"
 
 
-def graph_of_tensorflow(func_graph: Any, inputs: list[Any], outputs: list[Any]) -> tuple[Graph, GraphBuilder]:
-    """The graph of a TensorFlow FuncGraph; tensors are known by their names."""
+def graph_of_tensorflow(
+    func_graph: Any, inputs: list[Any], outputs: list[Any]
+) -> tuple[Graph, dict[Any, int]]:
+    """The graph of a TensorFlow FuncGraph, and the number of each tensor by its name."""
     builder = GraphBuilder()
 
     def number(tensor: Any) -> int:
@@ -190,7 +193,7 @@ def graph_of_tensorflow(func_graph: Any, inputs: list[Any], outputs: list[Any]) 
                 _add_operation(builder, operation, given, number(tensor))
     builder.graph.inputs = {number(tensor) for tensor in inputs}
     builder.graph.outputs = {number(tensor) for tensor in outputs}
-    return builder.graph, builder
+    return builder.graph, builder.numbers
 
 
 def _add_operation(builder: GraphBuilder, operation: Any, inputs: list[int], output: int) -> None:
@@ -229,6 +232,11 @@ def _add_operation(builder: GraphBuilder, operation: Any, inputs: list[int], out
         kept = [axis for axis in range(rank) if axis not in axes]
         mapping = {axis: axis for axis in kept} if keep else permuted(kept)
         builder.add(name, inputs, output, maps=(mapping, {}), summed=(frozenset(axes),))
+        return
+    elif name in ("Conv1D", "Conv2D", "Conv3D", "DepthwiseConv2dNative"):
+        rank = len(out)
+        channel = rank - 1 if operation.get_attr("data_format").decode().endswith("C") else 1
+        builder.add(name, inputs, output, maps=(_same_but(rank, channel), {rank - 1: channel}))
         return
     elif name in ("StridedSlice", "Slice", "PadV2", "Pad") and len(shapes[0]) == len(out):
         builder.add(name, inputs, output, maps=({axis: axis for axis in range(len(out))}, *nothing))
@@ -303,6 +311,9 @@ def _add_torch(builder: GraphBuilder, func: Any, args: Any, inputs: list[int], o
         kept = [axis for axis in range(rank) if axis not in summed]
         mapping = {axis: axis for axis in kept} if len(out) == rank else permuted(kept)
         builder.add(name, inputs, output, maps=(mapping,), summed=(frozenset(summed),))
+    elif name == "convolution":
+        bias: list[dict[int, int]] = [{0: 1}] * (len(inputs) - 2)
+        builder.add(name, inputs, output, maps=(_same_but(rank, 1), {0: 1}, *bias))
     elif name in ("slice", "constant_pad_nd", "flip"):
         builder.add(name, inputs, output, maps=({axis: axis for axis in range(len(out))}, *nothing))
     elif name in ("expand", "repeat"):
@@ -315,3 +326,7 @@ def _add_torch(builder: GraphBuilder, func: Any, args: Any, inputs: list[int], o
 
 def _without(rank: int, axis: int) -> dict[int, int]:
     return permuted([kept for kept in range(rank) if kept != axis])
+
+
+def _same_but(rank: int, axis: int) -> dict[int, int]:
+    return {kept: kept for kept in range(rank) if kept != axis}

@@ -22,6 +22,7 @@ from typing import Any
 import keras
 from keras.src import backend as keras_backend
 
+from attnscope.errors import AttnscopeError
 from attnscope.interception import loops
 from attnscope.interception.calls import Call, DeclaredCall, FusedCall, SoftmaxCall
 from attnscope.interception.declarations import Declaration, declared_at
@@ -57,6 +58,7 @@ class Interception:
         root: The model; paths are counted from it.
         batch: Number of samples in this run.
         unroll: Paths of the loops to run step by step.
+        errors: Errors of our own that were raised inside of the model; frameworks wrap them beyond recognition.
         padding: The padding masks seen so far.
         missed: Calls that could not be taken.
     """
@@ -66,6 +68,7 @@ class Interception:
     batch: int
     unroll: frozenset[str] = frozenset()
     declarations: tuple[Declaration, ...] = ()
+    errors: list[AttnscopeError] = field(default_factory=list)
     padding: Padding = field(default_factory=Padding)
     missed: list[Missed] = field(default_factory=list)
     trace: Any = None
@@ -82,8 +85,8 @@ class Interception:
         layout = layout_of(shape, axes, self.batch, number_of_heads(place.layers), _attention_axes(place))
         output = aside(run)
         call = SoftmaxCall(**self._common(place, "softmax", layout), logits=logits, output=output)
-        edited = aside(self.handler, call)
-        return output if edited is None else aside(call.replaced, edited)
+        edited = self._edited(call)
+        return output if edited is None else edited
 
     def fused(self, run: Callable[[], Any], **tensors: Any) -> Any:
         """Takes one fused attention call; `tensors` are the fields of a `FusedCall`."""
@@ -94,9 +97,9 @@ class Interception:
             return aside(run)
         layout = layout_of(shape, (-1,), self.batch, heads)
         call = FusedCall(**self._common(place, "fused", layout), **tensors)
-        edited = aside(self.handler, call)
+        edited = self._edited(call)
         if edited is not None:
-            return aside(call.replaced, edited)
+            return edited
         return aside(run) if call.context is None else call.to_output(call.context)
 
     def declared(self, layer: keras.Layer, outputs: Any) -> Any:
@@ -105,16 +108,17 @@ class Interception:
         declaration = declared_at(self.declarations, layer, place.path)
         if declaration is None or outputs is None:
             return outputs
-        weights = declaration.weights_of(outputs)
+        weights = self._noting_errors(declaration.weights_of, outputs)
         if self._cannot_be_taken(place, "declared", tuple(weights.shape)):
             return outputs
+        layout = self._noting_errors(declaration.layout, tuple(weights.shape), self.batch)
         call = DeclaredCall(
-            **self._common(place, "declared", declaration.layout(tuple(weights.shape), self.batch)),
+            **self._common(place, "declared", layout),
             output=weights,
             is_the_output=weights is outputs,
         )
-        edited = aside(self.handler, call)
-        return outputs if edited is None else aside(call.replaced, edited)
+        edited = self._edited(call)
+        return outputs if edited is None else edited
 
     def mask_set(self, tensor: Any, mask: Any) -> None:
         """Notes a Keras mask that a layer sets, or takes off."""
@@ -147,29 +151,50 @@ class Interception:
 
     def _common(self, place: Place, kind: str, layout: Any) -> dict[str, Any]:
         step = loops.current_step()
+        index = self.counts[place.path, step]
         self.counts[place.path, step] += 1
-        index = self.counts[place.path, step] - 1
+        if place.is_distributed:
+            step, index = (*step, index), 0
         return {
             "place": place,
             "index": index,
             "step": step,
+            "loop": self._loop(),
             "kind": kind,
             "batch": self.batch,
             "layout": layout,
             "padding": self.padding,
         }
 
+    def _edited(self, call: Call) -> Any:
+        """What the model goes on with once the handler has seen the call; None where it only looked."""
+
+        def ask() -> Any:
+            edited = self.handler(call)
+            return None if edited is None else call.replaced(edited)
+
+        return self._noting_errors(aside, ask)
+
+    def _noting_errors(self, function: Callable[..., Any], *args: Any) -> Any:
+        try:
+            return function(*args)
+        except AttnscopeError as error:
+            self.errors.append(error)
+            raise
+
+    def _loop(self) -> str | None:
+        return self.loops_running[-1] if self.loops_running else None
+
     def _cannot_be_taken(self, place: Place, kind: str, shape: tuple[int, ...]) -> bool:
         if current_trace() == self.trace:
             return False
-        loop = self.loops_running[-1] if self.loops_running else None
         self.missed.append(
             Missed(
                 name=place.path,
                 place=place,
                 kind=kind,
                 shape=shape,
-                loop=loop,
+                loop=self._loop(),
                 reason="it runs inside a compiled loop or a function that the layer compiled for itself, whose "
                 "tensors cannot leave it; keras.ops.scan, map, vectorized_map, fori_loop and RNN layers can be "
                 "unrolled, while_loop and the framework's own loops cannot",
@@ -190,6 +215,7 @@ def intercept(
     inputs: Any = None,
     unroll: frozenset[str] = frozenset(),
     declarations: tuple[Declaration, ...] = (),
+    errors: list[AttnscopeError] | None = None,
 ) -> Iterator[Interception]:
     """Gives `handler` every attention call of the code that runs in the block, in this thread or task alone.
 
@@ -203,6 +229,7 @@ def intercept(
         inputs: The model's inputs, read for padding masks.
         unroll: Paths of loops that are run step by step, as `Missed.loop` names them.
         declarations: Declared sites; see `attnscope.declare`.
+        errors: Where to note errors of our own on their way out through the model.
 
     Yields:
         The running interception.
@@ -218,6 +245,7 @@ def intercept(
         [(3, 2, 5, 5)]
     """
     running = Interception(handler, root, batch, unroll, declarations)
+    running.errors = [] if errors is None else errors
     running.trace = current_trace()
     with ExitStack() as stack:
         _install(stack, _layer_classes(root))
@@ -268,3 +296,14 @@ def aside(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         return function(*args, **kwargs)
     finally:
         _ACTIVE.reset(token)
+
+
+@contextmanager
+def own_errors(errors: list[AttnscopeError]) -> Iterator[None]:
+    """Raises the first of `errors` as it was, whatever a framework made of it on the way."""
+    try:
+        yield
+    except Exception:
+        if errors:
+            raise errors[0] from None
+        raise

@@ -34,6 +34,11 @@ class Place:
         """The layer whose code runs, or None at the root."""
         return self.layers[-1] if self.layers else None
 
+    @property
+    def is_distributed(self) -> bool:
+        """Whether a `TimeDistributed` calls it once per step, in a loop of Python's."""
+        return any(isinstance(layer, keras.layers.TimeDistributed) for layer in self.layers)
+
     def inside(self, layer: keras.Layer) -> Place:
         """The place of a layer that is called from here."""
         layers = (*self.layers, layer)
@@ -62,7 +67,7 @@ def _ends_in_a_helper(layers: list[keras.Layer]) -> bool:
     return (
         len(layers) > 1
         and isinstance(layers[-1], _HELPERS)
-        and not isinstance(layers[-2], (keras.Model, keras.Sequential))
+        and not isinstance(layers[-2], (keras.Model, keras.layers.TimeDistributed))
     )
 
 

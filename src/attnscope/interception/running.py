@@ -11,10 +11,11 @@ import keras
 import numpy as np
 from keras import tree
 
+from attnscope.errors import AttnscopeError
 from attnscope.interception.batches import Batch, Batches, filled
 from attnscope.interception.compiled import as_numpy, call_model, compiled
 from attnscope.interception.declarations import declarations
-from attnscope.interception.intercept import Handler, intercept
+from attnscope.interception.intercept import Handler, intercept, own_errors
 
 
 def run_batches(
@@ -46,10 +47,13 @@ def run_batches(
         inputs, rows = given
         handler, collected = handlers(rows)
         batch = len(tree.flatten(inputs)[0])
-        with intercept(handler, model, batch=batch, inputs=inputs, unroll=unroll, declarations=declarations()):
+        with intercept(
+            handler, model, batch=batch, inputs=inputs, unroll=unroll, declarations=declarations(), errors=errors
+        ):
             outputs = call_model(model, inputs)
         return outputs, collected
 
+    errors: list[AttnscopeError] = []
     run = compiled(model, body)
     start = 0
     with progress_bar(batches.count, shown=progress) as advance:
@@ -59,7 +63,8 @@ def run_batches(
                 name: filled(array[start : start + batch.size], length) for name, array in (extras or {}).items()
             }
             start += batch.size
-            outputs, collected = run((batch.inputs, rows))
+            with own_errors(errors):
+                outputs, collected = run((batch.inputs, rows))
             yield tree.map_structure(as_numpy, outputs), tree.map_structure(as_numpy, collected), batch
             advance()
 

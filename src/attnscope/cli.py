@@ -1,0 +1,357 @@
+"""The commands: `inspect`, `capture`, `report`, `demo`.
+
+Each is a thin coat over a function of the same meaning, and every option is an option of that function.
+Nothing that is slow is loaded before a command runs, and Keras not before its backend is chosen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attnscope import __version__
+from attnscope.backends import BACKENDS, choose_backend
+from attnscope.errors import AttnscopeError, WouldOverwriteError
+from attnscope.files import Inputs, load_model, read_inputs, read_names
+
+if TYPE_CHECKING:
+    from attnscope.maps import AttentionMaps
+    from attnscope.schema import Site, SiteTable
+
+SUMMARIES = ("full", "received", "entropy")
+_INPUT_HELP = (
+    "samples: .npy (one array), .npz (named arrays; a single one is taken as it is), .csv (numbers, one "
+    "sample per line; names in a first line become labels where their number fits) or .txt (one text per "
+    "line, for models that take strings)"
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        arguments: What stands behind ``attnscope`` on the command line; None for what does.
+
+    Returns:
+        Exit code: 0, or 2 where attnscope says why it cannot (on stderr). What nobody foresaw is raised.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except (AttnscopeError, FileNotFoundError) as error:
+        print(f"attnscope: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="attnscope",
+        description="See what your Keras model attends to, and whether you may believe it.",
+        epilog="example: attnscope demo",
+    )
+    parser.add_argument("--version", action="version", version=f"attnscope {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_inspect(commands)
+    _add_capture(commands)
+    _add_report(commands)
+    _add_demo(commands)
+    return parser
+
+
+def _command(commands: Any, name: str, run: Any, says: str, example: str) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(
+        name, help=says, description=says[0].upper() + says[1:] + ".", epilog=f"example: {example}"
+    )
+    command.set_defaults(run=run)
+    return command
+
+
+def _add_backend(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--backend",
+        choices=BACKENDS,
+        help="Keras backend to run on; default: KERAS_BACKEND, else ~/.keras/keras.json, else the first of "
+        f"{', '.join(BACKENDS)} that is installed",
+    )
+
+
+def _add_inspect(commands: Any) -> None:
+    command = _command(
+        commands,
+        "inspect",
+        _run_inspect,
+        "list the places in a model where attention comes about, without computing anything",
+        "attnscope inspect model.keras",
+    )
+    command.add_argument("model", metavar="MODEL", help="a .keras or .h5 file")
+    command.add_argument(
+        "inputs",
+        metavar="INPUTS",
+        nargs="?",
+        help=f"{_INPUT_HELP}; only their shapes are used. Default: the shapes the model declares, unknown sizes as 16",
+    )
+    _add_backend(command)
+
+
+def _add_capture(commands: Any) -> None:
+    command = _command(
+        commands,
+        "capture",
+        _run_capture,
+        "write a model's attention on some samples to a Zarr store",
+        "attnscope capture model.keras samples.csv -o run.zarr --sites 'block_0*' --summaries received "
+        "entropy",
+    )
+    command.add_argument("model", metavar="MODEL", help="a .keras or .h5 file")
+    command.add_argument("inputs", metavar="INPUTS", help=_INPUT_HELP)
+    command.add_argument(
+        "-o", "--output", required=True, metavar="RUN", help="where to write, such as run.zarr"
+    )
+    command.add_argument(
+        "--sites",
+        nargs="+",
+        metavar="PATTERN",
+        help="glob patterns of site names; default: all that are attention",
+    )
+    command.add_argument(
+        "--summaries",
+        nargs="+",
+        choices=SUMMARIES,
+        default=["full"],
+        help="what to keep: the whole map, the attention each key receives, each query's entropy; default: full",
+    )
+    command.add_argument(
+        "--labels", help="names of the positions: a,b,c or a text file with one name per line"
+    )
+    command.add_argument(
+        "--batch-size", type=int, default=32, metavar="N", help="samples at a time; default: 32"
+    )
+    _add_backend(command)
+    command.add_argument("--force", action="store_true", help="replace a run that is at RUN already")
+
+
+def _add_report(commands: Any) -> None:
+    command = _command(
+        commands,
+        "report",
+        _run_report,
+        "write one offline page that shows a captured run",
+        "attnscope report run.zarr -o report.html",
+    )
+    command.add_argument("run_path", metavar="RUN", help="what `attnscope capture` wrote")
+    command.add_argument(
+        "-o", "--output", default="report.html", metavar="PAGE", help="where to write; default: report.html"
+    )
+    command.add_argument("--title", help="heading of the page; default: the name of the model")
+    command.add_argument("--force", action="store_true", help="replace a file that is at PAGE already")
+
+
+def _add_demo(commands: Any) -> None:
+    command = _command(
+        commands,
+        "demo",
+        _run_demo,
+        "train a small model, capture its attention and write a report; needs no network",
+        "attnscope demo --text -o names-demo",
+    )
+    command.add_argument(
+        "--text",
+        action="store_true",
+        help="a GRU with attention over the letters of first names, instead of a transformer over the features of "
+        "biopsies",
+    )
+    command.add_argument(
+        "-o",
+        "--output",
+        default="attnscope-demo",
+        metavar="FOLDER",
+        help="where to write; default: attnscope-demo",
+    )
+    _add_backend(command)
+    command.add_argument("--force", action="store_true", help="replace the files of an earlier demonstration")
+
+
+def _run_inspect(options: argparse.Namespace) -> None:
+    table = inspect(options.model, options.inputs, backend=options.backend)
+    if sys.stdout.isatty():
+        _print_table(table)
+    else:
+        print(table)
+
+
+def _print_table(sites: SiteTable) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    rows = [_cells(site) for site in sites]
+    for column, heading in enumerate(("", "site", "layer", "scores", "why")):
+        longest_word = max((len(word) for row in rows for word in row[column].split()), default=1)
+        table.add_column(heading, overflow="fold", min_width=min(longest_word, 24))
+    for site, row in zip(sites, rows, strict=True):
+        table.add_row(*map(Text, row), style=None if site.taken else "dim")
+    console = Console()
+    console.print(table if sites else "no sites")
+    console.print("\n+ captured unless told otherwise   - only if asked for by name", style="dim")
+
+
+def _cells(site: Site) -> tuple[str, ...]:
+    sizes = ", ".join(f"{dim} {size}" for dim, size in zip(site.dims, site.shape, strict=False))
+    layer = ", ".join(filter(None, (site.layer_class, site.kind)))
+    return "+" if site.taken else "-", site.name, layer, sizes, site.reason
+
+
+def _run_capture(options: argparse.Namespace) -> None:
+    maps = capture_to(
+        options.output,
+        options.model,
+        options.inputs,
+        sites=options.sites,
+        summaries=options.summaries,
+        labels=options.labels,
+        batch_size=options.batch_size,
+        backend=options.backend,
+        overwrite=options.force,
+    )
+    print(
+        f"{maps!r}\n\nLint: {maps.findings!r}\n\nWritten to {options.output}. In Python: "
+        f"attnscope.open({options.output!r})"
+    )
+
+
+def _run_report(options: argparse.Namespace) -> None:
+    from attnscope.maps import open_maps
+    from attnscope.viewer import report, save_report
+
+    _check_free(Path(options.output), options.force)
+    page = report(open_maps(options.run_path), title=options.title)
+    save_report(page, options.output, overwrite=options.force)
+    print(f"Written to {options.output}. Open it in a browser.")
+
+
+def _run_demo(options: argparse.Namespace) -> None:
+    choose_backend(options.backend)
+    from attnscope.demo import demonstrate_features, demonstrate_names
+
+    demonstrate = demonstrate_names if options.text else demonstrate_features
+    shown = demonstrate(options.output, overwrite=options.force, say=lambda line: print(line, flush=True))
+    print(f"\n{shown.text}")
+
+
+def inspect(model: str | Path, inputs: str | Path | None = None, *, backend: str | None = None) -> SiteTable:
+    """The sites of a model in a file: `attnscope.sites` on what was read.
+
+    Args:
+        model: A ``.keras`` or ``.h5`` file.
+        inputs: A file of samples, see `read_inputs`; None for the shapes that the model declares.
+        backend: See `choose_backend`.
+    """
+    read = None if inputs is None else read_inputs(inputs)
+    network = load_model(model, backend=backend)
+    from attnscope.interception import sites
+
+    return sites(network, None if read is None else read.arrays)
+
+
+def capture_to(
+    output: str | Path,
+    model: str | Path,
+    inputs: str | Path,
+    *,
+    sites: Sequence[str] | None = None,
+    summaries: Sequence[str] = ("full",),
+    labels: str | None = None,
+    batch_size: int = 32,
+    backend: str | None = None,
+    overwrite: bool = False,
+) -> AttentionMaps:
+    """Captures from files into a file: `attnscope.capture` on what was read.
+
+    What was there before is replaced only once all of the new is written.
+
+    Args:
+        output: Where the Zarr store goes.
+        model: A ``.keras`` or ``.h5`` file.
+        inputs: A file of samples, see `read_inputs`.
+        sites: Glob patterns; None for all that are attention.
+        summaries: Out of ``full``, ``received``, ``entropy``.
+        labels: ``a,b,c`` or the path of a text file with one name per line.
+        batch_size: Samples at a time.
+        backend: See `choose_backend`.
+        overwrite: Whether a store of attnscope's at `output` may be replaced.
+
+    Returns:
+        The maps, opened from `output`.
+    """
+    output = Path(output)
+    _check_free(output, overwrite, is_run=True)
+    read = read_inputs(inputs)
+    names = None if labels is None else read_names(labels)
+    network = load_model(model, backend=backend)
+    from attnscope.capturing import Entropy, Full, Received, capture
+    from attnscope.maps import open_maps
+
+    kinds = {"full": Full, "received": Received, "entropy": Entropy}
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".attnscope-") as folder:
+        capture(
+            network,
+            read.arrays,
+            sites=sites,
+            summaries=[kinds[name]() for name in summaries],
+            labels=names or _fitting(read, network, sites),
+            batch_size=batch_size,
+            store=Path(folder) / "run",
+        )
+        if output.exists():
+            shutil.rmtree(output)
+        (Path(folder) / "run").rename(output)
+    return open_maps(output)
+
+
+def _fitting(read: Inputs, network: Any, patterns: Sequence[str] | None) -> list[str] | None:
+    """The names in the head of a table, where some axis has as many positions."""
+    if read.names is None:
+        return None
+    from attnscope.interception import sites
+    from attnscope.interception.discovery import selected
+
+    chosen = selected(sites(network, read.arrays), patterns)
+    sizes = {
+        size - (site.sinks if dim.startswith("key") else 0)
+        for site in chosen
+        for dim, size in zip(site.dims, site.shape, strict=True)
+        if dim.startswith(("query", "key"))
+    }
+    return read.names if len(read.names) in sizes else None
+
+
+def _check_free(path: Path, overwrite: bool, *, is_run: bool = False) -> None:
+    """Refuses what would be lost, before any work is done."""
+    if not path.exists():
+        return
+    if not overwrite:
+        raise WouldOverwriteError(
+            f"{str(path)!r} is there already and is not overwritten. Give another path with -o, or replace "
+            "it: --force"
+        )
+    if is_run and not _is_run(path):
+        raise WouldOverwriteError(
+            f"{str(path)!r} is there already and is no run of attnscope's, so even --force leaves it. Give "
+            "another path with -o."
+        )
+
+
+def _is_run(path: Path) -> bool:
+    root = path / "zarr.json"
+    if not root.is_file():
+        return False
+    return "attnscope_format" in json.loads(root.read_text("utf-8")).get("attributes", {})

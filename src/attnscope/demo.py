@@ -1,0 +1,493 @@
+"""Two demonstrations that need no network: each trains a small model, captures its attention and writes a
+report.
+
+* `demonstrate_features`: a transformer over the 30 named features of scikit-learn's breast cancer set. Each
+  feature is a token, so that attention runs between features.
+* `demonstrate_names`: a GRU over the characters of first names, whose states a softmax pools.
+
+Both models are built of Keras' own layers and operations alone, so that what is saved loads anywhere, in safe
+mode.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import xarray as xr
+from keras import layers, ops
+
+from attnscope.capturing import capture
+from attnscope.errors import UnsupportedError, WouldOverwriteError
+from attnscope.labels import characters
+from attnscope.maps import AttentionMaps
+from attnscope.viewer import Bars, Section, received, received_per_group, report, save_report
+
+MODEL, RUN, REPORT = "model.keras", "run.zarr", "report.html"
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+LENGTH = 12
+"""Positions of a name; 0 is padding, behind it."""
+DIAGNOSES = ("benign", "malignant")
+GENDERS = ("male", "female")
+NO_EXPLANATION = (
+    "Attention alone does not explain a decision: it shows where the model looks. Whether a decision hangs "
+    "on that is another question, and nothing here is a claim about causes."
+)
+_ORDINALS = ("last", "second last", "third last", "fourth last", "fifth last")
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """What a demonstration found.
+
+    Attributes:
+        folder: Where `model.keras`, `run.zarr` and `report.html` are.
+        model: The trained model.
+        maps: Its attention on samples it was not trained on.
+        accuracy: Share of the held-out samples that it gets right.
+        text: What there is to say about it, for a terminal.
+    """
+
+    folder: Path
+    model: keras.Model
+    maps: AttentionMaps
+    accuracy: float
+    text: str
+
+
+def demonstrate_features(
+    folder: str | Path = "attnscope-demo",
+    *,
+    epochs: int = 20,
+    seed: int = 0,
+    overwrite: bool = False,
+    say: Say = lambda line: None,
+) -> Demonstration:
+    """Which of 30 measurements of a biopsy a transformer attends to, for malignant and for benign ones.
+
+    Trains on three quarters of the samples and captures the rest. Sets the seeds of Python, NumPy and the
+    backend.
+
+    Args:
+        folder: Where to write.
+        epochs: How often to go through the training samples.
+        seed: Of the split and of the training.
+        overwrite: Whether files of an earlier demonstration may be replaced.
+        say: Is told what happens, a line at a time.
+
+    Raises:
+        UnsupportedError: scikit-learn is not installed.
+        WouldOverwriteError: One of the files is there already.
+    """
+    folder = _prepared(folder, overwrite)
+    _check_installed("sklearn", "scikit-learn")
+    names, (train, train_is), (held_out, held_out_is) = biopsies(seed)
+    keras.utils.set_random_seed(seed)
+    say(f"training a transformer over {len(names)} features of {len(train)} biopsies, {epochs} epochs ...")
+    model = feature_transformer(train)
+    model.compile(keras.optimizers.AdamW(2e-3, weight_decay=1e-2), "binary_crossentropy")
+    model.fit(train, train_is, epochs=epochs, batch_size=32, verbose=0)
+    say(f"capturing {len(held_out)} biopsies that it has not seen ...")
+    maps = capture(model, held_out, labels=names, batch_size=64, progress=False)
+    accuracy = _accuracy(maps, held_out_is)
+    groups = [DIAGNOSES[int(is_malignant)] for is_malignant in held_out_is]
+    page = report(
+        maps,
+        title="Which features of a biopsy does the model look at?",
+        sections=[_about_features(maps, groups, accuracy)],
+        groups=groups,
+    )
+    _write(folder, model, maps, page)
+    return Demonstration(folder, model, maps, accuracy, _features_in_words(maps, groups, accuracy, folder))
+
+
+def biopsies(seed: int) -> tuple[list[str], tuple[Any, Any], tuple[Any, Any]]:
+    """Names of the features; then values and whether malignant, of three quarters for training and of the
+    rest.
+
+    Source:
+        Wolberg, Mangasarian, Street and Street 1993, Breast Cancer Wisconsin (Diagnostic), as scikit-learn
+        holds it.
+    """
+    from sklearn.datasets import load_breast_cancer
+    from sklearn.model_selection import train_test_split
+
+    data = load_breast_cancer()
+    values, malignant = data.data.astype("float32"), (data.target == 0).astype("float32")
+    train, held_out, train_is, held_out_is = train_test_split(
+        values, malignant, test_size=0.25, random_state=seed, stratify=malignant
+    )
+    return [str(name) for name in data.feature_names], (train, train_is), (held_out, held_out_is)
+
+
+def feature_transformer(train: np.ndarray, *, width: int = 16, blocks: int = 2) -> keras.Model:
+    """A pre-norm transformer whose tokens are features.
+
+    Args:
+        train: Samples by which the features are standardised inside of the model, which so takes raw values.
+        width: Size of a token.
+        blocks: How many blocks of attention and feed-forward layers.
+    """
+    standardise = layers.Normalization(name="standardise")
+    standardise.adapt(train)
+    features = train.shape[1]
+    inputs = keras.Input((features,), name="features")
+    tokenise = layers.EinsumDense("bf,fd->bfd", output_shape=(features, width), bias_axes="fd", name="tokens")
+    x = tokenise(standardise(inputs))
+    for block in range(blocks):
+        x = _block(x, f"block_{block}", width)
+    x = layers.GlobalAveragePooling1D(name="pool")(layers.LayerNormalization(name="norm")(x))
+    outputs = layers.Dense(1, activation="sigmoid", name="malignant")(x)
+    return keras.Model(inputs, outputs, name="biopsy_transformer")
+
+
+def _block(x: Any, name: str, width: int) -> Any:
+    normed = layers.LayerNormalization(name=f"{name}_norm")(x)
+    attended = layers.MultiHeadAttention(4, width // 4, dropout=0.1, name=f"{name}_attention")(normed, normed)
+    x = layers.Add(name=f"{name}_add")([x, attended])
+    inner = layers.LayerNormalization(name=f"{name}_dense_norm")(x)
+    inner = layers.Dense(2 * width, activation="gelu", name=f"{name}_dense")(inner)
+    return layers.Add(name=f"{name}_dense_add")([x, layers.Dense(width, name=f"{name}_dense_out")(inner)])
+
+
+def _contrast(maps: AttentionMaps, groups: Sequence[str]) -> xr.DataArray:
+    """Attention received in the first block, dims ``(group, key)``, the largest difference first."""
+    first = maps.dataset(next(iter(maps)))
+    means = received_per_group(first, groups)
+    assert means is not None
+    means = means.assign_coords(key_label=("key", first["key_label"].values)).sel(
+        group=list(reversed(DIAGNOSES))
+    )
+    order = np.argsort(-abs(means[0] - means[1]).values, kind="stable")
+    return means.isel(key=order)
+
+
+def chance(maps: AttentionMaps, groups: Sequence[str], *, seed: int = 0) -> float:
+    """How large the largest difference between two groups gets when nothing is behind it.
+
+    Returns:
+        Of the first site: the 95% quantile, over 1000 shuffles of the groups, of the largest absolute
+        difference in attention received.
+
+    Source:
+        Westfall and Young 1993, Resampling-Based Multiple Testing (the max statistic).
+    """
+    every = received(maps.dataset(next(iter(maps))))
+    assert every is not None
+    member = np.array([group == groups[0] for group in groups], float)
+    generator = np.random.default_rng(seed)
+    shuffled = np.stack([generator.permutation(member) for _ in range(1000)])
+    ones, others = shuffled / member.sum(), (1 - shuffled) / (1 - member).sum()
+    return float(np.quantile(np.abs((ones - others) @ every.values).max(axis=1), 0.95))
+
+
+def _about_features(maps: AttentionMaps, groups: Sequence[str], accuracy: float) -> Section:
+    malignant = groups.count("malignant")
+    return Section(
+        "About this model",
+        [
+            "A transformer of two blocks over the 30 measurements of a biopsy in scikit-learn's breast "
+            "cancer set. Each feature is a token, so attention runs between features.",
+            f"On the {len(groups)} biopsies held out ({malignant} malignant) it is right in {accuracy:.1%}; "
+            f"always saying benign would be right in {1 - malignant / len(groups):.1%}.",
+            "In the first block a position still holds one feature alone. From the second on every position "
+            "holds a mixture of them, and its name says only where it started.",
+            f"Groups below are the true diagnoses. {_chance_in_words(maps, groups)}",
+            NO_EXPLANATION,
+        ],
+    )
+
+
+def _chance_in_words(maps: AttentionMaps, groups: Sequence[str]) -> str:
+    first = next(iter(maps))
+    return (
+        f"Where the diagnoses are shuffled, the largest of the {maps[first].sizes['key']} differences at "
+        f"{first} stays below {chance(maps, groups):.4f} in 95% of 1000 shuffles: smaller ones may be chance."
+    )
+
+
+def _features_in_words(maps: AttentionMaps, groups: Sequence[str], accuracy: float, folder: Path) -> str:
+    first = next(iter(maps))
+    means = _contrast(maps, groups).isel(key=slice(0, 8))
+    benign = groups.count("benign") / len(groups)
+    rows = [
+        f"  {label:<24} {malignant:>9.4f} {usual:>9.4f} {malignant - usual:>+10.4f}"
+        for label, malignant, usual in zip(means["key_label"].values, *means.values, strict=True)
+    ]
+    return "\n".join(
+        [
+            _sites_in_words(maps),
+            f"Accuracy on {len(groups)} biopsies held out: {accuracy:.1%} (always saying benign: "
+            f"{benign:.1%})",
+            "",
+            f"Attention received at {first!r}: mean over samples, heads and queries; even would be "
+            f"{1 / maps[first].sizes['key']:.4f} each. The eight largest differences:",
+            f"  {'feature':<24} {'malignant':>9} {'benign':>9} {'difference':>10}",
+            *rows,
+            _chance_in_words(maps, groups),
+            NO_EXPLANATION,
+            "",
+            _end_in_words(maps, folder),
+        ]
+    )
+
+
+def demonstrate_names(
+    folder: str | Path = "attnscope-demo",
+    *,
+    names: int = 6000,
+    captured: int = 512,
+    epochs: int = 8,
+    seed: int = 0,
+    overwrite: bool = False,
+    say: Say = lambda line: None,
+) -> Demonstration:
+    """Which letters of a first name a GRU with attention weights when it tells the usual gender.
+
+    Trains on three quarters of the names. Sets the seeds of Python, NumPy and the backend.
+
+    Args:
+        folder: Where to write.
+        names: How many names to take at most, as many of women as of men.
+        captured: How many of the names held out to capture at most.
+        epochs: How often to go through the training names.
+        seed: Of the choice of names and of the training.
+        overwrite: Whether files of an earlier demonstration may be replaced.
+        say: Is told what happens, a line at a time.
+
+    Raises:
+        UnsupportedError: gender-guesser is not installed.
+        WouldOverwriteError: One of the files is there already.
+    """
+    folder = _prepared(folder, overwrite)
+    _check_installed("gender_guesser", "gender-guesser")
+    chosen = first_names(names, seed)
+    codes, is_female = (
+        encoded([name for name, _ in chosen]),
+        np.array([g == "female" for _, g in chosen], "float32"),
+    )
+    cut = len(chosen) * 3 // 4
+    keras.utils.set_random_seed(seed)
+    say(f"training a GRU with attention on {cut} first names, {epochs} epochs ...")
+    model = names_gru()
+    model.compile(keras.optimizers.Adam(5e-3), "binary_crossentropy")
+    model.fit(codes[:cut], is_female[:cut], epochs=epochs, batch_size=128, verbose=0)
+    accuracy = float(
+        ((model.predict(codes[cut:], batch_size=256, verbose=0)[:, 0] > 0.5) == is_female[cut:]).mean()
+    )
+    shown = chosen[cut : cut + captured]
+    say(f"capturing {len(shown)} of the {len(chosen) - cut} names that it has not seen ...")
+    letters = [characters(name, LENGTH) for name, _ in shown]
+    maps = capture(model, codes[cut : cut + captured], labels=letters, batch_size=128, progress=False)
+    ends = from_the_end(maps, shown)
+    page = report(
+        maps,
+        title="Which letters of a name does the model look at?",
+        sections=[_about_names(ends, accuracy, len(chosen) - cut)],
+        predictions=_said(maps, shown),
+    )
+    _write(folder, model, maps, page)
+    return Demonstration(folder, model, maps, accuracy, _names_in_words(maps, shown, ends, accuracy, folder))
+
+
+def first_names(most: int, seed: int) -> list[tuple[str, str]]:
+    """First names and their usual gender, shuffled, as many of women as of men.
+
+    Taken are names of 3 to 12 letters of the plain alphabet that are usual in two countries or more, and of
+    one gender wherever they are. The list is read from the installed package and stays there: it is under the
+    GFDL.
+
+    Source:
+        Jörg Michael 2008, nam_dict.txt, in the package gender-guesser.
+    """
+    text = (resources.files("gender_guesser") / "data" / "nam_dict.txt").read_text("utf-8")
+    genders: dict[str, set[str]] = {}
+    countries: dict[str, int] = {}
+    for line in text.splitlines():
+        if line[0] not in "#=":
+            gender, name = line.split()[:2]
+            genders.setdefault(name.lower(), set()).add(gender)
+            countries[name.lower()] = len(line[30:-1].replace(" ", ""))
+    found: dict[str, list[str]] = {"M": [], "F": []}
+    for name, known in sorted(genders.items()):
+        if (
+            len(known) == 1
+            and known <= set("MF")
+            and re.fullmatch("[a-z]{3,12}", name)
+            and countries[name] > 1
+        ):
+            found[min(known)].append(name)
+    generator = np.random.default_rng(seed)
+    each = min(most // 2, *map(len, found.values()))
+    chosen = [
+        (str(name), gender)
+        for letter, gender in zip("MF", GENDERS, strict=True)
+        for name in generator.permutation(found[letter])[:each]
+    ]
+    return [chosen[place] for place in generator.permutation(len(chosen))]
+
+
+def encoded(names: Sequence[str]) -> np.ndarray:
+    """The numbers of the letters, `(name, 12)`, int32: 1 for a, 0 behind the end."""
+    codes = np.zeros((len(names), LENGTH), "int32")
+    for row, name in zip(codes, names, strict=True):
+        row[: len(name)] = [LETTERS.index(letter) + 1 for letter in name]
+    return codes
+
+
+def names_gru(*, units: int = 48) -> keras.Model:
+    """A GRU whose states a softmax weights and sums; padding gets no weight.
+
+    Source:
+        The model of "How to visualize attention weights?" (Stack Overflow), with the padding masked and the
+        `Lambda` that sums over the steps an operation.
+    """
+    inputs = keras.Input((LENGTH,), dtype="int32", name="letters")
+    is_letter = ops.not_equal(inputs, 0)
+    embedded = layers.Embedding(len(LETTERS) + 1, 16, name="embedding")(inputs)
+    states = layers.GRU(units, return_sequences=True, name="gru")(embedded)
+    logits = layers.TimeDistributed(layers.Dense(1, activation="tanh"), name="attention_logits")(states)
+    logits = layers.Flatten(name="attention_flat")(logits)
+    weights = layers.Activation("softmax", name="attention_vec")(ops.where(is_letter, logits, -1e9))
+    spread = layers.Permute((2, 1), name="attention_by_step")(
+        layers.RepeatVector(units, name="attention_repeated")(weights)
+    )
+    weighted = layers.Multiply(name="weighted_states")([states, spread])
+    outputs = layers.Dense(1, activation="sigmoid", name="female")(ops.sum(weighted, axis=1))
+    return keras.Model(inputs, outputs, name="names_gru")
+
+
+def from_the_end(maps: AttentionMaps, shown: Sequence[tuple[str, str]]) -> Bars:
+    """Mean weight of the last letter, the second last... of the names of each gender."""
+    weights = maps["attention_vec"].transpose("sample", "key").values
+    values = np.full((len(_ORDINALS), len(GENDERS)), np.nan)
+    for place in range(len(_ORDINALS)):
+        for column, gender in enumerate(GENDERS):
+            found = [
+                row[len(name) - 1 - place]
+                for row, (name, usual) in zip(weights, shown, strict=True)
+                if usual == gender and len(name) > place
+            ]
+            values[place, column] = np.mean(found, dtype=np.float64) if found else np.nan
+    labels = [f"{ordinal} letter" for ordinal in _ORDINALS]
+    return Bars(
+        GENDERS, labels, values, "Mean weight by place from the end, of the names that are long enough"
+    )
+
+
+def _about_names(ends: Bars, accuracy: float, held_out: int) -> Section:
+    return Section(
+        "About this model",
+        [
+            "A GRU reads a first name letter by letter; a softmax over its states says how much each of them "
+            "counts, and a sigmoid on their weighted sum says how usual the name is for women.",
+            f"On {held_out} names held out it is right in {accuracy:.1%}; a coin would be in half of them. "
+            "The list says what is usual in many countries together; it says nothing about a person.",
+            "A state holds its letter and all letters before it, so weight on a letter is weight on the name "
+            "up to there. The tanh in front of the softmax keeps the weights of a name within a factor of "
+            "7.4 (e²) of each other: this model cannot look at one letter alone.",
+            NO_EXPLANATION,
+        ],
+        ends,
+    )
+
+
+def _said(maps: AttentionMaps, shown: Sequence[tuple[str, str]]) -> list[str]:
+    words = []
+    for value, (_, usual) in zip(_single_output(maps), shown, strict=True):
+        guess = GENDERS[int(value > 0.5)]
+        share = value if value > 0.5 else 1 - value
+        words.append(f"{guess} {share:.2f}, {'right' if guess == usual else 'wrong'}")
+    return words
+
+
+def _names_in_words(
+    maps: AttentionMaps, shown: Sequence[tuple[str, str]], ends: Bars, accuracy: float, folder: Path
+) -> str:
+    said = _said(maps, shown)
+    weights = maps["attention_vec"].transpose("sample", "key").values
+    rows = [
+        f"  {name:<12} {said[place]:<22} {_letters(name, weights[place])}"
+        for place, (name, _) in enumerate(shown[:6])
+    ]
+    means = [
+        f"  {label:<20} {male:>6.3f} {female:>8.3f}"
+        for label, (male, female) in zip(ends.labels, ends.values, strict=True)
+    ]
+    return "\n".join(
+        [
+            _sites_in_words(maps),
+            f"Accuracy on the names held out: {accuracy:.1%} (a coin: 50%)",
+            "",
+            f"The first {len(rows)} of them, and the letters with the most weight:",
+            *rows,
+            "",
+            f"{ends.caption}:",
+            f"  {'':<20} {'male':>6} {'female':>8}",
+            *means,
+            NO_EXPLANATION,
+            "",
+            _end_in_words(maps, folder),
+        ]
+    )
+
+
+def _letters(name: str, weights: np.ndarray) -> str:
+    order = np.argsort(-weights[: len(name)], kind="stable")[:3]
+    return "  ".join(
+        f"{name[:place]}[{name[place]}]{name[place + 1 :]} {weights[place]:.2f}" for place in order
+    )
+
+
+def _prepared(folder: str | Path, overwrite: bool) -> Path:
+    """The folder, after a look whether anything in it would be lost."""
+    folder = Path(folder)
+    there = [name for name in (MODEL, RUN, REPORT) if (folder / name).exists()]
+    if there and not overwrite:
+        raise WouldOverwriteError(
+            f"{str(folder)!r} already holds {', '.join(there)}, and nothing is overwritten. Give another "
+            "folder: attnscope demo -o elsewhere; or replace these files: attnscope demo --force "
+            "(overwrite=True)."
+        )
+    return folder
+
+
+def _check_installed(module: str, package: str) -> None:
+    if find_spec(module) is None:
+        raise UnsupportedError(
+            f"The demonstration reads its data from the package {package}, which is not installed. Install "
+            "it: pip install attnscope[demo]"
+        )
+
+
+def _write(folder: Path, model: keras.Model, maps: AttentionMaps, page: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save(folder / MODEL)
+    maps.save(folder / RUN, overwrite=True)
+    save_report(page, folder / REPORT, overwrite=True)
+
+
+def _single_output(maps: AttentionMaps) -> np.ndarray:
+    assert isinstance(maps.outputs, xr.DataArray)
+    return np.asarray(maps.outputs.values)[:, 0]
+
+
+def _accuracy(maps: AttentionMaps, truth: np.ndarray) -> float:
+    return float(((_single_output(maps) > 0.5) == truth).mean())
+
+
+def _sites_in_words(maps: AttentionMaps) -> str:
+    return f"Sites, where attention comes about:\n{maps.sites!r}\n"
+
+
+def _end_in_words(maps: AttentionMaps, folder: Path) -> str:
+    return f"Lint: {maps.findings!r}\n\nWritten to {folder}: {MODEL}, {RUN}, {REPORT}. Open {folder / REPORT} in a browser."

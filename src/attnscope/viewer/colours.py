@@ -1,0 +1,129 @@
+"""The colours of a report: one ramp for values, read from its pale end on light pages and from its dark end
+on dark.
+
+The ramp goes through five anchors in OKLab, in even steps of lightness: equal steps of a value look equally large,
+and printed in grey it keeps its order. Zero is always the end nearest to the page.
+"""
+
+from __future__ import annotations
+
+import base64
+import struct
+import zlib
+
+import numpy as np
+
+LEVELS = 256
+_ANCHORS = (
+    (0.965, 0.030, 100.0),
+    (0.784, 0.105, 168.0),
+    (0.603, 0.115, 222.0),
+    (0.421, 0.135, 266.0),
+    (0.240, 0.110, 292.0),
+)
+"""Lightness, chroma and hue in degrees."""
+_INKS = ((0x14, 0x16, 0x1C), (0xFF, 0xFF, 0xFF))
+MASKED = {"light": (0xE3, 0xE3, 0xE0), "dark": (0x2E, 0x30, 0x36)}
+"""Masked cells in pictures that cannot be hatched."""
+NOT_A_NUMBER = (0xD0, 0x3B, 0x4B)
+"""NaN, in both."""
+
+
+def ramp() -> np.ndarray:
+    """The ramp from pale to dark, `(256, 3)`, uint8.
+
+    Source:
+        Ottosson 2020, "A perceptual color space for image processing" (the matrices of OKLab).
+    """
+    places = np.linspace(0, 1, len(_ANCHORS))
+    lab = np.array([_lab(*anchor) for anchor in _ANCHORS])
+    steps = np.linspace(0, 1, LEVELS)
+    mixed = np.stack([np.interp(steps, places, lab[:, channel]) for channel in range(3)], axis=-1)
+    return np.stack([_in_gamut(colour) for colour in mixed])
+
+
+def _lab(lightness: float, chroma: float, hue: float) -> tuple[float, float, float]:
+    return lightness, chroma * np.cos(np.radians(hue)), chroma * np.sin(np.radians(hue))
+
+
+def _in_gamut(lab: np.ndarray) -> np.ndarray:
+    """The colour as sRGB, with its chroma taken down as far as a screen needs."""
+    for factor in np.linspace(1, 0, 51):
+        linear = _linear(lab * (1, factor, factor))
+        if linear.min() >= -1e-6 and linear.max() <= 1 + 1e-6:
+            break
+    linear = np.clip(linear, 0, 1)
+    curved = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return np.round(curved * 255).astype(np.uint8)
+
+
+def _linear(lab: np.ndarray) -> np.ndarray:
+    roots = np.array(
+        [
+            [1, 0.3963377774, 0.2158037573],
+            [1, -0.1055613458, -0.0638541728],
+            [1, -0.0894841775, -1.2914855480],
+        ]
+    )
+    mix = np.array(
+        [
+            [4.0767416621, -3.3077115913, 0.2309699292],
+            [-1.2684380046, 2.6097574011, -0.3413193965],
+            [-0.0041960863, -0.7034186147, 1.7076147010],
+        ]
+    )
+    return np.asarray(mix @ (roots @ lab) ** 3)
+
+
+def luminance(colour: np.ndarray) -> float:
+    """Relative luminance as WCAG 2 defines it, from 0 (black) to 1 (white)."""
+    part = np.asarray(colour) / 255
+    linear = np.where(part <= 0.04045, part / 12.92, ((part + 0.055) / 1.055) ** 2.4)
+    return float(linear @ (0.2126, 0.7152, 0.0722))
+
+
+def contrast(first: np.ndarray, second: np.ndarray) -> float:
+    """Contrast of two colours as WCAG 2 defines it, from 1 to 21."""
+    dark, light = sorted((luminance(first), luminance(second)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def ramp_css() -> str:
+    """One class per level, `.v0` to `.v255`: fill of a cell, ground and ink of a token, on light and dark pages."""
+    table = ramp()
+    light = "".join(_rule(level, colour) for level, colour in enumerate(table))
+    dark = "".join(_rule(level, colour) for level, colour in enumerate(table[::-1]))
+    return f"{light}@media (prefers-color-scheme:dark){{{dark}}}"
+
+
+def _rule(level: int, colour: np.ndarray) -> str:
+    ink = max(_INKS, key=lambda candidate: contrast(colour, np.array(candidate)))
+    return f".v{level}{{fill:{_hex(colour)};background-color:{_hex(colour)};color:{_hex(np.array(ink))}}}"
+
+
+def _hex(colour: np.ndarray) -> str:
+    return "#" + bytes(int(part) for part in colour).hex()
+
+
+def levels(values: np.ndarray, maximum: float) -> np.ndarray:
+    """Which of the 256 colours each value has, on a scale from 0 to `maximum`; NaN counts as 0."""
+    share = np.nan_to_num(values) / maximum
+    return np.clip(np.round(share * (LEVELS - 1)), 0, LEVELS - 1).astype(int)
+
+
+def png(values: np.ndarray, masked: np.ndarray, maximum: float, *, dark: bool) -> str:
+    """A `(row, column)` map as the data URI of a PNG, one pixel per cell."""
+    table = ramp()[::-1] if dark else ramp()
+    pixels = table[levels(values, maximum)]
+    pixels[np.isnan(values)] = NOT_A_NUMBER
+    pixels[masked] = MASKED["dark" if dark else "light"]
+    rows, columns = values.shape
+    scanlines = b"".join(b"\0" + row.tobytes() for row in pixels)
+    header = struct.pack(">IIBBBBB", columns, rows, 8, 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(scanlines, 9)), (b"IEND", b""))
+    data = b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, content) for kind, content in chunks)
+    return "data:image/png;base64," + base64.b64encode(data).decode()
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))

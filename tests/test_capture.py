@@ -1,0 +1,260 @@
+"""`capture`: every sample, whatever the model did before and whatever else runs at the same time."""
+
+import threading
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from models import padded_tokens, seed_model, transformer
+
+import attnscope as ats
+from attnscope.interception import compiled as compiled_room
+from attnscope.interception import running
+
+
+def scores_by_submodel(model, name, x):
+    """The scores as Keras gives them where the softmax is a layer's output."""
+    return keras.Model(model.input, model.get_layer(name).output).predict(x, verbose=0)
+
+
+def test_the_recurrent_model_of_the_seed_is_found_without_a_name(rng):
+    model = seed_model(name="activation_4")
+    x = rng.integers(1, 31, (37, 23))
+    maps = ats.capture(model, x)
+    assert list(maps) == ["activation_4"]
+    assert maps["activation_4"].dims == ("sample", "key")
+    np.testing.assert_allclose(maps["activation_4"], scores_by_submodel(model, "activation_4", x), atol=1e-6)
+    np.testing.assert_allclose(maps.outputs, model.predict(x, verbose=0), atol=1e-6)
+
+
+def test_its_own_name_works_as_a_pattern(rng):
+    x = rng.integers(1, 31, (5, 23))
+    assert list(ats.capture(seed_model(), x, sites="attention_*")) == ["attention_vec"]
+
+
+@pytest.mark.parametrize("jit", [False, True, "auto"])
+def test_after_predict_and_fit_have_compiled_the_model_all_samples_come(rng, backend, jit):
+    if backend == "torch" and jit is True:
+        pytest.skip("torch.compile needs a C++ compiler")
+    model = transformer()
+    x = padded_tokens(rng)
+    fresh = ats.capture(model, x, batch_size=4)
+    model.compile(loss="sparse_categorical_crossentropy", jit_compile=jit)
+    before = model.predict(x, verbose=0, batch_size=4)
+    compiled = model.predict_function
+    first = ats.capture(model, x, batch_size=4)
+    second = ats.capture(model, x, batch_size=4)
+    assert model.predict_function is compiled
+    np.testing.assert_allclose(model.predict(x, verbose=0, batch_size=4), before, atol=1e-6)
+    for name in fresh:
+        assert first[name].sizes["sample"] == 11
+        np.testing.assert_array_equal(first[name], second[name])
+        np.testing.assert_allclose(first[name], fresh[name], atol=1e-6)
+    model.fit(x, np.zeros(11), verbose=0, batch_size=4)
+    after = ats.capture(model, x, batch_size=4)
+    assert np.abs(after["attention_0"].values - first["attention_0"].values).max() > 1e-6
+    np.testing.assert_allclose(after.outputs, model.predict(x, verbose=0), atol=1e-6)
+
+
+def test_the_output_is_the_same_before_during_and_after(rng):
+    model = transformer()
+    x = padded_tokens(rng)
+    before = keras.ops.convert_to_numpy(model(x, training=False))
+    during = ats.capture(model, x).outputs
+    after = keras.ops.convert_to_numpy(model(x, training=False))
+    np.testing.assert_array_equal(before, after)
+    np.testing.assert_allclose(during, before, atol=1e-6)
+
+
+def test_batches_of_any_size_give_the_same_and_need_one_trace(rng, monkeypatch):
+    model = transformer()
+    x = padded_tokens(rng, samples=11)
+    whole = ats.capture(model, x, batch_size=11)
+    runs = []
+
+    def counting(model, body):
+        def counted(given):
+            runs.append(1)
+            return body(given)
+
+        return compiled_room.compiled(model, counted)
+
+    monkeypatch.setattr(running, "compiled", counting)
+    parts = ats.capture(model, x, batch_size=4)
+    # PyTorch runs eagerly, so there it is once per batch.
+    assert len(runs) == (3 if keras.backend.backend() == "torch" else 1)
+    for name in whole:
+        np.testing.assert_allclose(parts[name], whole[name], atol=1e-6)
+        np.testing.assert_array_equal(parts[name].coords["key_valid"], x > 0)
+        np.testing.assert_array_equal(parts[name].coords["query_valid"], x > 0)
+    np.testing.assert_allclose(parts.outputs, whole.outputs, atol=1e-6)
+
+
+def test_two_threads_that_capture_and_one_that_predicts_never_mix(rng):
+    one, two = transformer(length=5), transformer(length=7, heads=3)
+    x, y = padded_tokens(rng, 13, 5), padded_tokens(rng, 13, 7)
+    alone = {"one": ats.capture(one, x), "two": ats.capture(two, y)}
+    predicted = two.predict(y, verbose=0)
+    results, errors = {}, []
+
+    def work(name, function):
+        try:
+            results[name] = [function() for _ in range(4)]
+        except Exception as error:  # handed to the test, which fails on it
+            errors.append(error)
+
+    threads = [
+        threading.Thread(target=work, args=("one", lambda: ats.capture(one, x, batch_size=4))),
+        threading.Thread(target=work, args=("two", lambda: ats.capture(two, y, batch_size=4))),
+        threading.Thread(target=work, args=("plain", lambda: two.predict(y, verbose=0))),
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    for name in ("one", "two"):
+        for maps in results[name]:
+            assert list(maps) == list(alone[name])
+            for site in maps:
+                np.testing.assert_allclose(maps[site], alone[name][site], atol=1e-6)
+    for outputs in results["plain"]:
+        np.testing.assert_allclose(outputs, predicted, atol=1e-6)
+
+
+def inputs_of_every_kind(x, y):
+    import tensorflow as tf
+    import torch
+
+    class Data(keras.utils.PyDataset):
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, index):
+            return x[index * 4 : (index + 1) * 4], y[index * 4 : (index + 1) * 4]
+
+    tensors = torch.utils.data.TensorDataset(torch.tensor(x), torch.tensor(y))
+    return {
+        "array": x,
+        "list": [x],
+        "tf.data": tf.data.Dataset.from_tensor_slices((x, y)).batch(4),
+        "PyDataset": Data(),
+        "DataLoader": torch.utils.data.DataLoader(tensors, batch_size=4),
+        "generator": (x[start : start + 4] for start in range(0, len(x), 4)),
+        "batches": [x[:4], x[4:8], x[8:]],
+        "pairs": [(x[:4], y[:4]), (x[4:], y[4:])],
+    }
+
+
+def test_inputs_of_every_kind_give_the_same(rng):
+    model = transformer()
+    x = padded_tokens(rng)
+    expected = ats.capture(model, x)
+    for kind, inputs in inputs_of_every_kind(x, np.zeros(len(x))).items():
+        maps = ats.capture(model, inputs, batch_size=4)
+        assert maps.num_samples == 11, kind
+        for name in expected:
+            np.testing.assert_allclose(maps[name], expected[name], atol=1e-6, err_msg=kind)
+
+
+def test_batches_of_different_length_are_filled_up_and_marked_invalid(rng):
+    model = transformer(length=None)
+    short, long = rng.integers(1, 13, (3, 5)), rng.integers(1, 13, (2, 7))
+    maps = ats.capture(model, iter([short, long]), summaries=[ats.Full(), ats.Entropy()])
+    scores = maps["attention_0"]
+    assert scores.sizes == {"sample": 5, "head": 2, "query": 7, "key": 7}
+    np.testing.assert_allclose(scores[:3, :, :5, :5], ats.capture(model, short)["attention_0"], atol=1e-6)
+    assert not scores[:3, :, :, 5:].values.any()
+    assert scores.coords["key_valid"].values.sum(1).tolist() == [5, 5, 5, 7, 7]
+    assert np.isnan(maps.select("entropy")["attention_0"].values[:3, :, 5:]).all()
+
+
+def test_subclassed_sequential_and_nested_models(rng):
+    class Subclassed(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.first = layers.MultiHeadAttention(2, 5, name="attend")
+            self.second = layers.MultiHeadAttention(2, 5, name="attend")
+            self.softmax = layers.Softmax(name="weights")
+
+        def call(self, x):
+            x = self.second(self.first(x, x), x)
+            weights = self.softmax(keras.ops.sum(x, axis=-1))
+            return keras.ops.sum(weights[..., None] * x, axis=1)
+
+    x = rng.normal(size=(4, 7, 8)).astype("float32")
+    model = Subclassed()
+    model(x)
+    assert list(ats.capture(model, x)) == ["attend", "attend#1", "weights"]
+
+    def encoder(name):
+        inputs = keras.Input((7, 8))
+        return keras.Model(inputs, layers.MultiHeadAttention(2, 5, name="mha")(inputs, inputs), name=name)
+
+    inputs = keras.Input((7, 8))
+    nested = keras.Model(inputs, encoder("left")(inputs) + encoder("right")(inputs))
+    maps = ats.capture(nested, x)
+    assert list(maps) == ["left/mha", "right/mha"]
+    assert np.abs(maps["left/mha"].values - maps["right/mha"].values).max() > 1e-4
+    outer = keras.Sequential([keras.Input((7, 8)), encoder("only"), layers.Flatten()], name="outer")
+    assert list(ats.capture(outer, x)) == ["only/mha"]
+
+
+def test_a_layer_used_twice_is_two_sites_with_its_own_scores(rng):
+    shared = layers.MultiHeadAttention(2, 5, name="shared")
+    inputs = keras.Input((7, 8))
+    once = shared(inputs, inputs)
+    model = keras.Model(inputs, shared(once, once))
+    x = rng.normal(size=(3, 7, 8)).astype("float32")
+    maps = ats.capture(model, x)
+    assert list(maps) == ["shared", "shared#1"]
+    assert [site.call_index for site in maps.sites] == [0, 1]
+    middle = keras.ops.convert_to_numpy(keras.Model(inputs, once)(x))
+    alone = keras.Model(inputs, once)
+    np.testing.assert_allclose(maps["shared"], ats.capture(alone, x)["shared"], atol=1e-6)
+    np.testing.assert_allclose(maps["shared#1"], ats.capture(alone, middle)["shared"], atol=1e-5)
+
+
+def test_strings_go_through_a_model_that_takes_strings(backend):
+    if backend != "tensorflow":
+        pytest.skip("string inputs are TensorFlow's")
+    vectorize = layers.TextVectorization(output_sequence_length=5, vocabulary=["a", "b", "c"])
+    inputs = keras.Input((), dtype="string")
+    x = layers.Embedding(5, 8, mask_zero=True)(vectorize(inputs))
+    model = keras.Model(inputs, layers.MultiHeadAttention(2, 4, name="mha")(x, x))
+    maps = ats.capture(model, np.array(["a b", "c b a a", "c"]))
+    assert maps["mha"].coords["key_valid"].values.sum(1).tolist() == [2, 4, 1]
+
+
+def test_sites_are_listed_without_computing_anything(rng):
+    model = transformer()
+    table = ats.sites(model)
+    assert [(site.name, site.taken) for site in table] == [
+        ("attention_0", True),
+        ("attention_1", True),
+        ("classes", False),
+    ]
+    assert table[2].reason == "class probabilities: the model returns them as they are"
+    assert table[0].shape == (2, 2, 7, 7)
+    assert ats.sites(model, padded_tokens(rng))[0].shape == (11, 2, 7, 7)
+    by_name = ats.capture(model, padded_tokens(rng), sites=["classes", "*_1"])
+    assert list(by_name) == ["attention_1", "classes"]
+    by_predicate = ats.capture(model, padded_tokens(rng), sites=lambda site: site.name.endswith("1"))
+    assert list(by_predicate) == ["attention_1"]
+
+
+def test_several_outputs_and_several_inputs_keep_their_structure(rng):
+    left, right = keras.Input((7, 8), name="left"), keras.Input((5, 8), name="right")
+    attended = layers.MultiHeadAttention(2, 5, name="cross")(left, right)
+    model = keras.Model(
+        {"left": left, "right": right}, {"attended": attended, "sum": keras.ops.sum(attended, axis=(1, 2))}
+    )
+    x = {name: rng.normal(size=(6, size, 8)).astype("float32") for name, size in (("left", 7), ("right", 5))}
+    maps = ats.capture(model, x, batch_size=4, labels={"query": list("abcdefg"), "key": list("vwxyz")})
+    expected = model.predict(x, verbose=0)
+    assert set(maps.outputs) == {"attended", "sum"}
+    for name, array in maps.outputs.items():
+        np.testing.assert_allclose(array, expected[name], atol=1e-6)
+    assert maps["cross"].coords["key_label"].values.tolist() == list("vwxyz")
+    assert maps["cross"].coords["query_label"].values.tolist() == list("abcdefg")
