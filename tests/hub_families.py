@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -456,7 +456,7 @@ def _sam() -> keras.Model:
 
 
 def _sam3() -> keras.Model:
-    shared = {"hidden_dim": 16, "intermediate_dim": 13, "num_heads": 2, "num_layers": 2}
+    shared = {"hidden_dim": 16, "intermediate_dim": 13, "num_heads": 2, "num_layers": 1}
     image_shape = (32, 32, 3)
     return hub.SAM3PromptableConceptBackbone(
         vision_encoder=hub_layers.SAM3VisionEncoder(
@@ -467,7 +467,7 @@ def _sam3() -> keras.Model:
             pretrain_image_shape=(16, 16, 3),
             window_size=2,
             global_attn_indexes=[1],
-            **shared,
+            **(shared | {"num_layers": 2}),
         ),
         text_encoder=hub_layers.SAM3TextEncoder(vocabulary_size=VOCABULARY, embedding_dim=16, **shared),
         geometry_encoder=hub_layers.SAM3GeometryEncoder(roi_size=3, **shared),
@@ -481,7 +481,7 @@ def _stable_diffusion_3() -> keras.Model:
     from keras_hub.src.models.vae.vae_backbone import VAEBackbone
 
     text = {"max_sequence_length": LENGTH, "intermediate_output_index": 0}
-    return hub.StableDiffusion3Backbone(
+    model = hub.StableDiffusion3Backbone(
         mmdit_patch_size=2,
         mmdit_hidden_dim=16,
         mmdit_num_layers=2,
@@ -489,11 +489,13 @@ def _stable_diffusion_3() -> keras.Model:
         mmdit_position_size=17,
         mmdit_qk_norm=None,
         mmdit_dual_attention_indices=None,
-        vae=VAEBackbone([32] * 4, [1] * 4, [32] * 4, [1] * 4, sample_channels=32),
+        vae=VAEBackbone([32] * 4, [1] * 4, [32] * 4, [1] * 4, sample_channels=32, sampler_method="mode"),
         clip_l=tiny("CLIPTextEncoder", name="clip_l", **text)(),
         clip_g=tiny("CLIPTextEncoder", name="clip_g", **text)(),
         image_shape=(64, 64, 3),
     )
+    model.scheduler.set_sigmas(5)  # else it keeps what its first call computes, which must not be a trace
+    return model
 
 
 def _swin() -> keras.Model:
@@ -510,13 +512,15 @@ class Variant:
         family: Name of the backbone class.
         build: Makes the model.
         note: What sets it apart from the family's other variants; empty for the first.
-        inputs: Inputs that names and shapes do not give.
+        given: Inputs that names and shapes do not give.
+        reversed: The same samples in the reverse order.
     """
 
     family: str
     build: Callable[[], keras.Model]
     note: str = ""
     given: Callable[[], dict[str, Any]] = dict
+    reversed: Callable[[Any], Any] = lambda inputs: tree.map_structure(lambda array: array[::-1], inputs)
 
     @property
     def name(self) -> str:
@@ -537,10 +541,17 @@ def _sam_prompts() -> dict[str, Any]:
 
 
 def _sam3_prompts() -> dict[str, Any]:
-    return {
-        "boxes": np.random.default_rng(1).uniform(0.1, 0.5, (BATCH, 3, 5)).astype("float32"),
-        "box_labels": np.array([[0, 1, -10]] * BATCH, "int32"),
-    }
+    # As many boxes, with the learned token, as samples: on TensorFlow and PyTorch KerasHub's mask fits no other number.
+    boxes = np.random.default_rng(1).uniform(0.1, 0.5, (BATCH, BATCH - 1, 5)).astype("float32")
+    boxes[:, :, 0] = np.arange(BATCH)[:, None]
+    return {"boxes": boxes, "box_labels": np.ones((BATCH, BATCH - 1), "int32")}
+
+
+def _sam3_reversed(inputs: dict[str, Any]) -> dict[str, Any]:
+    """The first number of a box is its place in the batch."""
+    turned = {name: array[::-1].copy() for name, array in inputs.items()}
+    turned["boxes"][:, :, 0] = inputs["boxes"][:, :, 0]
+    return turned
 
 
 def _images_in_text(length: int, tokens: int) -> dict[str, Any]:
@@ -740,7 +751,10 @@ BUILT_BY_HAND: tuple[Variant, ...] = (
         tiny("PaliGemmaBackbone", vit_patch_size=4, vit_num_heads=2, vit_hidden_dim=8, vit_num_layers=2),
     ),
     Variant("Qwen3_5Backbone", tiny("Qwen3_5Backbone", **_QWEN_LINEAR)),
-    Variant("Qwen3_5MoeBackbone", tiny("Qwen3_5MoeBackbone", **_QWEN_LINEAR)),
+    Variant(
+        "Qwen3_5MoeBackbone",
+        tiny("Qwen3_5MoeBackbone", **(_QWEN_LINEAR | {"layer_types": ["full_attention"] * 2})),
+    ),
     Variant("ResNetBackbone", _resnet),
     Variant(
         "RetinaNetBackbone",
@@ -748,7 +762,7 @@ BUILT_BY_HAND: tuple[Variant, ...] = (
             image_encoder=_four_stages(image_shape=(64, 64, 3)), min_level=3, max_level=4, use_p5=False, image_shape=(64, 64, 3)
         ),
     ),
-    Variant("SAM3PromptableConceptBackbone", _sam3, given=_sam3_prompts),
+    Variant("SAM3PromptableConceptBackbone", _sam3, given=_sam3_prompts, reversed=_sam3_reversed),
     Variant("SAMBackbone", _sam, given=_sam_prompts),
     Variant(
         "SAMBackbone", lambda: hub.SAMImageSegmenter(_sam()), "with its mask decoder (SAMImageSegmenter)", _sam_prompts
@@ -806,12 +820,165 @@ BUILT_BY_HAND: tuple[Variant, ...] = (
         },
     ),
     Variant(
+        "XLNetBackbone",
+        tiny("XLNetBackbone"),
+        given=lambda: {"padding_mask": np.ones((BATCH, LENGTH), "int32")},
+    ),
+    Variant(
         "XceptionBackbone",
         lambda: hub.XceptionBackbone(
             stackwise_conv_filters=[[4], [4, 4]], stackwise_pooling=[True, False], image_shape=(32, 32, 3)
         ),
     ),
 )
+
+
+ORDINARY = ("sample", "head", "query", "key")
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a family's tiny model must show, worked out from its architecture.
+
+    Attributes:
+        calls: Attention calls in one pass: layers times attention calls in each.
+        others: Softmaxes that are no attention (routers, distributions over bins): listed, but not taken.
+        heads: Number of query heads, at the calls in their order; one number where all have it.
+        causal: Calls in which no query sees a later key.
+        dims: For the calls whose dims are not `ORDINARY`: how many have these.
+        sinks: Learned sinks at every call.
+        remark: What a user should know.
+    """
+
+    calls: int
+    others: int = 0
+    heads: tuple[int, ...] = (2,)
+    causal: int = 0
+    dims: dict[tuple[str, ...], int] = field(default_factory=dict)
+    sinks: int = 0
+    remark: str = ""
+
+
+WINDOWS = ("sample", "window", *ORDINARY[1:])
+
+EXPECTED: dict[str, Expected] = {
+    "AlbertBackbone": Expected(2),
+    "BLIP2Backbone": Expected(7, causal=2, remark="2 in the image encoder, 3 in the Q-Former, 2 in the language model"),
+    "BartBackbone": Expected(6, causal=2, remark="2 in the encoder, 2 + 2 in the decoder"),
+    "BertBackbone": Expected(2),
+    "BloomBackbone": Expected(2, causal=2),
+    "CLIPBackbone": Expected(4, causal=2),
+    "CLIPTextEncoder": Expected(2, causal=2),
+    "CLIPVisionEncoder": Expected(2),
+    "DFineBackbone": Expected(
+        5,
+        others=4,
+        dims={("sample", "query", "head", "key"): 2},
+        remark="deformable attention: the keys are sampled points; distributions over box edges are left out",
+    ),
+    "DINOV2Backbone": Expected(2),
+    "DINOV3Backbone": Expected(2),
+    "DebertaV3Backbone": Expected(2),
+    "DeiTBackbone": Expected(2),
+    "DepthAnythingBackbone": Expected(4),
+    "DistilBertBackbone": Expected(2),
+    "ESM2Backbone": Expected(2),
+    "EdRecBackbone": Expected(6, causal=2),
+    "ElectraBackbone": Expected(2),
+    "FalconBackbone": Expected(2, heads=(4,), causal=2, remark="one key and value head"),
+    "FluxBackbone": Expected(4),
+    "GPT2Backbone": Expected(2, causal=2),
+    "GPTNeoXBackbone": Expected(2, causal=2),
+    "Gemma3Backbone": Expected(2, heads=(4,), causal=2, remark="sliding window; grouped heads"),
+    "Gemma3Backbone, with images": Expected(4, heads=(2, 2, 4, 4), remark="the tokens of an image see each other"),
+    "Gemma3nBackbone": Expected(2, heads=(4,), causal=2, remark="grouped heads"),
+    "Gemma3nBackbone, with images and sound": Expected(
+        2,
+        others=1,
+        heads=(4,),
+        causal=2,
+        remark="the audio encoder gets one more clip than there are samples, so its attention cannot be taken",
+    ),
+    "Gemma4Backbone": Expected(2, heads=(4,), causal=2, remark="sliding window; grouped heads"),
+    "Gemma4Backbone, with images and sound": Expected(
+        5,
+        heads=(2, 2, 2, 4, 4),
+        causal=2,
+        dims={("sample", "head", "query_0", "query_1", "key"): 1},
+        remark="sound: query_0 is the block, query_1 the frame in it, key the frame in the block's context",
+    ),
+    "GemmaBackbone": Expected(2, heads=(4,), causal=2, remark="grouped heads"),
+    "GemmaBackbone, with a sliding window and soft cap": Expected(2, heads=(4,), causal=2),
+    "GptOssBackbone": Expected(2, others=2, heads=(4,), causal=2, sinks=1, remark="the last key is a learned sink"),
+    "Llama3Backbone": Expected(2, heads=(4,), causal=2, remark="grouped heads"),
+    "LlamaBackbone": Expected(2, heads=(4,), causal=2, remark="grouped heads"),
+    "MetaCLIP2Backbone": Expected(4, causal=2),
+    "MetaCLIP2TextEncoder": Expected(2, causal=2),
+    "MetaCLIP2VisionEncoder": Expected(2),
+    "MiTBackbone": Expected(3, heads=(1, 2, 2), remark="keys are a coarser grid where the stage reduces them"),
+    "MistralBackbone": Expected(2, heads=(4,), causal=2, remark="grouped heads"),
+    "MixtralBackbone": Expected(2, others=2, heads=(4,), causal=2, remark="grouped heads; routers left out"),
+    "MobileNetV5Backbone": Expected(3, remark="one key and value head; keys are a coarser grid"),
+    "MoonshineBackbone": Expected(6, causal=2),
+    "OPTBackbone": Expected(2, causal=2),
+    "PARSeqBackbone": Expected(4, causal=1),
+    "PaliGemmaBackbone": Expected(4, heads=(2, 2, 4, 4), remark="images and text before the answer see each other"),
+    "Phi3Backbone": Expected(2, heads=(4,), causal=2, remark="grouped heads"),
+    "Qwen2Backbone": Expected(2, heads=(4,), causal=2, remark="grouped heads"),
+    "Qwen3Backbone": Expected(2, heads=(4,), causal=2, remark="grouped heads"),
+    "Qwen3MoeBackbone": Expected(2, others=2, heads=(4,), causal=2, remark="grouped heads; routers left out"),
+    "Qwen3_5Backbone": Expected(1, heads=(4,), causal=1, remark="the other layer is linear attention, without scores"),
+    "Qwen3_5MoeBackbone": Expected(2, others=2, heads=(4,), causal=2, remark="grouped heads; routers left out"),
+    "QwenMoeBackbone": Expected(2, others=2, heads=(4,), causal=2, remark="grouped heads; routers left out"),
+    "RobertaBackbone": Expected(2),
+    "RoformerV2Backbone": Expected(2),
+    "SAM3PromptableConceptBackbone": Expected(
+        11, causal=1, dims={WINDOWS: 1}, remark="2 + 1 in the encoders, 2 for boxes, 2 + 3 in the detector, 1 for masks"
+    ),
+    "SAMBackbone": Expected(2, dims={WINDOWS: 1}),
+    "SAMBackbone, with its mask decoder (SAMImageSegmenter)": Expected(9, dims={WINDOWS: 1}),
+    "SegFormerBackbone": Expected(4, heads=(1, 2, 3, 4)),
+    "SigLIPBackbone": Expected(5, remark="2 + 1 in the image encoder, whose last one pools"),
+    "SigLIPTextEncoder": Expected(2),
+    "SigLIPVisionEncoder": Expected(3),
+    "SmolLM3Backbone": Expected(2, heads=(4,), causal=2, remark="grouped heads"),
+    "StableDiffusion3Backbone": Expected(
+        12,
+        causal=8,
+        dims={WINDOWS: 2, ("sample", "query", "key"): 2},
+        remark="4 text passes of 2, 2 in the diffuser (guided and not: window), 2 without heads in the image coder",
+    ),
+    "SwinTransformerBackbone": Expected(3, heads=(2, 2, 4), dims={WINDOWS: 2}),
+    "T5Backbone": Expected(6, causal=2),
+    "T5Gemma2Backbone": Expected(4, heads=(4,), remark="the decoder's keys are its own, then the encoder's"),
+    "T5Gemma2Backbone, with images": Expected(6, heads=(2, 2, 4, 4, 4, 4)),
+    "T5GemmaBackbone": Expected(6, heads=(4,), causal=2, remark="grouped heads"),
+    "ViTBackbone": Expected(2),
+    "ViTDetBackbone": Expected(2, dims={WINDOWS: 1}),
+    "VideoPrismBackbone": Expected(4, dims={WINDOWS: 4}, remark="window: the frame in space, the patch in time"),
+    "VideoPrismBackbone, with text": Expected(8, causal=2, dims={WINDOWS: 4}),
+    "WhisperBackbone": Expected(6, causal=2),
+    "XLMRobertaBackbone": Expected(2),
+    "XLNetBackbone": Expected(
+        2, remark="tried without padding: KerasHub 0.32 mixes up the padding masks of a batch (a reshape for a transpose)"
+    ),
+}
+
+WITHOUT_ATTENTION: dict[str, str] = {
+    "BASNetBackbone": "convolutions",
+    "CSPNetBackbone": "convolutions",
+    "DeepLabV3Backbone": "convolutions",
+    "DenseNetBackbone": "convolutions",
+    "EfficientNetBackbone": "convolutions; squeeze and excitation gates with a sigmoid",
+    "FNetBackbone": "mixes positions by a Fourier transform",
+    "HGNetV2Backbone": "convolutions",
+    "MobileNetBackbone": "convolutions; squeeze and excitation gates with a sigmoid",
+    "RWKV7Backbone": "a linear recurrence, without scores",
+    "ResNetBackbone": "convolutions",
+    "RetinaNetBackbone": "convolutions",
+    "VGGBackbone": "convolutions",
+    "XceptionBackbone": "convolutions",
+}
 
 
 def cases() -> list[Variant]:

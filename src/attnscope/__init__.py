@@ -25,6 +25,7 @@ _FACE = {
     "Full": "attnscope.capturing",
     "Received": "attnscope.capturing",
     "Entropy": "attnscope.capturing",
+    "Summary": "attnscope.capturing",
     "AttentionMaps": "attnscope.maps",
     "Site": "attnscope.schema",
 }
@@ -32,7 +33,7 @@ _MODULES = ("errors", "labels", "schema")
 
 if TYPE_CHECKING:
     from attnscope import errors, labels, schema
-    from attnscope.capturing import Entropy, Full, Received, capture, capture_generation
+    from attnscope.capturing import Entropy, Full, Received, Summary, capture, capture_generation
     from attnscope.maps import AttentionMaps
     from attnscope.maps import open_maps as open  # noqa: A004, the field's word for it
     from attnscope.schema import Site
@@ -44,6 +45,7 @@ __all__ = [
     "Full",
     "Received",
     "Site",
+    "Summary",
     "ablate",
     "capture",
     "capture_generation",

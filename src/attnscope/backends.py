@@ -17,9 +17,9 @@ def choose_backend(name: str | None = None) -> str:
     """Decides what Keras runs on, before it is loaded, and says so in ``KERAS_BACKEND``.
 
     Args:
-        name: ``tensorflow``, ``jax`` or ``torch``. None for what the environment variable ``KERAS_BACKEND`` names,
-            else what Keras' own settings (``~/.keras/keras.json``) name if that is installed, else the first
-            that is.
+        name: ``tensorflow``, ``jax`` or ``torch``. None for what the environment variable ``KERAS_BACKEND``
+            names, else what Keras' own settings (``~/.keras/keras.json``) name if that is installed, else the
+            first that is.
 
     Returns:
         The name.

@@ -95,7 +95,8 @@ def _add_inspect(commands: Any) -> None:
         "inputs",
         metavar="INPUTS",
         nargs="?",
-        help=f"{_INPUT_HELP}; only their shapes are used. Default: the shapes the model declares, unknown sizes as 16",
+        help=f"{_INPUT_HELP}; only their shapes are used. Default: the shapes the model declares, unknown "
+        "sizes as 16",
     )
     _add_backend(command)
 
@@ -125,7 +126,8 @@ def _add_capture(commands: Any) -> None:
         nargs="+",
         choices=SUMMARIES,
         default=["full"],
-        help="what to keep: the whole map, the attention each key receives, each query's entropy; default: full",
+        help="what to keep: the whole map, the attention each key receives, each query's entropy; default: "
+        "full",
     )
     command.add_argument(
         "--labels", help="names of the positions: a,b,c or a text file with one name per line"
@@ -164,8 +166,8 @@ def _add_demo(commands: Any) -> None:
     command.add_argument(
         "--text",
         action="store_true",
-        help="a GRU with attention over the letters of first names, instead of a transformer over the features of "
-        "biopsies",
+        help="a GRU with attention over the letters of first names, instead of a transformer over the "
+        "features of biopsies",
     )
     command.add_argument(
         "-o",
@@ -299,14 +301,14 @@ def capture_to(
     from attnscope.capturing import Entropy, Full, Received, capture
     from attnscope.maps import open_maps
 
-    kinds = {"full": Full, "received": Received, "entropy": Entropy}
+    kinds = {"full": Full(), "received": Received(), "entropy": Entropy()}
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".attnscope-") as folder:
         capture(
             network,
             read.arrays,
             sites=sites,
-            summaries=[kinds[name]() for name in summaries],
+            summaries=[kinds[name] for name in summaries],
             labels=names or _fitting(read, network, sites),
             batch_size=batch_size,
             store=Path(folder) / "run",

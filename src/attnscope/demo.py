@@ -490,4 +490,5 @@ def _sites_in_words(maps: AttentionMaps) -> str:
 
 
 def _end_in_words(maps: AttentionMaps, folder: Path) -> str:
-    return f"Lint: {maps.findings!r}\n\nWritten to {folder}: {MODEL}, {RUN}, {REPORT}. Open {folder / REPORT} in a browser."
+    written = f"Written to {folder}: {MODEL}, {RUN}, {REPORT}. Open {folder / REPORT} in a browser."
+    return f"Lint: {maps.findings!r}\n\n{written}"

@@ -6,12 +6,16 @@ side effects out of a trace are dead tensors. Here whatever is wanted is *return
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops, tree
+
+_PATIENCE = 60.0
+"""Seconds to wait for variables that another thread's `predict` holds, on JAX."""
 
 Body = Callable[[Any], Any]
 """Takes a batch of inputs as the backend's tensors, gives a structure of tensors."""
@@ -40,7 +44,36 @@ def _jax(model: keras.Layer, body: Body) -> Callable[[Any], Any]:
             return body(inputs)
 
     function = jax.jit(traced)
-    return lambda inputs: function([variable.value for variable in variables], as_tensors(inputs))
+
+    def run(inputs: Any) -> Any:
+        tensors = as_tensors(inputs)
+        while True:
+            values = _values(variables)
+            try:
+                return function(values, tensors)
+            except RuntimeError:
+                if not _any_taken(values):
+                    raise
+
+    return run
+
+
+def _values(variables: list[Any]) -> list[Any]:
+    """The variables' arrays, once they are there.
+
+    While another thread runs `predict` or `fit` of the same model, Keras on JAX takes the arrays out of the variables
+    (or has them reused), and puts new ones in at the end.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    values = [variable._value for variable in variables]
+    while _any_taken(values) and time.monotonic() < deadline:
+        time.sleep(0.01)
+        values = [variable._value for variable in variables]
+    return values
+
+
+def _any_taken(values: list[Any]) -> bool:
+    return any(value is None or value.is_deleted() for value in values)
 
 
 def _tensorflow(model: keras.Layer, body: Body) -> Callable[[Any], Any]:

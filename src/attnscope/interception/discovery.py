@@ -361,7 +361,7 @@ def _trace_jax(model: keras.Layer, body: Any, inputs: Any) -> tuple[Graph, dict[
         with keras.StatelessScope(state_mapping=zip(variables, values, strict=True)):
             return body(tensors)
 
-    values = [jax.ShapeDtypeStruct(v.value.shape, v.value.dtype) for v in variables]
+    values = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in variables]
     tensors = as_tensors(inputs)
     closed = jax.make_jaxpr(traced)(values, tensors)
     return graph_of_jaxpr(closed, len(jax.tree_util.tree_leaves(tensors)), _MARK)

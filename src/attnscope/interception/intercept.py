@@ -78,25 +78,33 @@ class Interception:
     def softmax(self, run: Callable[[], Any], logits: Any, axis: Any) -> Any:
         """Takes one softmax: runs it, hands it over, gives what the model goes on with."""
         place = current_place(self.root)
-        shape = tuple(logits.shape)
+        shape = self._static(logits)
         axes = tuple(axis) if isinstance(axis, (tuple, list)) else (axis,)
         if None in axes or self._cannot_be_taken(place, "softmax", shape):
             return aside(run)
         layout = layout_of(shape, axes, self.batch, number_of_heads(place.layers), _attention_axes(place))
         output = aside(run)
-        call = SoftmaxCall(**self._common(place, "softmax", layout), logits=logits, output=output)
+        call = SoftmaxCall(
+            **self._common(place, "softmax", layout),
+            logits=_with_shape(logits, shape),
+            output=_with_shape(output, shape),
+        )
         edited = self._edited(call)
         return output if edited is None else edited
 
     def fused(self, run: Callable[[], Any], **tensors: Any) -> Any:
         """Takes one fused attention call; `tensors` are the fields of a `FusedCall`."""
         place = current_place(self.root)
-        lead, queries, heads, _ = (int(size) for size in tensors["query"].shape)
-        shape = (lead, heads, queries, int(tensors["key"].shape[1]))
+        shapes = {name: self._static(tensors[name]) for name in ("query", "key", "value")}
+        lead, queries, heads, _ = shapes["query"]
+        shape = (lead, heads, queries, shapes["key"][1])
         if self._cannot_be_taken(place, "fused", shape):
             return aside(run)
+        tensors.update({name: _with_shape(tensors[name], known) for name, known in shapes.items()})
         layout = layout_of(shape, (-1,), self.batch, heads)
-        call = FusedCall(**self._common(place, "fused", layout), **tensors)
+        # PyTorch's kernels build no matrix; those of XLA and TensorFlow do on a CPU, which a scan then saves.
+        keep_context = keras_backend.backend() != "torch"
+        call = FusedCall(**self._common(place, "fused", layout), **tensors, keep_context=keep_context)
         edited = self._edited(call)
         if edited is not None:
             return edited
@@ -185,9 +193,17 @@ class Interception:
     def _loop(self) -> str | None:
         return self.loops_running[-1] if self.loops_running else None
 
+    def _static(self, tensor: Any) -> tuple[int, ...]:
+        """The shape; where TensorFlow lost sight of the first size, that is the batch."""
+        first, *rest = tensor.shape
+        return (self.batch if first is None else int(first), *(-1 if size is None else int(size) for size in rest))
+
     def _cannot_be_taken(self, place: Place, kind: str, shape: tuple[int, ...]) -> bool:
         if current_trace() == self.trace:
-            return False
+            if -1 not in shape:
+                return False
+            self.missed.append(Missed(place.path, place, kind, shape, None, _SHAPELESS))
+            return True
         self.missed.append(
             Missed(
                 name=place.path,
@@ -253,6 +269,14 @@ def intercept(
         stack.callback(_ACTIVE.reset, token)
         running.padding.read_inputs(inputs)
         yield running
+
+
+_SHAPELESS = "its shape is not known before the run; give the model inputs of a fixed length"
+
+
+def _with_shape(tensor: Any, shape: tuple[int, ...]) -> Any:
+    """The tensor with its shape known to the trace; a wrong one would fail in the run."""
+    return aside(keras.ops.reshape, tensor, shape) if tuple(tensor.shape) != shape else tensor
 
 
 def _attention_axes(place: Place) -> int:

@@ -1,8 +1,7 @@
-"""The colours of a report: one ramp for values, read from its pale end on light pages and from its dark end
-on dark.
+"""The colours of a report: one ramp for values, pale to dark on light pages and dark to pale on dark ones.
 
-The ramp goes through five anchors in OKLab, in even steps of lightness: equal steps of a value look equally large,
-and printed in grey it keeps its order. Zero is always the end nearest to the page.
+The ramp goes through five anchors in OKLab, in even steps of lightness: equal steps of a value look equally
+large, and printed in grey it keeps its order. Zero is always the end nearest to the page.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ _ANCHORS = (
     (0.240, 0.110, 292.0),
 )
 """Lightness, chroma and hue in degrees."""
-_INKS = ((0x14, 0x16, 0x1C), (0xFF, 0xFF, 0xFF))
+_INKS = ((0, 0, 0), (0xFF, 0xFF, 0xFF))
 MASKED = {"light": (0xE3, 0xE3, 0xE0), "dark": (0x2E, 0x30, 0x36)}
 """Masked cells in pictures that cannot be hatched."""
 NOT_A_NUMBER = (0xD0, 0x3B, 0x4B)
@@ -54,7 +53,7 @@ def _in_gamut(lab: np.ndarray) -> np.ndarray:
             break
     linear = np.clip(linear, 0, 1)
     curved = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return np.round(curved * 255).astype(np.uint8)
+    return np.asarray(np.round(curved * 255), dtype=np.uint8)
 
 
 def _linear(lab: np.ndarray) -> np.ndarray:
@@ -89,7 +88,7 @@ def contrast(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def ramp_css() -> str:
-    """One class per level, `.v0` to `.v255`: fill of a cell, ground and ink of a token, on light and dark pages."""
+    """One class per level, `.v0` to `.v255`: fill of a cell, ground and ink of a token; light and dark."""
     table = ramp()
     light = "".join(_rule(level, colour) for level, colour in enumerate(table))
     dark = "".join(_rule(level, colour) for level, colour in enumerate(table[::-1]))
@@ -108,7 +107,7 @@ def _hex(colour: np.ndarray) -> str:
 def levels(values: np.ndarray, maximum: float) -> np.ndarray:
     """Which of the 256 colours each value has, on a scale from 0 to `maximum`; NaN counts as 0."""
     share = np.nan_to_num(values) / maximum
-    return np.clip(np.round(share * (LEVELS - 1)), 0, LEVELS - 1).astype(int)
+    return np.asarray(np.clip(np.round(share * (LEVELS - 1)), 0, LEVELS - 1), dtype=int)
 
 
 def png(values: np.ndarray, masked: np.ndarray, maximum: float, *, dark: bool) -> str:

@@ -143,7 +143,7 @@ def _axis(dataset: xr.Dataset, dims: tuple[str, ...], name: str) -> Axis:
 def _over(array: xr.DataArray) -> str:
     sizes = {dim: array.sizes[dim] for dim in _averaged(array)}
     words = [f"{size} {dim}{'s' if size != 1 else ''}" for dim, size in sizes.items()]
-    return " × ".join(words)
+    return " and ".join(words)
 
 
 def received(dataset: xr.Dataset, samples: slice | None = None) -> xr.DataArray | None:

@@ -44,10 +44,10 @@ class Bars:
 
 
 def shown(label: str) -> str:
-    """A label as it is written: what cannot be seen gets a mark, what steers the text gets its number.
+    r"""A label as it is written: what cannot be seen gets a mark, what steers the text gets its number.
 
     Example:
-        >>> shown(""), shown(" "), shown("a\\nb"), shown("\\u202e")
+        >>> shown(""), shown(" "), shown("a\nb"), shown("\u202e")
         ('∅', '␣', 'a⏎b', '⟨U+202E⟩')
     """
     if not label:
@@ -110,7 +110,7 @@ def colour_bar(maximum: float, unit: str = "") -> str:
 
 
 def largest_drawn(means: MeanMaps) -> float:
-    """The largest value in the pictures of a site: of a cell, or of a block of cells; 0 where there is none."""
+    """The largest value in a site's pictures: of a cell, or of a block of cells; 0 where there is none."""
     drawn = [
         blocks(values, masked, nans)[0]
         for values, masked, nans in zip(means.values, means.masked, means.nans, strict=True)
@@ -217,11 +217,12 @@ def _cut(label: str) -> str:
 def _side_labels(axis: Axis, side: int, left: int, top: int) -> str:
     middle = top + len(axis.labels) * side / 2
     texts = [
-        f'<text x="{left - 6}" y="{top + (place + 0.5) * side:g}" dy=".35em"
-        text-anchor="end">{html.escape(text)}</text>' for place, text in _ticks(axis, side)
+        f'<text x="{left - 6}" y="{top + (place + 0.5) * side:g}" dy=".35em" text-anchor="end">'
+        f"{html.escape(text)}</text>"
+        for place, text in _ticks(axis, side)
     ]
-    name = f'<text class=axis transform="translate(10 {middle:g}) rotate(-90)"
-    text-anchor="middle">{axis.name}</text>' return name + "".join(texts)
+    turn = f"translate(10 {middle:g}) rotate(-90)"
+    return f'<text class=axis transform="{turn}" text-anchor="middle">{axis.name}</text>' + "".join(texts)
 
 
 def _top_labels(axis: Axis, side: int, left: int, top: int) -> str:
@@ -242,7 +243,7 @@ def _pixels(means: MeanMaps, panel: int, maximum: float) -> str:
     zoom = max(2, round(416 / max(values.shape)))
     size = f"width={values.shape[1] * zoom} height={values.shape[0] * zoom}"
     light, dark = (colours.png(values, masked, maximum, dark=dark) for dark in (False, True))
-    pooled = f"one dot is the mean of {high} × {wide} cells" if high * wide > 1 else "one dot is one cell"
+    pooled = f"one dot is the mean of {high} by {wide} cells" if high * wide > 1 else "one dot is one cell"
     rows, columns = means.values.shape[1:]
     return (
         f"<picture><source media='(prefers-color-scheme:dark)' srcset='{dark}'>"
@@ -277,8 +278,9 @@ def strongest(means: MeanMaps, panel: int, most: int = 5) -> list[str]:
     flat = np.where(np.isnan(means.values[panel]), -1.0, means.values[panel]).ravel()
     order = np.argsort(-flat, kind="stable")[:most]
     places = [divmod(int(place), means.values.shape[2]) for place in order if flat[place] >= 0]
+    starts = [isolated(label) + " → " if means.rows.name else "" for label in means.rows.labels]
     return [
-        f"{isolated(means.rows.labels[row]) + ' → ' if means.rows.name else ''}{isolated(means.columns.labels[column])} "
+        f"{starts[row]}{isolated(means.columns.labels[column])} "
         f"<b>{number(float(means.values[panel, row, column]))}</b>"
         for row, column in places
     ]
@@ -297,7 +299,7 @@ def token_row(labels: Sequence[str], weights: np.ndarray, real: np.ndarray, maxi
 
 def _token(place: int, label: str, weight: float, real: bool, maximum: float) -> str:
     if math.isnan(weight):
-        return f"<span class='token nan' title='position {place}: NaN'>×</span>"
+        return f"<span class='token nan' title='position {place}: NaN'>&times;</span>"
     if not real and weight == 0:
         return f"<span class='token masked' title='position {place}: padding, 0'></span>"
     level = int(colours.levels(np.array(weight), maximum))
@@ -325,6 +327,7 @@ def bar_list(bars: Bars) -> str:
 def _bars(values: np.ndarray, groups: Sequence[str], maximum: float) -> str:
     return "".join(
         f'<div class=bar title="{plain(group)}: {exact(float(value))}"><i class="g{place % 6}" '
-        f'style="width:{100 * np.nan_to_num(value) /
-        maximum:.2f}%"></i><span>{number(float(value))}</span></div>' for place, (group, value) in enumerate(zip(groups, values, strict=True))
+        f'style="width:{100 * np.nan_to_num(value) / maximum:.2f}%"></i>'
+        f"<span>{number(float(value))}</span></div>"
+        for place, (group, value) in enumerate(zip(groups, values, strict=True))
     )

@@ -31,6 +31,7 @@ from attnscope.viewer.pictures import (
     maps_of_cells,
     number,
     rounded_up,
+    shown,
     strongest,
     token_row,
 )
@@ -148,16 +149,17 @@ def _page(title: str, body: str) -> str:
     )
     style = resources.files("attnscope.viewer").joinpath("report.css").read_text("utf-8") + ramp_css()
     hatch = (
-        '<svg width="0" height="0" class=defs aria-hidden="true"><defs><pattern id="hatch" width="5" height="5" '
-        'patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect class=ground width="5" height="5"/>'
-        '<rect class=line width="1.2" height="5"/></pattern></defs></svg>'
+        '<svg width="0" height="0" class=defs aria-hidden="true"><defs><pattern id="hatch" width="5" '
+        'height="5" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
+        '<rect class=ground width="5" height="5"/><rect class=line width="1.2" height="5"/></pattern>'
+        "</defs></svg>"
     )
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n'
-        f"<title>{html.escape(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n{hatch}\n"
+        f"<title>{html.escape(shown(title))}</title>\n<style>\n{style}</style>\n</head>\n<body>\n{hatch}\n"
         f"<main>\n{body}\n</main>\n</body>\n</html>\n"
     )
 
@@ -168,7 +170,8 @@ def _head(maps: AttentionMaps, title: str) -> str:
         f"<div><dt>{html.escape(str(name))}</dt><dd>{isolated(str(value))}</dd></div>"
         for name, value in facts
     )
-    return f"<header><p class=over>attention report</p><h1>{isolated(title)}</h1><dl class=facts>{listed}</dl></header>"
+    heading = f"<p class=over>attention report</p><h1>{isolated(title)}</h1>"
+    return f"<header>{heading}<dl class=facts>{listed}</dl></header>"
 
 
 def _caution() -> str:
@@ -178,7 +181,10 @@ def _caution() -> str:
 def _findings(maps: AttentionMaps) -> str:
     found = maps.findings
     if not found:
-        return "<section class='lint calm'><h2>Lint</h2><p>No findings: nothing that would make these maps misleading.</p></section>"
+        return (
+            "<section class='lint calm'><h2>Lint</h2><p>No findings: no rule met anything that would make "
+            "these maps misleading.</p></section>"
+        )
     items = "".join(
         f"<li><p><code>{html.escape(item.site)}</code> {html.escape(item.message)}</p>"
         f"<p class=mend><b>Mend</b> {html.escape(item.mend)}</p></li>"
@@ -234,7 +240,7 @@ def _legend() -> str:
             "Hatched (grey in pictures made of dots): masked, or padding. The value is exactly 0 in every "
             "sample.",
         ),
-        ("<span class='token nan'>×</span>", "Red with a cross: NaN in at least one sample."),
+        ("<span class='token nan'>&times;</span>", "Red with a cross: NaN in at least one sample."),
         (
             "<span class='token v40'>∅</span>",
             "An empty label. ␣ is a space, ⏎ a line break, ⟨U+202E⟩ an invisible character by its number.",
@@ -297,7 +303,7 @@ def _in_words(means: MeanMaps) -> str:
 
 
 def _has_own_tokens(dataset: xr.Dataset) -> bool:
-    """Whether samples are read one by one: each has labels of its own, or the site gives one weight per position."""
+    """Whether samples are read one by one: each has labels of its own, or the site has no queries."""
     keys = key_dims(dataset.dims)
     label = f"{keys[0]}_label" if keys else ""
     per_sample = label in dataset.coords and dataset[label].ndim == 2

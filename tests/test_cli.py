@@ -1,0 +1,379 @@
+"""The commands, run as a user runs them: on files, through `main`."""
+
+import json
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import attnscope as ats
+from attnscope import backends
+from attnscope.backends import choose_backend
+from attnscope.cli import main
+from attnscope.errors import InputError, UnsupportedError
+from attnscope.files import load_model, read_inputs, read_names
+
+NAMES = ["width", "height", "depth", "mass", "age"]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, rng):
+    """A folder with a small model over five features, and samples for it in every kind of file."""
+    monkeypatch.chdir(tmp_path)
+    inputs = keras.Input((5,), name="features")
+    x = layers.EinsumDense("bf,fd->bfd", output_shape=(5, 8), bias_axes="fd")(inputs)
+    x = layers.MultiHeadAttention(2, 4, name="mha")(x, x)
+    classes = layers.Dense(3, activation="softmax", name="classes")(layers.GlobalAveragePooling1D()(x))
+    keras.Model(inputs, classes, name="small").save("model.keras")
+    samples = rng.normal(size=(7, 5)).astype("float32")
+    np.save("samples.npy", samples)
+    np.savez("samples.npz", only=samples)
+    lines = [",".join(f"{float(value)!r}" for value in row) for row in samples]
+    (tmp_path / "samples.csv").write_text("\n".join([",".join(NAMES), *lines]) + "\n")
+    return tmp_path
+
+
+def run(*arguments):
+    return main(list(arguments))
+
+
+def contents(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def refused(capsys, *arguments):
+    """What a command says on stderr when it ends with 2 and writes nothing else."""
+    assert run(*arguments) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    return said.err
+
+
+def test_inspect_lists_every_site_and_says_why(folder, capsys):
+    assert run("inspect", "model.keras") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["site", "layer", "kind", "dims", "shape", "why"]
+    assert lines[1] == (
+        "+  mha      MultiHeadAttention  fused    sample, head, query, key  2 x 2 x 5 x 5  a fused attention "
+        "call"
+    )
+    assert lines[2].startswith(
+        "-  classes  Dense               softmax  sample, key               2 x 3          "
+    )
+    assert lines[2].endswith(ats.sites(keras.models.load_model("model.keras"))[1].reason)
+
+
+def test_inspect_takes_the_shapes_of_samples(folder, capsys):
+    assert run("inspect", "model.keras", "samples.npy") == 0
+    assert "7 x 2 x 5 x 5" in capsys.readouterr().out
+
+
+def test_capture_writes_what_the_function_gives(folder, capsys):
+    assert run("capture", "model.keras", "samples.npy", "-o", "run.zarr", "--batch-size", "3") == 0
+    said = capsys.readouterr().out
+    assert "AttentionMaps: 1 sites, 7 samples" in said
+    assert "Written to run.zarr. In Python: attnscope.open('run.zarr')" in said
+    expected = ats.capture(keras.models.load_model("model.keras"), np.load("samples.npy"), batch_size=3)
+    maps = ats.open("run.zarr")
+    np.testing.assert_array_equal(maps["mha"].values, expected["mha"].values)
+    np.testing.assert_array_equal(maps.outputs.values, expected.outputs.values)
+    assert contents(folder) == [
+        "model.keras",
+        "run.zarr",
+        "samples.csv",
+        "samples.npy",
+        "samples.npz",
+    ]
+
+
+def test_the_head_of_a_table_labels_the_axes_it_fits(folder):
+    assert run("capture", "model.keras", "samples.csv", "-o", "run.zarr") == 0
+    maps = ats.open("run.zarr")
+    assert maps["mha"].key_label.values.tolist() == NAMES
+    assert maps["mha"].query_label.values.tolist() == NAMES
+
+
+def test_the_head_of_a_table_that_fits_no_axis_is_left_out(folder):
+    inputs = keras.Input((6,))
+    x = layers.MultiHeadAttention(2, 4, name="mha")(*[layers.Reshape((3, 2))(inputs)] * 2)
+    keras.Model(inputs, x).save("other.keras")
+    (folder / "six.csv").write_text("a,b,c,d,e,f\n1,2,3,4,5,6\n6,5,4,3,2,1\n")
+    assert run("capture", "other.keras", "six.csv", "-o", "run.zarr") == 0
+    assert "key_label" not in ats.open("run.zarr")["mha"].coords
+
+
+def test_labels_come_from_the_line_or_from_a_file(folder):
+    (folder / "names.txt").write_text("one\ntwo\nthree\nfour, or so\nfive\n")
+    assert run("capture", "model.keras", "samples.npz", "-o", "a.zarr", "--labels", "v,w,x,y,z") == 0
+    assert run("capture", "model.keras", "samples.csv", "-o", "b.zarr", "--labels", "names.txt") == 0
+    assert ats.open("a.zarr")["mha"].key_label.values.tolist() == list("vwxyz")
+    assert ats.open("b.zarr")["mha"].key_label.values.tolist() == [
+        "one",
+        "two",
+        "three",
+        "four, or so",
+        "five",
+    ]
+
+
+def test_sites_and_summaries_are_chosen(folder):
+    options = ["--sites", "class*", "mha", "--summaries", "received", "entropy"]
+    assert run("capture", "model.keras", "samples.npy", "-o", "run.zarr", *options) == 0
+    maps = ats.open("run.zarr")
+    assert list(maps) == ["mha", "classes"]
+    assert list(maps.dataset("mha").data_vars) == ["received", "entropy"]
+
+
+def test_nothing_is_overwritten_without_force(folder, capsys):
+    assert run("capture", "model.keras", "samples.npy", "-o", "run.zarr") == 0
+    before = ats.open("run.zarr")["mha"].values
+    np.save("others.npy", 2 * np.load("samples.npy"))
+    capsys.readouterr()
+    assert refused(capsys, "capture", "model.keras", "others.npy", "-o", "run.zarr") == (
+        "attnscope: 'run.zarr' is there already and is not overwritten. Give another path with -o, or "
+        "replace it: --force\n"
+    )
+    np.testing.assert_array_equal(ats.open("run.zarr")["mha"].values, before)
+    assert run("capture", "model.keras", "others.npy", "-o", "run.zarr", "--force") == 0
+    assert (ats.open("run.zarr")["mha"].values != before).any()
+
+
+def test_force_replaces_nothing_but_a_run(folder, capsys):
+    (folder / "precious").mkdir()
+    (folder / "precious" / "thesis.txt").write_text("ten years of work")
+    assert refused(capsys, "capture", "model.keras", "samples.npy", "-o", "precious", "--force") == (
+        "attnscope: 'precious' is there already and is no run of attnscope's, so even --force leaves it. "
+        "Give another path with -o.\n"
+    )
+    assert (folder / "precious" / "thesis.txt").read_text() == "ten years of work"
+
+
+def test_a_run_that_fails_leaves_what_was_there(folder, capsys):
+    assert run("capture", "model.keras", "samples.npy", "-o", "run.zarr") == 0
+    before = contents(folder)
+    np.save("wrong.npy", np.ones((4, 3), "float32"))
+    with pytest.raises(ValueError, match="shape"):
+        run("capture", "model.keras", "wrong.npy", "-o", "run.zarr", "--force")
+    assert contents(folder) == sorted([*before, "wrong.npy"])
+    assert ats.open("run.zarr").num_samples == 7
+
+
+def test_report_writes_a_page_and_overwrites_none(folder, capsys):
+    assert run("capture", "model.keras", "samples.csv", "-o", "run.zarr") == 0
+    assert run("report", "run.zarr", "--title", "My own title") == 0
+    page = (folder / "report.html").read_text("utf-8")
+    assert "My own title" in page
+    assert "height" in page
+    capsys.readouterr()
+    assert refused(capsys, "report", "run.zarr") == (
+        "attnscope: 'report.html' is there already and is not overwritten. Give another path with -o, or "
+        "replace it: --force\n"
+    )
+    assert run("report", "run.zarr", "--force") == 0
+    assert "Attention of small" in (folder / "report.html").read_text("utf-8")
+
+
+def test_errors_are_one_message_and_no_traceback(folder, capsys):
+    assert refused(capsys, "inspect", "nowhere.keras") == (
+        "attnscope: 'nowhere.keras' is no file. A model is needed: model.save('model.keras').\n"
+    )
+    assert refused(capsys, "capture", "model.keras", "nowhere.npy", "-o", "run.zarr") == (
+        "attnscope: 'nowhere.npy' is no file. Samples are needed: numpy.save('samples.npy', array).\n"
+    )
+    assert refused(capsys, "capture", "model.keras", "model.keras", "-o", "run.zarr") == (
+        "attnscope: The inputs are to be read from 'model.keras', but a .npy, .npz, .csv or .txt file is "
+        "needed: numpy.save('samples.npy', array).\n"
+    )
+    assert refused(capsys, "capture", "model.keras", "samples.npy", "-o", "run.zarr", "--labels", "a,b") == (
+        "attnscope: 2 labels were given, but the number of positions is 5 in mha (query), 5 in mha (key). "
+        "Give one label per position: labels=[...], or name the axis: labels={'key': [...]}.\n"
+    )
+    assert refused(capsys, "report", "nowhere.zarr") == (
+        "attnscope: 'nowhere.zarr' does not exist. Write one: maps.save('nowhere.zarr').\n"
+    )
+    assert not (folder / "run.zarr").exists()
+
+
+def test_a_pattern_without_a_site_is_told_the_nearest(folder, capsys):
+    said = refused(capsys, "capture", "model.keras", "samples.npy", "-o", "run.zarr", "--sites", "mhaa")
+    assert said.startswith(
+        "attnscope: The pattern 'mhaa' matches none of the model's 2 sites. The nearest are: 'mha'"
+    )
+
+
+def test_a_model_that_keras_cannot_load_is_said_to_be_one(folder):
+    (folder / "broken.keras").write_text("no model")
+    with pytest.raises(
+        InputError, match=r"Keras cannot load 'broken.keras': .*If the model has classes of your own"
+    ):
+        load_model("broken.keras")
+
+
+def test_a_model_that_holds_code_is_not_run(folder):
+    inputs = keras.Input((5,))
+    keras.Model(inputs, layers.Lambda(lambda x: x + 1)(inputs)).save("code.keras")
+    with pytest.raises(InputError, match=r"Keras cannot load 'code.keras'.*[Ll]ambda"):
+        load_model("code.keras")
+
+
+@pytest.mark.parametrize("suffix", ["npy", "npz", "csv"])
+def test_samples_are_the_same_from_every_kind_of_file(folder, suffix):
+    read = read_inputs(f"samples.{suffix}")
+    np.testing.assert_array_equal(read.arrays, np.load("samples.npy"))
+    assert read.names == (NAMES if suffix == "csv" else None)
+
+
+def test_several_arrays_come_as_a_dict(folder):
+    np.savez("two.npz", ids=np.arange(6).reshape(2, 3), mask=np.ones((2, 3), bool))
+    read = read_inputs("two.npz").arrays
+    assert {name: array.tolist() for name, array in read.items()} == {
+        "ids": [[0, 1, 2], [3, 4, 5]],
+        "mask": [[True] * 3] * 2,
+    }
+
+
+def test_a_text_file_gives_a_text_per_line(folder):
+    (folder / "texts.txt").write_text("the first\n\nthe third\n", "utf-8")
+    assert read_inputs("texts.txt").arrays.tolist() == ["the first", "", "the third"]
+
+
+def test_a_table_without_a_head_has_no_names(folder):
+    (folder / "bare.csv").write_text("1,2\n3,4\n")
+    read = read_inputs("bare.csv")
+    assert read.names is None
+    assert read.arrays.tolist() == [[1.0, 2.0], [3.0, 4.0]]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            "a,b\n1,2\n3,x\n",
+            "Line 3 of 'bad.csv' holds 'x', but only the first line may hold anything but numbers. Take "
+            "columns out that the model does not read.",
+        ),
+        ("1,2\n3\n", "Line 2 of 'bad.csv' has 1 columns, but the lines before have 2. All need the same."),
+        ("a,b\n", "'bad.csv' holds no line of numbers, but one per sample is needed: 5.1,3.5,1.4"),
+    ],
+)
+def test_a_table_that_is_none_is_refused_with_its_line(folder, content, message):
+    (folder / "bad.csv").write_text(content)
+    with pytest.raises(InputError) as caught:
+        read_inputs("bad.csv")
+    assert str(caught.value) == message
+
+
+def test_pickled_objects_are_not_loaded(folder):
+    np.save("objects.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(
+        InputError, match=r"'objects.npy' cannot be read as NumPy arrays: Object arrays cannot be loaded"
+    ):
+        read_inputs("objects.npy")
+
+
+def test_names_are_stripped(folder):
+    assert read_names("a, b ,c") == ["a", "b", "c"]
+
+
+def test_another_backend_than_the_running_one_is_refused(backend):
+    other = next(name for name in backends.BACKENDS if name != backend)
+    assert choose_backend(backend) == choose_backend() == backend
+    with pytest.raises(UnsupportedError) as caught:
+        choose_backend(other)
+    assert str(caught.value) == (
+        f"The backend is to be {other!r}, but Keras runs on {backend!r} in this process already. Start a new "
+        f"one: KERAS_BACKEND={other} python ..."
+    )
+
+
+@pytest.fixture
+def fresh(monkeypatch, tmp_path):
+    """A process in which Keras is not loaded yet, with these packages and settings."""
+
+    def make(installed, *, variable=None, settings=None):
+        monkeypatch.delitem(sys.modules, "keras")
+        monkeypatch.setattr(backends, "find_spec", lambda name: name in installed or None)
+        monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+        monkeypatch.setenv("KERAS_BACKEND", variable or "")
+        if variable is None:
+            monkeypatch.delenv("KERAS_BACKEND")
+        if settings is not None:
+            (tmp_path / "keras.json").write_text(json.dumps(settings))
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("installed", "name", "variable", "configured", "chosen"),
+    [
+        (["tensorflow", "jax", "torch"], "torch", "jax", "tensorflow", "torch"),
+        (["tensorflow", "jax", "torch"], None, "jax", "torch", "jax"),
+        (["tensorflow", "jax", "torch"], None, None, "torch", "torch"),
+        (["jax", "torch"], None, None, None, "jax"),
+        (["torch"], None, None, "tensorflow", "torch"),
+    ],
+)
+def test_the_backend_is_the_option_the_variable_the_settings_or_what_is_there(
+    fresh, installed, name, variable, configured, chosen
+):
+    fresh(installed, variable=variable, settings=configured and {"backend": configured})
+    assert choose_backend(name) == chosen
+    assert os.environ["KERAS_BACKEND"] == chosen
+
+
+@pytest.mark.parametrize(
+    ("installed", "variable", "message"),
+    [
+        (
+            [],
+            None,
+            "No backend of Keras is installed, but one of tensorflow, jax and torch is needed to run a "
+            "model. Install one: pip install attnscope[jax]",
+        ),
+        (
+            ["jax"],
+            "torch",
+            "The backend is 'torch', but that package is not installed. Install it: pip install "
+            "attnscope[torch]; or name another: --backend, or KERAS_BACKEND.",
+        ),
+        (
+            ["jax"],
+            "numpy",
+            "The backend is 'numpy', but one of tensorflow, jax and torch is needed: --backend jax, or "
+            "KERAS_BACKEND=jax.",
+        ),
+    ],
+)
+def test_a_backend_that_is_not_there_is_said_with_its_mend(fresh, installed, variable, message):
+    fresh(installed, variable=variable)
+    with pytest.raises(UnsupportedError) as caught:
+        choose_backend()
+    assert str(caught.value) == message
+
+
+def test_help_loads_neither_keras_nor_a_backend():
+    code = (
+        "import sys\n"
+        "from attnscope.cli import main\n"
+        "for command in ([], ['inspect'], ['capture'], ['report'], ['demo']):\n"
+        "    try:\n"
+        "        main([*command, '--help'])\n"
+        "    except SystemExit as end:\n"
+        "        assert end.code == 0\n"
+        "slow = ('keras', 'tensorflow', 'jax', 'torch', 'numpy', 'xarray', 'rich')\n"
+        "print([name for name in slow if name in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert done.stdout.count("example: attnscope") == 5
+
+
+def test_the_version_is_told():
+    done = subprocess.run(
+        [sys.executable, "-m", "attnscope", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"attnscope {ats.__version__}\n"

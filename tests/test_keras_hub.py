@@ -1,0 +1,172 @@
+"""Every family of KerasHub, tiny and random, on the backend that ``KERAS_BACKEND`` names: nothing is missed or changed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import keras_hub
+import numpy as np
+import pytest
+import xarray as xr
+from hub_families import (
+    BATCH,
+    EXPECTED,
+    ORDINARY,
+    WITHOUT_ATTENTION,
+    NotBuildableError,
+    Variant,
+    backbones,
+    cases,
+)
+from keras import ops, tree
+
+import attnscope as ats
+from attnscope.interception import sites
+from attnscope.schema import key_dims
+
+TOLERANCE = 1e-6
+
+# KerasHub's models bring Keras to warn while they are built (masks that a layer drops, states it cannot build).
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:keras", "ignore::UserWarning:keras_hub", "ignore::UserWarning:jax")
+
+ATTENDING = [case for case in cases() if case.family not in WITHOUT_ATTENTION]
+CONVOLVING = [case for case in cases() if case.family in WITHOUT_ATTENTION]
+
+
+def plain(model: keras.Model, inputs: Any) -> list[np.ndarray]:
+    """What the model gives when nobody looks, as a list of arrays.
+
+    On JAX the compiled model is run, since it takes JAX longer to compile every operation on its own.
+    """
+    if keras.backend.backend() == "jax" and isinstance(model, keras_hub.models.Backbone):
+        outputs = model.predict_on_batch(inputs)
+    else:
+        outputs = model(inputs, training=False)
+    return [np.asarray(ops.convert_to_numpy(leaf)) for leaf in tree.flatten(outputs)]
+
+
+def captured_outputs(maps: ats.AttentionMaps) -> list[np.ndarray]:
+    outputs = maps.outputs
+    return [array.values for array in outputs.values()] if isinstance(outputs, dict) else [outputs.values]
+
+
+def difference(first: list[np.ndarray], second: list[np.ndarray]) -> float:
+    """The largest difference, as a part of the largest number where that is over 1."""
+    assert [a.shape for a in first] == [b.shape for b in second]
+    pairs = [(a.astype("float64"), b.astype("float64")) for a, b in zip(first, second, strict=True) if a.size]
+    return max(float(np.abs(a - b).max() / max(1.0, np.abs(a).max())) for a, b in pairs)
+
+
+def there_and_back(case: Variant, inputs: Any) -> Any:
+    """The samples, and then the same in the reverse order: two batches that must give the same."""
+    return tree.map_structure(lambda *arrays: np.concatenate(arrays), inputs, case.reversed(inputs))
+
+
+@pytest.fixture(scope="module", params=ATTENDING, ids=lambda case: case.name)
+def family(request: pytest.FixtureRequest) -> Any:
+    return Seen(request.param)
+
+
+class Seen:
+    """One family, run once: built, called plainly, traced, captured, called plainly again."""
+
+    def __init__(self, case: Variant) -> None:
+        self.case = case
+        try:
+            self.model = case.build()
+            self.inputs = case.inputs(self.model)
+        except NotBuildableError as error:
+            pytest.fail(
+                f"{case.family} is new in KerasHub and cannot be built from its signature: {error}. Add a config: "
+                "an entry of TINY or BUILT_BY_HAND in tests/hub_families.py, and one of EXPECTED.",
+                pytrace=False,
+            )
+        self.before = plain(self.model, self.inputs)
+        self.sites = sites(self.model, self.inputs)
+        self.maps = ats.capture(self.model, there_and_back(case, self.inputs), batch_size=BATCH, progress=False)
+        self.after = plain(self.model, self.inputs)
+        if case.name not in EXPECTED:
+            pytest.fail(
+                f"{case.name} is new in KerasHub. Add what its architecture must show to EXPECTED in "
+                f"tests/hub_families.py. Seen were {len(self.maps)} attention calls:\n{self.sites}",
+                pytrace=False,
+            )
+        self.expected = EXPECTED[case.name]
+
+
+def valid(maps: ats.AttentionMaps, name: str) -> tuple[xr.DataArray, xr.DataArray]:
+    """Which queries and which keys are no padding, in the dims of the scores."""
+    scores = maps[name]
+    everything = xr.ones_like(scores, dtype=bool)
+    return tuple(
+        everything & scores.coords[f"{axis}_valid"] if f"{axis}_valid" in scores.coords else everything
+        for axis in ("query", "key")
+    )
+
+
+def test_every_attention_call_is_taken_and_nothing_else(family: Seen) -> None:
+    assert len(family.maps) == family.expected.calls, repr(family.sites)
+    assert [site.name for site in family.sites if site.taken] == list(family.maps)
+    assert sum(not site.taken for site in family.sites) == family.expected.others, repr(family.sites)
+
+
+def test_dims_and_heads_are_those_of_the_architecture(family: Seen) -> None:
+    expected = family.expected
+    dims = [site.dims for site in family.maps.sites]
+    counted = {each: dims.count(each) for each in dims if each != ORDINARY}
+    assert counted == expected.dims
+    heads = [int(array.sizes.get("head", 2)) for array in family.maps.values()]
+    assert heads == list(expected.heads if len(expected.heads) > 1 else expected.heads * expected.calls)
+    assert {site.sinks for site in family.maps.sites} == {expected.sinks}
+
+
+def test_rows_over_the_valid_keys_sum_to_one(family: Seen) -> None:
+    for name, scores in family.maps.items():
+        queries, keys = valid(family.maps, name)
+        axes = key_dims(scores.dims)
+        sums = scores.where(keys, 0).sum(axes).values[queries.any(axes).values]
+        assert sums.size, name
+        np.testing.assert_allclose(sums, 1, rtol=0, atol=1e-5, err_msg=name)
+
+
+def test_padding_gets_nothing(family: Seen) -> None:
+    for name, scores in family.maps.items():
+        queries, keys = valid(family.maps, name)
+        assert scores.where(queries & ~keys, 0).max() == 0, name
+
+
+def test_causal_calls_see_no_later_key(family: Seen) -> None:
+    def is_causal(scores: xr.DataArray) -> bool:
+        if scores.sizes.get("query") != scores.sizes["key"] - family.expected.sinks or scores.sizes["query"] < 2:
+            return False
+        later = xr.DataArray(np.triu(np.ones((scores.sizes["query"],) * 2), 1), dims=("query", "key"))
+        return not float((scores.isel(key=slice(scores.sizes["query"])) * later).max())
+
+    assert sum(is_causal(scores.drop_vars(scores.coords)) for scores in family.maps.values()) == family.expected.causal
+
+
+def test_each_sample_has_its_own_scores(family: Seen) -> None:
+    for name, scores in family.maps.items():
+        first, again = scores.values[:BATCH], scores.values[BATCH:][::-1]
+        np.testing.assert_allclose(first, again, rtol=0, atol=TOLERANCE, err_msg=name)
+
+
+def test_the_model_gives_the_same_before_during_and_after(family: Seen) -> None:
+    during = captured_outputs(family.maps)
+    first = [array[:BATCH] for array in during]
+    assert difference(family.before, first) <= TOLERANCE
+    assert difference(family.before, family.after) == 0
+
+
+@pytest.mark.parametrize("case", CONVOLVING, ids=lambda case: case.name)
+def test_a_family_without_attention_has_no_site(case: Variant) -> None:
+    model = case.build()
+    assert sites(model, case.inputs(model)).names == []
+
+
+def test_every_exported_family_is_stated_once() -> None:
+    stated = {name.split(",")[0] for name in EXPECTED} | set(WITHOUT_ATTENTION)
+    assert not {name.split(",")[0] for name in EXPECTED} & set(WITHOUT_ATTENTION)
+    unstated = sorted(set(backbones()) - stated)
+    assert not unstated, f"{unstated} are new in KerasHub: add a config and an entry of EXPECTED to tests/hub_families.py."

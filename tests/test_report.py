@@ -1,0 +1,369 @@
+"""The page: what is on it, that nothing on it runs or loads, and that it says what it draws."""
+
+import base64
+import re
+import struct
+import subprocess
+import sys
+import zlib
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import attnscope as ats
+from attnscope.errors import InputError, WouldOverwriteError
+from attnscope.viewer import Bars, Section, colours, received, received_per_group, report, save_report
+from attnscope.viewer.means import mean_maps
+from attnscope.viewer.pictures import blocks, rounded_up, shown
+
+HOSTILE = ["<script>alert(1)</script>", '" onload="x', "' onload='x", "&amp;", "\u202eevil", "", " "]
+
+
+class Page(HTMLParser):
+    """The elements of a page with their attributes, and its text without the tooltips."""
+
+    def __init__(self, source):
+        super().__init__()
+        self.elements, self.text, self._tags = [], "", []
+        self.feed(source)
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+        self._tags.append(tag)
+
+    def handle_data(self, data):
+        if not self._tags or self._tags[-1] != "style":
+            self.text += data
+
+    def handle_endtag(self, tag):
+        self._tags.append("")
+
+    def classes(self, tag):
+        return [attributes.get("class", "") for name, attributes in self.elements if name == tag]
+
+
+def softmax(logits):
+    raised = np.exp(logits - logits.max(-1, keepdims=True))
+    return raised / raised.sum(-1, keepdims=True)
+
+
+def causal(rng, samples=5, heads=2, positions=7):
+    scores = softmax(rng.normal(size=(samples, heads, positions, positions))) * np.tril(
+        np.ones((positions,) * 2)
+    )
+    return scores / scores.sum(-1, keepdims=True)
+
+
+def cells(source):
+    """For each tooltip of a cell the class of the cell."""
+    return {
+        title: mark
+        for mark, title in re.findall(r"<rect class=(\S+) [^>]*><title>([^<]*)</title></rect>", source)
+    }
+
+
+def cell(row, column):
+    return f"query \u2068{row}\u2069, key \u2068{column}\u2069: "
+
+
+def test_hostile_labels_names_and_titles_stay_text(rng):
+    maps = ats.AttentionMaps.from_arrays({"<b>site</b>": causal(rng)}, labels=HOSTILE)
+    source = report(maps, title="<img src=x onerror=alert(1)>", sections=[Section("<i>a</i>", ["<u>b</u>"])])
+    page = Page(source)
+    assert not {tag for tag, _ in page.elements} & {"script", "img", "u", "iframe", "object", "link"}
+    assert not [name for _, attributes in page.elements for name in attributes if name.startswith("on")]
+    assert "<img src=x onerror=alert(1)>" in page.text
+    assert "<b>site</b>" in page.text
+    assert "\u202e" not in source
+
+
+def test_labels_that_cannot_be_seen_get_a_mark():
+    assert [shown(label) for label in ["", " ", "a\nb", "\t", "\u202ex", "\ud800", "שלום", "a\u200db"]] == [
+        "∅", "␣", "a⏎b", "⇥", "⟨U+202E⟩x", "⟨U+D800⟩", "שלום", "a\u200db",
+    ]  # fmt: skip
+
+
+def test_a_page_loads_nothing_and_runs_nothing(rng):
+    maps = ats.AttentionMaps.from_arrays(
+        {"small": causal(rng), "large": softmax(rng.normal(size=(2, 1, 71, 67)))}
+    )
+    source = report(maps)
+    page = Page(source)
+    addresses = [
+        value
+        for _, attributes in page.elements
+        for name, value in attributes.items()
+        if name in ("src", "srcset", "href", "data", "action")
+    ]
+    assert addresses
+    assert all(address.startswith(("data:image/png;base64,", "#site-")) for address in addresses)
+    assert not re.search(r"https?:|//|@import|url\((?!#)", re.sub(r"base64,[^'\"]*", "", source))
+    assert "script" not in {tag for tag, _ in page.elements}
+    policy = next(
+        a["content"] for tag, a in page.elements if a.get("http-equiv") == "Content-Security-Policy"
+    )
+    assert policy == (
+        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def test_cells_show_the_mean_over_samples_and_its_exact_value(rng):
+    scores = causal(rng).astype("float32")
+    drawn = cells(report(ats.AttentionMaps.from_arrays({"site": scores[:, :1]})))
+    for row in range(7):
+        for column in range(row + 1):
+            total = 0.0
+            for sample in range(5):
+                total += float(scores[sample, 0, row, column])
+            mark = drawn[f"{cell(row, column)}{total / 5:.7g}"]
+            assert mark == f"v{round(total / 5 * 255)}"  # the first row is 1, so the scale ends there
+
+
+def test_the_scale_is_stated_and_shared_by_all_heads(rng):
+    scores = np.zeros((3, 2, 5, 5))
+    scores[:] = [0.4, 0.3, 0.1, 0.1, 0.1]
+    scores[:, 1] = [0.2, 0.2, 0.2, 0.2, 0.2]
+    source = report(ats.AttentionMaps.from_arrays({"site": scores}))
+    assert "colour scale from 0 to 0.4'" in source
+    drawn = cells(source)
+    assert drawn[f"{cell(0, 0)}0.4"] == "v255"
+    assert drawn[f"{cell(0, 0)}0.2"] == f"v{round(0.5 * 255)}"
+
+
+@pytest.mark.parametrize(
+    ("largest", "end"),
+    [(0.0931, 0.1), (0.1, 0.1), (0.11, 0.15), (0.3, 0.3), (1.0, 1.0), (0.0, 1.0), (6.1, 8.0)],
+)
+def test_a_scale_ends_at_a_round_number_that_is_no_smaller(largest, end):
+    assert rounded_up(largest) == end
+
+
+def test_masked_cells_are_hatched(rng):
+    drawn = cells(report(ats.AttentionMaps.from_arrays({"site": causal(rng)})))
+    for row in range(7):
+        for column in range(7):
+            assert (drawn.get(f"{cell(row, column)}masked: 0 in every sample") == "masked") == (column > row)
+
+
+def test_nan_is_marked_and_its_neighbours_are_not(rng):
+    scores = causal(rng)
+    scores[2, 0, 4, 3] = np.nan
+    source = report(ats.AttentionMaps.from_arrays({"site": scores}))
+    assert [title for title, mark in cells(source).items() if mark == "nan"] == [
+        f"{cell(4, 3)}NaN in 1 of the values"
+    ]
+    assert source.count("<path class=cross") == 1
+
+
+def test_a_constant_map_is_flat():
+    source = report(ats.AttentionMaps.from_arrays({"site": np.full((3, 2, 5, 5), 0.2)}))
+    assert set(cells(source).values()) == {"v255"}
+    assert "class=nan" not in source
+    assert "colour scale from 0 to 0.2'" in source
+
+
+def test_an_entropy_of_zero_is_a_value_and_not_masked():
+    dataset = ats.AttentionMaps.from_arrays({"site": np.full((2, 1, 3, 3), 1 / 3)}).dataset("site")
+    dataset = xr.Dataset({"entropy": (("sample", "head", "query"), np.zeros((2, 1, 3)))}, attrs=dataset.attrs)
+    means = mean_maps(dataset, "entropy")
+    assert means.values.tolist() == [[[0.0, 0.0, 0.0]]]
+    assert not means.masked.any()
+
+
+def test_a_padded_query_counts_for_nothing_and_weight_on_padded_keys_is_shown(rng):
+    scores = softmax(rng.normal(size=(3, 1, 5, 5)))
+    dataset = ats.AttentionMaps.from_arrays({"site": scores}).dataset("site")
+    valid = np.ones((3, 5), bool)
+    valid[0, 4] = valid[1, 3:] = False
+    dataset = dataset.assign_coords(
+        query_valid=(("sample", "query"), valid), key_valid=(("sample", "key"), valid)
+    )
+    means = mean_maps(dataset, "scores")
+    np.testing.assert_allclose(means.values[0, 4], scores[2, 0, 4], rtol=1e-12)
+    np.testing.assert_allclose(means.values[0, 3], (scores[0, 0, 3] + scores[2, 0, 3]) / 2, rtol=1e-12)
+    assert (means.values[0, :, 4] > 0).all()
+
+
+def test_means_do_not_depend_on_how_many_samples_are_read_at_a_time(rng, monkeypatch):
+    dataset = ats.AttentionMaps.from_arrays({"site": causal(rng)}).dataset("site")
+    whole = mean_maps(dataset, "scores")
+    monkeypatch.setattr("attnscope.viewer.means.CHUNK_BYTES", 1)
+    parts = mean_maps(dataset, "scores")
+    np.testing.assert_allclose(parts.values, whole.values, rtol=1e-12)
+    assert (parts.masked == whole.masked).all()
+
+
+def pixels(uri):
+    data = base64.b64decode(uri.removeprefix("data:image/png;base64,"))
+    columns, rows = struct.unpack(">II", data[16:24])
+    start = data.index(b"IDAT")
+    length = struct.unpack(">I", data[start - 4 : start])[0]
+    raw = np.frombuffer(zlib.decompress(data[start + 4 : start + 4 + length]), np.uint8)
+    return raw.reshape(rows, 1 + 3 * columns)[:, 1:].reshape(rows, columns, 3)
+
+
+def test_a_large_map_is_pooled_into_a_picture_and_says_so(rng):
+    scores = softmax(rng.normal(size=(2, 1, 130, 67)))
+    source = report(ats.AttentionMaps.from_arrays({"site": scores}))
+    mean = scores.mean(0)[0]
+    pooled = np.array(
+        [[mean[r : r + 3, c : c + 2].mean() for c in range(0, 67, 2)] for r in range(0, 130, 3)]
+    )
+    image = pixels(re.search(r"src='([^']*)'", source)[1])
+    table = colours.ramp()
+    end = rounded_up(pooled.max())
+    expected = table[np.round(pooled / end * 255).astype(int)]
+    assert image.shape == (44, 34, 3)
+    assert (image == expected).all()
+    assert "one dot is the mean of 3 by 2 cells" in source
+    assert f"colour scale from 0 to {end:g}'" in source
+
+
+def test_a_block_is_masked_only_where_all_of_it_is():
+    values = np.array([[0.2, np.nan] * 50] * 3)
+    masked, nans = np.isnan(values), np.zeros(values.shape, int)
+    masked[:, :2], values[:, :2] = True, np.nan
+    means, hidden, size = blocks(values, masked, nans)
+    assert size == (1, 2)
+    assert hidden[:, 0].all()
+    assert not hidden[:, 1:].any()
+    np.testing.assert_allclose(means[:, 1:], 0.2)
+
+
+def test_pages_with_many_cells_stay_small(rng):
+    maps = ats.AttentionMaps.from_arrays([softmax(rng.normal(size=(1, 12, 60, 60))) for _ in range(3)])
+    source = report(maps)
+    assert len(source) < 3_000_000
+    assert source.count("<picture>") == 36
+
+
+def test_the_ramp_rises_evenly_in_lightness_and_carries_readable_ink():
+    table = colours.ramp()
+    assert table.shape == (256, 3)
+    # CIE 1976 L*, which the ramp is not built from, as a judge of its evenness.
+    light = np.array([colours.luminance(colour) for colour in table])
+    lightness = np.where(light > 0.008856, 116 * np.cbrt(light) - 16, 903.3 * light)
+    assert (np.diff(lightness) < 0.2).all()
+    assert np.corrcoef(lightness, np.arange(256))[0, 1] < -0.998
+    rules = re.findall(r"\.v\d+\{fill:(#\w+);background-color:#\w+;color:(#\w+)\}", colours.ramp_css())
+    assert len(rules) == 512
+    assert (
+        min(
+            colours.contrast(*(np.frombuffer(bytes.fromhex(c[1:]), np.uint8) for c in pair)) for pair in rules
+        )
+        > 4.5
+    )
+
+
+def test_findings_and_their_mends_are_on_the_page():
+    maps = ats.AttentionMaps.from_arrays({"site": np.full((3, 2, 5, 5), 0.2)})
+    text = Page(report(maps)).text
+    assert maps.findings
+    for finding in maps.findings:
+        assert finding.message in text
+        assert finding.mend in text
+
+
+def test_the_page_says_that_attention_is_no_explanation(rng):
+    text = Page(report(ats.AttentionMaps.from_arrays({"site": causal(rng)}))).text
+    assert "Attention shows where the model looks, not why it decides as it does." in text
+
+
+def test_a_site_that_pools_shows_its_samples_token_by_token():
+    scores = np.array([[0.5, 0.3, 0.2, 0.0], [0.1, 0.2, 0.3, 0.4]])
+    maps = ats.AttentionMaps.from_arrays(
+        {"site": scores}, dims=("sample", "key"), labels=[["a", "b", "\n", ""], ["w", "x", "y", "z"]]
+    )
+    source = report(maps, predictions=["first word", "<second>"])
+    assert 'title="position 0, \u2068a\u2069: 0.5"' in source
+    assert "position 2, \u2068⏎\u2069: 0.2" in source
+    assert f'<span class="token v{round(0.4 / 0.5 * 255)}" title="position 3, \u2068z\u2069: 0.4"' in source
+    assert "&lt;second&gt;" in source
+
+
+def test_padding_without_weight_is_hatched_and_with_weight_is_coloured():
+    scores = np.array([[0.6, 0.4, 0.0], [0.5, 0.3, 0.2]])
+    dataset = ats.AttentionMaps.from_arrays({"site": scores}, dims=("sample", "key")).dataset("site")
+    valid = np.array([[True, True, False], [True, True, False]])
+    maps = ats.AttentionMaps({"site": dataset.assign_coords(key_valid=(("sample", "key"), valid))})
+    source = report(maps)
+    assert source.count("position 2: padding, 0") == 1
+    assert "position 2, \u20682\u2069: 0.2, padding" in source
+
+
+def test_bars_show_what_each_group_attends_to(rng):
+    scores = causal(rng)
+    maps = ats.AttentionMaps.from_arrays({"site": scores}, labels=list("abcdefg"))
+    groups = ["ill", "well", "ill", "well", "well"]
+    means = received_per_group(maps.dataset("site"), groups)
+    assert means["group"].values.tolist() == ["ill", "well"]
+    for key in range(7):
+        values = [scores[s, h, q, key] for s in (0, 2) for h in range(2) for q in range(7)]
+        assert means.sel(group="ill").values[key] == pytest.approx(sum(values) / len(values), rel=1e-12)
+    source = report(maps, groups=groups)
+    assert f'title="\u2068ill\u2069: {means.values[0, 0]:.7g}"' in source
+
+
+def test_received_leaves_padded_queries_out(rng):
+    scores = softmax(rng.normal(size=(2, 3, 5, 5)))
+    dataset = ats.AttentionMaps.from_arrays({"site": scores}).dataset("site")
+    valid = np.array([[True, True, True, False, False], [False] * 5])
+    found = received(dataset.assign_coords(query_valid=(("sample", "query"), valid)))
+    np.testing.assert_allclose(found.values[0], scores[0][:, :3].mean((0, 1)), rtol=1e-12)
+    assert np.isnan(found.values[1]).all()
+
+
+def test_sections_carry_bars_of_the_callers_own(rng):
+    bars = Bars(["a"], ["<last>"], np.array([[0.25]]), "how much")
+    source = report(ats.AttentionMaps.from_arrays({"s": causal(rng)}), sections=[Section("t", ["p"], bars)])
+    assert "<bdi>&lt;last&gt;</bdi>" in source
+    assert "width:100.00%" in source
+
+
+def test_spatial_attention_is_drawn_with_its_places(rng):
+    scores = softmax(rng.normal(size=(2, 3, 6, 6))).reshape(2, 3, 2, 3, 2, 3)
+    dims = ("sample", "head", "query_0", "query_1", "key_0", "key_1")
+    drawn = cells(report(ats.AttentionMaps.from_arrays({"site": scores}, dims=dims)))
+    value = scores[:, 2, 1, 0, 0, 2].mean()
+    assert f"query \u20681, 0\u2069, key \u20680, 2\u2069: {value:.7g}" in drawn
+
+
+def test_one_group_per_sample_is_asked_for(rng):
+    with pytest.raises(InputError) as caught:
+        report(ats.AttentionMaps.from_arrays({"site": causal(rng)}), groups=["a", "b"])
+    assert str(caught.value) == (
+        "2 groups were given, but the maps hold 5 samples. Give one per sample, in the same order: "
+        "report(maps, groups=[...])."
+    )
+
+
+def test_a_page_is_not_overwritten_unless_asked(rng, tmp_path):
+    page = report(ats.AttentionMaps.from_arrays({"site": causal(rng)}))
+    path = tmp_path / "page.html"
+    path.write_text("precious")
+    with pytest.raises(WouldOverwriteError) as caught:
+        save_report(page, path)
+    assert str(caught.value) == (
+        f"{str(path)!r} is there already and is not overwritten: save_report(page, path, overwrite=True)."
+    )
+    assert path.read_text() == "precious"
+    save_report(page, path, overwrite=True)
+    assert path.read_text("utf-8") == page
+
+
+def test_the_same_maps_give_the_same_page_in_memory_and_from_disk(rng, tmp_path):
+    maps = ats.AttentionMaps.from_arrays({"site": causal(rng)}, labels=list("abcdefg"))
+    maps.save(tmp_path / "run.zarr")
+    assert report(ats.open(tmp_path / "run.zarr")) == report(maps)
+
+
+def test_the_viewer_needs_neither_keras_nor_matplotlib():
+    code = (
+        "import sys, attnscope.viewer; "
+        "print([name for name in ('keras', 'matplotlib', 'tensorflow', 'jax', 'torch') if name in "
+        "sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,130 @@
+"""Streaming summaries equal those of the whole map, block by block and compiled."""
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+from models import padded_tokens, transformer
+
+import attnscope as ats
+from attnscope.interception import calls
+
+
+def received(scores, valid):
+    """By the definition: the mean of each column over the valid queries."""
+    out = np.full((*scores.shape[:2], scores.shape[-1]), np.nan)
+    for sample, head, key in np.ndindex(out.shape):
+        rows = [scores[sample, head, query, key] for query in range(scores.shape[2]) if valid[sample, query]]
+        if rows:
+            out[sample, head, key] = np.mean(rows, dtype="float64")
+    return out
+
+
+def entropy(scores):
+    """By the definition, row by row in float64."""
+    out = np.full(scores.shape[:3], np.nan)
+    for place in np.ndindex(out.shape):
+        row = scores[place].astype("float64")
+        if row.sum() > 0:
+            out[place] = -sum(p * np.log2(p) for p in row if p > 0)
+    return out
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3], ids=["fused", "softmax"])
+@pytest.mark.parametrize("block", [None, 16], ids=["one block", "several blocks"])
+@pytest.mark.parametrize("causal", [False, True])
+def test_received_and_entropy_equal_the_full_map(rng, monkeypatch, dropout, block, causal):
+    if block is not None:
+        monkeypatch.setattr(calls, "BLOCK_BYTES", 1)
+    tokens = keras.Input((37,), dtype="int32")
+    x = layers.Embedding(13, 10, mask_zero=True, embeddings_initializer="normal")(tokens)
+    attended = layers.MultiHeadAttention(2, 5, dropout=dropout, name="mha")(x, x, use_causal_mask=causal)
+    model = keras.Model(tokens, attended)
+    for weight in model.trainable_weights:
+        weight.assign(ops.convert_to_tensor(rng.normal(size=weight.shape).astype("float32")))
+    inputs = padded_tokens(rng, samples=5, length=37)
+    inputs[3] = 0
+    full = ats.capture(model, inputs)
+    scores, valid = full["mha"].values, full["mha"].coords["query_valid"].values
+    np.testing.assert_array_equal(valid, inputs > 0)
+    maps = ats.capture(model, inputs, summaries=[ats.Received(), ats.Entropy()], batch_size=3)
+    assert maps.select("received")["mha"].dims == ("sample", "head", "key")
+    assert maps.select("entropy")["mha"].dims == ("sample", "head", "query")
+    np.testing.assert_allclose(maps.select("received")["mha"], received(scores, valid), atol=1e-6)
+    np.testing.assert_allclose(maps.select("entropy")["mha"], entropy(scores), atol=1e-6)
+    np.testing.assert_array_equal(maps["mha"].coords["key_valid"], full["mha"].coords["key_valid"])
+    np.testing.assert_array_equal(maps.dataset("mha").coords["query_valid"], valid)
+    np.testing.assert_allclose(maps.outputs, full.outputs, atol=1e-5)
+
+
+def test_known_answers_one_key_gives_0_bits_and_eight_alike_give_3():
+    inputs = keras.Input((8, 4))
+    model = keras.Model(inputs, layers.MultiHeadAttention(1, 3, name="mha")(inputs, inputs))
+    alike = ats.capture(model, np.ones((2, 8, 4), "float32"), summaries=[ats.Entropy(), ats.Received()])
+    np.testing.assert_allclose(alike["mha"], 3.0, atol=1e-6)
+    np.testing.assert_allclose(alike.select("received")["mha"], 1 / 8, atol=1e-7)
+    single = keras.Input((1, 4))
+    one = keras.Model(single, layers.MultiHeadAttention(1, 3, name="mha")(single, single))
+    bits = ats.capture(one, np.ones((2, 1, 4), "float32"), summaries=[ats.Entropy()])
+    np.testing.assert_array_equal(bits["mha"], 0.0)
+
+
+def test_a_summary_of_a_users_own(rng):
+    class Strongest(ats.Summary):
+        variable = "strongest"
+
+        def dims(self, dims):
+            return tuple(dim for dim in dims if not dim.startswith("key"))
+
+        def init(self, layout):
+            return []
+
+        def update(self, carry, block):
+            return carry, ops.max(block.scores, axis=-1)
+
+        def finish(self, carry, per_query):
+            return per_query
+
+    model, x = transformer(), padded_tokens(rng)
+    maps = ats.capture(model, x, summaries=[ats.Full(), Strongest()])
+    for name in maps:
+        np.testing.assert_allclose(maps.select("strongest")[name], maps[name].max("key"), atol=1e-7)
+
+
+_MEASURE = """
+import os, resource, sys, threading, time
+import keras, numpy as np
+import attnscope as ats
+
+inputs = keras.Input((8192, 16))
+model = keras.Model(inputs, keras.layers.MultiHeadAttention(8, 64, name="mha")(inputs, inputs))
+small = keras.Input((256, 16))
+warm = keras.Model(small, keras.layers.MultiHeadAttention(8, 64)(small, small))
+summaries = [ats.Received(), ats.Entropy()]
+ats.capture(warm, np.ones((1, 256, 16), "float32"), summaries=summaries)
+x = np.random.default_rng(0).normal(size=(1, 8192, 16)).astype("float32")
+def used():
+    with open("/proc/self/status") as lines:
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS"))
+before, peak, done = used(), [0], threading.Event()
+def watch():
+    while not done.is_set():
+        peak[0] = max(peak[0], used())
+        time.sleep(0.005)
+thread = threading.Thread(target=watch); thread.start()
+maps = ats.capture(model, x, summaries=summaries)
+done.set(); thread.join()
+assert abs(float(maps["mha"].sum("key").mean()) - 1) < 1e-4
+print(peak[0] - before)
+"""
+
+
+def test_received_and_entropy_of_8192_tokens_need_under_400_megabytes():
+    if not sys.platform.startswith("linux"):
+        pytest.skip("reads /proc")
+    run = subprocess.run([sys.executable, "-c", _MEASURE], capture_output=True, text=True, timeout=500)
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert int(run.stdout.split()[-1]) < 400e6
