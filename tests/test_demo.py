@@ -50,7 +50,7 @@ def test_the_transformer_is_right_on_biopsies_it_has_not_seen(features):
         f"Accuracy on 143 biopsies held out: {shown.accuracy:.1%} (always saying benign: 62.9%)" in shown.text
     )
     assert heard == [
-        "training a transformer over 30 features of 426 biopsies, 20 epochs ...",
+        "training a transformer over 30 features of 426 biopsies, 10 epochs ...",
         "capturing 143 biopsies that it has not seen ...",
     ]
 

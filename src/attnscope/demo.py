@@ -34,6 +34,7 @@ MODEL, RUN, REPORT = "model.keras", "run.zarr", "report.html"
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 LENGTH = 12
 """Positions of a name; 0 is padding, behind it."""
+BATCH = 32
 DIAGNOSES = ("benign", "malignant")
 GENDERS = ("male", "female")
 NO_EXPLANATION = (
@@ -67,7 +68,7 @@ class Demonstration:
 def demonstrate_features(
     folder: str | Path = "attnscope-demo",
     *,
-    epochs: int = 20,
+    epochs: int = 10,
     seed: int = 0,
     overwrite: bool = False,
     say: Say = lambda line: None,
@@ -94,8 +95,9 @@ def demonstrate_features(
     keras.utils.set_random_seed(seed)
     say(f"training a transformer over {len(names)} features of {len(train)} biopsies, {epochs} epochs ...")
     model = feature_transformer(train)
-    model.compile(keras.optimizers.AdamW(2e-3, weight_decay=1e-2), "binary_crossentropy")
-    model.fit(train, train_is, epochs=epochs, batch_size=32, verbose=0)
+    rate = keras.optimizers.schedules.CosineDecay(3e-3, epochs * -(-len(train) // BATCH))
+    model.compile(keras.optimizers.AdamW(rate, weight_decay=0.1), "binary_crossentropy")
+    model.fit(train, train_is, epochs=epochs, batch_size=BATCH, verbose=0)
     say(f"capturing {len(held_out)} biopsies that it has not seen ...")
     maps = capture(model, held_out, labels=names, batch_size=64, progress=False)
     accuracy = _accuracy(maps, held_out_is)
@@ -129,7 +131,7 @@ def biopsies(seed: int) -> tuple[list[str], tuple[Any, Any], tuple[Any, Any]]:
     return [str(name) for name in data.feature_names], (train, train_is), (held_out, held_out_is)
 
 
-def feature_transformer(train: np.ndarray, *, width: int = 16, blocks: int = 2) -> keras.Model:
+def feature_transformer(train: np.ndarray, *, width: int = 8, blocks: int = 2) -> keras.Model:
     """A pre-norm transformer whose tokens are features.
 
     Args:

@@ -9,8 +9,8 @@ from typing import Any
 import keras
 
 from attnscope.capturing.memory import check_that_it_fits
-from attnscope.capturing.observer import Observer, cut
-from attnscope.capturing.sinks import Description, InMemory, OnDisk
+from attnscope.capturing.observer import Observer
+from attnscope.capturing.sinks import Description, InMemory, OnDisk, named_outputs
 from attnscope.capturing.summaries import Full, Summary
 from attnscope.interception.batches import batches_of
 from attnscope.interception.discovery import Selection, check_model, discover, selected
@@ -90,7 +90,7 @@ def capture(
     for outputs, collected, batch in run_batches(
         network, batches, observer.handlers, unroll=found.unroll, progress=progress
     ):
-        sink.add(observer.arrays(collected, batch.size), cut(outputs, batch.size))
+        sink.add(observer.arrays(collected, batch.size), named_outputs(network, outputs, batch))
     return sink.maps()
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from keras import ops, tree
+from keras import ops
 
 from attnscope.capturing.summaries import Summary
 from attnscope.interception.calls import Block, Call
@@ -142,7 +142,3 @@ def _samples(array: np.ndarray, size: int) -> np.ndarray:
 def _standard_float(array: np.ndarray) -> np.ndarray:
     return array.astype(np.float32) if array.dtype == np.float16 else array
 
-
-def cut(outputs: Any, size: int) -> Any:
-    """The first `size` samples of a structure of arrays."""
-    return tree.map_structure(lambda array: array[:size] if np.ndim(array) else array, outputs)

@@ -10,11 +10,13 @@ from typing import Any
 import keras
 import numpy as np
 import xarray as xr
+from keras import tree
 
 import attnscope
 from attnscope.capturing.observer import SiteArrays
 from attnscope.capturing.summaries import Summary, merged
 from attnscope.errors import InputError, WouldOverwriteError
+from attnscope.interception.batches import Batch
 from attnscope.labels import AxisLabels, labelled
 from attnscope.maps import AttentionMaps, dataset_of, open_maps, quiet_about_strings
 from attnscope.schema import SAMPLE, Site, SiteTable
@@ -54,25 +56,57 @@ class Description:
         samples = dataset.sizes[SAMPLE]
         return labelled(dataset, site, [item.of_samples(start, start + samples) for item in self.labels])
 
-    def maps(self, arrays: dict[str, SiteArrays], outputs: Any, start: int) -> AttentionMaps:
+    def maps(self, arrays: dict[str, SiteArrays], outputs: Outputs, start: int) -> AttentionMaps:
         """All sites' arrays of some samples as labelled maps."""
         count = len(next(iter(next(iter(arrays.values())).variables.values()))[1])
         texts = None if self.texts is None else self.texts[start : start + count]
         return AttentionMaps(
             {site.name: self.dataset(site, arrays[site.name], start) for site in self.sites if site.name in arrays},
-            outputs=self._labelled_outputs(outputs),
+            outputs=outputs.labelled(),
             inputs=texts,
             attrs=self.attrs,
         )
 
-    def _labelled_outputs(self, outputs: Any) -> xr.DataArray | dict[str, xr.DataArray]:
-        if isinstance(outputs, dict):
-            return {str(name): _output(array) for name, array in outputs.items()}
-        if isinstance(outputs, (list, tuple)):
-            names = getattr(self.model, "output_names", None) or []
-            names = names if len(names) == len(outputs) else [f"output_{n}" for n in range(len(outputs))]
-            return {name: _output(array) for name, array in zip(names, outputs, strict=True)}
-        return _output(outputs)
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a model returned for one batch, by name; the only output of a model has the name ``""``.
+
+    Attributes:
+        per_sample: Arrays with the samples first.
+        fixed: Arrays that are the same for all samples.
+    """
+
+    per_sample: dict[str, np.ndarray]
+    fixed: dict[str, np.ndarray]
+
+    def labelled(self) -> xr.DataArray | dict[str, xr.DataArray]:
+        """As labelled arrays: a single one as itself."""
+        arrays = {name: _output(array, SAMPLE) for name, array in self.per_sample.items()}
+        arrays |= {name: _output(array, "output_dim_0") for name, array in self.fixed.items()}
+        return arrays[""] if list(arrays) == [""] else arrays
+
+
+def named_outputs(model: keras.Layer, outputs: Any, batch: Batch) -> Outputs:
+    """A model's outputs, whatever their structure, by name and cut to the batch's real samples."""
+    length = len(tree.flatten(batch.inputs)[0])
+    given = tree.flatten_with_path(outputs)
+    names = ["/".join(map(str, path)) for path, _ in given]
+    of_model = getattr(model, "output_names", None) or []
+    if isinstance(outputs, (list, tuple)) and len(of_model) == len(given):
+        names = list(of_model)
+    per_sample, fixed = {}, {}
+    for name, (_, array) in zip(names, given, strict=True):
+        if array.ndim and len(array) == length:
+            per_sample[name] = array[: batch.size]
+        else:
+            fixed[name] = array
+    return Outputs(per_sample, fixed)
+
+
+def _output(array: np.ndarray, first: str) -> xr.DataArray:
+    dims = (first, *(f"output_dim_{n}" for n in range(1, np.ndim(array))))
+    return xr.DataArray(array, dims=dims[: np.ndim(array)])
 
 
 class InMemory:
@@ -83,9 +117,9 @@ class InMemory:
         self._total = total
         self._rows: dict[tuple[str, str, str], _Rows] = {}
         self._dims: dict[tuple[str, str, str], tuple[str, ...]] = {}
-        self._outputs: list[Any] = []
+        self._outputs: list[Outputs] = []
 
-    def add(self, arrays: dict[str, SiteArrays], outputs: Any) -> None:
+    def add(self, arrays: dict[str, SiteArrays], outputs: Outputs) -> None:
         """Takes one batch."""
         for name, site in arrays.items():
             for kind in ("variables", "validity"):
@@ -103,7 +137,11 @@ class InMemory:
         for (name, kind, variable), rows in self._rows.items():
             entry = getattr(whole.setdefault(name, SiteArrays()), kind)
             entry[variable] = self._dims[name, kind, variable], rows.whole()
-        outputs = keras.tree.map_structure(lambda *parts: merged(list(parts), np.nan), *self._outputs)
+        first = self._outputs[0]
+        per_sample = {
+            name: merged([outputs.per_sample[name] for outputs in self._outputs], np.nan) for name in first.per_sample
+        }
+        outputs = Outputs(per_sample, first.fixed)
         return self._description.maps(whole, outputs, 0)
 
 
@@ -150,7 +188,7 @@ class OnDisk:
                 f"{str(path)!r} is there already and is not overwritten: give another path, or remove it."
             )
 
-    def add(self, arrays: dict[str, SiteArrays], outputs: Any) -> None:
+    def add(self, arrays: dict[str, SiteArrays], outputs: Outputs) -> None:
         """Writes one batch."""
         maps = self._description.maps(arrays, outputs, self._start)
         tree = self._with_long_strings(maps.to_tree())
@@ -193,6 +231,3 @@ class OnDisk:
         """The store, opened."""
         return open_maps(self._path)
 
-
-def _output(array: np.ndarray) -> xr.DataArray:
-    return xr.DataArray(array, dims=(SAMPLE, *(f"output_dim_{n}" for n in range(1, np.ndim(array)))))

@@ -177,33 +177,27 @@ class SoftmaxCall(Call):
         """Dtype the model computes the scores in."""
         return str(keras.backend.standardize_dtype(self.output.dtype))
 
-    def _arranged(self, tensor: Any) -> Any:
-        assert self.layout is not None
-        if self.layout.permutation != tuple(range(len(tensor.shape))):
-            tensor = ops.transpose(tensor, self.layout.permutation)
-        return tensor if tuple(tensor.shape) == self.layout.shape else ops.reshape(tensor, self.layout.shape)
-
     @cached_property
     def _cells(self) -> Any:
-        return ops.greater(self._arranged(self.logits), MASKED_LOGIT)
+        assert self.layout is not None
+        return ops.greater(self.layout.arrange(self.logits), MASKED_LOGIT)
 
     def cells(self) -> Any | None:
         """Cells whose logit is no mask's."""
-        return ops.logical_or(self._cells, ops.isnan(self._arranged(self.logits)))
+        assert self.layout is not None
+        return ops.logical_or(self._cells, ops.isnan(self.layout.arrange(self.logits)))
 
     def scores(self) -> Any:
         """The softmax's own output, with fully masked rows set to 0 as Keras does."""
-        return _zeroed(self._arranged(self.output), self._cells)
+        assert self.layout is not None
+        return _zeroed(self.layout.arrange(self.output), self._cells)
 
     def replaced(self, scores: Any) -> Any:
         """The edited scores, back in the shape of the softmax's output."""
         assert self.layout is not None
-        order = self.layout.permutation
-        moved = [self.output.shape[axis] for axis in order]
-        back = sorted(range(len(order)), key=order.__getitem__)
-        edited = ops.transpose(ops.reshape(ops.cast(scores, self.output.dtype), moved), back)
+        edited = self.layout.restore(ops.cast(scores, self.output.dtype), tuple(self.output.shape))
         cells = ops.greater(self.logits, MASKED_LOGIT)
-        key_axes = order[len(order) - self.layout.num_keys :]
+        key_axes = self.layout.permutation[-self.layout.num_keys :]
         any_cell = ops.any(cells, axis=key_axes, keepdims=True)
         return ops.where(any_cell, edited, self.output)
 
@@ -301,7 +295,7 @@ class FusedCall(Call):
 
     def _in_layout(self, tensor: Any) -> Any:
         assert self.layout is not None
-        return tensor if tuple(tensor.shape) == self.layout.shape else ops.reshape(tensor, self.layout.shape)
+        return self.layout.split(tensor, self.layout.shape)
 
     def _any_cell(self, dims: tuple[str, ...]) -> Any | None:
         # The causal rule hides no key from every query, so it is left out: the mask stays at its own size.
@@ -315,13 +309,14 @@ class FusedCall(Call):
         if self.is_causal and cells.shape[2] == queries:
             cells = self._cells_of(self.mask, self.bias, 0, queries)
         flat = ops.broadcast_to(ops.any(cells, axis=(1, 2)), (lead, keys))
-        windows = [self.layout.shape[1]] if "window" in self.layout.dims else []
-        return ops.reshape(flat, (self.layout.shape[0], *windows, keys))
+        windows = self.layout.shape[1:2] if "window" in self.layout.dims else ()
+        return self.layout.split(flat, (self.layout.shape[0], *windows, keys))
 
     def replaced(self, scores: Any) -> Any:
         """The context that the edited scores give; rows that may attend to nothing keep the model's own."""
         lead, heads, queries, keys = self._sizes
-        edited = ops.reshape(scores, (lead, heads, queries, keys))
+        assert self.layout is not None
+        edited = self.layout.restore(scores, (lead, heads, queries, keys))
         own, cells = self._own_rows
         if cells is not None:
             edited = ops.where(ops.any(cells, axis=-1, keepdims=True), edited, ops.cast(own, edited.dtype))
@@ -370,8 +365,7 @@ class FusedCall(Call):
 
     def _block_in_layout(self, scores: Any) -> Any:
         assert self.layout is not None
-        shape = [*self.layout.shape[:-2], scores.shape[-2], scores.shape[-1]]
-        return scores if list(scores.shape) == shape else ops.reshape(scores, shape)
+        return self.layout.split(scores, (*self.layout.shape[:-2], *scores.shape[-2:]))
 
 
 @dataclass
@@ -394,7 +388,7 @@ class DeclaredCall(Call):
     def scores(self) -> Any:
         """The weights, axes in the standard order."""
         assert self.layout is not None
-        return ops.reshape(ops.transpose(self.output, self.layout.permutation), self.layout.shape)
+        return self.layout.arrange(self.output)
 
     def cells(self) -> Any | None:
         """None: weights alone do not tell a masked cell from a zero."""
@@ -409,10 +403,7 @@ class DeclaredCall(Call):
                 "or split the layer in two: one that returns the weights, one that applies them."
             )
         assert self.layout is not None
-        order = self.layout.permutation
-        back = sorted(range(len(order)), key=order.__getitem__)
-        shape = [self.output.shape[axis] for axis in order]
-        return ops.transpose(ops.reshape(ops.cast(scores, self.output.dtype), shape), back)
+        return self.layout.restore(ops.cast(scores, self.output.dtype), tuple(self.output.shape))
 
 
 def _zeroed(scores: Any, cells: Any | None) -> Any:

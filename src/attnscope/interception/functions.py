@@ -49,6 +49,7 @@ def intercepted_functions() -> list[Function]:
         Function(keras.layers.Softmax, "call", _softmax_layer),
         Function(keras.Layer, "__call__", _layer),
         Function(keras_backend, "set_keras_mask", _set_keras_mask),
+        Function(keras_backend.numpy, "concatenate", _concatenate),
         Function(keras_backend, "rnn", partial(_loop, "rnn", loops.unrolled_rnn)),
         Function(keras_backend, "vectorized_map", partial(_loop, "vectorized_map", _map)),
         Function(core, "vectorized_map", partial(_loop, "vectorized_map", _map)),
@@ -84,6 +85,11 @@ def _set_keras_mask(taking: Interception, original: Any, x: Any, mask: Any) -> N
     original(x, mask)
 
 
+def _concatenate(taking: Interception, original: Any, xs: Any, axis: Any = 0) -> Any:
+    taking.concatenated(xs, axis)
+    return original(xs, axis=axis)
+
+
 def _loop(kind: str, unrolled: Any, taking: Interception, original: Any, *args: Any, **kwargs: Any) -> Any:
     return taking.loop(kind, original, unrolled, *args, **kwargs)
 
@@ -109,18 +115,31 @@ def _keras_attention(
         original, query, key, value, bias=bias, mask=mask, scale=scale, is_causal=is_causal, **settings
     )
     query, key, value = (ops.convert_to_tensor(tensor) for tensor in (query, key, value))
+    sizes = (query.shape[0], query.shape[2], query.shape[1], key.shape[1])
     return taking.fused(
         run,
         query=query,
         key=key,
         value=value,
-        bias=None if bias is None else ops.convert_to_tensor(bias),
-        mask=None if mask is None else ops.convert_to_tensor(mask),
+        bias=_of_rank_4(bias, sizes),
+        mask=_of_rank_4(mask, sizes),
         scale=1.0 / math.sqrt(query.shape[-1]) if scale is None else scale,
         is_causal=is_causal,
         soft_cap=attn_logits_soft_cap,
         to_output=lambda context: context,
     )
+
+
+def _of_rank_4(limit: Any, sizes: tuple[Any, ...]) -> Any | None:
+    """A mask or bias that broadcasts to ``(B, N, T, S)``; Keras on JAX also takes ``(B, S)`` and ``(B, T, S)``."""
+    if limit is None:
+        return None
+    limit = ops.convert_to_tensor(limit)
+    missing = [1] * (4 - len(limit.shape))
+    in_front = (*missing, *limit.shape)
+    if all(size in (1, whole, None) for size, whole in zip(in_front, sizes, strict=True)):
+        return ops.reshape(limit, in_front) if missing else limit
+    return ops.reshape(limit, (limit.shape[0], *missing, *limit.shape[1:]))
 
 
 def _of_tensorflow() -> list[Function]:

@@ -61,6 +61,10 @@ class Interception:
         errors: Errors of our own that were raised inside of the model; frameworks wrap them beyond recognition.
         padding: The padding masks seen so far.
         missed: Calls that could not be taken.
+        copied: First sizes that came about by putting copies of the batch behind each other.
+        trace: The trace that the run is in.
+        loops_running: Names of the model's loops that run now, outermost first.
+        counts: How many calls there were at each place and step.
     """
 
     handler: Handler
@@ -71,6 +75,7 @@ class Interception:
     errors: list[AttnscopeError] = field(default_factory=list)
     padding: Padding = field(default_factory=Padding)
     missed: list[Missed] = field(default_factory=list)
+    copied: set[int] = field(default_factory=set)
     trace: Any = None
     loops_running: list[str] = field(default_factory=list)
     counts: Counter[tuple[str, tuple[int, ...]]] = field(default_factory=Counter)
@@ -82,7 +87,14 @@ class Interception:
         axes = tuple(axis) if isinstance(axis, (tuple, list)) else (axis,)
         if None in axes or self._cannot_be_taken(place, "softmax", shape):
             return aside(run)
-        layout = layout_of(shape, axes, self.batch, number_of_heads(place.layers), _attention_axes(place))
+        layout = layout_of(
+            shape,
+            axes,
+            self.batch,
+            number_of_heads(place.layers),
+            _attention_axes(place),
+            window_first=shape[0] in self.copied,
+        )
         output = aside(run)
         call = SoftmaxCall(
             **self._common(place, "softmax", layout),
@@ -101,7 +113,7 @@ class Interception:
         if self._cannot_be_taken(place, "fused", shape):
             return aside(run)
         tensors.update({name: _with_shape(tensors[name], known) for name, known in shapes.items()})
-        layout = layout_of(shape, (-1,), self.batch, heads)
+        layout = layout_of(shape, (-1,), self.batch, heads, window_first=lead in self.copied)
         # PyTorch's kernels build no matrix; those of XLA and TensorFlow do on a CPU, which a scan then saves.
         keep_context = keras_backend.backend() != "torch"
         call = FusedCall(**self._common(place, "fused", layout), **tensors, keep_context=keep_context)
@@ -127,6 +139,13 @@ class Interception:
         )
         edited = self._edited(call)
         return outputs if edited is None else edited
+
+    def concatenated(self, pieces: Any, axis: Any) -> None:
+        """Notes copies of the batch that are put behind each other, as classifier-free guidance does."""
+        if axis == 0 and isinstance(pieces, (list, tuple)) and len(pieces) > 1:
+            sizes = [piece.shape[0] for piece in pieces if len(getattr(piece, "shape", ())) > 0]
+            if sizes == [self.batch] * len(pieces):
+                self.copied.add(self.batch * len(pieces))
 
     def mask_set(self, tensor: Any, mask: Any) -> None:
         """Notes a Keras mask that a layer sets, or takes off."""

@@ -11,10 +11,11 @@ number of heads of the layer:
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from typing import Any
 
 import keras
+from keras import ops
 
 _HEAD_ATTRIBUTES = ("num_heads", "num_query_heads", "_num_heads", "num_attention_heads", "n_heads")
 
@@ -28,12 +29,32 @@ class Layout:
         shape: Shape after that, one size per name in `dims`.
         dims: Names, ``sample`` first.
         num_keys: How many of the last dims are keys.
+        window_first: Whether the first axis counts the samples fastest: copies of the batch one behind the other.
     """
 
     permutation: tuple[int, ...]
     shape: tuple[int, ...]
     dims: tuple[str, ...]
     num_keys: int = 1
+    window_first: bool = False
+
+    def arrange(self, tensor: Any) -> Any:
+        """A tensor as it came, with its axes in the order and the sizes of `dims`."""
+        if self.permutation != tuple(range(len(tensor.shape))):
+            tensor = ops.transpose(tensor, self.permutation)
+        return self.split(tensor, self.shape)
+
+    def split(self, tensor: Any, shape: tuple[int, ...]) -> Any:
+        """A tensor whose axes are in order already, in this shape: the first axis split up."""
+        if self.window_first:
+            return ops.swapaxes(ops.reshape(tensor, (shape[1], shape[0], *shape[2:])), 0, 1)
+        return tensor if tuple(tensor.shape) == shape else ops.reshape(tensor, shape)
+
+    def restore(self, scores: Any, shape: tuple[int, ...]) -> Any:
+        """Undoes `arrange`: from `dims` back to a tensor of the shape that it came in."""
+        moved = [shape[axis] for axis in self.permutation]
+        flat = ops.reshape(ops.swapaxes(scores, 0, 1) if self.window_first else scores, moved)
+        return ops.transpose(flat, sorted(range(len(moved)), key=self.permutation.__getitem__))
 
     @property
     def query_dims(self) -> tuple[str, ...]:
@@ -62,6 +83,7 @@ def layout_of(
     batch: int,
     heads: int | None = None,
     attention_axes: int = 1,
+    window_first: bool = False,
 ) -> Layout | None:
     """The layout of a tensor that was made by a softmax.
 
@@ -72,6 +94,7 @@ def layout_of(
         heads: Number of heads of the layer, where it has any.
         attention_axes: How many axes the layer attends over (`MultiHeadAttention(attention_axes=...)`); that
             layer's scores are ``(batch axes, heads, queries, keys)``.
+        window_first: Whether the model put copies of the batch behind each other to make the first axis.
 
     Returns:
         The layout, or None where the first axis is neither the batch, nor a multiple of it, nor 1.
@@ -83,7 +106,7 @@ def layout_of(
     dropped = [axis for axis in range(len(shape)) if axis not in keys and axis not in rest]
     if not rest:
         return None
-    split = _split_the_first(shape[rest[0]], batch, heads if len(rest) < 3 else None)
+    split = _split_the_first(shape[rest[0]], batch, heads if len(rest) < 3 and not window_first else None)
     if split is None:
         return None
     others = [shape[axis] for axis in rest[1:]]
@@ -94,6 +117,7 @@ def layout_of(
         shape=(*(size for _, size in split), *sizes, *(shape[axis] for axis in keys)),
         dims=(*(name for name, _ in split), *names, *key_names),
         num_keys=len(keys),
+        window_first=window_first and dict(split).get("window") is not None,
     )
 
 
@@ -139,7 +163,3 @@ def _around_the_head(sizes: list[int], position: int) -> list[str]:
 def _numbered(name: str, count: int) -> list[str]:
     return [name] if count == 1 else [f"{name}_{number}" for number in range(count)]
 
-
-def size_in_bytes(shape: tuple[int, ...], itemsize: int = 4) -> int:
-    """Bytes of an array of this shape."""
-    return math.prod(shape) * itemsize
