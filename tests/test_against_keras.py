@@ -45,9 +45,7 @@ def test_multi_head_attention_over_itself(rng, dropout, masked, causal):
 
     def call(layer, given, scores):
         mask = given[1] if masked else None
-        return layer(
-            given[0], given[0], attention_mask=mask, use_causal_mask=causal, return_attention_scores=scores
-        )
+        return layer(given[0], given[0], attention_mask=mask, use_causal_mask=causal, return_attention_scores=scores)
 
     scores = compare(layer, inputs, call)
     assert scores.dims == ("sample", "head", "query", "key")
@@ -130,9 +128,7 @@ def test_grouped_query_attention(rng, dropout, masked, causal):
 
     def call(layer, given, scores):
         mask = given[1] if masked else None
-        return layer(
-            given[0], given[0], attention_mask=mask, use_causal_mask=causal, return_attention_scores=scores
-        )
+        return layer(given[0], given[0], attention_mask=mask, use_causal_mask=causal, return_attention_scores=scores)
 
     scores = compare(layer, inputs, call)
     assert scores.sizes == {"sample": 5, "head": 6, "query": 7, "key": 7}

@@ -6,11 +6,11 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
-from models import padded_tokens, seed_model, transformer
 
 import attnscope as ats
 from attnscope.interception import compiled as compiled_room
 from attnscope.interception import running
+from models import padded_tokens, seed_model, transformer
 
 
 def scores_by_submodel(model, name, x):

@@ -58,12 +58,9 @@ def test_inspect_lists_every_site_and_says_why(folder, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["site", "layer", "kind", "dims", "shape", "why"]
     assert lines[1] == (
-        "+  mha      MultiHeadAttention  fused    sample, head, query, key  2 x 2 x 5 x 5  a fused attention "
-        "call"
+        "+  mha      MultiHeadAttention  fused    sample, head, query, key  2 x 2 x 5 x 5  a fused attention call"
     )
-    assert lines[2].startswith(
-        "-  classes  Dense               softmax  sample, key               2 x 3          "
-    )
+    assert lines[2].startswith("-  classes  Dense               softmax  sample, key               2 x 3          ")
     assert lines[2].endswith(ats.sites(keras.models.load_model("model.keras"))[1].reason)
 
 
@@ -200,16 +197,12 @@ def test_errors_are_one_message_and_no_traceback(folder, capsys):
 
 def test_a_pattern_without_a_site_is_told_the_nearest(folder, capsys):
     said = refused(capsys, "capture", "model.keras", "samples.npy", "-o", "run.zarr", "--sites", "mhaa")
-    assert said.startswith(
-        "attnscope: The pattern 'mhaa' matches none of the model's 2 sites. The nearest are: 'mha'"
-    )
+    assert said.startswith("attnscope: The pattern 'mhaa' matches none of the model's 2 sites. The nearest are: 'mha'")
 
 
 def test_a_model_that_keras_cannot_load_is_said_to_be_one(folder):
     (folder / "broken.keras").write_text("no model")
-    with pytest.raises(
-        InputError, match=r"Keras cannot load 'broken.keras': .*If the model has classes of your own"
-    ):
+    with pytest.raises(InputError, match=r"Keras cannot load 'broken.keras': .*If the model has classes of your own"):
         load_model("broken.keras")
 
 
@@ -239,6 +232,20 @@ def test_several_arrays_come_as_a_dict(folder):
 def test_a_text_file_gives_a_text_per_line(folder):
     (folder / "texts.txt").write_text("the first\n\nthe third\n", "utf-8")
     assert read_inputs("texts.txt").arrays.tolist() == ["the first", "", "the third"]
+
+
+def test_texts_are_captured_line_by_line(folder, backend):
+    if backend != "tensorflow":
+        pytest.skip("Keras models take strings on TensorFlow alone")
+    words = layers.TextVectorization(output_sequence_length=6)
+    words.adapt(["the cat sat", "a dog ran far away"])
+    inputs = keras.Input((1,), dtype="string")
+    x = layers.Embedding(20, 8)(words(inputs))
+    keras.Model(inputs, layers.MultiHeadAttention(2, 4, name="mha")(x, x)).save("texts.keras")
+    (folder / "texts.txt").write_text("the cat sat\na dog\na cat ran far\n", "utf-8")
+    assert run("capture", "texts.keras", "texts.txt", "-o", "run.zarr", "--batch-size", "2") == 0
+    expected = ats.capture(keras.models.load_model("texts.keras"), read_inputs("texts.txt").arrays)
+    np.testing.assert_allclose(ats.open("run.zarr")["mha"].values, expected["mha"].values, atol=1e-6)
 
 
 def test_a_table_without_a_head_has_no_names(folder):
@@ -373,7 +380,5 @@ def test_help_loads_neither_keras_nor_a_backend():
 
 
 def test_the_version_is_told():
-    done = subprocess.run(
-        [sys.executable, "-m", "attnscope", "--version"], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-m", "attnscope", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout == f"attnscope {ats.__version__}\n"

@@ -4,6 +4,8 @@ import keras
 import numpy as np
 import pytest
 from keras import layers, ops
+
+import attnscope as ats
 from models import (
     AttendingCell,
     Bahdanau,
@@ -12,8 +14,6 @@ from models import (
     framework_softmax,
     recurrent_model,
 )
-
-import attnscope as ats
 
 if keras.backend.backend() == "tensorflow":
     from tensorflow.nn import softmax as softmax_by_name
@@ -24,7 +24,10 @@ else:
 
 
 def bahdanau_inputs(rng, samples=9):
-    return [rng.normal(size=(samples, 4)).astype("float32"), rng.normal(size=(samples, 7, 6)).astype("float32")]
+    return [
+        rng.normal(size=(samples, 4)).astype("float32"),
+        rng.normal(size=(samples, 7, 6)).astype("float32"),
+    ]
 
 
 class Imported(Bahdanau):

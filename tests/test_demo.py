@@ -46,11 +46,9 @@ def inputs_of(shown):
 def test_the_transformer_is_right_on_biopsies_it_has_not_seen(features):
     shown, heard = features
     assert shown.accuracy >= 0.94
-    assert (
-        f"Accuracy on 143 biopsies held out: {shown.accuracy:.1%} (always saying benign: 62.9%)" in shown.text
-    )
+    assert f"Accuracy on 143 biopsies held out: {shown.accuracy:.1%} (always saying benign: 62.9%)" in shown.text
     assert heard == [
-        "training a transformer over 30 features of 426 biopsies, 10 epochs ...",
+        "training a transformer over 30 features of 426 biopsies, 16 epochs ...",
         "capturing 143 biopsies that it has not seen ...",
     ]
 
@@ -200,16 +198,13 @@ def test_a_missing_package_is_named_with_its_mend(monkeypatch, tmp_path):
 
 def test_the_command_runs_the_demonstration(tmp_path, capsys, monkeypatch):
     short = demo.demonstrate_names
-    monkeypatch.setattr(
-        demo, "demonstrate_names", lambda *a, **k: short(*a, names=200, captured=10, epochs=1, **k)
-    )
+    monkeypatch.setattr(demo, "demonstrate_names", lambda *a, **k: short(*a, names=200, captured=10, epochs=1, **k))
     monkeypatch.chdir(tmp_path)
     assert main(["demo", "--text"]) == 0
     said = capsys.readouterr().out
     assert said.startswith("training a GRU with attention on 150 first names, 1 epochs ...\n")
     assert said.endswith(
-        "Written to attnscope-demo: model.keras, run.zarr, report.html. Open attnscope-demo/report.html in a "
-        "browser.\n"
+        "Written to attnscope-demo: model.keras, run.zarr, report.html. Open attnscope-demo/report.html in a browser.\n"
     )
     assert main(["demo", "--text"]) == 2
     assert main(["demo", "--text", "--force"]) == 0

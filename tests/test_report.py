@@ -50,18 +50,13 @@ def softmax(logits):
 
 
 def causal(rng, samples=5, heads=2, positions=7):
-    scores = softmax(rng.normal(size=(samples, heads, positions, positions))) * np.tril(
-        np.ones((positions,) * 2)
-    )
+    scores = softmax(rng.normal(size=(samples, heads, positions, positions))) * np.tril(np.ones((positions,) * 2))
     return scores / scores.sum(-1, keepdims=True)
 
 
 def cells(source):
     """For each tooltip of a cell the class of the cell."""
-    return {
-        title: mark
-        for mark, title in re.findall(r"<rect class=(\S+) [^>]*><title>([^<]*)</title></rect>", source)
-    }
+    return {title: mark for mark, title in re.findall(r"<rect class=(\S+) [^>]*><title>([^<]*)</title></rect>", source)}
 
 
 def cell(row, column):
@@ -86,9 +81,7 @@ def test_labels_that_cannot_be_seen_get_a_mark():
 
 
 def test_a_page_loads_nothing_and_runs_nothing(rng):
-    maps = ats.AttentionMaps.from_arrays(
-        {"small": causal(rng), "large": softmax(rng.normal(size=(2, 1, 71, 67)))}
-    )
+    maps = ats.AttentionMaps.from_arrays({"small": causal(rng), "large": softmax(rng.normal(size=(2, 1, 71, 67)))})
     source = report(maps)
     page = Page(source)
     addresses = [
@@ -101,9 +94,7 @@ def test_a_page_loads_nothing_and_runs_nothing(rng):
     assert all(address.startswith(("data:image/png;base64,", "#site-")) for address in addresses)
     assert not re.search(r"https?:|//|@import|url\((?!#)", re.sub(r"base64,[^'\"]*", "", source))
     assert "script" not in {tag for tag, _ in page.elements}
-    policy = next(
-        a["content"] for tag, a in page.elements if a.get("http-equiv") == "Content-Security-Policy"
-    )
+    policy = next(a["content"] for tag, a in page.elements if a.get("http-equiv") == "Content-Security-Policy")
     assert policy == (
         "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
     )
@@ -151,9 +142,7 @@ def test_nan_is_marked_and_its_neighbours_are_not(rng):
     scores = causal(rng)
     scores[2, 0, 4, 3] = np.nan
     source = report(ats.AttentionMaps.from_arrays({"site": scores}))
-    assert [title for title, mark in cells(source).items() if mark == "nan"] == [
-        f"{cell(4, 3)}NaN in 1 of the values"
-    ]
+    assert [title for title, mark in cells(source).items() if mark == "nan"] == [f"{cell(4, 3)}NaN in 1 of the values"]
     assert source.count("<path class=cross") == 1
 
 
@@ -177,9 +166,7 @@ def test_a_padded_query_counts_for_nothing_and_weight_on_padded_keys_is_shown(rn
     dataset = ats.AttentionMaps.from_arrays({"site": scores}).dataset("site")
     valid = np.ones((3, 5), bool)
     valid[0, 4] = valid[1, 3:] = False
-    dataset = dataset.assign_coords(
-        query_valid=(("sample", "query"), valid), key_valid=(("sample", "key"), valid)
-    )
+    dataset = dataset.assign_coords(query_valid=(("sample", "query"), valid), key_valid=(("sample", "key"), valid))
     means = mean_maps(dataset, "scores")
     np.testing.assert_allclose(means.values[0, 4], scores[2, 0, 4], rtol=1e-12)
     np.testing.assert_allclose(means.values[0, 3], (scores[0, 0, 3] + scores[2, 0, 3]) / 2, rtol=1e-12)
@@ -208,9 +195,7 @@ def test_a_large_map_is_pooled_into_a_picture_and_says_so(rng):
     scores = softmax(rng.normal(size=(2, 1, 130, 67)))
     source = report(ats.AttentionMaps.from_arrays({"site": scores}))
     mean = scores.mean(0)[0]
-    pooled = np.array(
-        [[mean[r : r + 3, c : c + 2].mean() for c in range(0, 67, 2)] for r in range(0, 130, 3)]
-    )
+    pooled = np.array([[mean[r : r + 3, c : c + 2].mean() for c in range(0, 67, 2)] for r in range(0, 130, 3)])
     image = pixels(re.search(r"src='([^']*)'", source)[1])
     table = colours.ramp()
     end = rounded_up(pooled.max())
@@ -249,12 +234,7 @@ def test_the_ramp_rises_evenly_in_lightness_and_carries_readable_ink():
     assert np.corrcoef(lightness, np.arange(256))[0, 1] < -0.998
     rules = re.findall(r"\.v\d+\{fill:(#\w+);background-color:#\w+;color:(#\w+)\}", colours.ramp_css())
     assert len(rules) == 512
-    assert (
-        min(
-            colours.contrast(*(np.frombuffer(bytes.fromhex(c[1:]), np.uint8) for c in pair)) for pair in rules
-        )
-        > 4.5
-    )
+    assert min(colours.contrast(*(np.frombuffer(bytes.fromhex(c[1:]), np.uint8) for c in pair)) for pair in rules) > 4.5
 
 
 def test_findings_and_their_mends_are_on_the_page():

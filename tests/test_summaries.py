@@ -7,10 +7,10 @@ import keras
 import numpy as np
 import pytest
 from keras import layers, ops
-from models import padded_tokens, transformer
 
 import attnscope as ats
 from attnscope.interception import calls
+from models import padded_tokens, transformer
 
 
 def received(scores, valid):

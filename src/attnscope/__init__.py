@@ -34,10 +34,10 @@ _MODULES = ("errors", "labels", "schema")
 if TYPE_CHECKING:
     from attnscope import errors, labels, schema
     from attnscope.capturing import Entropy, Full, Received, Summary, capture, capture_generation
+    from attnscope.interception import ablate, declare, intervene, permute, replace, sites, undeclare, uniform
     from attnscope.maps import AttentionMaps
     from attnscope.maps import open_maps as open  # noqa: A004, the field's word for it
     from attnscope.schema import Site
-    from attnscope.interception import ablate, declare, intervene, permute, replace, sites, undeclare, uniform
 
 __all__ = [
     "AttentionMaps",

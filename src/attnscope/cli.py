@@ -95,8 +95,7 @@ def _add_inspect(commands: Any) -> None:
         "inputs",
         metavar="INPUTS",
         nargs="?",
-        help=f"{_INPUT_HELP}; only their shapes are used. Default: the shapes the model declares, unknown "
-        "sizes as 16",
+        help=f"{_INPUT_HELP}; only their shapes are used. Default: the shapes the model declares, unknown sizes as 16",
     )
     _add_backend(command)
 
@@ -107,14 +106,11 @@ def _add_capture(commands: Any) -> None:
         "capture",
         _run_capture,
         "write a model's attention on some samples to a Zarr store",
-        "attnscope capture model.keras samples.csv -o run.zarr --sites 'block_0*' --summaries received "
-        "entropy",
+        "attnscope capture model.keras samples.csv -o run.zarr --sites 'block_0*' --summaries received entropy",
     )
     command.add_argument("model", metavar="MODEL", help="a .keras or .h5 file")
     command.add_argument("inputs", metavar="INPUTS", help=_INPUT_HELP)
-    command.add_argument(
-        "-o", "--output", required=True, metavar="RUN", help="where to write, such as run.zarr"
-    )
+    command.add_argument("-o", "--output", required=True, metavar="RUN", help="where to write, such as run.zarr")
     command.add_argument(
         "--sites",
         nargs="+",
@@ -126,15 +122,10 @@ def _add_capture(commands: Any) -> None:
         nargs="+",
         choices=SUMMARIES,
         default=["full"],
-        help="what to keep: the whole map, the attention each key receives, each query's entropy; default: "
-        "full",
+        help="what to keep: the whole map, the attention each key receives, each query's entropy; default: full",
     )
-    command.add_argument(
-        "--labels", help="names of the positions: a,b,c or a text file with one name per line"
-    )
-    command.add_argument(
-        "--batch-size", type=int, default=32, metavar="N", help="samples at a time; default: 32"
-    )
+    command.add_argument("--labels", help="names of the positions: a,b,c or a text file with one name per line")
+    command.add_argument("--batch-size", type=int, default=32, metavar="N", help="samples at a time; default: 32")
     _add_backend(command)
     command.add_argument("--force", action="store_true", help="replace a run that is at RUN already")
 
@@ -342,8 +333,7 @@ def _check_free(path: Path, overwrite: bool, *, is_run: bool = False) -> None:
         return
     if not overwrite:
         raise WouldOverwriteError(
-            f"{str(path)!r} is there already and is not overwritten. Give another path with -o, or replace "
-            "it: --force"
+            f"{str(path)!r} is there already and is not overwritten. Give another path with -o, or replace it: --force"
         )
     if is_run and not _is_run(path):
         raise WouldOverwriteError(

@@ -68,7 +68,7 @@ class Demonstration:
 def demonstrate_features(
     folder: str | Path = "attnscope-demo",
     *,
-    epochs: int = 10,
+    epochs: int = 16,
     seed: int = 0,
     overwrite: bool = False,
     say: Say = lambda line: None,
@@ -166,9 +166,7 @@ def _contrast(maps: AttentionMaps, groups: Sequence[str]) -> xr.DataArray:
     first = maps.dataset(next(iter(maps)))
     means = received_per_group(first, groups)
     assert means is not None
-    means = means.assign_coords(key_label=("key", first["key_label"].values)).sel(
-        group=list(reversed(DIAGNOSES))
-    )
+    means = means.assign_coords(key_label=("key", first["key_label"].values)).sel(group=list(reversed(DIAGNOSES)))
     order = np.argsort(-abs(means[0] - means[1]).values, kind="stable")
     return means.isel(key=order)
 
@@ -228,8 +226,7 @@ def _features_in_words(maps: AttentionMaps, groups: Sequence[str], accuracy: flo
     return "\n".join(
         [
             _sites_in_words(maps),
-            f"Accuracy on {len(groups)} biopsies held out: {accuracy:.1%} (always saying benign: "
-            f"{benign:.1%})",
+            f"Accuracy on {len(groups)} biopsies held out: {accuracy:.1%} (always saying benign: {benign:.1%})",
             "",
             f"Attention received at {first!r}: mean over samples, heads and queries; even would be "
             f"{1 / maps[first].sizes['key']:.4f} each. The eight largest differences:",
@@ -283,9 +280,7 @@ def demonstrate_names(
     model = names_gru()
     model.compile(keras.optimizers.Adam(5e-3), "binary_crossentropy")
     model.fit(codes[:cut], is_female[:cut], epochs=epochs, batch_size=128, verbose=0)
-    accuracy = float(
-        ((model.predict(codes[cut:], batch_size=256, verbose=0)[:, 0] > 0.5) == is_female[cut:]).mean()
-    )
+    accuracy = float(((model.predict(codes[cut:], batch_size=256, verbose=0)[:, 0] > 0.5) == is_female[cut:]).mean())
     shown = chosen[cut : cut + captured]
     say(f"capturing {len(shown)} of the {len(chosen) - cut} names that it has not seen ...")
     letters = [characters(name, LENGTH) for name, _ in shown]
@@ -321,12 +316,7 @@ def first_names(most: int, seed: int) -> list[tuple[str, str]]:
             countries[name.lower()] = len(line[30:-1].replace(" ", ""))
     found: dict[str, list[str]] = {"M": [], "F": []}
     for name, known in sorted(genders.items()):
-        if (
-            len(known) == 1
-            and known <= set("MF")
-            and re.fullmatch("[a-z]{3,12}", name)
-            and countries[name] > 1
-        ):
+        if len(known) == 1 and known <= set("MF") and re.fullmatch("[a-z]{3,12}", name) and countries[name] > 1:
             found[min(known)].append(name)
     generator = np.random.default_rng(seed)
     each = min(most // 2, *map(len, found.values()))
@@ -381,9 +371,7 @@ def from_the_end(maps: AttentionMaps, shown: Sequence[tuple[str, str]]) -> Bars:
             ]
             values[place, column] = np.mean(found, dtype=np.float64) if found else np.nan
     labels = [f"{ordinal} letter" for ordinal in _ORDINALS]
-    return Bars(
-        GENDERS, labels, values, "Mean weight by place from the end, of the names that are long enough"
-    )
+    return Bars(GENDERS, labels, values, "Mean weight by place from the end, of the names that are long enough")
 
 
 def _about_names(ends: Bars, accuracy: float, held_out: int) -> Section:
@@ -418,8 +406,7 @@ def _names_in_words(
     said = _said(maps, shown)
     weights = maps["attention_vec"].transpose("sample", "key").values
     rows = [
-        f"  {name:<12} {said[place]:<22} {_letters(name, weights[place])}"
-        for place, (name, _) in enumerate(shown[:6])
+        f"  {name:<12} {said[place]:<22} {_letters(name, weights[place])}" for place, (name, _) in enumerate(shown[:6])
     ]
     means = [
         f"  {label:<20} {male:>6.3f} {female:>8.3f}"
@@ -445,9 +432,7 @@ def _names_in_words(
 
 def _letters(name: str, weights: np.ndarray) -> str:
     order = np.argsort(-weights[: len(name)], kind="stable")[:3]
-    return "  ".join(
-        f"{name[:place]}[{name[place]}]{name[place + 1 :]} {weights[place]:.2f}" for place in order
-    )
+    return "  ".join(f"{name[:place]}[{name[place]}]{name[place + 1 :]} {weights[place]:.2f}" for place in order)
 
 
 def _prepared(folder: str | Path, overwrite: bool) -> Path:

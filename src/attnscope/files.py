@@ -70,9 +70,7 @@ def read_inputs(path: str | Path) -> Inputs:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(
-            f"{str(path)!r} is no file. Samples are needed: numpy.save('samples.npy', array)."
-        )
+        raise FileNotFoundError(f"{str(path)!r} is no file. Samples are needed: numpy.save('samples.npy', array).")
     reader = {".npy": _read_npy, ".npz": _read_npz, ".csv": _read_csv, ".txt": _read_txt}.get(path.suffix)
     if reader is None:
         raise InputError(

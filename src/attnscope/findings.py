@@ -89,8 +89,7 @@ def _of_site(name: str, dataset: xr.Dataset) -> Iterator[Finding]:
             "single_key",
             name,
             (),
-            "there is 1 key only, so every score is 1 by construction and the weights of query and key can never "
-            "learn",
+            "there is 1 key only, so every score is 1 by construction and the weights of query and key can never learn",
             "give the layer a sequence: a Reshape((1, n)) before it leaves one position; Reshape((n, 1)) makes "
             "each feature a position",
             1.0,
@@ -196,7 +195,12 @@ class _Measures:
             yield Finding("nan", name, (), f"{self.nans} scores are NaN", _MEND_NAN, float(self.nans))
         if self.worst_sum > self.tolerance:
             yield Finding(
-                "row_sum", name, (), f"rows sum to 1 only within {self.worst_sum:.3g}", _MEND_SUM, self.worst_sum
+                "row_sum",
+                name,
+                (),
+                f"rows sum to 1 only within {self.worst_sum:.3g}",
+                _MEND_SUM,
+                self.worst_sum,
             )
         yield from self._padding(name)
         yield from self._flatness(name)
@@ -215,21 +219,31 @@ class _Measures:
             if removed
             else "; no padding mask reached this layer"
         )
-        yield Finding("padding", name, (), f"{share:.1%} of the attention falls on padding{cause}", _MEND_PADDING, share)
+        yield Finding(
+            "padding", name, (), f"{share:.1%} of the attention falls on padding{cause}", _MEND_PADDING, share
+        )
 
     def _flatness(self, name: str) -> Iterator[Finding]:
         heads = tuple(int(head) for head in np.flatnonzero(self.uniform & (self.judged > 0)))
         if heads:
             yield Finding(
-                "uniform", name, self._named(heads),
+                "uniform",
+                name,
+                self._named(heads),
                 f"{self._of(heads)} spread the attention evenly over the open keys: in every row of every sample "
                 f"all scores are within {UNIFORM:.0%} of one over their number",
-                _MEND_UNIFORM, 1.0,
+                _MEND_UNIFORM,
+                1.0,
             )
         if self.first is not None and self.samples > 1 and self.spread < 1e-6 and len(heads) < self.heads:
             yield Finding(
-                "constant", name, (), f"the map is the same in all {self.samples} samples (largest difference "
-                f"{self.spread:.1g}): it does not depend on the input", _MEND_CONSTANT, self.spread,
+                "constant",
+                name,
+                (),
+                f"the map is the same in all {self.samples} samples (largest difference "
+                f"{self.spread:.1g}): it does not depend on the input",
+                _MEND_CONSTANT,
+                self.spread,
             )
 
     def _sinks(self, name: str) -> Iterator[Finding]:
@@ -243,9 +257,13 @@ class _Measures:
             share, mass = counts.max() / len(keys), self.mass_of_strongest[head] / max(1, self.judged[head])
             if share >= SINK_SHARE and mass >= SINK_MASS:
                 yield Finding(
-                    "sink", name, self._named((head,)),
+                    "sink",
+                    name,
+                    self._named((head,)),
                     f"{self._of((head,))} put {mass:.0%} of the attention on key {int(counts.argmax())} for "
-                    f"{share:.1%} of the queries: a sink", _MEND_SINK, float(share),
+                    f"{share:.1%} of the queries: a sink",
+                    _MEND_SINK,
+                    float(share),
                 )
 
     def _named(self, heads: tuple[int, ...]) -> tuple[int, ...]:

@@ -58,8 +58,9 @@ def read_labels(labels: Any) -> list[AxisLabels]:
         return []
     if isinstance(labels, Mapping):
         return [
-            AxisLabels(inner.names, axis=name) if name in ("query", "key") else
-            AxisLabels(inner.names, axis=inner.axis, sites=str(name))
+            AxisLabels(inner.names, axis=name)
+            if name in ("query", "key")
+            else AxisLabels(inner.names, axis=inner.axis, sites=str(name))
             for name, value in labels.items()
             for inner in read_labels(value)
         ]
@@ -128,9 +129,16 @@ def _names_for(
     fitting = [
         item
         for item in labels
-        if fnmatchcase(site.name, item.sites) and item.axis in (None, kind) and _length(item) in (None, size, size - site.sinks)
+        if fnmatchcase(site.name, item.sites)
+        and item.axis in (None, kind)
+        and _length(item) in (None, size, size - site.sinks)
     ]
-    preferred = [item for item in fitting for word in ("encoder", "decoder") if word in item.source and _is_side(word, site.path, kind)]
+    preferred = [
+        item
+        for item in fitting
+        for word in ("encoder", "decoder")
+        if word in item.source and _is_side(word, site.path, kind)
+    ]
     chosen = next(iter(preferred or fitting), None)
     if chosen is None:
         return None

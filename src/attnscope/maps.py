@@ -224,8 +224,8 @@ def open_maps(path: str | Path) -> AttentionMaps:
         )
     nodes = [node.to_dataset(inherit=False) for node in tree.subtree if "site" in node.attrs]
     datasets = {str(d.attrs["site"]): _restored(d) for d in sorted(nodes, key=lambda d: d.attrs["order"])}
-    attrs = {name: value for name, value in tree.attrs.items() if name != "attnscope_format"}
-    inputs = tree["inputs"].to_dataset(inherit=False)["input"] if "inputs" in tree.children else None
+    attrs = {str(name): value for name, value in tree.attrs.items() if name != "attnscope_format"}
+    inputs = tree.children["inputs"].to_dataset(inherit=False)["input"] if "inputs" in tree.children else None
     return AttentionMaps(datasets, outputs=_opened_outputs(tree), inputs=inputs, attrs=attrs)
 
 
@@ -238,7 +238,7 @@ def _restored(dataset: xr.Dataset) -> xr.Dataset:
 def _opened_outputs(tree: xr.DataTree) -> xr.DataArray | dict[str, xr.DataArray] | None:
     if "outputs" not in tree.children:
         return None
-    dataset = tree["outputs"].to_dataset(inherit=False)
+    dataset = tree.children["outputs"].to_dataset(inherit=False)
     if dataset.attrs.get("single"):
         return dataset["output"]
     return {str(name): dataset[name] for name in dataset.data_vars}
@@ -298,10 +298,7 @@ def axis_sizes(dataset: xr.Dataset) -> dict[str, int]:
     """Sizes of the query and key dims, learned sinks left out."""
     sinks = int(dataset.attrs.get("sinks", 0))
     keys = key_dims(dataset.dims)
-    return {
-        dim: int(dataset.sizes[dim]) - (sinks if dim in keys else 0)
-        for dim in (*query_dims(dataset.dims), *keys)
-    }
+    return {dim: int(dataset.sizes[dim]) - (sinks if dim in keys else 0) for dim in (*query_dims(dataset.dims), *keys)}
 
 
 def _own_dims(array: xr.DataArray, name: str) -> xr.DataArray:

@@ -124,7 +124,11 @@ def require_dims(array: xr.DataArray, *dims: str) -> None:
     for dim in dims:
         if dim not in array.dims:
             others = [str(name) for name in array.dims if name not in (SAMPLE, HEAD, QUERY, KEY)]
-            rename = f" If an axis goes by another name, rename it: scores.rename({{{others[-1]!r}: {dim!r}}})." if others else ""
+            rename = (
+                f" If an axis goes by another name, rename it: scores.rename({{{others[-1]!r}: {dim!r}}})."
+                if others
+                else ""
+            )
             raise SchemaError(
                 f"Scores have dimensions {tuple(map(str, array.dims))} with shape {array.shape}, but {dim!r} is "
                 f"needed here.{rename}"

@@ -1,7 +1,7 @@
 """Handlers that observe: whole maps and streaming summaries, labelled."""
 
-from attnscope.capturing.capture import capture
 from attnscope.capturing.generation import capture_generation
+from attnscope.capturing.run import capture
 from attnscope.capturing.summaries import Entropy, Full, Received, Summary
 
 __all__ = ["Entropy", "Full", "Received", "Summary", "capture", "capture_generation"]

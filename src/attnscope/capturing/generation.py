@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import tree
 
-from attnscope.capturing.capture import capture
+from attnscope.capturing.run import capture
 from attnscope.errors import UnsupportedError
 from attnscope.interception.compiled import as_numpy
 from attnscope.maps import AttentionMaps
@@ -61,4 +61,5 @@ def _until_the_stop(finished: dict[str, Any], ready: dict[str, Any], stop_token_
     tokens = finished["token_ids"]
     prompt = as_numpy(keras.ops.convert_to_tensor(ready["padding_mask"])).astype(bool)
     stops = np.isin(tokens, list(stop_token_ids or [])) & ~prompt
-    return (np.cumsum(stops, axis=1) - stops == 0) | prompt
+    written: np.ndarray = (np.cumsum(stops, axis=1) - stops == 0) | prompt
+    return written

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from attnscope.capturing.summaries import Summary
 from attnscope.errors import TooLargeError
@@ -48,10 +49,9 @@ def _samples(batches: Batches) -> int | None:
 def free_memory() -> int | None:
     """Bytes of memory that are free, or None where the system does not say."""
     try:
-        with open("/proc/meminfo") as lines:
-            for line in lines:
-                if line.startswith("MemAvailable:"):
-                    return int(line.split()[1]) * 1024
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
     except OSError:
         pass  # not Linux: ask for all memory instead
     try:

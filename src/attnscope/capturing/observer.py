@@ -69,9 +69,7 @@ class Observer:
         return found
 
     def _update(self, carry: Any, block: Block) -> tuple[Any, Any]:
-        updated = [
-            summary.update(carried, block) for summary, carried in zip(self._summaries, carry, strict=True)
-        ]
+        updated = [summary.update(carried, block) for summary, carried in zip(self._summaries, carry, strict=True)]
         return [carried for carried, _ in updated], {
             "summaries": [per_query for _, per_query in updated],
             "valid": _valid_queries(block),
@@ -79,9 +77,7 @@ class Observer:
 
     def arrays(self, collected: dict[str, list[Any]], size: int) -> dict[str, SiteArrays]:
         """The first `size` samples of what a run returned, with dims and with validity filled in."""
-        return {
-            name: self._site_arrays(name, collected[name], size) for name in self._order if name in collected
-        }
+        return {name: self._site_arrays(name, collected[name], size) for name in self._order if name in collected}
 
     def _site_arrays(self, name: str, steps: list[dict[str, np.ndarray]], size: int) -> SiteArrays:
         layout = self._layouts[name]
@@ -101,7 +97,7 @@ class Observer:
             if variable in steps[0]:
                 own, array = _stacked(steps, variable, dims, size, loops)
                 if loops and variable == KEY_VALID:
-                    own, array = dims, array.any(axis=1)
+                    own, array = dims, np.asarray(array.any(axis=1))
                 result.validity[variable] = own, array.astype(bool)
             else:
                 shape = (size, *(sizes[dim] for dim in dims[1:]))
@@ -118,9 +114,7 @@ def _valid_queries(block: Block) -> list[Any]:
     valid = ops.broadcast_to(block.query_valid, shape)
     dims = layout.dims[: len(shape)]
     merged = tuple(
-        axis
-        for axis, dim in enumerate(dims)
-        if dim not in (SAMPLE, "window") and not dim.startswith("query")
+        axis for axis, dim in enumerate(dims) if dim not in (SAMPLE, "window") and not dim.startswith("query")
     )
     return [ops.any(valid, axis=merged) if merged else valid]
 
@@ -141,4 +135,3 @@ def _samples(array: np.ndarray, size: int) -> np.ndarray:
 
 def _standard_float(array: np.ndarray) -> np.ndarray:
     return array.astype(np.float32) if array.dtype == np.float16 else array
-

@@ -204,7 +204,7 @@ class OnDisk:
     @staticmethod
     def _with_long_strings(tree: xr.DataTree) -> xr.DataTree:
         """Strings of any length: a later batch may bring longer ones than the first."""
-        return tree.map_over_datasets(
+        widened: xr.DataTree = tree.map_over_datasets(
             lambda dataset: dataset.assign(
                 {
                     name: (variable.dims, variable.values.astype(np.dtypes.StringDType()))
@@ -213,6 +213,7 @@ class OnDisk:
                 }
             )
         )
+        return widened
 
     def _append(self, group: str, dataset: xr.Dataset) -> None:
         fixed = [name for name in dataset.variables if SAMPLE not in dataset[name].dims]
@@ -230,4 +231,3 @@ class OnDisk:
     def maps(self) -> AttentionMaps:
         """The store, opened."""
         return open_maps(self._path)
-

@@ -3,7 +3,7 @@
 from attnscope.interception.calls import Block, Call
 from attnscope.interception.declarations import declare, undeclare
 from attnscope.interception.discovery import sites
-from attnscope.interception.intercept import intercept
+from attnscope.interception.interceptor import intercept
 from attnscope.interception.interventions import ablate, intervene, permute, replace, uniform
 
 __all__ = [

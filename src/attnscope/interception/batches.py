@@ -109,7 +109,8 @@ def _of_batches(inputs: Any) -> Batches:
 def _iterated(inputs: Any, count: int | None) -> Iterable[Any]:
     if isinstance(inputs, keras.utils.PyDataset):
         return (inputs[number] for number in range(count or 0))
-    return iter(inputs)
+    given: Iterable[Any] = iter(inputs)
+    return given
 
 
 def _x_of(batch: Any) -> Any:

@@ -335,7 +335,8 @@ class FusedCall(Call):
 
     def scan(self, update: Callable[[Any, Block], tuple[Any, Any]], carry: Any) -> tuple[Any, Any]:
         """Runs `update(carry, block)` over the queries, a block at a time; the whole matrix never exists."""
-        assert self.layout is not None
+        layout = self.layout
+        assert layout is not None
         _, _, queries, _ = self._sizes
         size = self.queries_per_block
         if size >= queries:
@@ -352,9 +353,7 @@ class FusedCall(Call):
             inside = (ops.arange(size, dtype="int32") + start) < queries
             rows = inside if cells is None else _both(inside, ops.any(cells, axis=-1))
             valid = _both(rows, _slice(padding, -1, start, size, queries))
-            carry, emitted = update(
-                carry, Block(self._block_in_layout(_zeroed(own, cells)), valid, start, self.layout)
-            )
+            carry, emitted = update(carry, Block(self._block_in_layout(_zeroed(own, cells)), valid, start, layout))
             context = [ops.moveaxis(self._context(own), 1, -1)] if self.keep_context else []
             return carry, (emitted, context)
 

@@ -269,19 +269,17 @@ def _spans(shape: Shape) -> list[tuple[int, int]]:
     return spans[::-1]
 
 
-def contraction(equation: str) -> tuple[tuple[AxisMap, AxisMap], tuple[frozenset[int], frozenset[int]], AxisMap]:
+def contraction(
+    equation: str,
+) -> tuple[tuple[AxisMap, AxisMap], tuple[frozenset[int], frozenset[int]], AxisMap]:
     """Maps, summed axes and partners of an einsum of two tensors, its equation without an ellipsis."""
     inputs, out = equation.replace(" ", "").split("->")
     first, second = inputs.split(",")
-    maps = tuple({axis: out.index(label) for axis, label in enumerate(term) if label in out} for term in (first, second))
-    summed = tuple(
-        frozenset(axis for axis, label in enumerate(term) if label not in out) for term in (first, second)
+    maps = tuple(
+        {axis: out.index(label) for axis, label in enumerate(term) if label in out} for term in (first, second)
     )
-    paired = {
-        axis: second.index(label)
-        for axis, label in enumerate(first)
-        if label not in out and label in second
-    }
+    summed = tuple(frozenset(axis for axis, label in enumerate(term) if label not in out) for term in (first, second))
+    paired = {axis: second.index(label) for axis, label in enumerate(first) if label not in out and label in second}
     return maps, summed, paired  # type: ignore[return-value]
 
 

@@ -39,16 +39,14 @@ class Declaration:
         Raises:
             DeclarationError: The layer returns nothing under that number or name.
         """
-        if self.output is None:
-            if hasattr(outputs, "shape"):
-                return outputs
-        elif isinstance(outputs, dict) and self.output in outputs:
-            return outputs[self.output]
-        elif isinstance(outputs, (tuple, list)) and isinstance(self.output, int) and self.output < len(outputs):
-            return outputs[self.output]
-        elif self.output == 0 and hasattr(outputs, "shape"):
+        named: Any = self.output
+        if hasattr(outputs, "shape") and named in (None, 0):
             return outputs
-        given = f"a {type(outputs).__name__}"
+        if isinstance(outputs, dict) and named in outputs:
+            return outputs[named]
+        if isinstance(outputs, (tuple, list)) and isinstance(named, int) and named < len(outputs):
+            return outputs[named]
+        given = "one output"
         if isinstance(outputs, dict):
             given = f"a dict with {sorted(outputs)}"
         elif isinstance(outputs, (tuple, list)):
@@ -89,9 +87,7 @@ class Declaration:
         return self.layer.__name__ if isinstance(self.layer, type) else repr(self.layer)
 
 
-def declare(
-    layer: type | str, *, output: int | str | None = None, dims: tuple[str | None, ...]
-) -> Declaration:
+def declare(layer: type | str, *, output: int | str | None = None, dims: tuple[str | None, ...]) -> Declaration:
     """Says that what a layer returns is attention.
 
     The declaration holds from then on for every model in this process; `undeclare` takes it back. Softmaxes

@@ -24,14 +24,14 @@ from attnscope.errors import (
     UnbuiltModelError,
     UnsupportedError,
 )
-from attnscope.schema import Site, SiteTable
 from attnscope.interception.batches import Batches, batches_of
 from attnscope.interception.calls import Call, SoftmaxCall
 from attnscope.interception.compiled import as_tensors, call_model
 from attnscope.interception.dataflow import Graph, use_of
 from attnscope.interception.declarations import declarations
 from attnscope.interception.graphs import graph_of_jaxpr, graph_of_tensorflow, torch_recorder
-from attnscope.interception.intercept import Missed, intercept, own_errors
+from attnscope.interception.interceptor import Missed, intercept, own_errors
+from attnscope.schema import Site, SiteTable
 
 _MARK = "attnscope:"
 _ATTENDING = (
@@ -205,7 +205,13 @@ def _wanted(site: Site, selection: Selection) -> bool:
 
 def matches(site: Site, pattern: str) -> bool:
     """Whether a glob pattern means this site: by name, path, or the last part of either."""
-    names = {site.name, site.path, site.full_path, *site.full_path.split("/")[-1:], *site.path.split("/")[-1:]}
+    names = {
+        site.name,
+        site.path,
+        site.full_path,
+        *site.full_path.split("/")[-1:],
+        *site.path.split("/")[-1:],
+    }
     return any(fnmatchcase(name, pattern) for name in names)
 
 
@@ -235,9 +241,7 @@ def _nothing(found: SiteTable, chosen: SiteTable) -> str:
     )
 
 
-def _listed(
-    found: list[Found], graph: Graph, numbers: dict[Any, int], missed: list[Missed]
-) -> list[Site]:
+def _listed(found: list[Found], graph: Graph, numbers: dict[Any, int], missed: list[Missed]) -> list[Site]:
     rows: dict[str, Site] = {}
     steps: Counter[str] = Counter(item.site.name for item in found if item.in_loop)
     for item in found:

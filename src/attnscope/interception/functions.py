@@ -20,7 +20,7 @@ from keras.src import backend as keras_backend
 from attnscope.interception import loops
 
 if TYPE_CHECKING:
-    from attnscope.interception.intercept import Interception
+    from attnscope.interception.interceptor import Interception
 
 
 @dataclass(frozen=True)
@@ -111,9 +111,7 @@ def _keras_attention(
     settings = {"flash_attention": flash_attention, "attn_logits_soft_cap": attn_logits_soft_cap}
     if attn_logits_soft_cap is None:  # Keras before 3.7 has no such argument
         del settings["attn_logits_soft_cap"]
-    run = partial(
-        original, query, key, value, bias=bias, mask=mask, scale=scale, is_causal=is_causal, **settings
-    )
+    run = partial(original, query, key, value, bias=bias, mask=mask, scale=scale, is_causal=is_causal, **settings)
     query, key, value = (ops.convert_to_tensor(tensor) for tensor in (query, key, value))
     sizes = (query.shape[0], query.shape[2], query.shape[1], key.shape[1])
     return taking.fused(
@@ -173,9 +171,7 @@ def _of_jax() -> list[Function]:
         is_causal: bool = False,
         **rest: Any,
     ) -> Any:
-        run = partial(
-            original, query, key, value, bias, mask, scale=scale, is_causal=is_causal, **rest
-        )
+        run = partial(original, query, key, value, bias, mask, scale=scale, is_causal=is_causal, **rest)
         limits = [name for name, value in rest.items() if value is not None and name != "implementation"]
         if limits:
             return taking.left_out(run, query, f"jax.nn.dot_product_attention with {', '.join(limits)}")
@@ -203,9 +199,9 @@ def _of_torch() -> list[Function]:
     torch = sys.modules["torch"]
     functional = torch.nn.functional
 
-    def take(taking: Interception, original: Any, input: Any, dim: Any = None, *args: Any, **kwargs: Any) -> Any:
+    def take(taking: Interception, original: Any, logits: Any, dim: Any = None, *args: Any, **kwargs: Any) -> Any:
         axis = -1 if dim is None else dim
-        return taking.softmax(partial(original, input, axis, *args, **kwargs), input, axis)
+        return taking.softmax(partial(original, logits, axis, *args, **kwargs), logits, axis)
 
     def take_fused(
         taking: Interception,
@@ -219,9 +215,7 @@ def _of_torch() -> list[Function]:
         scale: float | None = None,
         enable_gqa: bool = False,
     ) -> Any:
-        run = partial(
-            original, query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
-        )
+        run = partial(original, query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa)
         is_mask = attn_mask is not None and attn_mask.dtype == torch.bool
         rank = query.ndim
         if rank not in (3, 4):

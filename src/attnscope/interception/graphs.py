@@ -69,9 +69,7 @@ def _of_a_stack(shape: Any, out: Any) -> dict[int, int]:
     """Axes of a piece of a concatenation; pieces of size 1 make a new axis."""
     if len(shape) != len(out):
         return {}
-    return {
-        axis: axis for axis, size in enumerate(shape) if size == out[axis] or size > 1
-    }
+    return {axis: axis for axis, size in enumerate(shape) if size == out[axis] or size > 1}
 
 
 def graph_of_jaxpr(closed: Any, input_count: int, mark: str) -> tuple[Graph, dict[Any, int]]:
@@ -108,7 +106,16 @@ def graph_of_jaxpr(closed: Any, input_count: int, mark: str) -> tuple[Graph, dic
     return builder.graph, marks
 
 
-_CALLS = ("pjit", "jit", "custom_jvp_call", "custom_vjp_call", "closed_call", "remat2", "checkpoint", "core_call")
+_CALLS = (
+    "pjit",
+    "jit",
+    "custom_jvp_call",
+    "custom_vjp_call",
+    "closed_call",
+    "remat2",
+    "checkpoint",
+    "core_call",
+)
 
 
 def _inner_jaxpr(equation: Any) -> Any | None:
@@ -141,7 +148,10 @@ def _add_equation(builder: GraphBuilder, equation: Any, inputs: list[int], numbe
             axes = set(params["axes"])
             kept_axes = [axis for axis in range(len(shapes[0])) if axis not in axes]
             builder.add(
-                name, inputs, output, maps=(permuted(kept_axes), *[{}] * (len(inputs) - 1)),
+                name,
+                inputs,
+                output,
+                maps=(permuted(kept_axes), *[{}] * (len(inputs) - 1)),
                 summed=(frozenset(axes),),
             )
         elif name == "conv_general_dilated":
@@ -176,9 +186,7 @@ def _equation_of_dot(numbers: Any, shapes: list[Any]) -> str:
     return f"{''.join(first)},{''.join(second)}->{batch}{free}"
 
 
-def graph_of_tensorflow(
-    func_graph: Any, inputs: list[Any], outputs: list[Any]
-) -> tuple[Graph, dict[Any, int]]:
+def graph_of_tensorflow(func_graph: Any, inputs: list[Any], outputs: list[Any]) -> tuple[Graph, dict[Any, int]]:
     """The graph of a TensorFlow FuncGraph, and the number of each tensor by its name."""
     builder = GraphBuilder()
 

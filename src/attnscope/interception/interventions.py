@@ -32,6 +32,7 @@ class Changed:
     array: Any = None
 
     def __call__(self, scores: Any, call: Call) -> Any:
+        """The edited scores of this call."""
         return self.change(scores, call)
 
 
@@ -233,7 +234,9 @@ def _sample_arrays(edit: Any, chosen: SiteTable, name: str) -> tuple[Any, bool]:
                 f"The scores for {name!r} have dims {tuple(array.dims)}, but the site has {site.dims}."
             )
         order = [dim for dim in site.dims if dim in array.dims]
-        return np.asarray(array.transpose(*order).values, "float32"), "sample" in array.dims and array.sizes["sample"] > 1
+        return np.asarray(array.transpose(*order).values, "float32"), "sample" in array.dims and array.sizes[
+            "sample"
+        ] > 1
     values = np.asarray(array, "float32")
     return values, values.ndim == len(site.dims) and values.shape[0] > 1
 

@@ -12,6 +12,7 @@ number of heads of the layer:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import keras
@@ -133,15 +134,13 @@ def _split_the_first(size: int, batch: int, heads: int | None) -> list[tuple[str
     return [("sample", batch), ("window", folded)]
 
 
-def _named(
-    sizes: list[int], heads: int | None, attention_axes: int, num_keys: int
-) -> tuple[list[str], list[int]]:
+def _named(sizes: list[int], heads: int | None, attention_axes: int, num_keys: int) -> tuple[list[str], list[int]]:
     if attention_axes > 1 or num_keys > 1:
         queries = max(attention_axes, num_keys)
         batches = len(sizes) - queries - 1
         if batches >= 0:
             return [*_numbered("axis", batches), "head", *_numbered("query", queries)], sizes
-    for position, (size, following) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for position, (size, following) in enumerate(pairwise(sizes)):
         if len(sizes) > 2 and heads and size * following == heads:
             merged = [*sizes[:position], heads, *sizes[position + 2 :]]
             return _around_the_head(merged, position), merged
@@ -162,4 +161,3 @@ def _around_the_head(sizes: list[int], position: int) -> list[str]:
 
 def _numbered(name: str, count: int) -> list[str]:
     return [name] if count == 1 else [f"{name}_{number}" for number in range(count)]
-

@@ -114,7 +114,7 @@ def unrolled_scan(
     f: Any, init: Any, xs: Any = None, length: int | None = None, reverse: bool = False, unroll: Any = 1
 ) -> tuple[Any, Any]:
     """`ops.scan`, step by step."""
-    count = length if xs is None else tree.flatten(xs)[0].shape[0]
+    count = int(tree.flatten(xs)[0].shape[0]) if xs is not None else int(length or 0)
     carry, given = init, []
     for number in reversed(range(count)) if reverse else range(count):
         item = None if xs is None else tree.map_structure(lambda x, n=number: x[n], xs)

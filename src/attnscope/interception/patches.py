@@ -49,9 +49,7 @@ def patched(owner: Any, name: str, wrapped: Callable[[Any], Any]) -> Iterator[No
 
 
 @contextmanager
-def patched_everywhere(
-    owner: Any, name: str, wrapped: Callable[[Any], Any], classes: set[type]
-) -> Iterator[None]:
+def patched_everywhere(owner: Any, name: str, wrapped: Callable[[Any], Any], classes: set[type]) -> Iterator[None]:
     """`patched`, and also where somebody wrote ``from owner import name``.
 
     Looked at are the modules of `classes` (any name that the function was given there) and all modules outside

@@ -15,7 +15,7 @@ from attnscope.errors import AttnscopeError
 from attnscope.interception.batches import Batch, Batches, filled
 from attnscope.interception.compiled import as_numpy, call_model, compiled
 from attnscope.interception.declarations import declarations
-from attnscope.interception.intercept import Handler, intercept, own_errors
+from attnscope.interception.interceptor import Handler, intercept, own_errors
 
 
 def run_batches(
@@ -48,7 +48,13 @@ def run_batches(
         handler, collected = handlers(rows)
         batch = len(tree.flatten(inputs)[0])
         with intercept(
-            handler, model, batch=batch, inputs=inputs, unroll=unroll, declarations=declarations(), errors=errors
+            handler,
+            model,
+            batch=batch,
+            inputs=inputs,
+            unroll=unroll,
+            declarations=declarations(),
+            errors=errors,
         ):
             outputs = call_model(model, inputs)
         return outputs, collected
@@ -59,9 +65,7 @@ def run_batches(
     with progress_bar(batches.count, shown=progress) as advance:
         for batch in batches:
             length = len(tree.flatten(batch.inputs)[0])
-            rows = {
-                name: filled(array[start : start + batch.size], length) for name, array in (extras or {}).items()
-            }
+            rows = {name: filled(array[start : start + batch.size], length) for name, array in (extras or {}).items()}
             start += batch.size
             with own_errors(errors):
                 outputs, collected = run((batch.inputs, rows))
@@ -81,4 +85,3 @@ def progress_bar(count: int | None, *, shown: bool) -> Iterator[Any]:
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("batches", total=count)
         yield lambda: bar.advance(task)
-

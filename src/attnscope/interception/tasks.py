@@ -26,7 +26,7 @@ def prepared(model: Any, inputs: Any) -> tuple[Any, Any, Prepared]:
     if preprocessor is None or not _is_raw(inputs, model):
         return model, inputs, _known(model, inputs, preprocessor)
     raw = [inputs] if isinstance(inputs, str) else inputs
-    x, _, _ = keras.utils.unpack_x_y_sample_weight(preprocessor(raw))
+    x, _, _ = keras.utils.unpack_x_y_sample_weight(preprocessor(_numbers_as_floats(raw)))
     x = tree.map_structure(as_numpy, x)
     return model, x, _known(model, x, preprocessor, raw)
 
@@ -56,6 +56,13 @@ def _is_raw(inputs: Any, model: Any) -> bool:
         names = {tensor.name for tensor in getattr(model, "inputs", None) or []}
         return not set(inputs) <= names
     return isinstance(inputs, (str, list, tuple)) or hasattr(inputs, "__array__")
+
+
+def _numbers_as_floats(raw: Any) -> Any:
+    """Images as `task.predict` gives them to its preprocessor; texts as they are."""
+    if hasattr(raw, "__array__") and np.asarray(raw).dtype.kind in "uif":
+        return np.asarray(raw, dtype=keras.config.floatx())
+    return raw
 
 
 def _texts(raw: Any) -> xr.DataArray | None:
@@ -88,6 +95,4 @@ def _patches(model: Any) -> list[AxisLabels]:
         return []
     high, wide = (size, size) if isinstance(size, int) else tuple(size)
     rows, columns = shape[0] // high, shape[1] // wide
-    return [
-        AxisLabels(patches(rows, columns, prefix)) for prefix in ([], ["[CLS]"], ["[CLS]", "[DIST]"])
-    ]
+    return [AxisLabels(patches(rows, columns, prefix)) for prefix in ([], ["[CLS]"], ["[CLS]", "[DIST]"])]

@@ -99,9 +99,7 @@ def rounded_up(value: float) -> float:
 
 def colour_bar(maximum: float, unit: str = "") -> str:
     """The scale: from 0 to the maximum, in 64 steps of the ramp."""
-    stops = "".join(
-        f"<i class=v{level}></i>" for level in np.linspace(0, colours.LEVELS - 1, 64).round().astype(int)
-    )
+    stops = "".join(f"<i class=v{level}></i>" for level in np.linspace(0, colours.LEVELS - 1, 64).round().astype(int))
     end = f"{maximum:g}{' ' + unit if unit else ''}"
     return (
         f"<div class=scale role=img aria-label='colour scale from 0 to {end}'><span>0</span>"
@@ -157,8 +155,7 @@ def _cells(means: MeanMaps, panel: int, maximum: float) -> str:
         for column in range(columns)
     ]
     crosses = [
-        _cross(left + column * side, top + row * side, side)
-        for row, column in np.argwhere(means.nans[panel] > 0)
+        _cross(left + column * side, top + row * side, side) for row, column in np.argwhere(means.nans[panel] > 0)
     ]
     return (
         f'<svg class=cells width="{width}" height="{height}" viewBox="0 0 {width} {height}" role="img" '
@@ -253,9 +250,7 @@ def _pixels(means: MeanMaps, panel: int, maximum: float) -> str:
     )
 
 
-def blocks(
-    values: np.ndarray, masked: np.ndarray, nans: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
+def blocks(values: np.ndarray, masked: np.ndarray, nans: np.ndarray) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
     """A map of at most 64 by 64: each cell the mean of a block, masked cells left out.
 
     Returns:
@@ -311,8 +306,7 @@ def bar_list(bars: Bars) -> str:
     """For each label a bar per group, on one scale from 0, with its value beside it."""
     maximum = rounded_up(float(np.nanmax(bars.values, initial=0.0)))
     swatches = "".join(
-        f"<span><i class='swatch g{place % 6}'></i>{isolated(group)}</span>"
-        for place, group in enumerate(bars.groups)
+        f"<span><i class='swatch g{place % 6}'></i>{isolated(group)}</span>" for place, group in enumerate(bars.groups)
     )
     rows = "".join(
         f"<div class=label>{isolated(label)}</div><div>{_bars(values, bars.groups, maximum)}</div>"

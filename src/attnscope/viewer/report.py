@@ -144,9 +144,7 @@ def _check_one_per_sample(what: str, given: Sequence[str] | None, samples: int) 
 
 
 def _page(title: str, body: str) -> str:
-    policy = (
-        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
-    )
+    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
     style = resources.files("attnscope.viewer").joinpath("report.css").read_text("utf-8") + ramp_css()
     hatch = (
         '<svg width="0" height="0" class=defs aria-hidden="true"><defs><pattern id="hatch" width="5" '
@@ -167,8 +165,7 @@ def _page(title: str, body: str) -> str:
 def _head(maps: AttentionMaps, title: str) -> str:
     facts = [("samples", maps.num_samples), ("sites", len(maps)), *maps.attrs.items()]
     listed = "".join(
-        f"<div><dt>{html.escape(str(name))}</dt><dd>{isolated(str(value))}</dd></div>"
-        for name, value in facts
+        f"<div><dt>{html.escape(str(name))}</dt><dd>{isolated(str(value))}</dd></div>" for name, value in facts
     )
     heading = f"<p class=over>attention report</p><h1>{isolated(title)}</h1>"
     return f"<header>{heading}<dl class=facts>{listed}</dl></header>"
@@ -207,9 +204,7 @@ def _sites(maps: AttentionMaps) -> str:
         f"<td>{html.escape(site.reason)}</td></tr>"
         for place, site in enumerate(maps.sites)
     )
-    head = "".join(
-        f"<th>{heading}</th>" for heading in ("site", "layer", "kind", "captured", "why it is attention")
-    )
+    head = "".join(f"<th>{heading}</th>" for heading in ("site", "layer", "kind", "captured", "why it is attention"))
     return (
         "<section><h2>Sites</h2><p>The places in the model where attention comes about, in the order of "
         "execution.</p><div class=wide "
@@ -237,8 +232,7 @@ def _legend() -> str:
         ),
         (
             "<span class='token masked'></span>",
-            "Hatched (grey in pictures made of dots): masked, or padding. The value is exactly 0 in every "
-            "sample.",
+            "Hatched (grey in pictures made of dots): masked, or padding. The value is exactly 0 in every sample.",
         ),
         ("<span class='token nan'>&times;</span>", "Red with a cross: NaN in at least one sample."),
         (
@@ -324,9 +318,7 @@ def _tokens(dataset: xr.Dataset, spoken: Sequence[str], samples: int) -> str:
         f"class=strip>{token_row(labels[place], values[place], real[place], maximum)}</div></div>"
         for place in range(len(values))
     )
-    over = (
-        "" if not query_dims(dataset.dims) and "head" not in dataset.dims else ", mean over heads and queries"
-    )
+    over = "" if not query_dims(dataset.dims) and "head" not in dataset.dims else ", mean over heads and queries"
     return (
         f"<h3>The first {len(values)} of {dataset.sizes['sample']} samples</h3><p class=small>What each "
         f"position receives{over}; in front the number of the sample and what the model "

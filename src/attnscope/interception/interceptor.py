@@ -107,7 +107,8 @@ class Interception:
     def fused(self, run: Callable[[], Any], **tensors: Any) -> Any:
         """Takes one fused attention call; `tensors` are the fields of a `FusedCall`."""
         place = current_place(self.root)
-        shapes = {name: self._static(tensors[name]) for name in ("query", "key", "value")}
+        given = [name for name in ("query", "key", "value", "mask", "bias") if tensors[name] is not None]
+        shapes = {name: self._static(tensors[name]) for name in given}
         lead, queries, heads, _ = shapes["query"]
         shape = (lead, heads, queries, shapes["key"][1])
         if self._cannot_be_taken(place, "fused", shape):
@@ -215,7 +216,10 @@ class Interception:
     def _static(self, tensor: Any) -> tuple[int, ...]:
         """The shape; where TensorFlow lost sight of the first size, that is the batch."""
         first, *rest = tensor.shape
-        return (self.batch if first is None else int(first), *(-1 if size is None else int(size) for size in rest))
+        return (
+            self.batch if first is None else int(first),
+            *(-1 if size is None else int(size) for size in rest),
+        )
 
     def _cannot_be_taken(self, place: Place, kind: str, shape: tuple[int, ...]) -> bool:
         if current_trace() == self.trace:

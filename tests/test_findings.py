@@ -1,0 +1,105 @@
+"""The lint: every rule on a model that has the fault, and silence on one that has not."""
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+import attnscope as ats
+
+
+def kinds(maps):
+    return [(finding.kind, finding.site, finding.heads) for finding in maps.findings]
+
+
+def scaled(model, rng, scale=1.0):
+    for weight in model.trainable_weights:
+        weight.assign(ops.convert_to_tensor(scale * rng.normal(size=weight.shape).astype("float32")))
+    return model
+
+
+def test_attention_on_padding_names_who_took_the_mask(rng):
+    tokens = keras.Input((7,), dtype="int32")
+    x = layers.Embedding(13, 6, mask_zero=True)(tokens)
+    x = layers.Add()([x, layers.MultiHeadAttention(2, 5, name="first")(x, x)])
+    model = keras.Model(tokens, layers.MultiHeadAttention(2, 5, name="second")(x, x))
+    scaled(model, rng, 0.3)
+    x = rng.integers(1, 13, (6, 7))
+    x[:, 5:] = 0
+    maps = ats.capture(model, x)
+    (finding,) = [item for item in maps.findings if item.kind == "padding"]
+    scores = maps["second"].values[:, :, :5, 5:].sum(-1).mean()
+    assert finding.site == "second"
+    assert abs(finding.value - scores) < 1e-6
+    assert finding.message == (
+        f"{scores:.1%} of the attention falls on padding; the padding mask was taken off by 'first': MultiHeadAttention "
+        "clears the mask of the tensor it is called on, so a second layer on that tensor, or an Add behind it, sees none"
+    )
+    assert "attention_mask=mask" in finding.mend
+    summaries = ats.capture(model, x, summaries=[ats.Received()]).findings
+    assert [(item.kind, item.site) for item in summaries] == [("padding", "second")]
+    assert abs(summaries[0].value - scores) < 1e-5
+
+
+def test_a_mask_that_reaches_the_layer_gives_no_finding(rng):
+    tokens = keras.Input((7,), dtype="int32")
+    x = layers.LayerNormalization()(layers.Embedding(13, 6, mask_zero=True)(tokens))
+    model = scaled(keras.Model(tokens, layers.MultiHeadAttention(2, 5)(x, x)), rng)
+    x = rng.integers(1, 13, (6, 7))
+    x[:, 5:] = 0
+    assert kinds(ats.capture(model, x)) == []
+
+
+def test_a_single_key(rng):
+    inputs = keras.Input((8,))
+    x = layers.Reshape((1, 8))(inputs)
+    model = keras.Model(inputs, layers.MultiHeadAttention(2, 5, name="mha")(x, x))
+    maps = ats.capture(model, rng.normal(size=(4, 8)).astype("float32"))
+    (finding,) = maps.findings
+    assert (finding.kind, finding.site) == ("single_key", "mha")
+    assert "Reshape((n, 1))" in finding.mend
+
+
+def test_uniform_and_constant_maps(rng):
+    inputs = keras.Input((5, 8))
+    model = keras.Model(inputs, layers.MultiHeadAttention(3, 4, name="mha")(inputs, inputs))
+    scaled(model, rng)
+    kernel = ops.convert_to_numpy(model.get_layer("mha").query_dense.kernel).copy()
+    bias = ops.convert_to_numpy(model.get_layer("mha").query_dense.bias).copy()
+    kernel[:, 1], bias[1] = 0, 0
+    model.get_layer("mha").query_dense.kernel.assign(kernel)
+    model.get_layer("mha").query_dense.bias.assign(bias)
+    x = rng.normal(size=(4, 5, 8)).astype("float32")
+    assert kinds(ats.capture(model, x)) == [("uniform", "mha", (1,))]
+    same = np.repeat(x[:1], 4, axis=0)
+    found = kinds(ats.capture(model, same))
+    assert found == [("uniform", "mha", (1,)), ("constant", "mha", ())]
+
+
+def test_a_head_that_collapses_on_one_key_is_a_sink():
+    scores = np.full((3, 2, 5, 5), 0.2)
+    scores[:, 1] = 0.025
+    scores[:, 1, :, 3] = 0.9
+    scores[0, 0, 0] = [0.6, 0.1, 0.1, 0.1, 0.1]
+    maps = ats.AttentionMaps.from_arrays({"a": scores})
+    (finding,) = maps.findings
+    assert (finding.kind, finding.heads) == ("sink", (1,))
+    assert finding.message == ("queries of head 1 put 90% of the attention on key 3 for 100.0% of the queries: a sink")
+
+
+def test_rows_that_do_not_sum_to_1():
+    scores = np.full((3, 2, 5, 5), 0.2)
+    scores[1, 0, 2, 4] = 0.5
+    scores[0, :, :, 0], scores[0, :, :, 1] = 0.1, 0.3
+    (finding,) = ats.AttentionMaps.from_arrays({"a": scores}).findings
+    assert finding.kind == "row_sum"
+    assert abs(finding.value - 0.3) < 1e-9
+
+
+def test_findings_are_the_same_after_saving(rng, tmp_path):
+    inputs = keras.Input((5, 8))
+    model = keras.Model(inputs, layers.MultiHeadAttention(2, 4, name="mha")(inputs, inputs))
+    maps = ats.capture(model, np.ones((4, 5, 8), "float32"))
+    maps.save(tmp_path / "run.zarr")
+    assert ats.open(tmp_path / "run.zarr").findings == maps.findings
+    assert "mend:" in repr(maps.findings)
+    assert "<li>" in maps.findings._repr_html_()
