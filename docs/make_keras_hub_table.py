@@ -38,9 +38,9 @@ def seen_here() -> dict[str, Any]:
     sys.path.insert(0, str(HERE.parent / "tests"))
     import keras
     import keras_hub
-    from hub_families import WITHOUT_ATTENTION, cases
 
     from attnscope.interception import sites
+    from hub_families import WITHOUT_ATTENTION, cases
 
     seen = {}
     for case in cases():
@@ -75,12 +75,17 @@ def seen_on(backend: str) -> dict[str, Any]:
 def page(seen: dict[str, dict[str, Any]]) -> str:
     """The whole page, from what was seen on each backend."""
     sys.path.insert(0, str(HERE.parent / "tests"))
-    from hub_families import EXPECTED, WITHOUT_ATTENTION
+    from hub_families import WITHOUT_ATTENTION
 
     versions = next(iter(seen.values()))
     headings = ["Family", *(BACKENDS[backend] for backend in seen), "Dims", "Left out", "Remarks"]
     rows = [
-        [name, *(kinds(seen[backend]["families"][name]) for backend in seen), *shared(seen, name), EXPECTED[name].remark]
+        [
+            name,
+            *(kinds(seen[backend]["families"][name]) for backend in seen),
+            *shared(seen, name),
+            EXPECTED[name].remark,
+        ]
         for name in versions["families"]
     ]
     without = [[name, reason] for name, reason in WITHOUT_ATTENTION.items()]
@@ -94,8 +99,16 @@ def page(seen: dict[str, dict[str, Any]]) -> str:
 
 
 def kinds(family: dict[str, Any]) -> str:
-    """How many calls of which kind."""
-    return family.get("cannot") or ", ".join(f"{count} {kind}" for kind, count in family["kinds"].items())
+    """How many calls of which kind; a dash where KerasHub itself cannot run the family."""
+    return "–" if "cannot" in family else ", ".join(f"{count} {kind}" for kind, count in family["kinds"].items())
+
+
+def remarks(seen: dict[str, dict[str, Any]], name: str) -> str:
+    """What a user should know of a family, and why it is not there on a backend."""
+    from hub_families import EXPECTED
+
+    reasons = [backend["families"][name].get("cannot", "") for backend in seen.values()]
+    return "; ".join(filter(None, [EXPECTED[name].remark, *reasons]))
 
 
 def shared(seen: dict[str, dict[str, Any]], name: str) -> list[str]:

@@ -959,7 +959,6 @@ EXPECTED: dict[str, Expected] = {
     "RoformerV2Backbone": Expected(2),
     "SAM3PromptableConceptBackbone": Expected(
         11,
-        causal=1,
         dims={WINDOWS: 1},
         remark="2 + 1 in the encoders, 2 for boxes, 2 + 3 in the detector, 1 for masks",
     ),

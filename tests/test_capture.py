@@ -74,9 +74,9 @@ def test_batches_of_any_size_give_the_same_and_need_one_trace(rng, monkeypatch):
     runs = []
 
     def counting(model, body):
-        def counted(given):
+        def counted(model, given):
             runs.append(1)
-            return body(given)
+            return body(model, given)
 
         return compiled_room.compiled(model, counted)
 
@@ -258,3 +258,49 @@ def test_several_outputs_and_several_inputs_keep_their_structure(rng):
         np.testing.assert_allclose(array, expected[name], atol=1e-6)
     assert maps["cross"].coords["key_label"].values.tolist() == list("vwxyz")
     assert maps["cross"].coords["query_label"].values.tolist() == list("abcdefg")
+
+
+def test_what_was_compiled_is_used_again_until_the_model_changes(rng, monkeypatch):
+    model, x = transformer(), padded_tokens(rng)
+    made = []
+
+    def counting(model, body):
+        made.append(1)
+        return compiled_room.compiled(model, body)
+
+    monkeypatch.setattr(running, "compiled", counting)
+    first = ats.capture(model, x)
+    again = ats.capture(model, x)
+    assert len(made) == 1
+    np.testing.assert_array_equal(first["attention_1"], again["attention_1"])
+    model.get_layer("attention_0").query_dense.bias.assign(np.full((2, 5), 3.0))
+    assert np.abs(ats.capture(model, x)["attention_0"].values - first["attention_0"].values).max() > 1e-4
+    assert len(made) == 1  # weights are read anew, so nothing need be compiled
+    model.get_layer("attention_1")._inverse_sqrt_key_dim = 3.0
+    changed = ats.capture(model, x)
+    assert len(made) == 2
+    assert np.abs(changed["attention_1"].values - first["attention_1"].values).max() > 1e-4
+    ats.capture(model, x, sites="attention_0")
+    ats.capture(model, x, summaries=[ats.Entropy()])
+    assert len(made) == 4
+
+
+def test_batches_whose_lengths_come_again_are_labelled_right(rng):
+    model = transformer(length=None)
+    batches = [rng.integers(1, 13, (3, size)) for size in (5, 7, 5)]
+    maps = ats.capture(model, iter(batches))
+    assert maps["attention_0"].coords["key_valid"].values.sum(1).tolist() == [5] * 3 + [7] * 3 + [5] * 3
+
+
+def test_a_model_is_not_kept_alive(rng):
+    import gc
+    import weakref
+
+    model = transformer()
+    ats.capture(model, padded_tokens(rng))
+    gone = weakref.ref(model)
+    del model
+    gc.collect()
+    keras.backend.clear_session()
+    gc.collect()
+    assert gone() is None

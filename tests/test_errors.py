@@ -138,8 +138,8 @@ def test_nothing_is_overwritten(rng, tmp_path):
 def test_declarations_that_do_not_fit(rng):
     found = message(ats.errors.DeclarationError, ats.declare, "Layer", dims=("sample", "keys"))
     assert found == (
-        "The dims ('sample', 'keys') were declared, but each axis needs one of ('sample', 'head', 'query', 'key'), none "
-        "of them twice, with 'sample' and 'key' among them: dims=('sample', 'query', 'key')."
+        "The dims ('sample', 'keys') were declared, but each axis needs one of ('sample', 'head', 'query', 'key'), "
+        "none of them twice, with 'sample' and 'key' among them: dims=('sample', 'query', 'key')."
     )
     inputs = keras.Input((5, 8))
     model = keras.Model(inputs, layers.Dense(3, name="dense")(inputs))

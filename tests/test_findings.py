@@ -31,8 +31,9 @@ def test_attention_on_padding_names_who_took_the_mask(rng):
     assert finding.site == "second"
     assert abs(finding.value - scores) < 1e-6
     assert finding.message == (
-        f"{scores:.1%} of the attention falls on padding; the padding mask was taken off by 'first': MultiHeadAttention "
-        "clears the mask of the tensor it is called on, so a second layer on that tensor, or an Add behind it, sees none"
+        f"{scores:.1%} of the attention falls on padding; the padding mask was taken off by 'first': "
+        "MultiHeadAttention clears the mask of the tensor it is called on, so a second layer on that tensor, or an Add "
+        "behind it, sees none"
     )
     assert "attention_mask=mask" in finding.mend
     summaries = ats.capture(model, x, summaries=[ats.Received()]).findings

@@ -61,11 +61,10 @@ class Observer:
             summary.variable: summary.finish(carried, per_query)
             for summary, carried, per_query in zip(self._summaries, carry, given["summaries"], strict=True)
         }
-        if given["valid"]:
-            found[QUERY_VALID] = given["valid"][0]
         key_valid = call.key_valid()
-        if key_valid is not None:
-            found[KEY_VALID] = key_valid
+        found[KEY_VALID] = _all_of(layout, layout.key_dims) if key_valid is None else key_valid
+        if layout.query_dims:
+            found[QUERY_VALID] = given["valid"][0] if given["valid"] else _all_of(layout, layout.query_dims)
         return found
 
     def _update(self, carry: Any, block: Block) -> tuple[Any, Any]:
@@ -86,23 +85,20 @@ class Observer:
         for summary in self._summaries:
             dims = summary.dims(layout.dims)
             result.variables[summary.variable] = _stacked(steps, summary.variable, dims, size, loops)
-        sizes = dict(zip(layout.dims, layout.shape, strict=True))
         window = tuple(dim for dim in layout.dims if dim == "window")
-        for variable, dims in (
-            (QUERY_VALID, (SAMPLE, *window, *layout.query_dims) if layout.query_dims else ()),
-            (KEY_VALID, (SAMPLE, *window, *layout.key_dims)),
-        ):
-            if not dims:
-                continue
-            if variable in steps[0]:
-                own, array = _stacked(steps, variable, dims, size, loops)
+        for variable, along in ((QUERY_VALID, layout.query_dims), (KEY_VALID, layout.key_dims)):
+            if along:
+                dims, array = _stacked(steps, variable, (SAMPLE, *window, *along), size, loops)
                 if loops and variable == KEY_VALID:
-                    own, array = dims, np.asarray(array.any(axis=1))
-                result.validity[variable] = own, array.astype(bool)
-            else:
-                shape = (size, *(sizes[dim] for dim in dims[1:]))
-                result.validity[variable] = dims, np.ones(shape, bool)
+                    dims, array = (dims[0], *dims[2:]), np.asarray(array.any(axis=1))
+                result.validity[variable] = dims, array.astype(bool)
         return result
+
+
+def _all_of(layout: Layout, dims: tuple[str, ...]) -> Any:
+    """True for every sample, window and position along `dims`."""
+    sizes = dict(zip(layout.dims, layout.shape, strict=True))
+    return ops.ones([size for dim, size in sizes.items() if dim in (SAMPLE, "window", *dims)], dtype="bool")
 
 
 def _valid_queries(block: Block) -> list[Any]:

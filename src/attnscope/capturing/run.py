@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
+from keras import tree
 
 from attnscope.capturing.memory import check_that_it_fits
 from attnscope.capturing.observer import Observer
 from attnscope.capturing.sinks import Description, InMemory, OnDisk, named_outputs
 from attnscope.capturing.summaries import Full, Summary
-from attnscope.interception.batches import batches_of
+from attnscope.interception.batches import Batches, batches_of
+from attnscope.interception.declarations import declarations
 from attnscope.interception.discovery import Selection, check_model, discover, selected
-from attnscope.interception.running import run_batches
+from attnscope.interception.reuse import reused
+from attnscope.interception.running import Runner
 from attnscope.interception.tasks import prepared
 from attnscope.labels import check_that_labels_fit, read_labels
 from attnscope.maps import AttentionMaps
@@ -79,19 +82,43 @@ def capture(
     check_model(network)
     given = read_labels(labels)
     batches = batches_of(inputs, batch_size, network)
-    found = discover(network, batches, sites)
-    chosen = selected(found.sites, sites)
+    ready = reused(network, _wishes(batches, sites, kept), lambda: _Ready(network, batches, sites, kept))
     if store is None:
-        check_that_it_fits(chosen, kept, batches)
-    check_that_labels_fit({site.name: _axis_sizes(site) for site in chosen}, given)
-    observer = Observer(chosen, kept)
-    description = Description(network, chosen, kept, given or known.labels, known.texts, found.removed_masks)
+        check_that_it_fits(ready.chosen, kept, batches)
+    check_that_labels_fit({site.name: _axis_sizes(site) for site in ready.chosen}, given)
+    description = Description(
+        network, ready.chosen, kept, given or known.labels, known.texts, ready.found.removed_masks
+    )
     sink = InMemory(description, batches.total) if store is None else OnDisk(description, store)
-    for outputs, collected, batch in run_batches(
-        network, batches, observer.handlers, unroll=found.unroll, progress=progress
-    ):
-        sink.add(observer.arrays(collected, batch.size), named_outputs(network, outputs, batch))
+    for outputs, collected, batch in ready.runner.run(batches, progress=progress):
+        sink.add(ready.observer.arrays(collected, batch.size), named_outputs(network, outputs, batch))
     return sink.maps()
+
+
+class _Ready:
+    """A model traced and prepared for one kind of capture."""
+
+    def __init__(self, model: keras.Layer, batches: Batches, sites: Selection, summaries: list[Summary]) -> None:
+        self.found = discover(model, batches, sites)
+        self.chosen = selected(self.found.sites, sites)
+        self.observer = Observer(self.chosen, summaries)
+        self.runner = Runner(model, self.observer.handlers, unroll=self.found.unroll)
+
+
+def _wishes(batches: Batches, sites: Selection, summaries: list[Summary]) -> Hashable | None:
+    """All that a capture is compiled for; None where a predicate or a summary cannot be compared."""
+    if callable(sites):
+        return None
+    leaves = tree.flatten_with_path(batches.first.inputs)
+    shapes = tuple((path, array.shape, str(array.dtype)) for path, array in leaves)
+    patterns = sites if sites is None or isinstance(sites, str) else tuple(sites)
+    settings = tuple((type(summary), tuple(sorted(vars(summary).items()))) for summary in summaries)
+    wishes = (shapes, patterns, settings, declarations())
+    try:
+        hash(wishes)
+    except TypeError:
+        return None
+    return wishes
 
 
 def _axis_sizes(site: Site) -> dict[str, int]:

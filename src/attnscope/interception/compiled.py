@@ -7,6 +7,7 @@ side effects out of a trace are dead tensors. Here whatever is wanted is *return
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -17,36 +18,36 @@ from keras import ops, tree
 _PATIENCE = 60.0
 """Seconds to wait for variables that another thread's `predict` holds, on JAX."""
 
-Body = Callable[[Any], Any]
-"""Takes a batch of inputs as the backend's tensors, gives a structure of tensors."""
+Body = Callable[[keras.Layer, Any], Any]
+"""Takes the model and a batch of inputs as the backend's tensors, gives a structure of tensors."""
 
 
 def compiled(model: keras.Layer, body: Body) -> Callable[[Any], Any]:
     """Compiles `body`, which runs `model`; variables are read anew at every call.
 
     Args:
-        model: Its variables become arguments where the backend wants that (JAX).
+        model: It is held weakly; its variables become arguments where the backend wants that (JAX).
         body: What to run. It is traced once for each shape of inputs.
 
     Returns:
         A function from a batch of NumPy inputs to the structure that `body` gives.
     """
-    return {"jax": _jax, "tensorflow": _tensorflow, "torch": _torch}[keras.backend.backend()](model, body)
+    make = {"jax": _jax, "tensorflow": _tensorflow, "torch": _torch}[keras.backend.backend()]
+    return make(weakref.ref(model), body)
 
 
-def _jax(model: keras.Layer, body: Body) -> Callable[[Any], Any]:
+def _jax(model: Callable[[], Any], body: Body) -> Callable[[Any], Any]:
     import jax
 
-    variables = model.variables
-
     def traced(values: list[Any], inputs: Any) -> Any:
-        with keras.StatelessScope(state_mapping=zip(variables, values, strict=True)):
-            return body(inputs)
+        with keras.StatelessScope(state_mapping=zip(model().variables, values, strict=True)):
+            return body(model(), inputs)
 
     function = jax.jit(traced)
 
     def run(inputs: Any) -> Any:
         tensors = as_tensors(inputs)
+        variables = model().variables
         while True:
             values = _values(variables)
             try:
@@ -76,10 +77,10 @@ def _any_taken(values: list[Any]) -> bool:
     return any(value is None or value.is_deleted() for value in values)
 
 
-def _tensorflow(model: keras.Layer, body: Body) -> Callable[[Any], Any]:
+def _tensorflow(model: Callable[[], Any], body: Body) -> Callable[[Any], Any]:
     import tensorflow as tf
 
-    function = tf.function(body)
+    function = tf.function(lambda inputs: body(model(), inputs))
     traced: dict[tuple[Any, ...], Any] = {}  # by shapes: each is traced once, and TensorFlow need not compare
 
     def run(inputs: Any) -> Any:
@@ -94,12 +95,12 @@ def _tensorflow(model: keras.Layer, body: Body) -> Callable[[Any], Any]:
     return run
 
 
-def _torch(model: keras.Layer, body: Body) -> Callable[[Any], Any]:
+def _torch(model: Callable[[], Any], body: Body) -> Callable[[Any], Any]:
     import torch
 
     def run(inputs: Any) -> Any:
         with torch.no_grad():
-            return body(as_tensors(inputs))
+            return body(model(), as_tensors(inputs))
 
     return run
 

@@ -91,10 +91,14 @@ class Graph:
 
     @cached_property
     def data(self) -> set[int]:
-        """Tensors that depend on the model's input other than through a mask."""
+        """Tensors that depend on the model's input other than through a mask or a choice."""
         found = set(self.inputs)
         for node in self.nodes:
-            if node.output not in self.booleans and any(tensor in found for tensor in node.inputs):
+            if (
+                node.kind != "choice"
+                and node.output not in self.booleans
+                and any(tensor in found for tensor in node.inputs)
+            ):
                 found.add(node.output)
         return found
 

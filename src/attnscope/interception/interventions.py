@@ -15,7 +15,7 @@ from attnscope.errors import InterventionError
 from attnscope.interception.batches import batches_of
 from attnscope.interception.calls import Call
 from attnscope.interception.discovery import check_model, discover, matches, selected
-from attnscope.interception.running import run_batches
+from attnscope.interception.running import Runner
 from attnscope.interception.tasks import prepared
 from attnscope.schema import SiteTable
 
@@ -201,8 +201,8 @@ def intervene(
 
     pieces = [
         tree.map_structure(lambda array, size=batch.size: array[:size], outputs)
-        for outputs, _, batch in run_batches(
-            network, batches, handlers, unroll=found.unroll, extras=per_sample, progress=progress
+        for outputs, _, batch in Runner(network, handlers, unroll=found.unroll).run(
+            batches, extras=per_sample, progress=progress
         )
     ]
     return tree.map_structure(lambda *arrays: np.concatenate(arrays), *pieces)

@@ -18,59 +18,64 @@ from attnscope.interception.declarations import declarations
 from attnscope.interception.interceptor import Handler, intercept, own_errors
 
 
-def run_batches(
-    model: keras.Layer,
-    batches: Batches,
-    handlers: Callable[[dict[str, Any]], tuple[Handler, Any]],
-    *,
-    unroll: frozenset[str] = frozenset(),
-    extras: Mapping[str, np.ndarray] | None = None,
-    progress: bool = False,
-) -> Iterator[tuple[Any, Any, Batch]]:
-    """Runs the model over all batches, compiled once per shape.
+class Runner:
+    """A model under one handler, compiled once per shape of inputs, for any number of batches.
+
+    It holds the model weakly, so that keeping a runner keeps no model alive.
 
     Args:
         model: A built model.
-        batches: Its inputs.
         handlers: Called inside the compiled function with the extras of the batch, as tensors: gives the handler,
             and the structure that it collects tensors in, which is read once the model has run.
         unroll: Loops to run step by step.
-        extras: Arrays with one row per sample, cut into batches beside the inputs.
-        progress: Whether to show a progress bar, on a terminal.
-
-    Yields:
-        Per batch: the model's outputs and what was collected, as NumPy arrays, and the batch. Of each array the
-        first ``batch.size`` samples count.
     """
 
-    def body(given: Any) -> Any:
-        inputs, rows = given
-        handler, collected = handlers(rows)
-        batch = len(tree.flatten(inputs)[0])
-        with intercept(
-            handler,
-            model,
-            batch=batch,
-            inputs=inputs,
-            unroll=unroll,
-            declarations=declarations(),
-            errors=errors,
-        ):
-            outputs = call_model(model, inputs)
-        return outputs, collected
+    def __init__(
+        self,
+        model: keras.Layer,
+        handlers: Callable[[dict[str, Any]], tuple[Handler, Any]],
+        *,
+        unroll: frozenset[str] = frozenset(),
+    ) -> None:
+        self._errors: list[AttnscopeError] = []
+        errors, held = self._errors, declarations()
 
-    errors: list[AttnscopeError] = []
-    run = compiled(model, body)
-    start = 0
-    with progress_bar(batches.count, shown=progress) as advance:
-        for batch in batches:
-            length = len(tree.flatten(batch.inputs)[0])
-            rows = {name: filled(array[start : start + batch.size], length) for name, array in (extras or {}).items()}
-            start += batch.size
-            with own_errors(errors):
-                outputs, collected = run((batch.inputs, rows))
-            yield tree.map_structure(as_numpy, outputs), tree.map_structure(as_numpy, collected), batch
-            advance()
+        def body(model: keras.Layer, given: Any) -> Any:
+            inputs, rows = given
+            handler, collected = handlers(rows)
+            batch = len(tree.flatten(inputs)[0])
+            with intercept(handler, model, batch=batch, inputs=inputs, unroll=unroll, declarations=held, errors=errors):
+                outputs = call_model(model, inputs)
+            return outputs, collected
+
+        self._run = compiled(model, body)
+
+    def run(
+        self, batches: Batches, *, extras: Mapping[str, np.ndarray] | None = None, progress: bool = False
+    ) -> Iterator[tuple[Any, Any, Batch]]:
+        """Runs the model over all batches.
+
+        Args:
+            batches: Its inputs.
+            extras: Arrays with one row per sample, cut into batches beside the inputs.
+            progress: Whether to show a progress bar, on a terminal.
+
+        Yields:
+            Per batch: the model's outputs and what was collected, as NumPy arrays, and the batch. Of each array the
+            first ``batch.size`` samples count.
+        """
+        self._errors.clear()
+        start = 0
+        with progress_bar(batches.count, shown=progress) as advance:
+            for batch in batches:
+                length = len(tree.flatten(batch.inputs)[0])
+                stop = start + batch.size
+                rows = {name: filled(array[start:stop], length) for name, array in (extras or {}).items()}
+                start = stop
+                with own_errors(self._errors):
+                    outputs, collected = self._run((batch.inputs, rows))
+                yield tree.map_structure(as_numpy, outputs), tree.map_structure(as_numpy, collected), batch
+                advance()
 
 
 @contextmanager

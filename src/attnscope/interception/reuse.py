@@ -1,0 +1,88 @@
+"""Using again what was compiled for a model, as long as nothing about the model has changed.
+
+Tracing and compiling take longer than many runs. What was made for a model is kept with it (weakly: it goes with the
+model) and used again for the same shapes and the same wishes. A model can be changed between two calls, though: a
+layer's activation, its dropout, a global switch. So every plain attribute of every layer is compared first, which takes
+a few milliseconds; when in doubt, all is made anew.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
+
+import keras
+
+Made = TypeVar("Made")
+
+KEPT_PER_MODEL = 4
+"""How many compiled runs of one model are kept, the latest ones."""
+
+_LOCK = threading.Lock()
+_KEPT: WeakKeyDictionary[Any, OrderedDict[Hashable, Any]] = WeakKeyDictionary()
+_PLAIN = (bool, int, float, str, bytes, type(None))
+# What Keras' trainer notes on a model as it runs; it says nothing about what the model computes.
+_OF_TRAINING = frozenset(
+    {
+        "_called",
+        "_jax_state_synced",
+        "_jit_compile",
+        "predict_function",
+        "stop_evaluating",
+        "stop_predicting",
+        "stop_training",
+        "test_function",
+        "train_function",
+    }
+)
+
+
+def reused(model: keras.Layer, wishes: Hashable | None, make: Callable[[], Made]) -> Made:
+    """What was made for this model and these wishes, or what `make` gives now.
+
+    Args:
+        model: The model; what is made must not hold it strongly.
+        wishes: All that it was made for, hashable; None where it cannot be told, so that nothing is kept.
+        make: Makes it.
+    """
+    if wishes is None:
+        return make()
+    key = (wishes, fingerprint(model))
+    with _LOCK:
+        kept = _KEPT.setdefault(model, OrderedDict())
+        if key in kept:
+            kept.move_to_end(key)
+            known: Made = kept[key]
+            return known
+    made = make()
+    with _LOCK:
+        kept[key] = made
+        while len(kept) > KEPT_PER_MODEL:
+            kept.popitem(last=False)
+    return made
+
+
+def fingerprint(model: keras.Layer) -> Hashable:
+    """Equal for two moments only if no plain attribute of any layer, no variable and no global switch differs."""
+    layers = [model, *model._flatten_layers(include_self=False, recursive=True)]
+    return (
+        keras.backend.backend(),
+        keras.config.is_flash_attention_enabled(),
+        tuple(id(variable) for variable in model.variables),
+        tuple((id(layer), _attributes(layer)) for layer in layers),
+    )
+
+
+def _attributes(layer: keras.Layer) -> Hashable:
+    return tuple((name, _value(value)) for name, value in sorted(vars(layer).items()) if name not in _OF_TRAINING)
+
+
+def _value(value: Any) -> Hashable:
+    if isinstance(value, _PLAIN):
+        return (type(value).__name__, value)
+    if isinstance(value, (tuple, list)):
+        return tuple(_value(item) for item in value)
+    return id(value)

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# The whole suite: style, types, and the tests on three backends and two releases of Keras, on the built wheel.
+#
+# The newest Keras runs everything on each backend. The oldest that is supported runs what touches Keras' insides,
+# on one backend each, so that each backend meets it: what depends on Keras alone need not run three times.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+VENV=${VENV:-.venv}
+OLDEST=${OLDEST:-.venv-oldest}
+export TF_CPP_MIN_LOG_LEVEL=3
+failed=()
+
+step() {
+    echo "=== $1"
+    shift
+    local start=$SECONDS
+    "$@" || failed+=("$*")
+    echo "--- $((SECONDS - start)) s"
+}
+
+step "format" "$VENV/bin/ruff" format --check .
+step "lint" "$VENV/bin/ruff" check .
+step "types" "$VENV/bin/mypy"
+
+rm -rf dist
+step "wheel" "$VENV/bin/python" -m build --quiet --wheel --no-isolation
+"$VENV/bin/pip" install --quiet --no-deps --force-reinstall dist/*.whl || failed+=("install the wheel")
+
+for backend in jax tensorflow torch; do
+    step "newest Keras on $backend" env KERAS_BACKEND=$backend "$VENV/bin/python" -m pytest -q
+done
+
+step "oldest Keras on jax" env KERAS_BACKEND=jax "$OLDEST/bin/python" -m pytest -q \
+    tests/test_custom_layers.py tests/test_gradients.py tests/test_generation.py
+step "oldest Keras on tensorflow" env KERAS_BACKEND=tensorflow "$OLDEST/bin/python" -m pytest -q \
+    tests/test_against_keras.py tests/test_capture.py tests/test_custom_layers.py
+step "oldest Keras on torch" env KERAS_BACKEND=torch "$OLDEST/bin/python" -m pytest -q \
+    tests/test_against_keras.py tests/test_capture.py tests/test_intervene.py tests/test_summaries.py
+
+if ((${#failed[@]})); then
+    printf 'failed: %s\n' "${failed[@]}"
+    exit 1
+fi
+echo "all passed in $SECONDS s"
