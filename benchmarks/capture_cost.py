@@ -3,13 +3,13 @@
 Four routes over the same model and data, side by side, for T = 128, 512 and 2,048 tokens:
 
 * plain: `model.predict`;
-* keras: a second model whose outputs include every layer's `return_attention_scores=True`, through `predict`: what people
-  do today, if they build the model themselves;
+* keras: a second model whose outputs include every layer's scores (`return_attention_scores=True`), through
+  `predict`: what people do today, if they build the model themselves;
 * full: `attnscope.capture`, all scores of every layer;
 * summary: `attnscope.capture` with `Received` and `Entropy`, which never builds a matrix.
 
-Each route runs in a process of its own, so that its peak memory is its own; figures are the best of three runs after one
-that compiles. Run: ``python benchmarks/capture_cost.py [--backend jax]``; prints a Markdown table of ratios to plain.
+Each route runs in a process of its own, so that its peak memory is its own; figures are the best of three runs after
+one that compiles. Run: ``python benchmarks/capture_cost.py [--backend jax]``; prints a table of ratios to plain.
 """
 
 from __future__ import annotations

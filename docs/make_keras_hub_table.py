@@ -84,7 +84,7 @@ def page(seen: dict[str, dict[str, Any]]) -> str:
             name,
             *(kinds(seen[backend]["families"][name]) for backend in seen),
             *shared(seen, name),
-            EXPECTED[name].remark,
+            remarks(seen, name),
         ]
         for name in versions["families"]
     ]
@@ -100,7 +100,7 @@ def page(seen: dict[str, dict[str, Any]]) -> str:
 
 def kinds(family: dict[str, Any]) -> str:
     """How many calls of which kind; a dash where KerasHub itself cannot run the family."""
-    return "–" if "cannot" in family else ", ".join(f"{count} {kind}" for kind, count in family["kinds"].items())
+    return "-" if "cannot" in family else ", ".join(f"{count} {kind}" for kind, count in family["kinds"].items())
 
 
 def remarks(seen: dict[str, dict[str, Any]], name: str) -> str:
@@ -119,7 +119,7 @@ def shared(seen: dict[str, dict[str, Any]], name: str) -> list[str]:
         if other["dims"] != first["dims"] or len(other["left_out"]) != len(first["left_out"]):
             raise SystemExit(f"{name} differs between backends:\n{first}\n{other}")
     dims = first["dims"]
-    counted = [each if len(dims) == 1 else f"{count} × {each}" for each, count in dims.items()]
+    counted = [each if len(dims) == 1 else f"{count} x {each}" for each, count in dims.items()]
     return ["<br>".join(counted), str(len(first["left_out"]) or "")]
 
 

@@ -909,7 +909,7 @@ EXPECTED: dict[str, Expected] = {
     "ESM2Backbone": Expected(2),
     "EdRecBackbone": Expected(6, causal=2),
     "ElectraBackbone": Expected(2),
-    "FalconBackbone": Expected(2, heads=(4,), causal=2, remark="one key and value head"),
+    "FalconBackbone": Expected(2, heads=(4,), causal=2),
     "FluxBackbone": Expected(4),
     "GPT2Backbone": Expected(2, causal=2),
     "GPTNeoXBackbone": Expected(2, causal=2),

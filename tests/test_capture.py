@@ -304,3 +304,44 @@ def test_a_model_is_not_kept_alive(rng):
     keras.backend.clear_session()
     gc.collect()
     assert gone() is None
+
+
+def test_an_encoders_and_a_decoders_padding_of_one_length_are_not_mixed(rng):
+    source, target = keras.Input((5,)), keras.Input((5,))
+    h = layers.Embedding(9, 8, mask_zero=True, name="encoder_embedding")(source)
+    g = layers.Embedding(9, 8, mask_zero=True, name="decoder_embedding")(target)
+    h = layers.MultiHeadAttention(2, 4, name="encoder_attention")(h, h)
+    g = layers.MultiHeadAttention(2, 4, name="decoder_attention")(g, g, use_causal_mask=True)
+    model = keras.Model([source, target], layers.MultiHeadAttention(2, 4, name="cross")(g, h))
+    maps = ats.capture(model, [np.array([[1, 2, 3, 0, 0]]), np.array([[0, 0, 1, 2, 3]])])
+    valid = {
+        name: (scores.query_valid.values[0].tolist(), scores.key_valid.values[0].tolist())
+        for name, scores in maps.items()
+    }
+    left, right = [True] * 3 + [False] * 2, [False] * 2 + [True] * 3
+    assert valid == {"encoder_attention": (left, left), "decoder_attention": (right, right), "cross": (right, left)}
+
+
+def test_capturing_changes_no_state_of_the_model(rng):
+    class Counting(layers.Layer):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.calls = self.add_weight(shape=(), initializer="zeros", trainable=False, name="calls")
+            self.seeds = keras.random.SeedGenerator(3)
+
+        def call(self, x):
+            self.calls.assign_add(1.0)
+            return x + keras.random.normal((8,), seed=self.seeds)
+
+    inputs = keras.Input((5, 8))
+    x = Counting(name="counting")(inputs)
+    model = keras.Model(inputs, layers.MultiHeadAttention(2, 4, name="mha")(x, x))
+    before = [keras.ops.convert_to_numpy(variable) for variable in model.variables]
+    x = rng.normal(size=(4, 5, 8)).astype("float32")
+    ats.capture(model, x, batch_size=2)
+    ats.intervene(model, x, {"mha": ats.uniform()})
+    for variable, was in zip(model.variables, before, strict=True):
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(variable), was, err_msg=variable.path)
+    one, two = (ats.intervene(model, iter([x[:2], x[2:]]), {"mha": ats.uniform()}) for _ in range(2))
+    assert one.shape == (4, 5, 8)
+    np.testing.assert_array_equal(one, two)

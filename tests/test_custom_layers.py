@@ -279,3 +279,90 @@ def test_no_tracer_leaks(rng, backend):
         maps = ats.capture(recurrent_model(), x)
         ats.capture(bahdanau_model(), bahdanau_inputs(rng))
     assert maps["rnn/cell"].shape == (5, 7, 3)
+
+
+class SelfAttention(layers.Layer):
+    """Attention in two lines, as people write it for a first try."""
+
+    def call(self, x):
+        weights = ops.softmax(ops.matmul(x, ops.swapaxes(x, 1, 2)), axis=-1)
+        return ops.matmul(weights, x)
+
+
+def test_attention_between_two_equal_layers_is_found(rng):
+    inputs = keras.Input((7, 6))
+    x = layers.Dense(6, activation="silu")(inputs)
+    x = SelfAttention(name="attend")(x)
+    model = keras.Model(inputs, layers.Dense(6, activation="silu")(x))
+    assert [site.taken for site in ats.sites(model)] == [True]
+
+
+def test_gates_and_routers_are_left_out_with_their_reason():
+    inputs = keras.Input((8,))
+    gate = layers.Dense(3, activation="softmax", name="gate")(inputs)
+    experts = ops.stack([layers.Dense(6)(inputs) for _ in range(3)], axis=1)
+    mixture = keras.Model(inputs, layers.Dense(2)(ops.einsum("be,bed->bd", gate, experts)))
+    (site,) = ats.sites(mixture)
+    assert (site.taken, site.reason) == (
+        False,
+        "a gate: it weights the outputs of parallel layers (experts), not positions",
+    )
+
+    class Route(layers.Layer):
+        def call(self, probabilities, x):
+            values, chosen = ops.top_k(probabilities, 2)
+            weights = ops.sum(ops.one_hot(chosen, 5) * values[..., None], axis=1)
+            experts = ops.stack([x * number for number in range(5)], axis=1)
+            return ops.einsum("be,bed->bd", weights, experts)
+
+        def compute_output_shape(self, probabilities_shape, x_shape):
+            return x_shape
+
+    router = layers.Dense(5, activation="softmax", name="router")(inputs)
+    (site,) = ats.sites(keras.Model(inputs, Route()(router, inputs)))
+    assert (site.taken, site.reason) == (False, "a router: its scores go into a top-k or the like, which picks units")
+
+
+def test_weights_that_a_dense_layer_makes_for_the_time_steps_are_attention():
+    inputs = keras.Input((7, 5))
+    states = layers.LSTM(6, return_sequences=True)(inputs)
+    weights = layers.Dense(7, activation="softmax", name="weights")(layers.Permute((2, 1))(states))
+    weighted = layers.multiply([states, layers.Permute((2, 1))(weights)])
+    table = ats.sites(keras.Model(inputs, layers.Dense(2)(layers.Flatten()(weighted))))
+    assert [(site.name, site.taken, site.dims) for site in table] == [("weights", True, ("sample", "query", "key"))]
+
+
+def test_torchs_own_attention_modules_are_taken(rng, backend):
+    if backend != "torch":
+        pytest.skip("PyTorch's own modules")
+    import torch
+
+    class Wrapped(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attend = torch.nn.MultiheadAttention(8, 2, batch_first=True)
+
+        def forward(self, x):
+            return self.attend(x, x, x, need_weights=True, average_attn_weights=False)[0]
+
+    module = Wrapped().eval()
+    layer = keras.layers.TorchModuleWrapper(module, name="wrapped", output_shape=(None, 5, 8))
+    inputs = keras.Input((5, 8))
+    model = keras.Model(inputs, layer(inputs))
+    x = torch.tensor(rng.normal(size=(3, 5, 8)).astype("float32"))
+    with torch.no_grad():
+        _, expected = module.attend(x, x, x, need_weights=True, average_attn_weights=False)
+    maps = ats.capture(model, x.numpy())
+    assert maps["wrapped"].dims == ("sample", "head", "query", "key")
+    np.testing.assert_allclose(maps["wrapped"], expected.numpy(), atol=1e-6)
+
+
+def test_a_framework_function_as_an_activation_is_taken(backend):
+    if backend == "torch":
+        pytest.skip("PyTorch's softmax needs its dim")
+    inputs = keras.Input((7, 6))
+    scores = layers.Activation(softmax_by_name, name="weights")(layers.Dot(axes=2)([inputs, inputs]))
+    model = keras.Model(inputs, layers.Dot(axes=(2, 1))([scores, inputs]))
+    activation = model.get_layer("weights").activation
+    assert [(site.name, site.taken) for site in ats.sites(model)] == [("weights", True)]
+    assert model.get_layer("weights").activation is activation

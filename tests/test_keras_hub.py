@@ -1,4 +1,4 @@
-"""Every family of KerasHub, tiny and random, on the backend that ``KERAS_BACKEND`` names: nothing is missed or changed."""
+"""Every family of KerasHub, tiny and random, on the backend of ``KERAS_BACKEND``: nothing is missed or changed."""
 
 from __future__ import annotations
 

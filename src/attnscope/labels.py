@@ -94,18 +94,26 @@ def labelled(dataset: xr.Dataset, site: Site, labels: list[AxisLabels]) -> xr.Da
     return dataset.assign_coords(coordinates)
 
 
-def check_that_labels_fit(sizes: dict[str, dict[str, int]], labels: list[AxisLabels]) -> None:
+def check_that_labels_fit(
+    sizes: dict[str, dict[str, int]], labels: list[AxisLabels], samples: int | None = None
+) -> None:
     """Checks labels that are shared by all samples against the axes of the sites.
 
     Args:
         sizes: For each site the size of each query and key dim, learned sinks left out.
         labels: The labels.
+        samples: Number of samples, where it is known.
 
     Raises:
-        LabelError: Some fit no axis at all; the message names both numbers.
+        LabelError: Some fit no axis at all, or are not one list per sample; the message names both numbers.
     """
     for given in labels:
         if given.per_sample:
+            if samples is not None and len(given.names) != samples:
+                raise LabelError(
+                    f"Labels of {len(given.names)} samples were given, but there are {samples} samples. Give one list "
+                    "of names per sample, or one list of names for all: labels=['a', 'b', ...]."
+                )
             continue
         lengths = {
             f"{site} ({dim})": size

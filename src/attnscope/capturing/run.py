@@ -13,6 +13,7 @@ from attnscope.capturing.memory import check_that_it_fits
 from attnscope.capturing.observer import Observer
 from attnscope.capturing.sinks import Description, InMemory, OnDisk, named_outputs
 from attnscope.capturing.summaries import Full, Summary
+from attnscope.errors import InputError
 from attnscope.interception.batches import Batches, batches_of
 from attnscope.interception.declarations import declarations
 from attnscope.interception.discovery import Selection, check_model, discover, selected
@@ -77,7 +78,7 @@ def capture(
         >>> maps["mha"].sel(head=1).isel(sample=0, query=0).round(2).values.tolist()
         [0.2, 0.2, 0.2, 0.2, 0.2]
     """
-    kept = list(summaries) or [Full()]
+    kept = _checked_summaries(summaries)
     network, inputs, known = prepared(model, inputs)
     check_model(network)
     given = read_labels(labels)
@@ -85,7 +86,7 @@ def capture(
     ready = reused(network, _wishes(batches, sites, kept), lambda: _Ready(network, batches, sites, kept))
     if store is None:
         check_that_it_fits(ready.chosen, kept, batches)
-    check_that_labels_fit({site.name: _axis_sizes(site) for site in ready.chosen}, given)
+    check_that_labels_fit({site.name: _axis_sizes(site) for site in ready.chosen}, given, batches.total)
     description = Description(
         network, ready.chosen, kept, given or known.labels, known.texts, ready.found.removed_masks
     )
@@ -93,6 +94,15 @@ def capture(
     for outputs, collected, batch in ready.runner.run(batches, progress=progress):
         sink.add(ready.observer.arrays(collected, batch.size), named_outputs(network, outputs, batch))
     return sink.maps()
+
+
+def _checked_summaries(summaries: Any) -> list[Summary]:
+    given = list(summaries) if isinstance(summaries, (list, tuple)) else [summaries]
+    if not all(isinstance(summary, Summary) for summary in given):
+        raise InputError(
+            f"The summaries are {summaries!r}, but a list of them is needed: summaries=[ats.Received(), ats.Entropy()]."
+        )
+    return given or [Full()]
 
 
 class _Ready:

@@ -14,9 +14,9 @@ from keras import tree
 
 import attnscope
 from attnscope.capturing.observer import SiteArrays
-from attnscope.capturing.summaries import Summary, merged
+from attnscope.capturing.summaries import Summary
 from attnscope.errors import InputError, WouldOverwriteError
-from attnscope.interception.batches import Batch
+from attnscope.interception.batches import Batch, merged
 from attnscope.labels import AxisLabels, labelled
 from attnscope.maps import AttentionMaps, dataset_of, open_maps, quiet_about_strings
 from attnscope.schema import SAMPLE, Site, SiteTable
@@ -97,6 +97,8 @@ def named_outputs(model: keras.Layer, outputs: Any, batch: Batch) -> Outputs:
         names = list(of_model)
     per_sample, fixed = {}, {}
     for name, (_, array) in zip(names, given, strict=True):
+        if array is None:
+            continue
         if array.ndim and len(array) == length:
             per_sample[name] = array[: batch.size]
         else:
@@ -139,7 +141,7 @@ class InMemory:
             entry[variable] = self._dims[name, kind, variable], rows.whole()
         first = self._outputs[0]
         per_sample = {
-            name: merged([outputs.per_sample[name] for outputs in self._outputs], np.nan) for name in first.per_sample
+            name: merged([outputs.per_sample[name] for outputs in self._outputs]) for name in first.per_sample
         }
         outputs = Outputs(per_sample, first.fixed)
         return self._description.maps(whole, outputs, 0)

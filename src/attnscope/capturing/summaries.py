@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from attnscope.interception.batches import merged
 from attnscope.interception.calls import Block
 from attnscope.interception.layout import Layout
 from attnscope.schema import ENTROPY, RECEIVED, SCORES
@@ -158,16 +159,3 @@ class Entropy(Summary):
     def finish(self, carry: Any, per_query: Any) -> Any:
         """The values of all queries."""
         return per_query
-
-
-def merged(parts: list[np.ndarray], missing: float | bool) -> np.ndarray:
-    """Arrays one behind the other along their first axis, the smaller ones filled up elsewhere."""
-    if len(parts) == 1:
-        return parts[0]
-    sizes = np.max([part.shape[1:] for part in parts], axis=0).astype(int)
-    whole = np.full((sum(map(len, parts)), *sizes), missing, dtype=parts[0].dtype)
-    start = 0
-    for part in parts:
-        whole[(slice(start, start + len(part)), *map(slice, part.shape[1:]))] = part
-        start += len(part)
-    return whole

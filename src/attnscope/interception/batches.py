@@ -74,6 +74,8 @@ def batches_of(inputs: Any, batch_size: int, model: keras.Layer | None = None) -
         return _of_batches(inputs)
     if isinstance(inputs, (list, tuple)) and len(inputs) == 1 and _takes_one_input(model):
         inputs = inputs[0]
+    if isinstance(inputs, (list, tuple)) and not any(hasattr(leaf, "shape") for leaf in tree.flatten(inputs)):
+        inputs = np.asarray(inputs)  # plain numbers or texts in lists
     arrays = tree.map_structure(_array, inputs)
     lengths = {len(array) if array.ndim else -1 for array in tree.flatten(arrays)}
     if len(lengths) != 1:
@@ -95,7 +97,7 @@ def batches_of(inputs: Any, batch_size: int, model: keras.Layer | None = None) -
 
 
 def _of_batches(inputs: Any) -> Batches:
-    count = len(inputs) if hasattr(inputs, "__len__") else None
+    count = _count(inputs)
     cut = (tree.map_structure(_array, _x_of(batch)) for batch in _iterated(inputs, count))
     first = next(cut, None)
     if first is None:
@@ -104,6 +106,13 @@ def _of_batches(inputs: Any) -> Batches:
     if size == 0:
         raise InputError("The first batch holds 0 samples, but at least one is needed to capture anything.")
     return Batches(_filled(first, size), cut, size, None, count)
+
+
+def _count(inputs: Any) -> int | None:
+    try:
+        return len(inputs)
+    except TypeError:  # a dataset of unknown length has a __len__ all the same
+        return None
 
 
 def _iterated(inputs: Any, count: int | None) -> Iterable[Any]:
@@ -158,3 +167,23 @@ def filled(array: np.ndarray, size: int) -> np.ndarray:
     """An array with its last sample repeated until there are `size` of them."""
     missing = size - len(array)
     return np.concatenate([array, np.repeat(array[-1:], missing, axis=0)]) if missing > 0 else array
+
+
+def merged(parts: list[np.ndarray], missing: float | bool | None = None) -> np.ndarray:
+    """Batches of an array one behind the other along the samples, the smaller ones filled up elsewhere.
+
+    Args:
+        parts: The batches, samples first.
+        missing: What to fill up with; by default NaN, and 0 where the numbers are whole.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    if missing is None:
+        missing = np.nan if parts[0].dtype.kind == "f" else False
+    sizes = np.max([part.shape[1:] for part in parts], axis=0).astype(int)
+    whole = np.full((sum(map(len, parts)), *sizes), missing, dtype=parts[0].dtype)
+    start = 0
+    for part in parts:
+        whole[(slice(start, start + len(part)), *map(slice, part.shape[1:]))] = part
+        start += len(part)
+    return whole

@@ -196,8 +196,8 @@ class SoftmaxCall(Call):
         """The edited scores, back in the shape of the softmax's output."""
         assert self.layout is not None
         edited = self.layout.restore(ops.cast(scores, self.output.dtype), tuple(self.output.shape))
-        cells = ops.greater(self.logits, MASKED_LOGIT)
         key_axes = self.layout.permutation[-self.layout.num_keys :]
+        cells = ops.greater(self.logits, MASKED_LOGIT)
         any_cell = ops.any(cells, axis=key_axes, keepdims=True)
         return ops.where(any_cell, edited, self.output)
 
@@ -216,6 +216,7 @@ class FusedCall(Call):
         keep_context: Whether a scan is to compute it: it saves the second pass over the scores where the
             backend's own kernel would build the whole matrix.
         to_output: From context to what the intercepted function returns.
+        run: The intercepted call itself.
     """
 
     query: Any = None
@@ -229,6 +230,7 @@ class FusedCall(Call):
     keep_context: bool = False
     context: Any = None
     to_output: Callable[[Any], Any] = lambda context: context
+    run: Callable[[], Any] | None = None
 
     @property
     def dtype(self) -> str:
@@ -314,13 +316,14 @@ class FusedCall(Call):
 
     def replaced(self, scores: Any) -> Any:
         """The context that the edited scores give; rows that may attend to nothing keep the model's own."""
-        lead, heads, queries, keys = self._sizes
         assert self.layout is not None
-        edited = self.layout.restore(scores, (lead, heads, queries, keys))
-        own, cells = self._own_rows
-        if cells is not None:
-            edited = ops.where(ops.any(cells, axis=-1, keepdims=True), edited, ops.cast(own, edited.dtype))
-        return self.to_output(self._context(edited))
+        edited = self._context(self.layout.restore(scores, self._sizes))
+        cells = self._cells_of(self.mask, self.bias, 0, self._sizes[2])
+        if cells is None or self.run is None:
+            return self.to_output(edited)
+        attends = ops.swapaxes(ops.any(cells, axis=-1, keepdims=True), 1, 2)  # as the context: batch, query, head, 1
+        attends = self.to_output(ops.broadcast_to(attends, edited.shape))
+        return ops.where(attends, self.to_output(edited), self.run())
 
     def _context(self, scores: Any) -> Any:
         values = self._of_all_heads(self.value)
@@ -352,6 +355,8 @@ class FusedCall(Call):
             own, cells = self._rows(query, mask, bias, start)
             inside = (ops.arange(size, dtype="int32") + start) < queries
             rows = inside if cells is None else _both(inside, ops.any(cells, axis=-1))
+            rows = ops.broadcast_to(rows, (*self._sizes[:2], size))
+            rows = layout.split(rows, (*layout.shape[:-2], size))
             valid = _both(rows, _slice(padding, -1, start, size, queries))
             carry, emitted = update(carry, Block(self._block_in_layout(_zeroed(own, cells)), valid, start, layout))
             context = [ops.moveaxis(self._context(own), 1, -1)] if self.keep_context else []

@@ -80,7 +80,11 @@ def _any_taken(values: list[Any]) -> bool:
 def _tensorflow(model: Callable[[], Any], body: Body) -> Callable[[Any], Any]:
     import tensorflow as tf
 
-    function = tf.function(lambda inputs: body(model(), inputs))
+    def stateless(inputs: Any) -> Any:
+        with keras.StatelessScope():  # a model that counts its calls, or draws seeds, stays as it is
+            return body(model(), inputs)
+
+    function = tf.function(stateless)
     traced: dict[tuple[Any, ...], Any] = {}  # by shapes: each is traced once, and TensorFlow need not compare
 
     def run(inputs: Any) -> Any:
@@ -99,7 +103,7 @@ def _torch(model: Callable[[], Any], body: Body) -> Callable[[Any], Any]:
     import torch
 
     def run(inputs: Any) -> Any:
-        with torch.no_grad():
+        with torch.no_grad(), keras.StatelessScope():
             return body(model(), as_tensors(inputs))
 
     return run
@@ -125,8 +129,10 @@ def call_model(model: keras.Layer, inputs: Any) -> Any:
     return model(inputs)
 
 
-def as_numpy(tensor: Any) -> np.ndarray:
-    """A tensor as a NumPy array; bfloat16, which NumPy lacks, becomes float32."""
+def as_numpy(tensor: Any) -> Any:
+    """A tensor as a NumPy array; bfloat16, which NumPy lacks, becomes float32. None, an output left out, stays None."""
+    if tensor is None:
+        return None
     if keras.backend.standardize_dtype(tensor.dtype) == "bfloat16":
         tensor = ops.cast(tensor, "float32")
     return np.asarray(ops.convert_to_numpy(tensor))

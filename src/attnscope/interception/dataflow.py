@@ -198,7 +198,11 @@ class _Walk:
 
 
 def _origin(graph: Graph, tensor: int, axis: int) -> str:
-    """Where an axis comes from: ``input``, ``units`` (of a weight), ``stack``, ``broadcast`` or ``unknown``."""
+    """Where an axis comes from.
+
+    Returns:
+        ``input``, ``units`` (of a weight), ``stack``, ``steps`` (of a recurrence), ``broadcast`` or ``unknown``.
+    """
     axis %= len(graph.shapes[tensor])
     for _ in range(len(graph.nodes) + 1):
         if tensor not in graph.data:
@@ -207,7 +211,7 @@ def _origin(graph: Graph, tensor: int, axis: int) -> str:
         if node is None:
             return "input"
         if node.kind == "stack" and axis not in {out for each in node.maps for out in each.values()}:
-            return "stack"
+            return "steps" if _follow_each_other(graph, node) else "stack"
         sources = [
             (given, in_axis)
             for given, mapping in zip(node.inputs, node.maps, strict=True)
@@ -218,6 +222,12 @@ def _origin(graph: Graph, tensor: int, axis: int) -> str:
             return "broadcast" if node.name in _BROADCASTS else "unknown"
         tensor, axis = next((source for source in sources if source[0] in graph.data), sources[0])
     return "unknown"
+
+
+def _follow_each_other(graph: Graph, stack: Node) -> bool:
+    """Whether the pieces of a stack are steps of a recurrence, each made from the one before, and no experts."""
+    first, last = stack.inputs[0], stack.inputs[-1]
+    return first != last and (last in graph.reached_from(first) or first in graph.reached_from(last))
 
 
 _BROADCASTS = frozenset({"broadcast_in_dim", "BroadcastTo", "Tile", "expand", "repeat"})

@@ -375,7 +375,12 @@ def _trace_tensorflow(model: keras.Layer, body: Any, inputs: Any) -> tuple[Graph
     import tensorflow as tf
 
     specs = tree.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), as_tensors(inputs))
-    concrete = tf.function(body).get_concrete_function(specs)
+
+    def stateless(tensors: Any) -> Any:
+        with keras.StatelessScope():
+            return body(tensors)
+
+    concrete = tf.function(stateless).get_concrete_function(specs)
     given = concrete.inputs[: len(tree.flatten(specs))]
     return graph_of_tensorflow(concrete.graph, given, concrete.outputs)
 
@@ -394,7 +399,7 @@ def _recorded_by_torch(body: Any, inputs: Any) -> tuple[Graph, dict[Any, int]]:
     import torch
 
     tensors = as_tensors(inputs)
-    with torch.no_grad(), torch_recorder() as recorder:
+    with torch.no_grad(), keras.StatelessScope(), torch_recorder() as recorder:
         given = [recorder.number(tensor) for tensor in tree.flatten(tensors)]
         outputs = body(tensors)
     graph: Graph = recorder.builder.graph

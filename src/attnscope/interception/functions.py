@@ -77,7 +77,9 @@ def _softmax_layer(taking: Interception, original: Any, layer: Any, inputs: Any,
 
 
 def _layer(taking: Interception, original: Any, layer: Any, *args: Any, **kwargs: Any) -> Any:
-    return taking.declared(layer, original(layer, *args, **kwargs))
+    outputs = original(layer, *args, **kwargs)
+    taking.mask_made(layer, outputs)
+    return taking.declared(layer, outputs)
 
 
 def _set_keras_mask(taking: Interception, original: Any, x: Any, mask: Any) -> None:
@@ -148,7 +150,8 @@ def _of_tensorflow() -> list[Function]:
         axis = -1 if axis is None else axis
         return taking.softmax(partial(original, logits, axis=axis, name=name), logits, axis)
 
-    return [Function(tf.nn, "softmax", take, bound_early=True)]
+    modules = (tf.nn, tf.math, tf.compat.v1.nn, tf.compat.v1.math)
+    return [Function(module, "softmax", take, bound_early=True) for module in modules if hasattr(module, "softmax")]
 
 
 def _of_jax() -> list[Function]:
@@ -199,9 +202,20 @@ def _of_torch() -> list[Function]:
     torch = sys.modules["torch"]
     functional = torch.nn.functional
 
-    def take(taking: Interception, original: Any, logits: Any, dim: Any = None, *args: Any, **kwargs: Any) -> Any:
-        axis = -1 if dim is None else dim
-        return taking.softmax(partial(original, logits, axis, *args, **kwargs), logits, axis)
+    def take(taking: Interception, original: Any, *args: Any, **kwargs: Any) -> Any:
+        logits = args[0] if args else kwargs["input"]
+        axis = args[1] if len(args) > 1 else kwargs.get("dim")
+        if axis is None:  # PyTorch's own choice, which it warns about
+            axis = 0 if logits.ndim in (0, 1, 3) else 1
+        return taking.softmax(partial(original, *args, **kwargs), logits, axis)
+
+    def take_module(taking: Interception, original: Any, *args: Any, **kwargs: Any) -> Any:
+        heads = args[4] if len(args) > 4 else kwargs["num_heads"]
+        return taking.with_heads(heads, partial(original, *args, **kwargs))
+
+    def without_fast_path(taking: Interception, original: Any) -> bool:
+        """`torch.nn.MultiheadAttention` otherwise runs one native call that has no softmax to take."""
+        return False
 
     def take_fused(
         taking: Interception,
@@ -225,7 +239,9 @@ def _of_torch() -> list[Function]:
             return tensor.unsqueeze(2) if rank == 3 else tensor.transpose(1, 2)
 
         def of_rank(limit: Any) -> Any:
-            return limit.unsqueeze(1) if rank == 3 and limit is not None and limit.ndim == 3 else limit
+            if limit is not None and rank == 3 and limit.ndim == 3:
+                return limit.unsqueeze(1)
+            return None if limit is None else limit.reshape((1,) * (4 - limit.ndim) + tuple(limit.shape))
 
         return taking.fused(
             run,
@@ -242,7 +258,10 @@ def _of_torch() -> list[Function]:
     return [
         Function(functional, "softmax", take, bound_early=True),
         Function(torch, "softmax", take, bound_early=True),
+        Function(torch.special, "softmax", take, bound_early=True),
         Function(torch.Tensor, "softmax", take),
+        Function(torch.backends.mha, "get_fastpath_enabled", without_fast_path),
+        Function(functional, "multi_head_attention_forward", take_module),
         Function(functional, "scaled_dot_product_attention", take_fused, bound_early=True),
     ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from attnscope.interception.dataflow import (
@@ -27,14 +27,23 @@ class GraphBuilder:
     def __init__(self) -> None:
         self.graph = Graph()
         self.numbers: dict[Any, int] = {}
+        self._count = 0
 
     def tensor(self, key: Any, shape: Any, dtype: Any) -> int:
         """Number of a tensor, known or new."""
-        number = self.numbers.setdefault(key, len(self.numbers))
+        if key not in self.numbers:
+            self.numbers[key] = self._count
+            self._count += 1
+        number = self.numbers[key]
         self.graph.shapes[number] = tuple(-1 if size is None else int(size) for size in shape)
         if "bool" in str(dtype):
             self.graph.booleans.add(number)
         return number
+
+    def forget(self, keys: Iterable[Any]) -> None:
+        """These keys mean new tensors from now on."""
+        for key in keys:
+            self.numbers.pop(key, None)
 
     def same(self, key: Any, number: int) -> None:
         """Another name for a tensor."""
@@ -89,6 +98,7 @@ def graph_of_jaxpr(closed: Any, input_count: int, mark: str) -> tuple[Graph, dic
         for equation in jaxpr.eqns:
             inner = _inner_jaxpr(equation)
             if inner is not None:
+                builder.forget(_variables_of(inner))  # JAX shares one jaxpr among all calls of a function
                 for outer_var, inner_var in zip(equation.invars[-len(inner.invars) :], inner.invars, strict=True):
                     builder.same(inner_var, number(outer_var))
                 walk(inner)
@@ -116,6 +126,11 @@ _CALLS = (
     "checkpoint",
     "core_call",
 )
+
+
+def _variables_of(jaxpr: Any) -> list[Any]:
+    made = [variable for equation in jaxpr.eqns for variable in equation.outvars]
+    return [*jaxpr.invars, *jaxpr.constvars, *made]
 
 
 def _inner_jaxpr(equation: Any) -> Any | None:

@@ -28,7 +28,7 @@ from attnscope.interception.calls import Call, DeclaredCall, FusedCall, SoftmaxC
 from attnscope.interception.declarations import Declaration, declared_at
 from attnscope.interception.functions import intercepted_functions
 from attnscope.interception.layout import layout_of, number_of_heads
-from attnscope.interception.padding import Padding
+from attnscope.interception.padding import ORIGINS, Padding
 from attnscope.interception.patches import patched, patched_everywhere, stand_in
 from attnscope.interception.place import Place, current_place
 from attnscope.interception.traces import current_trace
@@ -62,6 +62,7 @@ class Interception:
         padding: The padding masks seen so far.
         missed: Calls that could not be taken.
         copied: First sizes that came about by putting copies of the batch behind each other.
+        heads: Heads of the PyTorch modules that run now, outermost first.
         trace: The trace that the run is in.
         loops_running: Names of the model's loops that run now, outermost first.
         counts: How many calls there were at each place and step.
@@ -76,6 +77,7 @@ class Interception:
     padding: Padding = field(default_factory=Padding)
     missed: list[Missed] = field(default_factory=list)
     copied: set[int] = field(default_factory=set)
+    heads: list[int] = field(default_factory=list)
     trace: Any = None
     loops_running: list[str] = field(default_factory=list)
     counts: Counter[tuple[str, tuple[int, ...]]] = field(default_factory=Counter)
@@ -91,7 +93,7 @@ class Interception:
             shape,
             axes,
             self.batch,
-            number_of_heads(place.layers),
+            self.heads[-1] if self.heads else number_of_heads(place.layers),
             _attention_axes(place),
             window_first=shape[0] in self.copied,
         )
@@ -117,7 +119,8 @@ class Interception:
         layout = layout_of(shape, (-1,), self.batch, heads, window_first=lead in self.copied)
         # PyTorch's kernels build no matrix; those of XLA and TensorFlow do on a CPU, which a scan then saves.
         keep_context = keras_backend.backend() != "torch"
-        call = FusedCall(**self._common(place, "fused", layout), **tensors, keep_context=keep_context)
+        common = self._common(place, "fused", layout)
+        call = FusedCall(**common, **tensors, run=run, keep_context=keep_context)
         edited = self._edited(call)
         if edited is not None:
             return edited
@@ -148,13 +151,20 @@ class Interception:
             if sizes == [self.batch] * len(pieces):
                 self.copied.add(self.batch * len(pieces))
 
+    def mask_made(self, layer: keras.Layer, outputs: Any) -> None:
+        """Notes the mask of a layer where masks begin; Keras sets it when that layer is no longer the running one."""
+        if isinstance(layer, ORIGINS) and current_trace() == self.trace:
+            mask = keras_backend.get_keras_mask(outputs)
+            if mask is not None:
+                self.padding.read_origin(mask, current_place(self.root).inside(layer).path)
+
     def mask_set(self, tensor: Any, mask: Any) -> None:
         """Notes a Keras mask that a layer sets, or takes off."""
         if current_trace() != self.trace:
             return
         place = current_place(self.root)
         if mask is not None:
-            self.padding.read_keras_mask(mask, place.layer, place.path)
+            self.padding.read_keras_mask(mask, place.path)
         elif keras_backend.get_keras_mask(tensor) is not None and place.path not in self.padding.removed_by:
             self.padding.removed_by.append(place.path)
 
@@ -169,6 +179,14 @@ class Interception:
             return original(*args, **kwargs)
         finally:
             self.loops_running.pop()
+
+    def with_heads(self, heads: int, run: Callable[[], Any]) -> Any:
+        """Runs a function of the framework's that folds this many heads into the batch."""
+        self.heads.append(heads)
+        try:
+            return run()
+        finally:
+            self.heads.pop()
 
     def left_out(self, run: Callable[[], Any], tensor: Any, what: str) -> Any:
         """Notes a call that attnscope cannot read, and lets it run."""
@@ -287,7 +305,7 @@ def intercept(
     running.errors = [] if errors is None else errors
     running.trace = current_trace()
     with ExitStack() as stack:
-        _install(stack, _layer_classes(root))
+        _install(stack, _layers_of(root))
         token = _ACTIVE.set(running)
         stack.callback(_ACTIVE.reset, token)
         running.padding.read_inputs(inputs)
@@ -307,18 +325,15 @@ def _attention_axes(place: Place) -> int:
     return len(axes) if isinstance(axes, (tuple, list)) else 1
 
 
-def _layer_classes(root: keras.Layer | None) -> set[type]:
-    if root is None:
-        return set()
-    layers = [root, *root._flatten_layers(include_self=False, recursive=True)]
-    return {cls for layer in layers for cls in type(layer).__mro__ if issubclass(cls, keras.Layer)}
+def _layers_of(root: keras.Layer | None) -> list[keras.Layer]:
+    return [] if root is None else [root, *root._flatten_layers(include_self=False, recursive=True)]
 
 
-def _install(stack: ExitStack, classes: set[type]) -> None:
+def _install(stack: ExitStack, layers: list[keras.Layer]) -> None:
     for function in intercepted_functions():
         wrapped = _asking_first(function.take)
         if function.bound_early:
-            stack.enter_context(patched_everywhere(function.owner, function.name, wrapped, classes))
+            stack.enter_context(patched_everywhere(function.owner, function.name, wrapped, layers))
         else:
             stack.enter_context(patched(function.owner, function.name, wrapped))
 

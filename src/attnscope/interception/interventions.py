@@ -12,7 +12,7 @@ import xarray as xr
 from keras import ops, tree
 
 from attnscope.errors import InterventionError
-from attnscope.interception.batches import batches_of
+from attnscope.interception.batches import batches_of, merged
 from attnscope.interception.calls import Call
 from attnscope.interception.discovery import check_model, discover, matches, selected
 from attnscope.interception.running import Runner
@@ -175,13 +175,14 @@ def intervene(
     """
     network, inputs, _ = prepared(model, inputs)
     check_model(network)
-    found = discover(network, batches_of(inputs, batch_size, network), list(edits))
+    _check_edits(edits)
+    batches = batches_of(inputs, batch_size, network)
+    found = discover(network, batches, list(edits))
     chosen = selected(found.sites, list(edits))
     by_site = {site.name: _edit_for(site.name, found.sites, edits) for site in chosen}
     arrays = {name: _sample_arrays(edit, chosen, name) for name, edit in by_site.items()}
     per_sample = {name: array for name, (array, varies) in arrays.items() if varies}
     fixed = {name: array for name, (array, varies) in arrays.items() if not varies and array is not None}
-    batches = batches_of(inputs, batch_size, network)
     _check_lengths(per_sample, batches.total)
 
     def handlers(extras: Any) -> Any:
@@ -200,12 +201,20 @@ def intervene(
         return handler, []
 
     pieces = [
-        tree.map_structure(lambda array, size=batch.size: array[:size], outputs)
+        tree.map_structure(lambda array, size=batch.size: None if array is None else array[:size], outputs)
         for outputs, _, batch in Runner(network, handlers, unroll=found.unroll).run(
             batches, extras=per_sample, progress=progress
         )
     ]
-    return tree.map_structure(lambda *arrays: np.concatenate(arrays), *pieces)
+    return tree.map_structure(lambda *arrays: None if arrays[0] is None else merged(list(arrays)), *pieces)
+
+
+def _check_edits(edits: Any) -> None:
+    if not isinstance(edits, Mapping) or not edits or not all(callable(edit) for edit in edits.values()):
+        raise InterventionError(
+            f"The edits are {edits!r}, but a dict from a pattern of sites to an edit is needed: "
+            "{'encoder_0/*': ats.uniform()}."
+        )
 
 
 def _check_lengths(arrays: Mapping[str, np.ndarray], total: int | None) -> None:
@@ -256,6 +265,8 @@ def _fitted(array: Any, scores: Any, call: Call) -> Any:
 
 
 def _checked(edited: Any, scores: Any, call: Call) -> Any:
+    if edited is None:
+        raise InterventionError(f"The edit of {call.name!r} gave None; an edit returns the scores to go on with.")
     edited = ops.convert_to_tensor(edited)
     if tuple(edited.shape) != tuple(scores.shape):
         raise InterventionError(

@@ -21,7 +21,8 @@ logit that a model means lies far above: at -5,000 the score is 0 in every float
 """
 
 _NAMES = ("padding_mask", "attention_mask")
-_ORIGINS = (keras.layers.Embedding, keras.layers.Masking)
+ORIGINS = (keras.layers.Embedding, keras.layers.Masking)
+"""Layers where masks begin."""
 
 
 @dataclass
@@ -30,29 +31,35 @@ class Padding:
 
     Attributes:
         masks: Mask and the name of where it came from; each of shape ``(batch, positions)``.
+        unmasked_lengths: Lengths of inputs that bring features for each position, so that no embedding masks them.
         removed_by: Paths of the layers that took the mask off a tensor, in order.
     """
 
     masks: list[tuple[str, Any]] = field(default_factory=list)
+    unmasked_lengths: set[int] = field(default_factory=set)
     removed_by: list[str] = field(default_factory=list)
 
     def read_inputs(self, inputs: Any) -> None:
         """Takes the masks among a model's inputs, told by their names."""
-        for path, value in tree.flatten_with_path(inputs):
+        for path, value in [] if inputs is None else tree.flatten_with_path(inputs):
             name = str(path[-1]) if path else ""
             if name.endswith(_NAMES) and len(value.shape) == 2:
                 self.masks.append((name, ops.cast(value, "bool")))
+            elif len(value.shape) == 3:
+                self.unmasked_lengths.add(value.shape[1])
 
-    def read_keras_mask(self, mask: Any, layer: keras.Layer | None, path: str) -> None:
-        """Takes a mask that a layer sets, where it is the first of its length or comes from an embedding.
+    def read_keras_mask(self, mask: Any, path: str) -> None:
+        """Takes a mask that a layer sets, where it is the first of its length.
 
         Layers hand masks on, some as new tensors; what they hand on is not another mask.
         """
-        if len(mask.shape) != 2 or any(mask is known for _, known in self.masks):
-            return
-        lengths = [known.shape[1] for _, known in self.masks]
-        if isinstance(layer, _ORIGINS) or mask.shape[1] not in lengths:
+        if len(mask.shape) == 2 and mask.shape[1] not in [known.shape[1] for _, known in self.masks]:
             self.masks.append((path, mask))
+
+    def read_origin(self, mask: Any, path: str) -> None:
+        """Takes the mask that an embedding or a `Masking` made, under that layer's path."""
+        if len(mask.shape) == 2:
+            self.masks = [*(entry for entry in self.masks if entry[1] is not mask), (path, mask)]
 
     def of_length(self, length: int, batch: int, path: str) -> Any | None:
         """The mask for an axis of this length, or None where there is none or it cannot be told which.
@@ -66,4 +73,7 @@ class Padding:
         fitting = [(name, mask) for name, mask in self.masks if tuple(mask.shape) == (batch, length)]
         named = [(n, m) for n, m in fitting for word in ("encoder", "decoder") if word in n and word in path]
         candidates = named or fitting
+        from_layers = any("/" in name or not name.endswith(_NAMES) for name, _ in candidates)
+        if length in self.unmasked_lengths and from_layers and not named:
+            return None
         return candidates[0][1] if len(candidates) == 1 else None

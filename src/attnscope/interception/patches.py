@@ -49,17 +49,17 @@ def patched(owner: Any, name: str, wrapped: Callable[[Any], Any]) -> Iterator[No
 
 
 @contextmanager
-def patched_everywhere(owner: Any, name: str, wrapped: Callable[[Any], Any], classes: set[type]) -> Iterator[None]:
+def patched_everywhere(owner: Any, name: str, wrapped: Callable[[Any], Any], layers: list[Any]) -> Iterator[None]:
     """`patched`, and also where somebody wrote ``from owner import name``.
 
-    Looked at are the modules of `classes` (any name that the function was given there) and all modules outside
-    of the frameworks that hold it under its own name.
+    Looked at are the attributes of `layers` and the modules of their classes (under any name), and all other modules
+    outside of the frameworks that hold it under its own name.
     """
     original = getattr(owner, name)
     original = getattr(original, "__wrapped__", original) if _is_stand_in(original) else original
     with ExitStack() as stack:
         stack.enter_context(patched(owner, name, wrapped))
-        for module, alias in _bound_early(original, name, classes):
+        for module, alias in _bound_early(original, name, layers):
             stack.enter_context(patched(module, alias, wrapped))
         yield
 
@@ -76,15 +76,17 @@ def _is_stand_in(function: Any) -> bool:
     return getattr(function, "_attnscope_stand_in", False) is True
 
 
-def _bound_early(original: Any, name: str, classes: set[type]) -> list[tuple[Any, str]]:
-    found = []
-    of_classes = {cls.__module__ for cls in classes}
+def _bound_early(original: Any, name: str, layers: list[Any]) -> list[tuple[Any, str]]:
+    of_classes = {cls.__module__ for layer in layers for cls in type(layer).__mro__}
+    places: list[tuple[Any, dict[str, Any]]] = [(layer, vars(layer)) for layer in layers]
     for module_name, module in list(sys.modules.items()):
-        if module is None or module_name.split(".")[0] in _FRAMEWORKS:
-            continue
-        names = vars(module) if module_name in of_classes else {name: vars(module).get(name)}
+        if module is not None and module_name.split(".")[0] not in _FRAMEWORKS:
+            known = vars(module) if module_name in of_classes else {name: vars(module).get(name)}
+            places.append((module, known))
+    found = []
+    for owner, names in places:
         for alias, value in list(names.items()):
             behind = getattr(value, "__wrapped__", None) if _is_stand_in(value) else value
             if behind is original:
-                found.append((module, alias))
+                found.append((owner, alias))
     return found

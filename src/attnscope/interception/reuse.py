@@ -3,7 +3,8 @@
 Tracing and compiling take longer than many runs. What was made for a model is kept with it (weakly: it goes with the
 model) and used again for the same shapes and the same wishes. A model can be changed between two calls, though: a
 layer's activation, its dropout, a global switch. So every plain attribute of every layer is compared first, which takes
-a few milliseconds; when in doubt, all is made anew.
+a few milliseconds; when in doubt, all is made anew. What no attribute shows, such as a variable that a Lambda's
+function closes over, is not seen; Keras' own `predict` has the same limit.
 """
 
 from __future__ import annotations
@@ -85,4 +86,6 @@ def _value(value: Any) -> Hashable:
         return (type(value).__name__, value)
     if isinstance(value, (tuple, list)):
         return tuple(_value(item) for item in value)
+    if isinstance(value, dict):
+        return tuple((str(name), _value(item)) for name, item in value.items())
     return id(value)
