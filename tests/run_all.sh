@@ -30,6 +30,8 @@ for backend in jax tensorflow torch; do
     step "newest Keras on $backend" env KERAS_BACKEND=$backend "$VENV/bin/python" -m pytest -q
 done
 
+step "examples in the docstrings" env KERAS_BACKEND=torch "$VENV/bin/python" -m pytest -q --doctest-modules --pyargs attnscope
+
 step "oldest Keras on jax" env KERAS_BACKEND=jax "$OLDEST/bin/python" -m pytest -q \
     tests/test_custom_layers.py tests/test_gradients.py tests/test_generation.py
 step "oldest Keras on tensorflow" env KERAS_BACKEND=tensorflow "$OLDEST/bin/python" -m pytest -q \

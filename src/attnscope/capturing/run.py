@@ -75,8 +75,10 @@ def capture(
         >>> inputs = keras.Input((5, 8))
         >>> outputs = keras.layers.MultiHeadAttention(2, 4, name="mha")(inputs, inputs)
         >>> maps = capture(keras.Model(inputs, outputs), np.ones((3, 5, 8), "float32"), labels=list("abcde"))
-        >>> maps["mha"].sel(head=1).isel(sample=0, query=0).round(2).values.tolist()
-        [0.2, 0.2, 0.2, 0.2, 0.2]
+        >>> dict(maps["mha"].sel(head=1).isel(sample=0).sizes)
+        {'query': 5, 'key': 5}
+        >>> maps["mha"].key_label.values.tolist()
+        ['a', 'b', 'c', 'd', 'e']
     """
     kept = _checked_summaries(summaries)
     network, inputs, known = prepared(model, inputs)

@@ -3,8 +3,8 @@
 from attnscope.interception.calls import Block, Call
 from attnscope.interception.declarations import declare, undeclare
 from attnscope.interception.discovery import sites
-from attnscope.interception.interceptor import intercept
 from attnscope.interception.interventions import ablate, intervene, permute, replace, uniform
+from attnscope.interception.primitive import intercept
 
 __all__ = [
     "Block",

@@ -30,7 +30,8 @@ from attnscope.interception.compiled import as_tensors, call_model
 from attnscope.interception.dataflow import Graph, use_of
 from attnscope.interception.declarations import declarations
 from attnscope.interception.graphs import graph_of_jaxpr, graph_of_tensorflow, torch_recorder
-from attnscope.interception.interceptor import Missed, intercept, own_errors
+from attnscope.interception.interceptor import Missed, own_errors
+from attnscope.interception.primitive import intercept
 from attnscope.schema import Site, SiteTable
 
 _MARK = "attnscope:"

@@ -11,16 +11,14 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 from keras import ops
 from keras.src import backend as keras_backend
 
 from attnscope.interception import loops
-
-if TYPE_CHECKING:
-    from attnscope.interception.interceptor import Interception
+from attnscope.interception.interceptor import Interception
 
 
 @dataclass(frozen=True)

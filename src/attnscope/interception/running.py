@@ -15,7 +15,8 @@ from attnscope.errors import AttnscopeError
 from attnscope.interception.batches import Batch, Batches, filled
 from attnscope.interception.compiled import as_numpy, call_model, compiled
 from attnscope.interception.declarations import declarations
-from attnscope.interception.interceptor import Handler, intercept, own_errors
+from attnscope.interception.interceptor import Handler, own_errors
+from attnscope.interception.primitive import intercept
 
 
 class Runner:
