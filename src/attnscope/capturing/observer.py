@@ -39,6 +39,7 @@ class Observer:
         self._order = chosen.names
         self._summaries = list(summaries)
         self._layouts: dict[str, Layout] = {}
+        self._in_loops: set[str] = set()
 
     def handlers(self, extras: Any) -> tuple[Any, dict[str, list[Any]]]:
         """A handler, and the dict it fills: for each site one entry per step."""
@@ -47,6 +48,8 @@ class Observer:
         def handler(call: Call) -> None:
             if call.name in self._names and call.layout is not None:
                 self._layouts[call.name] = call.layout
+                if call.step:
+                    self._in_loops.add(call.name)
                 collected.setdefault(call.name, []).append(self._observed(call))
 
         return handler, collected
@@ -80,7 +83,7 @@ class Observer:
 
     def _site_arrays(self, name: str, steps: list[dict[str, np.ndarray]], size: int) -> SiteArrays:
         layout = self._layouts[name]
-        loops = len(steps) > 1
+        loops = name in self._in_loops
         result = SiteArrays()
         for summary in self._summaries:
             dims = summary.dims(layout.dims)
