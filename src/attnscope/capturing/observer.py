@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from attnscope.capturing.summaries import Summary
-from attnscope.interception.calls import Block, Call
+from attnscope.interception.calls import Block, Call, any_along
 from attnscope.interception.layout import Layout
 from attnscope.schema import SAMPLE, SiteTable
 
@@ -115,7 +115,7 @@ def _valid_queries(block: Block) -> list[Any]:
     merged = tuple(
         axis for axis, dim in enumerate(dims) if dim not in (SAMPLE, "window") and not dim.startswith("query")
     )
-    return [ops.any(valid, axis=merged) if merged else valid]
+    return [any_along(valid, axis=merged) if merged else valid]
 
 
 def _stacked(

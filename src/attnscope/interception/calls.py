@@ -132,7 +132,7 @@ class Call:
         """Which queries attend to something and are no padding, dims of the scores without the keys."""
         assert self.layout is not None
         cells = self.cells()
-        rows = None if cells is None else ops.any(cells, axis=self._key_positions)
+        rows = None if cells is None else any_along(cells, axis=self._key_positions)
         return _both(rows, self._spread_query_padding())
 
     @property
@@ -157,7 +157,7 @@ class Call:
             return None
         kept = {"sample", "window", *dims}
         axes = tuple(axis for axis, dim in enumerate(self.layout.dims) if dim not in kept)
-        return ops.any(cells, axis=axes) if axes else cells
+        return any_along(cells, axis=axes) if axes else cells
 
 
 @dataclass
@@ -198,7 +198,7 @@ class SoftmaxCall(Call):
         edited = self.layout.restore(ops.cast(scores, self.output.dtype), tuple(self.output.shape))
         key_axes = self.layout.permutation[-self.layout.num_keys :]
         cells = ops.greater(self.logits, MASKED_LOGIT)
-        any_cell = ops.any(cells, axis=key_axes, keepdims=True)
+        any_cell = any_along(cells, axis=key_axes, keepdims=True)
         return ops.where(any_cell, edited, self.output)
 
 
@@ -310,7 +310,7 @@ class FusedCall(Call):
             return None
         if self.is_causal and cells.shape[2] == queries:
             cells = self._cells_of(self.mask, self.bias, 0, queries)
-        flat = ops.broadcast_to(ops.any(cells, axis=(1, 2)), (lead, keys))
+        flat = ops.broadcast_to(any_along(cells, axis=(1, 2)), (lead, keys))
         windows = self.layout.shape[1:2] if "window" in self.layout.dims else ()
         return self.layout.split(flat, (self.layout.shape[0], *windows, keys))
 
@@ -321,7 +321,7 @@ class FusedCall(Call):
         cells = self._cells_of(self.mask, self.bias, 0, self._sizes[2])
         if cells is None or self.run is None:
             return self.to_output(edited)
-        attends = ops.swapaxes(ops.any(cells, axis=-1, keepdims=True), 1, 2)  # as the context: batch, query, head, 1
+        attends = ops.swapaxes(any_along(cells, axis=-1, keepdims=True), 1, 2)  # as the context: batch, query, head, 1
         attends = self.to_output(ops.broadcast_to(attends, edited.shape))
         return ops.where(attends, self.to_output(edited), self.run())
 
@@ -354,7 +354,7 @@ class FusedCall(Call):
             )
             own, cells = self._rows(query, mask, bias, start)
             inside = (ops.arange(size, dtype="int32") + start) < queries
-            rows = inside if cells is None else _both(inside, ops.any(cells, axis=-1))
+            rows = inside if cells is None else _both(inside, any_along(cells, axis=-1))
             rows = ops.broadcast_to(rows, (*self._sizes[:2], size))
             rows = layout.split(rows, (*layout.shape[:-2], size))
             valid = _both(rows, _slice(padding, -1, start, size, queries))
@@ -408,6 +408,14 @@ class DeclaredCall(Call):
             )
         assert self.layout is not None
         return self.layout.restore(ops.cast(scores, self.output.dtype), tuple(self.output.shape))
+
+
+def any_along(cells: Any, axis: int | tuple[int, ...], keepdims: bool = False) -> Any:
+    """`ops.any`, one axis after the other: over several at once it is wrong on PyTorch in Keras 3.13."""
+    axes = (axis,) if isinstance(axis, int) else axis
+    for one in sorted((number % len(cells.shape) for number in axes), reverse=True):
+        cells = ops.any(cells, axis=one, keepdims=keepdims)
+    return cells
 
 
 def _zeroed(scores: Any, cells: Any | None) -> Any:
