@@ -25,6 +25,8 @@ from attnscope.interception.place import Place
 
 BLOCK_BYTES = 16 * 2**20
 """Size of one block of scores that a streaming summary works on."""
+LARGE_BLOCK_BYTES = 32 * 2**20
+"""The same on PyTorch: the C library gives blocks of this size or more back at once, and keeps smaller ones."""
 
 
 @dataclass(frozen=True)
@@ -331,10 +333,13 @@ class FusedCall(Call):
 
     @property
     def queries_per_block(self) -> int:
-        """So many queries that one block of scores stays under `BLOCK_BYTES`."""
+        """So many queries that one block of scores takes about `BLOCK_BYTES`, a multiple of 16."""
         lead, heads, queries, keys = self._sizes
-        fitting = max(1, BLOCK_BYTES // max(1, lead * heads * keys * 4))
-        return min(queries, max(16, fitting - fitting % 16))
+        limit = BLOCK_BYTES
+        if keras_backend.backend() == "torch":
+            limit = max(limit, LARGE_BLOCK_BYTES)
+        fitting = max(1, -(-limit // max(1, lead * heads * keys * 4)))
+        return min(queries, -(-fitting // 16) * 16)
 
     def scan(self, update: Callable[[Any, Block], tuple[Any, Any]], carry: Any) -> tuple[Any, Any]:
         """Runs `update(carry, block)` over the queries, a block at a time; the whole matrix never exists."""
