@@ -255,7 +255,7 @@ def test_several_outputs_and_several_inputs_keep_their_structure(rng):
     expected = model.predict(x, verbose=0)
     assert set(maps.outputs) == {"attended", "sum"}
     for name, array in maps.outputs.items():
-        np.testing.assert_allclose(array, expected[name], atol=1e-6)
+        np.testing.assert_allclose(array, expected[name], rtol=1e-6, atol=1e-6)
     assert maps["cross"].coords["key_label"].values.tolist() == list("vwxyz")
     assert maps["cross"].coords["query_label"].values.tolist() == list("abcdefg")
 

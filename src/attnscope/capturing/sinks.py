@@ -157,14 +157,11 @@ class _Rows:
         self._filled = 0
 
     def add(self, array: np.ndarray) -> None:
-        """Takes the next rows."""
+        """Copies the next rows."""
         if self._total is None:
-            self._parts.append(array)
+            self._parts.append(array.copy())
             return
         if self._whole is None:
-            if len(array) == self._total:
-                self._whole = array
-                return
             self._whole = np.empty((self._total, *array.shape[1:]), array.dtype)
         self._whole[self._filled : self._filled + len(array)] = array
         self._filled += len(array)

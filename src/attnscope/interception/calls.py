@@ -214,9 +214,9 @@ class FusedCall(Call):
         bias: Added to the logits, broadcastable likewise; or None.
         scale: Factor on the logits.
         soft_cap: Logits become ``l / (1 + |l| / soft_cap)``, as Keras documents it; or None.
-        context: Context ``(B, T, N, H)``, once a scan has computed it on the way.
-        keep_context: Whether a scan is to compute it: it saves the second pass over the scores where the
-            backend's own kernel would build the whole matrix.
+        context: Context ``(B, T, N, H)``, once it has been computed from the scores that were asked for.
+        keep_context: Whether to compute it on the way, so that the model's own call need not run: not where that
+            call drops weights at random.
         to_output: From context to what the intercepted function returns.
         run: The intercepted call itself.
     """
@@ -229,7 +229,7 @@ class FusedCall(Call):
     scale: float | Any = 1.0
     is_causal: bool = False
     soft_cap: float | None = None
-    keep_context: bool = False
+    keep_context: bool = True
     context: Any = None
     to_output: Callable[[Any], Any] = lambda context: context
     run: Callable[[], Any] | None = None
@@ -255,8 +255,8 @@ class FusedCall(Call):
 
     def _logits(self, query: Any, bias: Any) -> Any:
         wide = keras.backend.result_type(self.query.dtype, "float32")
-        logits = ops.cast(ops.einsum("btnh,bsnh->bnts", query, self._keys_of_all_heads), wide)
-        logits = ops.multiply(logits, ops.cast(self.scale, wide))
+        query = ops.multiply(ops.cast(query, wide), ops.cast(self.scale, wide))
+        logits = ops.einsum("btnh,bsnh->bnts", query, ops.cast(self._keys_of_all_heads, wide))
         if self.soft_cap is not None:
             logits = ops.divide(logits, 1.0 + ops.abs(logits) / self.soft_cap)
         return logits if bias is None else ops.add(logits, ops.cast(bias, wide))
@@ -275,12 +275,14 @@ class FusedCall(Call):
     def _rows(self, query: Any, mask: Any, bias: Any, start: Any) -> tuple[Any, Any | None]:
         """Softmax of the queries' logits and their unmasked cells.
 
-        A row that may attend to nothing comes out uniform: that is what the backends' kernels weight with.
+        These are the weights that the model's own call applies. A row that may attend to nothing comes out uniform,
+        as on TensorFlow and JAX; where a bias masks it, as the softmax of what the bias leaves of its logits.
         """
         cells = self._cells_of(mask, bias, start, query.shape[1])
+        allowed = self._cells_of(mask, None, start, query.shape[1])
         logits = self._logits(query, bias)
-        if cells is not None:
-            logits = ops.where(cells, logits, ops.cast(-1e30, logits.dtype))
+        if allowed is not None:
+            logits = ops.where(allowed, logits, ops.cast(-1e30, logits.dtype))
         # Not keras.ops.softmax: it warns about a single key, which is the lint's to report.
         return keras_backend.nn.softmax(logits, axis=-1), cells
 
@@ -295,7 +297,21 @@ class FusedCall(Call):
 
     def scores(self) -> Any:
         """The whole matrix, computed from query and key in float32 or wider."""
+        if self.context is None and self._context_is_the_models(self._own_rows[1]):
+            self.context = self._context(self._own_rows[0])
         return self._in_layout(_zeroed(*self._own_rows))
+
+    def _context_is_the_models(self, cells: Any | None) -> bool:
+        """Whether the context that comes from the whole matrix may stand for the model's own.
+
+        In half precision it would differ by more than rounding of float32. On PyTorch the kernels differ in what
+        they make of a row that may attend to nothing, so there must be none.
+        """
+        if not self.keep_context or self.dtype not in ("float32", "float64"):
+            return False
+        if keras_backend.backend() != "torch" or cells is None:
+            return True
+        return bool(ops.all(any_along(cells, axis=-1)))
 
     def _in_layout(self, tensor: Any) -> Any:
         assert self.layout is not None
@@ -350,6 +366,8 @@ class FusedCall(Call):
         if size >= queries:
             return super().scan(update, carry)
         count = math.ceil(queries / size)
+        # PyTorch's kernels build no matrix; those of XLA and TensorFlow do on a CPU, which is saved here.
+        keep_context = self.keep_context and keras_backend.backend() != "torch"
         padding = self._spread_query_padding()
 
         def step(carry: Any, start: Any) -> tuple[Any, Any]:
@@ -364,11 +382,11 @@ class FusedCall(Call):
             rows = layout.split(rows, (*layout.shape[:-2], size))
             valid = _both(rows, _slice(padding, -1, start, size, queries))
             carry, emitted = update(carry, Block(self._block_in_layout(_zeroed(own, cells)), valid, start, layout))
-            context = [ops.moveaxis(self._context(own), 1, -1)] if self.keep_context else []
+            context = [ops.moveaxis(self._context(own), 1, -1)] if keep_context else []
             return carry, (emitted, context)
 
         carry, (emitted, context) = scan_blocks(step, carry, count, size, queries)
-        if self.keep_context:
+        if keep_context:
             self.context = ops.moveaxis(context[0], -1, 1)
         return carry, emitted
 

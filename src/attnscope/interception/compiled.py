@@ -131,8 +131,14 @@ def call_model(model: keras.Layer, inputs: Any) -> Any:
 
 def as_numpy(tensor: Any) -> Any:
     """A tensor as a NumPy array; bfloat16, which NumPy lacks, becomes float32. None, an output left out, stays None."""
-    if tensor is None:
-        return None
-    if keras.backend.standardize_dtype(tensor.dtype) == "bfloat16":
-        tensor = ops.cast(tensor, "float32")
-    return np.asarray(ops.convert_to_numpy(tensor))
+    return None if tensor is None else np.asarray(ops.convert_to_numpy(_known_to_numpy(tensor)))
+
+
+def viewed(tensor: Any) -> np.ndarray:
+    """`as_numpy` without a copy where the tensor is on the CPU: to be read at once, and not written to."""
+    tensor = _known_to_numpy(tensor)
+    return np.asarray(tensor.detach().cpu() if keras.backend.backend() == "torch" else tensor)
+
+
+def _known_to_numpy(tensor: Any) -> Any:
+    return ops.cast(tensor, "float32") if keras.backend.standardize_dtype(tensor.dtype) == "bfloat16" else tensor

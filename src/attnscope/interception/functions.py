@@ -250,6 +250,7 @@ def _of_torch() -> list[Function]:
             mask=of_rank(attn_mask) if is_mask else None,
             scale=1.0 / math.sqrt(query.shape[-1]) if scale is None else scale,
             is_causal=is_causal,
+            keep_context=dropout_p == 0.0,
             to_output=lambda context: context.squeeze(2) if rank == 3 else context.transpose(1, 2),
         )
 

@@ -105,10 +105,7 @@ class Interception:
             return aside(run)
         tensors.update({name: _with_shape(tensors[name], known) for name, known in shapes.items()})
         layout = layout_of(shape, (-1,), self.batch, heads, window_first=lead in self.copied)
-        # PyTorch's kernels build no matrix; those of XLA and TensorFlow do on a CPU, which a scan then saves.
-        keep_context = keras_backend.backend() != "torch"
-        common = self._common(place, "fused", layout)
-        call = FusedCall(**common, **tensors, run=run, keep_context=keep_context)
+        call = FusedCall(**self._common(place, "fused", layout), **tensors, run=run)
         edited = self._edited(call)
         if edited is not None:
             return edited

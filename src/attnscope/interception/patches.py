@@ -9,7 +9,8 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from types import FunctionType
 from typing import Any
 
 _LOCK = threading.RLock()
@@ -48,22 +49,6 @@ def patched(owner: Any, name: str, wrapped: Callable[[Any], Any]) -> Iterator[No
                     setattr(owner, name, entry[1])
 
 
-@contextmanager
-def patched_everywhere(owner: Any, name: str, wrapped: Callable[[Any], Any], layers: list[Any]) -> Iterator[None]:
-    """`patched`, and also where somebody wrote ``from owner import name``.
-
-    Looked at are the attributes of `layers` and the modules of their classes (under any name), and all other modules
-    outside of the frameworks that hold it under its own name.
-    """
-    original = getattr(owner, name)
-    original = getattr(original, "__wrapped__", original) if _is_stand_in(original) else original
-    with ExitStack() as stack:
-        stack.enter_context(patched(owner, name, wrapped))
-        for module, alias in _bound_early(original, name, layers):
-            stack.enter_context(patched(module, alias, wrapped))
-        yield
-
-
 def stand_in(original: Any, function: Callable[..., Any]) -> Callable[..., Any]:
     """Marks `function` as what stands in for `original`."""
     function.__wrapped__ = original  # type: ignore[attr-defined]
@@ -72,21 +57,40 @@ def stand_in(original: Any, function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def _is_stand_in(function: Any) -> bool:
-    return getattr(function, "_attnscope_stand_in", False) is True
+def _is_stand_in(value: Any) -> bool:
+    return type(value) is FunctionType and "_attnscope_stand_in" in vars(value)
 
 
-def _bound_early(original: Any, name: str, layers: list[Any]) -> list[tuple[Any, str]]:
+def behind(value: Any) -> Any:
+    """What `value` stands in for; itself where it does for nothing."""
+    return value.__wrapped__ if _is_stand_in(value) else value
+
+
+def bound_early(originals: dict[str, list[Any]], layers: list[Any]) -> list[tuple[Any, str, Any]]:
+    """Where else these functions are held, since somebody wrote ``from owner import name`` or kept one in a layer.
+
+    Looked at are the attributes of `layers`, the modules of their classes, and all other modules outside of the
+    frameworks that hold something under such a name.
+
+    Args:
+        originals: Functions by their names.
+        layers: The model's layers.
+
+    Returns:
+        Holder, name there, function.
+    """
+    wanted = {id(original) for same_name in originals.values() for original in same_name}
     of_classes = {cls.__module__ for layer in layers for cls in type(layer).__mro__}
-    places: list[tuple[Any, dict[str, Any]]] = [(layer, vars(layer)) for layer in layers]
+    holders: list[Any] = list(layers)
+    # The first question is the cheap one: thousands of modules are loaded, and few hold such a name.
     for module_name, module in list(sys.modules.items()):
-        if module is not None and module_name.split(".")[0] not in _FRAMEWORKS:
-            known = vars(module) if module_name in of_classes else {name: vars(module).get(name)}
-            places.append((module, known))
-    found = []
-    for owner, names in places:
-        for alias, value in list(names.items()):
-            behind = getattr(value, "__wrapped__", None) if _is_stand_in(value) else value
-            if behind is original:
-                found.append((owner, alias))
-    return found
+        held = getattr(module, "__dict__", {}).keys()
+        holds_one = module_name in of_classes or held & originals.keys()
+        if holds_one and module_name.partition(".")[0] not in _FRAMEWORKS:
+            holders.append(module)
+    return [
+        (holder, alias, behind(value))
+        for holder in holders
+        for alias, value in list(vars(holder).items())
+        if id(value) in wanted or id(behind(value)) in wanted
+    ]

@@ -12,6 +12,7 @@ softmax and fused attention. See `functions` for the list.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -22,7 +23,7 @@ from attnscope.errors import AttnscopeError
 from attnscope.interception.declarations import Declaration
 from attnscope.interception.functions import intercepted_functions
 from attnscope.interception.interceptor import ACTIVE, Handler, Interception
-from attnscope.interception.patches import patched, patched_everywhere, stand_in
+from attnscope.interception.patches import behind, bound_early, patched, stand_in
 from attnscope.interception.traces import current_trace
 
 
@@ -80,12 +81,19 @@ def _layers_of(root: keras.Layer | None) -> list[keras.Layer]:
 
 
 def _install(stack: ExitStack, layers: list[keras.Layer]) -> None:
-    for function in intercepted_functions():
-        wrapped = _asking_first(function.take)
+    functions = intercepted_functions()
+    originals: dict[str, list[Any]] = defaultdict(list)
+    takes: dict[Any, Callable[..., Any]] = {}
+    for function in functions:
         if function.bound_early:
-            stack.enter_context(patched_everywhere(function.owner, function.name, wrapped, layers))
-        else:
-            stack.enter_context(patched(function.owner, function.name, wrapped))
+            original = behind(getattr(function.owner, function.name))
+            originals[function.name].append(original)
+            takes[original] = function.take
+    held = bound_early(originals, layers)
+    for function in functions:
+        stack.enter_context(patched(function.owner, function.name, _asking_first(function.take)))
+    for holder, alias, original in held:
+        stack.enter_context(patched(holder, alias, _asking_first(takes[original])))
 
 
 def _asking_first(take: Callable[..., Any]) -> Callable[[Any], Any]:

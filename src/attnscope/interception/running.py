@@ -13,7 +13,7 @@ from keras import tree
 
 from attnscope.errors import AttnscopeError
 from attnscope.interception.batches import Batch, Batches, filled
-from attnscope.interception.compiled import as_numpy, call_model, compiled
+from attnscope.interception.compiled import as_numpy, call_model, compiled, viewed
 from attnscope.interception.declarations import declarations
 from attnscope.interception.interceptor import Handler, own_errors
 from attnscope.interception.primitive import intercept
@@ -63,7 +63,7 @@ class Runner:
 
         Yields:
             Per batch: the model's outputs and what was collected, as NumPy arrays, and the batch. Of each array the
-            first ``batch.size`` samples count.
+            first ``batch.size`` samples count. What was collected is to be copied by who keeps it.
         """
         self._errors.clear()
         start = 0
@@ -75,7 +75,7 @@ class Runner:
                 start = stop
                 with own_errors(self._errors):
                     outputs, collected = self._run((batch.inputs, rows))
-                yield tree.map_structure(as_numpy, outputs), tree.map_structure(as_numpy, collected), batch
+                yield tree.map_structure(as_numpy, outputs), tree.map_structure(viewed, collected), batch
                 advance()
 
 
