@@ -6,10 +6,11 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from keras.src.backend import nn as backend_nn
 
 import attnscope as ats
+from attnscope.interception import calls, running
 from attnscope.interception import compiled as compiled_room
-from attnscope.interception import running
 from models import padded_tokens, seed_model, transformer
 
 
@@ -65,6 +66,31 @@ def test_the_output_is_the_same_before_during_and_after(rng):
     after = keras.ops.convert_to_numpy(model(x, training=False))
     np.testing.assert_array_equal(before, after)
     np.testing.assert_allclose(during, before, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("mask", ["none", "causal", "padding", "rows that may attend to nothing"])
+def test_the_context_made_from_the_scores_is_the_models_own(rng, backend, monkeypatch, mask, dtype):
+    if (backend, dtype) == ("jax", "float16"):
+        pytest.skip("JAX itself computes no fused attention in float16 on a CPU")
+    x = rng.normal(size=(5, 7, 6)).astype("float32")
+    x[:, 4:] *= mask == "none" or mask == "causal"
+    inputs = keras.Input((7, 6))
+    allowed = keras.ops.not_equal(inputs[:, :, 0], 0)[:, None, :]
+    if mask.startswith("rows"):
+        allowed = keras.ops.logical_and(allowed, keras.ops.swapaxes(allowed, 1, 2))
+    options = {"use_causal_mask": True} if mask == "causal" else {} if mask == "none" else {"attention_mask": allowed}
+    model = keras.Model(inputs, layers.MultiHeadAttention(2, 3, dtype=dtype)(inputs, inputs, **options))
+    before = model.predict(x, verbose=0)
+    runs = []
+    own = backend_nn.dot_product_attention
+    monkeypatch.setattr(backend_nn, "dot_product_attention", lambda *a, **k: runs.append(1) or own(*a, **k))
+    monkeypatch.setattr(calls, "SMALL_BYTES", 0)
+    during = ats.capture(model, x).outputs
+    np.testing.assert_allclose(during, before, atol=1e-6 if dtype == "float32" else 0)
+    differing_kernels = backend == "torch" and mask.startswith("rows")
+    # Once to find the sites; again only where the context cannot come from the scores.
+    assert len(runs) == 1 + (dtype == "float16" or differing_kernels)
 
 
 def test_batches_of_any_size_give_the_same_and_need_one_trace(rng, monkeypatch):

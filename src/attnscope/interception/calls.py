@@ -28,6 +28,10 @@ BLOCK_BYTES = 16 * 2**20
 LARGE_BLOCK_BYTES = 32 * 2**20
 """The same on PyTorch: the C library gives blocks of this size or more back at once, and keeps smaller ones."""
 
+SMALL_BYTES = 2**20
+"""Where all scores of a fused call take less, that call itself is run beside them: it costs next to nothing, and the
+model's output stays what it was to the bit."""
+
 
 @dataclass(frozen=True)
 class Block:
@@ -302,12 +306,14 @@ class FusedCall(Call):
         return self._in_layout(_zeroed(*self._own_rows))
 
     def _context_is_the_models(self, cells: Any | None) -> bool:
-        """Whether the context that comes from the whole matrix may stand for the model's own.
+        """Whether the context that comes from the whole matrix may stand for the model's own, and is worth it.
 
         In half precision it would differ by more than rounding of float32. On PyTorch the kernels differ in what
         they make of a row that may attend to nothing, so there must be none.
         """
         if not self.keep_context or self.dtype not in ("float32", "float64"):
+            return False
+        if math.prod(self._sizes) * 4 < SMALL_BYTES:
             return False
         if keras_backend.backend() != "torch" or cells is None:
             return True
