@@ -7,14 +7,17 @@ import attnscope
 
 ROOT = Path(attnscope.__file__).parent
 
-GROUND = {"errors", "schema", "labels", "findings", "maps"}
+GROUND = {"errors", "schema", "labels", "findings", "maps", "colours", "marks"}
 ALLOWED = {
     "errors": set(),
+    "colours": set(),
+    "marks": {"colours"},
     "schema": {"errors"},
     "labels": {"errors", "schema"},
     "findings": {"schema"},
     "maps": {"errors", "findings", "labels", "schema"},
     "interception": {"errors", "labels", "schema"},
+    "plot": GROUND,
     "viewer": GROUND,
     "capturing": {"interception", *GROUND},
     "backends": {"errors"},
@@ -60,7 +63,7 @@ def test_only_one_room_knows_keras_insides():
 
 
 def test_the_ground_floor_needs_no_backend_and_no_plots():
-    for name in (*GROUND, "viewer"):
+    for name in (*GROUND, "plot", "viewer"):
         for path in (ROOT / name).rglob("*.py") if (ROOT / name).is_dir() else [ROOT / f"{name}.py"]:
             modules = {
                 alias.name.split(".")[0]

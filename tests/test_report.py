@@ -13,10 +13,12 @@ import pytest
 import xarray as xr
 
 import attnscope as ats
+from attnscope import colours
 from attnscope.errors import InputError, WouldOverwriteError
-from attnscope.viewer import Bars, Section, colours, received, received_per_group, report, save_report
+from attnscope.marks import rounded_up, shown
+from attnscope.viewer import Bars, Section, received, received_per_group, report, save_report
 from attnscope.viewer.means import mean_maps
-from attnscope.viewer.pictures import blocks, rounded_up, shown
+from attnscope.viewer.pictures import blocks
 
 HOSTILE = ["<script>alert(1)</script>", '" onload="x', "' onload='x", "&amp;", "\u202eevil", "", " "]
 

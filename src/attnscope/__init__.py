@@ -29,10 +29,10 @@ _FACE = {
     "AttentionMaps": "attnscope.maps",
     "Site": "attnscope.schema",
 }
-_MODULES = ("errors", "labels", "schema")
+_MODULES = ("errors", "labels", "plot", "schema")
 
 if TYPE_CHECKING:
-    from attnscope import errors, labels, schema
+    from attnscope import errors, labels, plot, schema
     from attnscope.capturing import Entropy, Full, Received, Summary, capture, capture_generation
     from attnscope.interception import ablate, declare, intervene, permute, replace, sites, undeclare, uniform
     from attnscope.maps import AttentionMaps
@@ -55,6 +55,7 @@ __all__ = [
     "labels",
     "open",
     "permute",
+    "plot",
     "replace",
     "schema",
     "sites",

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import html
 import math
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from attnscope.viewer import colours
+from attnscope import colours
+from attnscope.marks import exact, isolated, number, plain, rounded_up, shown
 from attnscope.viewer.means import Axis, MeanMaps
 
 MOST_POSITIONS = 64
@@ -22,8 +22,6 @@ MOST_POSITIONS = 64
 LONGEST_LABEL = 24
 """Longer labels are cut in the picture; the tooltip has them whole."""
 _LETTER = 5.7
-_MARKS = {"\n": "⏎", "\r": "␍", "\t": "⇥"}
-_JOINERS = "\u200c\u200d"
 
 
 @dataclass(frozen=True)
@@ -41,70 +39,6 @@ class Bars:
     labels: Sequence[str]
     values: np.ndarray
     caption: str
-
-
-def shown(label: str) -> str:
-    r"""A label as it is written: what cannot be seen gets a mark, what steers the text gets its number.
-
-    Example:
-        >>> shown(""), shown(" "), shown("a\nb"), shown("\u202e")
-        ('∅', '␣', 'a⏎b', '⟨U+202E⟩')
-    """
-    if not label:
-        return "∅"
-    if label.isspace() and not set(label) & set(_MARKS):
-        return "␣" * len(label)
-    return "".join(_MARKS.get(letter) or _visible(letter) for letter in label)
-
-
-def _visible(letter: str) -> str:
-    hidden = unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp") and letter not in _JOINERS
-    return f"⟨U+{ord(letter):04X}⟩" if hidden else letter
-
-
-def isolated(label: str) -> str:
-    """A label in HTML, escaped, its writing direction kept to itself."""
-    return f"<bdi>{html.escape(shown(label))}</bdi>"
-
-
-def plain(label: str) -> str:
-    """The same where there can be no elements: tooltips and text in pictures."""
-    return f"\u2068{html.escape(shown(label))}\u2069"
-
-
-def number(value: float) -> str:
-    """A value as a person reads it, to three digits."""
-    return "NaN" if math.isnan(value) else f"{value:#.3g}".removesuffix(".")
-
-
-def exact(value: float) -> str:
-    """A value for a tooltip, to the last digit that float32 holds."""
-    return "NaN" if math.isnan(value) else f"{value:.7g}"
-
-
-def rounded_up(value: float) -> float:
-    """The next number of the kind 1, 1.5, 2, 2.5, 3, 4, 5, 6, 8 x 10^n: the end of a scale. 1 for 0.
-
-    Example:
-        >>> rounded_up(0.0931), rounded_up(0.3), rounded_up(0.0)
-        (0.1, 0.3, 1.0)
-    """
-    if not value > 0:
-        return 1.0
-    power = 10.0 ** math.floor(math.log10(value))
-    steps = (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10)
-    step = next(step for step in steps if step * power >= value * (1 - 1e-9))
-    return float(f"{step * power:.12g}")
-
-
-def colour_bar(maximum: float, unit: str = "") -> str:
-    """The scale: from 0 to the maximum, in 64 steps of the ramp."""
-    stops = "".join(f"<i class=v{level}></i>" for level in np.linspace(0, colours.LEVELS - 1, 64).round().astype(int))
-    end = f"{maximum:g}{' ' + unit if unit else ''}"
-    return (
-        f"<div class=scale role=img aria-label='colour scale from 0 to {end}'><span>0</span>"
-        f"<span class=ramp>{stops}</span><span>{end}</span></div>"
-    )
 
 
 def largest_drawn(means: MeanMaps) -> float:
@@ -279,27 +213,6 @@ def strongest(means: MeanMaps, panel: int, most: int = 5) -> list[str]:
         f"<b>{number(float(means.values[panel, row, column]))}</b>"
         for row, column in places
     ]
-
-
-def token_row(labels: Sequence[str], weights: np.ndarray, real: np.ndarray, maximum: float) -> str:
-    """One sample: its tokens one behind the other, each on the colour of its weight.
-
-    Hatched: padding without any weight. A red cross: NaN. The tooltip has position and exact weight.
-    """
-    return "".join(
-        _token(place, label, float(weight), bool(is_real), maximum)
-        for place, (label, weight, is_real) in enumerate(zip(labels, weights, real, strict=True))
-    )
-
-
-def _token(place: int, label: str, weight: float, real: bool, maximum: float) -> str:
-    if math.isnan(weight):
-        return f"<span class='token nan' title='position {place}: NaN'>&times;</span>"
-    if not real and weight == 0:
-        return f"<span class='token masked' title='position {place}: padding, 0'></span>"
-    level = int(colours.levels(np.array(weight), maximum))
-    title = f"position {place}, {plain(label)}: {exact(weight)}{'' if real else ', padding'}"
-    return f'<span class="token v{level}" title="{title}">{isolated(label)}</span>'
 
 
 def bar_list(bars: Bars) -> str:

@@ -18,23 +18,10 @@ import xarray as xr
 
 from attnscope.errors import InputError, WouldOverwriteError
 from attnscope.maps import AttentionMaps
+from attnscope.marks import colour_bar, isolated, number, offline_page, rounded_up, token_row
 from attnscope.schema import MEANINGS, UNITS, key_dims, query_dims
-from attnscope.viewer.colours import ramp_css
 from attnscope.viewer.means import MeanMaps, mean_maps, received, received_per_group
-from attnscope.viewer.pictures import (
-    MOST_POSITIONS,
-    Bars,
-    bar_list,
-    colour_bar,
-    isolated,
-    largest_drawn,
-    maps_of_cells,
-    number,
-    rounded_up,
-    shown,
-    strongest,
-    token_row,
-)
+from attnscope.viewer.pictures import MOST_POSITIONS, Bars, bar_list, largest_drawn, maps_of_cells, strongest
 
 MOST_CELLS = 20_000
 """So many cells of a page are elements with a tooltip; the maps behind them are pictures."""
@@ -144,22 +131,14 @@ def _check_one_per_sample(what: str, given: Sequence[str] | None, samples: int) 
 
 
 def _page(title: str, body: str) -> str:
-    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
-    style = resources.files("attnscope.viewer").joinpath("report.css").read_text("utf-8") + ramp_css()
     hatch = (
         '<svg width="0" height="0" class=defs aria-hidden="true"><defs><pattern id="hatch" width="5" '
         'height="5" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
         '<rect class=ground width="5" height="5"/><rect class=line width="1.2" height="5"/></pattern>'
         "</defs></svg>"
     )
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="color-scheme" content="light dark">\n'
-        f"<title>{html.escape(shown(title))}</title>\n<style>\n{style}</style>\n</head>\n<body>\n{hatch}\n"
-        f"<main>\n{body}\n</main>\n</body>\n</html>\n"
-    )
+    own = resources.files("attnscope.viewer").joinpath("report.css").read_text("utf-8")
+    return offline_page(title, f"{hatch}\n<main>\n{body}\n</main>", own)
 
 
 def _head(maps: AttentionMaps, title: str) -> str:

@@ -1,0 +1,140 @@
+"""Coloured text: every character on the colour of its weight, nothing of a text can break the page."""
+
+import re
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import attnscope as ats
+from attnscope import colours
+from attnscope.errors import LabelError, SchemaError, WouldOverwriteError
+
+HOSTILE = ["<b>", "&", '"', "\u202e", " "]
+
+
+def spans(text):
+    """Class, tooltip and text of each token."""
+    return re.findall(r'<span class="token ([^"]*)" title="([^"]*)">(.*?)</span>', text.body)
+
+
+def test_each_token_has_the_colour_of_its_weight_on_the_stated_scale():
+    weights = np.array([0.0, 0.1, 0.35, 0.55])
+    text = ats.plot.tokens(weights, list("abcd"))
+    assert text.maximum == 0.6
+    assert [kind for kind, _, _ in spans(text)] == [f"v{round(w / 0.6 * 255)}" for w in weights]
+    assert "colour scale from 0 to 0.6" in text.body
+    same = ats.plot.tokens(weights, list("abcd"), maximum=1.0)
+    assert [kind for kind, _, _ in spans(same)] == [f"v{round(w * 255)}" for w in weights]
+
+
+def test_rows_share_one_scale():
+    text = ats.plot.tokens(np.array([[0.9, 0.1], [0.5, 0.5]]), list("ab"), titles=["sharp", "even"])
+    assert [kind for kind, _, _ in spans(text)] == ["v230", "v26", "v128", "v128"]
+    assert repr(text) == "sharp: a 0.900, b 0.100\neven: a 0.500, b 0.500"
+
+
+def test_what_a_text_holds_of_markup_is_text():
+    text = ats.plot.tokens(np.full(5, 0.2), HOSTILE, titles=["<script>"])
+    shown = [inner for _, _, inner in spans(text)]
+    assert shown == [f"<bdi>{t}</bdi>" for t in ("&lt;b&gt;", "&amp;", "&quot;", "⟨U+202E⟩", "␣")]
+    assert "<script" not in text._repr_html_()
+    assert "&lt;script&gt;" in text.body
+
+
+@pytest.mark.parametrize("pads", [(3, 0), (0, 3), (2, 1)])
+def test_labels_and_padding_come_from_the_maps_on_either_side(pads):
+    before, behind = pads
+    valid = np.array([False] * before + [True] * 4 + [False] * behind)
+    weights = np.where(valid, 0.25, 0.0)
+    labels = np.array([""] * before + list("word") + [""] * behind)
+    array = xr.DataArray(
+        weights[None],
+        dims=("sample", "key"),
+        coords={"key_label": (("sample", "key"), labels[None]), "key_valid": (("sample", "key"), valid[None])},
+    )
+    text = ats.plot.tokens(array)
+    assert [inner for _, _, inner in spans(text)] == [f"<bdi>{letter}</bdi>" for letter in "word"]
+    assert text.body.count("token masked") == before + behind
+    places = [int(place) for place in re.findall(r"position (\d+): padding, 0", text.body)]
+    assert places == np.flatnonzero(~valid).tolist()
+
+
+def test_weight_on_padding_is_shown_and_said():
+    array = xr.DataArray([0.4, 0.6], dims="key", coords={"key_valid": ("key", [True, False])})
+    assert [title for _, title, _ in spans(ats.plot.tokens(array))][1].endswith("0.6, padding")
+
+
+def test_nan_is_marked():
+    assert "class='token nan' title='position 1: NaN'" in ats.plot.tokens(np.array([0.5, np.nan]), list("ab")).body
+
+
+def test_the_saved_page_loads_nothing_and_is_not_overwritten(tmp_path):
+    text = ats.plot.tokens(np.array([0.5, 0.5]), list("ab"))
+    path = text.save(tmp_path / "text.html", title="a <title>")
+    page = path.read_text("utf-8")
+    assert "default-src 'none'" in page
+    assert "<title>a &lt;title&gt;</title>" in page
+    assert not re.findall(r"https?:|<script|@import|url\((?!#)", page)
+    with pytest.raises(WouldOverwriteError) as caught:
+        text.save(path)
+    assert (
+        str(caught.value)
+        == f"{str(path)!r} is there already and is not overwritten: save({str(path)!r}, overwrite=True)."
+    )
+    text.save(path, overwrite=True)
+
+
+def test_the_style_in_a_notebook_touches_nothing_outside():
+    html = ats.plot.tokens(np.array([0.5, 0.5]), list("ab"))._repr_html_()
+    style = re.search(r"<style>(.*?)</style>", html, flags=re.DOTALL)[1]
+    assert style.startswith(".attnscope{")
+    depth = np.cumsum([{"{": 1, "}": -1}.get(letter, 0) for letter in style])
+    assert (depth[len(".attnscope") : -1] >= 1).all()
+    assert depth[-1] == 0
+    assert colours.ramp_css() in style
+
+
+@pytest.mark.parametrize(
+    ("weights", "options", "kind", "message"),
+    [
+        (
+            np.zeros((2, 3, 5, 7)),
+            {},
+            SchemaError,
+            "The weights have the shape (2, 3, 5, 7), but one row (position) or one row per sample (sample, position) "
+            "is needed. Select or average the other axes first.",
+        ),
+        (
+            xr.DataArray(np.zeros((2, 3, 5)), dims=("sample", "head", "key")),
+            {},
+            SchemaError,
+            "The weights have the dims ('sample', 'head', 'key'), but ('key',) or ('sample', 'key') is needed: select "
+            "or average the others first, such as .mean('head').",
+        ),
+        (
+            np.array([-1.5, 2.0]),
+            {},
+            SchemaError,
+            "The weights go down to -1.50, but attention after the softmax lies within 0 and 1. Give scores, not "
+            "logits or outputs: maps[site].",
+        ),
+        (
+            np.array([0.5, 0.5]),
+            {"labels": list("abc")},
+            LabelError,
+            "The labels are 1 row(s) of [3] names, but the weights have 1 row(s) of 2 positions. Give one name per "
+            "position.",
+        ),
+        (
+            np.array([0.5, 0.5]),
+            {"titles": ["a", "b"]},
+            LabelError,
+            "2 titles were given for 1 rows. Give one per row: titles=[...].",
+        ),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(weights, options, kind, message):
+    with pytest.raises(kind) as caught:
+        ats.plot.tokens(weights, **options)
+    assert str(caught.value) == message
