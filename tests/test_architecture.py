@@ -17,6 +17,7 @@ ALLOWED = {
     "findings": {"schema"},
     "maps": {"errors", "findings", "labels", "schema"},
     "interception": {"errors", "labels", "schema"},
+    "layers": {"errors"},
     "plot": GROUND,
     "viewer": GROUND,
     "capturing": {"interception", *GROUND},

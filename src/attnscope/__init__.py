@@ -29,10 +29,10 @@ _FACE = {
     "AttentionMaps": "attnscope.maps",
     "Site": "attnscope.schema",
 }
-_MODULES = ("errors", "labels", "plot", "schema")
+_MODULES = ("errors", "labels", "layers", "plot", "schema")
 
 if TYPE_CHECKING:
-    from attnscope import errors, labels, plot, schema
+    from attnscope import errors, labels, layers, plot, schema
     from attnscope.capturing import Entropy, Full, Received, Summary, capture, capture_generation
     from attnscope.interception import ablate, declare, intervene, permute, replace, sites, undeclare, uniform
     from attnscope.maps import AttentionMaps
@@ -53,6 +53,7 @@ __all__ = [
     "errors",
     "intervene",
     "labels",
+    "layers",
     "open",
     "permute",
     "plot",
