@@ -55,3 +55,19 @@ class WouldOverwriteError(AttnscopeError, FileExistsError):
 
 class UnsupportedError(AttnscopeError, TypeError):
     """This kind of object or backend is not one that attnscope can work with."""
+
+
+class UnsafeFileError(AttnscopeError, ValueError):
+    """A model file asks for more than to be read as data: it was refused before anything in it was used."""
+
+
+class KnownHolesWarning(UserWarning):
+    """The installed Keras has holes in its loading of files that later ones have closed."""
+
+
+class ModelFileError(AttnscopeError, ValueError):
+    """A file is no model, or one that cannot be made into a model."""
+
+
+class WeightsMismatchError(AttnscopeError, ValueError):
+    """The weights in a file are not those of the model."""

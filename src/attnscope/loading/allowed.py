@@ -1,0 +1,248 @@
+"""Is everything that a configuration names something that only computes?"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import keras
+
+from attnscope.errors import UnsafeFileError
+from attnscope.loading.archive import StoredModel
+from attnscope.loading.nameable import PACKAGES, RUNS_CODE, named_class, named_function, named_in_keras_2
+
+_PLAIN = {"__keras_tensor__", "__bytes__", "__ellipsis__", "__slice__", "__tuple__", "TensorShape"}
+_ARRAYS = {"__tensor__", "__numpy__", "__keras_tensor__"}
+_TENSORFLOW = {"__typespec__", "TypeSpec", "CompositeTensor"}
+_KERAS_2_OPERATIONS = {"TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer", "ClassMethod", "InstanceProperty"}
+_DTYPE = re.compile(r"bool|string|str|u?int(2|4|8|16|32|64)|b?float(8|16|32|64)\w*|complex(64|128)")
+_READ_FROM = {"vocabulary", "merges", "proto", "file", "filename", "filepath", "file_path", "path", "directory", "url"}
+"""Keys whose text is a place to read from."""
+_PATH = re.compile(r"/|~|\\\\|[A-Za-z]:[\\/]|[A-Za-z][A-Za-z0-9+.-]*://|(.*[\\/])?\.\.([\\/]|$)")
+_WORDS = {"oov_token", "mask_token", "unk_token", "pad_token"}
+"""Keys whose text is a token, whatever it looks like."""
+_AGAIN = "Load it where you trust it and save it again: model.save('model.keras')."
+_NAME_IN_BYTECODE = re.compile(rb"[\xda\xfa\x5a\x7a]([\x02-\x7f])")
+
+
+def check_config(
+    stored: StoredModel, *, custom_objects: dict[str, Any] | None, trust: bool, keras_2: bool = False
+) -> None:
+    """Refuse a configuration that names anything but what computes.
+
+    A configuration is data that Keras turns into calls: of the classes that it names, with the arguments that it
+    gives. So every name in it must be of a class or function that Keras or KerasHub has for building models, of one
+    that you give, or of one that you have registered; and no text in it may be a place to read from.
+
+    Args:
+        stored: The model as data (see `opened`), with its configuration as Keras will get it.
+        custom_objects: Your own classes and functions by name, as for `keras.saving.load_model`.
+        trust: Whether `Lambda` layers and classes that are not installed by Keras may be named: their code, or
+            whatever has their name, then runs.
+        keras_2: Whether the configuration is one of Keras 2 that will be rewritten: there a name counts wherever
+            in Keras it was, and the wrapped operations of TensorFlow are left to the rewriting.
+
+    Raises:
+        UnsafeFileError: It names something else. The error has the layer, what would have run, and the way out.
+    """
+    if stored.kind == "savedmodel":
+        if not trust:
+            raise UnsafeFileError(
+                f"{stored.path.name} is a SavedModel: a TensorFlow program, which can read and write files when it "
+                f"runs, and cannot be checked. Expected a model that Keras saved. If you trust whoever made it: "
+                f"load_model(path, trust=True); or ask for the .keras file that it came from."
+            )
+        return
+    rules = _Rules(custom_objects or {}, trust, keras_2)
+    for part in (stored.config, stored.training):
+        if part is not None:
+            rules.check(part)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where in a configuration the walk is."""
+
+    layer: str
+    """The name of the innermost object that has one."""
+    own: bool = False
+    """Whether that object is of a class that the user gave."""
+
+
+@dataclass(frozen=True)
+class _Rules:
+    custom_objects: dict[str, Any]
+    trust: bool
+    keras_2: bool
+
+    def check(self, config: dict[str, Any]) -> None:
+        """Every object in a configuration, without recursion."""
+        waiting: list[tuple[Any, _Place]] = [(config, _Place("the model"))]
+        while waiting:
+            value, place = waiting.pop()
+            if isinstance(value, list):
+                waiting.extend((item, place) for item in value if isinstance(item, dict | list))
+                continue
+            if "class_name" in value:
+                place = self._object(value, place)
+            for key, item in value.items():
+                if isinstance(item, str):
+                    self._text(key, item, place)
+                elif isinstance(item, dict | list):
+                    waiting.append((item, place))
+
+    def _object(self, value: dict[str, Any], outer: _Place) -> _Place:
+        """Judge one object, and say where its own parts are."""
+        name = value["class_name"]
+        inner = value.get("config")
+        place = replace(outer, layer=_name_of(value, inner) or outer.layer)
+        if not isinstance(name, str):
+            raise UnsafeFileError(
+                f"In {place.layer!r} the class is named by a {type(name).__name__}. Expected text. {_AGAIN}"
+            )
+        if name in _ARRAYS:
+            _check_dtype(inner, place)
+        if name in _TENSORFLOW:
+            raise UnsafeFileError(
+                f"{place.layer!r} brings a TensorFlow type of its own ({name}), which would be built by name. "
+                f"Expected plain tensors. {_AGAIN}"
+            )
+        if name in _PLAIN or name in _ARRAYS or (self.keras_2 and name in _KERAS_2_OPERATIONS):
+            return place
+        if name == "__lambda__":
+            self._code(name, inner, place)
+        elif name == "function":
+            self._function(value, place)
+        else:
+            place = self._class(value, name, inner, place)
+        return place
+
+    def _class(self, value: dict[str, Any], name: str, inner: Any, place: _Place) -> _Place:
+        module = value.get("module")
+        given = self._given(value.get("registered_name", name) if "module" in value else name)
+        if given is not None:
+            return replace(place, own=given.__module__.split(".")[0] not in PACKAGES)
+        if name in RUNS_CODE:
+            self._code(name, inner, place)
+            return place
+        if module is not None and not isinstance(module, str):
+            found = None
+        else:
+            found = named_in_keras_2(module, name) if self.keras_2 else named_class(module, name)
+        if found is None:
+            self._unknown("class", module, name, str(value.get("registered_name") or name), place)
+            return replace(place, own=True)
+        return replace(place, own=False)
+
+    def _function(self, value: dict[str, Any], place: _Place) -> None:
+        """Keras looks a function up by ``config`` or by ``registered_name``: both must be allowed."""
+        module = value.get("module")
+        for name in (value.get("config"), value.get("registered_name")):
+            if name is None or name == "function" or self._given(name) is not None:
+                continue
+            known = isinstance(name, str) and (module is None or isinstance(module, str))
+            if not (known and named_function(module, name)):
+                self._unknown("function", module, str(name), str(name), place)
+
+    def _given(self, name: Any) -> Any:
+        """The object that the user gave, or has registered, by this name; that Keras takes before any of its own."""
+        return keras.saving.get_registered_object(name, self.custom_objects) if isinstance(name, str) else None
+
+    def _code(self, name: str, inner: Any, place: _Place) -> None:
+        if self.trust and name in ("Lambda", "__lambda__"):
+            return
+        raise UnsafeFileError(
+            f"{place.layer!r} is a {name.strip('_')} and would run {_would_run(name, inner)}. "
+            f"Expected layers whose code is installed, not brought by the file. "
+            + ("If you trust whoever made it: load_model(path, trust=True); or put" if "ambda" in name else "Put")
+            + f" a layer of yours in its place: load_model(path, replacements={{{place.layer!r}: layer}})."
+        )
+
+    def _unknown(self, what: str, module: Any, name: str, registered: str, place: _Place) -> None:
+        custom = not (isinstance(module, str) and module.split(".")[0] in PACKAGES | {"builtins"})
+        if self.trust and custom:
+            return
+        full = f"{module}.{name}" if module else name
+        if custom:
+            raise UnsafeFileError(
+                f"{place.layer!r} needs the {what} {full!r}, which is neither Keras' own nor one that you gave. "
+                f"Expected one that is known here. "
+                f"Give it: load_model(path, custom_objects={{{registered!r}: {name}}}); or register it before loading, "
+                f"with keras.saving.register_keras_serializable."
+            )
+        raise UnsafeFileError(
+            f"{place.layer!r} names the {what} {full!r}, which no model needs, or which is not there. "
+            f"Expected a layer, function or setting of {module.split('.')[0]} for building models. {_AGAIN}"
+        )
+
+    def _text(self, key: str, text: str, place: _Place) -> None:
+        """Refuse text that is a place to read from, other than in a trusted class of the user's own."""
+        if place.own and self.trust:
+            return
+        if (key in _READ_FROM and text) or (key not in _WORDS and len(text) > 1 and _PATH.match(text)):
+            raise UnsafeFileError(
+                f"{place.layer!r} has {key}={text[:80]!r}: a place outside the file to read from. "
+                f"Expected what it needs inside the file. {_AGAIN}"
+            )
+
+
+def _name_of(value: dict[str, Any], inner: Any) -> str | None:
+    for holder in (value, inner):
+        if isinstance(holder, dict) and isinstance(holder.get("name"), str):
+            return str(holder["name"])
+    return None
+
+
+def _check_dtype(inner: Any, place: _Place) -> None:
+    """NumPy would make room for whatever a dtype says, such as text of a billion letters."""
+    dtype = inner.get("dtype") if isinstance(inner, dict) else None
+    if dtype is not None and not (isinstance(dtype, str) and _DTYPE.fullmatch(dtype)):
+        raise UnsafeFileError(
+            f"In {place.layer!r} an array has the dtype {str(dtype)[:60]!r}. Expected a plain one, such as 'float32'. "
+            f"{_AGAIN}"
+        )
+
+
+# What a Lambda would have run -----------------------------------------------------------------------------------------
+
+
+def _would_run(name: str, inner: Any) -> str:
+    """What a layer that brings code would have run, in words; the code is read as bytes, never unmarshalled."""
+    if name not in ("Lambda", "__lambda__"):
+        return RUNS_CODE[name]
+    function = inner.get("function", inner) if isinstance(inner, dict) else inner
+    if isinstance(function, dict) and function.get("class_name") == "function":
+        return f"the function {function.get('config')!r} of {function.get('module')!r}"
+    if isinstance(function, str):
+        return f"the function {function!r}"
+    code = _code_text(function)
+    if code is None:
+        return "Python code"
+    try:
+        raw = base64.b64decode("".join(code.split()), validate=True)
+    except (binascii.Error, ValueError):
+        raw = code.encode("utf-8", "surrogatepass")
+    names = list(dict.fromkeys(_names_in(raw)))[:12]
+    return f"{len(raw)} bytes of Python bytecode" + (f", in which stand {', '.join(map(repr, names))}" if names else "")
+
+
+def _code_text(function: Any) -> str | None:
+    """The stored bytecode, in any of the forms that Keras has used."""
+    while isinstance(function, dict | list):
+        if isinstance(function, list):
+            function = function[0] if function else None
+        else:
+            function = function.get("code", function.get("value", function.get("config")))
+    return function if isinstance(function, str) else None
+
+
+def _names_in(raw: bytes) -> Iterator[str]:
+    """The short texts in marshalled code: a mark, a length, and as many printable letters."""
+    for found in _NAME_IN_BYTECODE.finditer(raw):
+        text = raw[found.end() : found.end() + found[1][0]]
+        if len(text) == found[1][0] and re.fullmatch(rb"[\x20-\x7e]+", text) and text[:1] != b"<":
+            yield text.decode("ascii")

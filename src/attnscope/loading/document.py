@@ -1,0 +1,91 @@
+"""JSON text as plain data, within limits."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from attnscope.errors import UnsafeFileError
+
+MAX_BYTES = 32 * 2**20
+MAX_VALUES = 2_000_000
+MAX_DEPTH = 256
+_MEND = "Take the file from where it was first saved, or save the model again: model.save('model.keras')."
+
+
+def parsed(text: bytes | str, where: str) -> dict[str, Any]:
+    """The object that a JSON text stands for.
+
+    Stricter than `json.loads`: UTF-8 only, no key twice, no NaN or infinity, no more than 32 MiB, 2 million values
+    and 256 levels, which is well above what the largest models need.
+
+    Args:
+        text: The text, as it stands in the file.
+        where: What is read, for the error.
+
+    Returns:
+        A dictionary of plain values.
+
+    Raises:
+        UnsafeFileError: The text is not such an object.
+    """
+    raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    if len(raw) > MAX_BYTES:
+        raise _refusal(where, f"has {len(raw):,} bytes", f"at most {MAX_BYTES:,}")
+    if sum(raw.count(mark) for mark in (b",", b"[", b"{")) > MAX_VALUES:
+        raise _refusal(where, f"has more than {MAX_VALUES:,} values", f"at most {MAX_VALUES:,}")
+    try:
+        value = json.loads(
+            raw.decode("utf-8"),
+            object_pairs_hook=_without_repeats,
+            parse_constant=_no_constant,
+            parse_float=_finite,
+        )
+    except RecursionError as error:
+        raise _refusal(where, "is nested without end", f"at most {MAX_DEPTH} levels") from error
+    except ValueError as error:
+        raise _refusal(where, f"cannot be read: {error}", "one plain JSON object in UTF-8") from error
+    if not isinstance(value, dict):
+        raise _refusal(where, f"is a {type(value).__name__}", "one JSON object")
+    if not _within_depth(value):
+        raise _refusal(where, f"is nested deeper than {MAX_DEPTH} levels", f"at most {MAX_DEPTH} levels")
+    return value
+
+
+def _refusal(where: str, given: str, expected: str) -> UnsafeFileError:
+    return UnsafeFileError(f"{where} {given}. Expected {expected}. {_MEND}")
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ValueError(f"the key {twice[:60]!r} is there twice in one object")
+    return value
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        raise ValueError(f"{digits[:30]} is beyond what a float can hold")
+    return value
+
+
+def _within_depth(value: Any) -> bool:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            child
+            for item in level
+            for child in (item.values() if isinstance(item, dict) else item)
+            if isinstance(child, dict | list)
+        ]
+        if not level:
+            return True
+    return False

@@ -1,0 +1,170 @@
+"""An HDF5 file as data: every object looked at before any is followed or read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from attnscope.errors import UnsafeFileError
+
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+MAX_OBJECTS = 100_000
+MAX_DEPTH = 64
+MAX_ATTRIBUTES = 10_000
+MAX_EXPANSION = 100
+FREE_BYTES = 64 * 2**20
+"""What may be declared beyond `MAX_EXPANSION` times what is stored: small files compress well."""
+
+_LINKS = {h5py.h5l.TYPE_SOFT: "a soft link", h5py.h5l.TYPE_EXTERNAL: "an external link"}
+_FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_LZF}
+_MEND = "Save the weights again with Keras: model.save_weights('model.weights.h5')."
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What an HDF5 file holds, in numbers."""
+
+    datasets: int
+    """How many arrays."""
+    declared: int
+    """Bytes that all of them take in memory."""
+    stored: int
+    """Bytes that they take in the file."""
+
+
+def checked(path: Path) -> Contents:
+    """Look at every group, link, dataset and attribute of a file, without reading a single array.
+
+    Args:
+        path: An HDF5 file that nobody else writes to.
+
+    Returns:
+        How much it holds.
+
+    Raises:
+        UnsafeFileError: There is a link other than a plain one, an array whose values lie in another file or dataset,
+            whose values are not plain numbers, or that is far larger than what is stored of it; an object that has
+            two names, a filter that is a plug-in, or more objects, levels or attributes than any model has.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            found = [_dataset(file, name, dataset) for name, dataset in _datasets(file)]
+    except (OSError, RuntimeError, KeyError) as error:
+        raise UnsafeFileError(
+            f"The HDF5 file {path.name} cannot be read: {error}. Expected a whole, undamaged file. {_MEND}"
+        ) from error
+    contents = Contents(len(found), sum(size for size, _ in found), sum(size for _, size in found))
+    _check_sizes("All arrays together", contents.declared, contents.stored)
+    if contents.stored > path.stat().st_size:
+        raise UnsafeFileError(
+            f"The arrays of the HDF5 file take {contents.stored:,} bytes of it, but it has {path.stat().st_size:,}: "
+            f"some of them overlap. Expected each array in a place of its own. {_MEND}"
+        )
+    return contents
+
+
+def _datasets(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
+    """Every dataset with its path; groups are walked without recursion, each object once."""
+    seen = {h5py.h5o.get_info(file.id).addr}
+    waiting: list[tuple[str, h5py.Group, int]] = [("", file, 0)]
+    while waiting:
+        path, group, depth = waiting.pop()
+        _check_attributes(path or "/", group)
+        if depth > MAX_DEPTH or len(seen) + len(group) > MAX_OBJECTS:
+            raise UnsafeFileError(
+                f"The HDF5 file has more than {MAX_OBJECTS:,} objects, or {MAX_DEPTH} levels of groups, at "
+                f"{path[:60] or '/'!r}. Expected fewer: no model needs them. {_MEND}"
+            )
+        for name in group:
+            inside = f"{path}/{name}"
+            _check_link(group, name, inside)
+            address = h5py.h5o.get_info(group.id, _stored(name)).addr
+            if address in seen:
+                raise UnsafeFileError(
+                    f"{inside!r} in the HDF5 file is an object that has another name too. "
+                    f"Expected each array and group under one name. {_MEND}"
+                )
+            seen.add(address)
+            child = group[name]
+            if isinstance(child, h5py.Group):
+                waiting.append((inside, child, depth + 1))
+            elif isinstance(child, h5py.Dataset):
+                _check_attributes(inside, child)
+                yield inside, child
+            else:
+                raise UnsafeFileError(
+                    f"{inside!r} in the HDF5 file is a {type(child).__name__}. Expected groups and arrays only. {_MEND}"
+                )
+
+
+def _stored(name: str) -> bytes:
+    return name.encode("utf-8", "surrogateescape")
+
+
+def _check_link(group: h5py.Group, name: str, inside: str) -> None:
+    kind = group.id.links.get_info(_stored(name)).type
+    if kind != h5py.h5l.TYPE_HARD:
+        raise UnsafeFileError(
+            f"{inside!r} in the HDF5 file is {_LINKS.get(kind, 'a link of an unknown kind')}, which leads elsewhere. "
+            f"Expected the weights themselves. {_MEND}"
+        )
+
+
+def _check_attributes(inside: str, holder: h5py.Group | h5py.Dataset) -> None:
+    if len(holder.attrs) > MAX_ATTRIBUTES:
+        raise UnsafeFileError(
+            f"{inside!r} in the HDF5 file has {len(holder.attrs):,} attributes. "
+            f"Expected at most {MAX_ATTRIBUTES:,}. {_MEND}"
+        )
+    for name in holder.attrs:
+        attribute = holder.attrs.get_id(name)
+        text = attribute.dtype.kind == "S" or h5py.check_string_dtype(attribute.dtype) is not None
+        if not (text or _is_plain(attribute.dtype)):
+            raise UnsafeFileError(
+                f"The attribute {name!r} of {inside!r} in the HDF5 file has values of type {attribute.dtype}. "
+                f"Expected text or plain numbers. {_MEND}"
+            )
+
+
+def _is_plain(dtype: Any) -> bool:
+    """Numbers, or what stands for a number of 1 or 2 bytes that NumPy has no name for (bfloat16, float8)."""
+    return dtype.kind in "biufc" or (dtype.kind == "V" and dtype.names is None and dtype.itemsize <= 2)
+
+
+def _dataset(file: h5py.File, inside: str, dataset: h5py.Dataset) -> tuple[int, int]:
+    """Declared and stored size of one dataset, in bytes."""
+    if not _is_plain(dataset.dtype) or dataset.dtype.subdtype is not None or dataset.shape is None:
+        raise UnsafeFileError(
+            f"{inside!r} in the HDF5 file holds values of type {dataset.dtype} with shape {dataset.shape}. "
+            f"Expected plain numbers. {_MEND}"
+        )
+    created = dataset.id.get_create_plist()
+    if created.get_layout() == h5py.h5d.VIRTUAL or created.get_external_count():
+        raise UnsafeFileError(
+            f"The values of {inside!r} lie outside the HDF5 file, or in another place in it. "
+            f"Expected the weights themselves. {_MEND}"
+        )
+    filters = {created.get_filter(i)[0] for i in range(created.get_nfilters())}
+    if not filters <= _FILTERS:
+        raise UnsafeFileError(
+            f"{inside!r} in the HDF5 file is packed with the filters {sorted(filters)}, which may be plug-ins. "
+            f"Expected gzip, lzf, shuffle or fletcher32, or none. {_MEND}"
+        )
+    declared = math.prod(dataset.shape) * dataset.dtype.itemsize
+    stored = int(dataset.id.get_storage_size())
+    chunk = math.prod(dataset.chunks or (0,)) * dataset.dtype.itemsize
+    _check_sizes(repr(inside), max(declared, chunk), stored)
+    return declared, stored
+
+
+def _check_sizes(what: str, declared: int, stored: int) -> None:
+    if declared > FREE_BYTES + MAX_EXPANSION * stored:
+        raise UnsafeFileError(
+            f"{what} in the HDF5 file would take {declared:,} bytes in memory, but only {stored:,} are stored. "
+            f"Expected at most {MAX_EXPANSION} times as many. {_MEND}"
+        )
