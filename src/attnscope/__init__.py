@@ -28,13 +28,15 @@ _FACE = {
     "Summary": "attnscope.capturing",
     "AttentionMaps": "attnscope.maps",
     "Site": "attnscope.schema",
+    "load_model": "attnscope.loading",
 }
-_MODULES = ("errors", "labels", "layers", "plot", "schema")
+_MODULES = ("errors", "labels", "layers", "loading", "plot", "schema")
 
 if TYPE_CHECKING:
-    from attnscope import errors, labels, layers, plot, schema
+    from attnscope import errors, labels, layers, loading, plot, schema
     from attnscope.capturing import Entropy, Full, Received, Summary, capture, capture_generation
     from attnscope.interception import ablate, declare, intervene, permute, replace, sites, undeclare, uniform
+    from attnscope.loading import load_model
     from attnscope.maps import AttentionMaps
     from attnscope.maps import open_maps as open  # noqa: A004, the field's word for it
     from attnscope.schema import Site
@@ -54,6 +56,8 @@ __all__ = [
     "intervene",
     "labels",
     "layers",
+    "load_model",
+    "loading",
     "open",
     "permute",
     "plot",

@@ -12,35 +12,20 @@ from attnscope.errors import InputError, LabelError
 
 
 def load_model(path: str | Path, *, backend: str | None = None) -> Any:
-    """A model from a file, in Keras' safe mode: no code in the file is run.
+    """A model from a file: `attnscope.load_model` once the backend is chosen. No code in the file is run.
 
     Args:
-        path: A ``.keras`` or ``.h5`` file.
+        path: A ``.keras``, ``.h5`` or ``.hdf5`` file.
         backend: See `choose_backend`.
 
     Raises:
         FileNotFoundError: Nothing is there.
-        InputError: It is no such file, or Keras cannot make a model of it.
+        AttnscopeError: It is no such file, is not safe, or Keras cannot make a model of it.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{str(path)!r} is no file. A model is needed: model.save('model.keras').")
-    if path.suffix not in (".keras", ".h5", ".hdf5"):
-        raise InputError(
-            f"The model is to be read from {str(path)!r}, but a .keras or .h5 file is needed: "
-            "model.save('model.keras')."
-        )
     choose_backend(backend)
-    import keras
+    from attnscope.loading import load_model as load
 
-    try:
-        return keras.models.load_model(path, compile=False)
-    except (OSError, TypeError, ValueError) as error:
-        raise InputError(
-            f"Keras cannot load {str(path)!r}: {' '.join(str(error).split())[:400]} If the model has classes "
-            "of your own, load it in Python, where they are defined, and call attnscope.capture(model, "
-            "inputs)."
-        ) from error
+    return load(path)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,352 @@
+"""The configuration of a model that Keras 2 stored, or that Keras 3 stored in the old format, as Keras 3 reads it.
+
+Nothing is run and no class is looked at: data goes in, data comes out. What Keras 3 would silently compute otherwise
+is put right here, and what has no equal is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+
+from attnscope.errors import UnsupportedError
+from attnscope.loading import operations, wiring
+
+MODELS = ("Functional", "Model", "Sequential")
+RECURRENT = ("LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
+OPERATIONS = ("TFOpLambda", "SlicingOpLambda")
+
+# Settings of Keras 2 that Keras 3 does not know, each with the values at which both compute the same.
+ANY = object()
+_RECURRENT = {"time_major": (False,), "implementation": ANY}
+_CONVOLUTION = {"groups": (1, None)}
+_SEPARABLE = {**_CONVOLUTION, "kernel_initializer": ANY, "kernel_regularizer": ANY, "kernel_constraint": ANY}
+_NORMALIZATION = {"renorm": (False,), "renorm_clipping": ANY, "renorm_momentum": ANY, "virtual_batch_size": (None,)}
+FORGOTTEN: dict[str, dict[str, Any]] = {
+    "*": {"batch_input_shape": ANY, "input_dtype": ANY, "dynamic": (False,), "ragged": (False, None), "rng_type": ANY},
+    "MultiHeadAttention": {"query_shape": ANY, "key_shape": ANY, "value_shape": ANY, "softmax_robust_masking": ANY},
+    "Attention": {"causal": (False,)},
+    "AdditiveAttention": {"causal": (False,), "score_mode": ANY},
+    "Embedding": {"input_length": ANY, "sparse": (False,)},
+    "CategoryEncoding": {"sparse": (False,)},
+    "BatchNormalization": {**_NORMALIZATION, "adjustment": (None,), "fused": ANY},
+    "Discretization": {"trainable": ANY},
+    "Dense": {"activity_regularizer": (None,)},
+    **dict.fromkeys(("LSTM", "GRU", "SimpleRNN", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"), _RECURRENT),
+    **dict.fromkeys(("LSTMCell", "GRUCell", "SimpleRNNCell"), _RECURRENT),
+    **{f"Conv{n}DTranspose": _CONVOLUTION for n in (1, 2, 3)},
+    **{f"DepthwiseConv{n}D": _CONVOLUTION for n in (1, 2)},
+    **{f"SeparableConv{n}D": _SEPARABLE for n in (1, 2)},
+    **{f"SpatialDropout{n}D": {"noise_shape": ANY, "trainable": ANY} for n in (1, 2, 3)},
+}
+RENAMED = {
+    "InputLayer": {"batch_input_shape": "batch_shape"},
+    "LeakyReLU": {"alpha": "negative_slope"},
+    "ThresholdedReLU": {"theta": "threshold"},
+}
+CLASSES = {"ThresholdedReLU": "ReLU"}
+
+NAMESPACES = {
+    "initializer": "keras.initializers",
+    "regularizer": "keras.regularizers",
+    "constraint": "keras.constraints",
+}
+
+
+@keras.saving.register_keras_serializable(package="attnscope")  # type: ignore[untyped-decorator]
+def keras2_hard_sigmoid(x: Any) -> Any:
+    """What Keras 2 called ``hard_sigmoid``: ``0.2 x + 0.5`` within 0 and 1. Keras 3 has another slope, 1/6.
+
+    Args:
+        x: Any shape and float dtype.
+
+    Returns:
+        The same shape and dtype, within ``[0, 1]``.
+    """
+    return keras.ops.clip(0.2 * x + 0.5, 0.0, 1.0)
+
+
+HARD_SIGMOID = {
+    "module": "attnscope.loading.keras2",
+    "class_name": "function",
+    "config": "attnscope>keras2_hard_sigmoid",
+    "registered_name": "attnscope>keras2_hard_sigmoid",
+}
+
+
+def is_old(config: Mapping[str, Any], keras_version: str | None) -> bool:
+    """Whether a configuration must be rewritten: Keras 2 wrote it, or Keras 3 in the form of Keras 2."""
+    return "module" not in config or (keras_version or "").startswith(("1.", "2."))
+
+
+def rewritten(config: Mapping[str, Any], keras_version: str | None) -> dict[str, Any]:
+    """A model's configuration as Keras 3 reads it.
+
+    Args:
+        config: As stored: ``{"class_name": ..., "config": ...}`` and so on. It is left as it is.
+        keras_version: What wrote it; None counts as Keras 2.
+
+    Raises:
+        UnsupportedError: A setting or an operation has no equal in Keras 3.
+        ModelFileError: The configuration is damaged.
+    """
+    return _layer(config, keras2=not (keras_version or "2").startswith("3"))
+
+
+def _layer(stored: Mapping[str, Any], *, keras2: bool) -> dict[str, Any]:
+    """A layer or model, without its place in a graph."""
+    class_name, config = stored["class_name"], stored["config"]
+    if class_name in MODELS or _is_graph(config):
+        return _model(stored, keras2=keras2)
+    if class_name in OPERATIONS:
+        raise UnsupportedError(f"A {class_name} stands outside a functional model, but it has a form only within one.")
+    config = _settings(class_name, dict(config), keras2=keras2)
+    return {**_named(CLASSES.get(class_name, class_name), stored), "config": config}
+
+
+def _named(class_name: str, stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Where Keras 3 finds a layer's class: among its own, or by the name that it was registered under."""
+    if hasattr(keras.layers, class_name) and stored.get("registered_name") in (None, class_name, stored["class_name"]):
+        return {"module": "keras.layers", "class_name": class_name, "registered_name": None}
+    registered = stored.get("registered_name") or class_name
+    return {"module": None, "class_name": class_name.split(">")[-1], "registered_name": registered}
+
+
+def _is_graph(config: Any) -> bool:
+    return isinstance(config, Mapping) and {"layers", "input_layers", "output_layers"} <= set(config)
+
+
+def _model(stored: Mapping[str, Any], *, keras2: bool) -> dict[str, Any]:
+    class_name, config = stored["class_name"], stored["config"]
+    if class_name == "Sequential":
+        return {
+            "module": "keras",
+            "class_name": "Sequential",
+            "registered_name": None,
+            "config": _sequence(config, keras2),
+        }
+    if not _is_graph(config):
+        raise UnsupportedError(
+            f"The file holds a model of class {class_name!r} without its graph of layers. Build it in Python, and "
+            "load the weights into it: attnscope.load_model(path, model)."
+        )
+    own = {} if class_name in MODELS else _named(class_name, stored)
+    return {"module": "keras", "class_name": "Model", "registered_name": None, **own, "config": _graph(config, keras2)}
+
+
+def _sequence(config: Any, keras2: bool) -> dict[str, Any]:
+    """A Sequential; before 2.3 Keras stored the list of its layers alone, and the input's shape in the first."""
+    config = {"layers": config} if isinstance(config, list) else dict(config)
+    layers = list(config["layers"])
+    shape = layers[0]["config"].get("batch_input_shape") if layers else None
+    if shape and layers[0]["class_name"] != "InputLayer":
+        dtype = "int32" if layers[0]["class_name"] == "Embedding" else "float32"
+        first = {"name": f"{layers[0]['config']['name']}_input", "batch_input_shape": shape, "dtype": dtype}
+        layers.insert(0, {"class_name": "InputLayer", "config": first})
+    return {
+        "name": config.get("name") or "sequential",
+        "layers": [_layer(layer, keras2=keras2) for layer in layers],
+        "build_input_shape": config.get("build_input_shape"),
+    }
+
+
+def _graph(config: Mapping[str, Any], keras2: bool) -> dict[str, Any]:
+    names = {layer["name"] for layer in config["layers"]}
+    # Keras 2 counts the call that made an inner model as its first, Keras 3 counts those in the graph alone.
+    begun = {layer["name"] for layer in config["layers"] if keras2 and _is_begun(layer)}
+    functional = {layer["name"] for layer in config["layers"] if _is_graph(layer["config"])}
+
+    def number(reference: wiring.Reference) -> wiring.Reference:
+        return wiring.Reference(_plain(reference.layer), reference.node - (reference.layer in begun), reference.tensor)
+
+    def ends(stored: Any) -> Any:
+        # Keras 2 keeps a single tensor in a list of its own.
+        return end(stored[0] if keras2 and isinstance(stored, list) and len(stored) == 1 else stored)
+
+    def end(stored: Any) -> Any:
+        if isinstance(stored, Mapping):
+            return {key: end(value) for key, value in stored.items()}
+        if not (len(stored) == 3 and isinstance(stored[0], str)):
+            return [end(item) for item in stored]
+        # At the ends of a graph Keras 3 does count that first call of a functional model.
+        name, node, tensor = stored
+        return [_plain(name), node - (name in begun - functional), tensor]
+
+    return {
+        **{key: value for key, value in config.items() if key in ("name", "trainable")},
+        "layers": [_joined(layer, names, number, keras2=keras2) for layer in config["layers"]],
+        "input_layers": ends(config["input_layers"]),
+        "output_layers": ends(config["output_layers"]),
+    }
+
+
+def _is_begun(layer: Mapping[str, Any]) -> bool:
+    """Whether an inner model had an input of its own from the start."""
+    config = layer["config"]
+    if layer["class_name"] == "Sequential":
+        layers = config if isinstance(config, list) else config["layers"]
+        return bool(layers) and layers[0]["class_name"] == "InputLayer"
+    return _is_graph(config)
+
+
+def _plain(name: str) -> str:
+    """Keras 3 takes no slash in a layer's name."""
+    return name.replace("/", "_")
+
+
+def _joined(
+    layer: Mapping[str, Any],
+    names: set[str],
+    number: Callable[[wiring.Reference], wiring.Reference],
+    *,
+    keras2: bool,
+) -> dict[str, Any]:
+    """A layer with its calls."""
+    if not all(map(wiring.is_stored_call, layer["inbound_nodes"])):
+        nodes = layer["inbound_nodes"]
+        return {**_layer(layer, keras2=keras2), "name": _plain(layer["name"]), "inbound_nodes": nodes}
+    calls = [wiring.call(node, names) for node in layer["inbound_nodes"]]
+    if layer["class_name"] in OPERATIONS:
+        return _operation(layer, calls, number)
+    nodes = [wiring.stored(*_arguments(layer["class_name"], call), number) for call in calls]
+    return {**_layer(layer, keras2=keras2), "name": _plain(layer["name"]), "inbound_nodes": nodes}
+
+
+def _arguments(class_name: str, call: wiring.Call) -> tuple[list[Any], dict[str, Any]]:
+    """Positional and other arguments; a recurrent layer's first argument held its initial state too."""
+    if class_name in RECURRENT and isinstance(call.first, list):
+        sequence, *state = call.first
+        return [sequence], {**call.others, "initial_state": state}
+    return [call.first], call.others
+
+
+def _operation(
+    layer: Mapping[str, Any], calls: list[wiring.Call], number: Callable[[wiring.Reference], wiring.Reference]
+) -> dict[str, Any]:
+    """A TensorFlow function as a layer of ours: what is constant becomes the layer's, the tensors go in."""
+    function = layer["config"]["function"].removeprefix("compat.v1.")
+    if function not in operations.FUNCTIONS:
+        raise UnsupportedError(
+            f"Layer {layer['name']!r} runs tf.{function}, which has no form in Keras 3 here. Give a "
+            f"layer or function that does the same: replacements={{{layer['name']!r}: function}}."
+        )
+    placed = [_placed(function, call) for call in calls]
+    if any(arguments != placed[0][0] for arguments, _ in placed):
+        raise UnsupportedError(
+            f"Layer {layer['name']!r} runs tf.{function} several times with different constants, but one layer keeps "
+            "one set. Build the model in Keras 3, and call attnscope.load_model(path, model)."
+        )
+    dtype = _policy(layer["config"].get("dtype"))
+    name = _plain(layer["name"])
+    return {
+        "module": operations.TensorOperation.__module__,
+        "class_name": "TensorOperation",
+        "registered_name": "attnscope>TensorOperation",
+        "config": {"name": name, "dtype": dtype, "function": function, "arguments": placed[0][0]},
+        "name": name,
+        "inbound_nodes": [
+            wiring.stored([tensors[0] if len(tensors) == 1 else tensors], {}, number) for _, tensors in placed
+        ],
+    }
+
+
+def _placed(function: str, call: wiring.Call) -> tuple[dict[str, Any], list[wiring.Reference]]:
+    tensors: list[wiring.Reference] = []
+
+    def place(reference: wiring.Reference) -> dict[str, int]:
+        tensors.append(reference)
+        return {"tensor": len(tensors) - 1}
+
+    others = {name: value for name, value in call.others.items() if name != "name"}
+    arguments = wiring.replaced({operations.parameters(function)[0]: call.first, **others}, place)
+    unknown = set(arguments) - set(operations.parameters(function))
+    if unknown - {name for name in unknown if arguments[name] is None}:
+        raise UnsupportedError(
+            f"tf.{function} is called with {', '.join(sorted(unknown))}, but only "
+            f"{', '.join(operations.parameters(function))} have a form in Keras 3 here."
+        )
+    return {name: value for name, value in arguments.items() if name not in unknown}, tensors
+
+
+def _settings(class_name: str, config: dict[str, Any], *, keras2: bool) -> dict[str, Any]:
+    """A layer's own configuration."""
+    if not hasattr(keras.layers, class_name) and class_name not in CLASSES:
+        return {key: _policy(value) if key == "dtype" else value for key, value in config.items()}
+    for old, new in RENAMED.get(class_name, {}).items():
+        if old in config:
+            config[new] = config.pop(old)
+    for known in (FORGOTTEN["*"], FORGOTTEN.get(class_name, {})):
+        for key in known.keys() & config.keys():
+            _check_forgotten(class_name, config, key, known[key])
+            del config[key]
+    if class_name == "BatchNormalization" and isinstance(config.get("axis"), list):
+        (config["axis"],) = config["axis"]
+    if class_name == "Lambda":
+        config = _lambda(config)
+    if "name" in config:
+        config["name"] = _plain(config["name"])
+    return {key: _value(key, value, keras2=keras2) for key, value in config.items()}
+
+
+def _lambda(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Code in the form of Keras 3, for a file that is trusted: a lambda's bytecode, or a function's name."""
+    left = ("function_type", "module", "output_shape_type", "output_shape_module")
+    changed = {key: value for key, value in config.items() if key not in left}
+    for key in ("function", "output_shape"):
+        stored = config.get(key)
+        if config.get(f"{key}_type") == "lambda" and isinstance(stored, list):
+            changed[key] = {
+                "class_name": "__lambda__",
+                "config": dict(zip(("code", "defaults", "closure"), stored, strict=True)),
+            }
+        elif config.get(f"{key}_type") == "function" and isinstance(stored, str):
+            changed[key] = {"class_name": "function", "config": stored, "module": "builtins", "registered_name": stored}
+    return changed
+
+
+def _check_forgotten(class_name: str, config: Mapping[str, Any], key: str, same: Any) -> None:
+    if same is not ANY and config[key] not in same:
+        raise UnsupportedError(
+            f"Layer {config.get('name')!r} ({class_name}) was stored with {key}={config[key]!r}, which Keras 3 "
+            "does not have. Build the model in Keras 3, and call attnscope.load_model(path, model) for the weights."
+        )
+
+
+def _value(key: str, value: Any, *, keras2: bool) -> Any:
+    """One setting: a dtype, an activation, an initializer, a layer within the layer, or plain data."""
+    if key == "dtype":
+        return _policy(value)
+    if keras2 and key.endswith("activation") and value == "hard_sigmoid":
+        return HARD_SIGMOID
+    if isinstance(value, list):
+        return [_value(key, item, keras2=keras2) for item in value]
+    if not (isinstance(value, Mapping) and {"class_name", "config"} <= set(value)):
+        return value
+    if value["class_name"] == "__numpy__":
+        return value["config"]["value"]
+    kind = key.rsplit("_", 1)[-1]
+    if kind in NAMESPACES:
+        return _part(value, NAMESPACES[kind])
+    if value["class_name"].startswith("__") or value["class_name"] == "function":
+        return value
+    return _layer(value, keras2=keras2)
+
+
+def _part(stored: Mapping[str, Any], namespace: str) -> dict[str, Any]:
+    """An initializer, regularizer or constraint."""
+    class_name, config = stored["class_name"], dict(stored["config"] or {})
+    if not hasattr(keras, namespace.split(".")[1]) or not hasattr(getattr(keras, namespace.split(".")[1]), class_name):
+        return dict(stored)
+    config.pop("dtype", None)
+    if config.get("distribution") == "normal":
+        config["distribution"] = "truncated_normal"
+    return {"module": namespace, "class_name": class_name, "config": config, "registered_name": None}
+
+
+def _policy(stored: Any) -> Any:
+    """A dtype policy by its name."""
+    if isinstance(stored, Mapping) and stored.get("class_name") in ("Policy", "PolicyV1"):
+        return stored["config"]["name"]
+    return stored

@@ -1,0 +1,216 @@
+"""A model from a file: read as data, rewritten, checked, and only then made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+
+import attnscope.layers  # noqa: F401, so that what a file names of ours is known
+from attnscope.errors import AttnscopeError, InputError, ModelFileError, UnsupportedError
+from attnscope.loading import keras2, weights
+from attnscope.loading.allowed import check_config
+from attnscope.loading.archive import StoredModel, opened
+from attnscope.loading.holes import warn_of_known_holes
+from attnscope.loading.mistaken import check_kind
+
+CONFIG = "config.json"
+
+
+def load_model(
+    path: str | Path,
+    model: Any = None,
+    *,
+    custom_objects: Mapping[str, Any] | None = None,
+    replacements: Mapping[str, Any] | None = None,
+    trust: bool = False,
+) -> Any:
+    """A Keras model from a file, old or new, without running code that is in the file.
+
+    Opens ``.keras`` files and whole models in ``.h5`` and ``.hdf5``, by Keras 2 and 3, and puts weights alone into a
+    model that you built. The file's configuration is read as data, brought to the form of the Keras that is installed,
+    checked, and then deserialised in Keras' safe mode. The model comes back uncompiled: what `fit` needs of optimizer
+    and loss is left out; call ``model.compile(...)`` to train on.
+
+    Args:
+        path: The file.
+        model: A built model that takes the weights. It is returned, and keeps its own if those of the file do not fit.
+            Needed where the file holds weights alone.
+        custom_objects: Classes and functions of your own, by the names in the file.
+        replacements: Layers, or functions of the layer's input, to put in place of stored layers, by their names: the
+            way to load a Python ``Lambda`` without running it. See `attnscope.loading.replacements`.
+        trust: Whether Python code in the file may run. Only for files that you would run as a program.
+
+    Returns:
+        The model, uncompiled.
+
+    Raises:
+        FileNotFoundError: There is nothing at `path`.
+        ModelFileError: The file is no model, is damaged, or Keras cannot make a model of it.
+        UnsafeFileError: The file asks for more than to be read as data.
+        UnsupportedError: It holds what Keras 3 has no equal of, or is of another kind.
+        WeightsMismatchError: The weights are not the model's.
+        InputError: Weights alone and no `model`, or `replacements` for layers that are not there.
+
+    Example:
+        >>> import keras, tempfile, pathlib
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "model.keras"
+        >>> keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save(path)
+        >>> load_model(path).output_shape
+        (None, 2)
+    """
+    warn_of_known_holes()
+    path = Path(path)
+    check_kind(path)
+    with opened(path) as stored:
+        if stored.kind == "savedmodel":
+            raise UnsupportedError(_SAVED_MODEL.format(path=str(path)))
+        if model is None and stored.config is None:
+            raise InputError(
+                f"{path.name} holds weights and no model. Build the model in Python as it was when they were saved, "
+                f"and give it: attnscope.load_model({str(path)!r}, model)."
+            )
+        if model is None:
+            return _whole(stored, dict(custom_objects or {}), dict(replacements or {}), trust)
+        weights.put(_weights_of(stored), model, source=path.name, keras2_config=_keras2_config(stored))
+        return model
+
+
+_SAVED_MODEL = (
+    "{path!r} is a SavedModel: compiled TensorFlow graphs. Their layers, and so their attention, cannot be seen. Load "
+    "it with the Keras and the code that made it and save it anew, model.save('model.keras'), or build the model and "
+    "take its weights from an .h5 file: attnscope.load_model('weights.h5', model)."
+)
+
+
+def _weights_of(stored: StoredModel) -> Path:
+    if stored.weights is None:
+        raise ModelFileError(
+            f"{stored.path.name} holds no weights, but those of a model are needed: model.save('model.keras')."
+        )
+    return stored.weights
+
+
+def _keras2_config(stored: StoredModel) -> Mapping[str, Any] | None:
+    """The configuration by which a ``.keras`` file of Keras 2 numbers its layers."""
+    return stored.config if stored.kind == "keras" and _is_keras2(stored) else None
+
+
+def _is_keras2(stored: StoredModel) -> bool:
+    return (stored.keras_version or "2").split(".")[0] in ("1", "2")
+
+
+def _whole(stored: StoredModel, custom_objects: dict[str, Any], replacements: dict[str, Any], trust: bool) -> Any:
+    config, given = _with_replacements(stored.config, replacements, stored)
+    old = keras2.is_old(config, stored.keras_version)
+    if old:
+        config = keras2.rewritten(config, stored.keras_version)
+    config = {**config, "compile_config": None}
+    custom_objects = {**custom_objects, **given}
+    check_config(replace(stored, config=config, training=None), custom_objects=custom_objects, trust=trust)
+    if not old:
+        return _by_keras(stored, config, custom_objects, trust)
+    made = _made(
+        stored,
+        lambda: keras.saving.deserialize_keras_object(config, custom_objects=custom_objects, safe_mode=not trust),
+    )
+    weights.put(_weights_of(stored), made, source=stored.path.name, keras2_config=_keras2_config(stored))
+    return made
+
+
+def _by_keras(stored: StoredModel, config: Mapping[str, Any], custom_objects: dict[str, Any], trust: bool) -> Any:
+    """Keras' own loader, on the private copy and with the configuration that was checked."""
+    folder = stored.folder
+    if folder is None:
+        raise ModelFileError(f"{stored.path.name} could not be unpacked.")
+    (folder / CONFIG).write_text(json.dumps(config))
+    return _made(
+        stored,
+        lambda: keras.saving.load_model(folder, custom_objects=custom_objects, compile=False, safe_mode=not trust),
+    )
+
+
+def _made(stored: StoredModel, make: Callable[[], Any]) -> Any:
+    """What `make` gives; what Keras says on failing becomes an error with the way out."""
+    try:
+        return make()
+    except AttnscopeError:
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split("Exception encountered: ")[-1].split())
+        raise ModelFileError(
+            f"Keras {keras.__version__} cannot make a model of {stored.path.name}, which Keras "
+            f"{stored.keras_version or '(version unknown)'} saved. {type(error).__name__}: {said[:600]} Build the "
+            f"model in Python and take the weights alone: attnscope.load_model({str(stored.path)!r}, model)."
+        ) from error
+
+
+# Replacements ---------------------------------------------------------------------------------------------------------
+
+
+def _with_replacements(config: Any, replacements: dict[str, Any], stored: StoredModel) -> tuple[Any, dict[str, Any]]:
+    """The configuration with other layers, and what makes them, by the names that stand for them in it."""
+    given = {f"attnscope.replacement>{name}": _maker(name, layer) for name, layer in replacements.items()}
+    used: set[str] = set()
+
+    def walk(value: Any) -> Any:
+        if isinstance(value, list):
+            return [walk(item) for item in value]
+        if not isinstance(value, Mapping):
+            return value
+        inner = value.get("config")
+        name = inner.get("name") if isinstance(inner, Mapping) and "class_name" in value else None
+        if name not in replacements:
+            return {key: walk(item) for key, item in value.items()}
+        used.add(name)
+        place = {key: item for key, item in value.items() if key in ("name", "inbound_nodes")}
+        registered = f"attnscope.replacement>{name}"
+        return {
+            "module": None,
+            "class_name": registered,
+            "registered_name": registered,
+            "config": {"name": name},
+            **place,
+        }
+
+    config = walk(config)
+    if set(replacements) - used:
+        raise InputError(
+            f"Replacements are given for {', '.join(sorted(map(repr, set(replacements) - used)))}, but "
+            f"{stored.path.name} has only the layers {', '.join(map(repr, _layer_names(stored.config)))}."
+        )
+    return config, given
+
+
+def _maker(name: str, given: Any) -> type:
+    """A class that Keras asks for the layer that stands in."""
+    if not isinstance(given, keras.layers.Layer) and not callable(given):
+        raise InputError(
+            f"The replacement of {name!r} is a {type(given).__name__}, but a Keras layer or a function is needed: "
+            f"replacements={{{name!r}: attnscope.loading.replacements.sum_over(axis=1)}}."
+        )
+
+    class Replacement:
+        @classmethod
+        def from_config(cls, config: dict[str, Any]) -> Any:
+            if isinstance(given, keras.layers.Layer):
+                return type(given).from_config({**given.get_config(), "name": name.replace("/", "_")})
+            layer = keras.layers.Lambda(given, name=name.replace("/", "_"))
+            layer.supports_masking = True
+            return layer
+
+    return Replacement
+
+
+def _layer_names(config: Any) -> list[str]:
+    if isinstance(config, list):
+        return [name for item in config for name in _layer_names(item)]
+    if not isinstance(config, Mapping):
+        return []
+    inner = config.get("config")
+    own = [inner["name"]] if "class_name" in config and isinstance(inner, Mapping) and "name" in inner else []
+    return own + [name for item in config.values() for name in _layer_names(item)]

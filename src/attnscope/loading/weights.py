@@ -1,0 +1,254 @@
+"""Stored weights into a model: all of them, or none.
+
+Keras has kept weights in two ways. The older keeps a group per layer, by the layer's name, with a list of its weights
+(``.h5`` of Keras 2 and 3). The newer follows the model's attributes, and numbers layers within their class
+(``.keras`` and ``.weights.h5``); there Keras 2 and 3 may number in different orders, so for a file of Keras 2 the
+stored configuration says which is which.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+
+from attnscope.errors import UnbuiltModelError, WeightsMismatchError
+
+NOT_WEIGHTS = ("optimizer", "metrics", "compile_metrics", "loss", "_compile_metrics", "_compile_loss")
+
+
+def put(path: Path, model: Any, *, source: str, keras2_config: Mapping[str, Any] | None = None) -> None:
+    """Give a model the weights of a file. If they do not fit, it keeps those it has.
+
+    Args:
+        path: A checked HDF5 file.
+        model: A built Keras model.
+        source: The file's name, for errors.
+        keras2_config: The stored configuration, where Keras 2 wrote the file in the newer way.
+
+    Raises:
+        UnbuiltModelError: The model has no weights yet.
+        WeightsMismatchError: The weights are not the model's.
+    """
+    if not model.built:
+        raise UnbuiltModelError(
+            f"The model {model.name!r} has no weights yet, so those of {source} have no place. Call it once on a "
+            "sample, or model.build(input_shape), and load again."
+        )
+    with h5py.File(path, "r") as file, _kept_on_failure(model):
+        group = file.get("model_weights", file)
+        if _names(group, "layer_names"):
+            _by_layer(group, model, source)
+        elif keras2_config is not None:
+            _by_attribute(group, model, source, keras2_config)
+        else:
+            _by_keras(path, group, model, source)
+
+
+@contextmanager
+def _kept_on_failure(model: Any) -> Iterator[None]:
+    """The model's values as they were, if anything is raised."""
+    before = [(variable, np.array(keras.ops.convert_to_numpy(variable))) for variable in model.variables]
+    try:
+        yield
+    except BaseException:
+        for variable, value in before:
+            variable.assign(value)
+        raise
+
+
+# One group per layer --------------------------------------------------------------------------------------------------
+
+
+def _names(group: h5py.Group, attribute: str) -> list[str]:
+    """A list of names; a long one is kept in several attributes."""
+    parts = [attribute] if attribute in group.attrs else []
+    while f"{attribute}{len(parts)}" in group.attrs:
+        parts.append(f"{attribute}{len(parts)}")
+    return [name.decode() if isinstance(name, bytes) else str(name) for part in parts for name in group.attrs[part]]
+
+
+def _by_layer(group: h5py.Group, model: Any, source: str) -> None:
+    stored = {name: _stored(group[name]) for name in _names(group, "layer_names")}
+    stored = {name: weights for name, weights in stored.items() if weights}
+    layers = {layer.name: layer for layer in model.layers if layer.weights}
+    # The names are the model's own where they agree; else a model built again has other numbers in the same order.
+    order = list(stored) if set(stored) == set(layers) else list(layers)
+    pairs = list(zip(stored.items(), (layers[name] for name in order), strict=False))
+    wrong = [(name, weights, layer) for (name, weights), layer in pairs if not _fits(weights, layer)]
+    if wrong or len(stored) != len(layers):
+        raise _mismatch(stored, model, source)
+    for (_, weights), layer in pairs:
+        _assign(weights, _variables(layer))
+        _finish(layer)
+    top = _stored(group["top_level_model_weights"]) if "top_level_model_weights" in group else []
+    own = _own(model)
+    if [array.shape for _, array in top] != [tuple(variable.shape) for variable in own]:
+        raise _mismatch({"(the model's own)": top}, model, source)
+    _assign(top, own)
+
+
+def _stored(group: h5py.Group) -> list[tuple[str, h5py.Dataset]]:
+    return [(name, group[name]) for name in _names(group, "weight_names")]
+
+
+def _variables(layer: Any) -> list[Any]:
+    """In the order of this layout."""
+    return [*layer.trainable_weights, *layer.non_trainable_weights]
+
+
+def _own(model: Any) -> list[Any]:
+    within = {id(variable) for layer in model.layers for variable in layer.weights}
+    return [variable for variable in _variables(model) if id(variable) not in within]
+
+
+def _last(name: str) -> str:
+    return name.split("/")[-1].split(":")[0]
+
+
+def _ordered(weights: Sequence[tuple[str, Any]], variables: Sequence[Any]) -> list[tuple[str, Any]]:
+    """The stored weights in the order of the variables: by their last names if these agree, else as they stand."""
+    left = list(weights)
+    if sorted(_last(name) for name, _ in weights) != sorted(_last(variable.path) for variable in variables):
+        return left
+    return [left.pop(next(i for i, (name, _) in enumerate(left) if _last(name) == _last(v.path))) for v in variables]
+
+
+def _fits(weights: Sequence[tuple[str, Any]], layer: Any) -> bool:
+    variables = _variables(layer)
+    shapes = [tuple(array.shape) for _, array in _ordered(weights, variables)]
+    return shapes == [tuple(variable.shape) for variable in variables]
+
+
+def _assign(weights: Sequence[tuple[str, Any]], variables: Sequence[Any]) -> None:
+    for variable, (_, array) in zip(variables, _ordered(weights, variables), strict=True):
+        variable.assign(np.asarray(array))
+
+
+def _finish(layer: Any) -> None:
+    """Preprocessing layers compute what they use from what is stored."""
+    if hasattr(layer, "finalize_state"):
+        layer.finalize_state()
+
+
+# By attribute ---------------------------------------------------------------------------------------------------------
+
+
+def _by_attribute(group: h5py.Group, model: Any, source: str, config: Mapping[str, Any]) -> None:
+    found: list[tuple[Any, dict[str, np.ndarray[Any, Any]]]] = []
+    _walk(group, model, config.get("config"), found, skip=NOT_WEIGHTS)
+    arrays = sum(len(store) for _, store in found)
+    if arrays != len(model.weights):
+        raise _mismatch(_listed(group), model, source)
+    for holder, store in found:
+        try:
+            holder.load_own_variables(store)
+        except ValueError as error:
+            raise _mismatch(_listed(group), model, source) from error
+        _finish(holder)
+
+
+def _walk(
+    group: h5py.Group,
+    holder: Any,
+    config: Any,
+    found: list[tuple[Any, dict[str, np.ndarray[Any, Any]]]],
+    skip: tuple[str, ...] = (),
+) -> None:
+    """Every holder of weights under `holder`, with what is stored for it."""
+    for name, inner in group.items():
+        if name == "vars":
+            if len(inner):
+                found.append((holder, {key: np.asarray(array) for key, array in inner.items()}))
+        elif name == "layers" and isinstance(config, Mapping) and "layers" in config:
+            for key, layer in _numbered(config["layers"], lambda layer: layer["class_name"].split(">")[-1]):
+                if key in inner:
+                    _walk(inner[key], holder.get_layer(_name(layer)), layer["config"], found)
+        elif name not in skip:
+            child = getattr(holder, name, None)
+            children = child.values() if isinstance(child, Mapping) else child
+            if isinstance(children, Sequence) or isinstance(child, Mapping):
+                for key, item in _numbered(children, lambda item: type(item).__name__):
+                    if key in inner:
+                        _walk(inner[key], item, None, found)
+            elif child is not None:
+                _walk(inner, child, None, found)
+
+
+def _name(layer: Mapping[str, Any]) -> str:
+    return str(layer.get("name") or layer["config"]["name"]).replace("/", "_")
+
+
+def _numbered(items: Any, class_of: Callable[[Any], str]) -> Iterator[tuple[str, Any]]:
+    """Each with its class's name and its number within the class."""
+    used: dict[str, int] = {}
+    for item in items:
+        name = _snake(class_of(item))
+        count = used[name] = used.get(name, -1) + 1
+        yield (f"{name}_{count}" if count else name), item
+
+
+def _snake(name: str) -> str:
+    """A class's name as Keras writes it in files: ``Conv1DTranspose`` is ``conv1d_transpose``."""
+    name = re.sub(r"\W+", "", name)
+    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+def _by_keras(path: Path, group: h5py.Group, model: Any, source: str) -> None:
+    """A file of Keras 3: Keras numbers as it numbered when it wrote."""
+    named = path.with_name("checked.weights.h5")
+    if not named.exists():
+        named.hardlink_to(path)
+    try:
+        model.load_weights(named)
+    except (ValueError, KeyError, TypeError) as error:
+        raise _mismatch(_listed(group), model, source) from error
+
+
+def _listed(group: h5py.Group) -> dict[str, list[tuple[str, Any]]]:
+    """What a file in the newer layout holds, by the place that holds it."""
+    listed: dict[str, list[tuple[str, Any]]] = {}
+
+    def note(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and name.split("/")[0] not in NOT_WEIGHTS:
+            holder, _, last = name.rpartition("/")
+            listed.setdefault(holder.removesuffix("/vars"), []).append((last, item))
+
+    group.visititems(note)
+    return listed
+
+
+# Errors ---------------------------------------------------------------------------------------------------------------
+
+
+def _mismatch(stored: Mapping[str, Sequence[tuple[str, Any]]], model: Any, source: str) -> WeightsMismatchError:
+    """Both sides, layer by layer."""
+    file = [
+        f"{name}: {_shapes((_last(key), array.shape) for key, array in weights)}" for name, weights in stored.items()
+    ]
+    here = [
+        f"{layer.name}: {_shapes((_last(variable.path), variable.shape) for variable in _variables(layer))}"
+        for layer in model.layers
+        if layer.weights
+    ]
+    return WeightsMismatchError(
+        f"The weights in {source} are not those of the model {model.name!r}, which keeps its own. The file holds\n"
+        f"{_lines(file)}\nbut the model has\n{_lines(here)}\n"
+        "Build the model as it was when the weights were saved: the same layers, sizes and order."
+    )
+
+
+def _shapes(weights: Any) -> str:
+    return ", ".join(f"{name} {tuple(shape)}" for name, shape in weights)
+
+
+def _lines(rows: list[str]) -> str:
+    shown = rows if len(rows) <= 40 else [*rows[:40], f"... and {len(rows) - 40} more"]
+    return "\n".join(f"  {row}" for row in shown) or "  nothing"
