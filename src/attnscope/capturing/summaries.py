@@ -153,6 +153,8 @@ class Entropy(Summary):
         keys = tuple(range(-block.layout.num_keys, 0))
         bits = ops.multiply(scores, ops.log2(ops.maximum(scores, _TINY)))
         entropy = ops.abs(ops.sum(bits, axis=keys))
+        if block.query_valid is None:
+            return carry, entropy
         empty = ops.equal(ops.sum(scores, axis=keys), 0.0)
         return carry, ops.where(empty, float("nan"), entropy)
 

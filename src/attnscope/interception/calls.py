@@ -39,7 +39,7 @@ class Block:
 
     Attributes:
         scores: dims ``(..., query, key)`` with only this block's queries; masked cells and rows are 0.
-        query_valid: Whether a query counts, same dims without ``key`` (bool).
+        query_valid: Whether a query counts, same dims without ``key`` (bool); None where all do.
         start: Number of the first query.
         layout: Names of the dims.
     """
@@ -361,7 +361,8 @@ class FusedCall(Call):
         if keras_backend.backend() == "torch":
             limit = max(limit, LARGE_BLOCK_BYTES)
         fitting = max(1, -(-limit // max(1, lead * heads * keys * 4)))
-        return min(queries, -(-fitting // 16) * 16)
+        even = math.ceil(queries / math.ceil(queries / fitting))
+        return min(queries, -(-even // 16) * 16)
 
     def scan(self, update: Callable[[Any, Block], tuple[Any, Any]], carry: Any) -> tuple[Any, Any]:
         """Runs `update(carry, block)` over the queries, a block at a time; the whole matrix never exists."""
@@ -382,10 +383,11 @@ class FusedCall(Call):
                 for tensor, axis in ((self.query, 1), (self.mask, -2), (self.bias, -2))
             )
             own, cells = self._rows(query, mask, bias, start)
-            inside = (ops.arange(size, dtype="int32") + start) < queries
-            rows = inside if cells is None else _both(inside, any_along(cells, axis=-1))
-            rows = ops.broadcast_to(rows, (*self._sizes[:2], size))
-            rows = layout.split(rows, (*layout.shape[:-2], size))
+            inside = None if queries % size == 0 else (ops.arange(size, dtype="int32") + start) < queries
+            rows = _both(inside, None if cells is None else any_along(cells, axis=-1))
+            if rows is not None:
+                rows = ops.broadcast_to(rows, (*self._sizes[:2], size))
+                rows = layout.split(rows, (*layout.shape[:-2], size))
             valid = _both(rows, _slice(padding, -1, start, size, queries))
             carry, emitted = update(carry, Block(self._block_in_layout(_zeroed(own, cells)), valid, start, layout))
             context = [ops.moveaxis(self._context(own), 1, -1)] if keep_context else []
