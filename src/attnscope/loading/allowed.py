@@ -176,7 +176,7 @@ class _Rules:
             )
         raise UnsafeFileError(
             f"{place.layer!r} names the {what} {full!r}, which no model needs, or which is not there. "
-            f"Expected a layer, function or setting of {module.split('.')[0]} for building models. {_AGAIN}"
+            f"Expected a layer, function or setting of Keras for building models. {_AGAIN}"
         )
 
     def _text(self, key: str, text: str, place: _Place) -> None:

@@ -18,6 +18,7 @@ import h5py
 
 from attnscope.errors import UnsafeFileError, UnsupportedError
 from attnscope.loading import hdf5
+from attnscope.loading.budget import limited_variables
 from attnscope.loading.document import MAX_BYTES, parsed
 
 CONFIG, METADATA, WEIGHTS, ASSETS = "config.json", "metadata.json", "model.weights.h5", "assets"
@@ -67,6 +68,8 @@ def opened(path: str | Path) -> Iterator[StoredModel]:
     ``model.weights.h5`` and plain files under ``assets/``, and nothing else. Its members, and the HDF5 tree, are
     checked before anything is extracted or read; what passes is copied into a private folder.
 
+    Inside the context no variable is made that is far larger than the weights in the file (see `limited_variables`).
+
     Args:
         path: A ``.keras`` file, an ``.h5`` or ``.hdf5`` file, a folder that Keras saved a model in, or a SavedModel
             folder.
@@ -83,22 +86,28 @@ def opened(path: str | Path) -> Iterator[StoredModel]:
     if not path.exists():
         raise FileNotFoundError(f"There is nothing at {str(path)!r}. Expected a model file or folder; check the path.")
     with tempfile.TemporaryDirectory(prefix="attnscope-") as private:
-        folder = Path(private)
-        if path.is_dir():
-            yield _folder(path, folder)
-            return
-        with path.open("rb") as file:
-            start = file.read(8)
-            file.seek(0)
-            if start == hdf5.SIGNATURE:
-                yield _hdf5_file(path, file, folder)
-            elif start.startswith(b"PK"):
-                yield _archive(path, file, folder)
-            else:
-                raise UnsupportedError(
-                    f"{path.name} begins with {start!r}. Expected a .keras file (a zip) or an .h5 file (HDF5). "
-                    f"Save the model again: model.save('model.keras')."
-                )
+        stored = _read(path, Path(private))
+        with limited_variables(stored.stored_bytes):
+            yield stored
+
+
+def _read(path: Path, folder: Path) -> StoredModel:
+    """What is at `path`, by its first bytes."""
+    if path.is_dir():
+        return _folder(path, folder)
+    if not path.is_file():
+        raise UnsupportedError(f"{str(path)!r} is a device or a pipe. Expected a model file: give the file itself.")
+    with path.open("rb") as file:
+        start = file.read(8)
+        file.seek(0)
+        if start == hdf5.SIGNATURE:
+            return _hdf5_file(path, file, folder)
+        if start.startswith(b"PK"):
+            return _archive(path, file, folder)
+    raise UnsupportedError(
+        f"{path.name} begins with {start!r}. Expected a .keras file (a zip) or an .h5 file (HDF5). "
+        f"Save the model again: model.save('model.keras')."
+    )
 
 
 # Zip archives ---------------------------------------------------------------------------------------------------------
@@ -251,6 +260,8 @@ def _folder(path: Path, folder: Path) -> StoredModel:
         target = folder / file.relative_to(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, target, follow_symlinks=False)
+        if target.is_symlink():
+            raise UnsafeFileError(f"{target.name!r} became a link while it was copied. Expected plain files. {_MEND}")
     return _unpacked(path, folder)
 
 

@@ -14,7 +14,6 @@ from typing import Any
 import keras
 
 from attnscope.errors import UnsafeFileError
-from attnscope.loading.archive import StoredModel
 
 FREE_BYTES = 256 * 2**20
 MAX_EXPANSION = 8
@@ -50,19 +49,19 @@ _users = 0
 
 
 @contextmanager
-def limited_variables(stored: StoredModel) -> Iterator[None]:
+def limited_variables(stored: int) -> Iterator[None]:
     """Refuse to build variables far larger than the weights that a file stores for them.
 
     A configuration of a hundred bytes can ask for a layer of a trillion weights. Inside this context every Keras
     variable is counted before its values are made. Other threads are not touched.
 
     Args:
-        stored: The model whose configuration is deserialised inside (see `opened`).
+        stored: Bytes that the file stores of weights.
 
     Raises:
         UnsafeFileError: More than 256 MiB and 8 times what is stored, or more than 100,000 variables, were asked for.
     """
-    budget = _Budget(stored.stored_bytes)
+    budget = _Budget(stored)
     token = _budget.set(budget)
     _install()
     try:
