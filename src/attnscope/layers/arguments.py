@@ -38,7 +38,7 @@ class _Masked(keras.layers.Layer):  # type: ignore[misc]
 
 @cache
 def _masked() -> _Masked:
-    return _Masked(autocast=False)
+    return _Masked(name="masked", autocast=False)
 
 
 @contextmanager

@@ -113,7 +113,8 @@ class InterpretableMultiHeadAttention(StoresScores, keras.layers.MultiHeadAttent
         if key is None and value is None:
             key_mask = value_mask = query_mask
         query, key, value = filled_in(query, key, value)
-        layer: Any = super() if training or self.store_scores else _AtInference(self)
+        fused = not training and not self.store_scores and self.value_dim == self.key_dim  # JAX's fused call needs that
+        layer: Any = _AtInference(self) if fused else super()
         with masks_kept([(query, query_mask), (key, key_mask), (value, value_mask)]):
             outputs = layer.call(
                 query,

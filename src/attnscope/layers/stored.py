@@ -119,8 +119,8 @@ class TensorFlowScores(Scores):
         if self._in_xla.numpy():
             raise UnsupportedError(
                 "XLA compiled the last pass of this layer, and on TensorFlow it hands out no array whose shape may "
-                "change from call to call. Compile without XLA, tf.function(..., jit_compile=False), or take the scores "
-                "with ats.capture(model, x)."
+                "change from call to call. Compile without XLA, tf.function(..., jit_compile=False), or take the "
+                "scores with ats.capture(model, x)."
             )
         kept = self._kept.value()
         return None if kept.shape == self._nothing.shape else kept
