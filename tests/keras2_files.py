@@ -222,6 +222,11 @@ def summed_by_lambda(keras, tf):
     return keras.Model(x, keras.layers.Dense(2)(y))
 
 
+def doubled_by_lambda(keras, tf):
+    x = keras.Input((STEPS, WIDTH))
+    return keras.Model(x, keras.layers.Dense(2)(keras.layers.Lambda(lambda xin: xin * 2.0, name="twice")(x)))
+
+
 def half_precision(keras, tf):
     x = keras.Input((STEPS, WIDTH))
     y = keras.layers.MultiHeadAttention(2, 3, dtype=keras.mixed_precision.Policy("mixed_bfloat16"))(x, x)
@@ -249,8 +254,101 @@ MODELS = {
     "operators": (operators, features),
     "by_hand": (by_hand, features),
     "summed_by_lambda": (summed_by_lambda, features),
+    "doubled_by_lambda": (doubled_by_lambda, features),
     "half_precision": (half_precision, features),
 }
+
+
+# Calls of TensorFlow functions by name; "$x" stands for the array x below.
+_TWO = {"x": "$x", "y": "$y"}
+_REDUCED = {"input_tensor": "$x", "axis": [1, 2], "keepdims": True}
+CALLS = {
+    "__operators__.getitem": {"tensor": "$x", "slice_spec": [{"start": None, "stop": -1, "step": 2}, 1, None]},
+    "__operators__.add": _TWO,
+    "__operators__.eq": {"x": "$x", "y": "$y"},
+    "__operators__.ne": {"x": "$x", "y": "$y"},
+    **{f"math.{name}": _TWO for name in ("add", "subtract", "multiply", "truediv", "divide", "maximum", "minimum")},
+    **{f"math.{name}": _TWO for name in ("squared_difference", "equal", "not_equal", "greater", "greater_equal")},
+    **{f"math.{name}": _TWO for name in ("less", "less_equal", "floordiv", "floormod")},
+    "math.pow": {"x": "$positive", "y": 1.7},
+    "math.logical_and": {"x": "$yes", "y": "$no"},
+    "math.logical_or": {"x": "$yes", "y": "$no"},
+    "math.logical_not": {"x": "$yes"},
+    **{f"math.{name}": {"x": "$x"} for name in ("negative", "abs", "exp", "square", "sin", "cos", "tanh", "sigmoid")},
+    **{f"math.{name}": {"x": "$positive"} for name in ("log", "sqrt", "rsqrt")},
+    "nn.tanh": {"x": "$x"},
+    "nn.sigmoid": {"x": "$x"},
+    **{f"nn.{name}": {"features": "$x"} for name in ("relu", "relu6", "elu", "softplus", "gelu", "leaky_relu")},
+    "nn.silu": {"features": "$x", "beta": 1.3},
+    "nn.softmax": {"logits": "$x", "axis": 1},
+    "nn.log_softmax": {"logits": "$x", "axis": None},
+    "math.l2_normalize": {"x": "$x", "axis": [0, 2]},
+    **{f"math.reduce_{name}": _REDUCED for name in ("sum", "mean", "max", "min", "prod", "std", "variance")},
+    "math.reduce_any": {"input_tensor": "$yes", "axis": 1},
+    "math.reduce_all": {"input_tensor": "$yes", "axis": 1},
+    "math.argmax": {"input": "$x", "axis": 2},
+    "math.cumsum": {"x": "$x", "axis": 1},
+    "linalg.matmul": {"a": "$x", "b": "$y", "transpose_b": True},
+    "transpose": {"a": "$x", "perm": [2, 0, 1]},
+    "linalg.matrix_transpose": {"a": "$x"},
+    "expand_dims": {"input": "$x", "axis": -2},
+    "squeeze": {"input": "$thin", "axis": [1]},
+    "reshape": {"tensor": "$x", "shape": [5, -1]},
+    "concat": {"values": ["$x", "$y"], "axis": 1},
+    "stack": {"values": ["$x", "$y"], "axis": 2},
+    "unstack": {"value": "$x", "axis": 1},
+    "split": {"value": "$x", "num_or_size_splits": [1, 4], "axis": 2},
+    "tile": {"input": "$x", "multiples": [2, 1, 3]},
+    "repeat": {"input": "$x", "repeats": 2, "axis": 1},
+    "reverse": {"tensor": "$x", "axis": [1]},
+    "gather": {"params": "$x", "indices": "$ids", "axis": 2},
+    "where": {"condition": "$yes", "x": "$x", "y": 0.5},
+    "cast": {"x": "$yes", "dtype": "float32"},
+    "clip_by_value": {"t": "$x", "clip_value_min": -0.5, "clip_value_max": 0.4},
+    "identity": {"input": "$x"},
+    "stop_gradient": {"input": "$x"},
+    "ones_like": {"input": "$x", "dtype": "int32"},
+    "zeros_like": {"input": "$yes"},
+}
+
+
+def arrays():
+    """What the calls are about; sizes 2, 3, 5, all different."""
+    rng = np.random.default_rng(3)
+    x, y = rng.normal(size=(2, 2, 3, 5)).astype("float32")
+    y = np.where(rng.random(size=y.shape) < 0.3, x, y)
+    return {
+        **{"x": x, "y": y, "positive": np.abs(x) + 0.1, "thin": x[:, :1], "yes": x > y, "no": x < 0.1},
+        "ids": np.array([4, 0, 2, 2], "int32"),
+    }
+
+
+def filled(value, found):
+    """The arguments of a call with the arrays in them."""
+    if isinstance(value, list):
+        return [filled(item, found) for item in value]
+    return found[value[1:]] if isinstance(value, str) and value.startswith("$") else value
+
+
+def answers(tf):
+    """What TensorFlow's functions give for the calls: ``NAME/0``, ``NAME/1`` and so on."""
+    special = {
+        "__operators__.getitem": lambda tensor, slice_spec: tensor[:-1:2, 1, None],
+        "__operators__.add": lambda x, y: x + y,
+        "__operators__.eq": lambda x, y: x == y,
+        "__operators__.ne": lambda x, y: x != y,
+    }
+    found = {name: tf.constant(array) for name, array in arrays().items()}
+    given = {}
+    for name, arguments in CALLS.items():
+        function = special.get(name)
+        if function is None:
+            function = tf
+            for part in name.split("."):
+                function = getattr(function, part)
+        result = tf.nest.flatten(function(**{key: filled(value, found) for key, value in arguments.items()}))
+        given.update({f"{name}/{place}": array.numpy() for place, array in enumerate(result)})
+    return given
 
 
 def make(folder):
@@ -261,6 +359,7 @@ def make(folder):
     global K
     K = tf_keras.backend
 
+    np.savez(folder / "functions.npz", **answers(tf))
     for seed, (name, (model_of, inputs_of)) in enumerate(MODELS.items()):
         tf_keras.backend.clear_session()
         rng = np.random.default_rng(seed)

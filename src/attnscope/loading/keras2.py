@@ -12,7 +12,7 @@ from typing import Any
 import keras
 
 from attnscope.errors import UnsupportedError
-from attnscope.loading import operations, wiring
+from attnscope.loading import classes, operations, wiring
 
 MODELS = ("Functional", "Model", "Sequential")
 RECURRENT = ("LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
@@ -102,14 +102,15 @@ def _layer(stored: Mapping[str, Any], *, keras2: bool) -> dict[str, Any]:
         return _model(stored, keras2=keras2)
     if class_name in OPERATIONS:
         raise UnsupportedError(f"A {class_name} stands outside a functional model, but it has a form only within one.")
-    config = _settings(class_name, dict(config), keras2=keras2)
-    return {**_named(CLASSES.get(class_name, class_name), stored), "config": config}
+    named = _named(CLASSES.get(class_name, class_name), stored)
+    return {**named, "config": _settings(class_name, config, built_in=bool(named["module"]), keras2=keras2)}
 
 
 def _named(class_name: str, stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Where Keras 3 finds a layer's class: among its own, or by the name that it was registered under."""
-    if hasattr(keras.layers, class_name) and stored.get("registered_name") in (None, class_name, stored["class_name"]):
-        return {"module": "keras.layers", "class_name": class_name, "registered_name": None}
+    """Where Keras 3 finds a class: among its own, or by the name that it was registered under."""
+    place = classes.place(class_name, stored["config"])
+    if place and stored.get("registered_name") in (None, stored["class_name"]):
+        return {"module": place[0], "class_name": place[1], "registered_name": None}
     registered = stored.get("registered_name") or class_name
     return {"module": None, "class_name": class_name.split(">")[-1], "registered_name": registered}
 
@@ -270,10 +271,11 @@ def _placed(function: str, call: wiring.Call) -> tuple[dict[str, Any], list[wiri
     return {name: value for name, value in arguments.items() if name not in unknown}, tensors
 
 
-def _settings(class_name: str, config: dict[str, Any], *, keras2: bool) -> dict[str, Any]:
-    """A layer's own configuration."""
-    if not hasattr(keras.layers, class_name) and class_name not in CLASSES:
-        return {key: _policy(value) if key == "dtype" else value for key, value in config.items()}
+def _settings(class_name: str, stored: Mapping[str, Any], *, built_in: bool, keras2: bool) -> dict[str, Any]:
+    """A layer's own configuration; in one of the user's own, the dtype alone is known."""
+    config = {key: _policy(value) if key == "dtype" else value for key, value in stored.items()}
+    if not built_in:
+        return config
     for old, new in RENAMED.get(class_name, {}).items():
         if old in config:
             config[new] = config.pop(old)
@@ -315,14 +317,14 @@ def _check_forgotten(class_name: str, config: Mapping[str, Any], key: str, same:
 
 
 def _value(key: str, value: Any, *, keras2: bool) -> Any:
-    """One setting: a dtype, an activation, an initializer, a layer within the layer, or plain data."""
-    if key == "dtype":
-        return _policy(value)
+    """One setting: an activation, an initializer, a layer within the layer, or plain data."""
     if keras2 and key.endswith("activation") and value == "hard_sigmoid":
         return HARD_SIGMOID
     if isinstance(value, list):
         return [_value(key, item, keras2=keras2) for item in value]
-    if not (isinstance(value, Mapping) and {"class_name", "config"} <= set(value)):
+    if not (isinstance(value, Mapping) and {"class_name", "config"} <= set(value)) or key == "dtype":
+        return value
+    if "module" in value and not keras2:
         return value
     if value["class_name"] == "__numpy__":
         return value["config"]["value"]

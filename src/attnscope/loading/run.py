@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -141,12 +142,29 @@ def _made(stored: StoredModel, make: Callable[[], Any]) -> Any:
     except AttnscopeError:
         raise
     except Exception as error:
-        said = " ".join(str(error).split("Exception encountered: ")[-1].split())
+        said = _COLOUR.sub("", " ".join(str(error).split("Exception encountered: ")[-1].split()))
+        writer = stored.keras_version or "(version unknown)"
         raise ModelFileError(
-            f"Keras {keras.__version__} cannot make a model of {stored.path.name}, which Keras "
-            f"{stored.keras_version or '(version unknown)'} saved. {type(error).__name__}: {said[:600]} Build the "
-            f"model in Python and take the weights alone: attnscope.load_model({str(stored.path)!r}, model)."
+            f"Keras {keras.version()} cannot make a model of {stored.path.name}, which Keras {writer} saved. "
+            f"{type(error).__name__}: {said[:600]} {_way_out(stored)}"
         ) from error
+
+
+_COLOUR = re.compile(r"\x1b\[\d*m")
+
+
+def _way_out(stored: StoredModel) -> str:
+    lambdas = _names(stored.config, "Lambda")
+    if lambdas:
+        return (
+            f"Its Lambda layers {', '.join(map(repr, lambdas))} hold Python bytecode, which needs the Python and the "
+            f"names that were there when it was written. Put a layer in their place: replacements={{{lambdas[0]!r}: "
+            "attnscope.loading.replacements.sum_over(axis=1)}, or what they did."
+        )
+    return (
+        "Build the model in Python as it was, and take the weights alone: "
+        f"attnscope.load_model({str(stored.path)!r}, model)."
+    )
 
 
 # Replacements ---------------------------------------------------------------------------------------------------------
@@ -181,7 +199,7 @@ def _with_replacements(config: Any, replacements: dict[str, Any], stored: Stored
     if set(replacements) - used:
         raise InputError(
             f"Replacements are given for {', '.join(sorted(map(repr, set(replacements) - used)))}, but "
-            f"{stored.path.name} has only the layers {', '.join(map(repr, _layer_names(stored.config)))}."
+            f"{stored.path.name} has only the layers {', '.join(map(repr, _names(stored.config)))}."
         )
     return config, given
 
@@ -206,11 +224,14 @@ def _maker(name: str, given: Any) -> type:
     return Replacement
 
 
-def _layer_names(config: Any) -> list[str]:
+def _names(config: Any, class_name: str | None = None) -> list[str]:
+    """The names of the layers in a configuration, or of those of one class."""
     if isinstance(config, list):
-        return [name for item in config for name in _layer_names(item)]
+        return [name for item in config for name in _names(item, class_name)]
     if not isinstance(config, Mapping):
         return []
     inner = config.get("config")
-    own = [inner["name"]] if "class_name" in config and isinstance(inner, Mapping) and "name" in inner else []
-    return own + [name for item in config.values() for name in _layer_names(item)]
+    name = inner.get("name") if isinstance(inner, Mapping) else None
+    is_meant = "class_name" in config and class_name in (None, config["class_name"])
+    own = [name] if isinstance(name, str) and is_meant else []
+    return own + [name for item in config.values() for name in _names(item, class_name)]
