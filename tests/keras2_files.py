@@ -227,6 +227,50 @@ def doubled_by_lambda(keras, tf):
     return keras.Model(x, keras.layers.Dense(2)(keras.layers.Lambda(lambda xin: xin * 2.0, name="twice")(x)))
 
 
+def subclassed(keras, tf):
+    """A model of the user's own, without a graph; only the newer format keeps such models whole."""
+
+    class Classifier(keras.Model):
+        def __init__(self, units, **kwargs):
+            super().__init__(**kwargs)
+            self.units = units
+            self.embed = keras.layers.Embedding(WORDS, 4)
+            self.attend = keras.layers.MultiHeadAttention(2, 3)
+            self.stack = [keras.layers.Dense(units), keras.layers.Dense(units)]
+
+        def call(self, x):
+            y = self.embed(x)
+            y = self.attend(y, y)
+            for layer in self.stack:
+                y = layer(y)
+            return y
+
+        def get_config(self):
+            return {"units": self.units, "name": self.name}
+
+    return Classifier(5)
+
+
+def odd(keras, tf):
+    """Cells, a Sequential that was built late, one within a TimeDistributed, a slash in a name, an adapted layer."""
+    x = keras.Input((STEPS, WIDTH))
+    scaling = keras.layers.Normalization()
+    scaling.adapt(np.arange(SAMPLES * STEPS * WIDTH).reshape(SAMPLES, STEPS, WIDTH) / 40.0)
+    cells = [keras.layers.LSTMCell(4), keras.layers.GRUCell(3)]
+    y = keras.layers.RNN(cells, return_sequences=True)(scaling(x))
+    y = keras.layers.TimeDistributed(keras.Sequential([keras.layers.Dense(4), keras.layers.Dense(3)]))(y)
+    y = keras.Sequential([keras.layers.Dense(4, name="a/b"), keras.layers.LayerNormalization()], name="late")(y)
+    return keras.Model(x, keras.layers.Softmax()(keras.layers.Dot((2, 2))([y, y])))
+
+
+def crossed(keras, tf):
+    """Two layers alike, whose order in the file is not that of their names nor of their making."""
+    x = keras.Input((STEPS, WIDTH))
+    one, two = keras.layers.Dense(5, name="z"), keras.layers.Dense(5, name="a")
+    second, first = two(x), one(x)
+    return keras.Model(x, [second, first, keras.layers.Dense(5)(first) + keras.layers.Dense(5)(second)])
+
+
 def half_precision(keras, tf):
     x = keras.Input((STEPS, WIDTH))
     y = keras.layers.MultiHeadAttention(2, 3, dtype=keras.mixed_precision.Policy("mixed_bfloat16"))(x, x)
@@ -254,6 +298,9 @@ MODELS = {
     "operators": (operators, features),
     "by_hand": (by_hand, features),
     "summed_by_lambda": (summed_by_lambda, features),
+    "subclassed": (subclassed, words),
+    "odd": (odd, features),
+    "crossed": (crossed, features),
     "doubled_by_lambda": (doubled_by_lambda, features),
     "half_precision": (half_precision, features),
 }
@@ -365,10 +412,13 @@ def make(folder):
         rng = np.random.default_rng(seed)
         model, inputs = model_of(tf_keras, tf), inputs_of(rng)
         model(inputs[0] if len(inputs) == 1 else inputs)
-        model.set_weights([rng.uniform(0.05, 0.35, size=w.shape).astype(w.dtype) for w in model.get_weights()])
+        model.set_weights(
+            [rng.uniform(0.05, 0.35, size=w.shape).astype(w.dtype) if w.size > 1 else w for w in model.get_weights()]
+        )
         outputs = tf.nest.flatten(model(inputs[0] if len(inputs) == 1 else inputs))
         model.compile("adam", "mse")
-        model.save(folder / f"{name}.h5")
+        if name != "subclassed":
+            model.save(folder / f"{name}.h5")
         model.save(folder / f"{name}.keras")
         model.save_weights(folder / f"{name}.weights_only.h5")
         np.savez(

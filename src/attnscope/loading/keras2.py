@@ -92,7 +92,10 @@ def rewritten(config: Mapping[str, Any], keras_version: str | None) -> dict[str,
         UnsupportedError: A setting or an operation has no equal in Keras 3.
         ModelFileError: The configuration is damaged.
     """
-    return _layer(config, keras2=not (keras_version or "2").startswith("3"))
+    changed = _layer(config, keras2=not (keras_version or "2").startswith("3"))
+    # A class of the user's own without a graph is built from the shape that it was built with.
+    is_own = changed["module"] is None and not _is_graph(changed["config"])
+    return {**changed, "build_config": config.get("build_config")} if is_own else changed
 
 
 def _layer(stored: Mapping[str, Any], *, keras2: bool) -> dict[str, Any]:

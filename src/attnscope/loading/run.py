@@ -185,7 +185,9 @@ def _with_replacements(config: Any, replacements: dict[str, Any], stored: Stored
         if name not in replacements:
             return {key: walk(item) for key, item in value.items()}
         used.add(name)
-        place = {key: item for key, item in value.items() if key in ("name", "inbound_nodes")}
+        place = {key: item for key, item in value.items() if key == "name"}
+        if "inbound_nodes" in value:
+            place["inbound_nodes"] = [_without_mask(node) for node in value["inbound_nodes"]]
         registered = f"attnscope.replacement>{name}"
         return {
             "module": None,
@@ -202,6 +204,13 @@ def _with_replacements(config: Any, replacements: dict[str, Any], stored: Stored
             f"{stored.path.name} has only the layers {', '.join(map(repr, _names(stored.config)))}."
         )
     return config, given
+
+
+def _without_mask(node: Any) -> Any:
+    """A call without the mask that was handed to the stored layer; Keras hands it to one that takes it anew."""
+    if not isinstance(node, Mapping) or "kwargs" not in node:
+        return node
+    return {**node, "kwargs": {name: value for name, value in node["kwargs"].items() if name != "mask"}}
 
 
 def _maker(name: str, given: Any) -> type:
