@@ -347,7 +347,7 @@ CALLS = {
     "split": {"value": "$x", "num_or_size_splits": [1, 4], "axis": 2},
     "tile": {"input": "$x", "multiples": [2, 1, 3]},
     "repeat": {"input": "$x", "repeats": 2, "axis": 1},
-    "reverse": {"tensor": "$x", "axis": [1]},
+    "reverse": {"tensor": "$x", "axis": [0, 2]},
     "gather": {"params": "$x", "indices": "$ids", "axis": 2},
     "where": {"condition": "$yes", "x": "$x", "y": 0.5},
     "cast": {"x": "$yes", "dtype": "float32"},

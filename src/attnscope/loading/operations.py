@@ -79,6 +79,13 @@ def _gather(params: Any, indices: Any, axis: int | None = None, batch_dims: int 
     return ops.take(params, indices, axis=axis or 0)
 
 
+def _reverse(tensor: Any, axis: list[int]) -> Any:
+    # Keras 3.13 flips one axis at a time.
+    for one in axis:
+        tensor = ops.flip(tensor, axis=one)
+    return tensor
+
+
 def _squared_difference(x: Any, y: Any) -> Any:
     return ops.square(ops.subtract(*_alike(x, y)))
 
@@ -170,7 +177,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "split": _split,
     "tile": lambda input, multiples: ops.tile(input, multiples),
     "repeat": lambda input, repeats, axis=None: ops.repeat(input, repeats, axis=axis),
-    "reverse": lambda tensor, axis: ops.flip(tensor, axis=tuple(axis)),
+    "reverse": _reverse,
     "gather": _gather,
     "where": _where,
     "cast": lambda x, dtype: ops.cast(x, dtype),
