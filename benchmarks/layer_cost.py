@@ -1,9 +1,9 @@
-"""What the layers of attnscope cost: time of one step, as a ratio to `keras.layers.MultiHeadAttention` of the same sizes.
+"""What the layers of attnscope cost: time of one step, as a ratio to `keras.layers.MultiHeadAttention`.
 
-A model of one attention layer and a mean over the positions, so that nothing else hides the layer: `predict_on_batch` and
-`train_on_batch`, with dropout 0 and 0.1, with stored scores and without. The layers take turns, call by call, and
-the figure is the median of the ratios of the rounds, so that whatever else the machine does meets all of them alike.
-"keras" against a second layer of the same kind shows how far a ratio is from 1 by chance alone.
+Layers of the same size, each in a model of that layer and a mean over the positions, so that nothing else hides it:
+`predict_on_batch` and `train_on_batch`, with dropout 0 and 0.1, with stored scores and without. The layers take turns,
+call by call, and the figure is the median of the ratios of the rounds, so that whatever else the machine does meets all
+of them alike. "keras again", a second layer of the same kind, shows how far a ratio is from 1 by chance alone.
 
 Run: ``python benchmarks/layer_cost.py [--backend jax] [--rounds 60] [--length 128]``; prints a table.
 """

@@ -4,6 +4,7 @@
 """
 
 import threading
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -118,7 +119,7 @@ def test_mixed_precision(name, rng, saw):
         model, layer = attending(name, dtype=policy)
         model.predict(x, batch_size=BATCH, verbose=0)
         expected = scores_by_hand(layer, x[BATCH:])
-        saw(name, "mixed precision", layer.attention_scores, expected, policy, tolerance)
+        saw(name, "mixed precision", layer.attention_scores, expected, tolerance=tolerance)
 
 
 @layers
@@ -172,3 +173,14 @@ def test_capture_sees_the_layer_and_agrees_with_it(name, rng, saw):
     maps = ats.capture(model, x, batch_size=BATCH, progress=False)
     model.predict(x, verbose=0)
     saw(name, "capture", layer.attention_scores, maps["attention"].to_numpy())
+
+
+def test_the_table_in_the_docs_has_a_row_for_each_layer_and_backend():
+    page = (Path(__file__).parent.parent / "docs" / "layers.md").read_text()
+    table = page.split("<!-- table: begin -->")[1].split("<!-- table: end -->")[0]
+    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in table.strip().splitlines()]
+    assert [row[:2] for row in rows[2:]] == [
+        [name, backend] for name in LAYERS for backend in ("JAX", "TensorFlow", "PyTorch")
+    ]
+    assert {len(row) for row in rows} == {14}
+    assert "fails" not in table
