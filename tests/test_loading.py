@@ -312,6 +312,22 @@ def test_a_call_on_a_layer_that_is_not_there_is_told():
     )
 
 
+def test_a_configuration_that_lacks_its_parts_is_told(tmp_path):
+    path = whole(tmp_path / "old.h5", functional({"class_name": "Dense", "config": {"name": "dense"}}))
+    with h5py.File(path, "r+") as file:
+        file.attrs["model_config"] = file.attrs["model_config"].replace("batch_input_shape", "lost")
+    with pytest.raises(ModelFileError, match=r"^Keras .* cannot make a model of old.h5, which Keras 2.15.0 saved. "):
+        ats.load_model(path)
+
+
+def test_replacements_reach_layers_within_layers_and_models(tmp_path):
+    doubling = {"class_name": "Lambda", "config": {"name": "twice", "function": ["", None, None]}}
+    inner = {"class_name": "Sequential", "config": {"name": "inner", "layers": [doubling]}}
+    path = whole(tmp_path / "old.h5", functional(inner))
+    model = ats.load_model(path, replacements={"twice": replacements.scale(2.0)})
+    assert_gives(model, np.ones((2, 3), "float32"), [np.full((2, 3), 2.0)])
+
+
 def test_a_model_without_a_graph_is_told():
     with pytest.raises(UnsupportedError) as caught:
         rewritten({"class_name": "Model", "config": {"name": "mine"}}, "2.15.0")

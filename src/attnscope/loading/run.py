@@ -40,7 +40,7 @@ def load_model(
     Args:
         path: The file.
         model: A built model that takes the weights. It is returned, and keeps its own if those of the file do not fit.
-            Needed where the file holds weights alone.
+            Needed where the file holds weights alone; the options below are about the file's own model, and unused.
         custom_objects: Classes and functions of your own, by the names in the file.
         replacements: Layers, or functions of the layer's input, to put in place of stored layers, by their names: the
             way to load a Python ``Lambda`` without running it. See `attnscope.loading.replacements`.
@@ -77,7 +77,8 @@ def load_model(
             )
         if model is None:
             return _whole(stored, dict(custom_objects or {}), dict(replacements or {}), trust)
-        weights.put(_weights_of(stored), model, source=path.name, keras2_config=_keras2_config(stored))
+        with weights.kept_on_failure(model):
+            weights.put(_weights_of(stored), model, source=path.name, keras2_config=_keras2_config(stored))
         return model
 
 
@@ -109,7 +110,7 @@ def _whole(stored: StoredModel, custom_objects: dict[str, Any], replacements: di
     config, given = _with_replacements(stored.config, replacements, stored)
     old = keras2.is_old(config, stored.keras_version)
     if old:
-        config = keras2.rewritten(config, stored.keras_version)
+        config = _made(stored, lambda: keras2.rewritten(config, stored.keras_version))
     config = {**config, "compile_config": None}
     custom_objects = {**custom_objects, **given}
     check_config(replace(stored, config=config, training=None), custom_objects=custom_objects, trust=trust)

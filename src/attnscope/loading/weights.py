@@ -24,7 +24,9 @@ NOT_WEIGHTS = ("optimizer", "metrics", "compile_metrics", "loss", "_compile_metr
 
 
 def put(path: Path, model: Any, *, source: str, keras2_config: Mapping[str, Any] | None = None) -> None:
-    """Give a model the weights of a file. If they do not fit, it keeps those it has.
+    """Give a model the weights of a file.
+
+    Where they do not fit, some may be set already: see `kept_on_failure`.
 
     Args:
         path: A checked HDF5 file.
@@ -41,7 +43,7 @@ def put(path: Path, model: Any, *, source: str, keras2_config: Mapping[str, Any]
             f"The model {model.name!r} has no weights yet, so those of {source} have no place. Call it once on a "
             "sample, or model.build(input_shape), and load again."
         )
-    with h5py.File(path, "r") as file, _kept_on_failure(model):
+    with h5py.File(path, "r") as file:
         group = file.get("model_weights", file)
         if _names(group, "layer_names"):
             _by_layer(group, model, source)
@@ -52,7 +54,7 @@ def put(path: Path, model: Any, *, source: str, keras2_config: Mapping[str, Any]
 
 
 @contextmanager
-def _kept_on_failure(model: Any) -> Iterator[None]:
+def kept_on_failure(model: Any) -> Iterator[None]:
     """The model's values as they were, if anything is raised."""
     before = [(variable, np.array(keras.ops.convert_to_numpy(variable))) for variable in model.variables]
     try:
@@ -203,8 +205,9 @@ def _snake(name: str) -> str:
 
 def _by_keras(path: Path, group: h5py.Group, model: Any, source: str) -> None:
     """A file of Keras 3: Keras numbers as it numbered when it wrote."""
-    named = path.with_name("checked.weights.h5")
-    if not named.exists():
+    named = path
+    if not path.name.endswith(".weights.h5"):
+        named = path.with_name("its.weights.h5")
         named.hardlink_to(path)
     try:
         model.load_weights(named)
