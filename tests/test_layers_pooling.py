@@ -99,7 +99,9 @@ def test_its_mask_ends_with_it(score):
 def test_configurations_and_files_make_the_layer_again(score, given, rng, tmp_path):
     inputs, query = keras.Input((LENGTH, WIDTH)), keras.Input((13,))
     layer = AttentionPooling(UNITS, score=score, kernel_initializer="he_normal", store_scores=False)
-    model = keras.Model([inputs, query], layer(inputs, query) if given else [layer(inputs), query])
+    model = keras.Model(
+        [inputs, query], layer(inputs, query) if given else [layer(inputs), keras.layers.Dense(3)(query)]
+    )
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
     assert again.get_layer(layer.name).get_config() == layer.get_config()
