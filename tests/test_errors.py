@@ -54,8 +54,8 @@ def test_an_unbuilt_model():
 
 def test_what_is_no_model():
     assert message(ats.errors.UnsupportedError, ats.capture, object(), np.ones(3)) == (
-        "The model is a builtins.object, but a Keras 3 model is needed. Load old files with keras.models.load_model; a "
-        "tf_keras model cannot be used."
+        "The model is a builtins.object, but a Keras 3 model is needed. A model of tf_keras, or an old "
+        "file: model.save('old.h5'), then attnscope.load_model('old.h5')."
     )
 
 

@@ -121,7 +121,7 @@ def check_model(model: Any) -> None:
     if not isinstance(model, keras.Layer):
         raise UnsupportedError(
             f"The model is a {type(model).__module__}.{type(model).__name__}, but a Keras 3 model is needed. "
-            "Load old files with keras.models.load_model; a tf_keras model cannot be used."
+            "A model of tf_keras, or an old file: model.save('old.h5'), then attnscope.load_model('old.h5')."
         )
     if not model.built:
         raise UnbuiltModelError(
