@@ -51,7 +51,7 @@ class InterpretableMultiHeadAttention(StoresScores, keras.layers.MultiHeadAttent
 
     Example:
         >>> layer = InterpretableMultiHeadAttention(d_model=4, n_head=2)
-        >>> layer(keras.ops.ones((3, 5, 8))).shape
+        >>> tuple(layer(keras.ops.ones((3, 5, 8))).shape)
         (3, 5, 8)
         >>> layer.attention_scores.shape
         (3, 2, 5, 5)

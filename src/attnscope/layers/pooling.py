@@ -52,7 +52,7 @@ class AttentionPooling(StoresScores, keras.layers.Layer):  # type: ignore[misc]
 
     Example:
         >>> layer = AttentionPooling(4)
-        >>> layer(keras.ops.ones((3, 5, 8))).shape
+        >>> tuple(layer(keras.ops.ones((3, 5, 8))).shape)
         (3, 8)
         >>> layer.attention_scores.shape
         (3, 5)

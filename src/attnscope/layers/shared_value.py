@@ -60,7 +60,7 @@ class SharedValueMultiHeadAttention(StoresScores, keras.layers.Layer):  # type: 
 
     Example:
         >>> layer = SharedValueMultiHeadAttention(num_heads=2, key_dim=4)
-        >>> layer(keras.ops.ones((3, 5, 8))).shape
+        >>> tuple(layer(keras.ops.ones((3, 5, 8))).shape)
         (3, 5, 8)
         >>> layer.attention_scores.mean(axis=1).shape
         (3, 5, 5)
