@@ -4,6 +4,10 @@ Each is also one of Python's own kinds, so code that catches ``ValueError`` goes
 three parts: what was given, what was expected, and the mend.
 """
 
+from __future__ import annotations
+
+from pathlib import Path
+
 
 class AttnscopeError(Exception):
     """The parent of all of them."""
@@ -71,3 +75,19 @@ class ModelFileError(AttnscopeError, ValueError):
 
 class WeightsMismatchError(AttnscopeError, ValueError):
     """The weights in a file are not those of the model."""
+
+
+def free_path(path: str | Path, mend: str, *, overwrite: bool = False) -> Path:
+    """A path that may be written to.
+
+    Args:
+        path: Where something is to be written.
+        mend: What to do if something is there, as code to paste.
+        overwrite: Whether what is there may be replaced.
+
+    Raises:
+        WouldOverwriteError: There is something at `path`, and `overwrite` is False.
+    """
+    if Path(path).exists() and not overwrite:
+        raise WouldOverwriteError(f"{str(path)!r} is there already and is not overwritten: {mend}.")
+    return Path(path)

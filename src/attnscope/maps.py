@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from attnscope.errors import SchemaError, WouldOverwriteError
+from attnscope.errors import SchemaError, free_path
 from attnscope.findings import Findings, findings
 from attnscope.labels import check_that_labels_fit, labelled, read_labels
 from attnscope.schema import MEANINGS, SAMPLE, SCORES, UNITS, Site, SiteTable, key_dims, query_dims
@@ -175,11 +175,7 @@ class AttentionMaps(Mapping[str, xr.DataArray]):
         Raises:
             WouldOverwriteError: There is something at `path`, and `overwrite` is False.
         """
-        path = Path(path)
-        if path.exists() and not overwrite:
-            raise WouldOverwriteError(
-                f"{str(path)!r} is there already and is not overwritten: maps.save(path, overwrite=True)."
-            )
+        path = free_path(path, "maps.save(path, overwrite=True)", overwrite=overwrite)
         with quiet_about_strings():
             self.to_tree().to_zarr(path, mode="w", zarr_format=3, consolidated=False)
         return path

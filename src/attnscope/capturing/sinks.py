@@ -15,7 +15,7 @@ from keras import tree
 import attnscope
 from attnscope.capturing.observer import SiteArrays
 from attnscope.capturing.summaries import Summary
-from attnscope.errors import InputError, WouldOverwriteError
+from attnscope.errors import InputError, free_path
 from attnscope.interception.batches import Batch, merged
 from attnscope.labels import AxisLabels, labelled
 from attnscope.maps import AttentionMaps, dataset_of, open_maps, quiet_about_strings
@@ -179,13 +179,9 @@ class OnDisk:
 
     def __init__(self, description: Description, path: str | Path) -> None:
         self._description = description
-        self._path = Path(path)
+        self._path = free_path(path, "give another path, or remove it")
         self._start = 0
         self._sizes: dict[str, dict[Any, int]] = {}
-        if self._path.exists():
-            raise WouldOverwriteError(
-                f"{str(path)!r} is there already and is not overwritten: give another path, or remove it."
-            )
 
     def add(self, arrays: dict[str, SiteArrays], outputs: Outputs) -> None:
         """Writes one batch."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from attnscope.errors import LabelError, SchemaError, WouldOverwriteError
+from attnscope.errors import LabelError, SchemaError, free_path
 from attnscope.marks import colour_bar, isolated, number, offline_page, rounded_up, shown, style, token_row
 from attnscope.schema import SAMPLE, key_dims
 
@@ -66,11 +66,7 @@ class ColouredTokens:
         Raises:
             WouldOverwriteError: There is something at `path`, and `overwrite` is False.
         """
-        path = Path(path)
-        if path.exists() and not overwrite:
-            raise WouldOverwriteError(
-                f"{str(path)!r} is there already and is not overwritten: save({str(path)!r}, overwrite=True)."
-            )
+        path = free_path(path, f"save({str(path)!r}, overwrite=True)", overwrite=overwrite)
         margins = "body{margin:0 auto;max-width:1100px;padding:32px 24px;font:16px/1.5 system-ui,sans-serif}"
         path.write_text(offline_page(title, self.body, margins), encoding="utf-8")
         return path

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from attnscope.errors import InputError, WouldOverwriteError
+from attnscope.errors import InputError, free_path
 from attnscope.maps import AttentionMaps
 from attnscope.marks import colour_bar, isolated, number, offline_page, rounded_up, token_row
 from attnscope.schema import MEANINGS, UNITS, key_dims, query_dims
@@ -99,11 +99,7 @@ def save_report(page: str, path: str | Path, *, overwrite: bool = False) -> Path
     Raises:
         WouldOverwriteError: There is something at `path`, and `overwrite` is False.
     """
-    path = Path(path)
-    if path.exists() and not overwrite:
-        raise WouldOverwriteError(
-            f"{str(path)!r} is there already and is not overwritten: save_report(page, path, overwrite=True)."
-        )
+    path = free_path(path, "save_report(page, path, overwrite=True)", overwrite=overwrite)
     path.write_text(page, encoding="utf-8")
     return path
 
