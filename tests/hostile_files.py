@@ -1,8 +1,8 @@
 """Model files that mean harm, made afresh for each test: one function each, whose name says the attack.
 
 The docstring says what a careless loader would do; `attack` holds the whole error that attnscope gives. In it
-``{secret}`` is a file that must not be read, ``{canary}`` one that must not be made, and ``{code}`` the size of the
-bytecode that would make it.
+``{secret}`` is a file that must not be read, and ``{code}`` the size of the bytecode that would make another, the
+canary, in the working folder.
 """
 
 import base64
@@ -45,10 +45,9 @@ def secret_array(folder):
     return path
 
 
-def bytecode(folder):
-    """A function that makes the canary when it is called."""
-    code = compile(f"lambda x: open({str(folder / 'canary')!r}, 'w').close() or x", "model", "eval").co_consts[0]
-    return marshal.dumps(code)
+def bytecode():
+    """A function that makes the canary in the working folder when it is called."""
+    return marshal.dumps(compile("lambda x: open('canary', 'w').close() or x", "model", "eval").co_consts[0])
 
 
 def text_of(raw):
@@ -131,34 +130,34 @@ def honest(folder):
 # Code that the file brings --------------------------------------------------------------------------------------------
 
 LAMBDA = (
-    "'victim' is a Lambda and would run {code} bytes of Python bytecode, in which stand '{canary}', 'open', 'close', "
+    "'victim' is a Lambda and would run {code} bytes of Python bytecode, in which stand 'canary', 'open', 'close', "
     "'model'. Expected layers whose code is installed, not brought by the file. If you trust whoever "
     "made it: load_model(path, trust=True); or put a layer of yours in its place: "
     "load_model(path, replacements={{'victim': layer}})."
 )
 
 
-def lambda_layer(folder):
-    stored = {"code": text_of(bytecode(folder)), "defaults": None, "closure": None}
+def lambda_layer():
+    stored = {"code": text_of(bytecode()), "defaults": None, "closure": None}
     return layer("Lambda", function={"class_name": "__lambda__", "config": stored}, arguments={})
 
 
 @attack(LAMBDA)
 def lambda_bytecode(folder):
     """Keras unmarshals the code and runs it on building the model (CVE-2024-3660)."""
-    return keras_file(folder, lambda_layer(folder))
+    return keras_file(folder, lambda_layer())
 
 
 @attack(LAMBDA)
 def lambda_inside_a_wrapper_inside_a_model(folder):
     """The same, two levels down."""
-    return keras_file(folder, sequential(layer("TimeDistributed", "outer", layer=lambda_layer(folder))))
+    return keras_file(folder, sequential(layer("TimeDistributed", "outer", layer=lambda_layer())))
 
 
 @attack(LAMBDA)
 def lambda_in_an_h5_file(folder):
     """Keras before 3.12 ignored safe mode in this format (CVE-2025-9905)."""
-    stored = {"name": "victim", "function": [text_of(bytecode(folder)), None, None], "function_type": "lambda"}
+    stored = {"name": "victim", "function": [text_of(bytecode()), None, None], "function_type": "lambda"}
     layers = [{"class_name": "Lambda", "config": stored}]
     return h5_file(folder, {"class_name": "Sequential", "config": {"name": "model", "layers": layers}})
 
@@ -166,7 +165,7 @@ def lambda_in_an_h5_file(folder):
 @attack(LAMBDA.replace("a Lambda and", "a lambda and").replace("'victim'", "'dense'"))
 def lambda_as_an_activation(folder):
     """Code that is no layer, but an argument of an honest one."""
-    code = {"class_name": "__lambda__", "config": {"value": [text_of(bytecode(folder)), None, None]}}
+    code = {"class_name": "__lambda__", "config": {"value": [text_of(bytecode()), None, None]}}
     return keras_file(folder, dense(activation=code))
 
 
@@ -200,7 +199,7 @@ def pickle_in_a_torch_wrapper(folder):
 
     class Payload:
         def __reduce__(self):
-            return open, (str(folder / "canary"), "w")
+            return open, ("canary", "w")
 
     import torch
 
@@ -235,7 +234,7 @@ UNKNOWN = (
 @attack(UNKNOWN.format(layer="victim", what="class", name="subprocess.Popen", registered="Popen", short="Popen"))
 def class_of_any_module(folder):
     """Keras before 3.9 imported whatever module a file named, and called what it found there (CVE-2025-1550)."""
-    return keras_file(folder, layer("Popen", module="subprocess", args=["touch", str(folder / "canary")]))
+    return keras_file(folder, layer("Popen", module="subprocess", args=["touch", "canary"]))
 
 
 @attack(UNKNOWN.format(layer="dense", what="function", name="os.system", registered="system", short="system"))
@@ -322,13 +321,14 @@ def type_by_name(folder):
 
 
 @attack(
-    "'model' brings a TensorFlow type of its own (TypeSpec), which would be built by name. Expected plain tensors. "
+    "'victim' brings a TensorFlow type of its own (TypeSpec), which would be built by name. Expected plain tensors. "
     + AGAIN
 )
 def type_by_name_in_an_h5_file(folder):
     """Built while the text is parsed, before any safe mode."""
     spec = {"class_name": "TypeSpec", "type_spec": "tf.RaggedTensorSpec", "serialized": []}
-    return h5_file(folder, {"class_name": "Sequential", "config": {"name": "model", "layers": [], "spec": spec}})
+    layers = [{"class_name": "Dense", "config": {"name": "victim", "units": 2, "kernel_initializer": spec}}]
+    return h5_file(folder, {"class_name": "Sequential", "config": {"name": "model", "layers": layers}})
 
 
 @attack("In 'victim' the class is named by a list. Expected text. " + AGAIN)
@@ -505,7 +505,7 @@ TWICE = "The archive has '{name}' twice. Expected every member once: which is me
 @attack(TWICE.format(name="config.json"))
 def member_twice(folder):
     """A checker may read the first and Keras the last."""
-    return keras_file(folder, members=[("config.json", json.dumps(sequential(lambda_layer(folder))))])
+    return keras_file(folder, members=[("config.json", json.dumps(sequential(lambda_layer())))])
 
 
 @attack(TWICE.format(name="assets/WORDS.txt"))
@@ -875,5 +875,5 @@ def made(name, folder):
     make, message = ATTACKS[name]
     file = make(folder)
     path, values = file if isinstance(file, tuple) else (file, {})
-    known = {"secret": secret(folder), "canary": folder / "canary", "code": len(bytecode(folder))}
+    known = {"secret": str(secret(folder))[:80], "code": len(bytecode())}
     return path, message.format(**known, **values)
