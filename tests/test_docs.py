@@ -24,7 +24,7 @@ def test_every_dim_and_variable_is_on_the_schema_page():
     from attnscope import schema
 
     text = (ROOT / "docs" / "schema.md").read_text()
-    for name in (*schema.UNITS, "sample", "head", "query", "key", "step", "window", "query_valid", "key_valid"):
+    for name in (*schema.UNITS, "sample", "head", "query", "key", "step", "window", "rank", "query_valid", "key_valid"):
         assert f"`{name}`" in text, name
 
 

@@ -129,7 +129,9 @@ def test_nothing_is_overwritten(rng, tmp_path):
     model, x = transformer(), padded_tokens(rng, samples=4)
     maps = ats.capture(model, x, store=tmp_path / "run.zarr")
     found = message(ats.errors.WouldOverwriteError, ats.capture, model, x, store=tmp_path / "run.zarr")
-    assert found.endswith("is there already and is not overwritten: give another path, or remove it.")
+    assert found.endswith(
+        "is there already and is not overwritten: give another path, remove it, or go on with it: resume=True."
+    )
     assert message(ats.errors.WouldOverwriteError, maps.save, tmp_path / "run.zarr").endswith(
         "is there already and is not overwritten: maps.save(path, overwrite=True)."
     )

@@ -349,3 +349,13 @@ def test_the_viewer_needs_neither_keras_nor_matplotlib():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_ranks_of_different_keys_are_not_averaged():
+    dims = ("sample", "query", "rank")
+    maps = ats.AttentionMaps.from_arrays({"mha": np.full((2, 3, 5), 0.2)}, dims=("sample", "query", "key"))
+    ranked = maps.dataset("mha").assign(top_scores=(dims, np.full((2, 3, 2), 0.2)), top_keys=(dims, np.ones((2, 3, 2))))
+    page = report(ats.AttentionMaps({"mha": ranked}))
+    assert "Mean scores" in page
+    assert "Mean top_" not in page
+    assert "top_scores and top_keys are in the data and not drawn" in page

@@ -10,7 +10,7 @@ from keras import layers, ops
 
 import attnscope as ats
 from attnscope.interception import calls
-from models import padded_tokens, transformer
+from models import padded_tokens, seed_model, transformer
 
 
 def received(scores, valid):
@@ -75,7 +75,7 @@ def test_known_answers_one_key_gives_0_bits_and_eight_alike_give_3():
 
 def test_a_summary_of_a_users_own(rng):
     class Strongest(ats.Summary):
-        variable = "strongest"
+        missing = {"strongest": 0.0}  # noqa: RUF012
 
         def dims(self, dims):
             return tuple(dim for dim in dims if not dim.startswith("key"))
@@ -87,12 +87,56 @@ def test_a_summary_of_a_users_own(rng):
             return carry, ops.max(block.scores, axis=-1)
 
         def finish(self, carry, per_query):
-            return per_query
+            return {"strongest": per_query}
 
     model, x = transformer(), padded_tokens(rng)
     maps = ats.capture(model, x, summaries=[ats.Full(), Strongest()])
     for name in maps:
         np.testing.assert_allclose(maps.select("strongest")[name], maps[name].max("key"), atol=1e-7)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3], ids=["fused", "softmax"])
+@pytest.mark.parametrize("block", [None, 16], ids=["one block", "several blocks"])
+def test_the_strongest_keys_are_those_of_the_full_map(rng, monkeypatch, dropout, block):
+    if block is not None:
+        monkeypatch.setattr(calls, "BLOCK_BYTES", 1)
+        monkeypatch.setattr(calls, "LARGE_BLOCK_BYTES", 1)
+    tokens = keras.Input((37,), dtype="int32")
+    x = layers.Embedding(13, 10, mask_zero=True, embeddings_initializer="normal")(tokens)
+    model = keras.Model(tokens, layers.MultiHeadAttention(2, 5, dropout=dropout, name="mha")(x, x))
+    for weight in model.trainable_weights:
+        weight.assign(ops.convert_to_tensor(rng.normal(size=weight.shape).astype("float32")))
+    inputs = padded_tokens(rng, samples=5, length=37)
+    full = ats.capture(model, inputs)["mha"].values
+    maps = ats.capture(model, inputs, summaries=[ats.TopK(3), ats.Entropy()], batch_size=3)
+    scores, keys = maps.select("top_scores")["mha"], maps.select("top_keys")["mha"]
+    assert scores.dims == keys.dims == ("sample", "head", "query", "rank")
+    assert keys.dtype == np.int32
+    for place in np.ndindex(full.shape[:3]):
+        strongest = sorted(full[place], reverse=True)[:3]
+        np.testing.assert_allclose(scores.values[place], strongest, atol=1e-6)
+        for weight, key in zip(scores.values[place], keys.values[place], strict=True):
+            assert (weight == 0) == (key == -1)
+            if key >= 0:
+                np.testing.assert_allclose(full[(*place, key)], weight, atol=1e-6)
+        named = [key for key in keys.values[place] if key >= 0]
+        assert len(set(named)) == len(named)
+
+
+def test_more_ranks_than_keys_are_as_many_as_there_are_keys(rng):
+    model, x = seed_model(), rng.integers(1, 31, (5, 23))
+    full = ats.capture(model, x)["attention_vec"].values
+    maps = ats.capture(model, x, summaries=[ats.TopK(50)])
+    assert maps["attention_vec"].dims == ("sample", "rank")
+    np.testing.assert_allclose(maps["attention_vec"], -np.sort(-full, axis=1), atol=1e-7)
+    np.testing.assert_array_equal(maps.select("top_keys")["attention_vec"], np.argsort(-full, axis=1, kind="stable"))
+
+
+def test_the_number_of_ranks_is_a_whole_number():
+    for k in (0, 2.5, True):
+        with pytest.raises(ats.errors.InputError) as caught:
+            ats.TopK(k)
+        assert str(caught.value) == f"k is {k!r}, but a whole number of keys is needed: TopK(16)."
 
 
 _MEASURE = """

@@ -26,6 +26,7 @@ _FACE = {
     "Received": "attnscope.capturing",
     "Entropy": "attnscope.capturing",
     "Summary": "attnscope.capturing",
+    "TopK": "attnscope.capturing",
     "AttentionMaps": "attnscope.maps",
     "Site": "attnscope.schema",
     "load_model": "attnscope.loading",
@@ -34,7 +35,7 @@ _MODULES = ("errors", "labels", "layers", "loading", "plot", "schema")
 
 if TYPE_CHECKING:
     from attnscope import errors, labels, layers, loading, plot, schema
-    from attnscope.capturing import Entropy, Full, Received, Summary, capture, capture_generation
+    from attnscope.capturing import Entropy, Full, Received, Summary, TopK, capture, capture_generation
     from attnscope.interception import ablate, declare, intervene, permute, replace, sites, undeclare, uniform
     from attnscope.loading import load_model
     from attnscope.maps import AttentionMaps
@@ -48,6 +49,7 @@ __all__ = [
     "Received",
     "Site",
     "Summary",
+    "TopK",
     "ablate",
     "capture",
     "capture_generation",

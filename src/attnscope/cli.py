@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from attnscope.maps import AttentionMaps
     from attnscope.schema import Site, SiteTable
 
-SUMMARIES = ("full", "received", "entropy")
+SUMMARIES = ("full", "received", "entropy", "topk")
 _INPUT_HELP = (
     "samples: .npy (one array), .npz (named arrays; a single one is taken as it is), .csv (numbers, one "
     "sample per line; names in a first line become labels where their number fits) or .txt (one text per "
@@ -122,7 +122,8 @@ def _add_capture(commands: Any) -> None:
         nargs="+",
         choices=SUMMARIES,
         default=["full"],
-        help="what to keep: the whole map, the attention each key receives, each query's entropy; default: full",
+        help="what to keep: the whole map, the attention each key receives, each query's entropy, its 16 strongest "
+        "keys; default: full",
     )
     command.add_argument("--labels", help="names of the positions: a,b,c or a text file with one name per line")
     command.add_argument("--batch-size", type=int, default=32, metavar="N", help="samples at a time; default: 32")
@@ -275,7 +276,7 @@ def capture_to(
         model: A ``.keras`` or ``.h5`` file.
         inputs: A file of samples, see `read_inputs`.
         sites: Glob patterns; None for all that are attention.
-        summaries: Out of ``full``, ``received``, ``entropy``.
+        summaries: Out of ``full``, ``received``, ``entropy``, ``topk``.
         labels: ``a,b,c`` or the path of a text file with one name per line.
         batch_size: Samples at a time.
         backend: See `choose_backend`.
@@ -289,10 +290,10 @@ def capture_to(
     read = read_inputs(inputs)
     names = None if labels is None else read_names(labels)
     network = load_model(model, backend=backend)
-    from attnscope.capturing import Entropy, Full, Received, capture
+    from attnscope.capturing import Entropy, Full, Received, TopK, capture
     from attnscope.maps import open_maps
 
-    kinds = {"full": Full(), "received": Received(), "entropy": Entropy()}
+    kinds = {"full": Full(), "received": Received(), "entropy": Entropy(), "topk": TopK()}
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".attnscope-") as folder:
         capture(

@@ -220,7 +220,7 @@ def open_maps(path: str | Path) -> AttentionMaps:
         )
     nodes = [node.to_dataset(inherit=False) for node in tree.subtree if "site" in node.attrs]
     datasets = {str(d.attrs["site"]): _restored(d) for d in sorted(nodes, key=lambda d: d.attrs["order"])}
-    attrs = {str(name): value for name, value in tree.attrs.items() if name != "attnscope_format"}
+    attrs = {str(name): value for name, value in tree.attrs.items() if not str(name).startswith("attnscope_")}
     inputs = tree.children["inputs"].to_dataset(inherit=False)["input"] if "inputs" in tree.children else None
     return AttentionMaps(datasets, outputs=_opened_outputs(tree), inputs=inputs, attrs=attrs)
 

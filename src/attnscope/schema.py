@@ -15,13 +15,17 @@ import xarray as xr
 from attnscope.errors import SchemaError
 
 SAMPLE, HEAD, QUERY, KEY = "sample", "head", "query", "key"
+RANK = "rank"
 SCORES, RECEIVED, ENTROPY = "scores", "received", "entropy"
+TOP_SCORES, TOP_KEYS = "top_scores", "top_keys"
 
-UNITS = {SCORES: "1", RECEIVED: "1", ENTROPY: "bit"}
+UNITS = {SCORES: "1", RECEIVED: "1", ENTROPY: "bit", TOP_SCORES: "1", TOP_KEYS: "1"}
 MEANINGS = {
     SCORES: "attention after the softmax, before dropout; sums to 1 over the keys, 0 where masked",
     RECEIVED: "attention a key receives, mean over the valid queries",
     ENTROPY: "Shannon entropy of a query's attention over the keys",
+    TOP_SCORES: "the strongest scores of a query, in falling order",
+    TOP_KEYS: "numbers of the keys that have these scores; -1 where the score is 0",
 }
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from attnscope.capturing.summaries import Summary
 from attnscope.errors import TooLargeError
 from attnscope.interception.batches import Batches
-from attnscope.schema import SiteTable
+from attnscope.schema import SAMPLE, Site, SiteTable
 
 SHARE = 0.8
 """The part of the free memory that a result may take; the run itself needs some too."""
@@ -26,11 +26,7 @@ def check_that_it_fits(chosen: SiteTable, summaries: Sequence[Summary], batches:
     free = free_memory()
     if samples is None or free is None:
         return
-    needed = samples * sum(
-        math.prod(size for dim, size in zip(site.dims[1:], site.shape[1:], strict=True) if dim in kept) * 4
-        for site in chosen
-        for kept in (set(summary.dims(site.dims)) for summary in summaries)
-    )
+    needed = samples * sum(_bytes_per_sample(site, summary) for site in chosen for summary in summaries)
     if needed <= SHARE * free:
         return
     raise TooLargeError(
@@ -38,6 +34,11 @@ def check_that_it_fits(chosen: SiteTable, summaries: Sequence[Summary], batches:
         f"{readable(free)} of memory are free. Keep less: summaries=[ats.Received(), ats.Entropy()], "
         "sites='one_of_them', fewer samples; or write to disk: store='run.zarr'."
     )
+
+
+def _bytes_per_sample(site: Site, summary: Summary) -> int:
+    sizes = {**dict(zip(site.dims, site.shape, strict=True)), **summary.sizes, SAMPLE: 1}
+    return 4 * len(summary.missing) * math.prod(sizes[dim] for dim in summary.dims(site.dims))
 
 
 def _samples(batches: Batches) -> int | None:

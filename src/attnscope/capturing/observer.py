@@ -60,10 +60,9 @@ class Observer:
         wants_all = any(summary.needs_all for summary in self._summaries)
         scan = partial(Call.scan, call) if wants_all else call.scan
         carry, given = scan(self._update, [summary.init(layout) for summary in self._summaries])
-        found = {
-            summary.variable: summary.finish(carried, per_query)
-            for summary, carried, per_query in zip(self._summaries, carry, given["summaries"], strict=True)
-        }
+        found: dict[str, Any] = {}
+        for summary, carried, per_query in zip(self._summaries, carry, given["summaries"], strict=True):
+            found.update(summary.finish(carried, per_query))
         key_valid = call.key_valid()
         found[KEY_VALID] = _all_of(layout, layout.key_dims) if key_valid is None else key_valid
         if layout.query_dims:
@@ -86,8 +85,9 @@ class Observer:
         loops = name in self._in_loops
         result = SiteArrays()
         for summary in self._summaries:
-            dims = summary.dims(layout.dims)
-            result.variables[summary.variable] = _stacked(steps, summary.variable, dims, size, loops)
+            for variable in summary.missing:
+                dims = summary.dims(layout.dims)
+                result.variables[variable] = _stacked(steps, variable, dims, size, loops)
         window = tuple(dim for dim in layout.dims if dim == "window")
         for variable, along in ((QUERY_VALID, layout.query_dims), (KEY_VALID, layout.key_dims)):
             if along:

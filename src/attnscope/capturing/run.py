@@ -34,6 +34,7 @@ def capture(
     labels: Any = None,
     batch_size: int = 32,
     store: str | Path | None = None,
+    resume: bool = False,
     progress: bool = True,
 ) -> AttentionMaps:
     """The attention of a model on some inputs: every sample, every attention site, exact.
@@ -54,6 +55,8 @@ def capture(
             ``key``) or by pattern of sites.
         batch_size: Samples at a time, where the inputs are arrays. A short last batch needs no new trace.
         store: A path: the result is written there batch by batch as Zarr, and opened; it need not fit in memory.
+        resume: Whether to go on where a run into the same `store` broke off; a batch that is there is not run again.
+            Model, weights, inputs and options have to be those of that run. Where there is no store, one is begun.
         progress: Whether to show a bar on long work, on a terminal.
 
     Returns:
@@ -65,10 +68,10 @@ def capture(
         UnbuiltModelError: It has no weights yet.
         NoAttentionError: It computes no attention.
         PatternError: A pattern matches no site.
-        InputError: There is no sample.
+        InputError: There is no sample, or `store` holds another run.
         LabelError: The number of labels is not the number of positions.
         TooLargeError: The result would not fit in memory; found before the run.
-        WouldOverwriteError: `store` exists.
+        WouldOverwriteError: `store` exists, and `resume` is False.
 
     Example:
         >>> import numpy as np
@@ -86,14 +89,18 @@ def capture(
     given = read_labels(labels)
     batches = batches_of(inputs, batch_size, network)
     ready = reused(network, _wishes(batches, sites, kept), lambda: _Ready(network, batches, sites, kept))
+    if resume and store is None:
+        raise InputError(
+            "resume=True was given without a store to go on with: capture(..., store='run.zarr', resume=True)."
+        )
     if store is None:
         check_that_it_fits(ready.chosen, kept, batches)
     check_that_labels_fit({site.name: _axis_sizes(site) for site in ready.chosen}, given, batches.total)
     description = Description(
         network, ready.chosen, kept, given or known.labels, known.texts, ready.found.removed_masks
     )
-    sink = InMemory(description, batches.total) if store is None else OnDisk(description, store)
-    for outputs, collected, batch in ready.runner.run(batches, progress=progress):
+    sink = InMemory(description, batches.total) if store is None else OnDisk(description, store, resume=resume)
+    for outputs, collected, batch in ready.runner.run(batches, progress=progress, done=sink.done):
         sink.add(ready.observer.arrays(collected, batch.size), named_outputs(network, outputs, batch))
     return sink.maps()
 

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 import xarray as xr
+import zarr
 from keras import tree
 
 import attnscope
@@ -45,7 +46,7 @@ class Description:
 
     def missing(self, variable: str) -> float | bool:
         """What fills up a variable where a batch of shorter samples has no position."""
-        return next((s.missing for s in self.summaries if s.variable == variable), False)
+        return next((s.missing[variable] for s in self.summaries if variable in s.missing), False)
 
     def dataset(self, site: Site, arrays: SiteArrays, start: int) -> xr.Dataset:
         """One site's arrays as a labelled dataset; `start` is the number of their first sample."""
@@ -111,8 +112,14 @@ def _output(array: np.ndarray, first: str) -> xr.DataArray:
     return xr.DataArray(array, dims=dims[: np.ndim(array)])
 
 
+_DONE = "attnscope_samples"
+"""Attribute of a store's root: how many samples it holds whole."""
+
+
 class InMemory:
     """Collects batches in arrays; where the number of samples is known they are made once, at their full size."""
+
+    done = 0
 
     def __init__(self, description: Description, total: int | None) -> None:
         self._description = description
@@ -175,26 +182,63 @@ class _Rows:
 
 
 class OnDisk:
-    """Writes each batch behind the last one into a Zarr store."""
+    """Writes each batch behind the last one into a Zarr store.
 
-    def __init__(self, description: Description, path: str | Path) -> None:
+    Attributes:
+        done: Number of samples that the store holds.
+    """
+
+    def __init__(self, description: Description, path: str | Path, *, resume: bool = False) -> None:
         self._description = description
-        self._path = free_path(path, "give another path, or remove it")
-        self._start = 0
-        self._sizes: dict[str, dict[Any, int]] = {}
+        mend = "give another path, remove it, or go on with it: resume=True"
+        self._path = free_path(path, mend, overwrite=resume)
+        self.done = self._resumed() if self._path.exists() else 0
+
+    def _resumed(self) -> int:
+        """Cuts off what a run that broke off wrote of its last batch.
+
+        Returns:
+            Number of samples that are whole.
+        """
+        root: Any = zarr.open_group(self._path, mode="r+")
+        nodes = _nodes(root)
+        held = {**root.attrs, "sites": sorted(str(node.attrs["site"]) for node in nodes if "site" in node.attrs)}
+        held["variables"] = sorted({str(name) for node in nodes for name in node.attrs.get("variables", ())})
+        wanted = {
+            **self._description.attrs,
+            "sites": sorted(site.name for site in self._description.sites),
+            "variables": sorted(name for summary in self._description.summaries for name in summary.missing),
+        }
+        for name, value in wanted.items():
+            if _DONE not in held or held.get(name) != value:
+                raise InputError(
+                    f"{str(self._path)!r} holds another run: its {name} is {held.get(name)!r}, but {value!r} is to be "
+                    "captured. Give the model and the options that it was begun with, or another path."
+                )
+        done = int(held[_DONE])
+        for node in nodes:
+            for array in node.array_values():
+                if (array.metadata.dimension_names or ("",))[0] == SAMPLE:
+                    array.resize((done, *array.shape[1:]))
+        return done
 
     def add(self, arrays: dict[str, SiteArrays], outputs: Outputs) -> None:
-        """Writes one batch."""
-        maps = self._description.maps(arrays, outputs, self._start)
+        """Writes one batch; the store counts it only once it is whole."""
+        maps = self._description.maps(arrays, outputs, self.done)
         tree = self._with_long_strings(maps.to_tree())
+        done = self.done + maps.num_samples
         with quiet_about_strings():
-            if self._start == 0:
-                tree.to_zarr(self._path, mode="w-", zarr_format=3, consolidated=False)
+            if self.done == 0:
+                tree.attrs[_DONE] = done
+                beside = self._path.with_name(self._path.name + ".part")
+                tree.to_zarr(beside, mode="w", zarr_format=3, consolidated=False)
+                beside.rename(self._path)
             else:
                 for node in tree.subtree:
                     if SAMPLE in node.dims and node.has_data:
                         self._append(node.path, node.to_dataset(inherit=False))
-        self._start += maps.num_samples
+                zarr.open_group(self._path, mode="r+").attrs[_DONE] = done
+        self.done = done
 
     @staticmethod
     def _with_long_strings(tree: xr.DataTree) -> xr.DataTree:
@@ -226,3 +270,8 @@ class OnDisk:
     def maps(self) -> AttentionMaps:
         """The store, opened."""
         return open_maps(self._path)
+
+
+def _nodes(root: Any) -> list[Any]:
+    """The group and all groups in it."""
+    return [root, *(node for _, node in root.members(max_depth=None) if isinstance(node, zarr.Group))]

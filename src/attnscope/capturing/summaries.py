@@ -7,16 +7,17 @@ by all keys is not built.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from keras import ops
 
-from attnscope.interception.batches import merged
+from attnscope.errors import InputError
 from attnscope.interception.calls import Block
 from attnscope.interception.layout import Layout
-from attnscope.schema import ENTROPY, RECEIVED, SCORES
+from attnscope.schema import ENTROPY, RANK, RECEIVED, SCORES, TOP_KEYS, TOP_SCORES
 
 _TINY = 1e-37
 
@@ -25,18 +26,19 @@ class Summary(ABC):
     """What is kept of a site.
 
     Attributes:
-        variable: Name of the result among the variables of a site.
+        missing: Names of the variables that it makes, and what stands in each where a batch of shorter samples has no
+            position.
+        sizes: Sizes of dims that the site's scores do not have.
         needs_all: Whether it needs the whole matrix, so that blocks would save nothing.
-        missing: What stands where a batch of shorter samples has no position.
     """
 
-    variable: str
+    missing: Mapping[str, float]
+    sizes: Mapping[str, int] = {}
     needs_all = False
-    missing = float("nan")
 
     @abstractmethod
     def dims(self, dims: tuple[str, ...]) -> tuple[str, ...]:
-        """Dims of the result, of a site whose scores have `dims`."""
+        """Dims of each of its variables, of a site whose scores have `dims`."""
 
     @abstractmethod
     def init(self, layout: Layout) -> Any:
@@ -52,23 +54,19 @@ class Summary(ABC):
         """
 
     @abstractmethod
-    def finish(self, carry: Any, per_query: Any) -> Any:
-        """The result, from the last carry and all blocks' values joined along the queries."""
-
-    def merge(self, parts: list[np.ndarray]) -> np.ndarray:
-        """Results of successive batches, samples first, as one; `missing` fills up shorter samples."""
-        return merged(parts, self.missing)
+    def finish(self, carry: Any, per_query: Any) -> dict[str, Any]:
+        """The variables, from the last carry and all blocks' values joined along the queries."""
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}()"
+        settings = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
+        return f"{type(self).__name__}({settings})"
 
 
 class Full(Summary):
     """The scores themselves, dims as the site's: what `capture` keeps unless told otherwise."""
 
-    variable = SCORES
+    missing = {SCORES: 0.0}  # noqa: RUF012
     needs_all = True
-    missing = 0.0
 
     def dims(self, dims: tuple[str, ...]) -> tuple[str, ...]:
         """All of them."""
@@ -82,9 +80,9 @@ class Full(Summary):
         """The one block there is."""
         return carry, block.scores
 
-    def finish(self, carry: Any, per_query: Any) -> Any:
+    def finish(self, carry: Any, per_query: Any) -> dict[str, Any]:
         """The scores."""
-        return per_query
+        return {SCORES: per_query}
 
 
 class Received(Summary):
@@ -94,7 +92,7 @@ class Received(Summary):
     is valid. At a site that pools it is the scores themselves.
     """
 
-    variable = RECEIVED
+    missing = {RECEIVED: float("nan")}  # noqa: RUF012
 
     def dims(self, dims: tuple[str, ...]) -> tuple[str, ...]:
         """All but the queries."""
@@ -121,11 +119,11 @@ class Received(Summary):
             return [carry[0] + scores, carry[1] + valid], []
         return [carry[0] + ops.sum(scores, axis=axes), carry[1] + ops.sum(valid, axis=axes)], []
 
-    def finish(self, carry: Any, per_query: Any) -> Any:
+    def finish(self, carry: Any, per_query: Any) -> dict[str, Any]:
         """Sum over count."""
         total, count = carry
         count = ops.reshape(count, (*count.shape, *[1] * (len(total.shape) - len(count.shape))))
-        return ops.where(count > 0, total / ops.maximum(count, 1.0), float("nan"))
+        return {RECEIVED: ops.where(count > 0, total / ops.maximum(count, 1.0), float("nan"))}
 
 
 class Entropy(Summary):
@@ -137,7 +135,7 @@ class Entropy(Summary):
         Shannon 1948, section 6.
     """
 
-    variable = ENTROPY
+    missing = {ENTROPY: float("nan")}  # noqa: RUF012
 
     def dims(self, dims: tuple[str, ...]) -> tuple[str, ...]:
         """All but the keys."""
@@ -158,6 +156,55 @@ class Entropy(Summary):
         empty = ops.equal(ops.sum(scores, axis=keys), 0.0)
         return carry, ops.where(empty, float("nan"), entropy)
 
-    def finish(self, carry: Any, per_query: Any) -> Any:
+    def finish(self, carry: Any, per_query: Any) -> dict[str, Any]:
         """The values of all queries."""
-        return per_query
+        return {ENTROPY: per_query}
+
+
+class TopK(Summary):
+    """The strongest keys of each query, in falling order: weights, and which keys they are.
+
+    Result dims: the site's with ``rank`` (of size `k`, or of as many keys as there are) in place of its keys.
+    ``top_scores`` are the weights, ``top_keys`` the numbers of their keys (int32; -1 where the weight is 0, and where a
+    batch of shorter samples has no position). Where keys have two dims they are numbered row by row.
+
+    Args:
+        k: How many, 1 or more.
+
+    Raises:
+        InputError: `k` is no such number.
+    """
+
+    missing = {TOP_SCORES: 0.0, TOP_KEYS: -1}  # noqa: RUF012
+
+    def __init__(self, k: int = 16) -> None:
+        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+            raise InputError(f"k is {k!r}, but a whole number of keys is needed: TopK(16).")
+        self.k = k
+
+    @property
+    def sizes(self) -> Mapping[str, int]:  # type: ignore[override]
+        """The size of ``rank``."""
+        return {RANK: self.k}
+
+    def dims(self, dims: tuple[str, ...]) -> tuple[str, ...]:
+        """``rank`` in place of the keys."""
+        return (*(dim for dim in dims if not dim.startswith("key")), RANK)
+
+    def init(self, layout: Layout) -> Any:
+        """Nothing is carried."""
+        return []
+
+    def update(self, carry: Any, block: Block) -> tuple[Any, Any]:
+        """Per rank the weight and the key of each query."""
+        shape = tuple(block.scores.shape)
+        rows = shape[: len(shape) - block.layout.num_keys]
+        scores = ops.reshape(block.scores, (*rows, math.prod(shape[len(rows) :])))
+        weights, keys = ops.top_k(scores, min(self.k, scores.shape[-1]))
+        keys = ops.where(ops.equal(weights, 0), -1, ops.cast(keys, "int32"))
+        return carry, [(weights[..., rank], keys[..., rank]) for rank in range(weights.shape[-1])]
+
+    def finish(self, carry: Any, per_query: Any) -> dict[str, Any]:
+        """All ranks behind the queries."""
+        weights, keys = zip(*per_query, strict=True)
+        return {TOP_SCORES: ops.stack(weights, axis=-1), TOP_KEYS: ops.stack(keys, axis=-1)}

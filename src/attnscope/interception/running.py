@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras import tree
 
-from attnscope.errors import AttnscopeError
+from attnscope.errors import AttnscopeError, InputError
 from attnscope.interception.batches import Batch, Batches, filled
 from attnscope.interception.compiled import as_numpy, call_model, compiled, viewed
 from attnscope.interception.declarations import declarations
@@ -52,7 +52,12 @@ class Runner:
         self._run = compiled(model, body)
 
     def run(
-        self, batches: Batches, *, extras: Mapping[str, np.ndarray] | None = None, progress: bool = False
+        self,
+        batches: Batches,
+        *,
+        extras: Mapping[str, np.ndarray] | None = None,
+        progress: bool = False,
+        done: int = 0,
     ) -> Iterator[tuple[Any, Any, Batch]]:
         """Runs the model over all batches.
 
@@ -60,6 +65,7 @@ class Runner:
             batches: Its inputs.
             extras: Arrays with one row per sample, cut into batches beside the inputs.
             progress: Whether to show a progress bar, on a terminal.
+            done: Number of samples whose batches are not run again.
 
         Yields:
             Per batch: the model's outputs and what was collected, as NumPy arrays, and the batch. Of each array the
@@ -71,12 +77,30 @@ class Runner:
             for batch in batches:
                 length = len(tree.flatten(batch.inputs)[0])
                 stop = start + batch.size
+                if start < done:
+                    check_that_a_batch_ends_there(done, start, stop)
+                    start = stop
+                    advance()
+                    continue
                 rows = {name: filled(array[start:stop], length) for name, array in (extras or {}).items()}
                 start = stop
                 with own_errors(self._errors):
                     outputs, collected = self._run((batch.inputs, rows))
                 yield tree.map_structure(as_numpy, outputs), tree.map_structure(viewed, collected), batch
                 advance()
+
+
+def check_that_a_batch_ends_there(done: int, start: int, stop: int) -> None:
+    """Refuses to go on in the middle of a batch.
+
+    Raises:
+        InputError: `done` lies between `start` and `stop`.
+    """
+    if start < done < stop:
+        raise InputError(
+            f"The store holds {done} samples, but a batch goes from sample {start} to {stop}: it was written with "
+            "batches of another size, or from other inputs. Give the inputs and batch_size= of the first run."
+        )
 
 
 @contextmanager

@@ -19,7 +19,7 @@ import xarray as xr
 from attnscope.errors import InputError, free_path
 from attnscope.maps import AttentionMaps
 from attnscope.marks import colour_bar, isolated, number, offline_page, rounded_up, token_row
-from attnscope.schema import MEANINGS, UNITS, key_dims, query_dims
+from attnscope.schema import MEANINGS, RANK, UNITS, key_dims, query_dims
 from attnscope.viewer.means import MeanMaps, mean_maps, received, received_per_group
 from attnscope.viewer.pictures import MOST_POSITIONS, Bars, bar_list, largest_drawn, maps_of_cells, strongest
 
@@ -235,7 +235,13 @@ def _site(
     dataset = maps.dataset(name)
     site = next(site for site in maps.sites if site.name == name)
     place = list(maps).index(name)
-    parts = [_means(dataset, str(variable), budget) for variable in dataset.data_vars]
+    ranked = [str(variable) for variable in dataset.data_vars if RANK in dataset[variable].dims]
+    parts = [_means(dataset, str(variable), budget) for variable in dataset.data_vars if variable not in ranked]
+    if ranked:
+        parts.append(
+            f"<p class=small>{' and '.join(ranked)} are in the data and not drawn: the mean of a rank over samples "
+            "would be of different keys.</p>"
+        )
     if _has_own_tokens(dataset):
         parts.append(_tokens(dataset, spoken, samples))
     if groups is not None:

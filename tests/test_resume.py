@@ -1,0 +1,122 @@
+"""A run into a store that broke off goes on, wherever it broke off, and gives what an unbroken one gives."""
+
+import keras
+import numpy as np
+import pytest
+import xarray as xr
+
+import attnscope as ats
+from attnscope.capturing.sinks import OnDisk
+from attnscope.interception import running
+from models import padded_tokens, transformer
+
+OPTIONS = {"batch_size": 3, "summaries": [ats.Full(), ats.TopK(2)], "labels": list("abcdefg"), "progress": False}
+
+
+@pytest.fixture
+def model_and_inputs(rng):
+    return transformer(), padded_tokens(rng, samples=11)
+
+
+def breaking_off(monkeypatch, *, after_batches, in_the_middle):
+    """Makes the store fail once: before a batch, or with some of its arrays written."""
+    added, append = [], OnDisk._append
+
+    def add(self, arrays, outputs, own=OnDisk.add):
+        if len(added) == after_batches and not in_the_middle:
+            raise KeyboardInterrupt
+        added.append(1)
+        own(self, arrays, outputs)
+
+    def appending(self, group, dataset):
+        if len(added) > after_batches and in_the_middle and "attention_1" in group:
+            raise KeyboardInterrupt
+        append(self, group, dataset)
+
+    monkeypatch.setattr(OnDisk, "add", add)
+    monkeypatch.setattr(OnDisk, "_append", appending)
+
+
+@pytest.mark.parametrize("in_the_middle", [False, True], ids=["between batches", "in the middle of one"])
+@pytest.mark.parametrize("after_batches", [1, 2, 3])
+def test_what_broke_off_goes_on(model_and_inputs, tmp_path, monkeypatch, after_batches, in_the_middle):
+    model, x = model_and_inputs
+    whole = ats.capture(model, x, store=tmp_path / "whole.zarr", **OPTIONS)
+    with monkeypatch.context() as broken:
+        breaking_off(broken, after_batches=after_batches, in_the_middle=in_the_middle)
+        with pytest.raises(KeyboardInterrupt):
+            ats.capture(model, x, store=tmp_path / "run.zarr", **OPTIONS)
+    runs = []
+    with monkeypatch.context() as counting:
+        own = running.as_numpy
+        counting.setattr(running, "as_numpy", lambda tensor: runs.append(1) or own(tensor))
+        maps = ats.capture(model, x, store=tmp_path / "run.zarr", resume=True, **OPTIONS)
+    assert len(runs) == 4 - after_batches
+    for name in whole:
+        xr.testing.assert_identical(maps.dataset(name).load(), whole.dataset(name).load())
+    np.testing.assert_array_equal(maps.outputs, whole.outputs)
+
+
+def test_a_whole_run_is_opened_and_not_run_again(model_and_inputs, tmp_path, monkeypatch):
+    model, x = model_and_inputs
+    first = ats.capture(model, x, store=tmp_path / "run.zarr", resume=True, **OPTIONS)
+    monkeypatch.setattr(running, "as_numpy", None)  # would fail if a batch ran
+    again = ats.capture(model, x, store=tmp_path / "run.zarr", resume=True, **OPTIONS)
+    for name in first:
+        xr.testing.assert_identical(again.dataset(name).load(), first.dataset(name).load())
+
+
+def test_a_first_batch_that_broke_off_leaves_no_store(model_and_inputs, tmp_path, monkeypatch):
+    model, x = model_and_inputs
+    with monkeypatch.context() as broken:
+
+        def half(tree, path, **options):
+            path.mkdir()
+            (path / "zarr.json").write_text("{")
+            raise KeyboardInterrupt
+
+        broken.setattr(xr.DataTree, "to_zarr", half)
+        with pytest.raises(KeyboardInterrupt):
+            ats.capture(model, x, store=tmp_path / "run.zarr", **OPTIONS)
+    assert not (tmp_path / "run.zarr").exists()
+    maps = ats.capture(model, x, store=tmp_path / "run.zarr", resume=True, **OPTIONS)
+    assert maps.num_samples == 11
+    assert [path.name for path in tmp_path.iterdir()] == ["run.zarr"]
+
+
+def message(*args, **options):
+    with pytest.raises(ats.errors.InputError) as caught:
+        ats.capture(*args, **options)
+    return str(caught.value)
+
+
+def test_another_run_is_not_gone_on_with(model_and_inputs, tmp_path):
+    model, x = model_and_inputs
+    path = tmp_path / "run.zarr"
+    ats.capture(model, x[:6], store=path, **OPTIONS)
+    mend = "Give the model and the options that it was begun with, or another path."
+    assert message(model, x, store=path, resume=True, **{**OPTIONS, "summaries": [ats.Full()]}) == (
+        f"{str(path)!r} holds another run: its variables is ['scores', 'top_keys', 'top_scores'], but ['scores'] is to "
+        f"be captured. {mend}"
+    )
+    assert message(model, x, store=path, resume=True, sites="attention_1", **OPTIONS) == (
+        f"{str(path)!r} holds another run: its sites is ['attention_0', 'attention_1'], but ['attention_1'] is to be "
+        f"captured. {mend}"
+    )
+    other = keras.models.clone_model(model)
+    other.name = "other"
+    assert message(other, x, store=path, resume=True, **OPTIONS) == (
+        f"{str(path)!r} holds another run: its model is {model.name!r}, but 'other' is to be captured. {mend}"
+    )
+    assert message(model, x, store=path, resume=True, **{**OPTIONS, "batch_size": 4}) == (
+        "The store holds 6 samples, but a batch goes from sample 4 to 8: it was written with batches of another size, "
+        "or from other inputs. Give the inputs and batch_size= of the first run."
+    )
+    assert ats.open(path).num_samples == 6
+
+
+def test_there_is_nothing_to_resume_without_a_store(model_and_inputs):
+    model, x = model_and_inputs
+    assert message(model, x, resume=True, **OPTIONS) == (
+        "resume=True was given without a store to go on with: capture(..., store='run.zarr', resume=True)."
+    )
