@@ -8,11 +8,13 @@ import sys
 import keras
 import numpy as np
 import pytest
+import xarray as xr
 from keras import layers
 
 import attnscope as ats
 from attnscope import backends
 from attnscope.backends import choose_backend
+from attnscope.capturing.sinks import OnDisk
 from attnscope.cli import main
 from attnscope.errors import InputError, UnsafeFileError, UnsupportedError
 from attnscope.files import load_model, read_inputs, read_names
@@ -137,6 +139,28 @@ def test_nothing_is_overwritten_without_force(folder, capsys):
     np.testing.assert_array_equal(ats.open("run.zarr")["mha"].values, before)
     assert run("capture", "model.keras", "others.npy", "-o", "run.zarr", "--force") == 0
     assert (ats.open("run.zarr")["mha"].values != before).any()
+
+
+def test_resume_goes_on_where_a_run_broke_off(folder, monkeypatch):
+    arguments = ["capture", "model.keras", "samples.npy", "-o", "run.zarr", "--batch-size", "3", "--resume"]
+    appended, append = [], OnDisk._append
+
+    def breaking(self, group, dataset):
+        appended.append(group)
+        if len(appended) > 2:
+            raise KeyboardInterrupt
+        append(self, group, dataset)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(OnDisk, "_append", breaking)
+        with pytest.raises(KeyboardInterrupt):
+            run(*arguments)
+    assert run(*arguments) == 0
+    assert run("capture", "model.keras", "samples.npy", "-o", "whole.zarr", "--batch-size", "3") == 0
+    resumed, whole = ats.open("run.zarr"), ats.open("whole.zarr")
+    assert resumed.num_samples == 7
+    for name in whole:
+        xr.testing.assert_identical(resumed.dataset(name).load(), whole.dataset(name).load())
 
 
 def test_force_replaces_nothing_but_a_run(folder, capsys):

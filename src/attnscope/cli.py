@@ -12,6 +12,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,7 +129,13 @@ def _add_capture(commands: Any) -> None:
     command.add_argument("--labels", help="names of the positions: a,b,c or a text file with one name per line")
     command.add_argument("--batch-size", type=int, default=32, metavar="N", help="samples at a time; default: 32")
     _add_backend(command)
-    command.add_argument("--force", action="store_true", help="replace a run that is at RUN already")
+    there = command.add_mutually_exclusive_group()
+    there.add_argument("--force", action="store_true", help="replace a run that is at RUN already")
+    there.add_argument(
+        "--resume",
+        action="store_true",
+        help="write straight to RUN, and go on there where a run with --resume broke off",
+    )
 
 
 def _add_report(commands: Any) -> None:
@@ -214,6 +221,7 @@ def _run_capture(options: argparse.Namespace) -> None:
         batch_size=options.batch_size,
         backend=options.backend,
         overwrite=options.force,
+        resume=options.resume,
     )
     print(
         f"{maps!r}\n\nLint: {maps.findings!r}\n\nWritten to {options.output}. In Python: "
@@ -266,6 +274,7 @@ def capture_to(
     batch_size: int = 32,
     backend: str | None = None,
     overwrite: bool = False,
+    resume: bool = False,
 ) -> AttentionMaps:
     """Captures from files into a file: `attnscope.capture` on what was read.
 
@@ -281,12 +290,13 @@ def capture_to(
         batch_size: Samples at a time.
         backend: See `choose_backend`.
         overwrite: Whether a store of attnscope's at `output` may be replaced.
+        resume: Whether to write straight to `output`, and to go on with what is there; see `attnscope.capture`.
 
     Returns:
         The maps, opened from `output`.
     """
     output = Path(output)
-    _check_free(output, overwrite, is_run=True)
+    _check_free(output, overwrite or resume, is_run=True)
     read = read_inputs(inputs)
     names = None if labels is None else read_names(labels)
     network = load_model(model, backend=backend)
@@ -294,17 +304,21 @@ def capture_to(
     from attnscope.maps import open_maps
 
     kinds = {"full": Full(), "received": Received(), "entropy": Entropy(), "topk": TopK()}
+    captured = partial(
+        capture,
+        network,
+        read.arrays,
+        sites=sites,
+        summaries=[kinds[name] for name in summaries],
+        labels=names or _fitting(read, network, sites),
+        batch_size=batch_size,
+    )
     output.parent.mkdir(parents=True, exist_ok=True)
+    if resume:
+        captured(store=output, resume=True)
+        return open_maps(output)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".attnscope-") as folder:
-        capture(
-            network,
-            read.arrays,
-            sites=sites,
-            summaries=[kinds[name] for name in summaries],
-            labels=names or _fitting(read, network, sites),
-            batch_size=batch_size,
-            store=Path(folder) / "run",
-        )
+        captured(store=Path(folder) / "run")
         if output.exists():
             shutil.rmtree(output)
         (Path(folder) / "run").rename(output)
