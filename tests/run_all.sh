@@ -33,11 +33,12 @@ done
 step "examples in the docstrings" env KERAS_BACKEND=torch "$VENV/bin/python" -m pytest -q --doctest-modules --pyargs attnscope
 
 step "oldest Keras on jax" env KERAS_BACKEND=jax "$OLDEST/bin/python" -m pytest -q \
-    tests/test_custom_layers.py tests/test_gradients.py tests/test_generation.py
+    tests/test_custom_layers.py tests/test_gradients.py tests/test_generation.py tests/test_layers_stored.py
 step "oldest Keras on tensorflow" env KERAS_BACKEND=tensorflow "$OLDEST/bin/python" -m pytest -q \
-    tests/test_against_keras.py tests/test_capture.py tests/test_custom_layers.py
+    tests/test_against_keras.py tests/test_capture.py tests/test_custom_layers.py tests/test_layers_multi_head.py
 step "oldest Keras on torch" env KERAS_BACKEND=torch "$OLDEST/bin/python" -m pytest -q \
-    tests/test_against_keras.py tests/test_capture.py tests/test_intervene.py tests/test_summaries.py
+    tests/test_against_keras.py tests/test_capture.py tests/test_intervene.py tests/test_summaries.py \
+    tests/test_layers_pooling.py tests/test_layers_shared_value.py tests/test_loading*.py
 
 if ((${#failed[@]})); then
     printf 'failed: %s\n' "${failed[@]}"
