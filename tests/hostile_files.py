@@ -389,7 +389,7 @@ def text_of_four_billion_letters(folder):
 
 @attack(
     "The configuration asks for 1 variables of 12,000,000,000,000 bytes or more, but the file stores 32 bytes of "
-    "weights. Expected at most 268,435,712 bytes and 100,000 variables. If it is meant so, load it where you trust it: "
+    "weights. Expected at most 268,435,712 bytes and 20,000 variables. If it is meant so, load it where you trust it: "
     "keras.saving.load_model(path)."
 )
 def layer_of_a_trillion_weights(folder):
@@ -544,7 +544,7 @@ def bomb_in_an_archive(folder):
 
 
 @attack(
-    "The archive model.keras cannot be read: Bad CRC-32 for file 'config.json'. Expected a whole, undamaged zip. "
+    "The archive model.keras cannot be read: Bad CRC-32 for file 'config.json'. Expected a whole, undamaged file. "
     + SAVE
 )
 def member_larger_than_declared(folder):
@@ -603,7 +603,7 @@ def bomb_by_another_method(folder):
     return keras_file(folder, members=[(member("assets/words.txt", compress_type=zipfile.ZIP_BZIP2), b"a" * 10**6)])
 
 
-@attack("The archive model.keras cannot be read: File is not a zip file. Expected a whole, undamaged zip. " + SAVE)
+@attack("The archive model.keras cannot be read: File is not a zip file. Expected a whole, undamaged file. " + SAVE)
 def archive_cut_short(folder):
     path = keras_file(folder)
     path.write_bytes(path.read_bytes()[:-60])
@@ -868,6 +868,54 @@ def arrays_in_one_place(folder):
     end = struct.pack("<Q", len(raw))
     raw = raw[:second].replace(end, struct.pack("<Q", second), 1)  # and the bytes that nobody needs any more cut off
     return keras_file(folder, h5=raw), {"size": len(raw)}
+
+
+@attack("The attribute 'keras_version' of the HDF5 file has shape (2, 3) and type int64. Expected one text. " + SAVE)
+def version_that_is_no_text(folder):
+    path = h5_file(folder, "{}")
+    with h5py.File(path, "a") as file:
+        file.attrs["keras_version"] = np.ones((2, 3), "int64")
+    return path
+
+
+HEAP = "The HDF5 file model.h5 cannot be read: {why}. Expected a whole, undamaged file. " + WEIGHTS
+
+
+def with_heap(folder, offset, old, new):
+    """An ``.h5`` file whose heap of texts has other bytes at an offset."""
+    path = h5_file(folder, "{}")
+    raw = path.read_bytes()
+    at = raw.index(b"GCOL") + offset
+    assert raw[at : at + 8] == struct.pack("<Q", old)
+    path.write_bytes(raw[:at] + struct.pack("<Q", new) + raw[at + 8 :])
+    return path, {"at": at}
+
+
+@attack(HEAP.format(why="the heap of texts has a piece of 0 bytes at byte {at:,}"))
+def heap_that_never_ends(folder):
+    """The HDF5 library walks on by 0 bytes, for ever."""
+    # A head of 16 bytes, three texts in pieces of 24, and what is free, whose size stands 8 bytes into its own head.
+    path, values = with_heap(folder, 16 + 3 * 24 + 8, 4096 - 16 - 3 * 24, 0)
+    return path, {"at": values["at"] - 8}
+
+
+@attack(HEAP.format(why="the heap of texts at byte {at:,} ends beyond the file"))
+def heap_beyond_the_file(folder):
+    path, values = with_heap(folder, 8, 4096, 2**40)
+    return path, {"at": values["at"] - 8}
+
+
+@attack(
+    "The attribute 'layer_names' of '/model_weights' in the HDF5 file has 4,000 texts, and one in the file takes "
+    "2,000,000 bytes: together they may take more than 4,294,967,296. Expected less. " + WEIGHTS
+)
+def one_text_thousands_of_times(folder):
+    """Thousands of names may all lie at the same megabytes."""
+
+    def fill(group):
+        group.attrs["layer_names"] = ["a"] * 4000
+
+    return h5_file(folder, " " * 2_000_000, fill)
 
 
 def made(name, folder):

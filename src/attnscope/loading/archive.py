@@ -7,7 +7,6 @@ import shutil
 import stat
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ import h5py
 from attnscope.errors import UnsafeFileError, UnsupportedError
 from attnscope.loading import hdf5
 from attnscope.loading.budget import limited_variables
-from attnscope.loading.document import MAX_BYTES, parsed
+from attnscope.loading.document import MAX_BYTES, parsed, readable
 
 CONFIG, METADATA, WEIGHTS, ASSETS = "config.json", "metadata.json", "model.weights.h5", "assets"
 MAX_MEMBERS = 10_000
@@ -114,17 +113,11 @@ def _read(path: Path, folder: Path) -> StoredModel:
 
 
 def _archive(path: Path, file: IO[bytes], folder: Path) -> StoredModel:
-    try:
-        with zipfile.ZipFile(file) as archive:
-            size = file.seek(0, 2)
-            members = _members(archive, size)
-            _check_room(sum(member.file_size for member in members), folder)
-            for member in members:
-                _extract(archive, member, folder)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise UnsafeFileError(
-            f"The archive {path.name} cannot be read: {error}. Expected a whole, undamaged zip. {_MEND}"
-        ) from error
+    with readable(f"The archive {path.name}", _MEND), zipfile.ZipFile(file) as archive:
+        members = _members(archive, file.seek(0, 2))
+        _check_room(sum(member.file_size for member in members), folder)
+        for member in members:
+            _extract(archive, member, folder)
     return _unpacked(path, folder)
 
 
@@ -298,7 +291,7 @@ def _hdf5_file(path: Path, file: IO[bytes], folder: Path) -> StoredModel:
     with copy.open("xb") as target:
         shutil.copyfileobj(file, target, 2**20)
     contents = hdf5.checked(copy)
-    with h5py.File(copy, "r") as model:
+    with readable(f"The HDF5 file {path.name}", _MEND), h5py.File(copy, "r") as model:
         attributes = {
             name: _attribute(model, name) for name in ("keras_version", "backend", "model_config", "training_config")
         }
@@ -325,14 +318,14 @@ def _attribute(holder: h5py.Group, name: str) -> str | None:
     """An attribute that is one text, or None where there is none."""
     if name not in holder.attrs:
         return None
-    value = holder.attrs[name]
-    if isinstance(value, bytes):
-        value = value.decode("utf-8", "surrogateescape")
-    if not isinstance(value, str):
+    attribute = holder.attrs.get_id(name)
+    if attribute.shape != () or attribute.dtype.kind not in "OS":
         raise UnsafeFileError(
-            f"The attribute {name!r} of the HDF5 file is a {type(value).__name__}. Expected one text. {_MEND}"
+            f"The attribute {name!r} of the HDF5 file has shape {attribute.shape} and type {attribute.dtype}. "
+            f"Expected one text. {_MEND}"
         )
-    return value
+    value = holder.attrs[name]
+    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)
 
 
 def _text(value: Any) -> str | None:

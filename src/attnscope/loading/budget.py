@@ -18,7 +18,7 @@ from attnscope.errors import UnsafeFileError
 FREE_BYTES = 256 * 2**20
 MAX_EXPANSION = 8
 """Times that variables may exceed the stored weights: an optimizer's slots, float16 that is used as float32."""
-MAX_VARIABLES = 100_000
+MAX_VARIABLES = 20_000
 
 
 @dataclass
@@ -59,7 +59,7 @@ def limited_variables(stored: int) -> Iterator[None]:
         stored: Bytes that the file stores of weights.
 
     Raises:
-        UnsafeFileError: More than 256 MiB and 8 times what is stored, or more than 100,000 variables, were asked for.
+        UnsafeFileError: More than 256 MiB and 8 times what is stored, or more than 20,000 variables, were asked for.
     """
     budget = _Budget(stored)
     token = _budget.set(budget)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from attnscope.errors import UnsafeFileError
+from attnscope.errors import AttnscopeError, UnsafeFileError
 
 MAX_BYTES = 32 * 2**20
 MAX_VALUES = 2_000_000
@@ -51,6 +53,25 @@ def parsed(text: bytes | str, where: str) -> dict[str, Any]:
     if not _within_depth(value):
         raise _refusal(where, f"is nested deeper than {MAX_DEPTH} levels", f"at most {MAX_DEPTH} levels")
     return value
+
+
+@contextmanager
+def readable(what: str, mend: str) -> Iterator[None]:
+    """Say of a damaged file that it is damaged, whatever the library that parses it makes of that.
+
+    Args:
+        what: The file and its kind, for the error.
+        mend: What to do instead.
+
+    Raises:
+        UnsafeFileError: Something inside failed, other than by an error of attnscope's own.
+    """
+    try:
+        yield
+    except AttnscopeError:
+        raise
+    except Exception as error:
+        raise UnsafeFileError(f"{what} cannot be read: {error}. Expected a whole, undamaged file. {mend}") from error
 
 
 def _refusal(where: str, given: str, expected: str) -> UnsafeFileError:

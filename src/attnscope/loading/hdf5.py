@@ -11,12 +11,16 @@ from typing import Any
 import h5py
 
 from attnscope.errors import UnsafeFileError
+from attnscope.loading.document import readable
+from attnscope.loading.heaps import longest_text
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 MAX_OBJECTS = 100_000
 MAX_DEPTH = 64
 MAX_ATTRIBUTES = 10_000
 MAX_EXPANSION = 100
+MAX_TEXT = 2**32
+"""Bytes that the texts of one attribute may take if each is the longest: how many share one cannot be seen."""
 FREE_BYTES = 64 * 2**20
 """What may be declared beyond `MAX_EXPANSION` times what is stored: small files compress well."""
 
@@ -51,13 +55,10 @@ def checked(path: Path) -> Contents:
             whose values are not plain numbers, or that is far larger than what is stored of it; an object that has
             two names, a filter that is a plug-in, or more objects, levels or attributes than any model has.
     """
-    try:
+    with readable(f"The HDF5 file {path.name}", _MEND):
+        longest = longest_text(path)
         with h5py.File(path, "r") as file:
-            found = [_dataset(file, name, dataset) for name, dataset in _datasets(file)]
-    except (OSError, RuntimeError, KeyError) as error:
-        raise UnsafeFileError(
-            f"The HDF5 file {path.name} cannot be read: {error}. Expected a whole, undamaged file. {_MEND}"
-        ) from error
+            found = [_dataset(name, dataset) for name, dataset in _datasets(file, longest)]
     contents = Contents(len(found), sum(size for size, _ in found), sum(size for _, size in found))
     _check_sizes("All arrays together", contents.declared, contents.stored)
     if contents.stored > path.stat().st_size:
@@ -68,19 +69,21 @@ def checked(path: Path) -> Contents:
     return contents
 
 
-def _datasets(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
+def _datasets(file: h5py.File, longest: int) -> Iterator[tuple[str, h5py.Dataset]]:
     """Every dataset with its path; groups are walked without recursion, each object once."""
     seen = {h5py.h5o.get_info(file.id).addr}
     waiting: list[tuple[str, h5py.Group, int]] = [("", file, 0)]
     while waiting:
         path, group, depth = waiting.pop()
-        _check_attributes(path or "/", group)
+        _check_attributes(path or "/", group, longest)
         if depth > MAX_DEPTH or len(seen) + len(group) > MAX_OBJECTS:
             raise UnsafeFileError(
                 f"The HDF5 file has more than {MAX_OBJECTS:,} objects, or {MAX_DEPTH} levels of groups, at "
                 f"{path[:60] or '/'!r}. Expected fewer: no model needs them. {_MEND}"
             )
         for name in group:
+            if not isinstance(name, str):
+                raise ValueError(f"{name!r} in {path or '/'!r} is no text")
             inside = f"{path}/{name}"
             _check_link(group, name, inside)
             address = h5py.h5o.get_info(group.id, _stored(name)).addr
@@ -94,7 +97,7 @@ def _datasets(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
             if isinstance(child, h5py.Group):
                 waiting.append((inside, child, depth + 1))
             elif isinstance(child, h5py.Dataset):
-                _check_attributes(inside, child)
+                _check_attributes(inside, child, longest)
                 yield inside, child
             else:
                 raise UnsafeFileError(
@@ -115,7 +118,7 @@ def _check_link(group: h5py.Group, name: str, inside: str) -> None:
         )
 
 
-def _check_attributes(inside: str, holder: h5py.Group | h5py.Dataset) -> None:
+def _check_attributes(inside: str, holder: h5py.Group | h5py.Dataset, longest: int) -> None:
     if len(holder.attrs) > MAX_ATTRIBUTES:
         raise UnsafeFileError(
             f"{inside!r} in the HDF5 file has {len(holder.attrs):,} attributes. "
@@ -129,6 +132,12 @@ def _check_attributes(inside: str, holder: h5py.Group | h5py.Dataset) -> None:
                 f"The attribute {name!r} of {inside!r} in the HDF5 file has values of type {attribute.dtype}. "
                 f"Expected text or plain numbers. {_MEND}"
             )
+        if attribute.dtype.kind == "O" and math.prod(attribute.shape) * longest > MAX_TEXT:
+            raise UnsafeFileError(
+                f"The attribute {name!r} of {inside!r} in the HDF5 file has {math.prod(attribute.shape):,} texts, and "
+                f"one in the file takes {longest:,} bytes: together they may take more than {MAX_TEXT:,}. "
+                f"Expected less. {_MEND}"
+            )
 
 
 def _is_plain(dtype: Any) -> bool:
@@ -136,7 +145,7 @@ def _is_plain(dtype: Any) -> bool:
     return dtype.kind in "biufc" or (dtype.kind == "V" and dtype.names is None and dtype.itemsize <= 2)
 
 
-def _dataset(file: h5py.File, inside: str, dataset: h5py.Dataset) -> tuple[int, int]:
+def _dataset(inside: str, dataset: h5py.Dataset) -> tuple[int, int]:
     """Declared and stored size of one dataset, in bytes."""
     if not _is_plain(dataset.dtype) or dataset.dtype.subdtype is not None or dataset.shape is None:
         raise UnsafeFileError(
