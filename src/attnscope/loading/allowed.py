@@ -20,8 +20,13 @@ _ARRAYS = {"__tensor__", "__numpy__", "__keras_tensor__"}
 _TENSORFLOW = {"__typespec__", "TypeSpec", "CompositeTensor"}
 _KERAS_2_OPERATIONS = {"TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer", "ClassMethod", "InstanceProperty"}
 _DTYPE = re.compile(r"bool|string|str|u?int(2|4|8|16|32|64)|b?float(8|16|32|64)\w*|complex(64|128)")
-_READ_FROM = {"vocabulary", "merges", "proto", "file", "filename", "filepath", "file_path", "path", "directory", "url"}
+_READ_FROM = {
+    *("vocabulary", "merges", "proto", "special_tokens", "language_tokens"),
+    *("file", "filename", "filepath", "file_path", "path", "directory", "url"),
+}
 """Keys whose text is a place to read from."""
+_MAX_SIZE = 2**28
+"""Numbers in a tensor of a stored shape: some layers make one of that shape as they are built."""
 _PATH = re.compile(r"/|~|\\\\|[A-Za-z]:[\\/]|[A-Za-z][A-Za-z0-9+.-]*://|(.*[\\/])?\.\.([\\/]|$)")
 _WORDS = {"oov_token", "mask_token", "unk_token", "pad_token"}
 """Keys whose text is a token, whatever it looks like."""
@@ -94,6 +99,8 @@ class _Rules:
                     self._text(key, item, place)
                 elif isinstance(item, dict | list):
                     waiting.append((item, place))
+                    _check_shape(key, item, place)
+                    _check_calls(key, item, place)
 
     def _object(self, value: dict[str, Any], outer: _Place) -> _Place:
         """Judge one object, and say where its own parts are."""
@@ -205,6 +212,42 @@ def _check_dtype(inner: Any, place: _Place) -> None:
             f"In {place.layer!r} an array has the dtype {str(dtype)[:60]!r}. Expected a plain one, such as 'float32'. "
             f"{_AGAIN}"
         )
+
+
+def _check_shape(key: str, item: Any, place: _Place) -> None:
+    if not key.endswith("shape") or not isinstance(item, list):
+        return
+    size = 1
+    for number in item:
+        size *= max(abs(number), 1) if isinstance(number, int) else 1
+        if size > _MAX_SIZE:
+            raise UnsafeFileError(
+                f"{place.layer!r} has {key}={str(item)[:80]}, or {size:,} numbers and more. "
+                f"Expected at most {_MAX_SIZE:,}. {_AGAIN}"
+            )
+
+
+def _check_calls(key: str, nodes: Any, place: _Place) -> None:
+    """A call of a layer in a graph takes a tensor of the graph; one that takes constants alone would be run at once."""
+    if key != "inbound_nodes":
+        return
+    for node in nodes:
+        if not (_has_tensor(node) if isinstance(node, dict) else node):
+            raise UnsafeFileError(
+                f"A call of {place.layer!r} takes no tensor of the model, and would be run on loading. "
+                f"Expected calls within the model. {_AGAIN}"
+            )
+
+
+def _has_tensor(node: Any) -> bool:
+    waiting = [node]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict) and value.get("class_name") == "__keras_tensor__":
+            return True
+        if isinstance(value, dict | list):
+            waiting.extend(value.values() if isinstance(value, dict) else value)
+    return False
 
 
 # What a Lambda would have run -----------------------------------------------------------------------------------------

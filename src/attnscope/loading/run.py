@@ -18,6 +18,7 @@ from attnscope.loading.allowed import check_config
 from attnscope.loading.archive import StoredModel, opened
 from attnscope.loading.holes import warn_of_known_holes
 from attnscope.loading.mistaken import check_kind
+from attnscope.loading.steps import limited_steps
 
 CONFIG = "config.json"
 
@@ -67,7 +68,7 @@ def load_model(
     warn_of_known_holes()
     path = Path(path)
     check_kind(path)
-    with opened(path) as stored:
+    with opened(path) as stored, limited_steps():
         if stored.kind == "savedmodel":
             raise UnsupportedError(_SAVED_MODEL.format(path=str(path)))
         if model is None and stored.config is None:
@@ -107,19 +108,22 @@ def _is_keras2(stored: StoredModel) -> bool:
 
 
 def _whole(stored: StoredModel, custom_objects: dict[str, Any], replacements: dict[str, Any], trust: bool) -> Any:
-    config, given = _with_replacements(stored.config, replacements, stored)
+    config, given = _made(stored, lambda: _with_replacements(stored.config, replacements, stored))
     old = keras2.is_old(config, stored.keras_version)
     if old:
         config = _made(stored, lambda: keras2.rewritten(config, stored.keras_version))
     config = {**config, "compile_config": None}
     custom_objects = {**custom_objects, **given}
-    check_config(replace(stored, config=config, training=None), custom_objects=custom_objects, trust=trust)
+    final = replace(stored, config=config, training=None)
+    _made(stored, lambda: check_config(final, custom_objects=custom_objects, trust=trust))
     if not old:
-        return _by_keras(stored, config, custom_objects, trust)
+        return _checked(stored, _by_keras(stored, config, custom_objects, trust))
     made = _made(
         stored,
         lambda: keras.saving.deserialize_keras_object(config, custom_objects=custom_objects, safe_mode=not trust),
     )
+    _checked(stored, made)
+    _check_vocabularies(config, stored)
     weights.put(_weights_of(stored), made, source=stored.path.name, keras2_config=_keras2_config(stored))
     return made
 
@@ -134,6 +138,25 @@ def _by_keras(stored: StoredModel, config: Mapping[str, Any], custom_objects: di
         stored,
         lambda: keras.saving.load_model(folder, custom_objects=custom_objects, compile=False, safe_mode=not trust),
     )
+
+
+def _checked(stored: StoredModel, made: Any) -> Any:
+    if not isinstance(made, keras.Model):
+        raise ModelFileError(
+            f"{stored.path.name} holds an object of class {type(made).__name__}, but a model is needed. Save the model "
+            "that it belongs to: model.save('model.keras')."
+        )
+    return made
+
+
+def _check_vocabularies(config: Any, stored: StoredModel) -> None:
+    """A vocabulary that was learned from data lies beside the weights, and in these formats not at all."""
+    for class_name in ("TextVectorization", "StringLookup", "IntegerLookup"):
+        for name in _names(config, class_name, lambda inner: inner.get("vocabulary") is None):
+            raise UnsupportedError(
+                f"{class_name} {name!r} learned its vocabulary from data, and {stored.path.name} does not hold it. "
+                "Save the model where it is whole, with Keras 3: model.save('model.keras')."
+            )
 
 
 def _made(stored: StoredModel, make: Callable[[], Any]) -> Any:
@@ -183,7 +206,7 @@ def _with_replacements(config: Any, replacements: dict[str, Any], stored: Stored
             return value
         inner = value.get("config")
         name = inner.get("name") if isinstance(inner, Mapping) and "class_name" in value else None
-        if name not in replacements:
+        if not isinstance(name, str) or name not in replacements:
             return {key: walk(item) for key, item in value.items()}
         used.add(name)
         place = {key: item for key, item in value.items() if key == "name"}
@@ -234,14 +257,14 @@ def _maker(name: str, given: Any) -> type:
     return Replacement
 
 
-def _names(config: Any, class_name: str | None = None) -> list[str]:
-    """The names of the layers in a configuration, or of those of one class."""
+def _names(config: Any, class_name: str | None = None, where: Callable[[Any], bool] = lambda inner: True) -> list[str]:
+    """The names of the layers in a configuration, or of those of one class, where their own part says so."""
     if isinstance(config, list):
-        return [name for item in config for name in _names(item, class_name)]
+        return [name for item in config for name in _names(item, class_name, where)]
     if not isinstance(config, Mapping):
         return []
     inner = config.get("config")
     name = inner.get("name") if isinstance(inner, Mapping) else None
     is_meant = "class_name" in config and class_name in (None, config["class_name"])
-    own = [name] if isinstance(name, str) and is_meant else []
-    return own + [name for item in config.values() for name in _names(item, class_name)]
+    own = [name] if isinstance(name, str) and is_meant and where(inner) else []
+    return own + [name for item in config.values() for name in _names(item, class_name, where)]

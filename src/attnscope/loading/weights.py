@@ -18,7 +18,7 @@ import h5py
 import keras
 import numpy as np
 
-from attnscope.errors import UnbuiltModelError, WeightsMismatchError
+from attnscope.errors import AttnscopeError, ModelFileError, UnbuiltModelError, WeightsMismatchError
 
 NOT_WEIGHTS = ("optimizer", "metrics", "compile_metrics", "loss", "_compile_metrics", "_compile_loss")
 
@@ -37,12 +37,26 @@ def put(path: Path, model: Any, *, source: str, keras2_config: Mapping[str, Any]
     Raises:
         UnbuiltModelError: The model has no weights yet.
         WeightsMismatchError: The weights are not the model's.
+        ModelFileError: The file names weights that are not there, or are none.
     """
     if not model.built:
         raise UnbuiltModelError(
             f"The model {model.name!r} has no weights yet, so those of {source} have no place. Call it once on a "
             "sample, or model.build(input_shape), and load again."
         )
+    try:
+        _put(path, model, source, keras2_config)
+    except AttnscopeError:
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split())
+        raise ModelFileError(
+            f"The weights in {source} cannot be read: {type(error).__name__}: {said[:300]}. Expected those of a Keras "
+            "model, whole. Save them again: model.save_weights('model.weights.h5')."
+        ) from error
+
+
+def _put(path: Path, model: Any, source: str, keras2_config: Mapping[str, Any] | None) -> None:
     with h5py.File(path, "r") as file:
         group = file.get("model_weights", file)
         if _names(group, "layer_names"):
