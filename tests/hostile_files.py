@@ -434,16 +434,6 @@ def key_twice(folder):
     return keras_file(folder, config='{"class_name": "Sequential", "class_name": "Lambda"}')
 
 
-@attack(CANNOT.format(why="NaN is no JSON number"))
-def not_a_number(folder):
-    return keras_file(folder, config='{"rate": NaN}')
-
-
-@attack(CANNOT.format(why="1e999 is beyond what a float can hold"))
-def infinity_in_disguise(folder):
-    return keras_file(folder, config='{"rate": 1e999}')
-
-
 @attack(CANNOT.format(why="'utf-8' codec can't decode byte 0xff in position 2: invalid start byte"))
 def text_that_is_no_text(folder):
     return keras_file(folder, config=b'{"\xff": 1}')

@@ -16,7 +16,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
-from keras import layers
+from keras import layers, ops
 
 import attnscope as ats
 import hostile_files
@@ -403,7 +403,23 @@ def nested(rng):
     return keras.Model(x, layers.Dense(2)(inner(x))), rng.normal(size=(2, 4)).astype("float32")
 
 
-HONEST = [functional, recurrent, subclassed, mixed_precision, sixteen_bits, augmented, quantized, nested]
+def masking_with_infinity(rng):
+    x = keras.Input((4,))
+    hidden = ops.where(ops.greater(x, 0), x, -float("inf"))
+    return keras.Model(x, ops.softmax(hidden)), np.abs(rng.normal(size=(2, 4))).astype("float32")
+
+
+HONEST = [
+    functional,
+    recurrent,
+    subclassed,
+    mixed_precision,
+    sixteen_bits,
+    augmented,
+    quantized,
+    nested,
+    masking_with_infinity,
+]
 
 
 @pytest.mark.parametrize("make", HONEST)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,8 +18,9 @@ _MEND = "Take the file from where it was first saved, or save the model again: m
 def parsed(text: bytes | str, where: str) -> dict[str, Any]:
     """The object that a JSON text stands for.
 
-    Stricter than `json.loads`: UTF-8 only, no key twice, no NaN or infinity, no more than 32 MiB, 2 million values
-    and 256 levels, which is well above what the largest models need.
+    Stricter than `json.loads`: UTF-8 only, no key twice, no more than 32 MiB, 2 million values and 256 levels, which is
+    well above what the largest models need. NaN and infinity, which Python writes, are read: many a model masks with
+    ``-inf``.
 
     Args:
         text: The text, as it stands in the file.
@@ -38,12 +38,7 @@ def parsed(text: bytes | str, where: str) -> dict[str, Any]:
     if sum(raw.count(mark) for mark in (b",", b"[", b"{")) > MAX_VALUES:
         raise _refusal(where, f"has more than {MAX_VALUES:,} values", f"at most {MAX_VALUES:,}")
     try:
-        value = json.loads(
-            raw.decode("utf-8"),
-            object_pairs_hook=_without_repeats,
-            parse_constant=_no_constant,
-            parse_float=_finite,
-        )
+        value = json.loads(raw.decode("utf-8"), object_pairs_hook=_without_repeats)
     except RecursionError as error:
         raise _refusal(where, "is nested without end", f"at most {MAX_DEPTH} levels") from error
     except ValueError as error:
@@ -84,17 +79,6 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
         raise ValueError(f"the key {twice[:60]!r} is there twice in one object")
-    return value
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is no JSON number")
-
-
-def _finite(digits: str) -> float:
-    value = float(digits)
-    if not math.isfinite(value):
-        raise ValueError(f"{digits[:30]} is beyond what a float can hold")
     return value
 
 
