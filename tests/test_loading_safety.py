@@ -405,8 +405,10 @@ def nested(rng):
 
 def masking_with_infinity(rng):
     x = keras.Input((4,))
-    hidden = ops.where(ops.greater(x, 0), x, -float("inf"))
-    return keras.Model(x, ops.softmax(hidden)), np.abs(rng.normal(size=(2, 4))).astype("float32")
+    logits = layers.Dense(3)(x)
+    return keras.Model(x, ops.softmax(ops.where(ops.greater(logits, 9), -float("inf"), logits))), rng.normal(
+        size=(2, 4)
+    ).astype("float32")
 
 
 HONEST = [
