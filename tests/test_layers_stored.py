@@ -260,3 +260,80 @@ def test_nothing_of_the_gradients_is_kept(name, rng):
     output = layer(torch.tensor(sequences(rng), requires_grad=True))
     assert output.requires_grad
     assert layer.attention_scores.shape[0] == 7
+
+
+@layers
+def test_of_calls_that_one_function_makes_the_last_is_kept(name, rng):
+    """Independent of each other, so that a compiler may run them in any order."""
+
+    class Loop(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.layer = LAYERS[name]()
+
+        def call(self, x):
+            return ops.concatenate([self.layer(x[:, step]) for step in range(4)], axis=1)
+
+    model = Loop()
+    for _ in range(5):
+        x = rng.normal(size=(3, 4, 5, 6)).astype("float32")
+        model.predict(x, verbose=0)
+        expected = scores_by_hand(model.layer, x[:, 3])
+        np.testing.assert_allclose(model.layer.attention_scores, expected, atol=1e-6)
+
+
+@layers
+def test_of_the_steps_of_a_wrapper_the_last_is_kept(name, rng):
+    layer = LAYERS[name]()
+    inputs = keras.Input((4, 5, 6))
+    model = keras.Model(inputs, keras.layers.TimeDistributed(layer)(inputs))
+    x = rng.normal(size=(3, 4, 5, 6)).astype("float32")
+    model.predict(x, verbose=0)
+    np.testing.assert_allclose(layer.attention_scores, scores_by_hand(layer, x[:, 3]), atol=1e-6)
+
+
+@layers
+def test_asking_for_shapes_is_no_pass_even_on_real_tensors(name):
+    """Where an operation does not run on PyTorch's meta device, Keras runs the model on made-up numbers."""
+
+    class NotOnMeta(keras.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.layer = LAYERS[name]()
+
+        def build(self, shape):
+            self.layer.build(shape)
+
+        def call(self, x):
+            attended = self.layer(x)
+            if str(getattr(attended, "device", "")) == "meta":
+                raise NotImplementedError("meta")
+            return attended
+
+    outer = NotOnMeta()
+    outer(keras.Input((None, 6)))
+    assert outer.layer.attention_scores is None
+
+
+@only["torch"]
+@layers
+def test_checkpointing_keeps_the_scores_of_its_first_pass(name, rng):
+    import torch
+
+    _, layer = attending(name)
+    x = sequences(rng)
+    inputs = torch.tensor(x, requires_grad=True)
+    torch.utils.checkpoint.checkpoint(layer, inputs, use_reentrant=False).sum().backward()
+    np.testing.assert_allclose(layer.attention_scores, scores_by_hand(layer, x), atol=1e-6)
+
+
+@only["tensorflow"]
+@layers
+def test_tensorflows_own_saving_gives_the_same(name, rng, tmp_path):
+    import tensorflow as tf
+
+    model, _ = attending(name)
+    x = sequences(rng)
+    tf.saved_model.save(model, str(tmp_path))
+    served = tf.saved_model.load(str(tmp_path)).signatures["serving_default"](tf.constant(x))
+    np.testing.assert_allclose(*[array.numpy() for array in (*served.values(), model(x))], atol=1e-6)

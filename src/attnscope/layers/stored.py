@@ -13,6 +13,7 @@ is the last one to have run:
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -35,6 +36,10 @@ class Scores:
         """Forgets them."""
         self._last = None
 
+    def end(self, error: BaseException) -> None:
+        """Told of a call that `error` ended: it leaves no scores, rather than those of an older one."""
+        self.clear()
+
     def take(self) -> Any:
         """The tensor of the last pass, or None."""
         return self._last
@@ -47,12 +52,34 @@ class TorchScores(Scores):
         """Keeps `scores`."""
         import torch
 
-        if scores.device.type != "meta" and not torch.compiler.is_exporting():
+        if scores.device.type != "meta" and not torch.compiler.is_exporting() and not self._asks_for_shapes():
             self._last = scores.detach()
+
+    def _asks_for_shapes(self) -> bool:
+        """Whether Keras, for want of something on the meta device, runs the layer on made-up numbers."""
+        import torch
+
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():  # neither is so while it asks
+            return False
+        return _runs("compute_output_spec", "keras.src.backend.torch")
+
+    def end(self, error: BaseException) -> None:
+        """Checkpointing ends its second pass with an exception of its own; the first has gone well."""
+        if type(error).__module__ != "torch.utils.checkpoint":
+            super().end(error)
 
 
 class JaxScores(Scores):
-    """Handed over by a callback of the compiled function, which runs later than the call returns."""
+    """Handed over by a callback of the compiled function, which runs later than the call returns.
+
+    The callbacks of one function run in any order. So where a trace has several calls of the layer, the function hands
+    over those of the last alone. (JAX's ordered callbacks know neither vmap nor several devices.)
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._trace: Any = None
+        self._newest: list[int] = []  # one number, the last call in that trace; each trace has a list of its own
 
     def put(self, scores: Any) -> None:
         """Keeps `scores`."""
@@ -62,7 +89,21 @@ class JaxScores(Scores):
             jax.effects_barrier()  # an earlier pass may still be running, and must not write after this one
             self._last = scores
         elif not _is_exported():
-            jax.debug.callback(super().put, scores)
+            jax.debug.callback(self._handed_over(), scores)
+
+    def _handed_over(self) -> Callable[[Any], None]:
+        """A callback for the call that is being traced, which keeps nothing if another comes after it."""
+        trace = _jax_trace()
+        if trace != self._trace:
+            self._trace, self._newest = trace, [0]
+        self._newest[0] += 1
+        call, newest = self._newest[0], self._newest
+
+        def keep(scores: Any) -> None:
+            if call == newest[0]:
+                self._last = scores
+
+        return keep
 
     def clear(self) -> None:
         """Forgets them."""
@@ -129,15 +170,39 @@ class TensorFlowScores(Scores):
 _SCORES = {"jax": JaxScores, "tensorflow": TensorFlowScores, "torch": TorchScores}
 
 
+def _jax_trace() -> Any:
+    """Something that is equal within one trace of JAX, and keeps it not alive."""
+    import jax
+    import jax.extend
+
+    found = getattr(jax.extend.core, "get_opaque_trace_state", None) or jax.core.get_opaque_trace_state
+    return found()
+
+
+def _frames() -> Iterator[Any]:
+    """The running Python functions, innermost first."""
+    frame: Any = sys._getframe(1)
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
 def _is_exported() -> bool:
     """Whether the trace that runs is for export: what is served has nobody to hand scores to."""
-    frame: Any = sys._getframe()
-    while frame is not None:
+    rooms = {"keras": "export", "jax": "export", "tensorflow": "savedmodel"}
+    for frame in _frames():
         package, _, rest = frame.f_globals.get("__name__", "").partition(".")
-        if package in ("keras", "jax") and "export" in rest.replace("_", "").split("."):
+        if rooms.get(package) in rest.replace("_", "").split("."):
             return True
-        frame = frame.f_back
     return False
+
+
+def _runs(function: str, package: str) -> bool:
+    """Whether a function of this name runs that belongs to `package`."""
+    return any(
+        frame.f_code.co_name == function and frame.f_globals.get("__name__", "").startswith(package)
+        for frame in _frames()
+    )
 
 
 class StoresScores:
@@ -156,11 +221,11 @@ class StoresScores:
             self.supports_jit = False  # so that Keras, left to choose, does not compile with XLA
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Calls the layer; a call that fails leaves no scores, rather than those of an older one."""
+        """Calls the layer."""
         try:
             return super().__call__(*args, **kwargs)  # type: ignore[misc]
-        except BaseException:
-            self._stored.clear()
+        except BaseException as error:
+            self._stored.end(error)
             raise
 
     def get_config(self) -> dict[str, Any]:
