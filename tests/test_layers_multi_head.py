@@ -104,12 +104,17 @@ def test_the_mask_of_the_keys_alone(rng):
         np.testing.assert_allclose(layer.attention_scores, head_scores(layer, x, y, allowed), atol=1e-6)
 
 
-def test_a_mask_given_by_hand(rng):
+@pytest.mark.parametrize("argument", ["mask", "query_mask"])
+@pytest.mark.parametrize("own", [True, False])
+def test_a_mask_given_by_hand_counts_in_place_of_the_tensors_own(argument, own, rng):
     x, mask = padded(rng)
+    tensor = masked_tensor(x) if own else ops.convert_to_tensor(x)
+    by_hand = np.roll(mask, 1, axis=0)
     layer = InterpretableMultiHeadAttention(SIZE, HEADS)
-    layer(x, mask=ops.convert_to_tensor(mask))
-    scores = np.moveaxis(layer.attention_scores, 0, -2)
-    assert scores[..., ~mask].max() == 0.0
+    layer(tensor, **{argument: ops.convert_to_tensor(by_hand)})
+    np.testing.assert_allclose(layer.attention_scores, scores_by_hand(layer, x, by_hand), atol=1e-6)
+    left = getattr(tensor, "_keras_mask", None)
+    assert left is None if not own else (array(left) == mask).all()
 
 
 def test_a_post_norm_block_keeps_its_mask(rng):
@@ -178,6 +183,28 @@ def test_without_stored_scores_the_fused_path_is_taken_despite_dropout(rng):
         layer = InterpretableMultiHeadAttention(SIZE, HEADS, dropout_rate=0.1, store_scores=store_scores)
         kinds.append([site.kind for site in ats.sites(keras.Model(inputs, layer(inputs)), x)])
     assert kinds == [["softmax"], ["fused"]]
+
+
+@pytest.mark.parametrize("fully", [True, False])
+def test_without_stored_scores_outputs_are_keras_own_also_where_a_query_sees_nothing(fully, rng):
+    x, mask = sequences(rng), rng.random((7, 5, 5)) > 0.3
+    mask[:, 3] = not fully
+    ours, theirs = pair(store_scores=False)
+    ours.build(x.shape)
+    theirs.build(x.shape, x.shape)
+    theirs.set_weights(ours.get_weights())
+    np.testing.assert_allclose(array(ours(x, attention_mask=mask)), array(theirs(x, x, attention_mask=mask)), atol=1e-6)
+
+
+@pytest.mark.parametrize("store_scores", [True, False])
+def test_what_a_subclass_overrides_is_run(store_scores, rng):
+    class Uniform(InterpretableMultiHeadAttention):
+        def _masked_softmax(self, attention_scores, attention_mask=None):
+            return ops.ones_like(attention_scores) / 5
+
+    layer = Uniform(SIZE, HEADS, store_scores=store_scores)
+    output = array(layer(sequences(rng)))
+    np.testing.assert_allclose(output, np.repeat(output[:, :1], 5, axis=1), atol=1e-6)
 
 
 def test_head_dim_gives_the_usual_split(rng):

@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from attnscope.layers.arguments import filled_in, first_given, masks_kept
+from attnscope.layers.arguments import filled_in, first_given, with_masks
 from attnscope.layers.stored import StoresScores
 
 _Shape = tuple[int | None, ...]
@@ -27,7 +27,7 @@ class InterpretableMultiHeadAttention(StoresScores, keras.layers.MultiHeadAttent
         head_dim: Size of each head; `d_model` is then the width of the model, which is what the layer returns. The
             usual split of the width between the heads is ``(d_model=64, n_head=8, head_dim=64 // 8)``.
         store_scores: Whether to keep the scores of the last pass in `attention_scores`. Without, the layer costs what
-            Keras' own costs, or less: with dropout, too, it takes the fused path at inference.
+            Keras' own costs, or less: with dropout, too, it takes the fused path at inference if there are no masks.
         **kwargs: Anything else that `keras.layers.MultiHeadAttention` takes: `value_dim`, `use_bias`, `output_shape`,
             `attention_axes`, `flash_attention`, `kernel_initializer`, `seed`, `name`, `dtype`, ...
 
@@ -109,28 +109,36 @@ class InterpretableMultiHeadAttention(StoresScores, keras.layers.MultiHeadAttent
         use_causal_mask: bool = False,
     ) -> Any:
         """Attends; see the class."""
-        query_mask = first_given(query_mask, mask)
+        query_mask = first_given(mask, query_mask)
         if key is None and value is None:
             key_mask = value_mask = query_mask
-        query, key, value = filled_in(query, key, value)
-        fused = not training and not self.store_scores and self.value_dim == self.key_dim  # JAX's fused call needs that
+        masks = (query_mask, key_mask, value_mask)
+        query, key, value = with_masks(filled_in(query, key, value), masks)
+        fused = not training and self._may_fuse([*masks, attention_mask])
         layer: Any = _AtInference(self) if fused else super()
-        with masks_kept([(query, query_mask), (key, key_mask), (value, value_mask)]):
-            outputs = layer.call(
-                query,
-                value,
-                key=key,
-                query_mask=query_mask,
-                value_mask=value_mask,
-                key_mask=key_mask,
-                attention_mask=attention_mask,
-                return_attention_scores=return_attention_scores or self.store_scores,
-                training=training,
-                use_causal_mask=use_causal_mask,
-            )
+        outputs = layer.call(
+            query,
+            value,
+            key=key,
+            query_mask=query_mask,
+            value_mask=value_mask,
+            key_mask=key_mask,
+            attention_mask=attention_mask,
+            return_attention_scores=return_attention_scores or self.store_scores,
+            training=training,
+            use_causal_mask=use_causal_mask,
+        )
         if self.store_scores:
             self._stored.put(outputs[1])
         return outputs[0] if self.store_scores and not return_attention_scores else outputs
+
+    def _may_fuse(self, masks: list[Any]) -> bool:
+        """Whether Keras' fused path gives at inference what its other path does, which it takes with dropout."""
+        if self.store_scores or any(mask is not None for mask in masks):  # queries that see nothing differ
+            return False
+        theirs = keras.layers.MultiHeadAttention
+        overridden = any(getattr(type(self), name) is not getattr(theirs, name) for name in _OF_KERAS)
+        return not overridden and self.value_dim == self.key_dim  # JAX's fused call needs that
 
     def compute_output_shape(
         self, query_shape: _Shape, key_shape: _Shape | None = None, value_shape: _Shape | None = None
@@ -154,6 +162,9 @@ class InterpretableMultiHeadAttention(StoresScores, keras.layers.MultiHeadAttent
         axes = first_given(self.attention_axes, tuple(range(1, len(query_shape) - 1)))
         others = [size for axis, size in enumerate(query_shape[:-1]) if axis not in axes]
         return (*others, self.num_heads, *(query_shape[axis] for axis in axes), *(key_shape[axis] for axis in axes))
+
+
+_OF_KERAS = ("_compute_attention", "_masked_softmax")  # what Keras lets a subclass override
 
 
 class _AtInference:
