@@ -94,16 +94,18 @@ def test_its_mask_ends_with_it(score):
     assert getattr(output, "_keras_mask", None) is None
 
 
+@pytest.mark.parametrize("file", ["model.keras", "model.h5"])
 @scoring
 @pytest.mark.parametrize("given", [True, False])
-def test_configurations_and_files_make_the_layer_again(score, given, rng, tmp_path):
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+def test_configurations_and_files_make_the_layer_again(score, given, file, rng, tmp_path):
     inputs, query = keras.Input((LENGTH, WIDTH)), keras.Input((13,))
     layer = AttentionPooling(UNITS, score=score, kernel_initializer="he_normal", store_scores=False)
     model = keras.Model(
         [inputs, query], layer(inputs, query) if given else [layer(inputs), keras.layers.Dense(3)(query)]
     )
-    model.save(tmp_path / "model.keras")
-    again = keras.saving.load_model(tmp_path / "model.keras")
+    model.save(tmp_path / file)
+    again = keras.saving.load_model(tmp_path / file, compile=False)
     assert again.get_layer(layer.name).get_config() == layer.get_config()
     x = [sequences(rng), rng.normal(size=(SAMPLES, 13)).astype("float32")]
     for one, other in zip(
@@ -127,3 +129,45 @@ def test_a_query_for_a_layer_that_was_built_without_one_is_refused(rng):
         "The layer 'pooling' got a query of shape (7, 13), but was built without one. Give a query from the first "
         "call on, layer(states, query), or make another layer for it."
     )
+
+
+@scoring
+def test_a_query_left_out_of_a_layer_that_was_built_with_one_is_refused(score, rng):
+    layer = AttentionPooling(UNITS, score=score, name="pooling")
+    x = ops.convert_to_tensor(sequences(rng))
+    layer(x, ops.ones((SAMPLES, 13)))
+    with pytest.raises(ValueError, match="built with one") as error:
+        layer.call(x)
+    assert str(error.value) == (
+        "The layer 'pooling' got no query, but was built with one. Give one in every call, layer(states, query), or "
+        "make another layer, which learns a query."
+    )
+
+
+def told(argument, shape, dims):
+    return (
+        f"The layer 'pooling' got {argument} of shape {shape}, but takes dims {dims}. Reshape it, or for one axis "
+        "more, keras.layers.TimeDistributed(layer) attends within each step."
+    )
+
+
+@pytest.mark.parametrize("shape", [(3, 6), (2, 3, 5, 6)])
+def test_states_of_another_rank_are_refused_before_and_after_the_first_call(shape):
+    for first in (True, False):
+        for states in (ops.ones(shape), keras.Input(batch_shape=shape)):
+            layer = AttentionPooling(UNITS, name="pooling")
+            if not first:
+                layer(ops.ones((2, 5, 6)))
+            with pytest.raises(ValueError, match="takes dims") as error:
+                layer(states)
+            assert told("states", shape, "(sample, key, feature)") in str(error.value)
+
+
+def test_queries_and_masks_of_another_rank_are_refused():
+    states = ops.ones((2, 5, 6))
+    with pytest.raises(ValueError, match="takes dims") as error:
+        AttentionPooling(UNITS, name="pooling")(states, ops.ones((2, 1, 13)))
+    assert told("a query", (2, 1, 13), "(sample, feature)") in str(error.value)
+    with pytest.raises(ValueError, match="takes dims") as error:
+        AttentionPooling(UNITS, name="pooling")(states, mask=ops.ones((5,), dtype="bool"))
+    assert told("a mask", (5,), "(sample, key)") in str(error.value)

@@ -140,3 +140,19 @@ def test_sizes_are_positive_integers(name, number):
     with pytest.raises(ValueError, match=name) as error:
         SharedValueMultiHeadAttention(**{"num_heads": 2, "key_dim": 3, name: number})
     assert str(error.value) == f"{name} is {number!r}, but a positive integer is needed: {name}=4, for example."
+
+
+@pytest.mark.parametrize("shape", [(3, 6), (2, 3, 5, 6)])
+def test_queries_of_another_rank_are_refused(shape):
+    with pytest.raises(ValueError, match="takes dims") as error:
+        SharedValueMultiHeadAttention(2, 4, name="shared")(keras.ops.ones(shape))
+    assert (
+        f"The layer 'shared' got a query of shape {shape}, but takes dims (sample, query, feature). Reshape it, or for "
+        "one axis more, keras.layers.TimeDistributed(layer) attends within each step."
+    ) in str(error.value)
+
+
+def test_a_sequence_of_length_0_gives_nothing():
+    layer = SharedValueMultiHeadAttention(2, 4)
+    assert tuple(layer(keras.ops.ones((3, 0, 6))).shape) == (3, 0, 6)
+    assert layer.attention_scores.shape == (3, 2, 0, 0)

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from attnscope.layers.arguments import first_given
+from attnscope.layers.arguments import check_dims, first_given
 from attnscope.layers.stored import StoresScores
 
 _Shape = tuple[int | None, ...]
@@ -43,7 +43,8 @@ class AttentionPooling(StoresScores, keras.layers.Layer):  # type: ignore[misc]
         padding, and sums to 1; to 0 where all is padding, and the weighted state is 0 there too.
 
     Raises:
-        ValueError: `score` is neither of the two, or a query is given to a layer that was built without one.
+        ValueError: `score` is neither of the two, an argument has too many dims or too few, or a query is given to a
+            layer that was built without one, or left out where it was built with one.
 
     Source:
         additive: Bahdanau, Cho, Bengio 2015 (arXiv 1409.0473), section 3.1; with a learned query: Yang et al. 2016,
@@ -82,8 +83,15 @@ class AttentionPooling(StoresScores, keras.layers.Layer):  # type: ignore[misc]
         initializer = keras.initializers.serialize(self.kernel_initializer)
         return {**super().get_config(), "units": self.units, "score": self.score, "kernel_initializer": initializer}
 
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> AttentionPooling:
+        """The layer again; from HDF5, Keras gives for ``"dot"`` its function of this name."""
+        score = config.get("score", "additive")
+        return cls(**{**config, "score": getattr(score, "__name__", score)})
+
     def build(self, states_shape: _Shape, query_shape: _Shape | None = None) -> None:
         """Makes the weights."""
+        self._check(states_shape, query_shape)
         self.key_dense.build(states_shape)
         if query_shape is not None:
             self.query_dense = self._dense("query", use_bias=False)
@@ -102,6 +110,7 @@ class AttentionPooling(StoresScores, keras.layers.Layer):  # type: ignore[misc]
     ) -> Any:
         """Attends; see the class."""
         mask = first_given(mask, states_mask)
+        self._check(states.shape, None if query is None else query.shape, None if mask is None else mask.shape)
         allowed = None if mask is None else ops.cast(mask, "bool")
         scores = self._softmax(self._logits(states, query), mask=allowed)
         output = ops.squeeze(ops.matmul(ops.expand_dims(scores, 1), states), 1)
@@ -112,19 +121,28 @@ class AttentionPooling(StoresScores, keras.layers.Layer):  # type: ignore[misc]
     def _logits(self, states: Any, query: Any) -> Any:
         """How well each state answers the query: dims ``(sample, key)``."""
         keys = self.key_dense(states)
-        asked = None if query is None else ops.expand_dims(self._asked(query), -1)
+        asked = None if self.query_dense is None else ops.expand_dims(self.query_dense(query), -1)
         if self.score == "dot":
             return ops.squeeze(ops.matmul(keys, self.vector if asked is None else asked), -1) / self.units**0.5
         keys = keys if asked is None else keys + ops.transpose(asked, (0, 2, 1))
         return ops.squeeze(ops.matmul(ops.tanh(keys), self.vector), -1)
 
-    def _asked(self, query: Any) -> Any:
-        if self.query_dense is None:
+    def _check(self, states: Any, query: Any = None, mask: Any = None) -> None:
+        """Of shapes: whether they have the dims that the class names, and the query is there if it was in `build`."""
+        dims = {"states": "(sample, key, feature)", "a query": "(sample, feature)", "a mask": "(sample, key)"}
+        for (argument, named), shape in zip(dims.items(), (states, query, mask), strict=True):
+            if shape is not None:
+                check_dims(self.name, argument, shape, named)
+        if self.built and query is not None and self.query_dense is None:
             raise ValueError(
-                f"The layer {self.name!r} got a query of shape {tuple(query.shape)}, but was built without one. Give a "
+                f"The layer {self.name!r} got a query of shape {tuple(query)}, but was built without one. Give a "
                 "query from the first call on, layer(states, query), or make another layer for it."
             )
-        return self.query_dense(query)
+        if self.built and query is None and self.query_dense is not None:
+            raise ValueError(
+                f"The layer {self.name!r} got no query, but was built with one. Give one in every call, "
+                "layer(states, query), or make another layer, which learns a query."
+            )
 
     def compute_mask(self, states: Any, mask: Any = None) -> None:
         """None: no positions are left to mask."""
@@ -137,6 +155,7 @@ class AttentionPooling(StoresScores, keras.layers.Layer):  # type: ignore[misc]
         self, states: Any, query: Any = None, return_attention_scores: bool = False, **_: Any
     ) -> Any:
         """Shape and dtype of the output, and of the scores where these are asked for."""
+        self._check(states.shape, None if query is None else query.shape)
         output = keras.KerasTensor(self.compute_output_shape(states.shape), dtype=self.compute_dtype)
         scores = keras.KerasTensor(tuple(states.shape[:2]), dtype=self.compute_dtype)
         return (output, scores) if return_attention_scores else output

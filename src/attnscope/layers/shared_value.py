@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from attnscope.layers.arguments import filled_in, first_given
+from attnscope.layers.arguments import check_dims, filled_in, first_given
 from attnscope.layers.stored import StoresScores
 
 _Shape = tuple[int | None, ...]
@@ -53,7 +53,8 @@ class SharedValueMultiHeadAttention(StoresScores, keras.layers.Layer):  # type: 
         Rows sum to 1; those of queries that may attend to nothing are all 0.
 
     Raises:
-        ValueError: `num_heads`, `key_dim` or `value_dim` is not a positive integer.
+        ValueError: `num_heads`, `key_dim` or `value_dim` is not a positive integer, or query, key or value has
+            not three dims.
 
     Source:
         Lim, Arik, Loeff, Pfister 2021 (arXiv 1912.09363), section 4.4, equations 13 to 16.
@@ -110,6 +111,8 @@ class SharedValueMultiHeadAttention(StoresScores, keras.layers.Layer):  # type: 
     def build(self, query_shape: _Shape, key_shape: _Shape | None = None, value_shape: _Shape | None = None) -> None:
         """Makes the weights."""
         query_shape, key_shape, value_shape = filled_in(query_shape, key_shape, value_shape)
+        for name, shape in (("a query", query_shape), ("a key", key_shape), ("a value", value_shape)):
+            check_dims(self.name, name, shape, f"(sample, {'query' if name == 'a query' else 'key'}, feature)")
         self.query_dense.build(query_shape)
         self.key_dense.build(key_shape)
         self.value_dense.build(value_shape)
@@ -131,7 +134,7 @@ class SharedValueMultiHeadAttention(StoresScores, keras.layers.Layer):  # type: 
         use_causal_mask: bool = False,
     ) -> Any:
         """Attends; see the class."""
-        query_mask = first_given(query_mask, mask)
+        query_mask = first_given(mask, query_mask)
         if key is None and value is None:
             key_mask = query_mask
         query, key, value = filled_in(query, key, value)
@@ -147,8 +150,8 @@ class SharedValueMultiHeadAttention(StoresScores, keras.layers.Layer):  # type: 
 
     def _by_head(self, projected: Any) -> Any:
         """Dims ``(sample, position, head x size)`` to ``(sample, head, position, size)``."""
-        length = ops.shape(projected)[1]
-        return ops.transpose(ops.reshape(projected, (-1, length, self.num_heads, self.key_dim)), (0, 2, 1, 3))
+        samples, length = ops.shape(projected)[:2]
+        return ops.transpose(ops.reshape(projected, (samples, length, self.num_heads, self.key_dim)), (0, 2, 1, 3))
 
     def compute_mask(self, query: Any, mask: Any = None) -> Any:
         """The query's mask: what comes out has its positions."""
