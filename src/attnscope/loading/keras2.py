@@ -15,7 +15,18 @@ from attnscope.errors import UnsupportedError
 from attnscope.loading import classes, operations, wiring
 
 MODELS = ("Functional", "Model", "Sequential")
-RECURRENT = ("LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
+RECURRENT = (
+    "LSTM",
+    "GRU",
+    "CuDNNLSTM",
+    "CuDNNGRU",
+    "SimpleRNN",
+    "RNN",
+    "Bidirectional",
+    "ConvLSTM1D",
+    "ConvLSTM2D",
+    "ConvLSTM3D",
+)
 OPERATIONS = ("TFOpLambda", "SlicingOpLambda")
 
 # Settings of Keras 2 that Keras 3 does not know, each with the values at which both compute the same.
@@ -34,7 +45,10 @@ FORGOTTEN: dict[str, dict[str, Any]] = {
     "BatchNormalization": {**_NORMALIZATION, "adjustment": (None,), "fused": ANY},
     "Discretization": {"trainable": ANY},
     "Dense": {"activity_regularizer": (None,)},
-    **dict.fromkeys(("LSTM", "GRU", "SimpleRNN", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"), _RECURRENT),
+    **dict.fromkeys(
+        ("LSTM", "GRU", "CuDNNLSTM", "CuDNNGRU", "SimpleRNN", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"),
+        _RECURRENT,
+    ),
     **dict.fromkeys(("LSTMCell", "GRUCell", "SimpleRNNCell"), _RECURRENT),
     **{f"Conv{n}DTranspose": _CONVOLUTION for n in (1, 2, 3)},
     **{f"DepthwiseConv{n}D": _CONVOLUTION for n in (1, 2)},
@@ -46,7 +60,7 @@ RENAMED = {
     "LeakyReLU": {"alpha": "negative_slope"},
     "ThresholdedReLU": {"theta": "threshold"},
 }
-CLASSES = {"ThresholdedReLU": "ReLU"}
+CLASSES = {"ThresholdedReLU": "ReLU", "CuDNNLSTM": "LSTM", "CuDNNGRU": "GRU"}
 
 NAMESPACES = {
     "initializer": "keras.initializers",

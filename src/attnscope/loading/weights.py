@@ -96,7 +96,10 @@ def _by_layer(group: h5py.Group, model: Any, source: str) -> None:
     layers = {layer.name: layer for layer in model.layers if layer.weights}
     # The names are the model's own where they agree; else a model built again has other numbers in the same order.
     order = list(stored) if set(stored) == set(layers) else list(layers)
-    pairs = list(zip(stored.items(), (layers[name] for name in order), strict=False))
+    pairs = [
+        ((name, _without_cudnn(weights, layer)), layer)
+        for (name, weights), layer in zip(stored.items(), (layers[name] for name in order), strict=False)
+    ]
     wrong = [(name, weights, layer) for (name, weights), layer in pairs if not _fits(weights, layer)]
     if wrong or len(stored) != len(layers):
         raise _mismatch(stored, model, source)
@@ -140,6 +143,28 @@ def _fits(weights: Sequence[tuple[str, Any]], layer: Any) -> bool:
     variables = _variables(layer)
     shapes = [tuple(array.shape) for _, array in _ordered(weights, variables)]
     return shapes == [tuple(variable.shape) for variable in variables]
+
+
+def _without_cudnn(weights: Sequence[tuple[str, Any]], layer: Any) -> list[tuple[str, Any]]:
+    """The weights of a ``CuDNNLSTM`` or ``CuDNNGRU``, told by two biases per gate in one row, as `layer` has them.
+
+    cuDNN read each gate's kernel as a matrix of shape (units, inputs), whatever its shape in the file.
+    """
+    variables = _variables(layer)
+    changed = _ordered(weights, variables)
+    for i in range(2, min(len(changed), len(variables))):
+        (_, kernel), (_, recurrent), (_, bias) = changed[i - 2 : i + 1]
+        if [_last(name) for name, _ in changed[i - 2 : i + 1]] != ["kernel", "recurrent_kernel", "bias"]:
+            continue
+        units = recurrent.shape[0]
+        if tuple(bias.shape) != (2 * recurrent.shape[1],) or kernel.shape[1] != recurrent.shape[1] or not units:
+            continue
+        for at, matrix in ((i - 2, kernel), (i - 1, recurrent)):
+            gates = np.split(np.asarray(matrix), matrix.shape[1] // units, axis=1)
+            changed[at] = (changed[at][0], np.hstack([gate.reshape(gate.shape[::-1]).T for gate in gates]))
+        both = np.asarray(bias).reshape(2, -1)
+        changed[i] = (changed[i][0], both if tuple(variables[i].shape) == both.shape else both.sum(axis=0))
+    return changed
 
 
 def _assign(weights: Sequence[tuple[str, Any]], variables: Sequence[Any]) -> None:
