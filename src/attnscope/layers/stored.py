@@ -61,7 +61,7 @@ class TorchScores(Scores):
 
         if torch.is_grad_enabled() or torch.compiler.is_compiling():  # neither is so while it asks
             return False
-        return _runs("compute_output_spec", "keras.src.backend.torch")
+        return _runs("compute_output_spec", "keras.")
 
     def end(self, error: BaseException) -> None:
         """Checkpointing ends its second pass with an exception of its own; the first has gone well."""
