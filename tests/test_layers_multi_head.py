@@ -207,6 +207,20 @@ def test_what_a_subclass_overrides_is_run(store_scores, rng):
     np.testing.assert_allclose(output, np.repeat(output[:, :1], 5, axis=1), atol=1e-6)
 
 
+@pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="Keras rematerialises no such model there")
+@pytest.mark.parametrize("store_scores", [True, False])
+def test_a_rematerialised_layer_trains_as_keras_own_does(store_scores, rng):
+    with keras.RematScope(mode="full"):
+        layer = InterpretableMultiHeadAttention(SIZE, HEADS, dropout_rate=0.0, store_scores=store_scores)
+        inputs = keras.Input((5, WIDTH))
+        model = keras.Model(inputs, layer(inputs))
+    x = sequences(rng)
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    model.fit(x, x, verbose=0, batch_size=len(x), shuffle=False)
+    if store_scores:
+        np.testing.assert_allclose(layer.attention_scores, scores_by_hand(layer, x), atol=1e-6)
+
+
 def test_head_dim_gives_the_usual_split(rng):
     x = sequences(rng)
     layer = InterpretableMultiHeadAttention(d_model=15, n_head=3, head_dim=5)

@@ -114,7 +114,7 @@ class InterpretableMultiHeadAttention(StoresScores, keras.layers.MultiHeadAttent
             key_mask = value_mask = query_mask
         masks = (query_mask, key_mask, value_mask)
         query, key, value = with_masks(filled_in(query, key, value), masks)
-        fused = not training and self._may_fuse([*masks, attention_mask])
+        fused = self._may_fuse([*masks, attention_mask]) and not training  # to rematerialise, JAX traces `training`
         layer: Any = _AtInference(self) if fused else super()
         outputs = layer.call(
             query,
@@ -134,8 +134,8 @@ class InterpretableMultiHeadAttention(StoresScores, keras.layers.MultiHeadAttent
 
     def _may_fuse(self, masks: list[Any]) -> bool:
         """Whether Keras' fused path gives at inference what its other path does, which it takes with dropout."""
-        if self.store_scores or any(mask is not None for mask in masks):  # queries that see nothing differ
-            return False
+        if self.store_scores or not self.dropout or any(mask is not None for mask in masks):
+            return False  # without dropout Keras does it by itself, and with masks, queries that see nothing differ
         theirs = keras.layers.MultiHeadAttention
         overridden = any(getattr(type(self), name) is not getattr(theirs, name) for name in _OF_KERAS)
         return not overridden and self.value_dim == self.key_dim  # JAX's fused call needs that
