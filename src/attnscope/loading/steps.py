@@ -14,21 +14,23 @@ import keras
 from attnscope.errors import UnsafeFileError
 
 MAX_STEPS = 100_000
-"""Calls of layers, and tensors of a graph; a model of 150 layers takes about a thousand."""
+"""Calls of layers, and tensors between them; a model of 800 layers takes about twelve thousand."""
+STEPS_OF_A_LAYER = 10
+"""What making a layer counts for, which takes longer than calling it, and room."""
 
 
 @dataclass
 class _Count:
     steps: int = 0
 
-    def take(self) -> None:
-        self.steps += 1
+    def take(self, steps: int) -> None:
+        self.steps += steps
         self.check()
 
     def check(self) -> None:
         if self.steps > MAX_STEPS:
             raise UnsafeFileError(
-                f"Building the model takes more than {MAX_STEPS:,} calls of layers and tensors between them. Expected "
+                f"Building the model takes more than {MAX_STEPS:,} steps: calls of layers and tensors. Expected "
                 "fewer: no model needs them. If it is meant so, load it where you trust it: "
                 "keras.saving.load_model(path)."
             )
@@ -43,8 +45,9 @@ _users = 0
 def limited_steps() -> Iterator[None]:
     """Refuse to go on building a model after `MAX_STEPS` steps.
 
-    Calls that refer to one another backwards, a recurrence that is unrolled over a million steps, or a tensor that is
-    split into a hundred million keep Keras busy for days. Other threads are not touched.
+    A billion layers by one number, calls that refer to one another backwards, a recurrence that is unrolled over a
+    million steps, or a tensor that is split into a hundred million keep Keras busy for days. Other threads are not
+    touched.
 
     Raises:
         UnsafeFileError: More steps were asked for.
@@ -61,20 +64,22 @@ def limited_steps() -> Iterator[None]:
         count.check()
 
 
-def _counted(function: Callable[..., Any]) -> Callable[..., Any]:
+def _counted(function: Callable[..., Any], steps: int) -> Callable[..., Any]:
     def step(self: Any, *args: Any, **kwargs: Any) -> Any:
         count = _count.get()
         if count is not None:
-            count.take()
+            count.take(steps)
         return function(self, *args, **kwargs)
 
     return step
 
 
-_PLAIN = (
-    (keras.Operation, "__call__", keras.Operation.__call__),
-    (keras.KerasTensor, "__init__", keras.KerasTensor.__init__),
+_PLACES = (
+    (keras.Operation, "__init__", STEPS_OF_A_LAYER),
+    (keras.Operation, "__call__", 1),
+    (keras.KerasTensor, "__init__", 1),
 )
+_PLAIN = tuple(getattr(owner, name) for owner, name, _ in _PLACES)
 
 
 def _install() -> None:
@@ -82,8 +87,8 @@ def _install() -> None:
     with _lock:
         _users += 1
         if _users == 1:
-            for owner, name, function in _PLAIN:
-                setattr(owner, name, _counted(function))
+            for (owner, name, steps), function in zip(_PLACES, _PLAIN, strict=True):
+                setattr(owner, name, _counted(function, steps))
 
 
 def _remove() -> None:
@@ -91,5 +96,5 @@ def _remove() -> None:
     with _lock:
         _users -= 1
         if _users == 0:
-            for owner, name, function in _PLAIN:
+            for (owner, name, _), function in zip(_PLACES, _PLAIN, strict=True):
                 setattr(owner, name, function)
