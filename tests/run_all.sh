@@ -26,8 +26,9 @@ rm -rf dist
 step "wheel" "$VENV/bin/python" -m build --quiet --wheel --no-isolation
 "$VENV/bin/pip" install --quiet --no-deps --force-reinstall dist/*.whl || failed+=("install the wheel")
 
+# Two processes: the families of KerasHub, which are one file, take as long as all the rest.
 for backend in jax tensorflow torch; do
-    step "newest Keras on $backend" env KERAS_BACKEND=$backend "$VENV/bin/python" -m pytest -q
+    step "newest Keras on $backend" env KERAS_BACKEND=$backend "$VENV/bin/python" -m pytest -q -n 2 --dist loadfile
 done
 
 step "examples in the docstrings" env KERAS_BACKEND=torch "$VENV/bin/python" -m pytest -q --doctest-modules --pyargs attnscope
