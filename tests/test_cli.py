@@ -14,7 +14,7 @@ from keras import layers
 import attnscope as ats
 from attnscope import backends
 from attnscope.backends import choose_backend
-from attnscope.capturing.sinks import OnDisk
+from attnscope.capturing.store import OnDisk
 from attnscope.cli import main
 from attnscope.errors import InputError, UnsafeFileError, UnsupportedError
 from attnscope.files import load_model, read_inputs, read_names
@@ -141,7 +141,7 @@ def test_nothing_is_overwritten_without_force(folder, capsys):
     assert (ats.open("run.zarr")["mha"].values != before).any()
 
 
-def test_resume_goes_on_where_a_run_broke_off(folder, monkeypatch):
+def test_resume_goes_on_where_a_run_broke_off(folder, monkeypatch, capsys):
     arguments = ["capture", "model.keras", "samples.npy", "-o", "run.zarr", "--batch-size", "3", "--resume"]
     appended, append = [], OnDisk._append
 
@@ -153,8 +153,12 @@ def test_resume_goes_on_where_a_run_broke_off(folder, monkeypatch):
 
     with monkeypatch.context() as broken:
         broken.setattr(OnDisk, "_append", breaking)
-        with pytest.raises(KeyboardInterrupt):
-            run(*arguments)
+        assert run(*arguments) == 130
+    assert capsys.readouterr().err == "attnscope: stopped. The same command goes on where it stopped.\n"
+    assert refused(capsys, "report", "run.zarr") == (
+        "attnscope: 'run.zarr' holds a run that broke off. Go on with it, with the model and the inputs that it was "
+        "begun with: attnscope.capture(model, inputs, store='run.zarr', resume=True).\n"
+    )
     assert run(*arguments) == 0
     assert run("capture", "model.keras", "samples.npy", "-o", "whole.zarr", "--batch-size", "3") == 0
     resumed, whole = ats.open("run.zarr"), ats.open("whole.zarr")

@@ -6,7 +6,7 @@ import pytest
 import xarray as xr
 
 import attnscope as ats
-from attnscope.capturing.sinks import OnDisk
+from attnscope.capturing.store import OnDisk
 from attnscope.interception import running
 from models import padded_tokens, transformer
 
@@ -96,23 +96,71 @@ def test_another_run_is_not_gone_on_with(model_and_inputs, tmp_path):
     ats.capture(model, x[:6], store=path, **OPTIONS)
     mend = "Give the model and the options that it was begun with, or another path."
     assert message(model, x, store=path, resume=True, **{**OPTIONS, "summaries": [ats.Full()]}) == (
-        f"{str(path)!r} holds another run: its variables is ['scores', 'top_keys', 'top_scores'], but ['scores'] is to "
+        f"{str(path)!r} holds another run: variables ['scores', 'top_keys', 'top_scores'], but ['scores'] is to "
         f"be captured. {mend}"
     )
     assert message(model, x, store=path, resume=True, sites="attention_1", **OPTIONS) == (
-        f"{str(path)!r} holds another run: its sites is ['attention_0', 'attention_1'], but ['attention_1'] is to be "
+        f"{str(path)!r} holds another run: sites ['attention_0', 'attention_1'], but ['attention_1'] is to be "
         f"captured. {mend}"
     )
     other = keras.models.clone_model(model)
     other.name = "other"
     assert message(other, x, store=path, resume=True, **OPTIONS) == (
-        f"{str(path)!r} holds another run: its model is {model.name!r}, but 'other' is to be captured. {mend}"
+        f"{str(path)!r} holds another run: model {model.name!r}, but 'other' is to be captured. {mend}"
     )
     assert message(model, x, store=path, resume=True, **{**OPTIONS, "batch_size": 4}) == (
-        "The store holds 6 samples, but a batch goes from sample 4 to 8: it was written with batches of another size, "
-        "or from other inputs. Give the inputs and batch_size= of the first run."
+        f"{str(path)!r} holds 6 samples, but a batch goes from sample 4 to 8: it was written with batches of another "
+        "size. Give the batch_size= of the first run."
+    )
+    assert message(model, x[:3], store=path, resume=True, **OPTIONS) == (
+        f"{str(path)!r} holds 6 samples, but 3 were given. Give all of the first run's, or open it: "
+        "attnscope.open(path)."
     )
     assert ats.open(path).num_samples == 6
+
+
+@pytest.mark.parametrize("what", ["inputs", "labels", "weights"])
+def test_a_run_from_something_else_is_not_gone_on_with(model_and_inputs, tmp_path, what):
+    model, x = model_and_inputs
+    path = tmp_path / "run.zarr"
+    ats.capture(model, x[:6], store=path, **OPTIONS)
+    options = dict(OPTIONS)
+    if what == "inputs":
+        x = x.copy()
+        x[5, 0] += 1
+    elif what == "labels":
+        options["labels"] = list("abcdefz")
+    else:
+        weight = model.weights[-1]
+        weight.assign(weight + 1e-3)
+    assert message(model, x, store=path, resume=True, **options) == (
+        f"{str(path)!r} holds 6 samples that were captured from other inputs, with other labels or with other weights. "
+        "Give those of the first run, or another path."
+    )
+
+
+def test_more_samples_go_behind_those_of_a_whole_run(model_and_inputs, tmp_path):
+    model, x = model_and_inputs
+    ats.capture(model, x[:6], store=tmp_path / "run.zarr", **OPTIONS)
+    maps = ats.capture(model, x, store=tmp_path / "run.zarr", resume=True, **OPTIONS)
+    whole = ats.capture(model, x, **OPTIONS)
+    for name in whole:
+        np.testing.assert_array_equal(maps[name], whole[name])
+
+
+def test_a_run_that_broke_off_is_not_opened_as_if_it_were_whole(model_and_inputs, tmp_path, monkeypatch):
+    model, x = model_and_inputs
+    path = tmp_path / "run.zarr"
+    with monkeypatch.context() as broken:
+        breaking_off(broken, after_batches=2, in_the_middle=True)
+        with pytest.raises(KeyboardInterrupt):
+            ats.capture(model, x, store=path, **OPTIONS)
+    with pytest.raises(ats.errors.IncompleteRunError) as caught:
+        ats.open(path)
+    assert str(caught.value) == (
+        f"{str(path)!r} holds a run that broke off. Go on with it, with the model and the inputs that it was begun "
+        f"with: attnscope.capture(model, inputs, store={str(path)!r}, resume=True)."
+    )
 
 
 def test_there_is_nothing_to_resume_without_a_store(model_and_inputs):

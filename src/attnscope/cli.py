@@ -7,7 +7,6 @@ Nothing that is slow is loaded before a command runs, and Keras not before its b
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import sys
 import tempfile
@@ -40,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: What stands behind ``attnscope`` on the command line; None for what does.
 
     Returns:
-        Exit code: 0, or 2 where attnscope says why it cannot (on stderr). What nobody foresaw is raised.
+        Exit code: 0, or 2 where attnscope says why it cannot (on stderr), or 130 where the user stopped it. What nobody
+        foresaw is raised.
     """
     options = _parser().parse_args(arguments)
     try:
@@ -48,6 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (AttnscopeError, FileNotFoundError) as error:
         print(f"attnscope: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        again = " The same command goes on where it stopped." if getattr(options, "resume", False) else ""
+        print(f"attnscope: stopped.{again}", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -358,7 +362,6 @@ def _check_free(path: Path, overwrite: bool, *, is_run: bool = False) -> None:
 
 
 def _is_run(path: Path) -> bool:
-    root = path / "zarr.json"
-    if not root.is_file():
-        return False
-    return "attnscope_format" in json.loads(root.read_text("utf-8")).get("attributes", {})
+    from attnscope.maps import attributes_of_store
+
+    return "attnscope_format" in attributes_of_store(path)

@@ -53,6 +53,10 @@ class TooLargeError(AttnscopeError, MemoryError):
     """The result would not fit in memory."""
 
 
+class IncompleteRunError(AttnscopeError, ValueError):
+    """A store holds a run that broke off."""
+
+
 class WouldOverwriteError(AttnscopeError, FileExistsError):
     """A file or folder is there already."""
 

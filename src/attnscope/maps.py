@@ -13,13 +13,15 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from attnscope.errors import SchemaError, free_path
+from attnscope.errors import IncompleteRunError, SchemaError, free_path
 from attnscope.findings import Findings, findings
 from attnscope.labels import check_that_labels_fit, labelled, read_labels
 from attnscope.schema import MEANINGS, SAMPLE, SCORES, UNITS, Site, SiteTable, key_dims, query_dims
 
 FORMAT = 1
 """Version of the layout on disk, as `docs/schema.md` describes it."""
+COMPLETE = "attnscope_complete"
+"""Attribute of a store's root: False while a run writes to it."""
 
 
 class AttentionMaps(Mapping[str, xr.DataArray]):
@@ -208,21 +210,36 @@ def open_maps(path: str | Path) -> AttentionMaps:
     Raises:
         FileNotFoundError: Nothing is there.
         SchemaError: It is not a store of attnscope's.
+        IncompleteRunError: The run that wrote it broke off.
     """
     if not Path(path).exists():
         raise FileNotFoundError(f"{str(path)!r} does not exist. Write one: maps.save({str(path)!r}).")
+    root = attributes_of_store(path)
+    if "attnscope_format" not in root:
+        inside = [str(found.parent) for found in Path(path).glob("*/zarr.json")]
+        raise SchemaError(
+            f"{str(path)!r} is no run of attnscope's: its root has no 'attnscope_format'. "
+            + (f"Open what is in it: attnscope.open({inside[0]!r})." if inside else "")
+            + ("" if inside else "Bring arrays from elsewhere here with ats.AttentionMaps.from_arrays({...}).")
+        )
+    if not root.get(COMPLETE, True):
+        raise IncompleteRunError(
+            f"{str(path)!r} holds a run that broke off. Go on with it, with the model and the inputs that it was begun "
+            f"with: attnscope.capture(model, inputs, store={str(path)!r}, resume=True)."
+        )
     with quiet_about_strings():
         tree = xr.open_datatree(str(path), engine="zarr", consolidated=False, chunks=None)
-    if "attnscope_format" not in tree.attrs:
-        raise SchemaError(
-            f"{str(path)!r} is a Zarr store, but none of attnscope's: its root has no 'attnscope_format'. Open it "
-            "with xarray, and bring its arrays here: ats.AttentionMaps.from_arrays({...})."
-        )
     nodes = [node.to_dataset(inherit=False) for node in tree.subtree if "site" in node.attrs]
     datasets = {str(d.attrs["site"]): _restored(d) for d in sorted(nodes, key=lambda d: d.attrs["order"])}
     attrs = {str(name): value for name, value in tree.attrs.items() if not str(name).startswith("attnscope_")}
     inputs = tree.children["inputs"].to_dataset(inherit=False)["input"] if "inputs" in tree.children else None
     return AttentionMaps(datasets, outputs=_opened_outputs(tree), inputs=inputs, attrs=attrs)
+
+
+def attributes_of_store(path: str | Path) -> dict[str, Any]:
+    """Attributes of the root of a Zarr store; none where there is no such store."""
+    root = Path(path) / "zarr.json"
+    return dict(json.loads(root.read_text("utf-8")).get("attributes", {})) if root.is_file() else {}
 
 
 def _restored(dataset: xr.Dataset) -> xr.Dataset:

@@ -11,7 +11,8 @@ from keras import tree
 
 from attnscope.capturing.memory import check_that_it_fits
 from attnscope.capturing.observer import Observer
-from attnscope.capturing.sinks import Description, InMemory, OnDisk, named_outputs
+from attnscope.capturing.sinks import Description, InMemory, named_outputs
+from attnscope.capturing.store import OnDisk
 from attnscope.capturing.summaries import Full, Summary
 from attnscope.errors import InputError
 from attnscope.interception.batches import Batches, batches_of
@@ -56,7 +57,8 @@ def capture(
         batch_size: Samples at a time, where the inputs are arrays. A short last batch needs no new trace.
         store: A path: the result is written there batch by batch as Zarr, and opened; it need not fit in memory.
         resume: Whether to go on where a run into the same `store` broke off; a batch that is there is not run again.
-            Model, weights, inputs and options have to be those of that run. Where there is no store, one is begun.
+            Model, weights, inputs, labels and options have to be those of that run, which is checked. Where there is no
+            store, one is begun.
         progress: Whether to show a bar on long work, on a terminal.
 
     Returns:
@@ -100,7 +102,7 @@ def capture(
         network, ready.chosen, kept, given or known.labels, known.texts, ready.found.removed_masks
     )
     sink = InMemory(description, batches.total) if store is None else OnDisk(description, store, resume=resume)
-    for outputs, collected, batch in ready.runner.run(batches, progress=progress, done=sink.done):
+    for outputs, collected, batch in ready.runner.run(batches, progress=progress, skips=sink.skips):
         sink.add(ready.observer.arrays(collected, batch.size), named_outputs(network, outputs, batch))
     return sink.maps()
 
@@ -109,7 +111,8 @@ def _checked_summaries(summaries: Any) -> list[Summary]:
     given = list(summaries) if isinstance(summaries, (list, tuple)) else [summaries]
     if not all(isinstance(summary, Summary) for summary in given):
         raise InputError(
-            f"The summaries are {summaries!r}, but a list of them is needed: summaries=[ats.Received(), ats.Entropy()]."
+            f"The summaries are {summaries!r}, but a list of instances is needed: "
+            "summaries=[ats.Received(), ats.Entropy()]."
         )
     return given or [Full()]
 

@@ -1,25 +1,22 @@
-"""Where captured batches go: into arrays in memory, or batch by batch into a store."""
+"""What captured batches become: labelled maps; and where they go in memory."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import xarray as xr
-import zarr
 from keras import tree
 
 import attnscope
 from attnscope.capturing.observer import SiteArrays
 from attnscope.capturing.summaries import Summary
-from attnscope.errors import InputError, free_path
 from attnscope.interception.batches import Batch, merged
 from attnscope.labels import AxisLabels, labelled
-from attnscope.maps import AttentionMaps, dataset_of, open_maps, quiet_about_strings
+from attnscope.maps import AttentionMaps, dataset_of
 from attnscope.schema import SAMPLE, Site, SiteTable
 
 
@@ -112,14 +109,8 @@ def _output(array: np.ndarray, first: str) -> xr.DataArray:
     return xr.DataArray(array, dims=dims[: np.ndim(array)])
 
 
-_DONE = "attnscope_samples"
-"""Attribute of a store's root: how many samples it holds whole."""
-
-
 class InMemory:
     """Collects batches in arrays; where the number of samples is known they are made once, at their full size."""
-
-    done = 0
 
     def __init__(self, description: Description, total: int | None) -> None:
         self._description = description
@@ -127,6 +118,10 @@ class InMemory:
         self._rows: dict[tuple[str, str, str], _Rows] = {}
         self._dims: dict[tuple[str, str, str], tuple[str, ...]] = {}
         self._outputs: list[Outputs] = []
+
+    def skips(self, batch: Batch) -> bool:
+        """No batch is there already."""
+        return False
 
     def add(self, arrays: dict[str, SiteArrays], outputs: Outputs) -> None:
         """Takes one batch."""
@@ -179,99 +174,3 @@ class _Rows:
             self._whole = merged(self._parts, self._missing)
             self._parts.clear()
         return self._whole
-
-
-class OnDisk:
-    """Writes each batch behind the last one into a Zarr store.
-
-    Attributes:
-        done: Number of samples that the store holds.
-    """
-
-    def __init__(self, description: Description, path: str | Path, *, resume: bool = False) -> None:
-        self._description = description
-        mend = "give another path, remove it, or go on with it: resume=True"
-        self._path = free_path(path, mend, overwrite=resume)
-        self.done = self._resumed() if self._path.exists() else 0
-
-    def _resumed(self) -> int:
-        """Cuts off what a run that broke off wrote of its last batch.
-
-        Returns:
-            Number of samples that are whole.
-        """
-        root: Any = zarr.open_group(self._path, mode="r+")
-        nodes = _nodes(root)
-        held = {**root.attrs, "sites": sorted(str(node.attrs["site"]) for node in nodes if "site" in node.attrs)}
-        held["variables"] = sorted({str(name) for node in nodes for name in node.attrs.get("variables", ())})
-        wanted = {
-            **self._description.attrs,
-            "sites": sorted(site.name for site in self._description.sites),
-            "variables": sorted(name for summary in self._description.summaries for name in summary.missing),
-        }
-        for name, value in wanted.items():
-            if _DONE not in held or held.get(name) != value:
-                raise InputError(
-                    f"{str(self._path)!r} holds another run: its {name} is {held.get(name)!r}, but {value!r} is to be "
-                    "captured. Give the model and the options that it was begun with, or another path."
-                )
-        done = int(held[_DONE])
-        for node in nodes:
-            for array in node.array_values():
-                if (array.metadata.dimension_names or ("",))[0] == SAMPLE:
-                    array.resize((done, *array.shape[1:]))
-        return done
-
-    def add(self, arrays: dict[str, SiteArrays], outputs: Outputs) -> None:
-        """Writes one batch; the store counts it only once it is whole."""
-        maps = self._description.maps(arrays, outputs, self.done)
-        tree = self._with_long_strings(maps.to_tree())
-        done = self.done + maps.num_samples
-        with quiet_about_strings():
-            if self.done == 0:
-                tree.attrs[_DONE] = done
-                beside = self._path.with_name(self._path.name + ".part")
-                tree.to_zarr(beside, mode="w", zarr_format=3, consolidated=False)
-                beside.rename(self._path)
-            else:
-                for node in tree.subtree:
-                    if SAMPLE in node.dims and node.has_data:
-                        self._append(node.path, node.to_dataset(inherit=False))
-                zarr.open_group(self._path, mode="r+").attrs[_DONE] = done
-        self.done = done
-
-    @staticmethod
-    def _with_long_strings(tree: xr.DataTree) -> xr.DataTree:
-        """Strings of any length: a later batch may bring longer ones than the first."""
-        widened: xr.DataTree = tree.map_over_datasets(
-            lambda dataset: dataset.assign(
-                {
-                    name: (variable.dims, variable.values.astype(np.dtypes.StringDType()))
-                    for name, variable in dataset.variables.items()
-                    if variable.dtype.kind == "U"
-                }
-            )
-        )
-        return widened
-
-    def _append(self, group: str, dataset: xr.Dataset) -> None:
-        fixed = [name for name in dataset.variables if SAMPLE not in dataset[name].dims]
-        existing = xr.open_zarr(self._path, group=group, consolidated=False, chunks=None)
-        for dim, size in dataset.sizes.items():
-            if dim != SAMPLE and existing.sizes[dim] != size:
-                raise InputError(
-                    f"The batches differ: {dim!r} of {group!r} has {existing.sizes[dim]} positions in the store and "
-                    f"{size} in this batch. Pad all batches to one length, or leave store= out."
-                )
-        dataset.drop_vars(fixed).to_zarr(
-            self._path, group=group, append_dim=SAMPLE, mode="a", zarr_format=3, consolidated=False
-        )
-
-    def maps(self) -> AttentionMaps:
-        """The store, opened."""
-        return open_maps(self._path)
-
-
-def _nodes(root: Any) -> list[Any]:
-    """The group and all groups in it."""
-    return [root, *(node for _, node in root.members(max_depth=None) if isinstance(node, zarr.Group))]

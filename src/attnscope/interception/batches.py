@@ -84,6 +84,8 @@ def batches_of(inputs: Any, batch_size: int, model: keras.Layer | None = None) -
             f"The input arrays have shapes {shapes}, but all need the same number of samples along the first axis."
         )
     total = lengths.pop()
+    if total == -1 and isinstance(inputs, (str, bytes)):
+        raise InputError("The input is a single text, but samples along a first axis are needed: [text].")
     if total == -1:
         raise InputError("The input is a single number, but samples along a first axis are needed: inputs[None].")
     if total == 0:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -118,6 +119,10 @@ def check_model(model: Any) -> None:
         UnsupportedError: Not a Keras 3 layer or model.
         UnbuiltModelError: Not built.
     """
+    if isinstance(model, (str, Path)):
+        raise UnsupportedError(
+            f"The model is a path, {str(model)!r}, but a Keras 3 model is needed: attnscope.load_model({str(model)!r})."
+        )
     if not isinstance(model, keras.Layer):
         raise UnsupportedError(
             f"The model is a {type(model).__module__}.{type(model).__name__}, but a Keras 3 model is needed. "

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras import tree
 
-from attnscope.errors import AttnscopeError, InputError
+from attnscope.errors import AttnscopeError
 from attnscope.interception.batches import Batch, Batches, filled
 from attnscope.interception.compiled import as_numpy, call_model, compiled, viewed
 from attnscope.interception.declarations import declarations
@@ -57,7 +57,7 @@ class Runner:
         *,
         extras: Mapping[str, np.ndarray] | None = None,
         progress: bool = False,
-        done: int = 0,
+        skips: Callable[[Batch], bool] = lambda batch: False,
     ) -> Iterator[tuple[Any, Any, Batch]]:
         """Runs the model over all batches.
 
@@ -65,7 +65,7 @@ class Runner:
             batches: Its inputs.
             extras: Arrays with one row per sample, cut into batches beside the inputs.
             progress: Whether to show a progress bar, on a terminal.
-            done: Number of samples whose batches are not run again.
+            skips: Asked of each batch; one of which it says True is not run.
 
         Yields:
             Per batch: the model's outputs and what was collected, as NumPy arrays, and the batch. Of each array the
@@ -77,8 +77,7 @@ class Runner:
             for batch in batches:
                 length = len(tree.flatten(batch.inputs)[0])
                 stop = start + batch.size
-                if start < done:
-                    check_that_a_batch_ends_there(done, start, stop)
+                if skips(batch):
                     start = stop
                     advance()
                     continue
@@ -88,19 +87,6 @@ class Runner:
                     outputs, collected = self._run((batch.inputs, rows))
                 yield tree.map_structure(as_numpy, outputs), tree.map_structure(viewed, collected), batch
                 advance()
-
-
-def check_that_a_batch_ends_there(done: int, start: int, stop: int) -> None:
-    """Refuses to go on in the middle of a batch.
-
-    Raises:
-        InputError: `done` lies between `start` and `stop`.
-    """
-    if start < done < stop:
-        raise InputError(
-            f"The store holds {done} samples, but a batch goes from sample {start} to {stop}: it was written with "
-            "batches of another size, or from other inputs. Give the inputs and batch_size= of the first run."
-        )
 
 
 @contextmanager
