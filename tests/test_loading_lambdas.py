@@ -88,6 +88,18 @@ def test_replacements_for_layers_that_are_not_there_are_told(keras2):
     )
 
 
+def test_only_layers_are_named_where_a_replacement_fits_none(tmp_path):
+    inputs = keras.Input((3,), name="numbers")
+    doubled = keras.layers.Lambda(lambda x: x * 2, name="doubled")(keras.layers.Dense(2, name="dense")(inputs))
+    keras.Model(inputs, doubled, name="small").save(tmp_path / "model.keras")
+    with pytest.raises(InputError) as caught:
+        ats.load_model(tmp_path / "model.keras", replacements={"double": keras.layers.Identity()})
+    assert str(caught.value) == (
+        "Replacements are given for 'double', but model.keras has only the layers 'small', 'numbers', 'dense', "
+        "'doubled'."
+    )
+
+
 def test_a_replacement_that_is_no_layer_is_told(keras2):
     with pytest.raises(InputError) as caught:
         ats.load_model(keras2 / "summed_by_lambda.h5", replacements={"lambda": 3})

@@ -265,6 +265,7 @@ def _names(config: Any, class_name: str | None = None, where: Callable[[Any], bo
         return []
     inner = config.get("config")
     name = inner.get("name") if isinstance(inner, Mapping) else None
-    is_meant = "class_name" in config and class_name in (None, config["class_name"])
+    known = str(config.get("class_name", "Policy"))
+    is_meant = not known.endswith("Policy") and class_name in (None, known)  # a dtype policy has a name, too
     own = [name] if isinstance(name, str) and is_meant and where(inner) else []
     return own + [name for item in config.values() for name in _names(item, class_name, where)]
