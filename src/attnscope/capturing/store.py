@@ -101,6 +101,7 @@ class OnDisk:
         if self._root is None:
             self._begin(written, state)
             return
+        self._root.attrs[COMPLETE] = False  # it may have been, before it was gone on with
         for node in written.subtree:
             if SAMPLE in node.dims and node.has_data:
                 self._append(node.path, node.to_dataset(inherit=False))
