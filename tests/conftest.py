@@ -9,6 +9,8 @@ import keras
 import numpy as np
 import pytest
 
+from browser import chromium, open_page, problems  # noqa: F401, fixtures for the tests of pages
+
 
 @pytest.fixture(autouse=True)
 def _same_weights_every_time():

@@ -26,6 +26,21 @@ rm -rf dist
 step "wheel" "$VENV/bin/python" -m build --quiet --wheel --no-isolation
 "$VENV/bin/pip" install --quiet --no-deps --force-reinstall dist/*.whl || failed+=("install the wheel")
 
+# The tests of pages need a browser, which no package of Python's brings. Without one they are skipped, and all else runs.
+browser() {
+    "$VENV/bin/python" -c 'import sys; sys.path.insert(0, "tests"); import browser; sys.exit(not browser.browser_path())'
+}
+without_browser() {
+    echo "NO BROWSER: there is no Chromium on this machine, so the tests of the viewer's pages are SKIPPED."
+    echo "To run them: apt install chromium, or put chromium or google-chrome on the PATH."
+}
+if ! browser && [[ $(id -u) == 0 ]] && command -v apt-get > /dev/null; then
+    echo "=== browser"
+    { apt-get install -y -qq chromium || { apt-get update -qq && apt-get install -y -qq chromium; }; } > /dev/null 2>&1 \
+        || echo "chromium could not be installed"
+fi
+browser || without_browser
+
 # Two processes: the families of KerasHub, which are one file, take as long as all the rest.
 for backend in jax tensorflow torch; do
     step "newest Keras on $backend" env KERAS_BACKEND=$backend "$VENV/bin/python" -m pytest -q -n 2 --dist loadfile
@@ -41,6 +56,7 @@ step "oldest Keras on torch" env KERAS_BACKEND=torch "$OLDEST/bin/python" -m pyt
     tests/test_against_keras.py tests/test_capture.py tests/test_intervene.py tests/test_summaries.py \
     tests/test_layers_pooling.py tests/test_layers_shared_value.py tests/test_loading*.py
 
+browser || without_browser
 if ((${#failed[@]})); then
     printf 'failed: %s\n' "${failed[@]}"
     exit 1

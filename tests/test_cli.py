@@ -2,8 +2,12 @@
 
 import json
 import os
+import re
+import signal
+import socket
 import subprocess
 import sys
+from urllib.request import urlopen
 
 import keras
 import numpy as np
@@ -202,6 +206,64 @@ def test_report_writes_a_page_and_overwrites_none(folder, capsys):
     assert "Attention of small" in (folder / "report.html").read_text("utf-8")
 
 
+def test_view_serves_a_run_until_it_is_interrupted(folder):
+    assert run("capture", "model.keras", "samples.csv", "-o", "run.zarr") == 0
+    command = [sys.executable, "-m", "attnscope", "view", "run.zarr", "--no-browser", "--port", "0", "--title", "Mine"]
+    with subprocess.Popen(
+        [*command, "--samples", "2:5"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as served:
+        line = served.stdout.readline()
+        address = re.fullmatch(r"'run\.zarr' is shown at (http://127\.0\.0\.1:\d+/) \(Ctrl-C ends it\)\n", line)[1]
+        page = urlopen(address).read().decode()
+        assert "<title>Mine</title>" in page
+        manifest = json.loads(re.search(r"data-manifest>(.*?)</script>", page)[1])
+        assert [sample["name"] for sample in manifest["samples"]] == ["2", "3", "4"]
+        assert urlopen(f"{address}block/map/2/0/1").read() == ats.view(
+            ats.open("run.zarr"), samples=range(2, 5)
+        ).payload.block("map/2/0/1")
+        served.send_signal(signal.SIGINT)
+        assert served.communicate(timeout=60) == ("", "attnscope: stopped.\n")
+    assert served.returncode == 130
+
+
+def test_view_says_what_it_cannot_show(folder, capsys):
+    assert run("capture", "model.keras", "samples.csv", "-o", "run.zarr") == 0
+    capsys.readouterr()
+    assert refused(capsys, "view", "nowhere.zarr") == (
+        "attnscope: 'nowhere.zarr' does not exist. Write one: maps.save('nowhere.zarr').\n"
+    )
+    assert refused(capsys, "view", "model.keras") == (
+        "attnscope: 'model.keras' is no run of attnscope's: its root has no 'attnscope_format'. Bring arrays from "
+        "elsewhere here with ats.AttentionMaps.from_arrays({...}).\n"
+    )
+    for samples in ("5", "a:b", "1:2:3", "-1:"):
+        assert refused(capsys, "view", "run.zarr", f"--samples={samples}") == (
+            f"attnscope: The samples are to be {samples!r}, but the first and the end are needed: --samples 0:100\n"
+        )
+    assert refused(capsys, "view", "run.zarr", "--samples", "7:") == (
+        "attnscope: The samples 7:7 were asked for, but there are 7, numbered from 0. Give some of them: 0:7.\n"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert refused(capsys, "view", "run.zarr", "--port", str(port)) == (
+            f"attnscope: Port {port} of 127.0.0.1 cannot be had: Address already in use. Take another, or any that is "
+            "free: --port 0.\n"
+        )
+
+
+def test_view_of_a_run_that_broke_off_says_so(folder, monkeypatch, capsys):
+    append = OnDisk._append
+    with monkeypatch.context() as broken:
+        broken.setattr(OnDisk, "_append", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert run("capture", "model.keras", "samples.npy", "-o", "run.zarr", "--batch-size", "3", "--resume") == 130
+    assert OnDisk._append is append
+    capsys.readouterr()
+    assert refused(capsys, "view", "run.zarr") == (
+        "attnscope: 'run.zarr' holds a run that broke off. Go on with it, with the model and the inputs that it was "
+        "begun with: attnscope.capture(model, inputs, store='run.zarr', resume=True).\n"
+    )
+
+
 def test_errors_are_one_message_and_no_traceback(folder, capsys):
     assert refused(capsys, "inspect", "nowhere.keras") == (
         "attnscope: There is nothing at 'nowhere.keras'. Expected a model file or folder; check the path.\n"
@@ -398,7 +460,7 @@ def test_help_loads_neither_keras_nor_a_backend():
     code = (
         "import sys\n"
         "from attnscope.cli import main\n"
-        "for command in ([], ['inspect'], ['capture'], ['report'], ['demo']):\n"
+        "for command in ([], ['inspect'], ['capture'], ['view'], ['report'], ['demo']):\n"
         "    try:\n"
         "        main([*command, '--help'])\n"
         "    except SystemExit as end:\n"
@@ -408,7 +470,7 @@ def test_help_loads_neither_keras_nor_a_backend():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
-    assert done.stdout.count("example: attnscope") == 5
+    assert done.stdout.count("example: attnscope") == 6
 
 
 def test_the_version_is_told():

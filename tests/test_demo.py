@@ -204,7 +204,8 @@ def test_the_command_runs_the_demonstration(tmp_path, capsys, monkeypatch):
     said = capsys.readouterr().out
     assert said.startswith("training a GRU with attention on 150 first names, 1 epochs ...\n")
     assert said.endswith(
-        "Written to attnscope-demo: model.keras, run.zarr, report.html. Open attnscope-demo/report.html in a browser.\n"
+        "Written to attnscope-demo: model.keras, run.zarr, report.html, view.html. "
+        "Open attnscope-demo/report.html in a browser.\n"
     )
     assert main(["demo", "--text"]) == 2
     assert main(["demo", "--text", "--force"]) == 0

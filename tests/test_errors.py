@@ -111,7 +111,7 @@ def test_nan_in_the_scores_is_kept_and_reported(rng):
     assert nans[1][:, :, 2].all()
     assert not nans[[0, 2]].any()
     (finding,) = [item for item in maps.findings if item.kind == "nan"]
-    assert finding.message == f"{nans.sum()} scores are NaN"
+    assert finding.message == f"{nans.sum()} scores are NaN or infinite"
 
 
 def test_a_result_that_would_not_fit_is_refused_before_the_run(rng, monkeypatch):

@@ -16,9 +16,9 @@ import attnscope as ats
 from attnscope import colours
 from attnscope.errors import InputError, WouldOverwriteError
 from attnscope.marks import rounded_up, shown
-from attnscope.viewer import Bars, Section, received, received_per_group, report, save_report
-from attnscope.viewer.means import mean_maps
-from attnscope.viewer.pictures import blocks
+from attnscope.reporting import Bars, Section, received, received_per_group, report, save_report
+from attnscope.reporting.means import mean_maps
+from attnscope.reporting.pictures import blocks
 
 HOSTILE = ["<script>alert(1)</script>", '" onload="x', "' onload='x", "&amp;", "\u202eevil", "", " "]
 
@@ -178,7 +178,7 @@ def test_a_padded_query_counts_for_nothing_and_weight_on_padded_keys_is_shown(rn
 def test_means_do_not_depend_on_how_many_samples_are_read_at_a_time(rng, monkeypatch):
     dataset = ats.AttentionMaps.from_arrays({"site": causal(rng)}).dataset("site")
     whole = mean_maps(dataset, "scores")
-    monkeypatch.setattr("attnscope.viewer.means.CHUNK_BYTES", 1)
+    monkeypatch.setattr("attnscope.reporting.means.CHUNK_BYTES", 1)
     parts = mean_maps(dataset, "scores")
     np.testing.assert_allclose(parts.values, whole.values, rtol=1e-12)
     assert (parts.masked == whole.masked).all()
@@ -226,14 +226,28 @@ def test_pages_with_many_cells_stay_small(rng):
     assert source.count("<picture>") == 36
 
 
-def test_the_ramp_rises_evenly_in_lightness_and_carries_readable_ink():
-    table = colours.ramp()
-    assert table.shape == (256, 3)
-    # CIE 1976 L*, which the ramp is not built from, as a judge of its evenness.
+def lightness_of(table):
+    """CIE 1976 L*, which the ramps are not built from, as a judge of their evenness."""
     light = np.array([colours.luminance(colour) for colour in table])
-    lightness = np.where(light > 0.008856, 116 * np.cbrt(light) - 16, 903.3 * light)
+    return np.where(light > 0.008856, 116 * np.cbrt(light) - 16, 903.3 * light)
+
+
+@pytest.mark.parametrize("name", colours.RAMPS)
+def test_a_ramp_rises_evenly_in_lightness(name):
+    lightness = lightness_of(colours.ramp(name))
+    assert lightness.shape == (256,)
     assert (np.diff(lightness) < 0.2).all()
     assert np.corrcoef(lightness, np.arange(256))[0, 1] < -0.998
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_the_arms_of_the_diverging_ramp_are_equally_strong(dark):
+    lightness = lightness_of(colours.diverging(dark=dark))
+    np.testing.assert_allclose(lightness, lightness[::-1], atol=3.0)
+    assert (np.diff(lightness[:128]) * (1 if not dark else -1) > -0.4).all()
+
+
+def test_the_ramp_carries_readable_ink():
     rules = re.findall(r"\.v\d+\{fill:(#\w+);background-color:#\w+;color:(#\w+)\}", colours.ramp_css())
     assert len(rules) == 512
     assert min(colours.contrast(*(np.frombuffer(bytes.fromhex(c[1:]), np.uint8) for c in pair)) for pair in rules) > 4.5
@@ -341,9 +355,9 @@ def test_the_same_maps_give_the_same_page_in_memory_and_from_disk(rng, tmp_path)
     assert report(ats.open(tmp_path / "run.zarr")) == report(maps)
 
 
-def test_the_viewer_needs_neither_keras_nor_matplotlib():
+def test_the_report_needs_neither_keras_nor_matplotlib():
     code = (
-        "import sys, attnscope.viewer; "
+        "import sys, attnscope.reporting; "
         "print([name for name in ('keras', 'matplotlib', 'tensorflow', 'jax', 'torch') if name in "
         "sys.modules])"
     )

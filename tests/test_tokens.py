@@ -5,6 +5,9 @@ import re
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.text import Text
 
 import attnscope as ats
 from attnscope import colours
@@ -102,8 +105,9 @@ def test_the_style_in_a_notebook_touches_nothing_outside():
             np.zeros((2, 3, 5, 7)),
             {},
             SchemaError,
-            "The weights have the shape (2, 3, 5, 7), but one row (position) or one row per sample (sample, position) "
-            "is needed. Select or average the other axes first.",
+            "The weights have shape (2, 3, 5, 7), but a plain array has to have the axes ('key',) or ('sample', 'key') "
+            "for this picture. Name the axes: xr.DataArray(weights, dims=('sample', 'head', 'query', 'key')); and "
+            "select or average those that are too many.",
         ),
         (
             xr.DataArray(np.zeros((2, 3, 5)), dims=("sample", "head", "key")),
@@ -116,8 +120,9 @@ def test_the_style_in_a_notebook_touches_nothing_outside():
             np.array([-1.5, 2.0]),
             {},
             SchemaError,
-            "The weights go down to -1.50, but attention after the softmax lies within 0 and 1. Give scores, not "
-            "logits or outputs: maps[site].",
+            "The weights run from -1.50 to 2.00, but attention after the softmax lies within 0 and 1. Logits become "
+            "weights by their softmax: keras.ops.softmax(logits, axis=-1). The output of an attention layer holds no "
+            "weights: ats.capture(model, inputs)[site].",
         ),
         (
             np.array([0.5, 0.5]),
@@ -138,3 +143,46 @@ def test_what_cannot_be_drawn_is_refused(weights, options, kind, message):
     with pytest.raises(kind) as caught:
         ats.plot.tokens(weights, **options)
     assert str(caught.value) == message
+
+
+def drawn(ax, kind=Rectangle):
+    """The artists of one kind that stand for tokens, with what each is marked as."""
+    return [(artist.get_gid(), artist) for artist in ax.get_children() if isinstance(artist, kind) and artist.get_gid()]
+
+
+def test_drawn_tokens_have_the_colours_of_their_weights_on_the_stated_scale():
+    ax = ats.plot.tokens(np.array([0.0, 0.1, 0.35, 0.55]), list("abcd"), ax=Figure().add_subplot())
+    faces = [np.round(np.array(patch.get_facecolor()[:3]) * 255) for _, patch in drawn(ax)]
+    levels = [int(weight / 0.6 * 256) for weight in (0.0, 0.1, 0.35, 0.55)]
+    np.testing.assert_array_equal(faces, colours.ramp()[levels])
+    assert [text.get_text() for _, text in drawn(ax, Text)] == list("abcd")
+    bar = ax.figure.axes[1]
+    assert bar.get_xlabel() == "attention"
+    assert [label.get_text() for label in bar.get_xticklabels()] == ["0", "0.3", "0.6"]
+
+
+def test_drawn_padding_is_hatched_nan_is_crossed_and_both_are_said():
+    valid = np.array([[True, True, True, False], [True, True, False, False]])
+    weights = np.array([[0.5, np.nan, 0.5, 0.0], [0.5, 0.4, 0.1, 0.0]])
+    array = xr.DataArray(weights, dims=("sample", "key"), coords={"key_valid": (("sample", "key"), valid)})
+    ax = ats.plot.tokens(array, list("abcd"), titles=["first", ""]).draw(Figure().add_subplot())
+    kinds = [kind for kind, _ in drawn(ax)]
+    assert kinds == ["token", "nan", "token", "masked", "token", "token", "token", "masked"]
+    assert [bool(patch.get_hatch()) for _, patch in drawn(ax)] == [kind == "masked" for kind in kinds]
+    texts = [text.get_text() for _, text in drawn(ax, Text)]
+    assert texts == ["first", "a", "×", "c", "", "a", "b", "c", "", "hatched: padding · red cross: NaN"]  # noqa: RUF001
+    assert tuple(np.round(np.array(drawn(ax)[1][1].get_facecolor()[:3]) * 255)) == colours.NOT_A_NUMBER
+
+
+def test_drawn_lines_break_at_the_edge_and_keep_the_order():
+    ax = ats.plot.tokens(np.full(40, 0.025), [f"word{n}" for n in range(40)], ax=Figure((3, 4)).add_subplot())
+    places = [(-patch.get_y(), patch.get_x() + patch.get_width()) for _, patch in drawn(ax)]
+    assert len({top for top, _ in places}) > 5
+    assert places == sorted(places, key=lambda place: (-place[0], place[1]))
+    assert max(right for _, right in places) <= ax.get_window_extent().width * 72 / ax.figure.dpi
+
+
+def test_forty_rows_are_drawn_and_the_rest_is_said():
+    ax = ats.plot.tokens(np.full((57, 2), 0.5), ["a", "b"]).draw(Figure((6, 30)).add_subplot())
+    assert len(drawn(ax)) == 80
+    assert [text.get_text() for _, text in drawn(ax, Text)][-1] == "the first 40 of 57 rows"

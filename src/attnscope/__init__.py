@@ -30,17 +30,21 @@ _FACE = {
     "AttentionMaps": "attnscope.maps",
     "Site": "attnscope.schema",
     "load_model": "attnscope.loading",
+    "view": "attnscope.viewer",
+    "attribute": "attnscope.attribution",
 }
-_MODULES = ("errors", "labels", "layers", "loading", "plot", "schema")
+_MODULES = ("analysis", "attribution", "errors", "labels", "layers", "loading", "plot", "schema")
 
 if TYPE_CHECKING:
-    from attnscope import errors, labels, layers, loading, plot, schema
+    from attnscope import analysis, attribution, errors, labels, layers, loading, plot, schema
+    from attnscope.attribution import attribute
     from attnscope.capturing import Entropy, Full, Received, Summary, TopK, capture, capture_generation
     from attnscope.interception import ablate, declare, intervene, permute, replace, sites, undeclare, uniform
     from attnscope.loading import load_model
     from attnscope.maps import AttentionMaps
     from attnscope.maps import open_maps as open  # noqa: A004, the field's word for it
     from attnscope.schema import Site
+    from attnscope.viewer import view
 
 __all__ = [
     "AttentionMaps",
@@ -51,6 +55,9 @@ __all__ = [
     "Summary",
     "TopK",
     "ablate",
+    "analysis",
+    "attribute",
+    "attribution",
     "capture",
     "capture_generation",
     "declare",
@@ -68,6 +75,7 @@ __all__ = [
     "sites",
     "undeclare",
     "uniform",
+    "view",
 ]
 
 

@@ -1,4 +1,4 @@
-"""The commands: `inspect`, `capture`, `report`, `demo`.
+"""The commands: `inspect`, `capture`, `view`, `report`, `demo`.
 
 Each is a thin coat over a function of the same meaning, and every option is an option of that function.
 Nothing that is slow is loaded before a command runs, and Keras not before its backend is chosen.
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from attnscope import __version__
 from attnscope.backends import BACKENDS, choose_backend
-from attnscope.errors import AttnscopeError, WouldOverwriteError
+from attnscope.errors import AttnscopeError, InputError, WouldOverwriteError
 from attnscope.files import Inputs, load_model, read_inputs, read_names
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_inspect(commands)
     _add_capture(commands)
+    _add_view(commands)
     _add_report(commands)
     _add_demo(commands)
     return parser
@@ -140,6 +141,28 @@ def _add_capture(commands: Any) -> None:
         action="store_true",
         help="write straight to RUN, and go on there where a run with --resume broke off",
     )
+
+
+def _add_view(commands: Any) -> None:
+    command = _command(
+        commands,
+        "view",
+        _run_view,
+        "show a captured run in the browser, served to this machine alone; only what is looked at is read",
+        "attnscope view run.zarr --samples 100:200",
+    )
+    command.add_argument("run_path", metavar="RUN", help="what `attnscope capture` wrote")
+    command.add_argument(
+        "--port",
+        type=int,
+        metavar="N",
+        help="port of 127.0.0.1, 0 for any that is free; default: 8765, or another where that is taken",
+    )
+    command.add_argument(
+        "--samples", metavar="A:B", help="samples from A on, up to and without B; default: the first 256"
+    )
+    command.add_argument("--title", help="heading of the page; default: the name of the model")
+    command.add_argument("--no-browser", action="store_true", help="only say the address")
 
 
 def _add_report(commands: Any) -> None:
@@ -233,9 +256,29 @@ def _run_capture(options: argparse.Namespace) -> None:
     )
 
 
+def _run_view(options: argparse.Namespace) -> None:
+    from attnscope.viewer.server import serve
+
+    serve(
+        options.run_path,
+        port=options.port,
+        samples=None if options.samples is None else _slice(options.samples),
+        title=options.title,
+        open_browser=not options.no_browser,
+    )
+
+
+def _slice(text: str) -> slice:
+    """``A:B``, either left out for the first and the last."""
+    ends = text.split(":")
+    if len(ends) != 2 or not all(end == "" or (end.isascii() and end.isdecimal()) for end in ends):
+        raise InputError(f"The samples are to be {text!r}, but the first and the end are needed: --samples 0:100")
+    return slice(*(int(end) if end else None for end in ends))
+
+
 def _run_report(options: argparse.Namespace) -> None:
     from attnscope.maps import open_maps
-    from attnscope.viewer import report, save_report
+    from attnscope.reporting import report, save_report
 
     _check_free(Path(options.output), options.force)
     page = report(open_maps(options.run_path), title=options.title)

@@ -1,7 +1,8 @@
-"""The colours of a report: one ramp for values, pale to dark on light pages and dark to pale on dark ones.
+"""The colours of every picture: ramps for values, pale to dark on light pages and dark to pale on dark ones.
 
-The ramp goes through five anchors in OKLab, in even steps of lightness: equal steps of a value look equally
-large, and printed in grey it keeps its order. Zero is always the end nearest to the page.
+A ramp goes through its anchors in OKLab, in even steps of lightness: equal steps of a value look equally
+large, and printed in grey it keeps its order. Zero is always the end nearest to the page. Differences have a ramp of
+two arms, blue for less and orange for more, which the colour-blind tell apart.
 """
 
 from __future__ import annotations
@@ -13,14 +14,28 @@ import zlib
 import numpy as np
 
 LEVELS = 256
-_ANCHORS = (
-    (0.965, 0.030, 100.0),
-    (0.784, 0.105, 168.0),
-    (0.603, 0.115, 222.0),
-    (0.421, 0.135, 266.0),
-    (0.240, 0.110, 292.0),
-)
-"""Lightness, chroma and hue in degrees."""
+_ANCHORS = {
+    "sea": (
+        (0.965, 0.030, 100.0),
+        (0.784, 0.105, 168.0),
+        (0.603, 0.115, 222.0),
+        (0.421, 0.135, 266.0),
+        (0.240, 0.110, 292.0),
+    ),
+    "ember": (
+        (0.965, 0.030, 95.0),
+        (0.784, 0.135, 75.0),
+        (0.603, 0.165, 42.0),
+        (0.421, 0.140, 18.0),
+        (0.240, 0.080, 350.0),
+    ),
+    "grey": ((0.965, 0.0, 0.0), (0.240, 0.0, 0.0)),
+}
+"""Lightness, chroma and hue in degrees, in even steps."""
+RAMPS = tuple(_ANCHORS)
+"""Names of the ramps, the first being the one used unless another is asked for."""
+_LESS, _EVEN, _MORE = (0.43, 0.140, 258.0), (0.965, 0.004, 90.0), (0.43, 0.120, 45.0)
+_LESS_DARK, _EVEN_DARK, _MORE_DARK = (0.86, 0.080, 240.0), (0.240, 0.008, 270.0), (0.86, 0.110, 70.0)
 _INKS = ((0, 0, 0), (0xFF, 0xFF, 0xFF))
 MASKED = {"light": (0xE3, 0xE3, 0xE0), "dark": (0x2E, 0x30, 0x36)}
 """Masked cells in pictures that cannot be hatched."""
@@ -28,14 +43,30 @@ NOT_A_NUMBER = (0xD0, 0x3B, 0x4B)
 """NaN, in both."""
 
 
-def ramp() -> np.ndarray:
-    """The ramp from pale to dark, `(256, 3)`, uint8.
+def ramp(name: str = RAMPS[0]) -> np.ndarray:
+    """A ramp from pale to dark, `(256, 3)`, uint8.
+
+    Args:
+        name: One of `RAMPS`.
 
     Source:
         Ottosson 2020, "A perceptual color space for image processing" (the matrices of OKLab).
     """
-    places = np.linspace(0, 1, len(_ANCHORS))
-    lab = np.array([_lab(*anchor) for anchor in _ANCHORS])
+    return _through(_ANCHORS[name])
+
+
+def diverging(*, dark: bool = False) -> np.ndarray:
+    """The ramp of differences, `(256, 3)`, uint8: less is blue, none is the page, more is orange.
+
+    Args:
+        dark: Whether it is for a dark page.
+    """
+    return _through((_LESS_DARK, _EVEN_DARK, _MORE_DARK) if dark else (_LESS, _EVEN, _MORE))
+
+
+def _through(anchors: tuple[tuple[float, float, float], ...]) -> np.ndarray:
+    places = np.linspace(0, 1, len(anchors))
+    lab = np.array([_lab(*anchor) for anchor in anchors])
     steps = np.linspace(0, 1, LEVELS)
     mixed = np.stack([np.interp(steps, places, lab[:, channel]) for channel in range(3)], axis=-1)
     return np.stack([_in_gamut(colour) for colour in mixed])
@@ -116,12 +147,16 @@ def png(values: np.ndarray, masked: np.ndarray, maximum: float, *, dark: bool) -
     pixels = table[levels(values, maximum)]
     pixels[np.isnan(values)] = NOT_A_NUMBER
     pixels[masked] = MASKED["dark" if dark else "light"]
-    rows, columns = values.shape
+    return "data:image/png;base64," + base64.b64encode(png_of(pixels)).decode()
+
+
+def png_of(pixels: np.ndarray) -> bytes:
+    """A `(row, column, 3)` picture, uint8, as a PNG."""
+    rows, columns = pixels.shape[:2]
     scanlines = b"".join(b"\0" + row.tobytes() for row in pixels)
     header = struct.pack(">IIBBBBB", columns, rows, 8, 2, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(scanlines, 9)), (b"IEND", b""))
-    data = b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, content) for kind, content in chunks)
-    return "data:image/png;base64," + base64.b64encode(data).decode()
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, content) for kind, content in chunks)
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:

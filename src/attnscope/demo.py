@@ -28,9 +28,10 @@ from attnscope.capturing import capture
 from attnscope.errors import UnsupportedError, WouldOverwriteError
 from attnscope.labels import characters
 from attnscope.maps import AttentionMaps
-from attnscope.viewer import Bars, Section, received, received_per_group, report, save_report
+from attnscope.reporting import Bars, Section, received, received_per_group, report, save_report
+from attnscope.viewer import view
 
-MODEL, RUN, REPORT = "model.keras", "run.zarr", "report.html"
+MODEL, RUN, REPORT, VIEW = "model.keras", "run.zarr", "report.html", "view.html"
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 LENGTH = 12
 """Positions of a name; 0 is padding, behind it."""
@@ -51,7 +52,7 @@ class Demonstration:
     """What a demonstration found.
 
     Attributes:
-        folder: Where `model.keras`, `run.zarr` and `report.html` are.
+        folder: Where `model.keras`, `run.zarr`, `report.html` and `view.html` are.
         model: The trained model.
         maps: Its attention on samples it was not trained on.
         accuracy: Share of the held-out samples that it gets right.
@@ -108,7 +109,7 @@ def demonstrate_features(
         sections=[_about_features(maps, groups, accuracy)],
         groups=groups,
     )
-    _write(folder, model, maps, page)
+    _write(folder, model, maps, page, groups)
     return Demonstration(folder, model, maps, accuracy, _features_in_words(maps, groups, accuracy, folder))
 
 
@@ -292,7 +293,7 @@ def demonstrate_names(
         sections=[_about_names(ends, accuracy, len(chosen) - cut)],
         predictions=_said(maps, shown),
     )
-    _write(folder, model, maps, page)
+    _write(folder, model, maps, page, [f"{name}, {usual}" for name, usual in shown])
     return Demonstration(folder, model, maps, accuracy, _names_in_words(maps, shown, ends, accuracy, folder))
 
 
@@ -438,7 +439,7 @@ def _letters(name: str, weights: np.ndarray) -> str:
 def _prepared(folder: str | Path, overwrite: bool) -> Path:
     """The folder, after a look whether anything in it would be lost."""
     folder = Path(folder)
-    there = [name for name in (MODEL, RUN, REPORT) if (folder / name).exists()]
+    there = [name for name in (MODEL, RUN, REPORT, VIEW) if (folder / name).exists()]
     if there and not overwrite:
         raise WouldOverwriteError(
             f"{str(folder)!r} already holds {', '.join(there)}, and nothing is overwritten. Give another "
@@ -456,11 +457,12 @@ def _check_installed(module: str, package: str) -> None:
         )
 
 
-def _write(folder: Path, model: keras.Model, maps: AttentionMaps, page: str) -> None:
+def _write(folder: Path, model: keras.Model, maps: AttentionMaps, page: str, labels: Sequence[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     model.save(folder / MODEL)
     maps.save(folder / RUN, overwrite=True)
     save_report(page, folder / REPORT, overwrite=True)
+    view(maps, labels=labels).save(folder / VIEW, overwrite=True)
 
 
 def _single_output(maps: AttentionMaps) -> np.ndarray:
@@ -477,5 +479,5 @@ def _sites_in_words(maps: AttentionMaps) -> str:
 
 
 def _end_in_words(maps: AttentionMaps, folder: Path) -> str:
-    written = f"Written to {folder}: {MODEL}, {RUN}, {REPORT}. Open {folder / REPORT} in a browser."
+    written = f"Written to {folder}: {MODEL}, {RUN}, {REPORT}, {VIEW}. Open {folder / REPORT} in a browser."
     return f"Lint: {maps.findings!r}\n\n{written}"

@@ -49,6 +49,14 @@ class InterventionError(AttnscopeError, ValueError):
     """An edit gave scores that cannot stand in for the model's own."""
 
 
+class TargetError(AttnscopeError, ValueError):
+    """What is to be explained is not among what the model says."""
+
+
+class MethodError(AttnscopeError, ValueError):
+    """There is no such method of attribution, or it needs what the model lacks."""
+
+
 class TooLargeError(AttnscopeError, MemoryError):
     """The result would not fit in memory."""
 
@@ -63,6 +71,10 @@ class WouldOverwriteError(AttnscopeError, FileExistsError):
 
 class UnsupportedError(AttnscopeError, TypeError):
     """This kind of object or backend is not one that attnscope can work with."""
+
+
+class NotInstalledError(AttnscopeError, ImportError):
+    """An optional package is needed and not there."""
 
 
 class UnsafeFileError(AttnscopeError, ValueError):

@@ -96,14 +96,15 @@ def _of_site(name: str, dataset: xr.Dataset) -> Iterator[Finding]:
         )
         return
     measures = _Measures(dataset)
-    for start, stop in _chunks(dataset):
+    for start, stop in sample_chunks(dataset):
         measures.add(dataset.isel({SAMPLE: slice(start, stop)}).load())
     yield from measures.findings(name)
 
 
-def _chunks(dataset: xr.Dataset) -> Iterator[tuple[int, int]]:
+def sample_chunks(dataset: xr.Dataset, size: int = CHUNK_BYTES) -> Iterator[tuple[int, int]]:
+    """First and last sample (exclusive) of parts of a site, of about `size` bytes and one sample at the least."""
     samples = dataset.sizes[SAMPLE]
-    step = max(1, int(samples * CHUNK_BYTES // max(1, dataset.nbytes)))
+    step = max(1, int(samples * size // max(1, dataset.nbytes)))
     for start in range(0, samples, step):
         yield start, min(samples, start + step)
 
@@ -123,6 +124,7 @@ class _Measures:
         self.worst_sum = 0.0
         self.uniform = np.ones(self.heads, bool)
         self.judged = np.zeros(self.heads)
+        self.asked = np.zeros(self.heads)
         self.strongest: list[np.ndarray] = []
         self.mass_of_strongest = np.zeros(self.heads)
         self.first: np.ndarray | None = None
@@ -159,14 +161,15 @@ class _Measures:
 
     def _add_scores(self, part: xr.Dataset) -> None:
         rows, valid, real = _as_rows(part)
-        self.nans += int(np.isnan(rows[valid]).sum())
-        rows = np.nan_to_num(rows)
+        self.nans += int((~np.isfinite(rows[valid])).sum())
+        rows = np.nan_to_num(rows, posinf=0.0, neginf=0.0)
         sums = rows.sum(-1)
         kept = valid & (sums > 0)
         if kept.any():
             self.worst_sum = max(self.worst_sum, float(np.abs(sums[kept] - 1).max()))
         self._add_padding(rows, kept, real)
         self._add_shape(rows, kept)
+        self._add_strongest(rows, kept, real)
         if self.first is None:
             self.first = rows[0]
         self.spread = max(self.spread, float(np.abs(rows - self.first[None]).max()))
@@ -185,14 +188,20 @@ class _Measures:
         flat = off <= UNIFORM
         self.uniform &= (flat | ~several).all((0, 2))
         self.judged += several.sum((0, 2))
-        strongest = np.where(kept & (open_keys > 1), rows.argmax(-1), -1)
-        self.strongest.append(np.moveaxis(strongest, 1, 0).reshape(self.heads, -1))
-        self.mass_of_strongest += np.where(several, rows.max(-1), 0.0).sum((0, 2))
+
+    def _add_strongest(self, rows: np.ndarray, kept: np.ndarray, real: np.ndarray | None) -> None:
+        """A cell is open if any head of any sample has weight there: one saturated head does not close it."""
+        cells = np.asarray((rows > 0).any((0, 1), keepdims=True))[:, 0]
+        choice = (cells if real is None else cells & real[:, None]).sum(-1) > 1
+        asked = kept & choice[:, None]
+        self.asked += asked.sum((0, 2))
+        self.strongest.append(np.moveaxis(strongest_keys(rows, asked), 1, 0).reshape(self.heads, -1))
+        self.mass_of_strongest += np.where(asked, rows.max(-1), 0.0).sum((0, 2))
 
     def findings(self, name: str) -> Iterator[Finding]:
         """What all samples together show."""
         if self.nans:
-            yield Finding("nan", name, (), f"{self.nans} scores are NaN", _MEND_NAN, float(self.nans))
+            yield Finding("nan", name, (), f"{self.nans} scores are NaN or infinite", _MEND_NAN, float(self.nans))
         if self.worst_sum > self.tolerance:
             yield Finding(
                 "row_sum",
@@ -250,11 +259,10 @@ class _Measures:
         if self.pools or not self.strongest:
             return
         for head, keys in enumerate(np.concatenate(self.strongest, axis=1)):
-            keys = keys[keys >= 0]
-            if len(keys) < 2:
+            if self.asked[head] < 2:
                 continue
-            counts = np.bincount(keys)
-            share, mass = counts.max() / len(keys), self.mass_of_strongest[head] / max(1, self.judged[head])
+            counts = np.bincount(keys[keys >= 0], minlength=1)
+            share, mass = counts.max() / self.asked[head], self.mass_of_strongest[head] / self.asked[head]
             if share >= SINK_SHARE and mass >= SINK_MASS:
                 yield Finding(
                     "sink",
@@ -275,6 +283,20 @@ class _Measures:
         if len(heads) == self.heads and self.heads > 1:
             return "all heads"
         return ("heads " if len(heads) > 1 else "queries of head ") + ", ".join(map(str, heads))
+
+
+def strongest_keys(rows: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    """The key with the largest weight of each row.
+
+    Args:
+        rows: dims ``(..., row, key)``, scores.
+        asked: dims ``(..., row)``, False on rows that are left out: padding, and those with one open key.
+
+    Returns:
+        dims ``(..., row)``, int. -1 where several keys are the strongest, and for rows that are left out.
+    """
+    alone = (rows == rows.max(-1, keepdims=True)).sum(-1) == 1
+    return np.where(asked & alone, rows.argmax(-1), -1)
 
 
 def _as_rows(part: xr.Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -12,6 +13,7 @@ import xarray as xr
 
 from attnscope.errors import LabelError
 from attnscope.schema import SAMPLE, Site, key_dims, query_dims
+from attnscope.words import words as words
 
 SINK = "<sink>"
 
@@ -208,3 +210,26 @@ def patches(rows: int, columns: int, prefix: Sequence[str] = ()) -> list[str]:
         ['[CLS]', 'row 0, column 0', 'row 0, column 1']
     """
     return [*prefix, *(f"row {row}, column {column}" for row in range(rows) for column in range(columns))]
+
+
+_PATCH = re.compile(r"row (\d+), column (\d+)")
+
+
+def patch_grid(labels: Sequence[str]) -> tuple[int, int, int] | None:
+    """The grid that labels as `patches` makes them describe: rows, columns, and the position of its first patch.
+
+    None where they describe none, or one with holes.
+
+    Example:
+        >>> patch_grid(patches(2, 3, prefix=["[CLS]"]))
+        (2, 3, 1)
+    """
+    found = [_PATCH.fullmatch(label) for label in labels]
+    places = [(int(match[1]), int(match[2])) for match in found if match]
+    if not places:
+        return None
+    first = next(number for number, match in enumerate(found) if match)
+    rows, columns = places[-1][0] + 1, places[-1][1] + 1
+    expected = [(row, column) for row in range(rows) for column in range(columns)]
+    whole = places == expected and all(found[first : first + len(places)])
+    return (rows, columns, first) if whole else None

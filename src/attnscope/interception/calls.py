@@ -92,8 +92,13 @@ class Call:
         """Which cells the model left unmasked, broadcastable to the scores; None where it masked none."""
         raise NotImplementedError
 
-    def replaced(self, scores: Any) -> Any:
-        """What the intercepted function returns once `scores` stand in for its own."""
+    def replaced(self, scores: Any, *, everywhere: bool = False) -> Any:
+        """What the intercepted function returns once `scores` stand in for its own.
+
+        Args:
+            scores: The scores, dims as in `layout`.
+            everywhere: Also in rows that may attend to nothing, which otherwise keep what the model does with them.
+        """
         raise NotImplementedError
 
     def scan(self, update: Callable[[Any, Block], tuple[Any, Any]], carry: Any) -> tuple[Any, Any]:
@@ -198,10 +203,12 @@ class SoftmaxCall(Call):
         assert self.layout is not None
         return _zeroed(self.layout.arrange(self.output), self._cells)
 
-    def replaced(self, scores: Any) -> Any:
+    def replaced(self, scores: Any, *, everywhere: bool = False) -> Any:
         """The edited scores, back in the shape of the softmax's output."""
         assert self.layout is not None
         edited = self.layout.restore(ops.cast(scores, self.output.dtype), tuple(self.output.shape))
+        if everywhere:
+            return edited
         key_axes = self.layout.permutation[-self.layout.num_keys :]
         cells = ops.greater(self.logits, MASKED_LOGIT)
         any_cell = any_along(cells, axis=key_axes, keepdims=True)
@@ -338,12 +345,12 @@ class FusedCall(Call):
         windows = self.layout.shape[1:2] if "window" in self.layout.dims else ()
         return self.layout.split(flat, (self.layout.shape[0], *windows, keys))
 
-    def replaced(self, scores: Any) -> Any:
+    def replaced(self, scores: Any, *, everywhere: bool = False) -> Any:
         """The context that the edited scores give; rows that may attend to nothing keep the model's own."""
         assert self.layout is not None
         edited = self._context(self.layout.restore(scores, self._sizes))
         cells = self._cells_of(self.mask, self.bias, 0, self._sizes[2])
-        if cells is None or self.run is None:
+        if everywhere or cells is None or self.run is None:
             return self.to_output(edited)
         attends = ops.swapaxes(any_along(cells, axis=-1, keepdims=True), 1, 2)  # as the context: batch, query, head, 1
         attends = self.to_output(ops.broadcast_to(attends, edited.shape))
@@ -429,7 +436,7 @@ class DeclaredCall(Call):
         """None: weights alone do not tell a masked cell from a zero."""
         return None
 
-    def replaced(self, scores: Any) -> Any:
+    def replaced(self, scores: Any, *, everywhere: bool = False) -> Any:
         """The edited weights, where the model goes on from them."""
         if not self.is_the_output:
             raise InterventionError(

@@ -44,19 +44,19 @@ def _jax(model: Callable[[], Any], body: Body) -> Callable[[Any], Any]:
             return body(model(), inputs)
 
     function = jax.jit(traced)
+    return lambda inputs: taken_values(model, lambda values: function(values, as_tensors(inputs)))
 
-    def run(inputs: Any) -> Any:
-        tensors = as_tensors(inputs)
-        variables = model().variables
-        while True:
-            values = _values(variables)
-            try:
-                return function(values, tensors)
-            except RuntimeError:
-                if not _any_taken(values):
-                    raise
 
-    return run
+def taken_values(model: Callable[[], Any], run: Callable[[list[Any]], Any]) -> Any:
+    """Runs a function of the arrays that a model's variables hold, on JAX; anew where another thread took them."""
+    variables = model().variables
+    while True:
+        values = _values(variables)
+        try:
+            return run(values)
+        except RuntimeError:
+            if not _any_taken(values):
+                raise
 
 
 def _values(variables: list[Any]) -> list[Any]:

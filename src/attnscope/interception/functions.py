@@ -75,9 +75,14 @@ def _softmax_layer(taking: Interception, original: Any, layer: Any, inputs: Any,
 
 
 def _layer(taking: Interception, original: Any, layer: Any, *args: Any, **kwargs: Any) -> Any:
+    before = taking.counts.copy() if taking.ended is not None else None
     outputs = original(layer, *args, **kwargs)
     taking.mask_made(layer, outputs)
-    return taking.declared(layer, outputs)
+    outputs = taking.declared(layer, taking.embedding(layer, args, kwargs, outputs))
+    if before is not None:
+        run = partial(original, layer, *args, **kwargs)
+        taking.called(layer, run, args[0] if args else next(iter(kwargs.values()), None), outputs, before)
+    return outputs
 
 
 def _set_keras_mask(taking: Interception, original: Any, x: Any, mask: Any) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import keras
@@ -23,6 +24,30 @@ from attnscope.interception.traces import current_trace
 
 Handler = Callable[[Call], Any]
 """Takes a call; gives None, or scores in the dims of ``call.layout`` that stand in for the model's own."""
+
+
+@dataclass(frozen=True)
+class LayerCall:
+    """One call of a layer that is over.
+
+    Attributes:
+        layer: The layer.
+        path: Its path from the model.
+        given: What it was called on: the first argument.
+        outputs: What it gave.
+        again: Calls it once more on the same under another handler, whose scores count in every row: gives what the
+            layer gives then. Its calls of attention have the same names.
+    """
+
+    layer: keras.Layer
+    path: str
+    given: Any
+    outputs: Any
+    again: Callable[[Handler], Any]
+
+
+Ended = Callable[[LayerCall], None]
+"""Is told of a call of a layer."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +72,8 @@ class Interception:
         batch: Number of samples in this run.
         unroll: Paths of the loops to run step by step.
         errors: Errors of our own that were raised inside of the model; frameworks wrap them beyond recognition.
+        embedded: Asked of each embedding with its layer, path, whole numbers and result: gives the embedding that the
+            model goes on with; or None.
         padding: The padding masks seen so far.
         missed: Calls that could not be taken.
         copied: First sizes that came about by putting copies of the batch behind each other.
@@ -62,6 +89,9 @@ class Interception:
     unroll: frozenset[str] = frozenset()
     declarations: tuple[Declaration, ...] = ()
     errors: list[AttnscopeError] = field(default_factory=list)
+    embedded: Callable[[keras.Layer, str, Any, Any], Any] | None = None
+    ended: Ended | None = None
+    everywhere: bool = False
     padding: Padding = field(default_factory=Padding)
     missed: list[Missed] = field(default_factory=list)
     copied: set[int] = field(default_factory=set)
@@ -128,6 +158,43 @@ class Interception:
         )
         edited = self._edited(call)
         return outputs if edited is None else edited
+
+    def embedding(self, layer: keras.Layer, args: Any, kwargs: Any, outputs: Any) -> Any:
+        """Hands over what an `Embedding` makes of numbers of tokens; gives what the model goes on with."""
+        if self.embedded is None or not isinstance(layer, keras.layers.Embedding):
+            return outputs
+        numbers = args[0] if args else kwargs.get("inputs")
+        if numbers is None or kwargs.get("reverse") or tuple(args[1:2]) == (True,):
+            return outputs
+        if len(outputs.shape) != len(numbers.shape) + 1:  # no lookup; numbers may come as floats, which Keras casts
+            return outputs
+        path = current_place(self.root).inside(layer).path
+        count = self.counts[path, ()]
+        self.counts[path, ()] += 1
+        edited = aside(self.embedded, layer, f"{path}#{count}" if count else path, numbers, outputs)
+        mask = keras_backend.get_keras_mask(outputs)
+        if mask is not None:  # it goes with the tensor
+            aside(keras_backend.set_keras_mask, edited, mask)
+        return edited
+
+    def called(
+        self, layer: keras.Layer, run: Callable[[], Any], given: Any, outputs: Any, before: Counter[Any]
+    ) -> None:
+        """Tells of a call of a layer that is over; `before` is what had been counted when it began."""
+        if self.ended is None or current_trace() != self.trace:
+            return
+        path = current_place(self.root).inside(layer).path
+        again = partial(self._again, run, before)
+        self._noting_errors(aside, self.ended, LayerCall(layer, path, given, outputs, again))
+
+    def _again(self, run: Callable[[], Any], before: Counter[Any], handler: Handler) -> Any:
+        anew = Interception(handler, self.root, self.batch, self.unroll, self.declarations, self.errors)
+        anew.everywhere, anew.trace, anew.copied, anew.counts = True, self.trace, self.copied, before.copy()
+        token = ACTIVE.set(anew)
+        try:
+            return run()
+        finally:
+            ACTIVE.reset(token)
 
     def concatenated(self, pieces: Any, axis: Any) -> None:
         """Notes copies of the batch that are put behind each other, as classifier-free guidance does."""
@@ -202,7 +269,7 @@ class Interception:
 
         def ask() -> Any:
             edited = self.handler(call)
-            return None if edited is None else call.replaced(edited)
+            return None if edited is None else call.replaced(edited, everywhere=self.everywhere)
 
         return self._noting_errors(aside, ask)
 

@@ -12,12 +12,12 @@ import xarray as xr
 from keras import ops, tree
 
 from attnscope.errors import InterventionError
-from attnscope.interception.batches import batches_of, merged
+from attnscope.interception.batches import Batches, batches_of, merged
 from attnscope.interception.calls import Call
-from attnscope.interception.discovery import check_model, discover, matches, selected
+from attnscope.interception.discovery import Selection, check_model, discover, matches, selected
 from attnscope.interception.running import Runner
 from attnscope.interception.tasks import prepared
-from attnscope.schema import SiteTable
+from attnscope.schema import Site, SiteTable
 
 Edit = Callable[[Any], Any]
 """From scores to scores, as the backend's tensors, dims as in `Site.dims` (without ``step``)."""
@@ -100,22 +100,31 @@ def permute(seed: int) -> Changed:
     """
 
     def change(scores: Any, call: Call) -> Any:
-        assert call.layout is not None
-        keys = call.layout.num_keys
-        shape = tuple(scores.shape)
-        flat = (*shape[: len(shape) - keys], int(np.prod(shape[len(shape) - keys :])))
-        values = ops.reshape(scores, flat)
-        cells = ops.reshape(ops.broadcast_to(_open_cells(scores, call), shape), flat)
-        closed = (1.0 - cells) * 2.0
-        drawn = keras.random.uniform(flat, seed=seed + _stable(call.name), dtype="float32")
-        shuffled = ops.take_along_axis(values, ops.argsort(drawn + closed, axis=-1), axis=-1)
-        in_order = ops.argsort(
-            ops.broadcast_to(ops.arange(flat[-1], dtype="float32") / flat[-1], flat) + closed, axis=-1
-        )
-        back = ops.argsort(in_order, axis=-1)
-        return ops.reshape(ops.take_along_axis(shuffled, back, axis=-1), shape)
+        drawn = keras.random.uniform(scores.shape, seed=seed + _stable(call.name), dtype="float32")
+        return dealt_out(scores, call, drawn)
 
     return Changed(f"permute({seed})", change)
+
+
+def dealt_out(scores: Any, call: Call, drawn: Any) -> Any:
+    """The scores of each row given to its open keys in a random order.
+
+    Args:
+        scores: The scores.
+        call: The call that they are of.
+        drawn: Random numbers within 0 to 1, same dims; their order is the new one.
+    """
+    assert call.layout is not None
+    keys = call.layout.num_keys
+    shape = tuple(scores.shape)
+    flat = (*shape[: len(shape) - keys], int(np.prod(shape[len(shape) - keys :])))
+    values = ops.reshape(scores, flat)
+    cells = ops.reshape(ops.broadcast_to(_open_cells(scores, call), shape), flat)
+    closed = (1.0 - cells) * 2.0
+    shuffled = ops.take_along_axis(values, ops.argsort(ops.reshape(drawn, flat) + closed, axis=-1), axis=-1)
+    in_order = ops.argsort(ops.broadcast_to(ops.arange(flat[-1], dtype="float32") / flat[-1], flat) + closed, axis=-1)
+    back = ops.argsort(in_order, axis=-1)
+    return ops.reshape(ops.take_along_axis(shuffled, back, axis=-1), shape)
 
 
 def replace(array: Any) -> Changed:
@@ -133,6 +142,65 @@ def replace(array: Any) -> Changed:
         raise AssertionError("intervene binds the array's samples of each batch before this is called")
 
     return Changed("replace(array)", change, array=array)
+
+
+class Edited:
+    """A model with its attention edited in one way, compiled once and run with other numbers again and again.
+
+    Args:
+        model: Any built Keras 3 model, or a KerasHub task.
+        inputs: As for `capture`; arrays, where it is to be run more than once.
+        sites: Patterns of the sites that are edited.
+        edit: From the scores of a call, the call, and the extras of the batch to the scores to go on with.
+        batch_size: Samples at a time.
+
+    Attributes:
+        sites: The sites that are edited.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        inputs: Any,
+        sites: Selection,
+        edit: Callable[[Any, Call, dict[str, Any]], Any],
+        *,
+        batch_size: int = 32,
+    ) -> None:
+        self._network, self._inputs, _ = prepared(model, inputs)
+        check_model(self._network)
+        self._batch_size = batch_size
+        self._batches: Batches | None = batches_of(self._inputs, batch_size, self._network)
+        found = discover(self._network, self._batches, sites)
+        self.sites = selected(found.sites, sites)
+        names = frozenset(self.sites.names)
+
+        def handlers(extras: Any) -> Any:
+            def handler(call: Call) -> Any:
+                if call.name not in names:
+                    return None
+                scores = call.scores()
+                return _checked(edit(scores, call, extras), scores, call)
+
+            return handler, []
+
+        self._runner = Runner(self._network, handlers, unroll=found.unroll)
+
+    def outputs(self, extras: Mapping[str, np.ndarray] | None = None, *, progress: bool = False) -> Any:
+        """What the edited model says, as arrays in its structure of outputs.
+
+        Args:
+            extras: Arrays with one row per sample, for the edit.
+            progress: Whether to show a bar on long work.
+        """
+        batches = self._batches or batches_of(self._inputs, self._batch_size, self._network)
+        self._batches = None
+        _check_lengths(extras or {}, batches.total)
+        pieces = [
+            tree.map_structure(lambda array, size=batch.size: None if array is None else array[:size], outputs)
+            for outputs, _, batch in self._runner.run(batches, extras=extras, progress=progress)
+        ]
+        return tree.map_structure(lambda *arrays: None if arrays[0] is None else merged(list(arrays)), *pieces)
 
 
 def intervene(
@@ -173,40 +241,20 @@ def intervene(
         >>> changed.shape, float(np.abs(changed).max())
         ((3, 5, 8), 0.0)
     """
-    network, inputs, _ = prepared(model, inputs)
-    check_model(network)
     _check_edits(edits)
-    batches = batches_of(inputs, batch_size, network)
-    found = discover(network, batches, list(edits))
-    chosen = selected(found.sites, list(edits))
-    by_site = {site.name: _edit_for(site.name, found.sites, edits) for site in chosen}
-    arrays = {name: _sample_arrays(edit, chosen, name) for name, edit in by_site.items()}
+
+    def edit(scores: Any, call: Call, extras: dict[str, Any]) -> Any:
+        if call.name in extras or call.name in fixed:
+            return _fitted(extras[call.name] if call.name in extras else fixed[call.name], scores, call)
+        wanted = by_site[call.name]
+        return wanted(scores, call) if isinstance(wanted, Changed) else wanted(scores)
+
+    edited = Edited(model, inputs, list(edits), edit, batch_size=batch_size)
+    by_site = {site.name: _edit_for(site, edits) for site in edited.sites}
+    arrays = {name: _sample_arrays(wanted, edited.sites, name) for name, wanted in by_site.items()}
     per_sample = {name: array for name, (array, varies) in arrays.items() if varies}
     fixed = {name: array for name, (array, varies) in arrays.items() if not varies and array is not None}
-    _check_lengths(per_sample, batches.total)
-
-    def handlers(extras: Any) -> Any:
-        def handler(call: Call) -> Any:
-            edit = by_site.get(call.name)
-            if edit is None:
-                return None
-            scores = call.scores()
-            if call.name in extras or call.name in fixed:
-                edited = extras[call.name] if call.name in extras else fixed[call.name]
-                edited = _fitted(edited, scores, call)
-            else:
-                edited = edit(scores, call) if isinstance(edit, Changed) else edit(scores)
-            return _checked(edited, scores, call)
-
-        return handler, []
-
-    pieces = [
-        tree.map_structure(lambda array, size=batch.size: None if array is None else array[:size], outputs)
-        for outputs, _, batch in Runner(network, handlers, unroll=found.unroll).run(
-            batches, extras=per_sample, progress=progress
-        )
-    ]
-    return tree.map_structure(lambda *arrays: None if arrays[0] is None else merged(list(arrays)), *pieces)
+    return edited.outputs(per_sample, progress=progress)
 
 
 def _check_edits(edits: Any) -> None:
@@ -226,8 +274,7 @@ def _check_lengths(arrays: Mapping[str, np.ndarray], total: int | None) -> None:
             )
 
 
-def _edit_for(name: str, found: SiteTable, edits: Mapping[str, Any]) -> Any:
-    site = next(site for site in found if site.name == name)
+def _edit_for(site: Site, edits: Mapping[str, Any]) -> Any:
     return next(edit for pattern, edit in edits.items() if matches(site, pattern))
 
 

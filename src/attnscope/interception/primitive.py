@@ -22,7 +22,7 @@ import keras
 from attnscope.errors import AttnscopeError
 from attnscope.interception.declarations import Declaration
 from attnscope.interception.functions import intercepted_functions
-from attnscope.interception.interceptor import ACTIVE, Handler, Interception
+from attnscope.interception.interceptor import ACTIVE, Ended, Handler, Interception
 from attnscope.interception.patches import behind, bound_early, patched, stand_in
 from attnscope.interception.traces import current_trace
 
@@ -37,6 +37,8 @@ def intercept(
     unroll: frozenset[str] = frozenset(),
     declarations: tuple[Declaration, ...] = (),
     errors: list[AttnscopeError] | None = None,
+    embedded: Callable[[keras.Layer, str, Any, Any], Any] | None = None,
+    ended: Ended | None = None,
 ) -> Iterator[Interception]:
     """Gives `handler` every attention call of the code that runs in the block, in this thread or task alone.
 
@@ -51,6 +53,9 @@ def intercept(
         unroll: Paths of loops that are run step by step, as `Missed.loop` names them.
         declarations: Declared sites; see `attnscope.declare`.
         errors: Where to note errors of our own on their way out through the model.
+        embedded: Asked of each `Embedding` with its layer, path, whole numbers and result: gives the embedding that
+            the model goes on with.
+        ended: Told of each call of a layer once it is over.
 
     Yields:
         The running interception.
@@ -67,6 +72,8 @@ def intercept(
     """
     running = Interception(handler, root, batch, unroll, declarations)
     running.errors = [] if errors is None else errors
+    running.embedded = embedded
+    running.ended = ended
     running.trace = current_trace()
     with ExitStack() as stack:
         _install(stack, _layers_of(root))

@@ -1,5 +1,62 @@
-"""Pictures of labelled attention: arrays in, pictures out, without a model."""
+"""Pictures of labelled attention: arrays in, pictures out, without a model.
 
+`tokens` makes HTML and needs nothing more; the others draw with Matplotlib (``pip install "attnscope[plot]"``), which
+is loaded when the first of them is used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from attnscope.errors import NotInstalledError
 from attnscope.plot.text import ColouredTokens, tokens
 
-__all__ = ["ColouredTokens", "tokens"]
+_DRAWN = {
+    "difference": "differences",
+    "heads": "grid",
+    "heatmap": "cells",
+    "image": "patches",
+    "links": "lines",
+    "metrics": "statistics",
+    "series": "times",
+}
+
+if TYPE_CHECKING:
+    from attnscope.plot.cells import heatmap
+    from attnscope.plot.differences import difference
+    from attnscope.plot.grid import heads
+    from attnscope.plot.lines import links
+    from attnscope.plot.patches import image
+    from attnscope.plot.statistics import metrics
+    from attnscope.plot.times import series
+
+__all__ = ["ColouredTokens", "difference", "heads", "heatmap", "image", "links", "metrics", "series", "tokens"]
+
+
+def matplotlib_room(room: str, name: str) -> ModuleType:
+    """A module of this package that draws with Matplotlib.
+
+    Raises:
+        NotInstalledError: Matplotlib is not installed.
+    """
+    try:
+        return import_module(f"attnscope.plot.{room}")
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] != "matplotlib":
+            raise
+        raise NotInstalledError(
+            f"ats.plot.{name} draws with Matplotlib, which is not installed; only the HTML of ats.plot.tokens needs "
+            'none. Install it: pip install "attnscope[plot]".'
+        ) from error
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _DRAWN:
+        raise AttributeError(f"module 'attnscope.plot' has no attribute {name!r}; it offers {', '.join(__all__)}")
+    return getattr(matplotlib_room(_DRAWN[name], name), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import xarray as xr
 
 from attnscope.errors import LabelError, SchemaError, free_path
 from attnscope.marks import colour_bar, isolated, number, offline_page, rounded_up, shown, style, token_row
-from attnscope.schema import SAMPLE, key_dims
+from attnscope.plot.door import check, labelled, require_keys
+from attnscope.schema import KEY, SAMPLE, key_dims
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,28 @@ class ColouredTokens:
         ]
         return "\n".join(f"{title + ': ' if title else ''}{row}" for title, row in zip(self.titles, rows, strict=True))
 
+    def draw(self, ax: Axes | None = None) -> Axes:
+        """The same with Matplotlib, for a figure; at most 40 rows.
+
+        Each token stands on the colour of its weight, on the scale that the bar names. Hatched: padding without any
+        weight. A red cross: NaN. Lines break at the right edge of the axes, as wide as they are now.
+
+        Args:
+            ax: Where to draw; default: on a new figure of pyplot's.
+
+        Returns:
+            The axes, without ticks.
+
+        Raises:
+            NotInstalledError: Matplotlib is not installed.
+        """
+        from attnscope.plot import matplotlib_room
+
+        drawn: Axes = matplotlib_room("flow", "tokens(...).draw").draw(
+            self.labels, self.weights, self.valid, self.titles, self.maximum, ax
+        )
+        return drawn
+
     def save(self, path: str | Path, *, title: str = "Tokens by attention", overwrite: bool = False) -> Path:
         """Writes a page.
 
@@ -72,56 +98,64 @@ class ColouredTokens:
         return path
 
 
+@overload
+def tokens(
+    weights: xr.DataArray | np.ndarray | Sequence[Any],
+    labels: Sequence[Any] | None = ...,
+    *,
+    titles: Sequence[str] | None = ...,
+    maximum: float | None = ...,
+    ax: None = ...,
+) -> ColouredTokens: ...
+@overload
+def tokens(
+    weights: xr.DataArray | np.ndarray | Sequence[Any],
+    labels: Sequence[Any] | None = ...,
+    *,
+    titles: Sequence[str] | None = ...,
+    maximum: float | None = ...,
+    ax: Axes,
+) -> Axes: ...
 def tokens(
     weights: xr.DataArray | np.ndarray | Sequence[Any],
     labels: Sequence[Any] | None = None,
     *,
     titles: Sequence[str] | None = None,
     maximum: float | None = None,
-) -> ColouredTokens:
+    ax: Axes | None = None,
+) -> ColouredTokens | Axes:
     """Text coloured by weight: characters, sub-words or words.
 
     Args:
-        weights: dims ``(key,)`` or ``(sample, key)``, not negative. Average or select heads and queries first.
+        weights: dims ``(key,)`` or ``(sample, key)``, within 0 and 1. Average or select heads and queries first.
         labels: One per position, or one list per sample; default: the ``key_label`` coordinate, else numbers.
         titles: In front of each sample; default: none.
         maximum: End of the colour scale, which begins at 0; default: the largest weight, rounded up. It is written
             beside the colours, and all rows share it.
+        ax: Axes of Matplotlib's to draw on; default: none, the text is HTML.
 
     Returns:
-        What a notebook shows, and ``save`` writes.
+        What a notebook shows, ``save`` writes and ``draw`` draws; or, where `ax` was given, these axes.
 
     Raises:
-        SchemaError: There are other dims, or negative weights.
+        SchemaError: There are other dims, or values that are no weights.
         LabelError: The labels are not one per position, or the titles not one per row.
 
     Example:
         >>> tokens(np.array([0.1, 0.7, 0.2]), list("abc"))
         b 0.700, c 0.200, a 0.100
     """
-    array = weights if isinstance(weights, xr.DataArray) else _named(np.asarray(weights))
+    array = labelled(weights, {1: (KEY,), 2: (SAMPLE, KEY)})
+    require_keys(array)
     key = _key_of(array)
+    check(array, partial=True)
     rows = array.transpose(..., key).values.reshape(-1, array.sizes[key]).astype(float)
-    if np.nanmin(rows, initial=0.0) < 0:
-        raise SchemaError(
-            f"The weights go down to {number(float(np.nanmin(rows)))}, but attention after the softmax lies within 0 "
-            "and 1. Give scores, not logits or outputs: maps[site]."
-        )
     named = [""] * len(rows) if titles is None else [str(title) for title in titles]
     if len(named) != len(rows):
         raise LabelError(f"{len(named)} titles were given for {len(rows)} rows. Give one per row: titles=[...].")
     end = rounded_up(float(np.nanmax(rows, initial=0.0))) if maximum is None else float(maximum)
-    return ColouredTokens(_labels(array, key, labels, rows.shape), rows, _valid(array, key, rows.shape), named, end)
-
-
-def _named(array: np.ndarray) -> xr.DataArray:
-    dims = {1: ("key",), 2: (SAMPLE, "key")}.get(array.ndim)
-    if dims is None:
-        raise SchemaError(
-            f"The weights have the shape {array.shape}, but one row (position) or one row per sample (sample, "
-            "position) is needed. Select or average the other axes first."
-        )
-    return xr.DataArray(array, dims=dims)
+    text = ColouredTokens(_labels(array, key, labels, rows.shape), rows, _valid(array, key, rows.shape), named, end)
+    return text if ax is None else text.draw(ax)
 
 
 def _key_of(array: xr.DataArray) -> str:

@@ -1,7 +1,6 @@
-"""Pages that show what was captured: arrays in, HTML out, without a model and without a network."""
+"""Looking at maps: one page of JavaScript in an offline file, in a notebook, and served from a stored run."""
 
-from attnscope.viewer.means import received, received_per_group
-from attnscope.viewer.pictures import Bars
-from attnscope.viewer.report import Section, report, save_report
+from attnscope.viewer.server import serve
+from attnscope.viewer.viewing import View, view
 
-__all__ = ["Bars", "Section", "received", "received_per_group", "report", "save_report"]
+__all__ = ["View", "serve", "view"]

@@ -15,7 +15,7 @@ import numpy as np
 
 from attnscope import colours
 from attnscope.marks import exact, isolated, number, plain, rounded_up, shown
-from attnscope.viewer.means import Axis, MeanMaps
+from attnscope.reporting.means import Axis, MeanMaps
 
 MOST_POSITIONS = 64
 """A map with more rows or columns than this is drawn as blocks of cells."""

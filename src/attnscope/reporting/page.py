@@ -19,9 +19,9 @@ import xarray as xr
 from attnscope.errors import InputError, free_path
 from attnscope.maps import AttentionMaps
 from attnscope.marks import colour_bar, isolated, number, offline_page, rounded_up, token_row
+from attnscope.reporting.means import MeanMaps, mean_maps, received, received_per_group
+from attnscope.reporting.pictures import MOST_POSITIONS, Bars, bar_list, largest_drawn, maps_of_cells, strongest
 from attnscope.schema import MEANINGS, RANK, UNITS, key_dims, query_dims
-from attnscope.viewer.means import MeanMaps, mean_maps, received, received_per_group
-from attnscope.viewer.pictures import MOST_POSITIONS, Bars, bar_list, largest_drawn, maps_of_cells, strongest
 
 MOST_CELLS = 20_000
 """So many cells of a page are elements with a tooltip; the maps behind them are pictures."""
@@ -133,7 +133,7 @@ def _page(title: str, body: str) -> str:
         '<rect class=ground width="5" height="5"/><rect class=line width="1.2" height="5"/></pattern>'
         "</defs></svg>"
     )
-    own = resources.files("attnscope.viewer").joinpath("report.css").read_text("utf-8")
+    own = resources.files("attnscope.reporting").joinpath("report.css").read_text("utf-8")
     return offline_page(title, f"{hatch}\n<main>\n{body}\n</main>", own)
 
 

@@ -1,0 +1,163 @@
+"""What every picture asks of the weights that it is given: that they are attention, and not something else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from attnscope.errors import SchemaError
+from attnscope.marks import number
+from attnscope.schema import ENTROPY, HEAD, KEY, QUERY, RANK, SAMPLE, key_dims, query_dims
+
+ROW_TOLERANCE = 0.02
+"""How far from 1 a row may sum: float16 and bfloat16 come as near as that."""
+RANGE_TOLERANCE = 1e-3
+LAYOUTS = {2: (QUERY, KEY), 4: (SAMPLE, HEAD, QUERY, KEY)}
+"""What the axes of a plain array are; three could begin with heads or with samples."""
+_CAPTURE = "ats.capture(model, inputs)[site]"
+
+
+def labelled(weights: Any, layouts: Mapping[int, tuple[str, ...]] = LAYOUTS) -> xr.DataArray:
+    """What was given as weights, every axis with its name.
+
+    Args:
+        weights: A DataArray; maps of a single site; or a plain array (NumPy, or a tensor of any backend).
+        layouts: What the axes of a plain array are, by their number.
+
+    Raises:
+        SchemaError: There are several sites; a plain array has another number of axes; or it holds no numbers.
+    """
+    if isinstance(weights, xr.DataArray):
+        return weights
+    if isinstance(weights, Mapping):
+        return _only_site(weights)
+    values = np.asarray(weights.detach().cpu().float() if hasattr(weights, "detach") else weights)
+    if values.dtype.kind in "OSUMmV" and values.dtype.name not in ("bfloat16", "float8_e4m3fn", "float8_e5m2"):
+        raise SchemaError(
+            f"The weights are {type(weights).__name__} of {values.dtype}, but numbers are needed: an array, or "
+            f"{_CAPTURE}."
+        )
+    if values.ndim not in layouts:
+        raise SchemaError(_unknown_layout(values.shape, layouts))
+    return xr.DataArray(values, dims=layouts[values.ndim])
+
+
+def _unknown_layout(shape: tuple[int, ...], layouts: Mapping[int, tuple[str, ...]]) -> str:
+    expected = " or ".join(str(layout) for layout in layouts.values())
+    outputs = "" if len(shape) != 3 else f" The output of an attention layer holds no weights: {_CAPTURE}."
+    names = ("layer", SAMPLE, HEAD, QUERY, KEY)[-len(shape) :] if 0 < len(shape) < 6 else (SAMPLE, HEAD, QUERY, KEY)
+    return (
+        f"The weights have shape {shape}, but a plain array has to have the axes {expected} for this picture. Name the "
+        f"axes: xr.DataArray(weights, dims={names}); and select or average those that are too many.{outputs}"
+    )
+
+
+def _only_site(maps: Mapping[str, Any]) -> xr.DataArray:
+    if len(maps) == 1:
+        return labelled(next(iter(maps.values())))
+    names = ", ".join(map(repr, list(maps)[:4])) + (", ..." if len(maps) > 4 else "")
+    first = repr(next(iter(maps), "site"))
+    raise SchemaError(
+        f"Maps of {len(maps)} sites were given ({names}), but this is a picture of one. Choose it: maps[{first}]; or "
+        "draw them all: ats.plot.heads(maps)."
+    )
+
+
+def require_keys(array: xr.DataArray) -> None:
+    """Checks that there are keys to look at, and something to draw.
+
+    Raises:
+        SchemaError: There is no dim ``key``, or one of size 0.
+    """
+    dims = tuple(map(str, array.dims))
+    if not key_dims(dims):
+        mend = "Average or select the rest first."
+        if array.name == ENTROPY:
+            mend = "Draw statistics with ats.plot.metrics(maps.select('entropy'))."
+        elif RANK in dims:
+            mend = "Capture whole maps: ats.capture(model, inputs, summaries=[ats.Full()])."
+        elif dims:
+            mend = f"If an axis goes by another name, rename it: weights.rename({{{dims[-1]!r}: 'key'}})."
+        raise SchemaError(f"The weights have the dims {dims}, but a dim 'key' is needed for this picture. {mend}")
+    if 0 in array.shape:
+        raise SchemaError(
+            f"The weights have shape {array.shape}, so there is nothing to draw. Give at least one sample and one "
+            "position."
+        )
+
+
+def check(array: xr.DataArray, *, partial: bool = False) -> None:
+    """Checks that the values can be attention after the softmax. NaN is let through: pictures mark it.
+
+    Args:
+        array: Any dims with a ``key`` among them; checked where ``query_valid`` is not False.
+        partial: Whether the keys may be a selection, so that rows sum to less than 1.
+
+    Raises:
+        SchemaError: A value is infinite, negative or above 1; a row sums to more than 1, or, with queries and all
+            keys there, to less. A row of zeros is one that may attend to nothing.
+    """
+    values = np.asarray(array.values)
+    if np.isinf(values).any():
+        raise SchemaError(
+            f"{int(np.isinf(values).sum())} of the {values.size} weights are infinite, but attention after the softmax "
+            f"lies within 0 and 1. Logits become weights by their softmax: keras.ops.softmax(logits, axis=-1)."
+        )
+    least, most = _range(values)
+    if least < -1e-6 or most > 1 + RANGE_TOLERANCE:
+        raise SchemaError(
+            f"The weights run from {number(least)} to {number(most)}, but attention after the softmax lies within 0 "
+            "and 1. Logits become weights by their softmax: keras.ops.softmax(logits, axis=-1). The output of an "
+            f"attention layer holds no weights: {_CAPTURE}."
+        )
+    _check_rows(array, partial)
+
+
+def _range(values: np.ndarray) -> tuple[float, float]:
+    real = values[~np.isnan(values)]
+    return (float(real.min()), float(real.max())) if real.size else (0.0, 0.0)
+
+
+def _check_rows(array: xr.DataArray, partial: bool) -> None:
+    queries = query_dims(array.dims)
+    sums = _row_sums(array)
+    several = sums[np.isfinite(sums) & (sums != 0)]
+    over = several[several > 1 + ROW_TOLERANCE]
+    if over.size:
+        raise SchemaError(
+            f"{over.size} of {sums.size} rows sum to more than 1, up to {number(float(over.max()))}, but attention "
+            f"after the softmax sums to 1 over the keys.{_swapped(array)} Give the scores of the softmax, before "
+            f"dropout and not rescaled: {_CAPTURE}."
+        )
+    under = several[several < 1 - ROW_TOLERANCE]
+    if under.size and queries and not partial:
+        raise SchemaError(
+            f"{under.size} of {sums.size} rows sum to less than 1, down to {number(float(under.min()))}, but attention "
+            f"after the softmax sums to 1 over the keys.{_swapped(array)} Leave padding out of a mean over samples: "
+            "weights.where(weights.query_valid).mean('sample'). If these are only some of the keys, say so: "
+            "partial=True."
+        )
+
+
+def _row_sums(array: xr.DataArray) -> np.ndarray:
+    """What each row sums to over its keys; 0 for queries that are padding."""
+    keys = key_dims(array.dims)
+    sums = array.astype(np.float64).sum(keys, skipna=False)
+    queries = query_dims(sums.dims)
+    valid = f"{queries[0]}_valid" if len(queries) == 1 else "query_valid"
+    if queries and valid in array.coords and set(array.coords[valid].dims) <= set(sums.dims):
+        sums = sums.where(array.coords[valid], 0.0)
+    return np.asarray(sums.values)
+
+
+def _swapped(array: xr.DataArray) -> str:
+    queries = query_dims(array.dims)
+    if array.ndim != 2 or not queries or array.shape[0] != array.shape[1]:
+        return ""
+    columns = np.asarray(array.astype(np.float64).sum(queries).values)
+    if not np.allclose(columns, 1, atol=ROW_TOLERANCE):
+        return ""
+    return " Its columns do: the axes are swapped; of a plain array, give weights.T."

@@ -1,0 +1,108 @@
+"""Text in pictures: every label can be written, by whatever fonts there are, and none is read as a formula."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from matplotlib import font_manager, rcParams
+from matplotlib.text import Text
+
+from attnscope.marks import shown
+
+LONGEST = 24
+"""Longer names are cut, and the picture says so."""
+_ALWAYS_THERE = "DejaVu Sans"
+_NO_SIGNS = "LastResort"
+"""A font of boxes that stand for missing signs."""
+
+
+def plain_text(text: Text) -> Text:
+    """The text with its `$` and backslashes read as what they are."""
+    text.set_parse_math(False)
+    text.set_usetex(False)
+    return text
+
+
+def cut(label: str, longest: int = LONGEST) -> str:
+    """A label that is not longer than that, an ellipsis standing for the rest."""
+    return label if len(label) <= longest else label[: longest - 1] + "…"
+
+
+def cut_front(label: str, longest: int = LONGEST) -> str:
+    """The same for names of sites, which differ at their end."""
+    return label if len(label) <= longest else "…" + label[1 - longest :]
+
+
+def written(labels: Iterable[str], longest: int | None = LONGEST) -> tuple[list[str], list[str]]:
+    """Labels as they are drawn, and the fonts that have all of their signs.
+
+    Invisible and steering characters are written out, as everywhere. A sign that no font on the machine has becomes
+    its number, such as ⟨U+1F600⟩.
+    """
+    visible = [shown(label) for label in labels]
+    fonts = families(frozenset("".join(visible)))
+    known = _signs(tuple(fonts))
+    drawn = [_with_numbers(label, known) for label in visible]
+    return (drawn if longest is None else [cut(label, longest) for label in drawn]), fonts
+
+
+def _with_numbers(label: str, known: frozenset[int]) -> str:
+    return "".join(sign if ord(sign) in known else f"⟨U+{ord(sign):04X}⟩" for sign in label)
+
+
+def families(signs: frozenset[str]) -> list[str]:
+    """The user's fonts, one that comes with Matplotlib, and others of the machine that have what these lack."""
+    names = list(dict.fromkeys([*rcParams["font.family"], _ALWAYS_THERE]))
+    missing = frozenset(map(ord, signs)) - _signs(tuple(names))
+    return [*names, *_fonts_with(missing)] if missing else names
+
+
+@lru_cache(maxsize=64)
+def _signs_of(path: str) -> frozenset[int]:
+    try:
+        return frozenset(font_manager.get_font(path).get_charmap())
+    except (RuntimeError, OSError):
+        return frozenset()
+
+
+def _signs(names: tuple[str, ...]) -> frozenset[int]:
+    found: frozenset[int] = frozenset()
+    for name in names:
+        try:
+            path = font_manager.findfont(font_manager.FontProperties(family=name), fallback_to_default=False)
+        except ValueError:
+            continue
+        found |= _signs_of(str(path))
+    return found
+
+
+@lru_cache(maxsize=256)
+def _fonts_with(missing: frozenset[int]) -> tuple[str, ...]:
+    """As few fonts of the machine as have what can be had of these signs."""
+    chosen: list[str] = []
+    for entry in font_manager.fontManager.ttflist:
+        if not missing:
+            break
+        upright = entry.style == entry.stretch == "normal" and entry.weight in (400, "normal")
+        if _NO_SIGNS in Path(entry.fname).name or not upright or entry.name in chosen:
+            continue
+        has = _signs_of(entry.fname) & missing
+        if has:
+            chosen.append(entry.name)
+            missing -= has
+    return tuple(chosen)
+
+
+def wrapped(parts: Sequence[str], points: float, size: float) -> str:
+    """Remarks one behind the other, in lines that fit a width.
+
+    Args:
+        parts: The remarks; empty ones are left out.
+        points: The width.
+        size: Of the letters, in points.
+    """
+    letters = max(24, int(points / (0.54 * size)))
+    return "\n".join(textwrap.wrap(" · ".join(part for part in parts if part), letters))

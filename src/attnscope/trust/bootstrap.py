@@ -1,0 +1,148 @@
+"""Intervals for the mean of a difference between two methods on the same samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any, Literal
+
+import numpy as np
+
+from attnscope.errors import InputError
+
+Kind = Literal["bca", "percentile"]
+CHUNK_CELLS = 4_000_000
+"""About how many drawn sample numbers are held at a time."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean and how far other samples might have moved it.
+
+    Attributes:
+        mean: Of the differences, in their dims without the samples.
+        low: Lower end; NaN with fewer than two samples.
+        high: Upper end; NaN with fewer than two samples.
+        level: Share of such intervals that should hold the true mean.
+        samples: How many samples there were.
+        resamples: How often they were drawn again.
+        kind: How the ends were found.
+    """
+
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    level: float
+    samples: int
+    resamples: int
+    kind: str
+
+
+def paired_bootstrap(
+    first: Any,
+    second: Any = 0.0,
+    *,
+    level: float = 0.95,
+    resamples: int = 10_000,
+    seed: int = 0,
+    kind: Kind = "bca",
+) -> Interval:
+    """An interval for the mean of ``first - second`` over samples, by drawing the samples again.
+
+    Both numbers of a sample are drawn together, so that what makes a sample easy or hard for both cancels out. All
+    trailing dims are drawn alike. The samples have to be independent of each other; several sentences of one document
+    are not.
+
+    It covers the true mean less often than `level` says where samples are few: with 10 of them in about 90% of all
+    cases instead of 95%. Where all differences are alike there is nothing to draw, and both ends are the mean.
+
+    Args:
+        first: Measures of a method, dims ``(sample, ...)``.
+        second: Those of the baseline on the same samples, same shape; or a number.
+        level: Share of intervals that should hold the true mean, within 0 to 1 (exclusive).
+        resamples: How often the samples are drawn again.
+        seed: The same seed gives the same interval.
+        kind: ``bca``, bias-corrected and accelerated, which follows a skewed difference; or ``percentile``, the plain
+            quantiles of the drawn means.
+
+    Raises:
+        InputError: There are no samples, the shapes differ, a number is NaN or infinite, or an option has no meaning.
+
+    Source:
+        Efron and Tibshirani 1993, "An Introduction to the Bootstrap", sections 13.3 (percentile) and 14.3 (BCa).
+
+    Example:
+        >>> found = paired_bootstrap([1.0, 2.0, 3.0, 4.0], [1.0, 1.0, 1.0, 1.0])
+        >>> float(found.mean), bool(found.low > 0.2), bool(found.high < 2.8)
+        (1.5, True, True)
+    """
+    differences = _checked(first, second, level, resamples, kind)
+    samples, rest = len(differences), differences.shape[1:]
+    flat = differences.reshape(samples, -1)
+    centre = flat.mean(0)
+    if samples < 2:
+        low = high = np.full(centre.shape, np.nan)
+    else:
+        means = np.concatenate(list(_drawn_means(flat, resamples, seed)))
+        tails = np.array([(1 - level) / 2, (1 + level) / 2])
+        shares = _accelerated(flat, centre, means, tails) if kind == "bca" else np.tile(tails, (len(centre), 1))
+        ends = [np.quantile(means[:, place], share) for place, share in enumerate(shares)]
+        low, high = np.array(ends).reshape(-1, 2).T
+        alike = (flat == flat[0]).all(0)
+        low, high = np.where(alike, flat[0], low), np.where(alike, flat[0], high)
+        centre = np.where(alike, flat[0], centre)
+    return Interval(centre.reshape(rest), low.reshape(rest), high.reshape(rest), level, samples, resamples, kind)
+
+
+def _checked(first: Any, second: Any, level: float, resamples: int, kind: str) -> np.ndarray:
+    one, other = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    if one.ndim == 0 or not len(one) or other.shape not in ((), one.shape):
+        raise InputError(
+            f"The measures have the shapes {one.shape} and {other.shape}, but one number per sample of both is needed, "
+            "for the same samples: paired_bootstrap(method, baseline)."
+        )
+    differences = np.asarray(one - other)
+    if not np.isfinite(differences).all():
+        bad = np.flatnonzero(~np.isfinite(differences.reshape(len(one), -1)).all(1))
+        raise InputError(
+            f"The differences of {len(bad)} samples are NaN or infinite, the first of them {int(bad[0])}. Leave those "
+            "samples out of both: method[kept], baseline[kept]."
+        )
+    if not 0 < level < 1 or kind not in ("bca", "percentile") or resamples < 1:
+        raise InputError(
+            f"level={level}, resamples={resamples} and kind={kind!r} were given, but a share between 0 and 1, at least "
+            "one resample and 'bca' or 'percentile' are needed: level=0.95, resamples=10_000, kind='bca'."
+        )
+    return differences
+
+
+def _drawn_means(flat: np.ndarray, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """Means of samples drawn with replacement, dims ``(resample, column)``, some resamples at a time."""
+    rng = np.random.default_rng(seed)
+    samples = len(flat)
+    step = max(1, CHUNK_CELLS // samples)
+    for start in range(0, resamples, step):
+        times = rng.multinomial(samples, np.full(samples, 1 / samples), size=min(step, resamples - start))
+        yield times @ flat / samples
+
+
+def _accelerated(flat: np.ndarray, centre: np.ndarray, means: np.ndarray, tails: np.ndarray) -> np.ndarray:
+    """Which quantiles of the drawn means are the ends, dims ``(column, end)``."""
+    normal = NormalDist()
+    # half of the draws that hit the mean itself count as below, as the mean of whole numbers is often hit
+    below = ((means < centre).mean(0) + (means <= centre).mean(0)) / 2
+    away = flat - centre
+    squares = (away**2).sum(0)
+    # the jackknife's acceleration; of a mean it is the skewness of the sample over 6 roots of its size
+    speed = np.where(squares > 0, (away**3).sum(0) / (6 * np.maximum(squares, np.finfo(float).tiny) ** 1.5), 0.0)
+    shares = np.empty((len(centre), 2))
+    for column in range(len(centre)):
+        if not 0 < below[column] < 1:
+            shares[column] = tails
+            continue
+        bias = normal.inv_cdf(below[column])
+        for end, tail in enumerate(tails):
+            moved = bias + normal.inv_cdf(tail)
+            shares[column, end] = normal.cdf(bias + moved / (1 - speed[column] * moved))
+    return shares

@@ -1,0 +1,109 @@
+// Values to colours, on light and dark pages; the tables themselves come with the manifest.
+import { bytesOfBase64 } from "./data.js";
+
+export const LOG_DECADES = 4;
+const TABLE_SIZE = 4096;
+
+const PALETTES = {
+  light: {
+    dark: false,
+    page: "#fbfaf7",
+    card: "#ffffff",
+    ink: "#1d2026",
+    quiet: "#5d636e",
+    line: "#e4e2dc",
+    accent: "#2a5db0",
+    masked: "#f1f0ec",
+    hatch: "#b5b2aa",
+    nan: "#d03b4b",
+  },
+  dark: {
+    dark: true,
+    page: "#15171c",
+    card: "#1c1f26",
+    ink: "#e7e8ea",
+    quiet: "#a0a6b2",
+    line: "#31353f",
+    accent: "#8fb4f5",
+    masked: "#23262d",
+    hatch: "#565b66",
+    nan: "#d03b4b",
+  },
+};
+
+export function paletteOf(dark) {
+  return dark ? PALETTES.dark : PALETTES.light;
+}
+
+// A ramp as 256 x 3 bytes whose first colour is the one nearest to the page.
+export function orientedRamp(manifest, name, dark) {
+  const bytes = bytesOfBase64(manifest.ramps[name]);
+  if (!dark) return bytes;
+  const turned = new Uint8Array(bytes.length);
+  for (let level = 0; level < 256; level += 1) turned.set(bytes.subarray(level * 3, level * 3 + 3), (255 - level) * 3);
+  return turned;
+}
+
+// Where a value stands on the scale, from 0 to 1.
+export function scaledShare(value, maximum, scale) {
+  const share = Math.min(1, Math.max(0, value / maximum));
+  if (scale === "linear") return share;
+  if (scale === "sqrt") return Math.sqrt(share);
+  return share > 0 ? Math.max(0, 1 + Math.log10(share) / LOG_DECADES) : 0;
+}
+
+// The value at a place of the scale: the inverse, for the legend's ticks.
+export function valueAtShare(share, maximum, scale) {
+  if (scale === "linear") return share * maximum;
+  if (scale === "sqrt") return share * share * maximum;
+  return share > 0 ? maximum * 10 ** ((share - 1) * LOG_DECADES) : 0;
+}
+
+function packedColour(ramp, level) {
+  return (255 << 24) | (ramp[level * 3 + 2] << 16) | (ramp[level * 3 + 1] << 8) | ramp[level * 3];
+}
+
+function levelOf(value, maximum, scale) {
+  return Math.round(scaledShare(value, maximum, scale) * 255);
+}
+
+export function rampColour(ramp, value, maximum, scale) {
+  const level = levelOf(value, maximum, scale);
+  return [ramp[level * 3], ramp[level * 3 + 1], ramp[level * 3 + 2]];
+}
+
+// A difference on the ramp of two arms; the scale bends both alike.
+export function differenceLevel(value, maximum, scale) {
+  return Math.round(127.5 + Math.sign(value) * scaledShare(Math.abs(value), maximum, scale) * 127.5);
+}
+
+export function differenceColour(ramp, value, maximum, scale) {
+  const level = differenceLevel(value, maximum, scale);
+  return [ramp[level * 3], ramp[level * 3 + 1], ramp[level * 3 + 2]];
+}
+
+// Paints many values at once. The tables are over the square root of a value's share, so that small ones are told apart.
+export class Colouring {
+  // difference: the ramp of two arms; null where there is none
+  constructor(ramp, difference, scale) {
+    const shares = Array.from({ length: TABLE_SIZE }, (_, place) => (place / (TABLE_SIZE - 1)) ** 2);
+    this.above = Uint32Array.from(shares, (share) => packedColour(ramp, levelOf(share, 1, scale)));
+    this.more = Uint32Array.from(shares, (share) => packedColour(difference, differenceLevel(share, 1, scale)));
+    this.less = Uint32Array.from(shares, (share) => packedColour(difference, differenceLevel(-share, 1, scale)));
+  }
+
+  // Colours as one number each, for the Uint32Array of an ImageData. NaN is 0: nothing.
+  packed(value, maximum, signed) {
+    const size = value < 0 ? -value : value;
+    const root = Math.sqrt(size / maximum) * (TABLE_SIZE - 1) + 0.5;
+    const place = root >= TABLE_SIZE ? TABLE_SIZE - 1 : root | 0;
+    if (value !== value) return 0;
+    if (!signed) return this.above[place];
+    return value < 0 ? this.less[place] : this.more[place];
+  }
+}
+
+export function packedHex(hex) {
+  const [red, green, blue] = [1, 3, 5].map((place) => Number.parseInt(hex.slice(place, place + 2), 16));
+  return ((255 << 24) | (blue << 16) | (green << 8) | red) >>> 0;
+}

@@ -1,0 +1,217 @@
+// The comparison: what is chosen (A) less another sample, head, site or run (B), cell by cell.
+import { MASKED_CODE } from "./attention.js";
+import { makeButton, makeElement, makeSelect } from "./elements.js";
+import { formatCell, formatCount, formatNumber, quoted, shortened } from "./format.js";
+import { createMatrixPane } from "./matrix.js";
+import { AGGREGATES, canAggregate, panelRequest } from "./state.js";
+
+const FINE = 0.0005; // an error that three digits do not show
+
+/** What B is while nobody has chosen it: the same in the next run, else the next head, else site, else sample. */
+export function usualOther(manifest, { sample, site, panel }) {
+  const { name, run, panels } = manifest.sites[site];
+  const there = (number) => Boolean(manifest.axes[sample]?.[number]);
+  const fits = (number) => there(number) && number !== site && JSON.stringify(manifest.axes[sample][number]) === JSON.stringify(manifest.axes[sample][site]);
+  const numbers = [...manifest.sites.keys()];
+  const twin = numbers.find((number) => there(number) && manifest.sites[number].name === name && manifest.sites[number].run !== run);
+  const panelOf = (number) => (typeof panel === "number" && panel >= manifest.sites[number].panels.length ? 0 : panel);
+  if (twin !== undefined) return { sample, site: twin, panel: panelOf(twin) };
+  if (panels.length > 1) return { sample, site, panel: typeof panel === "number" ? (panel + 1) % panels.length : 0 };
+  const next = numbers.find((number) => number > site && fits(number)) ?? numbers.find(fits);
+  if (next !== undefined) return { sample, site: next, panel: panelOf(next) };
+  return { sample: (sample + 1) % manifest.samples.length, site, panel };
+}
+
+/** At how many positions two lists of labels differ; null where they are of different lengths. */
+export function differingLabels(first, second) {
+  if (first === second) return 0;
+  if (first.labels.length !== second.labels.length) return null;
+  return first.labels.reduce((count, label, place) => count + (label === second.labels[place] ? 0 : 1), 0);
+}
+
+/** The cells in which A exceeds B most and in which it falls short of it most; null where it never does. */
+export function extremeCells(map, within) {
+  const found = { more: null, less: null };
+  const [top, bottom] = within.rows.map((end) => Math.ceil(end / map.poolRows));
+  const [left, right] = within.columns.map((end) => Math.ceil(end / map.poolColumns));
+  for (let row = top; row < bottom; row += 1) {
+    for (let column = left; column < right; column += 1) {
+      const place = row * map.gridColumns + column;
+      const value = map.values[place];
+      if (map.codes[place] >= MASKED_CODE) continue;
+      const cell = { row: row * map.poolRows, column: column * map.poolColumns, value };
+      if (value > (found.more?.value ?? 0)) found.more = cell;
+      if (value < (found.less?.value ?? 0)) found.less = cell;
+    }
+  }
+  return found;
+}
+
+class CompareView {
+  constructor(app) {
+    this.app = app;
+    this.pane = createMatrixPane(app);
+    this.first = makeElement("span", { class: "compared" });
+    this.sample = makeSelect("B: sample", (value) => this.choose({ sample: Number(value) }));
+    this.site = makeSelect("B: site", (value) => this.choose({ site: Number(value) }));
+    this.panel = makeSelect("B: head", (value) => this.choose({ panel: AGGREGATES.includes(value) ? value : Number(value) }));
+    const swap = makeButton("Swap A and B", "swap", () => this.swap());
+    this.facts = makeElement("p", { class: "told", role: "note" });
+    this.more = makeButton("Pin the cell where A exceeds B most", "", () => this.pin("more"));
+    this.less = makeButton("Pin the cell where B exceeds A most", "", () => this.pin("less"));
+    const chooser = makeElement(
+      "div",
+      { class: "chooser-b", role: "group", "aria-label": "What is compared" },
+      makeElement("p", {}, makeElement("b", { text: "A" }), this.first),
+      makeElement("div", { class: "choices" }, makeElement("b", { text: "B" }), this.sample.element, this.site.element, this.panel.element, swap),
+    );
+    this.content = makeElement("div", {}, makeElement("p", { class: "extremes" }, this.more, this.less), this.facts, this.pane.element);
+    this.element = makeElement("div", { class: "compare" }, chooser, this.content);
+  }
+
+  get a() {
+    const { sample, site, panel } = this.app.state;
+    return { sample, site, panel };
+  }
+
+  get b() {
+    return this.app.state.b ?? usualOther(this.app.manifest, this.a);
+  }
+
+  requestOf({ sample, site, panel }) {
+    const heads = site === this.app.state.site ? this.app.state.heads : [];
+    return { sample, site, panel: panelRequest(this.app.manifest, { site, panel, heads }) };
+  }
+
+  nameOf({ sample, site, panel }) {
+    const { app } = this;
+    const number = app.manifest.samples.length > 1 ? `sample ${sample + 1}, ` : "";
+    return `${number}${app.siteName(site)}, ${app.panelName(site, panel)}`;
+  }
+
+  choose(changes) {
+    const { manifest } = this.app;
+    const next = { ...this.b, ...changes };
+    const { panels } = manifest.sites[next.site];
+    const known = typeof next.panel === "number" ? next.panel < panels.length : canAggregate(manifest.sites[next.site]);
+    this.app.set({ b: known ? next : { ...next, panel: 0 } });
+  }
+
+  swap() {
+    const [a, b] = [this.a, this.b];
+    this.app.set({ ...b, b: a });
+  }
+
+  async draw() {
+    const { app } = this;
+    if (app.state.a) {
+      app.set({ ...app.state.a, a: null }); // a link may say A too; A is what is chosen
+      return;
+    }
+    this.turn = (this.turn ?? 0) + 1;
+    const { turn } = this;
+    const [a, b] = [this.a, this.b];
+    this.fill(b);
+    try {
+      const map = await app.store.difference(this.requestOf(a), this.requestOf(b));
+      if (turn !== this.turn) return;
+      this.content.hidden = false;
+      this.map = map;
+      this.show(map, a, b);
+    } catch (error) {
+      if (turn !== this.turn) return;
+      this.content.hidden = true;
+      this.map = null;
+      throw error;
+    }
+  }
+
+  fill(b) {
+    const { manifest, siteName } = this.app;
+    this.first.textContent = this.nameOf(this.a);
+    this.sample.element.hidden = manifest.samples.length < 2;
+    this.sample.fill(manifest.samples.map(({ label, name }, number) => [number, `${number + 1}${label ? `: ${shortened(label, 24)}` : name === String(number) ? "" : ` (${shortened(name, 24)})`}`]), b.sample);
+    const sites = [...manifest.sites.keys()].filter((site) => manifest.axes[b.sample]?.[site]);
+    const listed = sites.includes(b.site) ? sites : [b.site, ...sites];
+    this.site.fill(listed.map((site) => [site, siteName(site)]), b.site);
+    const site = manifest.sites[b.site];
+    const heads = site.panels.map((name, number) => [number, name || "the only head"]);
+    const sums = canAggregate(site) ? AGGREGATES.map((kind) => [kind, this.app.panelName(b.site, kind)]) : [];
+    this.panel.element.hidden = heads.length < 2;
+    this.panel.fill([...heads, ...sums], b.panel);
+  }
+
+  show(map, a, b) {
+    const { app } = this;
+    const within = app.window();
+    this.extremes = extremeCells(map, within);
+    const tokens = app.tokens();
+    const maximum = app.maximum(map);
+    this.pane.show(map, tokens, { maximum, window: within, name: `${this.nameOf(a)} less ${this.nameOf(b)}` });
+    for (const [button, name, text] of [[this.more, "more", "A exceeds B most"], [this.less, "less", "B exceeds A most"]]) {
+      const cell = this.extremes[name];
+      button.hidden = !cell;
+      if (cell) button.textContent = `${text}: ${this.cellText(map, tokens, cell)}`;
+    }
+    this.facts.textContent = [this.sameness(a, b), this.labelsSaid(a, b)].filter(Boolean).join(" ");
+    this.facts.hidden = !this.facts.textContent;
+  }
+
+  cellText(map, tokens, { row, column }) {
+    const [query, key] = [tokens.queries.labels[row], tokens.keys.labels[column]].map((label) => quoted(shortened(label, 18)));
+    if (map.pooled) return `the block from query ${row} ${query} and key ${column} ${key}`;
+    const { value, kind, bound } = map.at(row, column);
+    const told = bound < FINE ? formatNumber(Math.abs(value)) : formatCell({ value: Math.abs(value), kind, bound });
+    return `${query} → ${key}, by ${told}`;
+  }
+
+  sameness(a, b) {
+    if (JSON.stringify(a) === JSON.stringify(b)) return "A and B are the same map. Choose another head, site or sample for B.";
+    return this.extremes.more || this.extremes.less ? "" : "There is no difference in what is shown.";
+  }
+
+  labelsSaid(a, b) {
+    const { store } = this.app;
+    const [first, second] = [store.tokens(a.sample, a.site), store.tokens(b.sample, b.site)];
+    const [queries, keys] = [differingLabels(first.queries, second.queries), differingLabels(first.keys, second.keys)];
+    if (!queries && !keys) return "";
+    const [rows, columns] = [first.queries.labels.length, first.keys.labels.length].map(formatCount);
+    return `The labels of A and B differ at ${queries} of ${rows} queries and ${keys} of ${columns} keys: cells are compared by their position, and the labels are those of A.`;
+  }
+
+  pin(name) {
+    const cell = this.extremes?.[name];
+    if (!cell) return;
+    this.app.set({ query: cell.row, key: cell.column });
+    this.app.announce(`Pinned: ${this[name].textContent}`);
+  }
+
+  legend() {
+    const marks = [
+      ["more", "A is larger", (painter) => painter.rect(0, 0, 26, 14, this.app.differenceColourOf(1, 1))],
+      ["less", "B is larger", (painter) => painter.rect(0, 0, 26, 14, this.app.differenceColourOf(-1, 1))],
+    ];
+    const end = this.app.state.range === "head" ? { end: "the largest difference" } : {};
+    return { signed: true, title: "A − B", marks, ...end };
+  }
+
+  dispose() {
+    this.turn = -1;
+    this.pane.dispose();
+  }
+}
+
+export function createCompareView(app) {
+  const view = new CompareView(app);
+  return {
+    element: view.element,
+    keeps: true, // the choice of B, when it cannot be drawn
+    draw: () => view.draw(),
+    key: (event) => !view.content.hidden && view.pane.key(event),
+    picture: () => (view.map ? view.pane.picture() : null),
+    map: () => view.map,
+    legend: () => view.legend(),
+    describe: () => `A: ${view.nameOf(view.a)}; B: ${view.nameOf(view.b)}`,
+    dispose: () => view.dispose(),
+  };
+}

@@ -1,0 +1,38 @@
+// The one cell of a canvas that assistive programs see: a grid with a row with a cell, moved to wherever the cursor is.
+import { makeElement, uniqueId } from "./elements.js";
+
+export function createGridCursor(name) {
+  const cell = makeElement("div", { role: "gridcell", class: "cursor", id: uniqueId() });
+  const row = makeElement("div", { role: "row" }, cell);
+  const element = makeElement("div", { class: "plane", role: "grid", tabindex: 0, "aria-label": name, "aria-readonly": "true" }, row);
+  cell.hidden = true;
+  return {
+    element,
+    size(rows, columns) {
+      element.setAttribute("aria-rowcount", rows);
+      element.setAttribute("aria-colcount", columns);
+    },
+    name(text) {
+      element.setAttribute("aria-label", text);
+    },
+    // Numbers from 0; `box` in pixels of the element.
+    place(rowNumber, columnNumber, text, box) {
+      row.setAttribute("aria-rowindex", rowNumber + 1);
+      cell.setAttribute("aria-colindex", columnNumber + 1);
+      cell.setAttribute("aria-label", text);
+      element.setAttribute("aria-activedescendant", cell.id);
+      cell.hidden = false;
+      Object.assign(cell.style, { left: `${box.x}px`, top: `${box.y}px`, width: `${box.width}px`, height: `${box.height}px` });
+    },
+    select(selected) {
+      cell.setAttribute("aria-selected", String(selected));
+    },
+    reveal() {
+      cell.scrollIntoView({ block: "nearest", inline: "nearest" });
+    },
+    hide() {
+      cell.hidden = true;
+      element.removeAttribute("aria-activedescendant");
+    },
+  };
+}

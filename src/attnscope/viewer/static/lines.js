@@ -1,0 +1,456 @@
+// The head view: two columns of tokens and a line for each of the strongest weights between them.
+import { makeButton, makeElement, uniqueId } from "./elements.js";
+import { formatCell, formatCount, formatNumber, quoted } from "./format.js";
+import { LINES_HEADER, LINES_MARGIN, LinesLayout, OTHER_SIDE, edgesOf, linesToDraw, paintLines } from "./linework.js";
+import { screenPainter, textWidth } from "./painter.js";
+import { searchMatches } from "./search.js";
+
+const MOST_LINE_HEADS = 8;
+const WIDEST_LINES = 880;
+const USUAL_ROW = 20;
+const LARGEST_ROW = 40;
+const NAMES_HEIGHT = 26;
+const ROW_ZOOM_STEP = 1.4;
+const WHOLE = 0.001; // tokens short of everything: a zoom of all is none at all, which here means rows of the usual height
+const SCROLL_PAUSE = 250; // milliseconds of rest before the link says what is in view
+const HEAD_COLOURS = {
+  light: ["#2f6db5", "#d2762b", "#3c8f63", "#9a5fb0", "#b8476b", "#6f7480", "#8a6d1f", "#1f8790"],
+  dark: ["#6ea6ea", "#eda25f", "#72c398", "#c796da", "#e88aa6", "#a6abb8", "#d6bd5f", "#5fcad3"],
+};
+
+/** The heads whose lines are drawn together, each in a colour of its own; none where one is looked at. */
+function headsInColours({ panel, heads }) {
+  return typeof panel === "number" && heads.length > 1 ? heads.slice(0, MOST_LINE_HEADS) : [];
+}
+
+/** A colour on its way from the page to a head's own. */
+function mixedColour(page, colour, share) {
+  return [1, 3, 5].map((place) => {
+    const [from, to] = [page, colour].map((hex) => Number.parseInt(hex.slice(place, place + 2), 16));
+    return Math.round(from + (to - from) * share);
+  });
+}
+
+class LinesView {
+  constructor(app) {
+    this.app = app;
+    this.build();
+    this.hovered = null;
+    this.rowHeight = USUAL_ROW;
+    this.placedTop = -1;
+    this.sized = new ResizeObserver(() => this.paintSoon());
+    this.sized.observe(this.element);
+  }
+
+  build() {
+    this.canvas = makeElement("canvas", { "aria-hidden": "true" });
+    this.option = makeElement("div", { role: "option", id: uniqueId(), class: "unseen", "aria-selected": "true" });
+    this.runway = makeElement("div", { class: "lines-runway" }, this.canvas);
+    this.stage = makeElement(
+      "div",
+      {
+        class: "lines-stage",
+        tabindex: 0,
+        role: "listbox",
+        "aria-label": "Tokens, queries on the left and keys on the right",
+        "aria-activedescendant": this.option.id,
+        scroll: () => this.scrolled(),
+      },
+      this.runway,
+      this.option,
+    );
+    this.heads = makeElement("div", { class: "line-heads" });
+    this.told = makeElement("p", { class: "told" });
+    const zoom = makeElement(
+      "div",
+      { class: "view-tools", role: "group", "aria-label": "Zoom" },
+      makeButton("Smaller rows", "−", () => this.zoomBy(1 / ROW_ZOOM_STEP)),
+      makeButton("Larger rows", "+", () => this.zoomBy(ROW_ZOOM_STEP)),
+      makeButton("The whole text at once", "whole", () => this.zoomBy(0)),
+    );
+    this.zoom = zoom;
+    this.bar = makeElement("div", { class: "view-bar" }, this.heads, zoom);
+    this.element = makeElement("div", { class: "lines" }, this.bar, this.stage, this.told);
+    this.canvas.addEventListener("pointermove", (event) => this.hover(this.pointed(event)));
+    this.canvas.addEventListener("pointerleave", () => this.hover(null));
+    this.canvas.addEventListener("click", (event) => this.click(event));
+    this.stage.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
+  }
+
+  async draw() {
+    const { app } = this;
+    const { state, store } = app;
+    const panels = headsInColours(state);
+    this.turn = (this.turn ?? 0) + 1;
+    const { turn } = this;
+    const wanted = panels.length ? Promise.all(panels.map((panel) => store.map(state.sample, state.site, panel))) : app.map().then((map) => [map]);
+    const maps = await wanted.catch((error) => {
+      if (turn === this.turn) this.clear();
+      throw error;
+    });
+    if (turn !== this.turn) return;
+    this.stage.hidden = false;
+    this.content = this.contentOf(maps, panels);
+    this.drawn = null;
+    this.showHeads(panels);
+    const name = `${state.sample}/${state.site}`;
+    if (this.shown !== name) this.hovered = null;
+    this.shown = name;
+    this.paint();
+  }
+
+  // What cannot be had is not shown as what was shown before.
+  clear() {
+    Object.assign(this, { content: null, drawn: null, layout: null, hovered: null });
+    this.stage.hidden = true;
+    this.bar.hidden = true;
+    this.told.textContent = "";
+  }
+
+  contentOf(maps, panels) {
+    const { app } = this;
+    const { state } = app;
+    const palette = app.theme();
+    const colours = HEAD_COLOURS[palette.dark ? "dark" : "light"];
+    const tokens = app.tokens();
+    const heads = maps.map((map, number) => {
+      const maximum = app.maximum(map);
+      if (!panels.length) return { map, maximum, colour: palette.accent, colourOf: (value) => app.colourOf(value, maximum) };
+      const colour = colours[number];
+      return { map, maximum, colour, colourOf: (value) => mixedColour(palette.page, colour, Math.sqrt(Math.min(1, value / maximum))) };
+    });
+    const found = { query: new Set(searchMatches(tokens.queries.labels, state.search)), key: new Set(searchMatches(tokens.keys.labels, state.search)) };
+    return { heads, tokens, found, scale: state.scale, within: app.window() };
+  }
+
+  showHeads(panels) {
+    const { app } = this;
+    const names = app.manifest.sites[app.state.site].panels;
+    const colours = HEAD_COLOURS[app.theme().dark ? "dark" : "light"];
+    this.named = panels.map((panel, number) => ({ name: names[panel], colour: colours[number] }));
+    const chips = this.named.map(({ name, colour }) => {
+      const swatch = makeElement("i", { class: "swatch" });
+      swatch.style.background = colour;
+      return makeElement("span", {}, swatch, name);
+    });
+    const left = app.state.heads.length - panels.length;
+    if (panels.length && left > 0) chips.push(makeElement("span", { text: `and ${left} more chosen heads that are not drawn` }));
+    this.heads.replaceChildren(...chips);
+  }
+
+  get pinned() {
+    const side = this.app.state.direction === "to" ? "key" : "query";
+    const place = this.app.state[side];
+    return place >= 0 ? { side, place } : null;
+  }
+
+  // Sizes, zoom and scrolling; the state's zoom is in tokens, so that it means the same at every size of the window.
+  arrange() {
+    const { tokens } = this.content;
+    const width = Math.min(WIDEST_LINES, Math.max(280, this.element.clientWidth));
+    const count = Math.max(tokens.queries.labels.length, tokens.keys.labels.length, 1);
+    const most = Math.min(820, Math.max(320, this.app.embedded ? 520 : innerHeight * 0.68)) - LINES_MARGIN;
+    const [start, end] = this.zoomed(count);
+    const room = Math.min(most, count * USUAL_ROW);
+    this.least = room / count;
+    this.rowHeight = end ? Math.min(LARGEST_ROW, room / (end - start)) : USUAL_ROW;
+    this.rowHeight = Math.max(this.least, this.rowHeight);
+    const height = room + LINES_MARGIN;
+    const beyond = count * this.rowHeight - room;
+    this.stage.style.height = `${height}px`;
+    this.stage.style.width = `${width}px`;
+    this.runway.style.height = `${height + Math.max(0, beyond)}px`;
+    const scrolls = beyond > 0.5;
+    this.zoom.hidden = count * USUAL_ROW <= most && !scrolls;
+    this.bar.hidden = this.zoom.hidden && !this.named.length;
+    if (end && !this.scrolling) this.placeScroll(start * this.rowHeight);
+    const share = scrolls ? Math.min(1, this.stage.scrollTop / beyond) : 0;
+    return { width: scrolls ? this.stage.clientWidth : width, height, rowHeight: this.rowHeight, share, tokens, beyond };
+  }
+
+  // What is placed by the state need not be told to it again.
+  placeScroll(top) {
+    this.stage.scrollTop = top;
+    this.placedTop = this.stage.scrollTop;
+  }
+
+  // From and to of the longer side in tokens; [0, 0] where nothing is said.
+  zoomed(count) {
+    const { zoom } = this.app.state;
+    if (!zoom) return [0, 0];
+    return this.content.tokens.queries.labels.length === count ? [zoom.y0, zoom.y1] : [zoom.x0, zoom.x1];
+  }
+
+  paintSoon() {
+    if (this.frame || !this.content) return;
+    this.frame = requestAnimationFrame(() => {
+      this.frame = 0;
+      if (this.element.isConnected && this.content) this.paint();
+    });
+  }
+
+  paint() {
+    this.layout = new LinesLayout(this.arrange());
+    this.revealPinned();
+    const picked = this.hovered ?? this.pinned;
+    this.drawn = linesToDraw(this.content, picked, this.inView());
+    paintLines(screenPainter(this.canvas, this.layout.width, this.layout.height, this.app.theme()), this.layout, this.drawn);
+    this.told.textContent = this.sentence();
+    this.option.textContent = this.spoken();
+  }
+
+  inView() {
+    return { rows: this.layout.visible("query"), columns: this.layout.visible("key") };
+  }
+
+  // A token that was pinned from elsewhere (search, a link, another view) is scrolled into view, once.
+  revealPinned() {
+    const { pinned } = this;
+    const name = pinned ? `${pinned.side} ${pinned.place}` : "";
+    if (name === this.revealed) return;
+    this.revealed = name;
+    if (!pinned) return;
+    const y = this.layout.yOf(pinned.side, pinned.place);
+    if (y > LINES_HEADER && y < this.layout.height) return;
+    this.scrollTo(pinned.side, pinned.place);
+  }
+
+  scrollTo(side, place) {
+    const { count } = this.layout.sides[side];
+    const whole = count * this.rowHeight - this.layout.room;
+    if (whole <= 0) return;
+    const share = Math.min(1, Math.max(0, ((place + 0.5) * this.rowHeight - this.layout.room / 2) / whole));
+    this.scrolling = true;
+    this.placedTop = -1;
+    this.stage.scrollTop = share * (this.runway.clientHeight - this.stage.clientHeight);
+    this.layout = new LinesLayout(this.arrange());
+    this.scrolled();
+  }
+
+  scrolled() {
+    if (Math.abs(this.stage.scrollTop - this.placedTop) < 1) return;
+    this.placedTop = -1;
+    this.scrolling = true;
+    this.paintSoon();
+    clearTimeout(this.rest);
+    this.rest = setTimeout(() => {
+      this.scrolling = false;
+      this.rememberZoom();
+    }, SCROLL_PAUSE);
+  }
+
+  rememberZoom() {
+    const { layout } = this;
+    if (!layout || !this.element.isConnected) return;
+    const part = (side) => {
+      const { offset, count } = layout.sides[side];
+      const start = offset / this.rowHeight;
+      return [start, Math.min(count, start + layout.room / this.rowHeight)];
+    };
+    const [[y0, y1], [x0, x1]] = [part("query"), part("key")];
+    this.app.set({ zoom: { x0, x1, y0, y1 } });
+  }
+
+  // By 0: as small as it takes for everything to be seen.
+  zoomBy(factor) {
+    const { layout } = this;
+    if (!layout) return;
+    const middle = (this.stage.scrollTop + layout.room / 2) / this.rowHeight;
+    const rowHeight = factor ? Math.min(LARGEST_ROW, Math.max(this.least, this.rowHeight * factor)) : this.least;
+    const inView = layout.room / rowHeight;
+    const { query, key } = layout.sides;
+    const part = (count) => {
+      const size = Math.min(count, inView);
+      const start = Math.min(count - size, Math.max(0, (middle * count) / Math.max(query.count, key.count) - size / 2));
+      return [start, Math.min(start + size, count - WHOLE)];
+    };
+    const [[y0, y1], [x0, x1]] = [part(query.count), part(key.count)];
+    this.app.set({ zoom: { x0, x1, y0, y1 } });
+  }
+
+  wheel(event) {
+    if (!event.ctrlKey && !event.metaKey) return;
+    event.preventDefault();
+    this.zoomBy(event.deltaY < 0 ? ROW_ZOOM_STEP ** 0.5 : ROW_ZOOM_STEP ** -0.5);
+  }
+
+  pointed(event) {
+    if (!this.layout) return null;
+    const side = event.offsetX < this.layout.width / 2 ? "query" : "key";
+    const place = this.layout.placeAt(side, event.offsetY);
+    return place < 0 ? null : { side, place };
+  }
+
+  hover(next) {
+    if (!this.content) return;
+    if (next?.side === this.hovered?.side && next?.place === this.hovered?.place) return;
+    this.hovered = next;
+    this.paintSoon();
+  }
+
+  click(event) {
+    if (!this.drawn) return;
+    const side = event.offsetX < this.layout.width / 2 ? "query" : "key";
+    const inLabels = side === "query" ? event.offsetX < this.layout.lineX("query") : event.offsetX > this.layout.lineX("key");
+    const chips = inLabels ? [...edgesOf(this.layout, this.drawn, side).chips] : [];
+    const chip = chips.find(([, { y }]) => Math.abs(y - event.offsetY) <= 8);
+    if (chip) {
+      this.scrollTo(side, chip[0]);
+      return;
+    }
+    const pointed = this.pointed(event);
+    if (pointed) this.pin(pointed.side, pointed.place);
+  }
+
+  pin(side, place) {
+    const same = this.pinned?.side === side && this.pinned.place === place;
+    this.revealed = `${side} ${place}`;
+    this.app.set({ [side]: same ? -1 : place, direction: side === "key" ? "to" : "from" });
+    this.app.announce(same ? "Nothing pinned." : this.spokenOf({ side, place }));
+  }
+
+  key(event) {
+    if (event.altKey || !this.layout) return false;
+    const zooms = { "+": ROW_ZOOM_STEP, "=": ROW_ZOOM_STEP, "-": 1 / ROW_ZOOM_STEP, 0: 0 };
+    if (event.key in zooms && !event.ctrlKey && !event.metaKey) {
+      this.zoomBy(zooms[event.key]);
+      return true;
+    }
+    if (event.ctrlKey || event.metaKey || event.shiftKey) return false;
+    const { direction } = this.app.state;
+    const side = direction === "to" ? "key" : "query";
+    const { count } = this.layout.sides[side];
+    const place = this.pinned?.place ?? this.hovered?.place ?? -1;
+    const page = Math.max(1, Math.floor(this.layout.room / this.rowHeight) - 1);
+    const moves = { ArrowDown: place + 1, ArrowUp: place - 1, PageDown: place + page, PageUp: place - page, Home: 0, End: count - 1 };
+    if (event.key in moves) {
+      const next = Math.min(count - 1, Math.max(0, moves[event.key]));
+      this.hovered = null;
+      this.app.set({ [side]: next });
+      this.app.announce(this.spokenOf({ side, place: next }));
+      return true;
+    }
+    if (event.key === "ArrowLeft" || event.key === "ArrowRight") return this.changeSide(event.key === "ArrowLeft" ? "query" : "key");
+    if (event.key === "Enter" && this.hovered) this.pin(this.hovered.side, this.hovered.place);
+    else if (event.key === "Escape" && this.pinned) this.app.set({ [side]: -1 });
+    else return false;
+    return true;
+  }
+
+  // To the token of the other column that the pinned one is most strongly connected with.
+  changeSide(side) {
+    const now = this.pinned;
+    if (now?.side === side) return true;
+    const strongest = now ? (this.drawnFor(now).strips[0].places[0] ?? -1) : -1;
+    const kept = this.app.state[side];
+    const place = kept >= 0 ? kept : Math.max(0, strongest);
+    this.app.set({ [side]: place, direction: side === "key" ? "to" : "from" });
+    this.app.announce(this.spokenOf({ side, place }));
+    return true;
+  }
+
+  drawnFor(picked) {
+    return linesToDraw(this.content, picked, this.inView());
+  }
+
+  spokenOf(picked) {
+    const { labels, count } = this.layout.sides[picked.side];
+    const { notes } = this.drawnFor(picked);
+    const other = OTHER_SIDE[picked.side];
+    const strongest = [...notes[other]].slice(0, 3).map(([place, { cell }]) => `${quoted(this.layout.sides[other].labels[place])} ${formatCell(cell)}`);
+    const list = strongest.length ? `Strongest ${other === "key" ? "keys" : "queries"}: ${strongest.join(", ")}.` : "No weights.";
+    return `${picked.side} ${picked.place} of ${count}, ${quoted(labels[picked.place])}. ${list}`;
+  }
+
+  // In a saved picture: whose lines these are.
+  describe() {
+    const { app, named, drawn } = this;
+    const heads = named.length ? `${app.siteName(app.state.site)}, ${named.map(({ name }) => name).join(", ")}` : app.describe();
+    if (!drawn?.picked) return `${heads}: the strongest ${formatCount(drawn?.counts.drawn ?? 0)} weights`;
+    const { side, place } = drawn.picked;
+    return `${heads}: ${side} ${place} “${quoted(this.layout.sides[side].labels[place])}”`;
+  }
+
+  spoken() {
+    if (this.pinned) return this.spokenOf(this.pinned);
+    return `No token pinned. ${this.told.textContent}`;
+  }
+
+  sentence() {
+    const { counts, picked } = this.drawn;
+    const [drawn, total] = [counts.drawn, counts.total].map(formatCount);
+    const { map } = this.content.heads[0];
+    const what = { all: "weights above zero", strongest: "weights that are stored, the strongest of each query", none: "blocks above zero, each with its largest weight" }[map.known];
+    if (picked) {
+      const { side, place } = picked;
+      const label = `“${quoted(this.layout.sides[side].labels[place])}”`;
+      const rest = counts.drawn < counts.total ? ` The others are ${formatNumber(counts.largestLeft)} at most.` : "";
+      const lines = counts.drawn < counts.total ? `; the strongest ${drawn} are drawn` : ", all drawn";
+      return `${side === "query" ? "Query" : "Key"} ${place} ${label} ${side === "query" ? "gives" : "gets"} ${total} ${what}${lines}.${rest}`;
+    }
+    const { rows, columns } = this.inView();
+    const part = rows[1] - rows[0] < map.rows || columns[1] - columns[0] < map.columns ? " between the tokens in view" : "";
+    const which = counts.drawn < counts.total ? `The strongest ${drawn} of ${total} ${what}${part}. They are ${formatNumber(counts.least)} and more.` : `All ${total} ${what}${part}.`;
+    return `${which} Point at a token for its own lines; click to pin it.`;
+  }
+
+  // What the marks of this view mean.
+  legend() {
+    const own = this.content?.heads.length > 1 ? "a line in a head's colour" : "a line";
+    const marks = [
+      ["line", `${own}: thicker and stronger is a larger weight, on this scale`, (painter) => {
+        painter.curve(0, 3, 26, 2, painter.theme.accent, 1, 0.3);
+        painter.curve(0, 5, 26, 11, painter.theme.accent, 3.6, 0.95);
+      }],
+      ["pinned", "pinned token", (painter) => {
+        painter.rect(0, 1, 26, 12, painter.theme.accent);
+        painter.text("abc", 13, 7, { size: 10.5, mono: true, align: "center", fill: painter.theme.page });
+      }],
+      ["found", "token that the search found", (painter) => {
+        painter.frame(1, 1, 24, 12, painter.theme.accent, 1.5);
+        painter.text("abc", 13, 7, { size: 10.5, mono: true, align: "center" });
+      }],
+      ["edge", "strong weights of tokens that are scrolled away", (painter) => painter.text("↑ ↓", 13, 7, { size: 12, align: "center" })],
+    ];
+    return { marks };
+  }
+
+  picture() {
+    if (!this.drawn) return null;
+    const { layout, drawn } = this;
+    const names = this.named.length ? NAMES_HEIGHT : 0;
+    return {
+      width: layout.width,
+      height: layout.height + names,
+      draw: (painter) => {
+        this.named.reduce((x, { name, colour }) => {
+          painter.rect(x, 3, 11, 11, colour);
+          painter.text(name, x + 17, 9, { size: 12 });
+          return x + 35 + textWidth(name, { size: 12 });
+        }, 0);
+        painter.moved(0, names, () => paintLines(painter, layout, drawn));
+      },
+    };
+  }
+
+  dispose() {
+    this.sized.disconnect();
+    clearTimeout(this.rest);
+    cancelAnimationFrame(this.frame ?? 0);
+    this.turn = -1;
+  }
+}
+
+export function createLinesView(app) {
+  const view = new LinesView(app);
+  return {
+    element: view.element,
+    draw: () => view.draw(),
+    key: (event) => view.key(event),
+    picture: () => view.picture(),
+    map: () => view.content?.heads[0].map,
+    legend: () => view.legend(),
+    describe: () => view.describe(),
+    dispose: () => view.dispose(),
+  };
+}

@@ -1,0 +1,169 @@
+"""`image`: patches over the picture that they are of, and the tokens that are no patch beside it."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import attnscope as ats
+from attnscope.colours import ramp
+from attnscope.errors import LabelError, SchemaError
+from attnscope.plot.patches import OPACITY
+from drawings import array, axes, bar, marked, remarks, scores, title
+
+
+def patches(ax):
+    image = next(found for found in ax.images if found.get_gid() == "patches")
+    return np.ma.filled(image.get_array().astype(float), np.nan)
+
+
+def picture(ax):
+    return next(found for found in ax.images if found.get_gid() == "picture")
+
+
+def special(ax):
+    return [patch for patch in ax.patches if patch.get_gid() == "special"]
+
+
+def test_each_patch_lies_over_its_part_of_the_picture(rng):
+    weights = scores(rng, 6)
+    ax = ats.plot.image(rng.random((20, 33)), weights, grid=(2, 3), ax=axes())
+    np.testing.assert_allclose(patches(ax), weights.reshape(2, 3))
+    assert ax.images[1].get_extent() == ax.images[0].get_extent() == [-0.5, 32.5, 19.5, -0.5]
+    assert ax.images[1].get_interpolation() == "nearest"
+    assert ax.images[1].get_alpha() == OPACITY
+    assert remarks(ax) == "2 x 3 patches"
+
+
+def test_the_grid_is_found_in_labels_and_in_dims(rng):
+    weights = scores(rng, 14)
+    labels = ats.labels.patches(3, 4, prefix=["[CLS]", "<register>"])
+    ax = ats.plot.image(np.zeros((6, 8)), array(weights, dims=("key",), key_label=("key", labels)), ax=axes())
+    np.testing.assert_allclose(patches(ax), weights[2:].reshape(3, 4))
+    flat = xr.DataArray(weights[2:].reshape(3, 4) / weights[2:].sum(), dims=("key_0", "key_1"))
+    np.testing.assert_allclose(patches(ats.plot.image(np.zeros((6, 8)), flat, ax=axes())), flat)
+
+
+def test_tokens_that_are_no_patch_stand_beside_the_picture_with_their_share():
+    weights = np.array([0.5, 0.05, 0.1, 0.15, 0.2])
+    ax = ats.plot.image(np.zeros((4, 4)), weights, grid=(2, 2), ax=axes())
+    assert remarks(ax) == "2 x 2 patches · the patches have 50% of the attention, 1 token outside of the picture 50%"
+    (square,) = special(ax)
+    assert square.get_x() > 3.5
+    assert [text.get_text() for text in ax.texts if not text.get_gid()] == ["token 0  0.500"]
+    assert bar(ax) == ("attention", ["0", "0.1", "0.2"])
+    assert next(other for other in ax.figure.axes if other is not ax)._colorbar.extend == "max"
+
+
+def test_sinks_behind_the_patches_are_special_too(rng):
+    weights = xr.DataArray([0.1, 0.2, 0.2, 0.2, 0.2, 0.1], dims="key", attrs={"sinks": 1})
+    ax = ats.plot.image(np.zeros((4, 4)), weights, grid=(2, 2), ax=axes())
+    np.testing.assert_allclose(patches(ax), [[0.2, 0.2], [0.2, 0.2]])
+    assert [text.get_text() for text in ax.texts if not text.get_gid()] == ["token 0  0.100", "token <sink>  0.100"]
+
+
+def test_many_special_tokens_are_counted():
+    ax = ats.plot.image(np.zeros((4, 4)), np.full(24, 1 / 24), grid=(2, 2), ax=axes())
+    assert len(special(ax)) == 12
+    assert [text.get_text() for text in ax.texts if not text.get_gid()][-1] == "and 8 more"
+
+
+def test_the_bar_has_the_colours_that_the_patches_have_over_the_picture():
+    ax = ats.plot.image(np.full((4, 4), 0.5), np.full(4, 0.25), grid=(2, 2), maximum=0.25, ax=axes())
+    grey = 0.3 + 0.7 * 0.5
+    np.testing.assert_allclose(picture(ax).get_array(), grey)
+    over = OPACITY * ramp()[-1] / 255 + (1 - OPACITY) * grey
+    mappable = next(other for other in ax.figure.axes if other is not ax)._colorbar
+    np.testing.assert_allclose(mappable.cmap(1.0)[:3], over)
+
+
+def test_of_queries_the_mean_is_taken_without_padding(rng):
+    values = scores(rng, 2, 3, 5, 4)
+    valid = np.array([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]], bool)
+    given = array(values, query_valid=(("sample", "query"), valid))
+    ax = ats.plot.image(np.zeros((4, 4)), given, grid=(2, 2), head=1, ax=axes())
+    np.testing.assert_allclose(patches(ax).ravel(), values[0, 1, :3].mean(0))
+    assert title(ax) == "encoder/mha"
+    assert remarks(ax) == "sample 0 of 2, head 1, mean of 3 queries · 2 x 2 patches"
+    assert bar(ax)[0] == "attention received"
+    one = ats.plot.image(np.zeros((4, 4)), given.isel(query=1), grid=(2, 2), sample=1, ax=axes())
+    np.testing.assert_allclose(patches(one).ravel(), values[1, :, 1].mean(0))
+    assert bar(one)[0] == "attention"
+
+
+def test_masked_patches_are_hatched_and_nan_is_red():
+    weights = array(np.array([0.5, np.nan, 0.5, 0.0]), dims=("key",), key_valid=("key", [True, True, True, False]))
+    ax = ats.plot.image(np.zeros((4, 4)), weights, grid=(2, 2), ax=axes())
+    expected = np.kron([[0, 0], [0, 1]], np.ones((2, 2), bool)).astype(bool)
+    np.testing.assert_array_equal(marked(ax, "masked", (4, 4)), expected)
+    np.testing.assert_array_equal(marked(ax, "nan", (4, 4)), np.kron([[0, 1], [0, 0]], np.ones((2, 2))).astype(bool))
+    assert remarks(ax) == "2 x 2 patches · hatched: masked · red: NaN"
+
+
+@pytest.mark.parametrize(
+    ("given", "grey"),
+    [
+        (np.full((2, 2), 51, np.uint8), 0.2),
+        (np.full((2, 2, 1), 0.2, np.float32), 0.2),
+        (np.full((2, 2, 3), 0.2), 0.2),
+        (np.dstack([np.full((2, 2), 255), np.zeros((2, 2)), np.zeros((2, 2))]).astype(np.uint8), 0.2126),
+        (np.dstack([np.full((2, 2, 3), 0.2), np.ones((2, 2))]), 0.2),
+        (np.array([[True, False], [False, True]]), [[1, 0], [0, 1]]),
+    ],
+)
+def test_pictures_of_every_kind(given, grey):
+    ax = ats.plot.image(given, np.full(4, 0.25), grid=(2, 2), ax=axes())
+    np.testing.assert_allclose(picture(ax).get_array(), 0.3 + 0.7 * np.broadcast_to(grey, (2, 2)), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            np.zeros((3, 8, 9)),
+            "The picture has shape (3, 8, 9), but (height, width), or (height, width, 1), 3 or 4 colours, is needed. "
+            "The colours come first here: np.moveaxis(picture, 0, -1).",
+        ),
+        (
+            np.zeros((5, 8, 9, 3)),
+            "The picture has shape (5, 8, 9, 3), but (height, width), or (height, width, 1), 3 or 4 colours, is "
+            "needed. Of several pictures, give one: pictures[0].",
+        ),
+        (
+            np.array([[-2.1, 2.5]]),
+            "The picture is float64 from -2.10 to 2.50, but floats lie within 0 and 1, and integers within 0 and 255. "
+            "Undo what was done to it for the model: picture / 255, or picture * std + mean.",
+        ),
+    ],
+)
+def test_what_is_no_picture_is_refused(given, message):
+    with pytest.raises(SchemaError) as caught:
+        ats.plot.image(given, np.full(4, 0.25), grid=(2, 2), ax=axes())
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("keys", "grid", "message"),
+    [
+        (
+            197,
+            None,
+            "The weights have 197 keys, and neither their labels nor their dims say how many rows and columns of "
+            "patches these are. Say it, such as grid=(14, 14) (1 special token before them).",
+        ),
+        (
+            23,
+            None,
+            "The weights have 23 keys, and neither their labels nor their dims say how many rows and columns of "
+            "patches these are. Say it: grid=(rows, columns).",
+        ),
+        (
+            16,
+            (5, 4),
+            "grid=(5, 4) has 20 patches, but the weights have 16 keys. Say it, such as grid=(4, 4).",
+        ),
+    ],
+)
+def test_a_grid_that_is_not_known_or_does_not_fit(keys, grid, message):
+    with pytest.raises(LabelError) as caught:
+        ats.plot.image(np.zeros((4, 4)), np.full(keys, 1 / keys), grid=grid, ax=axes())
+    assert str(caught.value) == message

@@ -1,0 +1,162 @@
+"""`series`: attention over time, a line for each query, with what the samples differ by."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import attnscope as ats
+from attnscope.errors import LabelError, SchemaError
+from drawings import array, axes, bar, cells, drawn, marked, remarks, scores, ticks, title
+
+
+def means(ax):
+    return [line for line in ax.lines if line.get_gid() == "mean"]
+
+
+def names(ax):
+    return [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+def test_a_line_is_the_mean_over_heads_and_samples_and_the_band_are_percentiles(rng):
+    values = scores(rng, 30, 2, 3, 8)
+    ax = ats.plot.series(array(values), ax=axes())
+    heads = values.mean(1)
+    assert len(means(ax)) == 3
+    for query, line in enumerate(means(ax)):
+        np.testing.assert_array_equal(line.get_xdata(), np.arange(8))
+        np.testing.assert_allclose(line.get_ydata(), heads[:, query].mean(0))
+        band = [found for found in ax.collections if found.get_gid() == "percentiles"][query]
+        corners = band.get_paths()[0].vertices
+        for end, step in ((10, 2), (90, 6)):
+            expected = np.percentile(heads[:, query, step], end)
+            assert np.isclose(corners[corners[:, 0] == step, 1], expected).any()
+    assert names(ax) == ["query 0", "query 1", "query 2", "even"]
+    assert title(ax) == "encoder/mha"
+    assert remarks(ax) == ("mean of 30 samples · mean of 2 heads · band: 10th to 90th percentile of the samples")
+    assert ax.get_ylim()[0] == 0
+    assert ax.get_xlabel() == "key: time step"
+
+
+def test_of_many_queries_five_are_drawn_and_it_is_said(rng):
+    ax = ats.plot.series(scores(rng, 24, 50), ax=axes())
+    assert names(ax) == [f"query {n}" for n in (0, 6, 12, 17, 23)] + ["even"]
+    assert remarks(ax) == "5 of 24 queries"
+    chosen = ats.plot.series(scores(rng, 24, 50), lines=[1, 23], ax=axes())
+    assert names(chosen) == ["query 1", "query 23", "even"]
+
+
+def test_even_attention_is_dashed_only_where_the_steps_share_all_of_it(rng):
+    ax = ats.plot.series(scores(rng, 10), ax=axes())
+    (even,) = [line for line in ax.lines if line.get_label() == "even"]
+    np.testing.assert_allclose(even.get_ydata(), 0.1)
+    weights = scores(rng, 10)[:5]
+    part = ats.plot.series(array(weights, dims=("key",)), ax=axes())
+    assert not [line for line in part.lines if line.get_label() == "even"]
+    assert remarks(part) == f"the steps have {weights.sum():.0%} of the attention"
+    causal = ats.plot.series(np.array([[1.0, 0.0], [0.5, 0.5]]), ax=axes())
+    assert not [line for line in causal.lines if line.get_label() == "even"]
+
+
+def test_times_are_numbers_or_dates(rng):
+    past = np.arange(-10, 0)
+    ax = ats.plot.series(scores(rng, 10), times=past, ax=axes())
+    np.testing.assert_array_equal(means(ax)[0].get_xdata(), past)
+    days = np.arange("2024-01-25", "2024-02-04", dtype="datetime64[D]")
+    ax = drawn(ats.plot.series(scores(rng, 10), times=days, ax=axes()))
+    np.testing.assert_array_equal(means(ax)[0].get_xdata(), days)
+    assert len(ax.get_xticks()) <= 8
+
+
+def test_features_over_time(rng):
+    values = scores(rng, 6, 9, 3)
+    given = xr.DataArray(
+        values, dims=("sample", "query", "key"), coords={"key_label": ("key", ["price", "rain", "stock"])}
+    )
+    ax = ats.plot.series(given, time="query", ax=axes())
+    assert names(ax) == ["price", "rain", "stock"]
+    np.testing.assert_allclose(means(ax)[1].get_ydata(), values[:, :, 1].mean(0))
+    assert [line.get_linestyle() for line in means(ax)] == ["-", "--", "--"]
+    steps = given.rename(query="step")
+    np.testing.assert_allclose(
+        means(ats.plot.series(steps, time="step", ax=axes()))[1].get_ydata(), values[:, :, 1].mean(0)
+    )
+
+
+def test_a_strip_has_a_row_of_cells_for_each_line(rng):
+    values = scores(rng, 4, 12, 30)
+    past = np.arange(-30, 0)
+    ax = ats.plot.series(array(values, dims=("sample", "query", "key")), times=past, strip=True, ax=axes())
+    np.testing.assert_allclose(cells(ax), values.mean(0))
+    assert bar(ax)[0] == "attention"
+    found = ticks(ax.xaxis)
+    assert all(text == f"{place - 30:g}".replace("-", "−") for place, text in found)  # noqa: RUF001
+    (step,) = {int(step) for step in np.diff([place for place, _ in found])}
+    assert step in (2, 5, 10)
+    assert all((place - 30) % step == 0 for place, _ in found)
+    assert ax.get_ylabel() == "query position"
+
+
+def test_padded_steps_are_left_out_of_the_mean_and_hatched_where_no_sample_has_them(rng):
+    valid = np.array([[1, 1, 1, 1, 0], [1, 1, 1, 0, 0], [1, 1, 0, 0, 0]], bool)
+    values = np.where(valid, rng.random((3, 5)), 0)
+    values /= values.sum(-1, keepdims=True)
+    given = array(values, dims=("sample", "key"), key_valid=(("sample", "key"), valid))
+    ax = ats.plot.series(given, ax=axes())
+    expected = [values[valid[:, step], step].mean() for step in range(4)]
+    np.testing.assert_allclose(means(ax)[0].get_ydata(), [*expected, np.nan])
+    (span,) = [patch for patch in ax.patches if patch.get_gid() == "masked"]
+    assert (span.get_x(), span.get_width(), bool(span.get_hatch())) == (3.5, 1.0, True)
+    assert remarks(ax).endswith("hatched: masked")
+
+
+def test_nan_breaks_the_line_and_is_crossed_on_the_axis(rng):
+    values = scores(rng, 3, 6)
+    values[1, 2] = np.nan
+    ax = ats.plot.series(array(values, dims=("sample", "key")), ax=axes())
+    assert np.flatnonzero(np.isnan(means(ax)[0].get_ydata())).tolist() == [2]
+    (cross,) = [line for line in ax.lines if line.get_gid() == "nan"]
+    assert (cross.get_xdata().tolist(), cross.get_ydata().tolist(), cross.get_marker()) == ([2], [0], "x")
+    strip = ats.plot.series(array(values, dims=("sample", "key")), strip=True, ax=axes())
+    assert marked(strip, "nan", (1, 6)).tolist() == [[False, False, True, False, False, False]]
+
+
+def test_one_step(rng):
+    ax = ats.plot.series(np.array([1.0]), ax=axes())
+    assert means(ax)[0].get_marker() == "o"
+    assert means(ax)[0].get_ydata().tolist() == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("weights", "options", "kind", "message"),
+    [
+        (
+            np.full((2, 4), 0.25),
+            {"times": [1, 2]},
+            LabelError,
+            "The times have shape (2,), but there are 4 steps. Give one per step: times=[...].",
+        ),
+        (
+            np.full((2, 4), 0.25),
+            {"time": "step"},
+            SchemaError,
+            "time='step' was asked for, but the weights have the dims ('query', 'key'). Name one of them: time='key'.",
+        ),
+        (
+            xr.DataArray(np.full((3, 2, 4), 0.25), dims=("step", "query", "key")),
+            {"time": "step"},
+            SchemaError,
+            "Beside 'step' the weights have the dims ('query', 'key'), but lines can only stand for one. Average the "
+            "other, or choose one: weights.mean('query').",
+        ),
+        (
+            np.full((2, 4), 0.25),
+            {"lines": [2]},
+            SchemaError,
+            "lines=[2] were asked for, but there are 0 to 1. Write lines=[0].",
+        ),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(weights, options, kind, message):
+    with pytest.raises(kind) as caught:
+        ats.plot.series(weights, ax=axes(), **options)
+    assert str(caught.value) == message
