@@ -245,7 +245,7 @@ def test_everything_is_reached_by_keys_alone(opened):
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
     settled(page)
-    page.wait_for_function("location.hash.includes('query=') && location.hash.includes('key=')")  # written in a while
+    page.wait_for_url(re.compile("query=.*key=|key=.*query="))  # written in a while
     assert any(text.startswith("Pinned: ") for text in page.get_by_role("status").all_inner_texts())
     page.keyboard.press("Escape")
     page.keyboard.press("/")

@@ -19,6 +19,7 @@ from attnscope.errors import IncompleteRunError, InputError, SchemaError
 from attnscope.maps import COMPLETE
 from attnscope.viewer import server as serving
 from attnscope.viewer.server import Server, payload_of, serve
+from viewer_screens import settled
 
 WORDS = ["[CLS]", "the", "cat", "sat", "on", "mat", "[SEP]"]
 
@@ -447,8 +448,8 @@ def painted(page):
 
 def test_a_browser_shows_the_heads_and_one_of_them(server, open_page):
     page = open_page(server.address, allowed=f"{server.address}block/")
-    page.wait_for_function("document.querySelectorAll('.attnscope-view canvas').length > 0")
-    page.wait_for_timeout(300)
+    page.wait_for_selector(".attnscope-view canvas", state="attached")
+    settled(page)
     assert painted(page) > 40
     page.get_by_role("tab", name="Matrix").click()
     with page.expect_response(f"{server.address}block/map/2/0/0") as answer:

@@ -56,9 +56,10 @@ def screen(locator):
 
 
 def settled(page):
-    """Waits until two frames look alike."""
+    """Waits until nothing is being drawn and two frames look alike."""
     before = None
     for _ in range(60):
+        page.wait_for_selector("[aria-busy]", state="detached")
         page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
         now = page.screenshot(type="jpeg", quality=60)
         if now == before:

@@ -17,6 +17,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 from matplotlib.text import Text
+from matplotlib.transforms import BboxBase
 
 from attnscope.colours import MASKED, NOT_A_NUMBER, diverging, luminance, ramp
 from attnscope.plot.scale import Scale
@@ -28,6 +29,8 @@ HATCH = {"light": "#a8a59c", "dark": "#666b77"}
 NAN_COLOUR = tuple(part / 255 for part in NOT_A_NUMBER)
 _MARGIN = 0.09
 """Inches around the axes."""
+_NARROWEST = 2.5
+"""Inches of a line of remarks over axes that are narrower."""
 _DARK_PAGE = 0.18
 """Luminance, from 0 to 1, below which a page counts as dark."""
 
@@ -135,8 +138,7 @@ def head_line(ax: Axes, title: str, remarks: Sequence[str] = (), left: float | N
     texts, fonts = written([title, *filter(None, remarks)] if title else list(filter(None, remarks)), None)
     heading.set_fontfamily(fonts)
     heading.set_text(texts[0] if title else "")
-    box = ax.get_window_extent() if left is None else figure_of(ax).bbox
-    width = box.width / figure_of(ax).get_dpi() - (left or 0.0)
+    width = _width_of(ax) if left is None else _inches(figure_of(ax).bbox, ax) - left
     note = wrapped(texts[1:] if title else texts, 72 * width, 0.83 * float(heading.get_fontsize()))
     if note:
         size = float(_note(ax, note, fonts, heading.get_color()).get_fontsize())
@@ -152,6 +154,20 @@ def title_over(figure: Figure | SubFigure, title: str, remarks: Sequence[str]) -
     over = figure.suptitle("\n".join(filter(None, [*texts[:1], text])), x=0.02, ha="left", fontsize="medium")
     over.set_fontfamily(fonts)
     plain_text(over)
+
+
+def _width_of(ax: Axes) -> float:
+    """Inches that a remark over axes may take: theirs, which cells of one shape can make far less than their place."""
+    figure = figure_of(ax).figure
+    place = _inches(ax.get_window_extent(), ax)
+    if engine := figure.get_layout_engine():
+        engine.execute(figure)
+    ax.apply_aspect()
+    return max(_inches(ax.get_window_extent(), ax), min(place, _NARROWEST))
+
+
+def _inches(box: BboxBase, ax: Axes) -> float:
+    return float(box.width) / figure_of(ax).get_dpi()
 
 
 def _title_size() -> Any:
@@ -175,6 +191,7 @@ def _note(ax: Axes, text: str, fonts: Sequence[str], colour: Any) -> Text:
         annotation_clip=False,
         gid="remarks",
     )
+    note.set_in_layout(False)  # the title makes the room for it; a layout would narrow the axes until it fits over them
     return plain_text(note)
 
 

@@ -300,24 +300,26 @@ class Viewer {
     });
   }
 
-  async draw() {
+  draw() {
     this.turn += 1;
     const { turn } = this;
-    const { view: name, sample } = this.state;
     this.shell.clearAlert();
     this.shell.draw();
-    const stale = () => this.disposed || turn !== this.turn;
+    return this.shell.busy(this.drawView(() => this.disposed || turn !== this.turn));
+  }
+
+  async drawView(stale) {
     try {
-      await this.store.thumbnails(sample);
+      await this.store.thumbnails(this.state.sample);
     } catch (error) {
       if (!stale()) this.shell.alert(error);
     }
     if (stale()) return;
     let view = null;
     try {
-      view = this.viewOf(name);
+      view = this.viewOf(this.state.view);
       this.shell.show(view.element);
-      await this.shell.busy(view.draw());
+      await view.draw();
     } catch (error) {
       if (!stale()) this.shell.fail(error, view);
     }
