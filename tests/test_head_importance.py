@@ -11,8 +11,6 @@ import attnscope as ats
 from attnscope.attribution.head_importance import MaskedHeads, head_ablation, head_importance
 from attnscope.attribution.pruning import ablation_curve, prune
 
-pytestmark = pytest.mark.skipif(keras.backend.backend() == "jax", reason="not run on JAX yet")
-
 LENGTH, WIDTH, SAMPLES = 5, 6, 7
 
 

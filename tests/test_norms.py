@@ -12,8 +12,6 @@ from attnscope.attribution.norms import norms
 from attnscope.attribution.wires import Wire
 from layers_by_hand import numbers
 
-pytestmark = pytest.mark.skipif(keras.backend.backend() != "torch", reason="seen to hold on PyTorch alone so far")
-
 SAMPLES, LENGTH, WIDTH, HEADS = 3, 5, 6, 2
 
 

@@ -32,11 +32,12 @@ _FACE = {
     "load_model": "attnscope.loading",
     "view": "attnscope.viewer",
     "attribute": "attnscope.attribution",
+    "evidence": "attnscope.trust",
 }
-_MODULES = ("analysis", "attribution", "errors", "labels", "layers", "loading", "plot", "schema")
+_MODULES = ("analysis", "attribution", "errors", "labels", "layers", "loading", "plot", "schema", "trust")
 
 if TYPE_CHECKING:
-    from attnscope import analysis, attribution, errors, labels, layers, loading, plot, schema
+    from attnscope import analysis, attribution, errors, labels, layers, loading, plot, schema, trust
     from attnscope.attribution import attribute
     from attnscope.capturing import Entropy, Full, Received, Summary, TopK, capture, capture_generation
     from attnscope.interception import ablate, declare, intervene, permute, replace, sites, undeclare, uniform
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from attnscope.maps import AttentionMaps
     from attnscope.maps import open_maps as open  # noqa: A004, the field's word for it
     from attnscope.schema import Site
+    from attnscope.trust import evidence
     from attnscope.viewer import view
 
 __all__ = [
@@ -62,6 +64,7 @@ __all__ = [
     "capture_generation",
     "declare",
     "errors",
+    "evidence",
     "intervene",
     "labels",
     "layers",
@@ -73,6 +76,7 @@ __all__ = [
     "replace",
     "schema",
     "sites",
+    "trust",
     "undeclare",
     "uniform",
     "view",

@@ -11,8 +11,7 @@ from keras import tree
 
 from attnscope.attribution.targets import Target
 from attnscope.interception.batches import batches_of, merged
-from attnscope.interception.calls import Call
-from attnscope.interception.running import Runner
+from attnscope.interception.compiled import as_numpy, call_model, compiled
 
 Made = TypeVar("Made")
 
@@ -31,7 +30,7 @@ class Scorer:
     def __init__(self, model: keras.Layer, batch_size: int = 64) -> None:
         self._model = model
         self._batch_size = batch_size
-        self._runner = Runner(model, lambda extras: (_only_look, []))
+        self._run = compiled(model, call_model)
         self.passes = 0
         self._kept: dict[Hashable, Any] = {}
 
@@ -51,7 +50,8 @@ class Scorer:
         size = self._batch_size
         missing = -total % size  # a first batch that is smaller would be compiled for itself
         whole = tree.map_structure(lambda array: _filled(np.asarray(array), missing), inputs) if missing else inputs
-        parts = [outputs for outputs, _, _ in self._runner.run(batches_of(whole, size, self._model))]
+        batches = batches_of(whole, size, self._model)
+        parts = [tree.map_structure(as_numpy, self._run(batch.inputs)) for batch in batches]
         self.passes += total
         return tree.map_structure(lambda *arrays: merged(list(arrays))[:total], *parts)
 
@@ -64,10 +64,6 @@ class Scorer:
             rows: The target's extras for these samples, see `Target.rows`; default: they are all samples in order.
         """
         return target.of(self.outputs(inputs), rows)
-
-
-def _only_look(call: Call) -> None:
-    return None
 
 
 def _filled(array: np.ndarray, missing: int) -> np.ndarray:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FunctionType
 from typing import Any
@@ -16,6 +16,8 @@ from typing import Any
 _LOCK = threading.RLock()
 _INSTALLED: dict[tuple[int, str], list[Any]] = {}
 _MISSING = object()
+_WITHOUT: dict[str, tuple[int, int]] = {}
+"""Modules that have none of the functions' names: by their name, the id and the size of their dict."""
 _FRAMEWORKS = ("jax", "jaxlib", "tensorflow", "torch", "keras", "attnscope", "numpy")
 
 
@@ -66,6 +68,22 @@ def behind(value: Any) -> Any:
     return value.__wrapped__ if _is_stand_in(value) else value
 
 
+def _may_hold(module_name: str, module: Any, names: Iterable[str]) -> bool:
+    """Whether a module has one of these names.
+
+    Thousands of modules are loaded and few have one, so that it is remembered which had none: a module is looked at
+    again once it has more names, or fewer, than it had.
+    """
+    held = getattr(module, "__dict__", {})
+    as_it_was = (id(held), len(held))
+    if _WITHOUT.get(module_name) == as_it_was and module_name != "__main__":
+        return False
+    found = any(name in held for name in names)
+    if not found:
+        _WITHOUT[module_name] = as_it_was
+    return found
+
+
 def bound_early(originals: dict[str, list[Any]], layers: list[Any]) -> list[tuple[Any, str, Any]]:
     """Where else these functions are held, since somebody wrote ``from owner import name`` or kept one in a layer.
 
@@ -82,11 +100,9 @@ def bound_early(originals: dict[str, list[Any]], layers: list[Any]) -> list[tupl
     wanted = {id(original) for same_name in originals.values() for original in same_name}
     of_classes = {cls.__module__ for layer in layers for cls in type(layer).__mro__}
     holders: list[Any] = list(layers)
-    # The first question is the cheap one: thousands of modules are loaded, and few hold such a name.
     for module_name, module in list(sys.modules.items()):
-        held = getattr(module, "__dict__", {}).keys()
-        holds_one = module_name in of_classes or held & originals.keys()
-        if holds_one and module_name.partition(".")[0] not in _FRAMEWORKS:
+        of_frameworks = module_name.partition(".")[0] in _FRAMEWORKS
+        if not of_frameworks and (module_name in of_classes or _may_hold(module_name, module, originals)):
             holders.append(module)
     return [
         (holder, alias, behind(value))

@@ -14,7 +14,7 @@ import xarray as xr
 
 from attnscope.attribution.attribute import relevance_of
 from attnscope.attribution.baselines import position, random
-from attnscope.attribution.methods import METHODS
+from attnscope.attribution.methods import METHODS, method_of
 from attnscope.attribution.removal import default_removals, removal_of
 from attnscope.attribution.scoring import Scorer
 from attnscope.attribution.subject import Subject, subjects_of
@@ -179,7 +179,7 @@ def _usable(few: Subject, wanted: Sequence[str] | None, kept: Any, seed: int) ->
 
 
 def _options(name: str, subject: Subject, kept: Any, seed: int) -> dict[str, Any]:
-    known = METHODS[name].options
+    known = method_of(name).options
     return {option: value for option, value in (("kept", kept), ("seed", seed)) if option in known}
 
 
