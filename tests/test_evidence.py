@@ -6,8 +6,8 @@ import pytest
 from keras import layers, ops
 
 import attnscope as ats
+from attnscope import evidence
 from attnscope.errors import InputError, MethodError, TargetError
-from attnscope.trust.evidence import evidence
 
 STEPS, WIDTH = 8, 9
 

@@ -10,7 +10,7 @@ from attnscope.errors import InputError, WouldOverwriteError
 from attnscope.findings import Findings
 from attnscope.trust.bootstrap import Interval
 from attnscope.trust.card import EvidenceCard, Judged, Moved
-from attnscope.trust.evidence import seconds_of
+from attnscope.trust.judging import seconds_of
 from attnscope.trust.verdict import CHANGES, verdict_of
 
 

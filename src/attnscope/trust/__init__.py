@@ -3,7 +3,6 @@
 from attnscope.trust.bootstrap import Interval, paired_bootstrap
 from attnscope.trust.card import EvidenceCard, Judged, Moved
 from attnscope.trust.counterfactual import adversarial_test, permutation_test, uniform_test
-from attnscope.trust.evidence import evidence
 from attnscope.trust.faithfulness import (
     HIGHER_IS_BETTER,
     THRESHOLDS,
@@ -14,6 +13,7 @@ from attnscope.trust.faithfulness import (
     insertion,
     sufficiency,
 )
+from attnscope.trust.judging import evidence
 from attnscope.trust.randomisation import randomisation, rank_correlation
 from attnscope.trust.sensitivity import max_sensitivity
 from attnscope.trust.verdict import RULE, Verdict
