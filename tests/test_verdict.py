@@ -9,8 +9,8 @@ import pytest
 from attnscope.errors import InputError, WouldOverwriteError
 from attnscope.findings import Findings
 from attnscope.trust.bootstrap import Interval
+from attnscope.trust.budget import seconds_of
 from attnscope.trust.card import EvidenceCard, Judged, Moved
-from attnscope.trust.judging import seconds_of
 from attnscope.trust.verdict import CHANGES, verdict_of
 
 
@@ -62,7 +62,7 @@ def card():
     means = {removal: {"comprehensiveness": 0.4, "deletion": np.nan} for removal in ("delete", "mask_token")}
     gains = {removal: {"random": ABOVE, "position": ACROSS} for removal in means}
     judged = {
-        "raw": Judged("raw", False, means, gains, {"head": 1.0, "and <b>": 0.2}, verdict_of(gains, 0.2), 0),
+        "raw": Judged("raw", False, means, gains, {"head": 1.0, "and <b>": 0.2}, verdict_of(gains, 0.2)),
         "random": Judged("random", None, means, {r: {"position": ACROSS} for r in means}, {}, None),
     }
     return EvidenceCard(
@@ -73,7 +73,7 @@ def card():
         given=120,
         seed=3,
         judged=judged,
-        moved=Moved(0.2, 0.01, 100, 0.03, 0.4, 0.01, "mha", 4000),
+        moved=Moved(32, 0.2, 0.01, 100, 0.03, 0.4, 0.01, "mha", 4000),
         stability={"raw": 0.5},
         retrained={"free": 0.9, "uniform": 0.88},
         findings=Findings(()),

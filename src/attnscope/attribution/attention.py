@@ -44,9 +44,7 @@ def raw(
     for rows, scores in scored(subject, (wire,)):
         mean = scores[wire.site.name].astype(float).mean(1)
         values[rows] = np.einsum("sq,sqk->sk", counted[rows], mean)
-    return subject.relevance(
-        values[:, wired.prefix :], "raw", class_specific=False, site=wire.site.name, gradient_passes=0
-    )
+    return subject.relevance(values[:, wired.prefix :], "raw", class_specific=False, site=wire.site.name)
 
 
 def rollout(
@@ -103,7 +101,6 @@ def rollout(
         "rollout",
         class_specific=False,
         sites=[wire.site.name for wire in (*chain, *pools)],
-        gradient_passes=0,
     )
 
 

@@ -88,18 +88,19 @@ def attribute(
 def relevance_of(subject: Subject, method: str, **options: Any) -> xr.DataArray:
     """The relevance of a subject's positions by one method; see `attribute`.
 
-    The attr ``passes`` counts the forward passes of this method alone.
+    The attrs ``passes`` and ``gradient_passes`` count those of this method alone.
 
     Raises:
         MethodError: There is no such method or option, or it needs what the model lacks.
     """
     chosen = method_of(method, options)
-    before = subject.scorer.passes
+    scorer = subject.scorer
+    before = scorer.passes, scorer.gradient_passes
     found = chosen.compute(subject, **options)
     if not isinstance(found, xr.DataArray):
         found = subject.relevance(found, method)
-    attrs = {"class_specific": chosen.class_specific, "gradient_passes": 0, **found.attrs}
-    return found.assign_attrs({**attrs, "method": method, "passes": subject.scorer.passes - before})
+    cost = {"passes": scorer.passes - before[0], "gradient_passes": scorer.gradient_passes - before[1]}
+    return found.assign_attrs({"class_specific": chosen.class_specific, **found.attrs, "method": method, **cost})
 
 
 def _stacked(arrays: list[xr.DataArray]) -> xr.DataArray:

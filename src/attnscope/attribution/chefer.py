@@ -93,7 +93,6 @@ def chefer(
         "chefer",
         class_specific=True,
         sites=[wire.site.name for wire in wired.wires],
-        gradient_passes=subject.samples,
     )
 
 

@@ -74,6 +74,7 @@ def derivatives(
     batches = batches_of(subject.inputs, batch_size, subject.model)
     start = 0
     for found in differentiator.run(batches, extras=subject.target.rows):
+        subject.scorer.gradient_passes += found.batch.size
         yield slice(start, start + found.batch.size), found
         start += found.batch.size
 

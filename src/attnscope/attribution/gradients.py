@@ -56,7 +56,6 @@ def gradient_x_attention(
         "gradient_x_attention",
         class_specific=True,
         sites=[wire.site.name for wire in wires],
-        gradient_passes=subject.samples,
     )
 
 
@@ -98,4 +97,4 @@ def gradient_x_input(subject: Subject) -> xr.DataArray:
         for name in moving.names:
             product = found.values[name].astype(float) * found.gradients[name]
             values[rows] += per_position(subject.positions, product[: found.batch.size])
-    return subject.relevance(values, "gradient_x_input", class_specific=True, gradient_passes=subject.samples)
+    return subject.relevance(values, "gradient_x_input", class_specific=True)

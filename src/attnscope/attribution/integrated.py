@@ -73,7 +73,6 @@ def integrated_gradients(
         values,
         "integrated_gradients",
         class_specific=True,
-        gradient_passes=subject.samples * len(shares),
         baseline=way.words,
         steps=steps,
         rule=rule,
@@ -197,6 +196,7 @@ def _paths(moving: Sources, way: _Way, shares: np.ndarray) -> Iterator[tuple[sli
         inputs = tree.map_structure(lambda array: filled(array, size), inputs)  # the last samples may not fill a batch
         extras = {name: filled(array, size) for name, array in extras.items()}
         found = list(differentiator.run(batches_of(inputs, size, subject.model), extras=extras))
+        subject.scorer.gradient_passes += count * points
         yield rows, _path(moving, found, count, points)
 
 

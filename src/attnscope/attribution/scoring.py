@@ -25,6 +25,7 @@ class Scorer:
 
     Attributes:
         passes: Samples that went through the model forwards so far, those that only fill a batch left out.
+        gradient_passes: Likewise forwards and backwards.
     """
 
     def __init__(self, model: keras.Layer, batch_size: int = 64) -> None:
@@ -32,6 +33,7 @@ class Scorer:
         self._batch_size = batch_size
         self._run = compiled(model, call_model)
         self.passes = 0
+        self.gradient_passes = 0
         self._kept: dict[Hashable, Any] = {}
 
     def kept(self, key: Hashable, make: Callable[[], Made]) -> Made:

