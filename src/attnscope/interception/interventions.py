@@ -120,11 +120,13 @@ def dealt_out(scores: Any, call: Call, drawn: Any) -> Any:
     flat = (*shape[: len(shape) - keys], int(np.prod(shape[len(shape) - keys :])))
     values = ops.reshape(scores, flat)
     cells = ops.reshape(ops.broadcast_to(_open_cells(scores, call), shape), flat)
-    closed = (1.0 - cells) * 2.0
-    shuffled = ops.take_along_axis(values, ops.argsort(ops.reshape(drawn, flat) + closed, axis=-1), axis=-1)
-    in_order = ops.argsort(ops.broadcast_to(ops.arange(flat[-1], dtype="float32") / flat[-1], flat) + closed, axis=-1)
-    back = ops.argsort(in_order, axis=-1)
-    return ops.reshape(ops.take_along_axis(shuffled, back, axis=-1), shape)
+    closed = 1.0 - cells
+    shuffled = ops.take_along_axis(values, ops.argsort(ops.reshape(drawn, flat) + 2.0 * closed, axis=-1), axis=-1)
+    # open keys stand in front there: the first open key of the row takes the first of them, and so on
+    among_open = ops.cumsum(cells, axis=-1)
+    among_closed = ops.cumsum(closed, axis=-1) + ops.sum(cells, axis=-1, keepdims=True)
+    places = ops.where(cells > 0, among_open, among_closed) - 1.0
+    return ops.reshape(ops.take_along_axis(shuffled, ops.cast(places, "int32"), axis=-1), shape)
 
 
 def replace(array: Any) -> Changed:
