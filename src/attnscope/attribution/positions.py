@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import keras
@@ -46,6 +46,16 @@ class Positions:
     def of(self, inputs: Any) -> np.ndarray:
         """The array that holds the positions."""
         return np.asarray(tree.flatten(inputs)[self.leaf])
+
+    def valid_of(self, inputs: Any) -> np.ndarray:
+        """Which positions of other inputs of the same model are no padding, dims ``(sample, position)``, bool."""
+        array = self.of(inputs)
+        leaves = tree.flatten(inputs)
+        if self.mask is not None and np.shape(leaves[self.mask]) == array.shape[:2]:
+            return np.asarray(leaves[self.mask]).astype(bool)
+        if self.kind == "tokens" and self.padding is not None:
+            return np.asarray(array != self.padding)
+        return np.ones((len(array), self.count), bool)
 
     def changed(self, inputs: Any, change: Callable[[np.ndarray], np.ndarray]) -> Any:
         """The inputs with another array of positions; what was given stays as it is."""
@@ -95,15 +105,11 @@ def positions_of(
     if array.ndim == 2:
         if not whole:
             return Positions("features", leaf, None, np.ones(array.shape, bool))
-        valid = np.ones(array.shape, bool) if padding is None else array != padding
-        if mask is not None and np.shape(leaves[mask]) == array.shape:
-            valid = np.asarray(leaves[mask]).astype(bool)
-        return Positions("tokens", leaf, mask, valid, padding=padding)
+        found = Positions("tokens", leaf, mask, np.ones(array.shape, bool), padding=padding)
+        return replace(found, valid=found.valid_of(inputs))
     if array.ndim == 3 and not whole:
-        valid = np.ones(array.shape[:2], bool)
-        if mask is not None and np.shape(leaves[mask]) == array.shape[:2]:
-            valid = np.asarray(leaves[mask]).astype(bool)
-        return Positions("steps", leaf, mask, valid)
+        found = Positions("steps", leaf, mask, np.ones(array.shape[:2], bool))
+        return replace(found, valid=found.valid_of(inputs))
     if array.ndim == 4:
         return _patches(array, leaf, grid)
     raise InputError(

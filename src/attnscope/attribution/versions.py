@@ -9,6 +9,7 @@ from keras import tree
 
 from attnscope.attribution.removal import Removal, removable_of, removal_of
 from attnscope.attribution.subject import Subject
+from attnscope.attribution.trimming import Trimming
 from attnscope.errors import InputError
 
 CHUNK_BYTES = 64_000_000
@@ -45,6 +46,9 @@ class Versions:
         self.removable = removable_of(subject, kept)
         self.passes = 0
         self._known: dict[bytes, float] = {}
+        self._trimming: Trimming = subject.scorer.kept(
+            ("trimming", subject.positions.leaf), lambda: Trimming(subject.model, subject.inputs, subject.positions)
+        )
 
     @property
     def counts(self) -> np.ndarray:
@@ -132,7 +136,7 @@ class Versions:
         extras = {name: array[rows[order]] for name, array in subject.target.rows.items()}
         before = subject.scorer.passes
         answers = np.empty(len(rows))
-        answers[order] = subject.scorer(inputs, subject.target, extras)
+        answers[order] = self._trimming(subject.scorer, inputs, subject.target, extras)
         self.passes += subject.scorer.passes - before
         if not np.isfinite(answers).all():
             place = int(np.argmin(np.isfinite(answers)))

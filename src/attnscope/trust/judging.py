@@ -47,7 +47,7 @@ STAGES = 3
 """Blocks of layers that are shuffled one after the other, and each alone."""
 MOVES = 4
 """Draws of max-sensitivity."""
-LOOKED_AT = 32
+LOOKED_AT = 16
 """Samples whose attention is captured, linted and changed, at the most: changing it costs over 100 passes each."""
 PERMUTATIONS = 100
 
@@ -218,7 +218,7 @@ def _options(name: str, asked: _Asked, versions: Versions | None = None) -> dict
 def _judged(subject: Subject, asked: _Asked, progress: bool) -> dict[str, Judged]:
     """Every method and the two baselines under every way of removing, with verdicts."""
     versions = [Versions(subject, removal, kept=asked.kept, seed=asked.seed) for removal in asked.removals]
-    relevances, measures, again, sensitivity = {}, {}, {}, {}
+    relevances, measures, sensitivity = {}, {}, {}
     with progress_bar(2 * len(asked.methods) + len(versions), shown=progress) as advance:
         for name in asked.methods:
             relevances[name] = relevance_of(subject, name, **_options(name, asked, versions[0]))
@@ -226,13 +226,13 @@ def _judged(subject: Subject, asked: _Asked, progress: bool) -> dict[str, Judged
         for removed in versions:
             measures[removed.removal.name] = _measured(removed, relevances, asked.seed)
             advance()
+        again = _asked_again(subject, asked)
         for name in asked.methods:
-            again[name] = _asked_again(subject, asked, name)
             sensitivity[name] = _sensitivity(subject, asked, name)
             advance()
     return {
         **{
-            name: _judgement(name, relevances[name], measures, again[name], sensitivity[name], asked.seed)
+            name: _judgement(name, relevances[name], measures, again.sel({METHOD: name}), sensitivity[name], asked.seed)
             for name in asked.methods
         },
         **{name: _baseline(name, measures, asked.seed) for name in BASELINES},
@@ -250,17 +250,15 @@ def _measured(versions: Versions, relevances: Mapping[str, xr.DataArray], seed: 
     return xr.concat([found.sel({METHOD: [name for name in given if name not in draws]}), chance], METHOD)
 
 
-def _asked_again(subject: Subject, asked: _Asked, name: str) -> xr.DataArray:
-    """How alike its answers stay while parameters are shuffled."""
-    few, options = subject.rows(slice(0, ASKED_AGAIN)), _options(name, asked)
-    return randomisation(
-        few.model,
-        lambda: relevance_of(few, name, **options).values,
-        few.positions.valid,
-        order="both",
-        blocks=STAGES,
-        seed=asked.seed,
-    )
+def _asked_again(subject: Subject, asked: _Asked) -> xr.DataArray:
+    """How alike the methods' answers stay while parameters are shuffled, dims ``(stage, relevance, sample)``."""
+    few = subject.rows(slice(0, ASKED_AGAIN))
+
+    def relevances() -> np.ndarray:
+        return np.stack([relevance_of(few, name, **_options(name, asked)).values for name in asked.methods])
+
+    found = randomisation(few.model, relevances, few.positions.valid, order="both", blocks=STAGES, seed=asked.seed)
+    return found.assign_coords({METHOD: list(asked.methods)})
 
 
 def _sensitivity(subject: Subject, asked: _Asked, name: str) -> float | None:

@@ -33,7 +33,8 @@ def randomisation(
 
     Args:
         model: The model.
-        relevance: Gives the method's relevance for the model as it is then, dims ``(sample, position)``.
+        relevance: Gives the method's relevance for the model as it is then, dims ``(sample, position)``; or that of
+            several methods, one behind the other, dims ``(relevance, sample, position)``.
         valid: dims ``(sample, position)``, False on padding.
         order: ``cascading``: the last block, then the last two, and so on to all. ``independent``: one block at a time.
             ``both``: the first, and behind it the second but for its first stage, which is the same.
@@ -41,8 +42,9 @@ def randomisation(
         seed: Of the shuffling.
 
     Returns:
-        dims ``(stage, sample)``, float64: Spearman's rank correlation of the relevance with that of the model as it
-        was, over the valid positions, within -1 to 1. NaN where either ranks nothing (all equal, or one position).
+        dims ``(stage, sample)`` or ``(stage, relevance, sample)``, float64: Spearman's rank correlation of the answers
+        with those of the model as it was, over the valid positions, within -1 to 1. NaN where either ranks nothing (all
+        equal, or one position).
         The coordinate ``stage`` names the blocks, the first being the one next to the output; ``order`` says which of
         the two a stage belongs to.
 
@@ -63,7 +65,8 @@ def randomisation(
         with randomised(layers, seed):
             found.append(rank_correlation(before, relevance(), valid))
     coords = {"stage": [name for name, _, _ in stages], "order": ("stage", [kind for _, kind, _ in stages])}
-    return xr.DataArray(np.array(found), dims=("stage", "sample"), coords=coords)
+    dims = ("stage", "sample") if found[0].ndim == 1 else ("stage", "relevance", "sample")
+    return xr.DataArray(np.array(found), dims=dims, coords=coords)
 
 
 def _stages_of(parts: list[list[keras.Layer]], order: Order) -> list[tuple[str, str, list[keras.Layer]]]:
@@ -124,25 +127,26 @@ def rank_correlation(first: np.ndarray, second: np.ndarray, valid: np.ndarray) -
     """Spearman's rank correlation of each sample's valid positions, ties sharing their mean rank.
 
     Args:
-        first: dims ``(sample, position)``.
+        first: dims ``(..., sample, position)``.
         second: Likewise.
-        valid: Likewise, bool.
+        valid: dims ``(sample, position)``, bool.
 
     Returns:
-        dims ``(sample,)``, within -1 to 1; NaN where one of them ranks nothing.
+        dims ``(..., sample)``, within -1 to 1; NaN where one of them ranks nothing.
 
     Example:
         >>> rank_correlation(np.array([[1.0, 2.0, 3.0]]), np.array([[1.0, 3.0, 2.0]]), np.ones((1, 3), bool)).tolist()
         [0.5]
     """
-    found = np.full(len(first), np.nan)
-    for sample, (one, other, real) in enumerate(zip(first, second, valid, strict=True)):
-        ranks = [_ranks(row[real]) for row in (one, other)]
+    found = np.full(first.shape[:-1], np.nan)
+    for place in np.ndindex(found.shape):
+        real = valid[place[-1]]
+        ranks = [_ranks(array[place][real]) for array in (first, second)]
         centred = [rank - rank.mean() for rank in ranks if rank.size]
         if len(centred) == 2:
             size = np.sqrt(np.square(centred[0]).sum() * np.square(centred[1]).sum())
             if size > 0:
-                found[sample] = (centred[0] * centred[1]).sum() / size
+                found[place] = (centred[0] * centred[1]).sum() / size
     return found
 
 
