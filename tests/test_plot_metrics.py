@@ -6,7 +6,7 @@ import xarray as xr
 
 import attnscope as ats
 from attnscope.errors import SchemaError
-from drawings import axes, bar, cells, marked, remarks, scores, ticks, title
+from drawings import axes, bar, cells, drawn, marked, remarks, scores, ticks, title
 
 
 def numbers(ax):
@@ -89,6 +89,14 @@ def test_as_lines_each_dot_is_a_head_and_the_line_their_mean(rng):
     assert ax.get_ylim()[0] == 0
     assert [text for _, text in ticks(ax.xaxis)] == list("abcd")
     assert remarks(ax) == "dots: heads; line: their mean · red: NaN"
+
+
+def test_a_title_that_is_wider_than_the_picture_goes_on_in_the_next_line(rng):
+    named = {"long_name": "Shannon entropy of a query's attention over its keys", "units": "bit"}
+    given = xr.DataArray(rng.random((3, 2)), dims=("site", "head"), coords={"site": list("abc")}, name="entropy")
+    ax = drawn(ats.plot.metrics(given.assign_attrs(named), lines=True, ax=axes(3.6, 3.2)))
+    assert title(ax).replace("\n", " ") == "Shannon entropy of a query's attention over its keys (bit)"
+    assert ax._left_title.get_window_extent().x1 <= ax.figure.bbox.x1
 
 
 def test_statistics_of_whole_layers():

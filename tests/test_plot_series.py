@@ -67,6 +67,16 @@ def test_times_are_numbers_or_dates(rng):
     assert len(ax.get_xticks()) <= 8
 
 
+@pytest.mark.parametrize(
+    "times", [[2019, 2020, 2021, 2022, 2023], [2019.0, 2020.0, 2021.0, 2022.0, 2023.0], [3, 4, 5, 6, 7]]
+)
+def test_ticks_of_whole_times_are_whole(rng, times):
+    ax = ats.plot.series(scores(rng, 5), times=times, ax=axes())
+    assert [(place, text) for place, text in ticks(ax.xaxis) if times[0] <= place <= times[-1]] == [
+        (time, f"{time:.0f}") for time in times
+    ]
+
+
 def test_features_over_time(rng):
     values = scores(rng, 6, 9, 3)
     given = xr.DataArray(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -130,7 +131,7 @@ def head_line(ax: Axes, title: str, remarks: Sequence[str] = (), left: float | N
 
     Args:
         ax: Over which to write.
-        title: One line.
+        title: One line, or more where its words would leave the figure.
         remarks: As many lines as they need.
         left: Inches of the figure that lie left of the axes, where they stand alone in it; None for the axes' width.
     """
@@ -145,6 +146,17 @@ def head_line(ax: Axes, title: str, remarks: Sequence[str] = (), left: float | N
         ax.set_title(
             heading.get_text(), loc="left", pad=rcParams["axes.titlepad"] + 2 + 1.25 * size * (note.count("\n") + 1)
         )
+    _keep_inside(heading, ax)
+
+
+def _keep_inside(heading: Text, ax: Axes) -> None:
+    """Breaks a title that would be cut off at the right end of the figure; a word is never broken."""
+    needed = _inches(heading.get_window_extent(), ax)
+    room = (figure_of(ax).bbox.x1 - ax.get_window_extent().x0) / figure_of(ax).get_dpi() - _MARGIN
+    if needed > room > 0:
+        letters = max(1, int(0.95 * len(heading.get_text()) * room / needed))
+        lines = textwrap.wrap(heading.get_text(), letters, break_long_words=False, break_on_hyphens=False)
+        heading.set_text("\n".join(lines))
 
 
 def title_over(figure: Figure | SubFigure, title: str, remarks: Sequence[str]) -> None:

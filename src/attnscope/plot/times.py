@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.ticker import MaxNLocator
 
 from attnscope.colours import MASKED
 from attnscope.errors import LabelError, SchemaError
@@ -292,6 +293,8 @@ def _time_axis(ax: Axes, courses: _Courses, when: np.ndarray | None) -> None:
             dates = AutoDateLocator(minticks=3, maxticks=7)  # type: ignore[no-untyped-call]
             ax.xaxis.set_major_locator(dates)
             ax.xaxis.set_major_formatter(ConciseDateFormatter(dates))  # type: ignore[no-untyped-call]
+        elif when.dtype.kind in "iuf" and (when == np.rint(when)).all():
+            ax.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
         return
     ax.set_xlim(-0.5, len(courses.time) - 0.5)
     name_positions(ax.xaxis, courses.time)
