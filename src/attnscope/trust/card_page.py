@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from attnscope.trust.card import EvidenceCard, Judged
 
 _CLASSES = {"explains": "good", "descriptive only": "middling", "misleading here": "bad"}
+MOST_ARTEFACTS = 8
+"""More of them are counted."""
 WIDTH, ROW, LEFT = 560, 22, 170
 """Of the picture of gains, in its own units: drawing width, height of a row, room for names."""
 
@@ -135,22 +137,26 @@ def _measures(card: EvidenceCard) -> str:
 
 def _parameters(card: EvidenceCard) -> str:
     asked = [found for found in card.judged.values() if found.randomised]
-    stages = list(asked[0].randomised) if asked else []
+    stages = [*asked[0].randomised, *asked[0].independent] if asked else []
     head = "".join(f"<th scope=col>{html.escape(stage)}</th>" for stage in stages)
     rows = "".join(_parameter_row(found) for found in asked)
     return (
-        "<section><h2>Parameters shuffled, from the output down</h2><p class=small>Mean rank correlation of a method's "
-        f"answers with those for the model as it is. 1: it answers the same. A method that stays at {CHANGES} or above "
-        "with everything shuffled does not show what the model has learned.</p><div class=wide><table class=numbers>"
+        "<section><h2>Parameters shuffled</h2><p class=small>Mean rank correlation of a method's answers with those "
+        "for the model as it is, with parameters shuffled from the output down to all of it, and a block alone. 1: it "
+        f"answers the same. A method that stays at {CHANGES} or above with everything shuffled does not show what the "
+        "model has learned.</p><div class=wide><table class=numbers>"
         f"<thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table></div></section>"
     )
 
 
 def _parameter_row(found: Judged) -> str:
-    cells = "".join(
-        f"<td{' class=same' if value >= CHANGES else ''}>{number(value)}</td>" for value in found.randomised.values()
-    )
+    values = [*found.randomised.values(), *found.independent.values()]
+    cells = "".join(f"<td{' class=same' if value >= CHANGES else ''}>{_rounded(value)}</td>" for value in values)
     return f"<tr><th scope=row>{html.escape(found.name)}</th>{cells}</tr>"
+
+
+def _rounded(value: float) -> str:
+    return f"{value:.2f}" if value == value else "-"
 
 
 def _attention(card: EvidenceCard) -> str:
@@ -158,8 +164,9 @@ def _attention(card: EvidenceCard) -> str:
     if card.moved is not None:
         moved = card.moved
         lines = [
-            f"Permuted ({moved.permutations} times): the answer moves by {number(moved.permuted)} (median), where its "
-            f"standard deviation over the samples is {number(moved.spread)}.",
+            f"Permuted ({moved.permutations} times, {moved.samples} samples): the answer moves by "
+            f"{number(moved.permuted)} (median), where its standard deviation over the samples is "
+            f"{number(moved.spread)}.",
             f"Made uniform: it moves by {number(moved.uniform)} (median).",
         ]
         if moved.distance is not None:
@@ -171,6 +178,11 @@ def _attention(card: EvidenceCard) -> str:
         free, uniform = card.retrained["free"], card.retrained["uniform"]
         lines.append(f"Trained anew: {number(free)} with free attention, {number(uniform)} with uniform attention.")
     lines += [
+        f"{found.name}: its answer moves by {found.sensitivity:.0%} at the most when the input moves a little (median)."
+        for found in card.judged.values()
+        if found.sensitivity is not None
+    ]
+    lines += [
         f"{name}: answers of models from other seeds correlate by {number(value)} (mean rank correlation)."
         for name, value in card.stability.items()
     ]
@@ -178,7 +190,9 @@ def _attention(card: EvidenceCard) -> str:
 
 
 def _artefacts(card: EvidenceCard) -> str:
-    lines = [f"{finding.site}: {finding.message}. {finding.mend}" for finding in card.findings]
+    lines = [f"{f.site}: {f.message}. {f.mend[:1].upper()}{f.mend[1:]}." for f in list(card.findings)[:MOST_ARTEFACTS]]
+    if len(card.findings) > MOST_ARTEFACTS:
+        lines.append(f"And {len(card.findings) - MOST_ARTEFACTS} more: card.findings.")
     return (
         f"<section><h2>Artefacts of the attention</h2>{_list(lines) if lines else '<p>None were found.</p>'}</section>"
     )
