@@ -97,8 +97,9 @@ def evidence(
             should use it.
         inputs: As for `capture`; all samples are held in memory. They should be independent of each other.
         target: What is explained; see `attribute`. One target.
-        methods: Names out of `METHODS`; default: all that this model allows but ``shapley``, which costs most.
-        removals: Ways of removing: objects, or names; default: two that suit the inputs.
+        methods: Names out of `METHODS`; default: all that this model allows but ``shapley``, which costs most. The
+            baselines ``random`` and ``position`` are on every card.
+        removals: Ways of removing, at least two: objects, or names; default: two that suit the inputs.
         kept: Positions that are never removed; see `kept_of`.
         positions: Which input is explained; see `attribute`, as for `grid`, `labels` and `sites`.
         grid: Likewise.
@@ -132,10 +133,10 @@ def evidence(
     if subject.samples < 2:
         raise InputError("There is one sample, but intervals need several: give more, 30 or better 100.")
     ways = [removal_of(r, subject) for r in removals or default_removals(subject)]
-    if len(ways) < 2:
+    if len({way.name for way in ways}) < max(2, len(ways)):
         raise InputError(
-            "One way of removing was given, but it changes the ranking of methods, so that two are needed: "
-            "removals=['mask_token', 'delete']."
+            f"The ways of removing are {[way.name for way in ways]}, but they change the ranking of methods, so that "
+            f"two different ones are needed: removals={[way.name for way in default_removals(subject)]}."
         )
     asked = _Asked((), ways, kept, permutations, seed, sites)
     usable, refused = _usable(subject.rows(slice(0, 2)), asked, methods)
@@ -192,7 +193,8 @@ def _whole(subject: Subject, asked: _Asked, progress: bool) -> _Found:
 
 def _usable(few: Subject, asked: _Asked, wanted: Sequence[str] | None) -> tuple[list[str], dict[str, str]]:
     """The methods that work on this model, tried on two samples; and why the others do not."""
-    names = [name for name in METHODS if name not in ("shapley", *BASELINES)] if wanted is None else list(wanted)
+    names = [name for name in METHODS if name != "shapley"] if wanted is None else list(dict.fromkeys(wanted))
+    names = [name for name in names if name not in BASELINES]  # they are on every card
     usable, refused = [], {}
     for name in names:
         try:
