@@ -123,6 +123,11 @@ def test_the_class_token_stands_apart_from_the_patches(opened, patches, picture_
     assert "patch1; strongest key" in cell_shown(page)[0].replace("\u2068", "").replace("\u2069", "")
 
 
+def test_the_list_of_the_strongest_says_to_point_at_a_patch(opened, picture_file):
+    found = opened(picture_file, "view=image&panel=1").get_by_role("region", name="Strongest weights").inner_text()
+    assert "Point at a patch, or click to pin it." in found
+
+
 def test_a_page_without_pictures_has_no_view_of_them(opened, tmp_path):
     page = opened(saved(tmp_path, translation()[1]))
     assert "Image" not in page.get_by_role("tab").all_inner_texts()

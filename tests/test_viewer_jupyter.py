@@ -270,9 +270,9 @@ def test_python_moves_the_view_and_reads_what_the_user_did(notebook):
     book.view.first.get_by_role("button", name="Next sample").click()
     book.page.wait_for_timeout(300)
     assert book.prints("print(view.state['sample'], view.state['view'])") == "2 lines"
-    book.prints("view.state = {'site': 99, 'view': 'nothing'}; print(1)")  # what is not there is as usual
+    book.prints("view.state = {'site': 0, 'view': 'overview', 'panel': 99}; print(1)")  # what is not there is as usual
     book.page.wait_for_function("document.querySelector('.attnscope-view [aria-selected=true]').innerText == 'Heads'")
-    assert book.prints("print(view.state['site'], view.state['view'])") == "0 overview"
+    assert book.prints("print(view.state['site'], view.state['view'], view.state['panel'])") == "0 overview 0"
     assert lines.get_attribute("aria-selected") == "false"
 
 
@@ -383,7 +383,7 @@ def test_a_saved_notebook_without_its_kernel_says_what_to_do(notebook):
     book.page.reload()
     note.wait_for(timeout=STARTUP * 1000)
     assert re.sub(r"\s+", " ", note.inner_text()) == (
-        "View of 4 sites on 3 samples; view.save('view.html') writes it as one offline page. It is drawn by Python, "
+        "View of 3 sites on 3 samples; view.save('view.html') writes it as one offline page. It is drawn by Python, "
         'which does not run here. Run the cell again, or open a page that needs no Python: view.save("view.html")'
     )
     assert book.view.count() == 0

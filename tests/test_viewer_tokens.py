@@ -200,6 +200,14 @@ def test_text_without_a_pin_has_the_colours_of_what_each_key_receives(opened, ar
         assert same_colour(colour, expected_colour(float(weight), end), 6)
 
 
+@pytest.mark.parametrize(
+    ("link", "what"), [("view=text", "token"), ("view=matrix", "row"), ("view=matrix&direction=to", "column")]
+)
+def test_the_list_of_the_strongest_says_what_to_point_at(opened, link, what):
+    found = opened(link).get_by_role("region", name="Strongest weights").inner_text()
+    assert f"Point at a {what}, or click to pin it." in found
+
+
 def test_text_of_two_sequences_shows_both(opened, arrays):
     values = arrays["decoder_0/cross_attention"][0, 1]
     page = opened("view=text&site=3&panel=1")

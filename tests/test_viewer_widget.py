@@ -15,9 +15,9 @@ import attnscope as ats
 from attnscope.errors import InputError
 from attnscope.viewer import widget as widgets
 from attnscope.viewer.page import source
-from attnscope.viewer.viewing import STATE, WIDGET_VIEW
+from attnscope.viewer.viewing import STATE, VIEWS, WIDGET_VIEW
 
-PLAIN = "View of 3 sites on 5 samples; view.save('view.html') writes it as one offline page"
+PLAIN = "View of 2 sites on 5 samples; view.save('view.html') writes it as one offline page"
 
 
 def softmax(logits):
@@ -199,6 +199,51 @@ def test_a_state_of_another_name_is_refused(view):
         "view.state = {'view': 'matrix', 'site': 2, 'panel': 5}."
     )
     assert view.state == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"view": "heads"},
+            "The state's view is 'heads', but one of overview, matrix, lines, text, image, compare is needed (overview "
+            "is the tab Heads). For example: view.state = {'view': 'matrix'}.",
+        ),
+        (
+            {"site": 99},
+            "The state's site is 99, but there are 3, numbered from 0 in the order of the page's list. For example: "
+            "view.state = {'site': 2}.",
+        ),
+        (
+            {"view": "matrix", "sample": -1},
+            "The state's sample is -1, but there are 5, numbered from 0 in the order of the page's list. For example: "
+            "view.state = {'sample': 4}.",
+        ),
+        (
+            {"site": "encoder_0/mha"},
+            "The state's site is 'encoder_0/mha', but there are 3, numbered from 0 in the order of the page's list. "
+            "For example: view.state = {'site': 2}.",
+        ),
+    ],
+)
+def test_a_view_a_site_or_a_sample_that_is_not_there_is_refused(view, changes, message):
+    with pytest.raises(InputError) as caught:
+        view.state = changes
+    assert str(caught.value) == message
+    assert view.state == {}
+
+
+def test_the_views_are_those_of_the_page():
+    body = re.search(r"const VIEWS = \[\n(.*?)\n\];", source("state.js"), re.DOTALL)[1]
+    assert tuple(re.findall(r'\["(\w+)", ', body)) == VIEWS
+
+
+def test_it_is_said_once_how_many_samples_are_left_out(rng):
+    view = ats.view(maps_of(rng, samples=300, length=2))
+    said = "The first {} of 300 samples. For others: ats.view(maps, samples=[...])."
+    for payload, count in ((view.payload, 256), (view._saved(), 16)):
+        notes = [note for note in payload.manifest["notes"] if note.startswith("The first")]
+        assert notes == [said.format(count)]
 
 
 def test_a_view_that_is_shown_again_is_the_same_widget(view, kernel):

@@ -40,6 +40,8 @@ class Payload:
         grid: Rows and columns of the patches over them, where the labels do not say.
         max_error: Largest absolute error of a number that is not exact.
         detail: How much of each map there is.
+        notes: What a reader must know.
+        chosen: Whether the samples were asked for. Else they are the first ones, and the page says of how many.
     """
 
     runs: Mapping[str, AttentionMaps]
@@ -51,6 +53,7 @@ class Payload:
     max_error: float = 0.001
     detail: Detail = "full"
     notes: Sequence[str] = ()
+    chosen: bool = True
     _read: dict[tuple[int, int], list[Map]] = field(default_factory=dict, repr=False)
     """The last site that was read."""
     _reading: Lock = field(default_factory=Lock, repr=False, compare=False)
@@ -73,7 +76,7 @@ class Payload:
             "about": described(first.attrs),
             "detail": self.detail,
             "error": self.max_error,
-            "notes": list(self.notes),
+            "notes": [*self.notes, *self._left_out()],
             "runs": [shown(name) if name else "" for name in self.runs],
             "samples": [self._sample(sample, first) for sample in self.samples],
             "tokens": [tokens.to_json() for tokens in table],
@@ -92,6 +95,12 @@ class Payload:
             "axes": axes,
             "ramps": _ramps(),
         }
+
+    def _left_out(self) -> Iterator[str]:
+        """What is not shown because nobody asked for it."""
+        there = max(run.num_samples for run in self.runs.values())
+        if not self.chosen and len(self.samples) < there:
+            yield f"The first {len(self.samples)} of {there:,} samples. For others: ats.view(maps, samples=[...])."
 
     def _axes_of(self, site: SiteMaps | RolloutMaps, table: dict[Tokens, int]) -> list[list[int] | None]:
         """On each sample, which tokens its queries and keys are."""

@@ -12,6 +12,7 @@ import xarray as xr
 
 from attnscope.errors import InputError, SchemaError, free_path
 from attnscope.maps import AttentionMaps
+from attnscope.viewer.arrange import SiteMaps
 from attnscope.viewer.page import page
 from attnscope.viewer.payload import Payload
 from attnscope.viewer.widget import Presence, framed, has_anywidget, note, shell
@@ -26,6 +27,8 @@ STATE = (
     *("zoom", "segments", "search", "role", "means", "a", "b", "overlay", "strength"),
 )
 """What there is in the state of a page; the same names as in static/state.js."""
+VIEWS = ("overview", "matrix", "lines", "text", "image", "compare")
+"""The tabs of a page, of which `overview` is called Heads; likewise."""
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
@@ -34,12 +37,10 @@ class View:
 
     Attributes:
         payload: What is shown.
-        chosen: Whether the samples were asked for, and not the first few.
     """
 
-    def __init__(self, payload: Payload, *, chosen: bool = False) -> None:
+    def __init__(self, payload: Payload) -> None:
         self.payload = payload
-        self.chosen = chosen
         self._state: dict[str, Any] = {}
         self._presence: Presence | None = None
 
@@ -48,10 +49,10 @@ class View:
         """What the user of the notebook looks at; to set it moves the view, on the screen or before it is shown.
 
         What is set may be a part, such as ``view.state = {"view": "matrix", "site": 2, "panel": 5}``; the rest stays,
-        unless it means nothing with it (a pinned token of another text). What does not exist is as usual. Until the
-        view is shown there is in it what was set; then all of
+        unless it means nothing with it (a pinned token of another text). A token or a head that does not exist is as
+        usual. Until the view is shown there is in it what was set; then all of
 
-        - ``view``: ``overview``, ``matrix``, ``lines``, ``text``, ``image`` or ``compare``;
+        - ``view``: ``overview`` (Heads), ``matrix``, ``lines``, ``text``, ``image`` or ``compare``;
         - ``sample``, ``site``, ``panel`` (a head): their places in the page's lists, from 0; ``panel`` may be
           ``"mean"`` or ``"max"``, over the ``heads`` that are listed, or over all;
         - ``query`` and ``key``, the pinned tokens, -1 for none, and the ``direction`` (``from`` or ``to``) to read in;
@@ -60,7 +61,7 @@ class View:
           ``search``; and what is compared, ``a`` and ``b``.
 
         Raises:
-            InputError: There is nothing of such a name.
+            InputError: There is nothing of such a name, no such view, or no such site or sample.
         """
         return dict(self._state if self._presence is None else self._presence.widget.state)
 
@@ -72,6 +73,18 @@ class View:
                 f"The state has no {unknown[0]!r}, but {', '.join(STATE)}. For example: "
                 "view.state = {'view': 'matrix', 'site': 2, 'panel': 5}."
             )
+        if changes.get("view", VIEWS[0]) not in VIEWS:
+            raise InputError(
+                f"The state's view is {changes['view']!r}, but one of {', '.join(VIEWS)} is needed (overview is the "
+                "tab Heads). For example: view.state = {'view': 'matrix'}."
+            )
+        for name, there in (("sample", self.payload.samples), ("site", self.payload.sites)):
+            place = changes.get(name, 0)
+            if not isinstance(place, int | np.integer) or not 0 <= place < len(there):
+                raise InputError(
+                    f"The state's {name} is {place!r}, but there are {len(there)}, numbered from 0 in the order of the "
+                    f"page's list. For example: view.state = {{{name!r}: {len(there) - 1}}}."
+                )
         self._state = {**self.state, **changes}
         if self._presence is not None:
             self._presence.widget.state = self._state
@@ -137,16 +150,11 @@ class View:
 
     def _saved(self) -> Payload:
         payload = self.payload
-        if self.chosen or len(payload.samples) <= SAVED_SAMPLES:
-            return payload
-        note = (
-            f"The first {SAVED_SAMPLES} of {len(payload.samples)} samples. For others: "
-            "ats.view(maps, samples=[...]).save(path)."
-        )
-        return replace(payload, samples=payload.samples[:SAVED_SAMPLES], notes=[*payload.notes, note], _read={})
+        return payload if payload.chosen else replace(payload, samples=payload.samples[:SAVED_SAMPLES], _read={})
 
     def __repr__(self) -> str:
-        sites, samples = len(self.payload.sites), len(self.payload.samples)
+        sites = sum(isinstance(site, SiteMaps) for site in self.payload.sites)  # the others are rollouts of them
+        samples = len(self.payload.samples)
         return f"View of {sites} sites on {samples} samples; view.save('view.html') writes it as one offline page"
 
 
@@ -176,7 +184,8 @@ def view(
         grid: Rows and columns of the patches, where their labels do not say so; what stands before them is taken for
             CLS and register tokens.
         title: Heading; default: the model's name.
-        max_error: Largest absolute error of a number that is not exact; 0.002 makes smaller pages.
+        max_error: Largest absolute error of a number that is not exact, in rows that sum to 1 (down to 0.00045; each
+            number is told with its own); 0.002 makes smaller pages.
 
     Raises:
         InputError: A number of samples, labels or pictures that cannot be.
@@ -200,8 +209,6 @@ def view(
         raise InputError(f"max_error is {max_error!r}, but a number between 0 and 1 is needed, such as 0.001.")
     first = next(iter(runs.values()))
     notes = [f"{finding.site}: {finding.message}" for run in runs.values() for finding in run.findings]
-    if samples is None and there > MOST_SAMPLES:
-        notes.append(f"The first {MOST_SAMPLES} of {there:,} samples. For others: ats.view(maps, samples=[...]).")
     payload = Payload(
         runs,
         list(chosen),
@@ -211,8 +218,9 @@ def view(
         grid=grid,
         max_error=max_error,
         notes=notes,
+        chosen=samples is not None,
     )
-    return View(payload, chosen=samples is not None)
+    return View(payload)
 
 
 def _runs(maps: AttentionMaps | xr.DataArray | Mapping[str, AttentionMaps]) -> dict[str, AttentionMaps]:

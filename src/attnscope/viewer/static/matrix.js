@@ -162,7 +162,7 @@ class MatrixPane {
     const side = direction === "from" ? "row" : "column";
     this.readout.textContent = this.sentence(pointed.row >= 0 || pointed.column >= 0 ? pointed : pinned);
     const place = pinned[side] >= 0 ? pinned[side] : pointed[side];
-    this.ranking.show(shown.map, shown.tokens, place, direction, shown.maximum);
+    this.ranking.show(shown.map, shown.tokens, place, direction, shown.maximum, side);
   }
 
   pointAt(row, column) {

@@ -108,6 +108,10 @@ class PictureView {
     return this.app.state.direction === "to" ? "key" : "query";
   }
 
+  readName() {
+    return this.grids[this.readSide] ? "patch" : "token";
+  }
+
   get pinned() {
     const side = this.readSide;
     const place = this.app.state[side];
@@ -161,7 +165,7 @@ class PictureView {
     this.paintText(grid ? listed : null, shown);
     if (grid) this.paintGrid(grid, gridSide, shown);
     const place = source?.place ?? -1;
-    this.ranking.show(this.map, this.tokens, place, source?.side === "key" ? "to" : "from", this.maximum);
+    this.ranking.show(this.map, this.tokens, place, source?.side === "key" ? "to" : "from", this.maximum, this.readName());
     this.said.textContent = grid ? this.sentence(shown, gridSide) : this.withoutPatches();
     this.read();
   }
@@ -302,7 +306,7 @@ class PictureView {
     if (unknown) return "What tokens receive is not stored in this file. Point at a patch for what is.";
     if (received) {
       const what = gridSide === "key" ? "By the attention that each patch receives, the mean over all queries that are no padding." : "Point at a patch for what it attends to.";
-      return `${what} ${end} Point at a ${this.grids[this.readSide] ? "patch" : "token"} for its own weights; click to pin it.`;
+      return `${what} ${end} Point at a ${this.readName()} for its own weights; click to pin it.`;
     }
     const label = `${source.side} ${source.place} “${quoted(this.lists[source.side].labels[source.place])}”`;
     const what = source.side === "query" ? `By what ${label} attends to.` : `By which queries attend to ${label}.`;

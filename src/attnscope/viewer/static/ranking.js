@@ -30,9 +30,9 @@ export function createRanking(app) {
     forget() {
       shown = "";
     },
-    // place: of a query (direction "from") or a key ("to"); -1 for none
-    show(map, tokens, place, direction, maximum) {
-      const wanted = [place, direction, map.rows, map.columns].join();
+    // place: of a query (direction "from") or a key ("to"); -1 for none. what: there is to point at
+    show(map, tokens, place, direction, maximum, what) {
+      const wanted = [place, direction, map.rows, map.columns, what].join();
       if (wanted === shown) return;
       shown = wanted;
       const [own, others] = direction === "from" ? [tokens.queries, tokens.keys] : [tokens.keys, tokens.queries];
@@ -54,14 +54,14 @@ export function createRanking(app) {
         item.dataset.place = weight.place;
         item.dataset.side = direction === "from" ? "key" : "query";
       });
-      note.textContent = noteOf(map, place, direction, ranked.length);
+      note.textContent = noteOf(map, place, direction, ranked.length, what);
     },
   };
 }
 
-function noteOf(map, place, direction, count) {
+function noteOf(map, place, direction, count, what) {
   if (map.known === "none") return "Single weights are not known here: each colour is that of a block.";
-  if (place < 0) return `Point at a row, or click to pin it.`;
+  if (place < 0) return `Point at a ${what}, or click to pin it.`;
   if (!count) return "Nothing: every weight is 0 or masked.";
   return map.pooled && direction === "to" ? "Only of the queries that count this key among their eight strongest." : "";
 }

@@ -178,7 +178,7 @@ class TextView {
         spoken: (place) => this.spokenOf(side, place),
       });
     }
-    this.ranking.show(this.map, this.tokens, source?.place ?? -1, source?.side === "key" ? "to" : "from", this.maximum);
+    this.ranking.show(this.map, this.tokens, source?.place ?? -1, source?.side === "key" ? "to" : "from", this.maximum, "token");
     this.said.textContent = this.sentence(shown);
     this.read();
   }
