@@ -200,6 +200,21 @@ def test_text_without_a_pin_has_the_colours_of_what_each_key_receives(opened, ar
         assert same_colour(colour, expected_colour(float(weight), end), 6)
 
 
+def test_the_legend_of_text_is_that_of_the_colours_while_a_token_is_pointed_at(opened, arrays):
+    page = opened("view=text")
+    legend = page.get_by_role("region", name="Legend")
+    assert "attention received, the mean over the queries" in legend.inner_text().lower()
+    token = text_tokens(page).nth(6)
+    token.hover()
+    settled(page)
+    text = legend.inner_text().lower()
+    assert "received" not in text
+    assert f"ends at {end_of_scale(arrays.values()):g}" in text
+    page.mouse.move(0, 0)
+    settled(page)
+    assert "attention received, the mean over the queries" in legend.inner_text().lower()
+
+
 @pytest.mark.parametrize(
     ("link", "what"), [("view=text", "token"), ("view=matrix", "row"), ("view=matrix&direction=to", "column")]
 )
