@@ -40,7 +40,7 @@ DIAGNOSES = ("benign", "malignant")
 GENDERS = ("male", "female")
 NO_EXPLANATION = (
     "Attention alone does not explain a decision: it shows where the model looks. Whether a decision hangs "
-    "on that is another question, and nothing here is a claim about causes."
+    "on that is another question, which attnscope.evidence(model, samples) asks; nothing here is a claim about causes."
 )
 _ORDINALS = ("last", "second last", "third last", "fourth last", "fifth last")
 
