@@ -39,7 +39,7 @@ def seen_here() -> dict[str, Any]:
     import keras
     import keras_hub
 
-    from attnscope.interception import sites
+    from attnscope.discovery import sites
     from hub_families import WITHOUT_ATTENTION, cases
 
     seen = {}

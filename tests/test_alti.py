@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import attnscope as ats
-from attnscope.attribution.alti import alti
+from attnscope.attribution._alti import alti
 from layers_by_hand import numbers
 from test_norms import HEADS, LENGTH, SAMPLES, WIDTH, Doubled, carried, post_norm, pre_norm
 

@@ -63,7 +63,7 @@ def test_heads_of_all_sites_are_compared_a_few_samples_at_a_time(rng, tmp_path, 
     ]
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
     maps.save(tmp_path / "run.zarr")
-    monkeypatch.setattr(sys.modules["attnscope.analysis.head_distance"], "CHUNK_BYTES", 1)
+    monkeypatch.setattr(sys.modules["attnscope.analysis._head_distance"], "CHUNK_BYTES", 1)
     np.testing.assert_allclose(
         ats.analysis.head_distance(ats.open(tmp_path / "run.zarr")), found, rtol=1e-12, atol=1e-15
     )

@@ -121,7 +121,7 @@ def test_a_run_on_disk_is_read_a_few_samples_at_a_time_and_says_the_same(rng, tm
     maps = maps_of(a=scores(rng, (7, 5, 2, 6, 3), labels=[*NAMES, *NAMES[:2]]), b=scores(rng, (7, 5, 2, 6, 3)))
     expected = ats.analysis.heads(maps)
     maps.save(tmp_path / "run.zarr")
-    room = sys.modules["attnscope.analysis.heads"]
+    room = sys.modules["attnscope.analysis._heads"]
     monkeypatch.setattr(room, "CHUNK_BYTES", 1)
     read = []
     parts = room._parts

@@ -10,9 +10,11 @@ import attnscope
 ROOT = Path(attnscope.__file__).parent
 
 GROUND = {"errors", "schema", "labels", "findings", "maps", "colours", "marks", "masking", "words"}
+MODEL = {"interception", "running", "discovery", "handlers"}
 ALLOWED = {
     "errors": set(),
     "colours": set(),
+    "patching": set(),
     "marks": {"colours"},
     "schema": {"errors"},
     "masking": set(),
@@ -20,20 +22,24 @@ ALLOWED = {
     "labels": {"errors", "schema", "words"},
     "findings": {"schema"},
     "maps": {"errors", "findings", "labels", "schema"},
-    "interception": {"errors", "labels", "schema"},
+    "backends": {"errors"},
+    "interception": {"backends", "errors", "labels", "patching", "schema"},
+    "running": {"interception", "errors", "labels"},
+    "discovery": {"backends", "interception", "running", "errors", "schema"},
+    "handlers": {"interception", "running", "discovery", "errors", "schema"},
+    "capturing": {*MODEL, *GROUND},
     "layers": {"errors"},
     "loading": {"errors", "layers"},
-    "plot": GROUND,
-    "reporting": GROUND,
     "analysis": GROUND,
-    "attribution": {"interception", "capturing", "analysis", *GROUND},
-    "trust": {"attribution", "interception", "capturing", "analysis", *GROUND},
+    "attribution": {*MODEL, "capturing", "analysis", *GROUND},
+    "trust": {*MODEL, "attribution", "capturing", "analysis", *GROUND},
+    "plot": GROUND,
+    "pages": GROUND,
+    "reporting": {"pages"},
     "viewer": {"analysis", *GROUND},
-    "capturing": {"interception", *GROUND},
-    "backends": {"errors"},
     "files": {"backends", "errors", "loading", "schema"},
-    "demo": {"backends", "capturing", "reporting", "viewer", "files", *GROUND},
-    "cli": {"backends", "files", "demo", "interception", "capturing", "reporting", "viewer", *GROUND},
+    "demo": {"backends", "capturing", "pages", "viewer", "files", *GROUND},
+    "cli": {"backends", "files", "demo", "discovery", "capturing", "pages", "viewer", *GROUND},
     "__main__": {"cli"},
 }
 
@@ -69,7 +75,7 @@ def test_rooms_import_only_what_lies_below_them():
 def test_only_one_room_knows_keras_insides():
     for path in ROOT.rglob("*.py"):
         if "keras.src" in path.read_text():
-            assert path.parent.name == "interception", path
+            assert path.parent.name in ("interception", "discovery", "running"), path
 
 
 def modules_of(path):
@@ -82,7 +88,7 @@ def modules_of(path):
 
 
 def test_the_ground_floor_needs_no_backend_and_no_plots():
-    for name in (*GROUND, "reporting"):
+    for name in (*GROUND, "pages"):
         for path in (ROOT / name).rglob("*.py") if (ROOT / name).is_dir() else [ROOT / f"{name}.py"]:
             assert not modules_of(path) & {"keras", "tensorflow", "jax", "torch", "matplotlib", "keras_hub"}, path
 

@@ -8,7 +8,7 @@ from keras import layers, ops
 import attnscope as ats
 from attnscope.attribution import relevance_of, subjects_of
 from attnscope.errors import MethodError, NoAttentionError
-from attnscope.interception.gradients import Differentiator
+from attnscope.handlers._gradients import Differentiator
 from models import padded_tokens, seed_model, transformer
 
 

@@ -7,9 +7,9 @@ from keras import layers, ops
 
 import attnscope as ats
 from attnscope.attribution import subjects_of
-from attnscope.attribution.chefer import Step, relevancies
-from attnscope.attribution.differentiation import differentiated_scores
-from attnscope.attribution.streams import wiring
+from attnscope.attribution._chefer import Step, relevancies
+from attnscope.attribution._differentiation import differentiated_scores
+from attnscope.attribution._streams import wiring
 from attnscope.errors import MethodError
 from models import padded_tokens, seed_model, transformer
 

@@ -7,8 +7,8 @@ from keras import layers, ops
 
 import attnscope as ats
 from attnscope.attribution import subjects_of
-from attnscope.attribution.differentiation import differentiated_scores
-from attnscope.attribution.streams import wiring
+from attnscope.attribution._differentiation import differentiated_scores
+from attnscope.attribution._streams import wiring
 from attnscope.errors import MethodError
 from models import padded_tokens, seed_model, transformer
 
@@ -76,7 +76,7 @@ def test_batches_change_nothing(rng, monkeypatch):
         part = ats.attribute(model, tokens, method=name, target=0, batch_size=2)
         np.testing.assert_allclose(part, whole[name], atol=1e-6)
     bytes_per_sample = 2 * 3 * 4 * 4 * 4  # layers, heads, queries, keys, float32
-    monkeypatch.setattr("attnscope.attribution.differentiation.SCORES_BYTES", 3 * bytes_per_sample + 1)
+    monkeypatch.setattr("attnscope.attribution._differentiation.SCORES_BYTES", 3 * bytes_per_sample + 1)
     [subject] = subjects_of(model, tokens, target=0)
     batches = [rows for rows, _, _ in differentiated_scores(subject, wiring(subject).wires)]
     assert batches == [slice(0, 3), slice(3, 5)]

@@ -9,8 +9,9 @@ from keras import layers
 from keras.src.backend import nn as backend_nn
 
 import attnscope as ats
-from attnscope.interception import calls, running
-from attnscope.interception import compiled as compiled_room
+from attnscope.interception import _calls as calls
+from attnscope.running import _compiled as compiled_room
+from attnscope.running import _runner as running
 from models import padded_tokens, seed_model, transformer
 
 

@@ -16,9 +16,9 @@ import xarray as xr
 from keras import layers
 
 import attnscope as ats
-from attnscope import backends
-from attnscope.backends import choose_backend
-from attnscope.capturing.store import OnDisk
+from attnscope.backends import _choice as backends
+from attnscope.backends._choice import choose_backend
+from attnscope.capturing._store import OnDisk
 from attnscope.cli import main
 from attnscope.errors import InputError, UnsafeFileError, UnsupportedError
 from attnscope.files import load_model, read_inputs, read_names

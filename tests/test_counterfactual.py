@@ -8,8 +8,8 @@ import pytest
 from keras import layers, ops
 
 import attnscope as ats
-from attnscope.attribution.targets import targets_of
-from attnscope.trust.counterfactual import adversarial_test, permutation_test, uniform_test
+from attnscope.attribution._targets import targets_of
+from attnscope.trust._counterfactual import adversarial_test, permutation_test, uniform_test
 
 
 def pooled(values):
@@ -111,8 +111,8 @@ def test_draws_are_the_same_for_the_same_seed_and_change_nothing_of_the_model(st
 
 def test_rows_of_all_heads_and_sites_stay_distributions(rng):
     """Read from the inside: permuted scores have the values of the row, at open keys alone."""
-    from attnscope.interception.interventions import Edited
-    from attnscope.trust.counterfactual import _shuffled
+    from attnscope.handlers._edits import Edited
+    from attnscope.trust._counterfactual import _shuffled
 
     tokens = keras.Input((7,), dtype="int32")
     x = layers.Embedding(9, 6, mask_zero=True)(tokens)

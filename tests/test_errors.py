@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 
 import attnscope as ats
-from attnscope.capturing import memory
+from attnscope.capturing import _memory as memory
 from models import padded_tokens, transformer
 
 

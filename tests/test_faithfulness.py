@@ -9,23 +9,23 @@ import pytest
 import xarray as xr
 from keras import layers
 
-from attnscope.attribution.baselines import random
-from attnscope.attribution.occlusion import occlusion
-from attnscope.attribution.removal import delete, marginal, mask_token, mean, zero
-from attnscope.attribution.subject import subjects_of
-from attnscope.attribution.versions import Versions
+from attnscope.attribution._baselines import random
+from attnscope.attribution._occlusion import occlusion
+from attnscope.attribution._removal import delete, marginal, mask_token, mean, zero
+from attnscope.attribution._removal_scores import Versions
+from attnscope.attribution._subject import subjects_of
 from attnscope.errors import InputError
 from attnscope.trust import (
     HIGHER_IS_BETTER,
     comprehensiveness,
     deletion,
-    faithfulness,
     infidelity,
     insertion,
     max_sensitivity,
     sufficiency,
 )
-from attnscope.trust.faithfulness import removal_ranks
+from attnscope.trust import _faithfulness as faithfulness
+from attnscope.trust._faithfulness import removal_ranks
 from removal_models import curved, linear, token_inputs, tokens_model, worth
 
 W = np.array([2.0, -1.0, 0.5, 3.0, -0.25, 1.5, -2.5])

@@ -4,10 +4,10 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from attnscope.discovery._discover import discover, selected
+from attnscope.handlers._gradients import Differentiator
 from attnscope.interception import intercept
-from attnscope.interception.batches import batches_of
-from attnscope.interception.discovery import discover, selected
-from attnscope.interception.gradients import Differentiator
+from attnscope.running._batches import batches_of
 
 
 def build(dropout):
@@ -167,7 +167,7 @@ def test_an_embedding_may_be_edited_on_its_way(rng):
 
 
 def test_nothing_stays_patched_when_the_model_fails(rng):
-    from attnscope.interception import functions
+    from attnscope.interception import _functions as functions
 
     watched = [(entry.owner, entry.name) for entry in functions.intercepted_functions()]
     before = [getattr(owner, name) for owner, name in watched]

@@ -8,8 +8,8 @@ import pytest
 from keras import layers, ops
 
 import attnscope as ats
-from attnscope.attribution.head_importance import MaskedHeads, head_ablation, head_importance
-from attnscope.attribution.pruning import ablation_curve, prune
+from attnscope.attribution._head_importance import MaskedHeads, head_ablation, head_importance
+from attnscope.attribution._pruning import ablation_curve, prune
 
 LENGTH, WIDTH, SAMPLES = 5, 6, 7
 

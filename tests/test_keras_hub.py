@@ -13,7 +13,7 @@ import xarray as xr
 from keras import ops, tree
 
 import attnscope as ats
-from attnscope.interception import sites
+from attnscope.discovery import sites
 from attnscope.schema import key_dims
 from hub_families import (
     BATCH,

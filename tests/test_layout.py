@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from attnscope.interception.layout import layout_of
+from attnscope.interception._layout import layout_of
 
 CASES = [
     # shape, key axes, batch, heads, attention axes -> dims, sizes

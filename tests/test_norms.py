@@ -8,8 +8,8 @@ import pytest
 from keras import layers, ops
 
 import attnscope as ats
-from attnscope.attribution.norms import norms
-from attnscope.attribution.wires import Wire
+from attnscope.attribution._norms import norms
+from attnscope.attribution._residual import Wire
 from layers_by_hand import numbers
 
 SAMPLES, LENGTH, WIDTH, HEADS = 3, 5, 6, 2

@@ -6,12 +6,12 @@ from math import factorial
 import numpy as np
 import pytest
 
-from attnscope.attribution.baselines import position, random
-from attnscope.attribution.occlusion import occlusion
-from attnscope.attribution.removal import delete, marginal, mask_token, mean, zero
-from attnscope.attribution.shapley import shapley_estimate
-from attnscope.attribution.subject import subjects_of
-from attnscope.attribution.versions import Versions
+from attnscope.attribution._baselines import position, random
+from attnscope.attribution._occlusion import occlusion
+from attnscope.attribution._removal import delete, marginal, mask_token, mean, zero
+from attnscope.attribution._removal_scores import Versions
+from attnscope.attribution._shapley import shapley_estimate
+from attnscope.attribution._subject import subjects_of
 from attnscope.errors import InputError
 from removal_models import VALUES, WEIGHTS, curved, linear, token_inputs, tokens_model, worth
 

@@ -7,7 +7,7 @@ import xarray as xr
 import attnscope as ats
 from attnscope.colours import ramp
 from attnscope.errors import LabelError, SchemaError
-from attnscope.plot.patches import OPACITY
+from attnscope.plot._image import OPACITY
 from drawings import array, axes, bar, marked, remarks, scores, title
 
 

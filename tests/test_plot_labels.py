@@ -10,7 +10,7 @@ from matplotlib import pyplot
 
 import attnscope as ats
 from attnscope.marks import shown
-from attnscope.plot.writing import families, written
+from attnscope.plot._typesetting import families, written
 from drawings import HOSTILE, array, axes, drawn, scores, ticks, title
 
 

@@ -6,7 +6,7 @@ import xarray as xr
 
 import attnscope as ats
 from attnscope.errors import SchemaError
-from attnscope.plot.door import check
+from attnscope.plot._checks import check
 from drawings import array, axes, cells, remarks, scores
 
 EVEN = np.full((1, 2, 3, 5), 0.2)

@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 
 from attnscope.errors import InputError
-from attnscope.trust.randomisation import randomisation, randomised, rank_correlation, weighted_blocks
+from attnscope.trust._randomisation import randomisation, randomised, rank_correlation, weighted_blocks
 
 
 def small():

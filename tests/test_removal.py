@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from attnscope.attribution.removal import (
+from attnscope.attribution._removal import (
     REMOVALS,
     default_removals,
     delete,
@@ -20,8 +20,8 @@ from attnscope.attribution.removal import (
     removal_of,
     zero,
 )
-from attnscope.attribution.subject import subjects_of
-from attnscope.attribution.versions import Versions
+from attnscope.attribution._removal_scores import Versions
+from attnscope.attribution._subject import subjects_of
 from attnscope.errors import InputError
 from removal_models import linear, token_inputs, tokens_model, worth
 

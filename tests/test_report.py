@@ -16,9 +16,9 @@ import attnscope as ats
 from attnscope import colours
 from attnscope.errors import InputError, WouldOverwriteError
 from attnscope.marks import rounded_up, shown
-from attnscope.reporting import Bars, Section, received, received_per_group, report, save_report
-from attnscope.reporting.means import mean_maps
-from attnscope.reporting.pictures import blocks
+from attnscope.pages import Bars, Section, received, received_per_group, report, save_report
+from attnscope.pages._charts import blocks
+from attnscope.pages._means import mean_maps
 
 HOSTILE = ["<script>alert(1)</script>", '" onload="x', "' onload='x", "&amp;", "\u202eevil", "", " "]
 
@@ -178,7 +178,7 @@ def test_a_padded_query_counts_for_nothing_and_weight_on_padded_keys_is_shown(rn
 def test_means_do_not_depend_on_how_many_samples_are_read_at_a_time(rng, monkeypatch):
     dataset = ats.AttentionMaps.from_arrays({"site": causal(rng)}).dataset("site")
     whole = mean_maps(dataset, "scores")
-    monkeypatch.setattr("attnscope.reporting.means.CHUNK_BYTES", 1)
+    monkeypatch.setattr("attnscope.pages._means.CHUNK_BYTES", 1)
     parts = mean_maps(dataset, "scores")
     np.testing.assert_allclose(parts.values, whole.values, rtol=1e-12)
     assert (parts.masked == whole.masked).all()

@@ -6,8 +6,8 @@ import pytest
 import xarray as xr
 
 import attnscope as ats
-from attnscope.capturing.store import OnDisk
-from attnscope.interception import running
+from attnscope.capturing._store import OnDisk
+from attnscope.running import _runner as running
 from models import padded_tokens, transformer
 
 OPTIONS = {"batch_size": 3, "summaries": [ats.Full(), ats.TopK(2)], "labels": list("abcdefg"), "progress": False}

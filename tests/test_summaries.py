@@ -9,7 +9,7 @@ import pytest
 from keras import layers, ops
 
 import attnscope as ats
-from attnscope.interception import calls
+from attnscope.interception import _calls as calls
 from models import padded_tokens, seed_model, transformer
 
 

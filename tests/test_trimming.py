@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from attnscope.attribution.removal import delete
-from attnscope.attribution.subject import subjects_of
-from attnscope.attribution.versions import Versions
+from attnscope.attribution._removal import delete
+from attnscope.attribution._removal_scores import Versions
+from attnscope.attribution._subject import subjects_of
 
 LENGTH = 40
 

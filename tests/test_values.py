@@ -6,7 +6,7 @@ import pytest
 from keras import layers, ops
 
 import attnscope as ats
-from attnscope.attribution.values import values
+from attnscope.attribution._values import values
 from layers_by_hand import attending, numbers, sequences, shared_value_output
 from models import bahdanau_model, padded_tokens, recurrent_model, seed_model, transformer
 

@@ -8,10 +8,10 @@ import pytest
 
 from attnscope.errors import InputError, WouldOverwriteError
 from attnscope.findings import Findings
-from attnscope.trust.bootstrap import Interval
-from attnscope.trust.budget import seconds_of
-from attnscope.trust.card import EvidenceCard, Judged, Moved
-from attnscope.trust.verdict import CHANGES, verdict_of
+from attnscope.trust._bootstrap import Interval
+from attnscope.trust._card import EvidenceCard, Judged, Moved
+from attnscope.trust._time_limit import seconds_of
+from attnscope.trust._verdict import CHANGES, verdict_of
 
 
 def interval(low, high):

@@ -239,9 +239,7 @@ def test_a_cell_shows_the_heads_and_a_click_opens_one(notebook):
     assert state["view"] == "matrix"
     assert state["site"] in (1, 2)
     assert state["panel"] > 0
-    assert (
-        book.prints("from attnscope.viewer.viewing import STATE; print(sorted(view.state) == sorted(STATE))") == "True"
-    )
+    assert book.prints("from attnscope.viewer._view import STATE; print(sorted(view.state) == sorted(STATE))") == "True"
 
 
 def test_the_numbers_are_those_in_python(notebook):

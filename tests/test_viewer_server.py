@@ -17,8 +17,8 @@ import zarr
 import attnscope as ats
 from attnscope.errors import IncompleteRunError, InputError, SchemaError
 from attnscope.maps import COMPLETE
-from attnscope.viewer import server as serving
-from attnscope.viewer.server import Server, payload_of, serve
+from attnscope.viewer import _server as serving
+from attnscope.viewer._server import Server, payload_of, serve
 from viewer_screens import settled
 
 WORDS = ["[CLS]", "the", "cat", "sat", "on", "mat", "[SEP]"]

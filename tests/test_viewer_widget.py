@@ -13,9 +13,9 @@ import pytest
 
 import attnscope as ats
 from attnscope.errors import InputError
-from attnscope.viewer import widget as widgets
-from attnscope.viewer.page import source
-from attnscope.viewer.viewing import STATE, VIEWS, WIDGET_VIEW
+from attnscope.viewer import _widget as widgets
+from attnscope.viewer._page import source
+from attnscope.viewer._view import STATE, VIEWS, WIDGET_VIEW
 
 PLAIN = "View of 2 sites on 5 samples; view.save('view.html') writes it as one offline page"
 
@@ -70,7 +70,7 @@ def kernel(needs_anywidget, monkeypatch):
 
     shell = Shell()
     monkeypatch.setattr(widgets, "shell", lambda: shell)
-    monkeypatch.setattr("attnscope.viewer.viewing.shell", lambda: shell)
+    monkeypatch.setattr("attnscope.viewer._view.shell", lambda: shell)
     return shell
 
 

@@ -6,7 +6,7 @@ import pytest
 from keras import layers, ops
 
 import attnscope as ats
-from attnscope.interception import calls
+from attnscope.interception import _calls as calls
 
 
 class Guided(layers.Layer):

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _FACE = {
-    "sites": "attnscope.interception",
+    "sites": "attnscope.discovery",
     "declare": "attnscope.interception",
     "undeclare": "attnscope.interception",
-    "intervene": "attnscope.interception",
-    "ablate": "attnscope.interception",
-    "uniform": "attnscope.interception",
-    "permute": "attnscope.interception",
-    "replace": "attnscope.interception",
+    "intervene": "attnscope.handlers",
+    "ablate": "attnscope.handlers",
+    "uniform": "attnscope.handlers",
+    "permute": "attnscope.handlers",
+    "replace": "attnscope.handlers",
     "capture": "attnscope.capturing",
     "capture_generation": "attnscope.capturing",
     "Full": "attnscope.capturing",
@@ -40,7 +40,9 @@ if TYPE_CHECKING:
     from attnscope import analysis, attribution, errors, labels, layers, loading, plot, schema, trust
     from attnscope.attribution import attribute
     from attnscope.capturing import Entropy, Full, Received, Summary, TopK, capture, capture_generation
-    from attnscope.interception import ablate, declare, intervene, permute, replace, sites, undeclare, uniform
+    from attnscope.discovery import sites
+    from attnscope.handlers import ablate, intervene, permute, replace, uniform
+    from attnscope.interception import declare, undeclare
     from attnscope.loading import load_model
     from attnscope.maps import AttentionMaps
     from attnscope.maps import open_maps as open  # noqa: A004, the field's word for it

@@ -257,7 +257,7 @@ def _run_capture(options: argparse.Namespace) -> None:
 
 
 def _run_view(options: argparse.Namespace) -> None:
-    from attnscope.viewer.server import serve
+    from attnscope.viewer import serve
 
     serve(
         options.run_path,
@@ -278,7 +278,7 @@ def _slice(text: str) -> slice:
 
 def _run_report(options: argparse.Namespace) -> None:
     from attnscope.maps import open_maps
-    from attnscope.reporting import report, save_report
+    from attnscope.pages import report, save_report
 
     _check_free(Path(options.output), options.force)
     page = report(open_maps(options.run_path), title=options.title)
@@ -305,7 +305,7 @@ def inspect(model: str | Path, inputs: str | Path | None = None, *, backend: str
     """
     read = None if inputs is None else read_inputs(inputs)
     network = load_model(model, backend=backend)
-    from attnscope.interception import sites
+    from attnscope.discovery import sites
 
     return sites(network, None if read is None else read.arrays)
 
@@ -376,8 +376,7 @@ def _fitting(read: Inputs, network: Any, patterns: Sequence[str] | None) -> list
     """The names in the head of a table, where some axis has as many positions."""
     if read.names is None:
         return None
-    from attnscope.interception import sites
-    from attnscope.interception.discovery import selected
+    from attnscope.discovery import selected, sites
 
     chosen = selected(sites(network, read.arrays), patterns)
     sizes = {

@@ -28,7 +28,7 @@ from attnscope.capturing import capture
 from attnscope.errors import UnsupportedError, WouldOverwriteError
 from attnscope.labels import characters
 from attnscope.maps import AttentionMaps
-from attnscope.reporting import Bars, Section, received, received_per_group, report, save_report
+from attnscope.pages import Bars, Section, received, received_per_group, report, save_report
 from attnscope.viewer import view
 
 MODEL, RUN, REPORT, VIEW = "model.keras", "run.zarr", "report.html", "view.html"

@@ -13,7 +13,6 @@ import xarray as xr
 
 from attnscope.errors import LabelError
 from attnscope.schema import SAMPLE, Site, key_dims, query_dims
-from attnscope.words import words as words
 
 SINK = "<sink>"
 

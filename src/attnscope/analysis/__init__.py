@@ -3,18 +3,22 @@
 All of it is class-agnostic: it describes where attention goes, not what the model decides by it.
 """
 
-from attnscope.analysis.composition import composition
-from attnscope.analysis.confidence import confidence
-from attnscope.analysis.distance import mean_distance
-from attnscope.analysis.entropy import entropy
-from attnscope.analysis.flow import flow
-from attnscope.analysis.head_clusters import head_clusters
-from attnscope.analysis.head_distance import head_distance
-from attnscope.analysis.head_scores import duplicate_token_score, induction_score, previous_token_score
-from attnscope.analysis.heads import heads
-from attnscope.analysis.mass import SEPARATORS, mass
-from attnscope.analysis.rollout import rolled_out, rollout
-from attnscope.analysis.sinks import sinks
+from attnscope.analysis._composition import composition
+from attnscope.analysis._confidence import confidence
+from attnscope.analysis._distance import mean_distance
+from attnscope.analysis._entropy import entropy
+from attnscope.analysis._flow import flow
+from attnscope.analysis._head_clusters import head_clusters
+from attnscope.analysis._head_distance import head_distance
+from attnscope.analysis._head_scores import duplicate_token_score, induction_score, previous_token_score
+from attnscope.analysis._heads import heads
+from attnscope.analysis._mass import SEPARATORS, mass
+
+# For the rooms above; no part of the public face.
+from attnscope.analysis._rollout import Fusion as Fusion
+from attnscope.analysis._rollout import check_options as check_options
+from attnscope.analysis._rollout import rolled_out, rollout
+from attnscope.analysis._sinks import sinks
 
 __all__ = [
     "SEPARATORS",

@@ -1,7 +1,7 @@
 """Handlers that observe: whole maps and streaming summaries, labelled."""
 
-from attnscope.capturing.generation import capture_generation
-from attnscope.capturing.run import capture
-from attnscope.capturing.summaries import Entropy, Full, Received, Summary, TopK
+from attnscope.capturing._capture import capture
+from attnscope.capturing._generation import capture_generation
+from attnscope.capturing._summaries import Entropy, Full, Received, Summary, TopK
 
 __all__ = ["Entropy", "Full", "Received", "Summary", "TopK", "capture", "capture_generation"]

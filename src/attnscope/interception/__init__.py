@@ -1,21 +1,42 @@
-"""The only room that knows Keras' insides: taking a model's attention calls, and running the model to do so."""
+"""The one primitive: every attention call of a model is taken while it runs, and handed to a handler."""
 
-from attnscope.interception.calls import Block, Call
-from attnscope.interception.declarations import declare, undeclare
-from attnscope.interception.discovery import sites
-from attnscope.interception.interventions import ablate, intervene, permute, replace, uniform
-from attnscope.interception.primitive import intercept
+from importlib import import_module
+from typing import Any
+
+from attnscope.interception._calls import Block, Call, SoftmaxCall, any_along
+from attnscope.interception._declarations import declarations, declare, undeclare
+from attnscope.interception._intercept import intercept
+from attnscope.interception._interception import Handler, LayerCall, Missed, own_errors
+from attnscope.interception._layout import Layout
 
 __all__ = [
     "Block",
     "Call",
-    "ablate",
+    "Handler",
+    "LayerCall",
+    "Layout",
+    "Missed",
+    "SoftmaxCall",
+    "any_along",
+    "declarations",
     "declare",
     "intercept",
-    "intervene",
-    "permute",
-    "replace",
-    "sites",
+    "own_errors",
     "undeclare",
-    "uniform",
 ]
+
+_MOVED = {
+    "sites": "attnscope.discovery",
+    "ablate": "attnscope.handlers",
+    "intervene": "attnscope.handlers",
+    "permute": "attnscope.handlers",
+    "replace": "attnscope.handlers",
+    "uniform": "attnscope.handlers",
+}
+"""What this room used to hand out, and where it is now."""
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MOVED:
+        return getattr(import_module(_MOVED[name]), name)
+    raise AttributeError(f"module 'attnscope.interception' has no attribute {name!r}; it offers {', '.join(__all__)}")

@@ -3,8 +3,8 @@
 This room stands apart: it knows Keras, and nothing of the rest of attnscope.
 """
 
-from attnscope.layers.multi_head import InterpretableMultiHeadAttention
-from attnscope.layers.pooling import AttentionPooling
-from attnscope.layers.shared_value import SharedValueMultiHeadAttention
+from attnscope.layers._multi_head import InterpretableMultiHeadAttention
+from attnscope.layers._pooling import AttentionPooling
+from attnscope.layers._shared_value import SharedValueMultiHeadAttention
 
 __all__ = ["AttentionPooling", "InterpretableMultiHeadAttention", "SharedValueMultiHeadAttention"]

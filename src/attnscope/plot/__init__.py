@@ -11,26 +11,26 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from attnscope.errors import NotInstalledError
-from attnscope.plot.text import ColouredTokens, tokens
+from attnscope.plot._tokens import ColouredTokens, tokens
 
 _DRAWN = {
-    "difference": "differences",
-    "heads": "grid",
-    "heatmap": "cells",
-    "image": "patches",
-    "links": "lines",
-    "metrics": "statistics",
-    "series": "times",
+    "difference": "_difference",
+    "heads": "_heads",
+    "heatmap": "_heatmap",
+    "image": "_image",
+    "links": "_links",
+    "metrics": "_metrics",
+    "series": "_series",
 }
 
 if TYPE_CHECKING:
-    from attnscope.plot.cells import heatmap
-    from attnscope.plot.differences import difference
-    from attnscope.plot.grid import heads
-    from attnscope.plot.lines import links
-    from attnscope.plot.patches import image
-    from attnscope.plot.statistics import metrics
-    from attnscope.plot.times import series
+    from attnscope.plot._difference import difference
+    from attnscope.plot._heads import heads
+    from attnscope.plot._heatmap import heatmap
+    from attnscope.plot._image import image
+    from attnscope.plot._links import links
+    from attnscope.plot._metrics import metrics
+    from attnscope.plot._series import series
 
 __all__ = ["ColouredTokens", "difference", "heads", "heatmap", "image", "links", "metrics", "series", "tokens"]
 

@@ -1,9 +1,10 @@
 """Whether a relevance may be believed: what happens to the model's answer when what counts is taken away."""
 
-from attnscope.trust.bootstrap import Interval, paired_bootstrap
-from attnscope.trust.card import EvidenceCard, Judged, Moved
-from attnscope.trust.counterfactual import adversarial_test, permutation_test, uniform_test
-from attnscope.trust.faithfulness import (
+from attnscope.trust._bootstrap import Interval, paired_bootstrap
+from attnscope.trust._card import EvidenceCard, Judged, Moved
+from attnscope.trust._counterfactual import adversarial_test, permutation_test, uniform_test
+from attnscope.trust._evidence import evidence
+from attnscope.trust._faithfulness import (
     HIGHER_IS_BETTER,
     THRESHOLDS,
     comprehensiveness,
@@ -13,10 +14,9 @@ from attnscope.trust.faithfulness import (
     insertion,
     sufficiency,
 )
-from attnscope.trust.judging import evidence
-from attnscope.trust.randomisation import randomisation, rank_correlation
-from attnscope.trust.sensitivity import max_sensitivity
-from attnscope.trust.verdict import RULE, Verdict
+from attnscope.trust._randomisation import randomisation, rank_correlation
+from attnscope.trust._sensitivity import max_sensitivity
+from attnscope.trust._verdict import RULE, Verdict
 
 __all__ = [
     "HIGHER_IS_BETTER",

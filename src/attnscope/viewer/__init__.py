@@ -1,6 +1,6 @@
 """Looking at maps: one page of JavaScript in an offline file, in a notebook, and served from a stored run."""
 
-from attnscope.viewer.server import serve
-from attnscope.viewer.viewing import View, view
+from attnscope.viewer._server import serve
+from attnscope.viewer._view import View, view
 
 __all__ = ["View", "serve", "view"]

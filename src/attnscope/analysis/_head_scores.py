@@ -1,0 +1,107 @@
+"""Scores of the known kinds of heads: previous-token, duplicate-token and induction heads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import xarray as xr
+
+from attnscope.analysis._mass import mass
+from attnscope.analysis._validity import averaged, described, named, with_coords
+from attnscope.schema import QUERY
+
+
+def previous_token_score(scores: xr.DataArray, *, leave_out: Sequence[str] = ()) -> xr.DataArray:
+    """Mean weight of the queries on the position before them: ``mean_q a[q, q - 1]``; class-agnostic.
+
+    Args:
+        scores: Self-attention after the softmax, dims ``(..., query, key)``.
+        leave_out: Names of tokens that are left out as queries, such as separators.
+
+    Returns:
+        The dims of `scores` without query and key, float64, within 0 to 1. The mean over the queries that are no
+        padding and have a position before them that is none; NaN where there is no such query, or a row holds NaN.
+
+    Raises:
+        SchemaError: It is not self-attention.
+        LabelError: Tokens are to be left out, but the positions have no names.
+
+    Source:
+        Olsson et al. 2022, "In-context Learning and Induction Heads"; Clark et al. 2019, section 3.1.
+
+    Example:
+        >>> rows = xr.DataArray([[1.0, 0.0, 0.0], [0.75, 0.25, 0.0], [0.0, 1.0, 0.0]], dims=("query", "key"))
+        >>> previous_token_score(rows).item()
+        0.875
+    """
+    weight = mass(scores, "previous")
+    if leave_out:
+        weight = weight.where(~named(scores, QUERY, leave_out))
+    return _score(weight, scores, "previous_token_score")
+
+
+def duplicate_token_score(scores: xr.DataArray, tokens: Any = None) -> xr.DataArray:
+    """Mean weight on earlier occurrences of the query's token; class-agnostic.
+
+    Over the queries `q` whose token occurred before: ``mean_q sum(a[q, k] for k < q if token[k] == token[q])``.
+
+    Args:
+        scores: Self-attention after the softmax, dims ``(..., query, key)``. The sequences must repeat tokens: a
+            random sequence twice over is usual.
+        tokens: What stands at each position, where the labels do not tell: numbers or names, dims ``(position,)`` or
+            ``(sample, position)``. Negative numbers and empty names repeat nothing.
+
+    Returns:
+        The dims of `scores` without query and key, float64, within 0 to 1. NaN where no token repeats, or a row holds
+        NaN. Padding repeats nothing; separators do unless `tokens` leaves them empty.
+
+    Raises:
+        SchemaError: It is not self-attention.
+        LabelError: There are neither labels nor tokens, or they do not fit.
+
+    Source:
+        The heads: Wang et al. 2023, "Interpretability in the Wild", section 3.
+
+    Example:
+        >>> rows = xr.DataArray([[1.0, 0.0, 0.0], [0.5, 0.5, 0.0], [0.75, 0.0, 0.25]], dims=("query", "key"))
+        >>> duplicate_token_score(rows, tokens=[5, 3, 5]).item()
+        0.75
+    """
+    return _score(mass(scores, "duplicates", tokens=tokens), scores, "duplicate_token_score")
+
+
+def induction_score(scores: xr.DataArray, tokens: Any = None) -> xr.DataArray:
+    """Mean weight on what followed earlier occurrences of the query's token (prefix matching); class-agnostic.
+
+    Over the queries `q` for which there is such a key: ``mean_q sum(a[q, k] for k < q if token[k - 1] == token[q])``.
+    A token right behind its own double has only itself to look at, which does not count.
+
+    Args:
+        scores: Self-attention after the softmax, dims ``(..., query, key)``. The paper's sequences are random tokens,
+            drawn without doubles and repeated: ``np.tile(rng.permutation(vocabulary)[:25], 4)``. In natural text the
+            score is biased by what words are frequent.
+        tokens: What stands at each position, where the labels do not tell, see `duplicate_token_score`.
+
+    Returns:
+        The dims of `scores` without query and key, float64, within 0 to 1. NaN where no token repeats, or a row holds
+        NaN.
+
+    Raises:
+        SchemaError: It is not self-attention.
+        LabelError: There are neither labels nor tokens, or they do not fit.
+
+    Source:
+        Olsson et al. 2022, "In-context Learning and Induction Heads", the prefix-matching score.
+
+    Example:
+        >>> rows = xr.DataArray([[1.0, 0.0, 0.0], [0.5, 0.5, 0.0], [0.25, 0.75, 0.0]], dims=("query", "key"))
+        >>> induction_score(rows, tokens=[5, 3, 5]).item()
+        0.75
+    """
+    return _score(mass(scores, "after_duplicates", tokens=tokens), scores, "induction_score")
+
+
+def _score(weight: xr.DataArray, scores: xr.DataArray, name: str) -> xr.DataArray:
+    mean = averaged(weight.reset_coords(drop=True), scores)
+    return described(with_coords(mean, scores), name, "1", f"{weight.attrs['long_name']}, mean over the queries")

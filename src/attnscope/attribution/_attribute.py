@@ -1,0 +1,112 @@
+"""`attribute`: how much each position of the input counts for what a model says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import xarray as xr
+
+from attnscope.attribution._methods import method_of
+from attnscope.attribution._subject import Subject, subjects_of
+from attnscope.discovery import Selection
+
+
+def attribute(
+    model: keras.Model,
+    inputs: Any,
+    *,
+    target: Any = None,
+    method: str = "chefer",
+    positions: str | None = None,
+    grid: tuple[int, int] | None = None,
+    padding: int | None = 0,
+    labels: Sequence[Any] | None = None,
+    sites: Selection = None,
+    batch_size: int = 64,
+    **options: Any,
+) -> xr.DataArray:
+    """How much each position of the input counts for what the model says, by one method.
+
+    A method shows *a* relevance; whether it explains the model is another question, and `class_specific` is the first
+    part of the answer: a class-agnostic method does not read the target at all.
+
+    Args:
+        model: Any built Keras 3 model, or a KerasHub task. It stays as it is.
+        inputs: As for `capture`; all samples are held in memory.
+        target: What is explained. None: the output where there is one, else the class that the model predicts for each
+            sample. A whole number: that class. A list of them: each. `PerSample`, `AtStep`, a dict of an output's name
+            to any of these, or a function from outputs to one number per sample, in `keras.ops`.
+        method: A name out of `METHODS`; several are a loop around this.
+        positions: Which input is explained, where there are several.
+        grid: Rows and columns of patches, for pictures.
+        padding: The token that is padding where no input is a padding mask; None for none.
+        labels: Names of the positions, one list for all samples, or one per sample.
+        sites: Which attention is meant, for methods that read it; see `capture`.
+        batch_size: Samples at a time; fewer where scores would take too much memory.
+        **options: Those of the method.
+
+    Returns:
+        dims ``(sample, key)``, float64, 0 at padding, with ``key_valid`` and, where names are known, ``key_label``;
+        ``target`` in front where there are several. Unit and range are the method's. The attrs are ``method``,
+        ``target``, ``class_specific``, the cost of the whole call in samples (``passes`` forwards,
+        ``gradient_passes`` forwards and backwards), and what the method adds.
+
+    Raises:
+        MethodError: There is no such method or option, or it needs what the model lacks.
+        NoAttentionError: The method needs attention, and the model has none.
+        TargetError: The target is not among what the model says.
+        InputError: It cannot be told what the positions are.
+        LabelError: The labels do not fit them.
+
+    Example:
+        >>> import numpy as np
+        >>> inputs = keras.Input((5, 8))
+        >>> attended = keras.layers.MultiHeadAttention(2, 4)(inputs, inputs)
+        >>> outputs = keras.layers.Dense(3)(keras.layers.GlobalAveragePooling1D()(attended))
+        >>> relevance = attribute(keras.Model(inputs, outputs), np.ones((2, 5, 8), "float32"), target=1)
+        >>> dict(relevance.sizes), relevance.attrs["target"], relevance.attrs["class_specific"]
+        ({'sample': 2, 'key': 5}, 'class 1', True)
+    """
+    method_of(method, options)
+    subjects = subjects_of(
+        model,
+        inputs,
+        target=target,
+        positions=positions,
+        grid=grid,
+        padding=padding,
+        labels=labels,
+        sites=sites,
+        batch_size=batch_size,
+    )
+    arrays = [relevance_of(subject, method, **options) for subject in subjects]
+    return (arrays[0] if len(arrays) == 1 else _stacked(arrays)).assign_attrs(passes=subjects[0].scorer.passes)
+
+
+def relevance_of(subject: Subject, method: str, **options: Any) -> xr.DataArray:
+    """The relevance of a subject's positions by one method; see `attribute`.
+
+    The attrs ``passes`` and ``gradient_passes`` count those of this method alone.
+
+    Raises:
+        MethodError: There is no such method or option, or it needs what the model lacks.
+    """
+    chosen = method_of(method, options)
+    scorer = subject.scorer
+    before = scorer.passes, scorer.gradient_passes
+    found = chosen.compute(subject, **options)
+    if not isinstance(found, xr.DataArray):
+        found = subject.relevance(found, method)
+    cost = {"passes": scorer.passes - before[0], "gradient_passes": scorer.gradient_passes - before[1]}
+    return found.assign_attrs({"class_specific": chosen.class_specific, **found.attrs, "method": method, **cost})
+
+
+def _stacked(arrays: list[xr.DataArray]) -> xr.DataArray:
+    names = xr.DataArray([array.attrs["target"] for array in arrays], dims="target", name="target")
+    stacked = xr.concat(arrays, dim=names, coords="different", compat="equals", combine_attrs="drop_conflicts")
+    together = {"gradient_passes": sum(array.attrs["gradient_passes"] for array in arrays)}
+    if "completeness_gap" in arrays[0].attrs:
+        together["completeness_gap"] = max(array.attrs["completeness_gap"] for array in arrays)
+    return stacked.assign_attrs(target="several", **together)

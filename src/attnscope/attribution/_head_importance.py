@@ -1,0 +1,254 @@
+"""How much each head counts: by the gradient of a mask on it, and by what a metric loses without it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import xarray as xr
+from keras import ops, tree
+
+from attnscope.attribution._scoring import Scorer
+from attnscope.attribution._targets import Target, targets_of
+from attnscope.discovery import Selection, check_model, discover, selected
+from attnscope.errors import MethodError
+from attnscope.handlers import Differentiator, Edited
+from attnscope.interception import Call
+from attnscope.running import batches_of, prepared
+from attnscope.schema import HEAD, Site, SiteTable
+
+Metric = Callable[[Any], float]
+"""From the model's outputs on all samples, as arrays, to one number; more is better."""
+Head = tuple[str, int]
+"""Name of a site, and number of a head; 0 where the site has no heads."""
+LABELS = "labels"
+
+
+def head_importance(
+    model: keras.Model,
+    inputs: Any,
+    *,
+    target: Any = None,
+    loss: Callable[[Any, Any], Any] | None = None,
+    labels: Any = None,
+    normalise: bool = False,
+    sites: Selection = None,
+    batch_size: int = 32,
+) -> xr.DataArray:
+    """How far a number of the model's moves with a mask on each head: the mean of |dL / dxi_h| over samples.
+
+    ``xi_h`` is a factor on the head, 1 in the model as it is. What a head adds is linear in its scores, so
+    ``dL / dxi_h = sum over query, key of scores * dL / dscores``; the absolute value is taken for each sample. It says
+    what a small change of the head would do, which need not be what its removal does: see `head_ablation`.
+    Class-specific: ``L`` is the target, or a loss. Masked cells and padding count with their score, 0. NaN spreads.
+
+    Args:
+        model: Any built Keras 3 model, or a KerasHub task. It stays as it is.
+        inputs: As for `capture`, in arrays.
+        target: What is differentiated, as for `attribute`.
+        loss: Instead of a target: from outputs and labels to one number per sample, in `keras.ops`; the paper's choice.
+        labels: For `loss`, one row per sample.
+        normalise: Whether to divide each site by the Euclidean norm over its heads, as the paper does.
+        sites: Which sites, as for `capture`.
+        batch_size: Samples at a time.
+
+    Returns:
+        dims ``(site, head)``, float64, 0 and up, in units of the target; NaN where a site has fewer heads. Each sample
+        is one gradient pass, and one forward pass to read the target.
+
+    Raises:
+        MethodError: `loss` without `labels`, or the other way round; or more than one target.
+        TargetError: The target is not among what the model says.
+        NoAttentionError: The model computes no attention.
+
+    Source:
+        Michel et al. 2019, "Are Sixteen Heads Really Better than One?", section 4.1, equation 2.
+
+    Example:
+        >>> x = keras.Input((5, 8))
+        >>> y = keras.layers.MultiHeadAttention(2, 4, name="mha")(x, x)
+        >>> model = keras.Model(x, keras.layers.Dense(3)(keras.layers.GlobalAveragePooling1D()(y)))
+        >>> dict(head_importance(model, np.ones((4, 5, 8), "float32"), target=1).sizes)
+        {'site': 1, 'head': 2}
+    """
+    network, given, _ = prepared(model, inputs)
+    check_model(network)
+    scorer = Scorer(network, batch_size)
+    wanted = _target(target, loss, labels, scorer.outputs(given))
+    found = _sites(network, given, sites, batch_size)
+    total = {site.name: np.zeros(heads_of(site)) for site in found}
+    differentiator = Differentiator(network, wanted.read, sites=found)
+    for part in differentiator.run(batches_of(given, batch_size, network), extras=wanted.rows):
+        for site in found:
+            product = part.values[site.name].astype(np.float64) * part.gradients[site.name]
+            total[site.name] += np.abs(_over_cells(product[: part.batch.size], site)).sum(0)
+    samples = len(tree.flatten(given)[0])
+    rows = [total[name] / samples for name in total]
+    if normalise:
+        rows = [row / (np.linalg.norm(row) or 1.0) for row in rows]
+    return of_heads(
+        found,
+        rows,
+        method="gradient of a head mask",
+        target=wanted.words,
+        class_specific=True,
+        passes=scorer.passes,
+        gradient_passes=samples,
+    )
+
+
+def head_ablation(
+    model: keras.Model, inputs: Any, metric: Metric, *, sites: Selection = None, batch_size: int = 32
+) -> xr.DataArray:
+    """What a metric loses when one head is taken out: the metric of the model less that without the head.
+
+    A head that is taken out attends to nothing, so it adds nothing but what its biases add (`ablate`). The model is
+    compiled once, whatever the number of heads. Whether it is class-specific is the metric's affair.
+
+    Args:
+        model: Any built Keras 3 model, or a KerasHub task. It stays as it is.
+        inputs: As for `capture`, in arrays.
+        metric: From the outputs on all samples, as arrays, to one number; more is better.
+        sites: Which sites, as for `capture`.
+        batch_size: Samples at a time.
+
+    Returns:
+        dims ``(site, head)``, float64, in units of the metric: above 0 where the head helps; NaN where a site has fewer
+        heads. The attr ``metric`` is that of the whole model; ``passes`` is samples times one more than heads.
+
+    Raises:
+        NoAttentionError: The model computes no attention.
+        MethodError: The metric gives no number.
+
+    Source:
+        Michel et al. 2019, "Are Sixteen Heads Really Better than One?", section 3.2.
+    """
+    masked = MaskedHeads(model, inputs, metric, sites=sites, batch_size=batch_size)
+    whole = masked(())
+    rows = [np.array([whole - masked([(site.name, head)]) for head in range(heads_of(site))]) for site in masked.sites]
+    return of_heads(masked.sites, rows, method="leave one head out", metric=whole, passes=masked.passes)
+
+
+class MaskedHeads:
+    """A metric of a model with any of its heads taken out; compiled once, the heads being an input.
+
+    Args:
+        model: Any built Keras 3 model, or a KerasHub task.
+        inputs: As for `capture`, in arrays.
+        metric: From the outputs on all samples, as arrays, to one number.
+        sites: Which sites, as for `capture`.
+        batch_size: Samples at a time.
+
+    Attributes:
+        sites: The sites.
+        passes: Samples that went through the model so far.
+    """
+
+    def __init__(
+        self, model: keras.Model, inputs: Any, metric: Metric, *, sites: Selection = None, batch_size: int = 32
+    ) -> None:
+        network, given, _ = prepared(model, inputs)
+        check_model(network)
+        self._edited = Edited(network, given, sites, _masked, batch_size=batch_size)
+        self.sites = self._edited.sites
+        self._metric = metric
+        self._samples = len(tree.flatten(given)[0])
+        self._known: dict[frozenset[Head], float] = {}
+        self.passes = 0
+
+    @property
+    def heads(self) -> list[Head]:
+        """All heads, in the order of execution."""
+        return [(site.name, head) for site in self.sites for head in range(heads_of(site))]
+
+    def __call__(self, removed: Iterable[Head]) -> float:
+        """The metric without these heads; the same heads are run once.
+
+        Raises:
+            MethodError: There is no such head, or the metric gives no number.
+        """
+        gone = frozenset(removed)
+        unknown = gone - set(self.heads)
+        if unknown:
+            numbers = {site.name: heads_of(site) for site in self.sites}
+            raise MethodError(
+                f"The heads {sorted(unknown)} are to be taken out, but the model has "
+                f"{numbers}. Name (site, number of the head), from 0."
+            )
+        if gone not in self._known:
+            self._known[gone] = self._measured(gone)
+        return self._known[gone]
+
+    def _measured(self, gone: frozenset[Head]) -> float:
+        kept = {site.name: np.ones((self._samples, heads_of(site)), "float32") for site in self.sites}
+        for name, head in gone:
+            kept[name][:, head] = 0.0
+        found = self._metric(self._edited.outputs(kept))
+        self.passes += self._samples
+        if np.ndim(found) != 0 or not np.isreal(found):
+            raise MethodError(
+                f"The metric gave {found!r}, but one number for all samples is needed: "
+                "lambda outputs: float((outputs.argmax(1) == labels).mean())."
+            )
+        return float(found)
+
+
+def _masked(scores: Any, call: Call, kept: dict[str, Any]) -> Any:
+    assert call.layout is not None
+    factor = kept[call.name]
+    dims = call.layout.dims
+    shape = [1] * len(dims)
+    shape[0] = scores.shape[0]
+    if HEAD in dims:
+        shape[dims.index(HEAD)] = factor.shape[1]
+    return ops.multiply(scores, ops.cast(ops.reshape(factor, shape), scores.dtype))
+
+
+def heads_of(site: Site) -> int:
+    """How many heads a site has; 1 where it has no such axis."""
+    return site.shape[site.dims.index(HEAD)] if HEAD in site.dims else 1
+
+
+def of_heads(sites: SiteTable, rows: Sequence[np.ndarray], **attrs: Any) -> xr.DataArray:
+    """Numbers of heads as a labelled array, dims ``(site, head)``, NaN where a site has fewer heads."""
+    whole = np.full((len(rows), max(map(len, rows))), np.nan)
+    for place, row in enumerate(rows):
+        whole[place, : len(row)] = row
+    coords = {"site": sites.names, HEAD: np.arange(whole.shape[1])}
+    return xr.DataArray(whole, dims=("site", HEAD), coords=coords, name="importance", attrs=attrs)
+
+
+def _sites(model: keras.Layer, inputs: Any, sites: Selection, batch_size: int) -> SiteTable:
+    found = discover(model, batches_of(inputs, batch_size, model), sites)
+    chosen = selected(found.sites, sites)
+    inside = [site.name for site in chosen if site.loop is not None]
+    if inside:
+        raise MethodError(
+            f"The attention {inside[0]!r} is inside a loop, and is not differentiated. head_ablation(model, inputs, "
+            "metric) needs no gradient."
+        )
+    return chosen
+
+
+def _target(target: Any, loss: Any, labels: Any, outputs: Any) -> Target:
+    if (loss is None) != (labels is None) or (loss is not None and target is not None):
+        raise MethodError(
+            "A loss needs labels, labels need a loss, and neither goes with a target: "
+            "loss=lambda outputs, labels: keras.losses.sparse_categorical_crossentropy(labels, outputs), labels=y."
+        )
+    if loss is not None:
+        return Target("the loss", lambda tensors, rows: loss(tensors, rows[LABELS]), {LABELS: np.asarray(labels)})
+    found = targets_of(target, outputs)
+    if len(found) != 1:
+        raise MethodError(f"There are {len(found)} targets, but heads are weighed by one at a time: target=1.")
+    return found[0]
+
+
+def _over_cells(product: np.ndarray, site: Site) -> np.ndarray:
+    """Summed over all but samples and heads, dims ``(sample, head)``."""
+    if HEAD not in site.dims:
+        return np.asarray(product.reshape(len(product), -1).sum(1, keepdims=True))
+    moved = np.moveaxis(product, site.dims.index(HEAD), 1)
+    return np.asarray(moved.reshape(*moved.shape[:2], -1).sum(2))

@@ -1,0 +1,125 @@
+"""Attention weighted by the length of what is carried: how much each key adds to each query's output."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import keras
+import numpy as np
+import xarray as xr
+
+from attnscope.attribution._residual import Block, Wire, block_of
+from attnscope.attribution._values import contributed, sites_with_values
+from attnscope.discovery import Selection, check_model
+from attnscope.errors import MethodError
+from attnscope.handlers import Contribution, Passed
+from attnscope.running import prepared
+from attnscope.schema import HEAD, KEY, QUERY, SAMPLE
+
+Part = Literal["heads", "summed", "residual", "layer_norm"]
+PARTS = ("heads", "summed", "residual", "layer_norm")
+
+
+def norms(
+    model: keras.Model,
+    inputs: Any,
+    sites: Selection = None,
+    *,
+    part: Part = "heads",
+    wiring: Mapping[str, Wire] | None = None,
+    batch_size: int = 32,
+) -> dict[str, xr.DataArray]:
+    """The length of the vector that each key adds to each query: attention weighted by what it carries.
+
+    With ``f_h(x_j)`` from `values`, ``a`` the scores, ``x`` the residual connection and ``s_i`` the standard deviation
+    that the layer norm divides by:
+
+    * ``heads``: ``|a_hij f_h(x_j)|`` for each head;
+    * ``summed``: ``|sum_h a_hij f_h(x_j)|``, heads may cancel;
+    * ``residual``: ``|sum_h a_hij f_h(x_j) + [i = j] x_i|``;
+    * ``layer_norm``: ``|g (v - mean(v)) / s_i|`` of that vector ``v``, with the norm's factor ``g``; the same as
+      ``residual`` where the block has its norm in front (GPT-2), which no mixing follows.
+
+    Biases (`rest` of `values`, the shift of a layer norm) belong to no key and are left out. Class-agnostic. Masked
+    cells and padded keys are 0 (under ``residual``, a query keeps itself). NaN spreads.
+
+    Args:
+        model: Any built Keras 3 model, or a KerasHub task. It stays as it is.
+        inputs: As for `capture`.
+        sites: Which sites, as for `capture`; see `values` for those that can be asked. ``residual`` and ``layer_norm``
+            need self-attention.
+        part: What the length is of.
+        wiring: For ``residual`` and ``layer_norm``: where the residual connection is, by pattern of sites, for blocks
+            in which it is not found; see `Wire`.
+        batch_size: Samples at a time.
+
+    Returns:
+        By name of the site: dims ``(sample, head, query, key)`` for ``heads``, else ``(sample, query, key)``; float64,
+        0 and up, in units of the layer's output (of its norm under ``layer_norm``). Rows do not sum to 1.
+
+    Raises:
+        MethodError: No such part; a layer that cannot be asked (see `values`); a residual connection that is not
+            found, or a norm other than Keras' `LayerNormalization`.
+        NoAttentionError: The model computes no attention.
+
+    Source:
+        Kobayashi et al. 2020, "Attention is Not Only a Weight: Analyzing Transformers with Vector Norms", section 3
+        (``heads``, ``summed``); Kobayashi et al. 2021, "Incorporating Residual and Normalization Layers into Analysis
+        of Masked Language Models", section 3 (the other two).
+
+    Example:
+        >>> x = keras.Input((5, 8))
+        >>> model = keras.Model(x, keras.layers.MultiHeadAttention(2, 4, name="mha")(x, x))
+        >>> dict(norms(model, np.ones((3, 5, 8), "float32"))["mha"].sizes)
+        {'sample': 3, 'head': 2, 'query': 5, 'key': 5}
+    """
+    if part not in PARTS:
+        raise MethodError(f"part is {part!r}, but it is one of {', '.join(map(repr, PARTS))}: part='heads'.")
+    network, given, _ = prepared(model, inputs)
+    check_model(network)
+    found = sites_with_values(network, given, sites, batch_size)
+    paths = frozenset(wire.total for wire in (wiring or {}).values())
+    around = part in ("residual", "layer_norm")
+    pieces: dict[str, list[np.ndarray]] = {name: [] for name in found.names}
+    for contributions, passed in contributed(network, given, found, batch_size, passed=around, paths=paths):
+        for name, one in contributions.items():
+            pieces[name].append(_lengths(name, one, passed, part, wiring))
+    dims = (SAMPLE, HEAD, QUERY, KEY) if part == "heads" else (SAMPLE, QUERY, KEY)
+    attrs = {"method": f"norms, {part}", "class_specific": False, "passes": "one, and calls of the layers; see values"}
+    return {
+        name: xr.DataArray(np.concatenate(several), dims=dims, name="norms", attrs=attrs)
+        for name, several in pieces.items()
+    }
+
+
+def _lengths(
+    name: str, found: Contribution, passed: list[Passed], part: str, wiring: Mapping[str, Wire] | None
+) -> np.ndarray:
+    scores, vectors = found.scores.astype(np.float64), found.vectors.astype(np.float64)
+    if part == "heads":
+        return np.asarray(scores * np.linalg.norm(vectors, axis=-1)[:, :, None])
+    if part == "summed":
+        return np.asarray(np.sqrt(_squared(scores, vectors)))
+    block = block_of(name, found, passed, wiring)
+    if part == "residual":
+        block = Block(block.residual, block.output, None, np.ones(block.scale.shape))
+    return _with_residual(scores, block.through(vectors), block)
+
+
+def _squared(scores: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """Squared lengths of the sums over heads, dims ``(sample, query, key)``, by products of heads at each key.
+
+    So no array of queries by keys by features is made.
+    """
+    products = np.einsum("nhkd,ngkd->nkhg", vectors, vectors, optimize=True)
+    mixed = np.einsum("nhqk,nkhg->ngqk", scores, products, optimize=True)
+    return np.asarray(np.maximum((mixed * scores).sum(1), 0.0))
+
+
+def _with_residual(scores: np.ndarray, vectors: np.ndarray, block: Block) -> np.ndarray:
+    lengths = np.sqrt(_squared(scores, vectors))
+    own = np.einsum("nhqq,nhqd->nqd", scores, vectors) + block.through(block.residual.astype(np.float64))
+    places = np.arange(scores.shape[2])
+    lengths[:, places, places] = np.linalg.norm(own, axis=-1)
+    return np.asarray(lengths * block.scale[..., None])

@@ -1,0 +1,176 @@
+"""What captured batches become: labelled maps; and where they go in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import xarray as xr
+from keras import tree
+
+import attnscope
+from attnscope.capturing._observer import SiteArrays
+from attnscope.capturing._summaries import Summary
+from attnscope.labels import AxisLabels, labelled
+from attnscope.maps import AttentionMaps, dataset_of
+from attnscope.running import Batch, merged
+from attnscope.schema import SAMPLE, Site, SiteTable
+
+
+@dataclass(frozen=True)
+class Description:
+    """What is known of a run beforehand."""
+
+    model: keras.Layer
+    sites: SiteTable
+    summaries: Sequence[Summary]
+    labels: list[AxisLabels]
+    texts: xr.DataArray | None
+    removed_masks: dict[str, tuple[str, ...]]
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        """What the result says of its making."""
+        return {
+            "model": self.model.name,
+            "backend": keras.backend.backend(),
+            "keras": keras.__version__,
+            "attnscope": attnscope.__version__,
+        }
+
+    def missing(self, variable: str) -> float | bool:
+        """What fills up a variable where a batch of shorter samples has no position."""
+        return next((s.missing[variable] for s in self.summaries if variable in s.missing), False)
+
+    def dataset(self, site: Site, arrays: SiteArrays, start: int) -> xr.Dataset:
+        """One site's arrays as a labelled dataset; `start` is the number of their first sample."""
+        dataset = dataset_of(site, arrays.variables, arrays.validity)
+        removed = list(self.removed_masks.get(site.name, ()))
+        if removed:
+            dataset = dataset.assign_attrs(masks_removed_by=removed)
+        samples = dataset.sizes[SAMPLE]
+        return labelled(dataset, site, [item.of_samples(start, start + samples) for item in self.labels])
+
+    def maps(self, arrays: dict[str, SiteArrays], outputs: Outputs, start: int) -> AttentionMaps:
+        """All sites' arrays of some samples as labelled maps."""
+        count = len(next(iter(next(iter(arrays.values())).variables.values()))[1])
+        texts = None if self.texts is None else self.texts[start : start + count]
+        return AttentionMaps(
+            {site.name: self.dataset(site, arrays[site.name], start) for site in self.sites if site.name in arrays},
+            outputs=outputs.labelled(),
+            inputs=texts,
+            attrs=self.attrs,
+        )
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a model returned for one batch, by name; the only output of a model has the name ``""``.
+
+    Attributes:
+        per_sample: Arrays with the samples first.
+        fixed: Arrays that are the same for all samples.
+    """
+
+    per_sample: dict[str, np.ndarray]
+    fixed: dict[str, np.ndarray]
+
+    def labelled(self) -> xr.DataArray | dict[str, xr.DataArray]:
+        """As labelled arrays: a single one as itself."""
+        arrays = {name: _output(array, SAMPLE) for name, array in self.per_sample.items()}
+        arrays |= {name: _output(array, "output_dim_0") for name, array in self.fixed.items()}
+        return arrays[""] if list(arrays) == [""] else arrays
+
+
+def named_outputs(model: keras.Layer, outputs: Any, batch: Batch) -> Outputs:
+    """A model's outputs, whatever their structure, by name and cut to the batch's real samples."""
+    length = len(tree.flatten(batch.inputs)[0])
+    given = tree.flatten_with_path(outputs)
+    names = ["/".join(map(str, path)) for path, _ in given]
+    of_model = getattr(model, "output_names", None) or []
+    if isinstance(outputs, (list, tuple)) and len(of_model) == len(given):
+        names = list(of_model)
+    per_sample, fixed = {}, {}
+    for name, (_, array) in zip(names, given, strict=True):
+        if array is None:
+            continue
+        if array.ndim and len(array) == length:
+            per_sample[name] = array[: batch.size]
+        else:
+            fixed[name] = array
+    return Outputs(per_sample, fixed)
+
+
+def _output(array: np.ndarray, first: str) -> xr.DataArray:
+    dims = (first, *(f"output_dim_{n}" for n in range(1, np.ndim(array))))
+    return xr.DataArray(array, dims=dims[: np.ndim(array)])
+
+
+class InMemory:
+    """Collects batches in arrays; where the number of samples is known they are made once, at their full size."""
+
+    def __init__(self, description: Description, total: int | None) -> None:
+        self._description = description
+        self._total = total
+        self._rows: dict[tuple[str, str, str], _Rows] = {}
+        self._dims: dict[tuple[str, str, str], tuple[str, ...]] = {}
+        self._outputs: list[Outputs] = []
+
+    def skips(self, batch: Batch) -> bool:
+        """No batch is there already."""
+        return False
+
+    def add(self, arrays: dict[str, SiteArrays], outputs: Outputs) -> None:
+        """Takes one batch."""
+        for name, site in arrays.items():
+            for kind in ("variables", "validity"):
+                for variable, (dims, array) in getattr(site, kind).items():
+                    key = (name, kind, variable)
+                    if key not in self._rows:
+                        self._rows[key] = _Rows(self._total, self._description.missing(variable))
+                    self._rows[key].add(array)
+                    self._dims[key] = dims
+        self._outputs.append(outputs)
+
+    def maps(self) -> AttentionMaps:
+        """All batches as one."""
+        whole: dict[str, SiteArrays] = {}
+        for (name, kind, variable), rows in self._rows.items():
+            entry = getattr(whole.setdefault(name, SiteArrays()), kind)
+            entry[variable] = self._dims[name, kind, variable], rows.whole()
+        first = self._outputs[0]
+        per_sample = {
+            name: merged([outputs.per_sample[name] for outputs in self._outputs]) for name in first.per_sample
+        }
+        outputs = Outputs(per_sample, first.fixed)
+        return self._description.maps(whole, outputs, 0)
+
+
+class _Rows:
+    """Rows of one array, batch by batch."""
+
+    def __init__(self, total: int | None, missing: float | bool) -> None:
+        self._total, self._missing = total, missing
+        self._whole: np.ndarray | None = None
+        self._parts: list[np.ndarray] = []
+        self._filled = 0
+
+    def add(self, array: np.ndarray) -> None:
+        """Copies the next rows."""
+        if self._total is None:
+            self._parts.append(array.copy())
+            return
+        if self._whole is None:
+            self._whole = np.empty((self._total, *array.shape[1:]), array.dtype)
+        self._whole[self._filled : self._filled + len(array)] = array
+        self._filled += len(array)
+
+    def whole(self) -> np.ndarray:
+        """All rows."""
+        if self._whole is None:
+            self._whole = merged(self._parts, self._missing)
+            self._parts.clear()
+        return self._whole

@@ -1,0 +1,65 @@
+"""Generation: what a language model attended to while it wrote."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import tree
+
+from attnscope.capturing._capture import capture
+from attnscope.errors import UnsupportedError
+from attnscope.maps import AttentionMaps
+from attnscope.running import as_numpy
+
+
+def capture_generation(
+    task: Any, prompt: Any, *, max_length: int | None = None, stop_token_ids: Any = "auto", **options: Any
+) -> AttentionMaps:
+    """Generates from a prompt, then captures prompt and output in one pass over both.
+
+    With a causal mask a position never sees what comes after it, so the scores of one pass over the finished text
+    equal those of the steps in which it was written, without a cache and without its layout. Each query's row tells
+    what the model looked at when it chose the *next* token.
+
+    Args:
+        task: A KerasHub causal language model with a preprocessor (`keras_hub.models.CausalLM`).
+        prompt: A string, or a sequence of them.
+        max_length: Length of prompt and output together, in tokens; the preprocessor's where None.
+        stop_token_ids: As `task.generate` takes them.
+        options: All else that `capture` takes.
+
+    Returns:
+        Maps of the backbone whose labels are the tokens; ``maps.inputs`` are the finished texts, and positions
+        past the end are not valid.
+
+    Raises:
+        UnsupportedError: `task` cannot generate, or has no preprocessor.
+    """
+    preprocessor = getattr(task, "preprocessor", None)
+    if preprocessor is None or not hasattr(task, "make_generate_function"):
+        raise UnsupportedError(
+            f"The model is a {type(task).__name__}, but a KerasHub CausalLM with a preprocessor is needed, such as "
+            "keras_hub.models.GPT2CausalLM. For other models generate first, and capture the finished inputs: "
+            "ats.capture(model, inputs)."
+        )
+    prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+    ready = preprocessor.generate_preprocess(prompts, sequence_length=max_length)
+    if stop_token_ids == "auto":
+        stop_token_ids = [preprocessor.tokenizer.end_token_id]
+    written = task.make_generate_function()(ready, stop_token_ids=stop_token_ids)
+    finished = tree.map_structure(as_numpy, written)
+    tokens, mask = finished["token_ids"], _until_the_stop(finished, ready, stop_token_ids)
+    texts = preprocessor.generate_postprocess({"token_ids": tokens, "padding_mask": mask})
+    maps = capture(task, {"token_ids": tokens, "padding_mask": mask}, **options)
+    return maps.with_inputs(np.array([str(text) for text in np.atleast_1d(np.asarray(texts))]))
+
+
+def _until_the_stop(finished: dict[str, Any], ready: dict[str, Any], stop_token_ids: Any) -> np.ndarray:
+    """Which positions hold prompt or output: up to the first stop token behind the prompt, that one included."""
+    tokens = finished["token_ids"]
+    prompt = as_numpy(keras.ops.convert_to_tensor(ready["padding_mask"])).astype(bool)
+    stops = np.isin(tokens, list(stop_token_ids or [])) & ~prompt
+    written: np.ndarray = (np.cumsum(stops, axis=1) - stops == 0) | prompt
+    return written

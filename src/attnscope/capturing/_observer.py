@@ -1,0 +1,135 @@
+"""The handler that observes: what a compiled run returns of each site, and how it becomes labelled arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from attnscope.capturing._summaries import Summary
+from attnscope.interception import Block, Call, Layout, any_along
+from attnscope.schema import SAMPLE, SiteTable
+
+QUERY_VALID, KEY_VALID = "query_valid", "key_valid"
+
+
+@dataclass
+class SiteArrays:
+    """What one batch gave of one site: variables and validity, each with its dims, samples first."""
+
+    variables: dict[str, tuple[tuple[str, ...], np.ndarray]] = field(default_factory=dict)
+    validity: dict[str, tuple[tuple[str, ...], np.ndarray]] = field(default_factory=dict)
+
+
+class Observer:
+    """Computes summaries of chosen sites inside of a compiled run.
+
+    Args:
+        chosen: The sites.
+        summaries: What to keep of each.
+    """
+
+    def __init__(self, chosen: SiteTable, summaries: Sequence[Summary]) -> None:
+        self._names = set(chosen.names)
+        self._order = chosen.names
+        self._summaries = list(summaries)
+        self._layouts: dict[str, Layout] = {}
+        self._in_loops: set[str] = set()
+
+    def handlers(self, extras: Any) -> tuple[Any, dict[str, list[Any]]]:
+        """A handler, and the dict it fills: for each site one entry per step."""
+        collected: dict[str, list[Any]] = {}
+
+        def handler(call: Call) -> None:
+            if call.name in self._names and call.layout is not None:
+                self._layouts[call.name] = call.layout
+                if call.step:
+                    self._in_loops.add(call.name)
+                collected.setdefault(call.name, []).append(self._observed(call))
+
+        return handler, collected
+
+    def _observed(self, call: Call) -> dict[str, Any]:
+        layout = call.layout
+        assert layout is not None
+        wants_all = any(summary.needs_all for summary in self._summaries)
+        scan = partial(Call.scan, call) if wants_all else call.scan
+        carry, given = scan(self._update, [summary.init(layout) for summary in self._summaries])
+        found: dict[str, Any] = {}
+        for summary, carried, per_query in zip(self._summaries, carry, given["summaries"], strict=True):
+            found.update(summary.finish(carried, per_query))
+        key_valid = call.key_valid()
+        found[KEY_VALID] = _all_of(layout, layout.key_dims) if key_valid is None else key_valid
+        if layout.query_dims:
+            found[QUERY_VALID] = given["valid"][0] if given["valid"] else _all_of(layout, layout.query_dims)
+        return found
+
+    def _update(self, carry: Any, block: Block) -> tuple[Any, Any]:
+        updated = [summary.update(carried, block) for summary, carried in zip(self._summaries, carry, strict=True)]
+        return [carried for carried, _ in updated], {
+            "summaries": [per_query for _, per_query in updated],
+            "valid": _valid_queries(block),
+        }
+
+    def arrays(self, collected: dict[str, list[Any]], size: int) -> dict[str, SiteArrays]:
+        """The first `size` samples of what a run returned, with dims and with validity filled in."""
+        return {name: self._site_arrays(name, collected[name], size) for name in self._order if name in collected}
+
+    def _site_arrays(self, name: str, steps: list[dict[str, np.ndarray]], size: int) -> SiteArrays:
+        layout = self._layouts[name]
+        loops = name in self._in_loops
+        result = SiteArrays()
+        for summary in self._summaries:
+            for variable in summary.missing:
+                dims = summary.dims(layout.dims)
+                result.variables[variable] = _stacked(steps, variable, dims, size, loops)
+        window = tuple(dim for dim in layout.dims if dim == "window")
+        for variable, along in ((QUERY_VALID, layout.query_dims), (KEY_VALID, layout.key_dims)):
+            if along:
+                dims, array = _stacked(steps, variable, (SAMPLE, *window, *along), size, loops)
+                if loops and variable == KEY_VALID:
+                    dims, array = (dims[0], *dims[2:]), np.asarray(array.any(axis=1))
+                result.validity[variable] = dims, array.astype(bool)
+        return result
+
+
+def _all_of(layout: Layout, dims: tuple[str, ...]) -> Any:
+    """True for every sample, window and position along `dims`."""
+    sizes = dict(zip(layout.dims, layout.shape, strict=True))
+    return ops.ones([size for dim, size in sizes.items() if dim in (SAMPLE, "window", *dims)], dtype="bool")
+
+
+def _valid_queries(block: Block) -> list[Any]:
+    """Whether each query is valid for any head, the queries last; empty where all are."""
+    layout = block.layout
+    if block.query_valid is None or not layout.query_dims:
+        return []
+    shape = tuple(block.scores.shape)[: len(block.scores.shape) - layout.num_keys]
+    valid = ops.broadcast_to(block.query_valid, shape)
+    dims = layout.dims[: len(shape)]
+    merged = tuple(
+        axis for axis, dim in enumerate(dims) if dim not in (SAMPLE, "window") and not dim.startswith("query")
+    )
+    return [any_along(valid, axis=merged) if merged else valid]
+
+
+def _stacked(
+    steps: list[dict[str, np.ndarray]], variable: str, dims: tuple[str, ...], size: int, loops: bool
+) -> tuple[tuple[str, ...], np.ndarray]:
+    arrays = [_samples(_standard_float(step[variable]), size) for step in steps]
+    if not loops:
+        return dims, arrays[0]
+    return (SAMPLE, "step", *dims[1:]), np.stack(arrays, axis=1)
+
+
+def _samples(array: np.ndarray, size: int) -> np.ndarray:
+    """The real samples; attention that is the same for all of them (over learned queries) is repeated."""
+    return np.broadcast_to(array, (size, *array.shape[1:])) if len(array) == 1 < size else array[:size]
+
+
+def _standard_float(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.float32) if array.dtype == np.float16 else array

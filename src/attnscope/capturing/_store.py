@@ -1,0 +1,157 @@
+"""Where captured batches go on disk: one behind the other, so that a run which broke off can go on."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+from keras import tree
+
+from attnscope.capturing._destinations import Description, Outputs
+from attnscope.capturing._observer import SiteArrays
+from attnscope.errors import InputError, free_path
+from attnscope.maps import COMPLETE, AttentionMaps, open_maps, quiet_about_strings
+from attnscope.running import Batch, viewed
+from attnscope.schema import SAMPLE
+
+DONE, DIGEST = "attnscope_samples", "attnscope_digest"
+"""Attributes of a store's root: how many samples it holds whole, and a digest of what they were captured from."""
+
+
+class OnDisk:
+    """Writes each batch behind the last one into a Zarr store."""
+
+    def __init__(self, description: Description, path: str | Path, *, resume: bool = False) -> None:
+        self._description = description
+        mend = "give another path, remove it, or go on with it: resume=True"
+        self._path = free_path(path, mend, overwrite=resume)
+        self._root: Any = None
+        self._digest = hashlib.blake2b(repr([vars(item) for item in description.labels]).encode(), digest_size=16)
+        for weight in description.model.weights:
+            self._digest.update(np.ascontiguousarray(viewed(weight.value)).data)
+        self._passed = 0
+        self._done = self._resumed() if self._path.exists() else 0
+
+    def _resumed(self) -> int:
+        """Checks that the store holds a part of this run, and cuts off what was written of a last batch.
+
+        Returns:
+            Number of samples that are whole.
+        """
+        self._root = zarr.open_group(self._path, mode="r+")
+        nodes = [self._root, *(node for _, node in self._root.members(max_depth=None) if isinstance(node, zarr.Group))]
+        held = {**self._root.attrs, "sites": sorted(node.attrs["site"] for node in nodes if "site" in node.attrs)}
+        held["variables"] = sorted({name for node in nodes for name in node.attrs.get("variables", ())})
+        wanted = {
+            **self._description.attrs,
+            "sites": sorted(site.name for site in self._description.sites),
+            "variables": sorted(name for summary in self._description.summaries for name in summary.missing),
+        }
+        for name, value in wanted.items():
+            if DONE not in held or held.get(name) != value:
+                raise InputError(
+                    f"{str(self._path)!r} holds another run: {name} {held.get(name)!r}, but {value!r} is to be "
+                    "captured. Give the model and the options that it was begun with, or another path."
+                )
+        done = int(held[DONE])
+        for node in nodes:
+            for array in node.array_values():
+                if (array.metadata.dimension_names or ("",))[0] == SAMPLE:
+                    array.resize((done, *array.shape[1:]))
+        return done
+
+    def skips(self, batch: Batch) -> bool:
+        """Whether a batch, the next of the run, is in the store already.
+
+        Raises:
+            InputError: The store was begun with other inputs, labels or weights, or with batches of another size.
+        """
+        start, self._passed = self._passed, self._passed + batch.size
+        for path, leaf in tree.flatten_with_path(batch.inputs):
+            array = np.asarray(leaf[: batch.size])
+            plain = array.dtype.kind in "OUST"
+            self._digest.update(repr((path, array.shape, array.tolist() if plain else str(array.dtype))).encode())
+            if not plain:
+                self._digest.update(np.ascontiguousarray(array).data)
+        if start >= self._done:
+            return False
+        if self._passed > self._done:
+            raise InputError(
+                f"{str(self._path)!r} holds {self._done} samples, but a batch goes from sample {start} to "
+                f"{self._passed}: it was written with batches of another size. Give the batch_size= of the first run."
+            )
+        if self._passed == self._done and self._root.attrs[DIGEST] != self._digest.hexdigest():
+            raise InputError(
+                f"{str(self._path)!r} holds {self._done} samples that were captured from other inputs, with other "
+                "labels or with other weights. Give those of the first run, or another path."
+            )
+        return True
+
+    def add(self, arrays: dict[str, SiteArrays], outputs: Outputs) -> None:
+        """Writes one batch; the store counts it only once it is whole."""
+        maps = self._description.maps(arrays, outputs, self._done)
+        written = _with_long_strings(maps.to_tree())
+        self._done += maps.num_samples
+        state = {DONE: self._done, DIGEST: self._digest.hexdigest(), COMPLETE: False}
+        if self._root is None:
+            self._begin(written, state)
+            return
+        self._root.attrs[COMPLETE] = False  # it may have been, before it was gone on with
+        for node in written.subtree:
+            if SAMPLE in node.dims and node.has_data:
+                self._append(node.path, node.to_dataset(inherit=False))
+        self._root.attrs.update(state)
+
+    def _begin(self, written: xr.DataTree, state: dict[str, Any]) -> None:
+        """The first batch makes the store, all at once."""
+        written.attrs.update(state)
+        beside = self._path.with_name(self._path.name + ".part")
+        with quiet_about_strings():
+            written.to_zarr(beside, mode="w", zarr_format=3, consolidated=False)
+        beside.rename(self._path)
+        self._root = zarr.open_group(self._path, mode="r+")
+
+    def _append(self, group: str, dataset: xr.Dataset) -> None:
+        for name, variable in dataset.variables.items():
+            if SAMPLE not in variable.dims:
+                continue
+            array = self._root[f"{group.strip('/')}/{name}"]
+            for dim, there, given in zip(variable.dims[1:], array.shape[1:], variable.shape[1:], strict=True):
+                if there != given:
+                    raise InputError(
+                        f"The batches differ: {dim!r} of {group!r} has {there} positions in the store and {given} in "
+                        "this batch. Pad all batches to one length, or leave store= out."
+                    )
+            array.append(variable.values.astype(array.dtype), axis=0)
+
+    def maps(self) -> AttentionMaps:
+        """The store, whole and opened.
+
+        Raises:
+            InputError: It holds more samples than were given.
+        """
+        if self._passed < self._done:
+            raise InputError(
+                f"{str(self._path)!r} holds {self._done} samples, but {self._passed} were given. Give all of the first "
+                "run's, or open it: attnscope.open(path)."
+            )
+        self._root.attrs[COMPLETE] = True
+        return open_maps(self._path)
+
+
+def _with_long_strings(written: xr.DataTree) -> xr.DataTree:
+    """Strings of any length: a later batch may bring longer ones than the first."""
+    widened: xr.DataTree = written.map_over_datasets(
+        lambda dataset: dataset.assign(
+            {
+                name: (variable.dims, variable.values.astype(np.dtypes.StringDType()))
+                for name, variable in dataset.variables.items()
+                if variable.dtype.kind == "U"
+            }
+        )
+    )
+    return widened

@@ -1,0 +1,209 @@
+"""What to keep of each site: the whole map, or a summary that never needs the whole map at once.
+
+A summary reads the scores a block of queries at a time: `init` makes what is carried from block to block, `update`
+takes a block, `finish` makes the result. At a fused call the blocks are all there ever is: the matrix of all queries
+by all keys is not built.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from keras import ops
+
+from attnscope.errors import InputError
+from attnscope.interception import Block, Layout
+from attnscope.schema import ENTROPY, RANK, RECEIVED, SCORES, TOP_KEYS, TOP_SCORES
+
+_TINY = 1e-37
+
+
+class Summary(ABC):
+    """What is kept of a site.
+
+    Attributes:
+        missing: Names of the variables that it makes, and what stands in each where a batch of shorter samples has no
+            position.
+        sizes: Sizes of dims that the site's scores do not have.
+        needs_all: Whether it needs the whole matrix, so that blocks would save nothing.
+    """
+
+    missing: Mapping[str, float]
+    sizes: Mapping[str, int] = {}
+    needs_all = False
+
+    @abstractmethod
+    def dims(self, dims: tuple[str, ...]) -> tuple[str, ...]:
+        """Dims of each of its variables, of a site whose scores have `dims`."""
+
+    @abstractmethod
+    def init(self, layout: Layout) -> Any:
+        """What is carried from block to block, before the first: a structure of tensors."""
+
+    @abstractmethod
+    def update(self, carry: Any, block: Block) -> tuple[Any, Any]:
+        """Takes a block of queries.
+
+        Returns:
+            The next carry, and a structure of tensors that hold one value per query of the block, the queries on
+            the last axis.
+        """
+
+    @abstractmethod
+    def finish(self, carry: Any, per_query: Any) -> dict[str, Any]:
+        """The variables, from the last carry and all blocks' values joined along the queries."""
+
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
+        return f"{type(self).__name__}({settings})"
+
+
+class Full(Summary):
+    """The scores themselves, dims as the site's: what `capture` keeps unless told otherwise."""
+
+    missing = {SCORES: 0.0}  # noqa: RUF012
+    needs_all = True
+
+    def dims(self, dims: tuple[str, ...]) -> tuple[str, ...]:
+        """All of them."""
+        return dims
+
+    def init(self, layout: Layout) -> Any:
+        """Nothing is carried."""
+        return []
+
+    def update(self, carry: Any, block: Block) -> tuple[Any, Any]:
+        """The one block there is."""
+        return carry, block.scores
+
+    def finish(self, carry: Any, per_query: Any) -> dict[str, Any]:
+        """The scores."""
+        return {SCORES: per_query}
+
+
+class Received(Summary):
+    """Attention that each key receives: the mean of its column over the valid queries.
+
+    Result dims: the site's without its queries, within ``[0, 1]``, summing to 1 over the keys. NaN where no query
+    is valid. At a site that pools it is the scores themselves.
+    """
+
+    missing = {RECEIVED: float("nan")}  # noqa: RUF012
+
+    def dims(self, dims: tuple[str, ...]) -> tuple[str, ...]:
+        """All but the queries."""
+        return tuple(dim for dim in dims if not dim.startswith("query"))
+
+    def init(self, layout: Layout) -> Any:
+        """Sums per key, and how many queries were summed."""
+        sizes = dict(zip(layout.dims, layout.shape, strict=True))
+        shape = tuple(sizes[dim] for dim in self.dims(layout.dims))
+        return [ops.zeros(shape, "float32"), ops.zeros(shape[: len(shape) - layout.num_keys], "float32")]
+
+    def update(self, carry: Any, block: Block) -> tuple[Any, Any]:
+        """Adds the block's valid rows."""
+        keys, queries = block.layout.num_keys, len(block.layout.query_dims)
+        scores = ops.cast(block.scores, "float32")
+        row_shape = tuple(scores.shape)[: len(scores.shape) - keys]
+        valid = ops.ones(row_shape, "float32")
+        if block.query_valid is not None:
+            valid = ops.multiply(valid, ops.cast(block.query_valid, "float32"))
+            weight = ops.reshape(valid, (*row_shape, *[1] * keys))
+            scores = ops.where(ops.greater(weight, 0), scores, ops.zeros_like(scores))
+        axes = tuple(range(len(row_shape) - queries, len(row_shape)))
+        if not axes:
+            return [carry[0] + scores, carry[1] + valid], []
+        return [carry[0] + ops.sum(scores, axis=axes), carry[1] + ops.sum(valid, axis=axes)], []
+
+    def finish(self, carry: Any, per_query: Any) -> dict[str, Any]:
+        """Sum over count."""
+        total, count = carry
+        count = ops.reshape(count, (*count.shape, *[1] * (len(total.shape) - len(count.shape))))
+        return {RECEIVED: ops.where(count > 0, total / ops.maximum(count, 1.0), float("nan"))}
+
+
+class Entropy(Summary):
+    """Shannon entropy of each query's attention over the keys, in bits.
+
+    Result dims: the site's without its keys, within ``[0, log2(keys)]``. NaN where a query attends to nothing.
+
+    Source:
+        Shannon 1948, section 6.
+    """
+
+    missing = {ENTROPY: float("nan")}  # noqa: RUF012
+
+    def dims(self, dims: tuple[str, ...]) -> tuple[str, ...]:
+        """All but the keys."""
+        return tuple(dim for dim in dims if not dim.startswith("key"))
+
+    def init(self, layout: Layout) -> Any:
+        """Nothing is carried."""
+        return []
+
+    def update(self, carry: Any, block: Block) -> tuple[Any, Any]:
+        """One value per query."""
+        scores = ops.cast(block.scores, "float32")
+        keys = tuple(range(-block.layout.num_keys, 0))
+        bits = ops.multiply(scores, ops.log2(ops.maximum(scores, _TINY)))
+        entropy = ops.abs(ops.sum(bits, axis=keys))
+        if block.query_valid is None:
+            return carry, entropy
+        empty = ops.equal(ops.sum(scores, axis=keys), 0.0)
+        return carry, ops.where(empty, float("nan"), entropy)
+
+    def finish(self, carry: Any, per_query: Any) -> dict[str, Any]:
+        """The values of all queries."""
+        return {ENTROPY: per_query}
+
+
+class TopK(Summary):
+    """The strongest keys of each query, in falling order: weights, and which keys they are.
+
+    Result dims: the site's with ``rank`` (of size `k`, or of as many keys as there are) in place of its keys.
+    ``top_scores`` are the weights, ``top_keys`` the numbers of their keys (int32; -1 where the weight is 0, and where a
+    batch of shorter samples has no position). Where keys have two dims they are numbered row by row.
+
+    Args:
+        k: How many, 1 or more.
+
+    Raises:
+        InputError: `k` is no such number.
+    """
+
+    missing = {TOP_SCORES: 0.0, TOP_KEYS: -1}  # noqa: RUF012
+
+    def __init__(self, k: int = 16) -> None:
+        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+            raise InputError(f"k is {k!r}, but a whole number of keys is needed: TopK(16).")
+        self.k = k
+
+    @property
+    def sizes(self) -> Mapping[str, int]:  # type: ignore[override]
+        """The size of ``rank``."""
+        return {RANK: self.k}
+
+    def dims(self, dims: tuple[str, ...]) -> tuple[str, ...]:
+        """``rank`` in place of the keys."""
+        return (*(dim for dim in dims if not dim.startswith("key")), RANK)
+
+    def init(self, layout: Layout) -> Any:
+        """Nothing is carried."""
+        return []
+
+    def update(self, carry: Any, block: Block) -> tuple[Any, Any]:
+        """Per rank the weight and the key of each query."""
+        shape = tuple(block.scores.shape)
+        rows = shape[: len(shape) - block.layout.num_keys]
+        scores = ops.reshape(block.scores, (*rows, math.prod(shape[len(rows) :])))
+        weights, keys = ops.top_k(scores, min(self.k, scores.shape[-1]))
+        keys = ops.where(ops.equal(weights, 0), -1, ops.cast(keys, "int32"))
+        return carry, [(weights[..., rank], keys[..., rank]) for rank in range(weights.shape[-1])]
+
+    def finish(self, carry: Any, per_query: Any) -> dict[str, Any]:
+        """All ranks behind the queries."""
+        weights, keys = zip(*per_query, strict=True)
+        return {TOP_SCORES: ops.stack(weights, axis=-1), TOP_KEYS: ops.stack(keys, axis=-1)}

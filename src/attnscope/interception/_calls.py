@@ -1,0 +1,481 @@
+"""One attention call while it happens: its scores, computed only as far as somebody asks.
+
+A `Call` is what a handler is given. Softmax calls have their scores at hand. Fused calls have none: they are
+computed from query, key, mask and bias, whole or a block of queries at a time, so that the matrix of all queries
+by all keys need never exist.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import keras
+from keras import ops
+from keras.src import backend as keras_backend
+
+from attnscope.errors import InterventionError
+from attnscope.interception._layout import Layout
+from attnscope.interception._location import Place
+from attnscope.interception._loops import scan_blocks
+from attnscope.interception._padding import MASKED_LOGIT, Padding
+
+BLOCK_BYTES = 16 * 2**20
+"""Size of one block of scores that a streaming summary works on."""
+LARGE_BLOCK_BYTES = 32 * 2**20
+"""The same on PyTorch: the C library gives blocks of this size or more back at once, and keeps smaller ones."""
+
+SMALL_BYTES = 2**20
+"""Where all scores of a fused call take less, that call itself is run beside them: it costs next to nothing, and the
+model's output stays what it was to the bit."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """The scores of some queries.
+
+    Attributes:
+        scores: dims ``(..., query, key)`` with only this block's queries; masked cells and rows are 0.
+        query_valid: Whether a query counts, same dims without ``key`` (bool); None where all do.
+        start: Number of the first query.
+        layout: Names of the dims.
+    """
+
+    scores: Any
+    query_valid: Any
+    start: Any
+    layout: Layout
+
+
+@dataclass
+class Call:
+    """What all kinds of attention calls have in common.
+
+    Attributes:
+        place: Where in the model.
+        index: How many calls there were at this place before, in the same step.
+        step: Steps of the unrolled loops that the call is in, outermost first; empty outside of any.
+        loop: The innermost loop around it that is not run step by step, or None.
+        kind: ``softmax``, ``fused`` or ``declared``.
+        batch: Number of samples.
+        layout: How the tensor becomes labelled scores; None where it does not fit the batch.
+        padding: The padding masks seen so far.
+    """
+
+    place: Place
+    index: int
+    step: tuple[int, ...]
+    loop: str | None
+    kind: str
+    batch: int
+    layout: Layout | None
+    padding: Padding
+
+    @property
+    def name(self) -> str:
+        """Name of the site: path, and ``#n`` from the second call on."""
+        return self.place.path + (f"#{self.index}" if self.index else "")
+
+    @property
+    def dtype(self) -> str:
+        """Dtype the model computes the scores in."""
+        raise NotImplementedError
+
+    def scores(self) -> Any:
+        """The scores, dims as in `layout`; masked cells and fully masked rows are 0, NaN stays NaN."""
+        raise NotImplementedError
+
+    def cells(self) -> Any | None:
+        """Which cells the model left unmasked, broadcastable to the scores; None where it masked none."""
+        raise NotImplementedError
+
+    def replaced(self, scores: Any, *, everywhere: bool = False) -> Any:
+        """What the intercepted function returns once `scores` stand in for its own.
+
+        Args:
+            scores: The scores, dims as in `layout`.
+            everywhere: Also in rows that may attend to nothing, which otherwise keep what the model does with them.
+        """
+        raise NotImplementedError
+
+    def scan(self, update: Callable[[Any, Block], tuple[Any, Any]], carry: Any) -> tuple[Any, Any]:
+        """Runs `update(carry, block)` over all queries; here in one block, since the scores exist anyway.
+
+        Returns:
+            The last carry, and what each block gave beside it, joined along the queries, which are the last
+            axis of each such array.
+        """
+        assert self.layout is not None
+        scores = self.scores()
+        return update(carry, Block(scores, self.query_valid(), 0, self.layout))
+
+    def known_padding(self, dims: tuple[str, ...]) -> Any | None:
+        """The model's padding mask for an axis, dims ``(sample, position)``; None where it is not known."""
+        if self.layout is None or len(dims) != 1 or "window" in self.layout.dims:
+            return None
+        sizes = dict(zip(self.layout.dims, self.layout.shape, strict=True))
+        if sizes["sample"] != self.batch:
+            return None
+        return self.padding.of_length(sizes[dims[0]], self.batch, self.place.path)
+
+    def key_valid(self) -> Any | None:
+        """Which keys are no padding, dims ``(sample, key)``; None where all are.
+
+        A key that no query may attend to is padding. Where the model masks nothing, its padding mask tells.
+        """
+        assert self.layout is not None
+        by_cells = self._any_cell(self.layout.key_dims)
+        known = self.known_padding(self.layout.key_dims)
+        if by_cells is None or known is None:
+            return known if by_cells is None else by_cells
+        nothing_masked = ops.all(by_cells, axis=-1, keepdims=True)
+        return ops.where(nothing_masked, known, by_cells)
+
+    def query_padding(self) -> Any | None:
+        """Which queries are no padding by the model's masks, dims ``(sample, query)``; None where not known."""
+        assert self.layout is not None
+        return self.known_padding(self.layout.query_dims) if self.layout.query_dims else None
+
+    def query_valid(self) -> Any | None:
+        """Which queries attend to something and are no padding, dims of the scores without the keys."""
+        assert self.layout is not None
+        cells = self.cells()
+        rows = None if cells is None else any_along(cells, axis=self._key_positions)
+        return _both(rows, self._spread_query_padding())
+
+    @property
+    def _key_positions(self) -> tuple[int, ...]:
+        assert self.layout is not None
+        return tuple(range(-self.layout.num_keys, 0))
+
+    def _spread_query_padding(self) -> Any | None:
+        padding = self.query_padding()
+        if padding is None:
+            return None
+        assert self.layout is not None
+        between = len(self.layout.shape) - self.layout.num_keys - 2
+        return ops.reshape(padding, (padding.shape[0], *[1] * between, padding.shape[1]))
+
+    def _any_cell(self, dims: tuple[str, ...]) -> Any | None:
+        cells = self.cells()
+        if cells is None:
+            return None
+        assert self.layout is not None
+        if len(cells.shape) < len(self.layout.dims):
+            return None
+        kept = {"sample", "window", *dims}
+        axes = tuple(axis for axis, dim in enumerate(self.layout.dims) if dim not in kept)
+        return any_along(cells, axis=axes) if axes else cells
+
+
+@dataclass
+class SoftmaxCall(Call):
+    """A softmax, by Keras or by the framework itself.
+
+    Attributes:
+        logits: What it was given.
+        output: What it gave, same shape.
+    """
+
+    logits: Any = None
+    output: Any = None
+
+    @property
+    def dtype(self) -> str:
+        """Dtype the model computes the scores in."""
+        return str(keras.backend.standardize_dtype(self.output.dtype))
+
+    @cached_property
+    def _cells(self) -> Any:
+        assert self.layout is not None
+        return ops.greater(self.layout.arrange(self.logits), MASKED_LOGIT)
+
+    def cells(self) -> Any | None:
+        """Cells whose logit is no mask's."""
+        assert self.layout is not None
+        return ops.logical_or(self._cells, ops.isnan(self.layout.arrange(self.logits)))
+
+    def scores(self) -> Any:
+        """The softmax's own output, with fully masked rows set to 0 as Keras does."""
+        assert self.layout is not None
+        return _zeroed(self.layout.arrange(self.output), self._cells)
+
+    def replaced(self, scores: Any, *, everywhere: bool = False) -> Any:
+        """The edited scores, back in the shape of the softmax's output."""
+        assert self.layout is not None
+        edited = self.layout.restore(ops.cast(scores, self.output.dtype), tuple(self.output.shape))
+        if everywhere:
+            return edited
+        key_axes = self.layout.permutation[-self.layout.num_keys :]
+        cells = ops.greater(self.logits, MASKED_LOGIT)
+        any_cell = any_along(cells, axis=key_axes, keepdims=True)
+        return ops.where(any_cell, edited, self.output)
+
+
+@dataclass
+class FusedCall(Call):
+    """A fused attention call: query, key and value in, context out, no scores.
+
+    Attributes:
+        query: dims ``(B, T, N, H)``; `key` and `value` ``(B, S, K, H)`` with N a multiple of K.
+        mask: True where a cell may be attended to, broadcastable to ``(B, N, T, S)``; or None.
+        bias: Added to the logits, broadcastable likewise; or None.
+        scale: Factor on the logits.
+        soft_cap: Logits become ``l / (1 + |l| / soft_cap)``, as Keras documents it; or None.
+        context: Context ``(B, T, N, H)``, once it has been computed from the scores that were asked for.
+        keep_context: Whether to compute it on the way, so that the model's own call need not run: not where that
+            call drops weights at random.
+        to_output: From context to what the intercepted function returns.
+        run: The intercepted call itself.
+    """
+
+    query: Any = None
+    key: Any = None
+    value: Any = None
+    mask: Any = None
+    bias: Any = None
+    scale: float | Any = 1.0
+    is_causal: bool = False
+    soft_cap: float | None = None
+    keep_context: bool = True
+    context: Any = None
+    to_output: Callable[[Any], Any] = lambda context: context
+    run: Callable[[], Any] | None = None
+
+    @property
+    def dtype(self) -> str:
+        """Dtype the model computes the scores in."""
+        return str(keras.backend.standardize_dtype(self.query.dtype))
+
+    @property
+    def _sizes(self) -> tuple[int, int, int, int]:
+        """Batch (with folded windows), heads, queries, keys."""
+        lead, queries, heads, _ = self.query.shape
+        return int(lead), int(heads), int(queries), int(self.key.shape[1])
+
+    @cached_property
+    def _keys_of_all_heads(self) -> Any:
+        return self._of_all_heads(self.key)
+
+    def _of_all_heads(self, tensor: Any) -> Any:
+        groups = self.query.shape[2] // tensor.shape[2]
+        return ops.repeat(tensor, groups, axis=2) if groups > 1 else tensor
+
+    def _logits(self, query: Any, bias: Any) -> Any:
+        wide = keras.backend.result_type(self.query.dtype, "float32")
+        query = ops.multiply(ops.cast(query, wide), ops.cast(self.scale, wide))
+        logits = ops.einsum("btnh,bsnh->bnts", query, ops.cast(self._keys_of_all_heads, wide))
+        if self.soft_cap is not None:
+            logits = ops.divide(logits, 1.0 + ops.abs(logits) / self.soft_cap)
+        return logits if bias is None else ops.add(logits, ops.cast(bias, wide))
+
+    def _cells_of(self, mask: Any, bias: Any, start: Any, queries: int) -> Any | None:
+        """Unmasked cells of `queries` rows from `start` on, of rank 4; None where all are."""
+        cells = None if mask is None else ops.cast(_rank_4(mask), "bool")
+        if self.is_causal:
+            rows = ops.arange(queries, dtype="int32") + start
+            keys = ops.arange(self._sizes[3], dtype="int32")
+            cells = _both(cells, (keys[None, :] <= rows[:, None])[None, None])
+        if bias is not None:
+            cells = _both(cells, ops.greater(_rank_4(bias), MASKED_LOGIT))
+        return cells
+
+    def _rows(self, query: Any, mask: Any, bias: Any, start: Any) -> tuple[Any, Any | None]:
+        """Softmax of the queries' logits and their unmasked cells.
+
+        These are the weights that the model's own call applies. A row that may attend to nothing comes out uniform,
+        as on TensorFlow and JAX; where a bias masks it, as the softmax of what the bias leaves of its logits.
+        """
+        cells = self._cells_of(mask, bias, start, query.shape[1])
+        allowed = self._cells_of(mask, None, start, query.shape[1])
+        logits = self._logits(query, bias)
+        if allowed is not None:
+            logits = ops.where(allowed, logits, ops.cast(-1e30, logits.dtype))
+        # Not keras.ops.softmax: it warns about a single key, which is the lint's to report.
+        return keras_backend.nn.softmax(logits, axis=-1), cells
+
+    def cells(self) -> Any | None:
+        """Cells left unmasked by mask, bias and the causal rule, in the dims of the scores."""
+        cells = self._cells_of(self.mask, self.bias, 0, self._sizes[2])
+        return None if cells is None else self._in_layout(ops.broadcast_to(cells, self._sizes))
+
+    @cached_property
+    def _own_rows(self) -> tuple[Any, Any | None]:
+        return self._rows(self.query, self.mask, self.bias, 0)
+
+    def scores(self) -> Any:
+        """The whole matrix, computed from query and key in float32 or wider."""
+        if self.context is None and self._context_is_the_models(self._own_rows[1]):
+            self.context = self._context(self._own_rows[0])
+        return self._in_layout(_zeroed(*self._own_rows))
+
+    def _context_is_the_models(self, cells: Any | None) -> bool:
+        """Whether the context that comes from the whole matrix may stand for the model's own, and is worth it.
+
+        In half precision it would differ by more than rounding of float32. On PyTorch the kernels differ in what
+        they make of a row that may attend to nothing, so there must be none.
+        """
+        if not self.keep_context or self.dtype not in ("float32", "float64"):
+            return False
+        if math.prod(self._sizes) * 4 < SMALL_BYTES:
+            return False
+        if keras_backend.backend() != "torch" or cells is None:
+            return True
+        return bool(ops.all(any_along(cells, axis=-1)))
+
+    def _in_layout(self, tensor: Any) -> Any:
+        assert self.layout is not None
+        return self.layout.split(tensor, self.layout.shape)
+
+    def _any_cell(self, dims: tuple[str, ...]) -> Any | None:
+        # The causal rule hides no key from every query, so it is left out: the mask stays at its own size.
+        assert self.layout is not None
+        lead, _, queries, keys = self._sizes
+        cells = None if self.mask is None else ops.cast(_rank_4(self.mask), "bool")
+        if self.bias is not None:
+            cells = _both(cells, ops.greater(_rank_4(self.bias), MASKED_LOGIT))
+        if cells is None:
+            return None
+        if self.is_causal and cells.shape[2] == queries:
+            cells = self._cells_of(self.mask, self.bias, 0, queries)
+        flat = ops.broadcast_to(any_along(cells, axis=(1, 2)), (lead, keys))
+        windows = self.layout.shape[1:2] if "window" in self.layout.dims else ()
+        return self.layout.split(flat, (self.layout.shape[0], *windows, keys))
+
+    def replaced(self, scores: Any, *, everywhere: bool = False) -> Any:
+        """The context that the edited scores give; rows that may attend to nothing keep the model's own."""
+        assert self.layout is not None
+        edited = self._context(self.layout.restore(scores, self._sizes))
+        cells = self._cells_of(self.mask, self.bias, 0, self._sizes[2])
+        if everywhere or cells is None or self.run is None:
+            return self.to_output(edited)
+        attends = ops.swapaxes(any_along(cells, axis=-1, keepdims=True), 1, 2)  # as the context: batch, query, head, 1
+        attends = self.to_output(ops.broadcast_to(attends, edited.shape))
+        return ops.where(attends, self.to_output(edited), self.run())
+
+    def _context(self, scores: Any) -> Any:
+        values = self._of_all_heads(self.value)
+        return ops.einsum("bnts,bsnh->btnh", ops.cast(scores, values.dtype), values)
+
+    @property
+    def queries_per_block(self) -> int:
+        """So many queries that one block of scores takes about `BLOCK_BYTES`, a multiple of 16."""
+        lead, heads, queries, keys = self._sizes
+        limit = BLOCK_BYTES
+        if keras_backend.backend() == "torch":
+            limit = max(limit, LARGE_BLOCK_BYTES)
+        fitting = max(1, -(-limit // max(1, lead * heads * keys * 4)))
+        even = math.ceil(queries / math.ceil(queries / fitting))
+        return min(queries, -(-even // 16) * 16)
+
+    def scan(self, update: Callable[[Any, Block], tuple[Any, Any]], carry: Any) -> tuple[Any, Any]:
+        """Runs `update(carry, block)` over the queries, a block at a time; the whole matrix never exists."""
+        layout = self.layout
+        assert layout is not None
+        _, _, queries, _ = self._sizes
+        size = self.queries_per_block
+        if size >= queries:
+            return super().scan(update, carry)
+        count = math.ceil(queries / size)
+        # PyTorch's kernels build no matrix; those of XLA and TensorFlow do on a CPU, which is saved here.
+        keep_context = self.keep_context and keras_backend.backend() != "torch"
+        padding = self._spread_query_padding()
+
+        def step(carry: Any, start: Any) -> tuple[Any, Any]:
+            query, mask, bias = (
+                _slice(tensor, axis, start, size, queries)
+                for tensor, axis in ((self.query, 1), (self.mask, -2), (self.bias, -2))
+            )
+            own, cells = self._rows(query, mask, bias, start)
+            inside = None if queries % size == 0 else (ops.arange(size, dtype="int32") + start) < queries
+            rows = _both(inside, None if cells is None else any_along(cells, axis=-1))
+            if rows is not None:
+                rows = ops.broadcast_to(rows, (*self._sizes[:2], size))
+                rows = layout.split(rows, (*layout.shape[:-2], size))
+            valid = _both(rows, _slice(padding, -1, start, size, queries))
+            carry, emitted = update(carry, Block(self._block_in_layout(_zeroed(own, cells)), valid, start, layout))
+            context = [ops.moveaxis(self._context(own), 1, -1)] if keep_context else []
+            return carry, (emitted, context)
+
+        carry, (emitted, context) = scan_blocks(step, carry, count, size, queries)
+        if keep_context:
+            self.context = ops.moveaxis(context[0], -1, 1)
+        return carry, emitted
+
+    def _block_in_layout(self, scores: Any) -> Any:
+        assert self.layout is not None
+        return self.layout.split(scores, (*self.layout.shape[:-2], *scores.shape[-2:]))
+
+
+@dataclass
+class DeclaredCall(Call):
+    """Weights that a layer returns and the user declared to be attention.
+
+    Attributes:
+        output: The weights as the layer returns them.
+        is_the_output: Whether they are all that the layer returns, so that an edit reaches the model.
+    """
+
+    output: Any = None
+    is_the_output: bool = True
+
+    @property
+    def dtype(self) -> str:
+        """Dtype the model computes the scores in."""
+        return str(keras.backend.standardize_dtype(self.output.dtype))
+
+    def scores(self) -> Any:
+        """The weights, axes in the standard order."""
+        assert self.layout is not None
+        return self.layout.arrange(self.output)
+
+    def cells(self) -> Any | None:
+        """None: weights alone do not tell a masked cell from a zero."""
+        return None
+
+    def replaced(self, scores: Any, *, everywhere: bool = False) -> Any:
+        """The edited weights, where the model goes on from them."""
+        if not self.is_the_output:
+            raise InterventionError(
+                f"The site {self.name!r} is declared from one of several outputs of its layer, which has used the "
+                "weights already: an edit of them would change nothing. Edit a softmax inside the layer instead, "
+                "or split the layer in two: one that returns the weights, one that applies them."
+            )
+        assert self.layout is not None
+        return self.layout.restore(ops.cast(scores, self.output.dtype), tuple(self.output.shape))
+
+
+def any_along(cells: Any, axis: int | tuple[int, ...], keepdims: bool = False) -> Any:
+    """`ops.any`, one axis after the other: over several at once it is wrong on PyTorch in Keras 3.13."""
+    axes = (axis,) if isinstance(axis, int) else axis
+    for one in sorted((number % len(cells.shape) for number in axes), reverse=True):
+        cells = ops.any(cells, axis=one, keepdims=keepdims)
+    return cells
+
+
+def _zeroed(scores: Any, cells: Any | None) -> Any:
+    if cells is None:
+        return scores
+    return ops.where(ops.logical_or(cells, ops.isnan(scores)), scores, ops.zeros_like(scores))
+
+
+def _both(first: Any | None, second: Any | None) -> Any | None:
+    if first is None or second is None:
+        return second if first is None else first
+    return ops.logical_and(first, second)
+
+
+def _rank_4(tensor: Any) -> Any:
+    """Missing leading axes added: ``(T, S)`` and ``(N, T, S)`` broadcast from the right."""
+    return ops.reshape(tensor, (*[1] * (4 - len(tensor.shape)), *tensor.shape))
+
+
+def _slice(tensor: Any | None, axis: int, start: Any, size: int, length: int) -> Any | None:
+    """`size` positions from `start` on; past the end the last ones are repeated, and count for nothing."""
+    if tensor is None or tensor.shape[axis] == 1:
+        return tensor
+    positions = ops.minimum(ops.arange(size, dtype="int32") + start, length - 1)
+    return ops.take(tensor, positions, axis=axis)

@@ -1,0 +1,116 @@
+"""The one primitive: take every attention call of a model while it runs, and hand it to a handler.
+
+All of attnscope rests on `intercept`. Capture, summaries, interventions and gradients are handlers:
+
+* a handler that returns None only looks, and the model goes on as if nobody had;
+* a handler that returns scores has them take the place of the model's own.
+
+What is intercepted, on every backend: Keras' `backend.nn.softmax` and `backend.nn.dot_product_attention`,
+`Softmax` over several axes (which Keras computes without a softmax), and, inside a layer, the framework's own
+softmax and fused attention. See `functions` for the list.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import keras
+
+from attnscope.backends import current_trace
+from attnscope.errors import AttnscopeError
+from attnscope.interception._declarations import Declaration
+from attnscope.interception._functions import intercepted_functions
+from attnscope.interception._interception import ACTIVE, Ended, Handler, Interception
+from attnscope.patching import behind, bound_early, patched, stand_in
+
+
+@contextmanager
+def intercept(
+    handler: Handler,
+    root: keras.Layer | None = None,
+    *,
+    batch: int,
+    inputs: Any = None,
+    unroll: frozenset[str] = frozenset(),
+    declarations: tuple[Declaration, ...] = (),
+    errors: list[AttnscopeError] | None = None,
+    embedded: Callable[[keras.Layer, str, Any, Any], Any] | None = None,
+    ended: Ended | None = None,
+) -> Iterator[Interception]:
+    """Gives `handler` every attention call of the code that runs in the block, in this thread or task alone.
+
+    Of nested interceptions the innermost takes the calls; the outer one goes on after it. Whatever happens in
+    the block, everything is as before afterwards.
+
+    Args:
+        handler: See `Handler`.
+        root: The model whose layers the paths are counted from.
+        batch: Number of samples that the model is given, which tells the sample axis.
+        inputs: The model's inputs, read for padding masks.
+        unroll: Paths of loops that are run step by step, as `Missed.loop` names them.
+        declarations: Declared sites; see `attnscope.declare`.
+        errors: Where to note errors of our own on their way out through the model.
+        embedded: Asked of each `Embedding` with its layer, path, whole numbers and result: gives the embedding that
+            the model goes on with.
+        ended: Told of each call of a layer once it is over.
+
+    Yields:
+        The running interception.
+
+    Example:
+        >>> import numpy as np
+        >>> layer = keras.layers.MultiHeadAttention(2, 4)
+        >>> x = np.ones((3, 5, 8), "float32")
+        >>> shapes = []
+        >>> with intercept(lambda call: shapes.append(call.layout.shape), batch=3):
+        ...     _ = layer(x, x)
+        >>> shapes
+        [(3, 2, 5, 5)]
+    """
+    running = Interception(handler, root, batch, unroll, declarations)
+    running.errors = [] if errors is None else errors
+    running.embedded = embedded
+    running.ended = ended
+    running.trace = current_trace()
+    with ExitStack() as stack:
+        _install(stack, _layers_of(root))
+        token = ACTIVE.set(running)
+        stack.callback(ACTIVE.reset, token)
+        running.padding.read_inputs(inputs)
+        yield running
+
+
+def _layers_of(root: keras.Layer | None) -> list[keras.Layer]:
+    return [] if root is None else [root, *root._flatten_layers(include_self=False, recursive=True)]
+
+
+def _install(stack: ExitStack, layers: list[keras.Layer]) -> None:
+    functions = intercepted_functions()
+    originals: dict[str, list[Any]] = defaultdict(list)
+    takes: dict[Any, Callable[..., Any]] = {}
+    for function in functions:
+        if function.bound_early:
+            original = behind(getattr(function.owner, function.name))
+            originals[function.name].append(original)
+            takes[original] = function.take
+    held = bound_early(originals, layers)
+    for function in functions:
+        stack.enter_context(patched(function.owner, function.name, _asking_first(function.take)))
+    for holder, alias, original in held:
+        stack.enter_context(patched(holder, alias, _asking_first(takes[original])))
+
+
+def _asking_first(take: Callable[..., Any]) -> Callable[[Any], Any]:
+    def wrapped(original: Any) -> Any:
+        def function(*args: Any, **kwargs: Any) -> Any:
+            running = ACTIVE.get()
+            if running is None:
+                return original(*args, **kwargs)
+            return take(running, original, *args, **kwargs)
+
+        return stand_in(original, function)
+
+    return wrapped

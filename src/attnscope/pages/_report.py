@@ -1,0 +1,360 @@
+"""`report`: one page that shows what was captured, opens without a network, and holds no script.
+
+What is on it, from the top: what was captured, the lint's findings, sections of the caller's own, the sites,
+a legend that explains every mark, and for each site its mean maps, its first samples token by token where a
+sample has tokens of its own, and what each group of samples attends to.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from attnscope.errors import InputError, free_path
+from attnscope.maps import AttentionMaps
+from attnscope.marks import colour_bar, isolated, number, offline_page, rounded_up, token_row
+from attnscope.pages._charts import MOST_POSITIONS, Bars, bar_list, largest_drawn, maps_of_cells, strongest
+from attnscope.pages._means import MeanMaps, mean_maps, received, received_per_group
+from attnscope.schema import MEANINGS, RANK, UNITS, key_dims, query_dims
+
+MOST_CELLS = 20_000
+"""So many cells of a page are elements with a tooltip; the maps behind them are pictures."""
+MOST_BARS = 12
+CAUTION = (
+    "Attention shows where the model looks, not why it decides as it does. A position may get much weight "
+    "and change nothing, or little and change all; only an intervention can tell."
+)
+
+
+@dataclass(frozen=True)
+class Section:
+    """Something that the caller adds to the page.
+
+    Attributes:
+        title: Its heading.
+        paragraphs: Its text.
+        bars: A list of bars under the text, or None.
+    """
+
+    title: str
+    paragraphs: Sequence[str]
+    bars: Bars | None = None
+
+
+def report(
+    maps: AttentionMaps,
+    *,
+    title: str | None = None,
+    sections: Sequence[Section] = (),
+    groups: Sequence[str] | None = None,
+    predictions: Sequence[str] | None = None,
+    samples: int = 24,
+) -> str:
+    """One offline page about some maps, as HTML.
+
+    Every map of a site is drawn on one scale, from 0 to a maximum that its colour bar states. Labels are
+    escaped, and what they hold of control characters is written out.
+
+    Args:
+        maps: What was captured, in memory or opened from disk.
+        title: Heading of the page; default: the name of the model.
+        sections: What the caller has to say about these maps; stands before the sites.
+        groups: The group of every sample (its class): adds what each group attends to.
+        predictions: A word per sample to put beside its tokens; default: the model's output as a number.
+        samples: How many samples are shown token by token.
+
+    Returns:
+        The page. It loads nothing, runs nothing, and says so in its Content-Security-Policy.
+
+    Raises:
+        InputError: There is not one group, or one prediction, per sample.
+    """
+    _check_one_per_sample("groups", groups, maps.num_samples)
+    _check_one_per_sample("predictions", predictions, maps.num_samples)
+    title = title or f"Attention of {maps.attrs.get('model', 'a model')}"
+    spoken = _outputs_in_words(maps, samples) if predictions is None else [str(word) for word in predictions]
+    budget = _Budget(MOST_CELLS)
+    body = [
+        _head(maps, title),
+        _caution(),
+        _findings(maps),
+        *(_section(section) for section in sections),
+        _sites(maps),
+        _legend(),
+        *(_site(maps, name, groups, spoken, samples, budget) for name in maps),
+        "<footer>Made by attnscope. This file loads nothing from anywhere.</footer>",
+    ]
+    return _page(title, "\n".join(body))
+
+
+def save_report(page: str, path: str | Path, *, overwrite: bool = False) -> Path:
+    """Writes a page that `report` made.
+
+    Raises:
+        WouldOverwriteError: There is something at `path`, and `overwrite` is False.
+    """
+    path = free_path(path, "save_report(page, path, overwrite=True)", overwrite=overwrite)
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+class _Budget:
+    """How many more cells the page can hold as elements."""
+
+    def __init__(self, cells: int) -> None:
+        self._left = cells
+
+    def allows(self, means: MeanMaps) -> bool:
+        """Whether a map's cells fit; if so they are taken off."""
+        if max(means.values.shape[1:]) > MOST_POSITIONS or means.values.size > self._left:
+            return False
+        self._left -= means.values.size
+        return True
+
+
+def _check_one_per_sample(what: str, given: Sequence[str] | None, samples: int) -> None:
+    if given is not None and len(given) != samples:
+        raise InputError(
+            f"{len(given)} {what} were given, but the maps hold {samples} samples. Give one per sample, in "
+            f"the same order: report(maps, {what}=[...])."
+        )
+
+
+def _page(title: str, body: str) -> str:
+    hatch = (
+        '<svg width="0" height="0" class=defs aria-hidden="true"><defs><pattern id="hatch" width="5" '
+        'height="5" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
+        '<rect class=ground width="5" height="5"/><rect class=line width="1.2" height="5"/></pattern>'
+        "</defs></svg>"
+    )
+    own = resources.files("attnscope.pages").joinpath("report.css").read_text("utf-8")
+    return offline_page(title, f"{hatch}\n<main>\n{body}\n</main>", own)
+
+
+def _head(maps: AttentionMaps, title: str) -> str:
+    facts = [("samples", maps.num_samples), ("sites", len(maps)), *maps.attrs.items()]
+    listed = "".join(
+        f"<div><dt>{html.escape(str(name))}</dt><dd>{isolated(str(value))}</dd></div>" for name, value in facts
+    )
+    heading = f"<p class=over>attention report</p><h1>{isolated(title)}</h1>"
+    return f"<header>{heading}<dl class=facts>{listed}</dl></header>"
+
+
+def _caution() -> str:
+    return f"<p class=caution><b>Before you read on.</b> {CAUTION}</p>"
+
+
+def _findings(maps: AttentionMaps) -> str:
+    found = maps.findings
+    if not found:
+        return (
+            "<section class='lint calm'><h2>Lint</h2><p>No findings: no rule met anything that would make "
+            "these maps misleading.</p></section>"
+        )
+    items = "".join(
+        f"<li><p><code>{html.escape(item.site)}</code> {html.escape(item.message)}</p>"
+        f"<p class=mend><b>Mend</b> {html.escape(item.mend)}</p></li>"
+        for item in found
+    )
+    count = f"{len(found)} finding{'s' if len(found) > 1 else ''}"
+    return f"<section class='lint warn'><h2>Lint: {count}</h2><ul>{items}</ul></section>"
+
+
+def _section(section: Section) -> str:
+    text = "".join(f"<p>{html.escape(paragraph)}</p>" for paragraph in section.paragraphs)
+    bars = "" if section.bars is None else bar_list(section.bars)
+    return f"<section><h2>{html.escape(section.title)}</h2>{text}{bars}</section>"
+
+
+def _sites(maps: AttentionMaps) -> str:
+    rows = "".join(
+        "<tr><td><a "
+        f"href='#{_anchor(place)}'><code>{html.escape(site.name)}</code></a></td><td>{html.escape(site.layer_class)}</td><td>{html.escape(site.kind)}</td><td>{html.escape(_sizes(maps.dataset(site.name)))}</td>"
+        f"<td>{html.escape(site.reason)}</td></tr>"
+        for place, site in enumerate(maps.sites)
+    )
+    head = "".join(f"<th>{heading}</th>" for heading in ("site", "layer", "kind", "captured", "why it is attention"))
+    return (
+        "<section><h2>Sites</h2><p>The places in the model where attention comes about, in the order of "
+        "execution.</p><div class=wide "
+        f"tabindex=0><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div></section>"
+    )
+
+
+def _anchor(place: int) -> str:
+    return f"site-{place}"
+
+
+def _sizes(dataset: xr.Dataset) -> str:
+    return "; ".join(
+        f"{name}: " + ", ".join(f"{dim} {size}" for dim, size in array.sizes.items())
+        for name, array in dataset.data_vars.items()
+    )
+
+
+def _legend() -> str:
+    marks = [
+        (
+            colour_bar(1.0),
+            "The colour of a cell or token is its value. Each scale starts at 0 and states where it ends; "
+            "all pictures beside one scale share it.",
+        ),
+        (
+            "<span class='token masked'></span>",
+            "Hatched (grey in pictures made of dots): masked, or padding. The value is exactly 0 in every sample.",
+        ),
+        ("<span class='token nan'>&times;</span>", "Red with a cross: NaN in at least one sample."),
+        (
+            "<span class='token v40'>∅</span>",
+            "An empty label. ␣ is a space, ⏎ a line break, ⟨U+202E⟩ an invisible character by its number.",
+        ),
+        ("<span class='bar'><i class=g0></i></span>", "A bar starts at 0; the value stands behind it."),
+    ]
+    items = "".join(f"<div><dt>{mark}</dt><dd>{text}</dd></div>" for mark, text in marks)
+    return (
+        "<section class=legend><h2>How to read the pictures</h2><p>A row is a query: the position that "
+        "looks. A column is a key: the position that is looked at. Each row of a full map sums to 1. Rest on "
+        f"a cell with the pointer to see its names and its value.</p><dl>{items}</dl></section>"
+    )
+
+
+def _site(
+    maps: AttentionMaps,
+    name: str,
+    groups: Sequence[str] | None,
+    spoken: Sequence[str],
+    samples: int,
+    budget: _Budget,
+) -> str:
+    dataset = maps.dataset(name)
+    site = next(site for site in maps.sites if site.name == name)
+    place = list(maps).index(name)
+    ranked = [str(variable) for variable in dataset.data_vars if RANK in dataset[variable].dims]
+    parts = [_means(dataset, str(variable), budget) for variable in dataset.data_vars if variable not in ranked]
+    if ranked:
+        parts.append(
+            f"<p class=small>{' and '.join(ranked)} are in the data and not drawn: the mean of a rank over samples "
+            "would be of different keys.</p>"
+        )
+    if _has_own_tokens(dataset):
+        parts.append(_tokens(dataset, spoken, samples))
+    if groups is not None:
+        parts.append(_groups(dataset, groups))
+    layer = f" · {html.escape(site.layer_class)}" if site.layer_class else ""
+    return (
+        f"<section class=site id='{_anchor(place)}'><h2><code>{html.escape(name)}</code></h2>"
+        f"<p class=small>{html.escape(site.kind)}{layer} · "
+        f"{html.escape(_sizes(dataset))}</p>{''.join(parts)}</section>"
+    )
+
+
+def _means(dataset: xr.Dataset, variable: str, budget: _Budget) -> str:
+    means = mean_maps(dataset, variable)
+    maximum = rounded_up(largest_drawn(means))
+    unit = UNITS.get(variable, "1")
+    tooltips = budget.allows(means)
+    pictures = maps_of_cells(means, maximum, tooltips=tooltips)
+    drawn = "" if tooltips else " Too large for cells with tooltips: the pictures are made of dots."
+    return (
+        f"<h3>Mean {html.escape(variable)} over {html.escape(means.over)}</h3>"
+        f"<p class=small>{html.escape(MEANINGS.get(variable, variable))}.{drawn}</p>"
+        f"{colour_bar(maximum, '' if unit == '1' else unit)}<div "
+        f"class=maps>{pictures}</div>{_in_words(means)}"
+    )
+
+
+def _in_words(means: MeanMaps) -> str:
+    listed = "".join(
+        f"<li>{html.escape(panel)}{': ' if panel else ''}{'; '.join(strongest(means, place))}</li>"
+        for place, panel in enumerate(means.panels)
+    )
+    return f"<details><summary>The strongest cells in words</summary><ul>{listed}</ul></details>"
+
+
+def _has_own_tokens(dataset: xr.Dataset) -> bool:
+    """Whether samples are read one by one: each has labels of its own, or the site has no queries."""
+    keys = key_dims(dataset.dims)
+    label = f"{keys[0]}_label" if keys else ""
+    per_sample = label in dataset.coords and dataset[label].ndim == 2
+    return len(keys) == 1 and (per_sample or not query_dims(dataset.dims))
+
+
+def _tokens(dataset: xr.Dataset, spoken: Sequence[str], samples: int) -> str:
+    first = slice(0, samples)
+    weights = received(dataset, first)
+    if weights is None:
+        return ""
+    values = weights.values
+    labels, real = _labels_of(dataset, first, values.shape), _real(dataset, first, values.shape)
+    maximum = rounded_up(float(np.nanmax(values, initial=0.0)))
+    rows = "".join(
+        f"<div class=sample><div class=said><b>{place}</b> "
+        f"{isolated(spoken[place]) if place < len(spoken) else ''}</div><div "
+        f"class=strip>{token_row(labels[place], values[place], real[place], maximum)}</div></div>"
+        for place in range(len(values))
+    )
+    over = "" if not query_dims(dataset.dims) and "head" not in dataset.dims else ", mean over heads and queries"
+    return (
+        f"<h3>The first {len(values)} of {dataset.sizes['sample']} samples</h3><p class=small>What each "
+        f"position receives{over}; in front the number of the sample and what the model "
+        f"said.</p>{colour_bar(maximum)}<div class=samples>{rows}</div>"
+    )
+
+
+def _labels_of(dataset: xr.Dataset, first: slice, shape: tuple[int, ...]) -> list[list[str]]:
+    label = f"{key_dims(dataset.dims)[0]}_label"
+    if label not in dataset.coords:
+        return [[str(place) for place in range(shape[1])]] * shape[0]
+    names = dataset[label]
+    rows = names.isel(sample=first).values if names.ndim == 2 else np.broadcast_to(names.values, shape)
+    return [[str(name) for name in row] for row in rows]
+
+
+def _real(dataset: xr.Dataset, first: slice, shape: tuple[int, ...]) -> np.ndarray:
+    name = f"{key_dims(dataset.dims)[0]}_valid"
+    if name not in dataset.coords or dataset[name].ndim != 2:
+        return np.ones(shape, bool)
+    return np.asarray(dataset[name].isel(sample=first).values, bool)
+
+
+def _groups(dataset: xr.Dataset, groups: Sequence[str]) -> str:
+    keys = key_dims(dataset.dims)
+    label = f"{keys[0]}_label" if keys else ""
+    if label in dataset.coords and dataset[label].ndim == 2:
+        return "<p class=small>No bars by group here: each sample has labels of its own.</p>"
+    means = received_per_group(dataset, groups)
+    if means is None:
+        return ""
+    values = means.transpose("key", "group").values
+    names = _labels_of(dataset, slice(0, 1), (1, len(values)))[0]
+    spread = np.nan_to_num(values.max(1) - values.min(1) if values.shape[1] > 1 else values[:, 0])
+    order = np.argsort(-spread, kind="stable")[:MOST_BARS]
+    which = "the largest differences first" if values.shape[1] > 1 else "the largest first"
+    caption = f"Mean attention received, by group: {len(order)} of {len(values)} positions, {which}"
+    bars = Bars(
+        [str(name) for name in means["group"].values],
+        [names[place] for place in order],
+        values[order],
+        caption,
+    )
+    return f"<h3>By group</h3>{bar_list(bars)}"
+
+
+def _outputs_in_words(maps: AttentionMaps, samples: int) -> list[str]:
+    """The model's output for the first samples: a number, a few, or the largest of many."""
+    outputs = maps.outputs
+    if outputs is None or isinstance(outputs, dict):
+        return []
+    return [_in_one_word(np.atleast_1d(row).ravel()) for row in outputs.isel(sample=slice(0, samples)).values]
+
+
+def _in_one_word(row: np.ndarray) -> str:
+    if len(row) <= 3:
+        return ", ".join(number(float(value)) for value in row)
+    return f"largest: {int(row.argmax())}, {number(float(row.max()))}"

@@ -1,0 +1,277 @@
+"""What all pictures are drawn with: axes, colours for light and dark pages, colour bars, hatching, crosses, remarks."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import rcParams
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection
+from matplotlib.colorbar import Colorbar
+from matplotlib.colors import Colormap, ListedColormap, LogNorm, Normalize, to_rgba
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path
+from matplotlib.text import Text
+from matplotlib.transforms import BboxBase
+
+from attnscope.colours import MASKED, NOT_A_NUMBER, diverging, luminance, ramp
+from attnscope.plot._scale import Scale
+from attnscope.plot._typesetting import plain_text, wrapped, written
+
+MOST_CROSSES = 2500
+"""With more cells that are NaN than this, red alone marks them."""
+HATCH = {"light": "#a8a59c", "dark": "#666b77"}
+NAN_COLOUR = tuple(part / 255 for part in NOT_A_NUMBER)
+_MARGIN = 0.09
+"""Inches around the axes."""
+_NARROWEST = 2.5
+"""Inches of a line of remarks over axes that are narrower."""
+_DARK_PAGE = 0.18
+"""Luminance, from 0 to 1, below which a page counts as dark."""
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A figure of pyplot's, so that notebooks, ``plt.show()`` and ``plt.savefig(...)`` show what was drawn.
+
+    Pyplot is imported here alone: who gives axes of his own needs none of it.
+
+    Args:
+        width: In inches.
+        height: Likewise.
+    """
+    from matplotlib import pyplot
+
+    layout = ConstrainedLayoutEngine(w_pad=_MARGIN, h_pad=_MARGIN, compress=True)
+    return pyplot.figure(figsize=(width, height), layout=layout)
+
+
+def axes_or_new(ax: Axes | None, width: float, height: float) -> Axes:
+    """The axes to draw on; in a figure of our own they stand at its upper left, beside their names."""
+    if ax is not None:
+        return ax
+    ax = new_figure(width, height).add_subplot()
+    ax.set_anchor("NW")
+    return ax
+
+
+def figure_of(ax: Axes) -> Figure | SubFigure:
+    """The figure that axes are in."""
+    figure = ax.figure
+    assert figure is not None
+    return figure
+
+
+def is_dark(ax: Axes) -> bool:
+    """Whether the page under the axes is dark."""
+    for face in (ax.get_facecolor(), figure_of(ax).get_facecolor()):
+        red, green, blue, alpha = to_rgba(face)
+        if alpha > 0.5:
+            return luminance(np.array((red, green, blue)) * 255) < _DARK_PAGE
+    return False
+
+
+def colour_map(dark: bool) -> Colormap:
+    """The ramp of weights: 0 is the end nearest to the page; NaN and masked cells are left open for their marks."""
+    table = ramp() / 255
+    return _listed(table[::-1] if dark else table, "weights")
+
+
+def difference_map(dark: bool) -> Colormap:
+    """The ramp of differences: less is blue, none is the page, more is orange."""
+    return _listed(diverging(dark=dark) / 255, "differences")
+
+
+def _listed(table: np.ndarray, name: str) -> Colormap:
+    return ListedColormap(table, name=f"attnscope {name}").with_extremes(bad=(0, 0, 0, 0))
+
+
+def norm_of(scale: Scale) -> Normalize:
+    """How values become places on the ramp."""
+    if scale.logarithmic:
+        return LogNorm(scale.floor, scale.maximum, clip=True)
+    return Normalize(0, scale.maximum)
+
+
+def ink_on(colour: Any) -> str:
+    """Black or white, whichever is read better on a colour."""
+    return "black" if luminance(np.array(to_rgba(colour)[:3]) * 255) > _DARK_PAGE else "white"
+
+
+def add_bar(
+    axes: Axes | Sequence[Axes], mappable: ScalarMappable, label: str, ticks: dict[float, str], **options: Any
+) -> Colorbar:
+    """The colour bar: its ends, and what they are."""
+    first = axes if isinstance(axes, Axes) else axes[0]
+    options.setdefault("pad", 0.1 / figure_of(first).bbox.width * figure_of(first).get_dpi())
+    bar = figure_of(first).colorbar(mappable, ax=axes, **{"shrink": 0.8, "aspect": 28, **options})
+    bar.set_ticks(list(ticks), labels=list(ticks.values()))
+    bar.ax.tick_params(labelsize="small", length=2)
+    bar.ax.minorticks_off()
+    bar.outline.set_linewidth(0.4)
+    bar.set_label(label, size="small")
+    axis = bar.ax.yaxis if bar.orientation == "vertical" else bar.ax.xaxis
+    plain_text(axis.label)
+    return bar
+
+
+def frame(ax: Axes) -> None:
+    """Thin edges around the cells."""
+    for spine in ax.spines.values():
+        spine.set_linewidth(0.5)
+
+
+def head_line(ax: Axes, title: str, remarks: Sequence[str] = (), left: float | None = None) -> None:
+    """The title, and under it, smaller, what else has to be said of the picture.
+
+    Args:
+        ax: Over which to write.
+        title: One line, or more where its words would leave the figure.
+        remarks: As many lines as they need.
+        left: Inches of the figure that lie left of the axes, where they stand alone in it; None for the axes' width.
+    """
+    heading = plain_text(ax.set_title("", loc="left", fontsize=_title_size()))
+    texts, fonts = written([title, *filter(None, remarks)] if title else list(filter(None, remarks)), None)
+    heading.set_fontfamily(fonts)
+    heading.set_text(texts[0] if title else "")
+    width = _width_of(ax) if left is None else _inches(figure_of(ax).bbox, ax) - left
+    note = wrapped(texts[1:] if title else texts, 72 * width, 0.83 * float(heading.get_fontsize()))
+    if note:
+        size = float(_note(ax, note, fonts, heading.get_color()).get_fontsize())
+        ax.set_title(
+            heading.get_text(), loc="left", pad=rcParams["axes.titlepad"] + 2 + 1.25 * size * (note.count("\n") + 1)
+        )
+    _keep_inside(heading, ax)
+
+
+def _keep_inside(heading: Text, ax: Axes) -> None:
+    """Breaks a title that would be cut off at the right end of the figure; a word is never broken."""
+    needed = _inches(heading.get_window_extent(), ax)
+    room = (figure_of(ax).bbox.x1 - ax.get_window_extent().x0) / figure_of(ax).get_dpi() - _MARGIN
+    if needed > room > 0:
+        letters = max(1, int(0.95 * len(heading.get_text()) * room / needed))
+        lines = textwrap.wrap(heading.get_text(), letters, break_long_words=False, break_on_hyphens=False)
+        heading.set_text("\n".join(lines))
+
+
+def title_over(figure: Figure | SubFigure, title: str, remarks: Sequence[str]) -> None:
+    """The same above all axes of a figure of our own."""
+    texts, fonts = written([part for part in (title, *remarks) if part], None)
+    text = wrapped(texts[1:], figure.bbox.width * 72 / figure.get_dpi(), 0.83 * rcParams["font.size"])
+    over = figure.suptitle("\n".join(filter(None, [*texts[:1], text])), x=0.02, ha="left", fontsize="medium")
+    over.set_fontfamily(fonts)
+    plain_text(over)
+
+
+def _width_of(ax: Axes) -> float:
+    """Inches that a remark over axes may take: theirs, which cells of one shape can make far less than their place."""
+    figure = figure_of(ax).figure
+    place = _inches(ax.get_window_extent(), ax)
+    if engine := figure.get_layout_engine():
+        engine.execute(figure)
+    ax.apply_aspect()
+    return max(_inches(ax.get_window_extent(), ax), min(place, _NARROWEST))
+
+
+def _inches(box: BboxBase, ax: Axes) -> float:
+    return float(box.width) / figure_of(ax).get_dpi()
+
+
+def _title_size() -> Any:
+    size = rcParams["axes.titlesize"]
+    return "medium" if size == "large" else size
+
+
+def _note(ax: Axes, text: str, fonts: Sequence[str], colour: Any) -> Text:
+    note = ax.annotate(
+        text,
+        (0, 1),
+        (0, 4),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        va="bottom",
+        ha="left",
+        fontsize="small",
+        fontfamily=list(fonts),
+        color=colour,
+        alpha=0.75,
+        annotation_clip=False,
+        gid="remarks",
+    )
+    note.set_in_layout(False)  # the title makes the room for it; a layout would narrow the axes until it fits over them
+    return plain_text(note)
+
+
+def hatch(
+    ax: Axes, cells: np.ndarray, block: tuple[float, float] = (1, 1), start: tuple[float, float] = (0, 0)
+) -> None:
+    """Hatches masked cells.
+
+    Args:
+        ax: Axes whose x counts columns and whose y counts rows.
+        cells: dims ``(row, column)``, bool.
+        block: How many positions a cell is high and wide.
+        start: Column and row of the first cell.
+    """
+    if cells.any():
+        tone = "dark" if is_dark(ax) else "light"
+        face = np.array(MASKED[tone]) / 255
+        patch = PathPatch(_outline(cells, block, start), facecolor=face, edgecolor=HATCH[tone], linewidth=0)
+        patch.set_hatch("/////")
+        patch.set_gid("masked")
+        ax.add_patch(patch)
+
+
+def cross_out(
+    ax: Axes, cells: np.ndarray, block: tuple[float, float] = (1, 1), start: tuple[float, float] = (0, 0)
+) -> None:
+    """Marks cells that are NaN: red, with a cross; see `hatch` for the arguments."""
+    if not cells.any():
+        return
+    patch = PathPatch(_outline(cells, block, start), facecolor=NAN_COLOUR, linewidth=0)
+    patch.set_gid("nan")
+    ax.add_patch(patch)
+    places = np.argwhere(cells)
+    if len(places) <= MOST_CROSSES:
+        near, far = 0.25, 0.75
+        corners = [((near, near), (far, far)), ((near, far), (far, near))]
+        lines = [
+            [((column + x) * block[1] - 0.5 + start[0], (row + y) * block[0] - 0.5 + start[1]) for x, y in line]
+            for row, column in places
+            for line in corners
+        ]
+        ax.add_collection(LineCollection(lines, colors="white", linewidths=0.8, gid="nan crosses"), autolim=False)
+
+
+def _outline(cells: np.ndarray, block: tuple[float, float], start: tuple[float, float]) -> Path:
+    """One path around all runs of cells in the rows; runs that repeat in the rows below become one rectangle."""
+    high, wide = block
+    open_runs: dict[tuple[int, int], int] = {}
+    rectangles = []
+    for row in range(len(cells) + 1):
+        runs = _runs(cells[row]) if row < len(cells) else []
+        for run in [run for run in open_runs if run not in runs]:
+            rectangles.append((open_runs.pop(run), row, *run))
+        for run in runs:
+            open_runs.setdefault(run, row)
+    vertices = [
+        corner
+        for top, bottom, left, right in rectangles
+        for corner in _corners(left * wide, right * wide, top * high, bottom * high)
+    ]
+    codes = [Path.MOVETO, Path.LINETO, Path.LINETO, Path.LINETO, Path.CLOSEPOLY] * len(rectangles)
+    return Path(np.array(vertices) - 0.5 + start, codes)
+
+
+def _corners(left: float, right: float, top: float, bottom: float) -> list[tuple[float, float]]:
+    return [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
+
+
+def _runs(row: np.ndarray) -> list[tuple[int, int]]:
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], row.astype(np.int8), [0]])))
+    return [(int(begin), int(end)) for begin, end in zip(edges[::2], edges[1::2], strict=True)]

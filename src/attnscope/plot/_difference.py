@@ -1,0 +1,168 @@
+"""`difference`: where one map has more attention than another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize as Norm
+
+from attnscope.errors import LabelError, SchemaError
+from attnscope.plot._canvas import add_bar, axes_or_new, difference_map, head_line, is_dark
+from attnscope.plot._checks import labelled
+from attnscope.plot._heads import by_head, mosaic, mosaic_size
+from attnscope.plot._heatmap import draw_map, figure_size, margin
+from attnscope.plot._panels import Head, Panels, Sample, Side, panels_of
+from attnscope.plot._scale import scaled
+
+
+def difference(
+    first: xr.DataArray | Mapping[str, xr.DataArray] | Any,
+    second: xr.DataArray | Mapping[str, xr.DataArray] | Any,
+    *,
+    sample: Sample = None,
+    head: Head | None = None,
+    maximum: float | None = None,
+    partial: bool = False,
+    ax: Axes | None = None,
+) -> Axes:
+    """The first map less the second: of two heads, two samples, two models.
+
+    Orange: the first has more. Blue: the second has more. The colour of the page: alike. The scale reaches as far to
+    one side as to the other, and the colour bar names its ends. Hatched: masked in one of the two. Red with
+    a cross: NaN in one of the two. Maps of all sites are drawn as thumbnails, as `heads` draws them.
+
+    Args:
+        first: Like `heatmap`'s weights; or the maps of all sites of a model.
+        second: Likewise, with the same positions; sites go by their names.
+        sample: See `heatmap`.
+        head: Likewise; maps of all sites are compared head by head.
+        maximum: End of the scale to both sides; default: the largest difference, rounded up.
+        partial: See `heatmap`.
+        ax: Where to draw; default: on a new figure of pyplot's.
+
+    Returns:
+        The axes, as `heatmap` or `heads` give them.
+
+    Raises:
+        SchemaError: These are no attention weights, or not of the same shape or the same sites.
+        LabelError: The positions have other names in the second than in the first.
+
+    Example:
+        >>> from matplotlib.figure import Figure
+        >>> ax = difference(np.array([[0.75, 0.25]]), np.array([[0.5, 0.5]]), ax=Figure().add_subplot())
+        >>> ax.images[0].get_array().tolist(), ax.images[0].get_clim()
+        ([[0.25, -0.25]], (-0.25, 0.25))
+    """
+    if isinstance(first, Mapping) and isinstance(second, Mapping) and max(len(first), len(second)) > 1:
+        return _of_models(first, second, sample, maximum, partial, ax)
+    pair = [panels_of(labelled(one), sample=sample, partial=partial) for one in (first, second)]
+    a, b = (one if one.rows.name == "head" and head is None else one.one(head) for one in pair)
+    both = _compared(a, b)
+    end = _end(both.values, both.masked, maximum)
+    title, shared = _titled(a, b)
+    left = None if ax is not None else 0.5 + margin(both.rows)
+    ax = axes_or_new(ax, *figure_size(both.rows, both.columns, title))
+    image, remarks = draw_map(
+        ax, both.values[0], both, difference_map(is_dark(ax)), Norm(-end, end), block_of="largest difference"
+    )
+    add_bar(ax, image, _bar_label(both.unit), _ticks(end), extend=_extend(both.values, both.masked, end))
+    head_line(ax, title, [*shared, *remarks], left)
+    return ax
+
+
+def _compared(a: Panels, b: Panels) -> Panels:
+    """The first less the second; what is masked or NaN in either is so in the result."""
+    where = f" at {a.site!r}" if a.site else ""
+    if a.values.shape != b.values.shape:
+        raise SchemaError(
+            f"The first{where} has {_sizes(a)}, the second {_sizes(b)}, but only maps of one size can be compared. "
+            "Select the positions that both have: weights.isel(query=slice(0, 8), key=slice(0, 8)), with partial=True."
+        )
+    for left, right in ((a.rows, b.rows), (a.columns, b.columns)):
+        _same_names(left, right)
+    return replace(a, values=a.values - b.values, masked=a.masked | b.masked)
+
+
+def _sizes(panels: Panels) -> str:
+    heads = f"{len(panels.names)} heads of " if len(panels.names) > 1 else ""
+    return f"{heads}{len(panels.rows)} x {len(panels.columns)} cells"
+
+
+def _same_names(left: Side, right: Side) -> None:
+    if not (left.named and right.named) or left.labels == right.labels:
+        return
+    place = next(n for n, (one, other) in enumerate(zip(left.labels, right.labels, strict=True)) if one != other)
+    raise LabelError(
+        f"{left.name.capitalize()} {place} is {left.labels[place]!r} in the first and {right.labels[place]!r} in the "
+        "second, but only maps of the same positions can be compared. If they are meant to be, drop the names of one: "
+        f"second.drop_vars('{left.name}_label')."
+    )
+
+
+def _end(values: np.ndarray, masked: np.ndarray, maximum: float | None) -> float:
+    return scaled(np.abs(values), masked, maximum=maximum)[1].maximum
+
+
+def _extend(values: np.ndarray, masked: np.ndarray, end: float) -> str:
+    seen = np.where(masked, 0, values)
+    beyond = np.nanmin(seen) < -end * (1 + 1e-9), np.nanmax(seen) > end * (1 + 1e-9)
+    return {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[beyond]
+
+
+def _bar_label(unit: str) -> str:
+    return f"{unit}: first less second"
+
+
+def _ticks(end: float) -> dict[float, str]:
+    return {-end: f"\N{MINUS SIGN}{end:g}", 0.0: "0", end: f"+{end:g}"}
+
+
+def _titled(a: Panels, b: Panels) -> tuple[str, list[str]]:
+    """What differs between the two, as a title; and what they share."""
+    left, right = ((one.site, *one.said) for one in (a, b))
+    own = [
+        ", ".join(part for part in mine if part and part not in other) for mine, other in ((left, right), (right, left))
+    ]
+    title = f"{own[0]} less {own[1]}" if all(own) else "first less second"
+    return title, [part for part in left if part and part in right]
+
+
+def _of_models(
+    first: Mapping[str, xr.DataArray],
+    second: Mapping[str, xr.DataArray],
+    sample: Sample,
+    maximum: float | None,
+    partial: bool,
+    ax: Axes | None,
+) -> Axes:
+    if set(first) != set(second):
+        only = sorted(set(first) ^ set(second))
+        raise SchemaError(
+            f"The two have different sites: {', '.join(map(repr, only[:4]))} {'is' if len(only) == 1 else 'are'} only "
+            "in one of them. Compare sites that both have, one by one: ats.plot.difference(first[site], second[site])."
+        )
+    sites = {}
+    for name in first:
+        a, b = (by_head(panels_of(maps[name], sample=sample, partial=partial)) for maps in (first, second))
+        sites[name] = _compared(a, b)
+    end = max(_end(site.values, site.masked, maximum) for site in sites.values())
+    ax = axes_or_new(ax, *mosaic_size(list(sites.values())))
+    image, remarks = mosaic(
+        ax, sites, [site.values for site in sites.values()], difference_map(is_dark(ax)), Norm(-end, end)
+    )
+    ends = {_extend(site.values, site.masked, end) for site in sites.values()} - {"neither"}
+    add_bar(
+        ax,
+        image,
+        _bar_label("attention"),
+        _ticks(end),
+        extend="neither" if not ends else ends.pop() if len(ends) == 1 else "both",
+    )
+    shared = [part for part in next(iter(sites.values())).said if not part.startswith("head")]
+    head_line(ax, "first less second", [*shared, *remarks])
+    return ax

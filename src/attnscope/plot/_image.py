@@ -1,0 +1,296 @@
+"""`image`: attention to the patches of a picture, laid over it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Colormap, ListedColormap
+from matplotlib.colors import Normalize as Norm
+from matplotlib.patches import Rectangle
+
+from attnscope.errors import LabelError, SchemaError
+from attnscope.labels import patch_grid
+from attnscope.marks import number
+from attnscope.plot._canvas import (
+    NAN_COLOUR,
+    add_bar,
+    axes_or_new,
+    colour_map,
+    cross_out,
+    hatch,
+    head_line,
+    is_dark,
+    norm_of,
+)
+from attnscope.plot._checks import labelled
+from attnscope.plot._heatmap import extend
+from attnscope.plot._panels import Head, Panels, Sample, Side, panels_of
+from attnscope.plot._scale import Normalize, scaled
+from attnscope.plot._typesetting import plain_text, written
+
+OPACITY = 0.62
+"""Of the colours over the picture; the bar is drawn over the picture's mean grey, so that it has the same colours."""
+LAYOUTS = {1: ("key",), 2: ("query", "key"), 4: ("sample", "head", "query", "key")}
+MOST_SPECIAL = 12
+
+
+@dataclass(frozen=True)
+class _Patches:
+    """Weights of the patches, dims ``(row, column)``, and of the tokens that stand for none."""
+
+    weights: np.ndarray
+    masked: np.ndarray
+    special: np.ndarray
+    names: tuple[str, ...]
+
+
+def image(
+    picture: np.ndarray | Any,
+    weights: xr.DataArray | Any,
+    *,
+    grid: tuple[int, int] | None = None,
+    sample: Sample = None,
+    head: Head | None = None,
+    normalize: Normalize | None = None,
+    maximum: float | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """The picture in grey, each patch in the colour of its weight, nothing blurred.
+
+    Tokens that stand for no patch (CLS, registers, sinks) have squares of their own beside the picture, with their
+    weights in numbers; the title says what share of the attention they take, and what the patches have. Where they
+    have more than the strongest patch, the colour bar has a tip. Hatched: masked. Red with a cross: NaN.
+
+    Args:
+        picture: ``(height, width)``, grey; or ``(height, width, 1 | 3 | 4)``; integers up to 255, or floats in 0 to 1.
+        weights: A site's scores. Of queries the mean is taken, which is the attention that a patch receives; select
+            one first for what it looks at: ``maps[site].isel(query=0)``. Or a plain array ``(key,)``.
+        grid: Rows and columns of the patches. Default: what labels as `attnscope.labels.patches` makes them say, or
+            the sizes of ``key_0`` and ``key_1``. With `grid`, what stands before the patches are the special tokens.
+        sample: See `heatmap`.
+        head: Likewise.
+        normalize: Likewise; a row is the whole picture.
+        maximum: End of the colour scale; default: the largest weight of a patch, rounded up.
+        ax: Where to draw; default: on a new figure of pyplot's.
+
+    Returns:
+        The axes: x and y count pixels of the picture.
+
+    Raises:
+        SchemaError: The picture is none, or the weights are none.
+        LabelError: The grid is not known, or does not fit.
+
+    Example:
+        >>> from matplotlib.figure import Figure
+        >>> even = np.full(5, 0.2)
+        >>> ax = image(np.zeros((8, 8)), even, grid=(2, 2), ax=Figure().add_subplot())
+        >>> ax.images[1].get_array().shape
+        (2, 2)
+    """
+    grey = grey_picture(picture)
+    array = labelled(weights, LAYOUTS)
+    panels = _over_queries(panels_of(array, sample=sample, partial=True).one("mean" if head is None else head))
+    patches = _arranged(panels, array, grid)
+    values, scale = scaled(
+        np.concatenate([patches.weights.ravel(), patches.special])[None, None],
+        np.concatenate([patches.masked.ravel(), np.ones(len(patches.special), bool)])[None, None],
+        normalize=normalize,
+        maximum=maximum,
+        unit=panels.unit,
+    )
+    cells, special = np.split(values.ravel(), [patches.weights.size])
+    ax = axes_or_new(ax, *_figure_size(grey, patches))
+    grey = _quiet(grey, is_dark(ax))
+    mixed = _over_grey(colour_map(is_dark(ax)), float(grey.mean()))
+    shown = ax.imshow(grey, cmap="gray", vmin=0, vmax=1, interpolation="nearest", extent=_extent(grey))
+    shown.set_gid("picture")
+    _draw_patches(ax, cells.reshape(patches.weights.shape), patches, grey, norm_of(scale))
+    _draw_special(ax, special, patches, grey, mixed, norm_of(scale))
+    tip = extend(values, np.zeros(values.shape, bool), scale.maximum)
+    add_bar(ax, ScalarMappable(norm_of(scale), mixed), scale.label, scale.ticks, extend=tip)
+    head_line(ax, panels.title, [panels.subtitle, *_in_words(patches, panels)], None)
+    return ax
+
+
+def grey_picture(picture: Any) -> np.ndarray:
+    """A picture as lightness, dims ``(height, width)``, 0 to 1.
+
+    Raises:
+        SchemaError: It has other axes, or values outside of what pixels have.
+    """
+    pixels = np.asarray(picture.detach().cpu() if hasattr(picture, "detach") else picture)
+    if pixels.ndim == 3 and pixels.shape[0] in (1, 3) and pixels.shape[2] not in (1, 3, 4):
+        mend = "The colours come first here: np.moveaxis(picture, 0, -1)."
+    else:
+        mend = "Of several pictures, give one: pictures[0]."
+    if not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (1, 3, 4))) or 0 in pixels.shape:
+        raise SchemaError(
+            f"The picture has shape {pixels.shape}, but (height, width), or (height, width, 1), 3 or 4 colours, is "
+            f"needed. {mend}"
+        )
+    whole = pixels.dtype.kind in "uib"
+    values = pixels.astype(np.float64) / (255 if whole and pixels.dtype != bool else 1)
+    if not np.isfinite(values).all() or values.min() < 0 or values.max() > 1 + 1e-6:
+        given = f"{number(float(np.nanmin(pixels.astype(float))))} to {number(float(np.nanmax(pixels.astype(float))))}"
+        raise SchemaError(
+            f"The picture is {pixels.dtype} from {given}, but floats lie within 0 and 1, and integers within 0 and "
+            "255. Undo what was done to it for the model: picture / 255, or picture * std + mean."
+        )
+    if pixels.ndim == 2:
+        return values
+    return np.asarray(values[..., 0] if pixels.shape[2] < 3 else values[..., :3] @ (0.2126, 0.7152, 0.0722))
+
+
+def _over_queries(panels: Panels) -> Panels:
+    """The mean over the queries that are no padding and attend to something."""
+    rows = panels.rows.valid & ~(panels.values[0] == 0).all(axis=-1)
+    if len(panels.rows) == 1:
+        return panels
+    kept = panels.values[0][rows] if rows.any() else panels.values[0]
+    side = Side("", ("",), False, np.ones(1, bool))
+    masked = panels.masked[0][rows].all(axis=0) if rows.any() else panels.masked[0].all(axis=0)
+    said = (*panels.said, f"mean of {len(kept)} queries")
+    return Panels(
+        kept.mean(axis=0)[None, None],
+        masked[None, None],
+        ("",),
+        side,
+        panels.columns,
+        panels.site,
+        said,
+        "attention received",
+    )
+
+
+def _arranged(panels: Panels, array: xr.DataArray, grid: tuple[int, int] | None) -> _Patches:
+    rows, columns, first = _grid(panels.columns.labels, array, grid)
+    values, masked = panels.values[0, 0], panels.masked[0, 0]
+    inside = np.zeros(len(values), bool)
+    inside[first : first + rows * columns] = True
+    names = tuple(label for label, patch in zip(_names(panels.columns), inside, strict=True) if not patch)
+    shape = (rows, columns)
+    return _Patches(values[inside].reshape(shape), masked[inside].reshape(shape), values[~inside], names)
+
+
+def _names(side: Side) -> tuple[str, ...]:
+    return side.labels if side.named else tuple(f"token {label}" for label in side.labels)
+
+
+def _grid(labels: tuple[str, ...], array: xr.DataArray, given: tuple[int, int] | None) -> tuple[int, int, int]:
+    """Rows, columns and the position of the first patch."""
+    sinks = int(array.attrs.get("sinks", 0))
+    before = len(labels) - sinks
+    if given is not None:
+        rows, columns = given
+        if rows < 1 or columns < 1 or rows * columns > before:
+            raise LabelError(
+                f"grid={given!r} has {rows * columns} patches, but the weights have {before} keys. {_suggested(before)}"
+            )
+        return rows, columns, before - rows * columns
+    sizes = [size for dim, size in array.sizes.items() if str(dim).startswith("key_")]
+    if len(sizes) == 2:
+        return sizes[0], sizes[1], 0
+    found = patch_grid(labels)
+    if found is None:
+        raise LabelError(
+            f"The weights have {len(labels)} keys, and neither their labels nor their dims say how many rows and "
+            f"columns of patches these are. {_suggested(before)}"
+        )
+    return found
+
+
+def _suggested(keys: int) -> str:
+    for special in (0, 1, 2, 4, 5, 8):
+        side = math.isqrt(max(0, keys - special))
+        if side > 1 and side * side + special == keys:
+            beside = f" ({special} special token{'s' if special > 1 else ''} before them)" if special else ""
+            return f"Say it, such as grid=({side}, {side}){beside}."
+    return "Say it: grid=(rows, columns)."
+
+
+def _figure_size(grey: np.ndarray, patches: _Patches) -> tuple[float, float]:
+    high, wide = grey.shape
+    scale = min(4.4 / wide, 4.4 / high)
+    beside = 1.4 if len(patches.special) else 0.0
+    return max(3.6, wide * scale + beside + 1.1), max(2.2, high * scale + 0.8)
+
+
+def _extent(grey: np.ndarray) -> tuple[float, float, float, float]:
+    return (-0.5, grey.shape[1] - 0.5, grey.shape[0] - 0.5, -0.5)
+
+
+def _quiet(grey: np.ndarray, dark: bool) -> np.ndarray:
+    """The picture nearer to the page, so that its own light and dark are not taken for weights."""
+    return 0.7 * grey if dark else 0.3 + 0.7 * grey
+
+
+def _over_grey(colours: Colormap, grey: float) -> Colormap:
+    """The ramp as it looks over one grey."""
+    table = colours(np.arange(colours.N))
+    table[:, :3] = OPACITY * table[:, :3] + (1 - OPACITY) * grey
+    return ListedColormap(table, name="attnscope weights over a picture").with_extremes(bad=(0, 0, 0, 0))
+
+
+def _draw_patches(ax: Axes, values: np.ndarray, patches: _Patches, grey: np.ndarray, norm: Norm) -> None:
+    missing = np.isnan(values) & ~patches.masked
+    overlay = ax.imshow(
+        np.ma.masked_array(values, missing | patches.masked),
+        cmap=colour_map(is_dark(ax)),
+        norm=norm,
+        alpha=OPACITY,
+        interpolation="nearest",
+        extent=_extent(grey),
+    )
+    overlay.set_gid("patches")
+    cell = (grey.shape[0] / values.shape[0], grey.shape[1] / values.shape[1])
+    hatch(ax, patches.masked, cell)
+    cross_out(ax, missing, cell)
+    ax.set(xticks=[], yticks=[], xlim=(-0.5, grey.shape[1] - 0.5), ylim=(grey.shape[0] - 0.5, -0.5), aspect="equal")
+    ax.grid(False)
+    ax.set_frame_on(False)
+
+
+def _draw_special(
+    ax: Axes, values: np.ndarray, patches: _Patches, grey: np.ndarray, colours: Colormap, norm: Norm
+) -> None:
+    """A column of squares right of the picture, each with its name and weight."""
+    count = min(len(values), MOST_SPECIAL)
+    if not count:
+        return
+    high, wide = grey.shape
+    side = min(high / 10, 0.8 * high / count)
+    left = wide - 0.5 + 0.5 * side
+    names, fonts = written(patches.names, 12)
+    for place in range(count):
+        top = -0.5 + place * 1.25 * side
+        value, weight = values[place], patches.special[place]
+        colour = NAN_COLOUR if np.isnan(value) else colours(norm(value))
+        ax.add_patch(
+            Rectangle((left, top), side, side, facecolor=colour, edgecolor="none", clip_on=False, gid="special")
+        )
+        text = f"{names[place]}  {number(float(weight))}"
+        words = ax.text(left + 1.3 * side, top + side / 2, text, va="center", fontsize="small", fontfamily=fonts)
+        plain_text(words)
+    if len(values) > count:
+        rest = f"and {len(values) - count} more"
+        ax.text(left, -0.5 + count * 1.25 * side + side / 2, rest, va="center", fontsize="small")
+
+
+def _in_words(patches: _Patches, panels: Panels) -> list[str]:
+    rows, columns = patches.weights.shape
+    said = [f"{rows} x {columns} patches"]
+    if len(patches.special):
+        inside, outside = float(np.nansum(patches.weights)), float(np.nansum(patches.special))
+        tokens = "1 token" if len(patches.special) == 1 else f"{len(patches.special)} tokens"
+        said.append(f"the patches have {inside:.0%} of the attention, {tokens} outside of the picture {outside:.0%}")
+    if patches.masked.any():
+        said.append("hatched: masked")
+    if np.isnan(panels.values).any():
+        said.append("red: NaN")
+    return said

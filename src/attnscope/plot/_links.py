@@ -1,0 +1,182 @@
+"""`links`: the strongest weights as lines from queries to keys."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_rgba
+from matplotlib.lines import Line2D
+
+from attnscope.errors import SchemaError
+from attnscope.marks import number
+from attnscope.plot._canvas import axes_or_new, colour_map, hatch, head_line, is_dark
+from attnscope.plot._checks import labelled
+from attnscope.plot._heatmap import margin
+from attnscope.plot._panels import Head, Panels, Sample, panels_of
+from attnscope.plot._scale import scaled
+from attnscope.plot._ticks import name_positions
+from attnscope.plot._typesetting import LONGEST
+
+THICKEST = 4.0
+"""Width in points of a line at the end of the scale; half the weight is half as wide."""
+_INK = 0.72
+"""Where on the ramp the colour of the lines lies."""
+_EDGE = 0.035
+"""Width of the strips that mark padding, as part of the picture's."""
+
+
+def links(
+    weights: xr.DataArray | Any,
+    *,
+    sample: Sample = None,
+    head: Head | None = None,
+    most: int = 40,
+    maximum: float | None = None,
+    partial: bool = False,
+    ax: Axes | None = None,
+) -> Axes:
+    """Which query looks at which key: a line for each of the strongest weights, queries left and keys right.
+
+    Width and opacity of a line are in proportion to its weight; the key beside the picture names three widths. Weights
+    of 0, masked cells and NaN have no line. What was left out is said: how many weights, and how much of
+    the attention the lines that are drawn carry. Hatched strips: padding.
+
+    Args:
+        weights: See `heatmap`; there have to be queries.
+        sample: See `heatmap`.
+        head: Likewise.
+        most: How many lines to draw at most.
+        maximum: The weight of the widest line; default: the largest, rounded up.
+        partial: See `heatmap`.
+        ax: Where to draw; default: on a new figure of pyplot's.
+
+    Returns:
+        The axes: y counts queries; x is 0 at the queries and 1 at the keys.
+
+    Raises:
+        SchemaError: These are no attention weights, there are no queries, or `most` is less than 1.
+
+    Example:
+        >>> from matplotlib.figure import Figure
+        >>> ax = links(np.array([[0.8, 0.2], [0.5, 0.5]]), most=1, ax=Figure().add_subplot())
+        >>> ax.collections[0].get_linewidths().tolist()
+        [4.0]
+    """
+    if most < 1:
+        raise SchemaError(f"most={most} lines were asked for, but a picture has one at least. Write most=40.")
+    panels = panels_of(labelled(weights), sample=sample, partial=partial).one(head)
+    if not panels.rows.name.startswith("query"):
+        raise SchemaError(
+            f"The weights have no queries, only {len(panels.columns)} keys, but lines run from queries to keys. Colour "
+            "the keys by their weight: ats.plot.tokens(weights)."
+        )
+    _, scale = scaled(panels.values, panels.masked, maximum=maximum)
+    left = None if ax is not None else 0.5 + margin(panels.rows)
+    ax = axes_or_new(ax, *_figure_size(panels))
+    places, values, remark = _strongest(panels, most)
+    _draw_lines(ax, panels, places, values, scale.maximum)
+    cuts = _two_sides(ax, panels)
+    _width_key(ax, scale.maximum)
+    missing = int((np.isnan(panels.values) & ~panels.masked).sum())
+    said = [
+        f"{missing} weights are NaN and have no line" if missing else "",
+        "hatched: padding" if not (panels.rows.valid.all() and panels.columns.valid.all()) else "",
+        f"names cut to {LONGEST} letters" if cuts else "",
+    ]
+    head_line(ax, panels.title, [panels.subtitle, remark, *said], left)
+    return ax
+
+
+def _figure_size(panels: Panels) -> tuple[float, float]:
+    high = 0.2 * max(len(panels.rows), len(panels.columns))
+    return 3.6 + margin(panels.rows) + margin(panels.columns), min(9.0, max(1.4, high) + 1.2)
+
+
+def _strongest(panels: Panels, most: int) -> tuple[np.ndarray, np.ndarray, str]:
+    """Rows and columns of the strongest weights, the weakest of them first; their weights; what was left out."""
+    seen = np.where(panels.masked[0], 0.0, np.nan_to_num(panels.values[0]))
+    total, count = seen.sum(), int((seen > 0).sum())
+    order = np.argsort(-seen, axis=None, kind="stable")[: min(most, count)][::-1]
+    places = np.stack(np.unravel_index(order, seen.shape), axis=-1)
+    values = seen.ravel()[order]
+    if not count:
+        return places, values, "no weight above 0"
+    if len(values) == count:
+        return places, values, f"all {count:,} weights above 0" if count > 1 else "the only weight above 0"
+    carry = "it carries" if len(values) == 1 else "they carry"
+    said = (
+        f"the strongest {len(values):,} of {count:,} weights; {carry} {_percent(values.sum() / total)} of the attention"
+    )
+    return places, values, said
+
+
+def _percent(share: float) -> str:
+    """A share of less than all, which never reads as all or as none."""
+    return "over 99%" if share > 0.99 else "under 1%" if share < 0.01 else f"{share:.0%}"
+
+
+def _draw_lines(ax: Axes, panels: Panels, places: np.ndarray, values: np.ndarray, maximum: float) -> None:
+    rows, columns = len(panels.rows), len(panels.columns)
+    shares = np.clip(values / maximum, 0, 1)
+    ends = [[(0.0, row), (1.0, _beside(column, columns, rows))] for row, column in places]
+    colour = to_rgba(colour_map(is_dark(ax))(_INK))[:3]
+    lines = LineCollection(
+        ends,
+        linewidths=THICKEST * shares,
+        colors=[(*colour, _opacity(share)) for share in shares],
+        capstyle="round",
+        gid="links",
+    )
+    ax.set(xlim=(-_EDGE, 1 + _EDGE), ylim=(rows - 0.5, -0.5), xticks=[])
+    ax.add_collection(lines, autolim=False)
+
+
+def _beside(column: float, columns: int, rows: int) -> float:
+    """Where a key stands, counted in queries."""
+    return (column + 0.5) / columns * rows - 0.5
+
+
+def _opacity(share: float) -> float:
+    return 0.15 + 0.85 * float(share)
+
+
+def _two_sides(ax: Axes, panels: Panels) -> bool:
+    """Queries on the left, keys on the right, padding hatched."""
+    keys = ax.twinx()
+    keys.set_ylim(len(panels.columns) - 0.5, -0.5)
+    cuts = []
+    for axes, side, place in ((ax, panels.rows, -_EDGE), (keys, panels.columns, 1.0)):
+        axes.set_frame_on(False)
+        axes.grid(False)
+        cuts.append(name_positions(axes.yaxis, side))
+        axes.tick_params(length=0)
+        _strip(axes, ~side.valid, place)
+    ax.set_zorder(keys.get_zorder() + 1)
+    return any(cuts)
+
+
+def _strip(ax: Axes, padding: np.ndarray, left: float) -> None:
+    hatch(ax, padding[:, None], (1, _EDGE), (left + 0.5, 0))
+
+
+def _width_key(ax: Axes, maximum: float) -> None:
+    """Three widths, and their weights."""
+    colour = to_rgba(colour_map(is_dark(ax))(_INK))[:3]
+    lines = [
+        Line2D([], [], color=(*colour, _opacity(share)), linewidth=THICKEST * share, label=number(share * maximum))
+        for share in (1.0, 0.5, 0.1)
+    ]
+    ax.legend(
+        handles=lines,
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0.0),
+        ncols=3,
+        frameon=False,
+        fontsize="small",
+        title="attention",
+        title_fontsize="small",
+    )

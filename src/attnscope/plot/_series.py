@@ -1,0 +1,362 @@
+"""`series`: attention along an axis of time, as lines or as a strip of cells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.ticker import MaxNLocator
+
+from attnscope.colours import MASKED
+from attnscope.errors import LabelError, SchemaError
+from attnscope.marks import rounded_up
+from attnscope.plot._canvas import HATCH, NAN_COLOUR, add_bar, axes_or_new, colour_map, head_line, is_dark, norm_of
+from attnscope.plot._checks import check, labelled, require_keys
+from attnscope.plot._heatmap import draw_map, margin
+from attnscope.plot._panels import Panels, Side, chosen_before, side_of
+from attnscope.plot._scale import scaled
+from attnscope.plot._ticks import name_positions
+from attnscope.plot._typesetting import plain_text, written
+from attnscope.schema import HEAD, KEY, SAMPLE, key_dims, query_dims
+
+MOST_LINES = 6
+LAYOUTS = {1: (KEY,), 2: ("query", KEY), 4: (SAMPLE, HEAD, "query", KEY)}
+_BAND = 0.18
+_STYLES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)))
+"""Features have no order that colours could show."""
+
+
+@dataclass(frozen=True)
+class _Courses:
+    """What is drawn over time.
+
+    Attributes:
+        values: dims ``(sample, line, time)``; NaN where a sample has none.
+        broken: dims ``(line, time)``: NaN in a sample that should have a weight.
+        absent: dims ``(time,)``: no sample has this step.
+        lines: What the lines are.
+        time: What the steps are.
+        said: What was averaged.
+    """
+
+    values: np.ndarray
+    broken: np.ndarray
+    absent: np.ndarray
+    lines: Side
+    time: Side
+    said: tuple[str, ...]
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Over the samples that have the step, dims ``(line, time)``."""
+        return np.where(self.broken, np.nan, _over_samples(np.mean, self.values))
+
+
+def series(
+    weights: xr.DataArray | Any,
+    *,
+    time: str = KEY,
+    times: Sequence[Any] | np.ndarray | None = None,
+    lines: Sequence[int] | None = None,
+    percentiles: tuple[float, float] = (10, 90),
+    strip: bool = False,
+    ax: Axes | None = None,
+) -> Axes:
+    """Attention over time: a line for each query, such as each horizon of a forecast, along the steps it looks at.
+
+    A line is the mean over heads, and over the samples that have the step; the band around it reaches from one
+    percentile of the samples to the other. Darker lines (on dark pages paler ones) are later queries. Dashed: what
+    every step would have if attention were even. A red cross on the axis: NaN. Hatched: steps that are padding in
+    all samples. As a strip, every line is a row of cells, with the colours and marks of `heatmap`.
+
+    Args:
+        weights: A site's scores, with or without samples, heads and queries; or a plain array ``(key,)``,
+            ``(query, key)`` or ``(sample, head, query, key)``.
+        time: The dim that is time: ``key``; or ``query`` or ``step``, where the keys are features.
+        times: When each step is: numbers or dates. Default: the step's label, or its number.
+        lines: Numbers of the queries (or features) to draw. Default: all, or five of them if there are more than six.
+        percentiles: Ends of the band.
+        strip: Whether to draw cells.
+        ax: Where to draw; default: on a new figure of pyplot's.
+
+    Returns:
+        The axes: x is time.
+
+    Raises:
+        SchemaError: These are no attention weights, or there is no such dim.
+        LabelError: The times are not one per step.
+
+    Example:
+        >>> from matplotlib.figure import Figure
+        >>> ax = series(np.array([0.1, 0.2, 0.7]), times=[2019, 2020, 2021], ax=Figure().add_subplot())
+        >>> ax.lines[0].get_xdata().tolist(), [float(end) for end in ax.get_ylim()]
+        ([2019, 2020, 2021], [0.0, 0.8])
+    """
+    array = labelled(weights, LAYOUTS)
+    courses = _courses(array, time)
+    when = None if times is None else _times(times, len(courses.time))
+    chosen = _chosen(lines, len(courses.lines), strip)
+    site = str(array.attrs.get("site", ""))
+    left = None if ax is not None else 0.7 + (margin(courses.lines) if strip else 0.0)
+    if strip:
+        ax, remarks = _draw_strip(ax, courses, chosen, when)
+    else:
+        ax, remarks = _draw_lines(ax, courses, chosen, when, percentiles)
+    part = len(chosen) < len(courses.lines)
+    kind = {"query": "queries", "key": "keys"}.get(courses.lines.name.split(":")[0], "lines")
+    some = f"{len(chosen)} of {len(courses.lines)} {kind}" if part else ""
+    head_line(
+        ax, site or ", ".join(courses.said), [*(courses.said if site else ()), some, _share(courses), *remarks], left
+    )
+    return ax
+
+
+def _share(courses: _Courses) -> str:
+    """How much of the attention the steps have, where that is not all."""
+    sums = courses.mean.sum(axis=-1)
+    sums = sums[np.isfinite(sums)]
+    if courses.time.name != KEY or not sums.size or np.allclose(sums, 1, atol=0.02) or courses.absent.any():
+        return ""
+    low, high = f"{sums.min():.0%}", f"{sums.max():.0%}"
+    return f"the steps have {low if low == high else f'{low} to {high}'} of the attention"
+
+
+def _courses(array: xr.DataArray, time: str) -> _Courses:
+    require_keys(array)
+    array = array.compute()
+    check(array, partial=True)
+    if time not in array.dims:
+        dims = [str(dim) for dim in array.dims if dim not in (SAMPLE, HEAD)]
+        raise SchemaError(
+            f"time={time!r} was asked for, but the weights have the dims {tuple(map(str, array.dims))}. Name one of "
+            f"them: time={dims[-1]!r}."
+        )
+    rest = [str(dim) for dim in array.dims if dim not in (SAMPLE, HEAD, time)]
+    long = [dim for dim in rest if array.sizes[dim] > 1]
+    if len(long) > 1:
+        raise SchemaError(
+            f"Beside {time!r} the weights have the dims {tuple(long)}, but lines can only stand for one. Average the "
+            f"other, or choose one: weights.mean({long[0]!r})."
+        )
+    kept = long[:1] or [dim for dim in rest if dim in (*query_dims(rest), *key_dims(rest))][:1]
+    valid = _validity(array)
+    values = array.where(valid).astype(np.float64)
+    if HEAD in array.dims:
+        values, valid = values.mean(HEAD, skipna=False), valid.any(HEAD)
+    flat, real = (_ordered(one, kept, time) for one in (values, valid))
+    broken = np.asarray((np.isnan(flat) & real).any(axis=0))
+    return _Courses(
+        flat, broken, np.asarray(~real.any(axis=(0, 1))), _side(array, kept), _side(array, [time]), _averaged(array)
+    )
+
+
+def _validity(array: xr.DataArray) -> xr.DataArray:
+    """Which weights stand for something: those of real queries, to real keys or in spite of padding."""
+    valid = xr.ones_like(array, dtype=bool)
+    for dim in (*query_dims(array.dims), *key_dims(array.dims)):
+        name = f"{dim}_valid"
+        if name in array.coords and set(array.coords[name].dims) <= set(array.dims):
+            kept = array.coords[name] if dim in query_dims([dim]) else array.coords[name] | (array != 0)
+            valid = valid & kept
+    return valid.transpose(*array.dims)
+
+
+def _ordered(array: xr.DataArray, line: Sequence[str], time: str) -> np.ndarray:
+    """The values of an array, dims ``(sample, line, time)``."""
+    wide = array.reset_coords(drop=True)
+    wide = wide.squeeze([dim for dim in wide.dims if dim not in (SAMPLE, time, *line)], drop=True)
+    order = [dim for dim in (SAMPLE, *line) if dim in wide.dims]
+    values = wide.transpose(*order, time).values
+    return np.asarray(values.reshape(wide.sizes.get(SAMPLE, 1), wide.sizes[line[0]] if line else 1, -1))
+
+
+def _side(array: xr.DataArray, dims: Sequence[str]) -> Side:
+    """What is counted along a dim; names that differ between samples are left out."""
+    if not dims:
+        return Side("", ("",), False, np.ones(1, bool))
+    dim = dims[0]
+    first = array.isel({other: 0 for other in array.dims if other != dim}, drop=True)
+    label = array.coords.get(f"{dim}_label")
+    if label is not None and SAMPLE in label.dims and not bool((label == label.isel({SAMPLE: 0})).all()):
+        first = first.drop_vars(f"{dim}_label", errors="ignore")
+    side = side_of(first, (dim,), dim)
+    return replace(side, valid=np.ones(len(side), bool))
+
+
+def _averaged(array: xr.DataArray) -> tuple[str, ...]:
+    sizes = {dim: array.sizes[dim] for dim in (SAMPLE, HEAD) if array.sizes.get(dim, 1) > 1}
+    return (*(f"mean of {size} {dim}s" for dim, size in sizes.items()), *chosen_before(array))
+
+
+def _times(times: Sequence[Any] | np.ndarray, steps: int) -> np.ndarray:
+    when = np.asarray(times)
+    if when.shape != (steps,):
+        raise LabelError(
+            f"The times have shape {when.shape}, but there are {steps} steps. Give one per step: times=[...]."
+        )
+    return when
+
+
+def _chosen(lines: Sequence[int] | None, count: int, strip: bool) -> list[int]:
+    if lines is None:
+        every = strip or count <= MOST_LINES
+        return list(range(count)) if every else np.linspace(0, count - 1, MOST_LINES - 1).round().astype(int).tolist()
+    wrong = [line for line in lines if not 0 <= line < count]
+    if wrong or not len(lines):
+        raise SchemaError(f"lines={list(lines)} were asked for, but there are 0 to {count - 1}. Write lines=[0].")
+    return [int(line) for line in lines]
+
+
+def _over_samples(function: Any, values: np.ndarray, *arguments: Any) -> np.ndarray:
+    """A statistic over the samples that have a value; NaN where none has."""
+    result = np.full(values.shape[1:], np.nan)
+    full = ~np.isnan(values).any(axis=0)
+    result[full] = function(values[:, full], *arguments, axis=0)
+    for line, step in np.argwhere(~full & ~np.isnan(values).all(axis=0)):
+        column = values[:, line, step]
+        result[line, step] = function(column[~np.isnan(column)], *arguments, axis=0)
+    return result
+
+
+def _draw_lines(
+    ax: Axes | None, courses: _Courses, chosen: list[int], when: np.ndarray | None, percentiles: tuple[float, float]
+) -> tuple[Axes, list[str]]:
+    steps = len(courses.time)
+    ax = axes_or_new(ax, 6.4, 3.2)
+    places = np.arange(steps) if when is None else when
+    mean, colours = courses.mean, colour_map(is_dark(ax))
+    samples = len(courses.values)
+    ends = [_over_samples(np.percentile, courses.values, end) for end in percentiles] if samples > 1 else []
+    names, fonts = written(_line_names(courses.lines), 24)
+    for number, line in enumerate(chosen):
+        colour = colours(0.35 + 0.65 * (number + 1) / len(chosen) if len(chosen) > 1 else 0.75)
+        if ends:
+            band = [np.where(courses.broken[line], np.nan, end[line]) for end in ends]
+            ax.fill_between(places, band[0], band[1], color=colour, alpha=_BAND, linewidth=0, gid="percentiles")
+        marker = "o" if steps == 1 else None
+        ax.plot(
+            places,
+            mean[line],
+            color=colour,
+            linestyle=_STYLES[number % len(_STYLES)] if courses.lines.name == KEY else "-",
+            linewidth=1.6,
+            label=names[line],
+            gid="mean",
+            marker=marker,
+        )
+    _even(ax, courses)
+    highest = np.nanmax([np.nanmax(np.nan_to_num(part[chosen])) for part in (mean, *ends)])
+    ax.set_ylim(0, rounded_up(float(highest)))
+    plain_text(ax.set_ylabel("attention"))
+    ax.spines[["top", "right"]].set_visible(False)
+    _time_axis(ax, courses, when)
+    _marks(ax, courses, chosen, places)
+    _legend(ax, fonts)
+    said = [f"band: {percentiles[0]:g}th to {percentiles[1]:g}th percentile of the samples"] if ends else []
+    said += ["hatched: masked"] if courses.absent.any() else []
+    return ax, [*said, *(["red cross: NaN"] if courses.broken[chosen].any() else [])]
+
+
+def _line_names(side: Side) -> list[str]:
+    kind = side.name.split(":")[0]
+    return [label if side.named else f"{kind} {label}".strip() or "attention" for label in side.labels]
+
+
+def _even(ax: Axes, courses: _Courses) -> None:
+    """What each step would have, where the weights are over the steps and each of them can be attended to."""
+    mean = courses.mean
+    if courses.time.name == KEY and not (mean == 0).any() and np.allclose(np.nansum(mean, axis=-1), 1, atol=0.02):
+        colour = ax.xaxis.label.get_color()
+        ax.axhline(1 / len(courses.time), color=colour, linewidth=0.8, linestyle=(0, (4, 3)), alpha=0.6, label="even")
+
+
+def _time_axis(ax: Axes, courses: _Courses, when: np.ndarray | None) -> None:
+    if when is not None:
+        plain_text(ax.set_xlabel("time"))
+        ax.tick_params(labelsize="small")
+        ax.margins(x=0.01)
+        if when.dtype.kind == "M":
+            dates = AutoDateLocator(minticks=3, maxticks=7)  # type: ignore[no-untyped-call]
+            ax.xaxis.set_major_locator(dates)
+            ax.xaxis.set_major_formatter(ConciseDateFormatter(dates))  # type: ignore[no-untyped-call]
+        elif when.dtype.kind in "iuf" and (when == np.rint(when)).all():
+            ax.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
+        return
+    ax.set_xlim(-0.5, len(courses.time) - 0.5)
+    name_positions(ax.xaxis, courses.time)
+    if not courses.time.named:
+        plain_text(ax.set_xlabel(f"{courses.time.name}: time step"))
+
+
+def _marks(ax: Axes, courses: _Courses, chosen: list[int], places: np.ndarray) -> None:
+    tone = "dark" if is_dark(ax) else "light"
+    numbers = np.arange(len(places))
+    for step in np.flatnonzero(courses.absent):
+        near, far = (_between(places, numbers, step + shift) for shift in (-0.5, 0.5))
+        face = np.array(MASKED[tone]) / 255
+        ax.axvspan(
+            near, far, facecolor=face, edgecolor=HATCH[tone], hatch="/////", linewidth=0, gid="masked", zorder=0.5
+        )
+    broken = np.flatnonzero(courses.broken[chosen].any(axis=0))
+    if broken.size:
+        ax.plot(
+            places[broken],
+            np.zeros(broken.size),
+            "x",
+            color=NAN_COLOUR,
+            markersize=7,
+            markeredgewidth=2,
+            clip_on=False,
+            gid="nan",
+            label="NaN",
+        )
+
+
+def _between(places: np.ndarray, numbers: np.ndarray, step: float) -> Any:
+    """Where a fraction of a step lies on the axis of times."""
+    low = int(np.clip(np.floor(step), 0, max(0, len(places) - 2)))
+    width = places[low + 1] - places[low] if len(places) > 1 else 1
+    return places[low] + width * (step - low)
+
+
+def _legend(ax: Axes, fonts: list[str]) -> None:
+    if len(ax.get_legend_handles_labels()[1]) < 2:
+        return
+    legend = ax.legend(
+        loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, prop={"size": "small", "family": fonts}
+    )
+    for text in legend.get_texts():
+        plain_text(text)
+
+
+def _dated(when: np.ndarray) -> Side:
+    """Times as names of steps."""
+    numbers = when.dtype.kind in "iuf"
+    labels = [f"{one:g}".replace("-", "\N{MINUS SIGN}") if numbers else str(one) for one in when]
+    return Side("time", tuple(labels), not numbers, np.ones(len(labels), bool))
+
+
+def _draw_strip(
+    ax: Axes | None, courses: _Courses, chosen: list[int], when: np.ndarray | None
+) -> tuple[Axes, list[str]]:
+    time = courses.time if when is None else _dated(when)
+    names = tuple(courses.lines.labels[line] for line in chosen)
+    rows = Side(courses.lines.name, names, courses.lines.named, np.ones(len(chosen), bool))
+    mean = courses.mean[chosen]
+    masked = np.broadcast_to(courses.absent, mean.shape) | (np.isnan(mean) & ~courses.broken[chosen])
+    ax = axes_or_new(ax, 6.4 + margin(rows), min(7.0, max(1.2, 0.22 * len(rows)) + 1.2))
+    values, scale = scaled(mean[None], masked[None])
+    panels = Panels(values, masked[None], ("",), rows, time, "", (), "attention")
+    image, remarks = draw_map(ax, values[0], panels, colour_map(is_dark(ax)), norm_of(scale))
+    ax.set_aspect("auto")
+    if when is None and not time.named:
+        plain_text(ax.set_xlabel(f"{time.name}: time step"))
+    elif when is not None and when.dtype.kind in "iu" and (np.diff(when) == 1).all():
+        name_positions(ax.xaxis, time, origin=int(when[0]))
+    add_bar(ax, image, scale.label, scale.ticks)
+    return ax, remarks

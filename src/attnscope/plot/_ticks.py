@@ -1,0 +1,109 @@
+"""Ticks of axes that count positions: always at whole numbers, with names, and never so many that they overlap."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import cast
+
+from matplotlib.axis import Axis, XAxis
+from matplotlib.ticker import Formatter, Locator
+
+from attnscope.plot._panels import Side
+from attnscope.plot._typesetting import LONGEST, plain_text, written
+
+MOST_TICKS = 128
+_LINE, _LETTER = 1.25, 0.62
+"""Height of a line and width of a letter, as parts of the size of the letters."""
+
+
+class PositionLocator(Locator):
+    """Whole numbers, as many as there is room for when the picture is drawn.
+
+    Args:
+        size: Number of positions.
+        points: What one tick label needs along the axis.
+        origin: What the first position counts as, so that steps fall on round numbers.
+    """
+
+    def __init__(self, size: int, points: float, origin: int = 0) -> None:
+        self.size = size
+        self.points = points
+        self.origin = origin
+
+    def __call__(self) -> list[float]:
+        """The ticks of the part of the axis that is in view; their labels are made plain text."""
+        axis = cast(Axis, self.axis)
+        low, high = sorted(axis.get_view_interval())
+        places = self.tick_values(low, high)
+        for tick in axis.get_major_ticks(len(places)):
+            plain_text(tick.label1)
+            plain_text(tick.label2)
+        return places
+
+    def tick_values(self, vmin: float, vmax: float) -> list[float]:
+        """The ticks between two places."""
+        fitting = min(MOST_TICKS, max(1.0, _length(cast(Axis, self.axis)) / self.points))
+        step = _round_step((vmax - vmin) / fitting)
+        first, last = max(0, math.ceil(vmin)), min(self.size - 1, math.floor(vmax))
+        return list(range(math.ceil((first + self.origin) / step) * step - self.origin, last + 1, step))
+
+
+def _round_step(least: float) -> int:
+    """The next of 1, 2, 5, 10, 20, 50..."""
+    if least <= 1:
+        return 1
+    power = 10 ** math.floor(math.log10(least))
+    return int(next(step * power for step in (1, 2, 5, 10) if step * power >= least * (1 - 1e-9)))
+
+
+class PositionFormatter(Formatter):
+    """The name of a position; nothing between two of them."""
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        self.labels = labels
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        """The name at a place."""
+        place = round(x)
+        return self.labels[place] if abs(x - place) < 1e-6 and 0 <= place < len(self.labels) else ""
+
+
+def name_positions(axis: Axis, side: Side, *, longest: int = LONGEST, label: bool = True, origin: int = 0) -> bool:
+    """Names the ticks of an axis, and the axis itself.
+
+    Args:
+        axis: Its x or y axis, whose limits are set.
+        side: What is counted along it.
+        longest: Longer names are cut.
+        label: Whether to write the axis' own name.
+        origin: See `PositionLocator`.
+
+    Returns:
+        Whether a name was cut.
+    """
+    texts, fonts = written(side.labels, longest)
+    axis.set_tick_params(labelsize="small", length=0 if len(texts) <= 64 else 2, labelfontfamily=fonts)
+    size = float(axis.get_major_ticks(1)[0].label1.get_fontsize())
+    widest = max(map(len, texts), default=1) * _LETTER * size + 0.5 * size
+    room = (_LINE if side.named else 2 * _LINE) * size
+    if isinstance(axis, XAxis):
+        lying = widest <= max(_cell_points(axis), 2 * size) or not side.named
+        axis.set_tick_params(labelrotation=0 if lying else 90)
+        room = max(widest, 2 * size) if lying else room
+    axis.set_major_locator(PositionLocator(len(texts), room, origin))
+    axis.set_major_formatter(PositionFormatter(texts))
+    if label:
+        plain_text(axis.set_label_text(side.title))
+    return longest >= LONGEST and any(len(text) > longest for text in written(side.labels, None)[0])
+
+
+def _cell_points(axis: Axis) -> float:
+    low, high = sorted(axis.get_view_interval())
+    return _length(axis) / max(1.0, high - low)
+
+
+def _length(axis: Axis) -> float:
+    """Of an axis, in points."""
+    box = axis.axes.get_window_extent()
+    return float(box.width if isinstance(axis, XAxis) else box.height) * 72 / axis.axes.figure.get_dpi()

@@ -1,0 +1,5 @@
+"""The old name of `attnscope.pages`, which goes on working."""
+
+from attnscope.pages import Bars, Section, received, received_per_group, report, save_report
+
+__all__ = ["Bars", "Section", "received", "received_per_group", "report", "save_report"]

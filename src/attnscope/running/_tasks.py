@@ -1,0 +1,98 @@
+"""KerasHub tasks given raw text or images: their preprocessor makes the inputs, their tokenizer the labels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import xarray as xr
+from keras import tree
+
+from attnscope.labels import AxisLabels, patches
+from attnscope.running._compiled import as_numpy
+
+
+def prepared(model: Any, inputs: Any) -> tuple[Any, Any, Prepared]:
+    """The network to run, its inputs, and what is known of their positions.
+
+    A model without a preprocessor, or inputs that are preprocessed already, come back as they are.
+
+    Args:
+        model: Any model; a task has a ``preprocessor``.
+        inputs: Raw texts (a string, a sequence of them, a tuple or dict of such) or images, or preprocessed.
+    """
+    preprocessor = getattr(model, "preprocessor", None)
+    if preprocessor is None or not _is_raw(inputs, model):
+        return model, inputs, _known(model, inputs, preprocessor)
+    raw = [inputs] if isinstance(inputs, str) else inputs
+    x, _, _ = keras.utils.unpack_x_y_sample_weight(preprocessor(_numbers_as_floats(raw)))
+    x = tree.map_structure(as_numpy, x)
+    return model, x, _known(model, x, preprocessor, raw)
+
+
+class Prepared:
+    """Labels for the inputs of a task.
+
+    Attributes:
+        labels: Tokens of every sample, or image patches; empty where nothing is known.
+        texts: The raw texts, dims ``(sample,)``; None where the inputs are no single texts.
+    """
+
+    def __init__(self, labels: list[AxisLabels], texts: xr.DataArray | None) -> None:
+        self.labels = labels
+        self.texts = texts
+
+
+def _known(model: Any, inputs: Any, preprocessor: Any, raw: Any = None) -> Prepared:
+    tokenizer = getattr(preprocessor, "tokenizer", None) or getattr(model, "tokenizer", None)
+    labels = _tokens(inputs, tokenizer) if tokenizer is not None else []
+    return Prepared([*labels, *_patches(model)], _texts(raw))
+
+
+def _is_raw(inputs: Any, model: Any) -> bool:
+    """Text always is; numbers are, unless they come under the names of the network's own inputs."""
+    if isinstance(inputs, dict):
+        names = {tensor.name for tensor in getattr(model, "inputs", None) or []}
+        return not set(inputs) <= names
+    return isinstance(inputs, (str, list, tuple)) or hasattr(inputs, "__array__")
+
+
+def _numbers_as_floats(raw: Any) -> Any:
+    """Images as `task.predict` gives them to its preprocessor; texts as they are."""
+    if hasattr(raw, "__array__") and np.asarray(raw).dtype.kind in "uif":
+        return np.asarray(raw, dtype=keras.config.floatx())
+    return raw
+
+
+def _texts(raw: Any) -> xr.DataArray | None:
+    if isinstance(raw, (list, tuple, np.ndarray)) and len(raw) and all(isinstance(item, str) for item in raw):
+        return xr.DataArray(np.array(list(raw), dtype=str), dims=("sample",), name="input")
+    return None
+
+
+def _tokens(inputs: Any, tokenizer: Any) -> list[AxisLabels]:
+    if not isinstance(inputs, dict):
+        return []
+    return [
+        AxisLabels([[_token(tokenizer, int(number)) for number in row] for row in np.asarray(ids)], source=name)
+        for name, ids in inputs.items()
+        if name.endswith("token_ids") and np.ndim(ids) == 2
+    ]
+
+
+def _token(tokenizer: Any, number: int) -> str:
+    try:
+        return str(tokenizer.id_to_token(number))
+    except ValueError:  # a number past the vocabulary, which some models pad theirs with
+        return f"<{number}>"
+
+
+def _patches(model: Any) -> list[AxisLabels]:
+    network = getattr(model, "backbone", model)
+    size, shape = getattr(network, "patch_size", None), getattr(network, "image_shape", None)
+    if size is None or shape is None or None in tuple(shape)[:2]:
+        return []
+    high, wide = (size, size) if isinstance(size, int) else tuple(size)
+    rows, columns = shape[0] // high, shape[1] // wide
+    return [AxisLabels(patches(rows, columns, prefix)) for prefix in ([], ["[CLS]"], ["[CLS]", "[DIST]"])]

@@ -1,0 +1,222 @@
+"""The evidence card: what was found about each method, as a table, in words, as JSON and as a page."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from attnscope.errors import free_path
+from attnscope.findings import Findings
+from attnscope.marks import number, offline_page, shown
+from attnscope.trust._bootstrap import Interval
+from attnscope.trust._card_page import body, style
+from attnscope.trust._verdict import BASELINES, LIMITS, RULE, Verdict
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What was found about one method, or baseline.
+
+    Attributes:
+        name: Its name.
+        class_specific: Whether it reads the target; None for baselines.
+        means: By way of removing: each measure, mean over the samples, in the unit of the target.
+        gains: By way of removing and baseline: how much more comprehensive it is, with its 95% interval.
+        randomised: Mean rank correlation with its answers for the model with more and more parameters shuffled, by
+            stage; the first is the output layer alone, the last is everything. Empty for baselines.
+        independent: The same with one block of layers shuffled at a time, but for the output layer.
+        sensitivity: Largest relative change of its answer when the input moves a little, see `max_sensitivity`: median
+            over the samples; None for baselines, and for tokens, which cannot move a little.
+        verdict: None for baselines.
+        passes: What its relevance cost in forward passes, in samples; 0 for what other methods had asked before.
+        gradient_passes: Likewise in forward and backward passes.
+    """
+
+    name: str
+    class_specific: bool | None
+    means: dict[str, dict[str, float]]
+    gains: dict[str, dict[str, Interval]]
+    randomised: dict[str, float]
+    verdict: Verdict | None
+    independent: dict[str, float] = field(default_factory=dict)
+    sensitivity: float | None = None
+    passes: int = 0
+    gradient_passes: int = 0
+
+
+@dataclass(frozen=True)
+class Moved:
+    """How far the answer moves when attention does; medians over the samples.
+
+    Attributes:
+        samples: How many samples were asked.
+        spread: Standard deviation of the answer over the samples, to compare with.
+        permuted: Absolute change when weights are permuted, see `permutation_test`.
+        permutations: How many.
+        uniform: Absolute change when attention is uniform.
+        distance: Largest Jensen-Shannon divergence (bits) found that leaves the answer within the tolerance; None where
+            no scores were captured.
+        tolerance: That tolerance: a twentieth of the spread.
+        site: The site of that test.
+        passes: Forward passes of all three, in samples.
+    """
+
+    samples: int
+    spread: float
+    permuted: float
+    permutations: int
+    uniform: float
+    distance: float | None
+    tolerance: float
+    site: str | None
+    passes: int
+
+
+@dataclass(frozen=True)
+class EvidenceCard:
+    """May these maps be believed? What was found, and how.
+
+    A notebook shows it as it is; `table` is for programs, `save` writes a page or JSON.
+
+    Attributes:
+        model: Name of the model.
+        target: What was explained.
+        kind: Of the positions: ``tokens``, ``features``, ``steps`` or ``patches``.
+        samples: How many samples were judged.
+        given: How many there were.
+        seed: Of everything that was drawn.
+        judged: By method; the baselines last.
+        moved: What changed attention did to the answer; None where it was not asked, or there is no attention.
+        stability: By method: mean rank correlation of its answers between models of several seeds.
+        retrained: Metric of the model trained with free and with uniform attention; None where not asked.
+        findings: The lint of the attention on these samples: padding, sinks, degenerate axes.
+        passes: Forward passes, in samples.
+        gradient_passes: Forward and backward passes, in samples.
+        seconds: How long it took.
+        notes: What else a reader has to know.
+        backend: What it ran on.
+    """
+
+    model: str
+    target: str
+    kind: str
+    samples: int
+    given: int
+    seed: int
+    judged: dict[str, Judged]
+    moved: Moved | None
+    stability: dict[str, float]
+    retrained: dict[str, float] | None
+    findings: Findings
+    passes: int
+    gradient_passes: int
+    seconds: float
+    notes: tuple[str, ...]
+    backend: str
+
+    @property
+    def verdicts(self) -> dict[str, str]:
+        """By method: ``explains``, ``descriptive only`` or ``misleading here``."""
+        return {name: found.verdict.word for name, found in self.judged.items() if found.verdict is not None}
+
+    @property
+    def removals(self) -> list[str]:
+        """The ways of removing."""
+        return list(next(iter(self.judged.values())).means)
+
+    @property
+    def table(self) -> xr.Dataset:
+        """All numbers by method and removal.
+
+        Dims ``(relevance, removal)`` for the measures' means, and for ``gain_over_random`` and ``gain_over_position``
+        with ``_low`` and ``_high``; ``(relevance,)`` for ``randomised_head``, ``randomised_all`` and
+        ``max_sensitivity``. NaN where there is none.
+        """
+        methods, removals = list(self.judged), self.removals
+        dims = ("relevance", "removal")
+        measures = list(next(iter(next(iter(self.judged.values())).means.values())))
+        variables: dict[str, Any] = {
+            measure: (dims, [[self.judged[m].means[r][measure] for r in removals] for m in methods])
+            for measure in measures
+        }
+        for baseline in BASELINES:
+            gains = [[self.judged[m].gains[r].get(baseline) for r in removals] for m in methods]
+            for name, attribute in (("", "mean"), ("_low", "low"), ("_high", "high")):
+                values = [[math.nan if g is None else float(getattr(g, attribute)) for g in row] for row in gains]
+                variables[f"gain_over_{baseline}{name}"] = (dims, values)
+        stages = [list(self.judged[m].randomised.values()) or [math.nan] for m in methods]
+        variables["randomised_head"] = (("relevance",), [found[0] for found in stages])
+        variables["randomised_all"] = (("relevance",), [found[-1] for found in stages])
+        sensitivity = [self.judged[m].sensitivity for m in methods]
+        variables["max_sensitivity"] = (("relevance",), [math.nan if s is None else s for s in sensitivity])
+        return xr.Dataset(variables, coords={"relevance": methods, "removal": removals}, attrs={"target": self.target})
+
+    def __repr__(self) -> str:
+        head = (
+            f"Evidence on {shown(self.model)}, {shown(self.target)}: {self.samples} samples of {self.kind}, "
+            f"{self.passes:,} forward and {self.gradient_passes:,} gradient passes, {self.seconds:.0f} s, "
+            f"seed {self.seed}"
+        )
+        rows = [["", "verdict", *(f"{r}: over {b}" for r in self.removals for b in BASELINES)]]
+        for name, found in self.judged.items():
+            word = "baseline" if found.verdict is None else found.verdict.word
+            rows.append([name, word, *(_gain(found.gains[r].get(b)) for r in self.removals for b in BASELINES)])
+        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        return "\n".join([head, *lines, *(f"note: {note}" for note in self.notes)])
+
+    def _repr_html_(self) -> str:
+        return f"<div class=attnscope-card><style>.attnscope-card{{{style()}}}</style>{body(self)}</div>"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything in plain values, for JSON; NaN is None."""
+        content = asdict(self)
+        content["verdicts"] = self.verdicts
+        content["rule"] = RULE
+        content["limits"] = list(LIMITS)
+        content["findings"] = [asdict(finding) for finding in self.findings]
+        plain = _plain(content)
+        assert isinstance(plain, dict)
+        return plain
+
+    def to_json(self) -> str:
+        """The same as text."""
+        return json.dumps(self.to_dict(), indent=2, allow_nan=False)
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Writes a page that loads nothing, or JSON where the path ends in ``.json``.
+
+        Raises:
+            WouldOverwriteError: There is something at `path`, and `overwrite` is False.
+        """
+        path = free_path(path, f"card.save({str(path)!r}, overwrite=True)", overwrite=overwrite)
+        title = f"Evidence on {self.model}"
+        page = "body{margin:0 auto;max-width:1180px;padding:40px 28px 64px;font:16px/1.55 system-ui,sans-serif}"
+        text = self.to_json() if path.suffix == ".json" else offline_page(title, body(self), style() + page)
+        path.write_text(text, encoding="utf-8")
+        return path
+
+
+def _gain(found: Interval | None) -> str:
+    if found is None:
+        return "-"
+    return f"{number(float(found.mean))} [{number(float(found.low))}, {number(float(found.high))}]"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, (float, np.floating)):
+        return float(value) if math.isfinite(value) else None
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,206 @@
+"""The evidence card as HTML: verdicts with their reasons, gains with their intervals as a picture, and every number."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from attnscope.marks import isolated, number
+from attnscope.trust._bootstrap import Interval
+from attnscope.trust._verdict import BASELINES, CHANGES, LIMITS, RULE
+
+if TYPE_CHECKING:
+    from attnscope.trust._card import EvidenceCard, Judged
+
+_CLASSES = {"explains": "good", "descriptive only": "middling", "misleading here": "bad"}
+MOST_ARTEFACTS = 8
+"""More of them are counted."""
+WIDTH, ROW, LEFT = 560, 22, 170
+"""Of the picture of gains, in its own units: drawing width, height of a row, room for names."""
+
+
+def style() -> str:
+    """The rules of a card."""
+    return resources.files("attnscope.trust").joinpath("card.css").read_text("utf-8")
+
+
+def body(card: EvidenceCard) -> str:
+    """Everything but the page around it."""
+    return "".join(
+        (
+            _head(card),
+            _verdicts(card),
+            *(_gains(card, removal) for removal in card.removals),
+            _measures(card),
+            _parameters(card),
+            _attention(card),
+            _artefacts(card),
+            _how(card),
+        )
+    )
+
+
+def _head(card: EvidenceCard) -> str:
+    drawn = "" if card.samples == card.given else f" of {card.given:,}"
+    facts = {
+        "model": isolated(card.model),
+        "explained": isolated(card.target),
+        "samples": f"{card.samples:,}{drawn} ({html.escape(card.kind)})",
+        "ways of removing": html.escape(", ".join(card.removals)),
+        "cost": f"{card.passes:,} forward, {card.gradient_passes:,} gradient passes; {card.seconds:,.0f} s",
+        "backend, seed": f"{html.escape(card.backend)}, {card.seed}",
+    }
+    listed = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts.items())
+    return f"<p class=over>attnscope evidence card</p><h1>May these maps be believed?</h1><dl class=facts>{listed}</dl>"
+
+
+def _verdicts(card: EvidenceCard) -> str:
+    rows = "".join(
+        f"<tr><th scope=row>{html.escape(name)}</th><td><span class='verdict {_CLASSES[found.verdict.word]}'>"
+        f"{found.verdict.word}</span></td><td>{html.escape('; '.join(found.verdict.reasons))}."
+        f"{'' if found.class_specific else ' It does not read the target.'}</td></tr>"
+        for name, found in card.judged.items()
+        if found.verdict is not None
+    )
+    rule = f"<p class=small>{html.escape(RULE)}</p>"
+    return f"<section><h2>Verdicts</h2><table class=verdicts>{rows}</table>{rule}</section>"
+
+
+def _gains(card: EvidenceCard, removal: str) -> str:
+    found = {name: judged.gains[removal] for name, judged in card.judged.items() if name not in BASELINES}
+    ends = [abs(float(end)) for gains in found.values() for g in gains.values() for end in (g.low, g.high, g.mean)]
+    reach = max([end for end in ends if end == end], default=0.0) or 1.0
+    height = ROW * len(found) + 46
+    rows = "".join(_gain_row(name, gains, place, reach) for place, (name, gains) in enumerate(found.items()))
+    zero = LEFT + WIDTH / 2
+    axis = f"<line class=zero x1={zero} x2={zero} y1=8 y2={height - 30} />" + "".join(
+        f"<text class=tick x={LEFT + WIDTH * share} y={height - 14} text-anchor=middle>"
+        f"{number(reach * (2 * share - 1)) if share != 0.5 else '0'}</text>"
+        for share in (0, 0.5, 1)
+    )
+    said = "; ".join(_in_words(name, gains) for name, gains in found.items())
+    return (
+        f"<section><h2>Gain in comprehensiveness, removed by {html.escape(removal)}</h2>"
+        "<p class=small>How much more the answer falls when what a method names first is removed than when a "
+        "baseline's choice is. A line is a paired 95% bootstrap interval over the samples; left of 0 the method does "
+        "worse.</p>"
+        "<p class=key><span class='dot random'></span>over chance <span class='dot position'></span>over position</p>"
+        f"<div class=wide><svg viewBox='0 0 {LEFT + WIDTH + 20} {height}' width={LEFT + WIDTH + 20} "
+        f"height={height} role=img "
+        f'aria-label="{html.escape(said, quote=True)}">{axis}{rows}</svg></div></section>'
+    )
+
+
+def _gain_row(name: str, gains: Mapping[str, Interval], place: int, reach: float) -> str:
+    top = 8 + ROW * place
+    marks = ""
+    for number_of, (baseline, found) in enumerate(gains.items()):
+        y = top + 8 + 7 * number_of
+        low, mean, high = (LEFT + WIDTH / 2 * (1 + float(end) / reach) for end in (found.low, found.mean, found.high))
+        if low == low:
+            marks += f"<line class='{baseline}' x1={low:.1f} x2={high:.1f} y1={y} y2={y} />"
+        marks += f"<circle class='{baseline}' cx={mean:.1f} cy={y} r=3 />"
+    return f"<text x={LEFT - 12} y={top + 15} text-anchor=end>{html.escape(name)}</text>{marks}"
+
+
+def _in_words(name: str, gains: Mapping[str, Interval]) -> str:
+    return f"{name}: " + ", ".join(
+        f"over {baseline} {number(float(g.mean))} ({number(float(g.low))} to {number(float(g.high))})"
+        for baseline, g in gains.items()
+    )
+
+
+def _measures(card: EvidenceCard) -> str:
+    first = next(iter(card.judged.values()))
+    measures = list(next(iter(first.means.values())))
+    head = "".join(f"<th scope=col>{html.escape(measure)}</th>" for measure in measures)
+    parts = []
+    for removal in card.removals:
+        rows = "".join(
+            f"<tr><th scope=row>{html.escape(name)}</th>"
+            + "".join(f"<td>{number(judged.means[removal][measure])}</td>" for measure in measures)
+            + "</tr>"
+            for name, judged in card.judged.items()
+        )
+        parts.append(
+            f"<h3>Removed by {html.escape(removal)}</h3><div class=wide><table class=numbers>"
+            f"<thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+        )
+    return (
+        "<section><h2>All measures</h2><p class=small>Means over the samples, in the unit of the answer (infidelity: "
+        "its square). Higher is better for comprehensiveness and insertion, lower for sufficiency, deletion and "
+        f"infidelity.</p>{''.join(parts)}</section>"
+    )
+
+
+def _parameters(card: EvidenceCard) -> str:
+    asked = [found for found in card.judged.values() if found.randomised]
+    stages = [*asked[0].randomised, *asked[0].independent] if asked else []
+    head = "".join(f"<th scope=col>{html.escape(stage)}</th>" for stage in stages)
+    rows = "".join(_parameter_row(found) for found in asked)
+    return (
+        "<section><h2>Parameters shuffled</h2><p class=small>Mean rank correlation of a method's answers with those "
+        "for the model as it is, with parameters shuffled from the output down to all of it, and a block alone. 1: it "
+        f"answers the same. A method that stays at {CHANGES} or above with everything shuffled does not show what the "
+        "model has learned.</p><div class=wide><table class=numbers>"
+        f"<thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table></div></section>"
+    )
+
+
+def _parameter_row(found: Judged) -> str:
+    values = [*found.randomised.values(), *found.independent.values()]
+    cells = "".join(f"<td{' class=same' if value >= CHANGES else ''}>{_rounded(value)}</td>" for value in values)
+    return f"<tr><th scope=row>{html.escape(found.name)}</th>{cells}</tr>"
+
+
+def _rounded(value: float) -> str:
+    return f"{value:.2f}" if value == value else "-"
+
+
+def _attention(card: EvidenceCard) -> str:
+    lines: list[str] = []
+    if card.moved is not None:
+        moved = card.moved
+        lines = [
+            f"Permuted ({moved.permutations} times, {moved.samples} samples): the answer moves by "
+            f"{number(moved.permuted)} (median), where its standard deviation over the samples is "
+            f"{number(moved.spread)}.",
+            f"Made uniform: it moves by {number(moved.uniform)} (median).",
+        ]
+        if moved.distance is not None:
+            lines.append(
+                f"At {moved.site}, attention was found that is {number(moved.distance)} bit (Jensen-Shannon, "
+                f"of at most 1; median) from the model's own and moves the answer by at most {number(moved.tolerance)}."
+            )
+    if card.retrained is not None:
+        free, uniform = card.retrained["free"], card.retrained["uniform"]
+        lines.append(f"Trained anew: {number(free)} with free attention, {number(uniform)} with uniform attention.")
+    lines += [
+        f"{found.name}: its answer moves by {found.sensitivity:.0%} at the most when the input moves a little (median)."
+        for found in card.judged.values()
+        if found.sensitivity is not None
+    ]
+    lines += [
+        f"{name}: answers of models from other seeds correlate by {number(value)} (mean rank correlation)."
+        for name, value in card.stability.items()
+    ]
+    return "" if not lines else f"<section><h2>What the answer hangs on</h2>{_list(lines)}</section>"
+
+
+def _artefacts(card: EvidenceCard) -> str:
+    lines = [f"{f.site}: {f.message}. {f.mend[:1].upper()}{f.mend[1:]}." for f in list(card.findings)[:MOST_ARTEFACTS]]
+    if len(card.findings) > MOST_ARTEFACTS:
+        lines.append(f"And {len(card.findings) - MOST_ARTEFACTS} more: card.findings.")
+    return (
+        f"<section><h2>Artefacts of the attention</h2>{_list(lines) if lines else '<p>None were found.</p>'}</section>"
+    )
+
+
+def _how(card: EvidenceCard) -> str:
+    return f"<section><h2>Limits</h2>{_list([*card.notes, *LIMITS])}</section>"
+
+
+def _list(lines: Sequence[str]) -> str:
+    return "<ul>" + "".join(f"<li>{html.escape(line)}</li>" for line in lines) + "</ul>"

@@ -1,0 +1,112 @@
+"""How far a relevance moves when the input moves a little."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from attnscope.attribution import Subject
+from attnscope.errors import InputError
+from attnscope.schema import SAMPLE
+
+
+def max_sensitivity(
+    subject: Subject,
+    explain: Callable[[Subject], Any],
+    *,
+    radius: float = 0.02,
+    draws: int = 10,
+    relative: bool = True,
+    seed: int = 0,
+) -> xr.DataArray:
+    """How far the relevance moves at most when the input moves a little.
+
+    max over draws of ||r(x + d) - r(x)||, each number of d drawn evenly within `radius` standard deviations in either
+    direction; Euclidean over positions. The standard deviation is that of the same feature, entry of a vector, or
+    channel over the subject's samples and all valid positions. Lower is steadier, which is not the same as truer: a
+    relevance that is the same for all inputs has 0.
+
+    A maximum over draws is below the true one within the radius. It costs `draws` + 1 times what `explain` costs.
+    Numbers at padding do not move. Tokens cannot move a little: for them this is refused.
+
+    Args:
+        subject: The model and samples, with features, steps or patches.
+        explain: Gives the relevance of a subject, dims ``(sample, position)``.
+        radius: In standard deviations; a number that never varies is moved in its own unit.
+        draws: Number of draws.
+        relative: Whether it is divided by ||r(x)||, so that methods of different units can be compared. NaN where
+            that is 0.
+        seed: Of the draws.
+
+    Returns:
+        dims ``(sample,)``, float64, 0 or more.
+
+    Raises:
+        InputError: The positions are whole numbers, or an option has no meaning.
+
+    Source:
+        Yeh et al. 2019, "On the (In)fidelity and Sensitivity of Explanations" (SENS_MAX); the
+        division by the norm is an addition.
+    """
+    given = subject.positions.of(subject.inputs)
+    if given.dtype.kind != "f":
+        raise InputError(
+            f"max_sensitivity moves inputs a little, but these {subject.positions.kind} are whole numbers. Measure by "
+            "infidelity(versions, relevance), or explain a model that is given embeddings."
+        )
+    if not radius > 0 or isinstance(draws, bool) or not isinstance(draws, int) or draws < 1:
+        raise InputError(
+            f"radius={radius} and draws={draws} were given, but both have to be above 0: radius=0.02, draws=10."
+        )
+    reach = radius * _spread(subject, given)
+    rng = np.random.default_rng([seed, 13])
+    start = _explained(explain, subject)
+    furthest = np.zeros(subject.samples)
+    for _ in range(draws):
+        moved = (given + rng.uniform(-1, 1, given.shape) * reach).astype(given.dtype)
+        inputs = subject.positions.changed(subject.inputs, _always(moved))
+        distance = np.linalg.norm(_explained(explain, replace(subject, inputs=inputs)) - start, axis=1)
+        furthest = np.maximum(furthest, distance)
+    if relative:
+        norm = np.linalg.norm(start, axis=1)
+        furthest = np.divide(furthest, norm, out=np.full(len(norm), np.nan), where=norm > 0)
+    attrs = {"target": subject.target.words, "radius": radius, "draws": draws, "relative": relative, "seed": seed}
+    return xr.DataArray(
+        furthest,
+        dims=(SAMPLE,),
+        name="max_sensitivity",
+        attrs={**attrs, "higher_is_better": False, "units": "1" if relative else "relevance"},
+    )
+
+
+def _always(array: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda before: array
+
+
+def _spread(subject: Subject, given: np.ndarray) -> np.ndarray:
+    """Standard deviation of each number among its like, 0 at padding, broadcastable to the inputs."""
+    positions = subject.positions
+    if positions.kind == "features":
+        return _never_0(given.astype(np.float64).std(0))[None]
+    if positions.kind == "patches":
+        return _never_0(given.astype(np.float64).std((0, 1, 2)))
+    steps = given[positions.valid].astype(np.float64)
+    return np.asarray(_never_0(steps.std(0)) * positions.valid[..., None])
+
+
+def _never_0(spread: np.ndarray) -> np.ndarray:
+    return np.where(spread > 0, spread, 1.0)
+
+
+def _explained(explain: Callable[[Subject], Any], subject: Subject) -> np.ndarray:
+    found = np.asarray(explain(subject), dtype=np.float64)
+    if found.shape != subject.positions.valid.shape:
+        raise InputError(
+            f"The function gave relevance of shape {found.shape}, but the samples and their positions are "
+            f"{subject.positions.valid.shape}: max_sensitivity(subject, occlusion)."
+        )
+    return np.where(subject.positions.valid, found, 0.0)

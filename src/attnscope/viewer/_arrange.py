@@ -1,0 +1,289 @@
+"""A site of any rank as maps of rows and columns: what is neither query nor key becomes panels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from attnscope.analysis import rolled_out
+from attnscope.errors import SchemaError
+from attnscope.labels import patch_grid
+from attnscope.maps import AttentionMaps
+from attnscope.marks import shown
+from attnscope.masking import closed_cells, later_keys
+from attnscope.schema import HEAD, RECEIVED, SAMPLE, SCORES, key_dims, query_dims
+from attnscope.viewer._quantise import Map
+
+SEPARATORS = frozenset({"[SEP]", "</s>", "<sep>"})
+"""Tokens that end a sentence of a pair."""
+CROSS = ("cross", "encoder_decoder")
+Grid = tuple[int, int, int]
+"""Rows and columns of image patches, and the position of the first."""
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The positions along one side of a map.
+
+    Attributes:
+        labels: As they were given.
+        invalid: Numbers of the positions that are padding.
+        grid: Where they are patches of an image.
+    """
+
+    labels: tuple[str, ...]
+    invalid: tuple[int, ...] = ()
+    grid: Grid | None = None
+
+    @property
+    def segments(self) -> list[int]:
+        """Where each sentence begins: behind every separator that something but separators and padding follows."""
+        starts = [0]
+        padding = set(self.invalid)
+        for place, label in enumerate(self.labels[:-1]):
+            following = place + 1
+            if label in SEPARATORS and following not in padding and self.labels[following] not in SEPARATORS:
+                starts.append(following)
+        return starts
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in the manifest: the labels as they are written, see `marks.shown`."""
+        labels = [shown(label) for label in self.labels]
+        return {"labels": labels, "invalid": self.invalid, "segments": self.segments, "grid": self.grid}
+
+
+@dataclass(frozen=True)
+class SiteMaps:
+    """One site of one run, read a sample at a time.
+
+    Attributes:
+        name: Of the site, as it is written.
+        run: Number of the run.
+        dataset: All that was captured of it.
+        grid: Of its keys, where the user gave one.
+    """
+
+    name: str
+    run: int
+    dataset: xr.Dataset
+    grid: tuple[int, int] | None = None
+
+    @property
+    def layer(self) -> str:
+        """Class of the layer."""
+        return str(self.dataset.attrs.get("layer_class", ""))
+
+    @property
+    def kind(self) -> str:
+        """How the scores were had."""
+        return str(self.dataset.attrs.get("kind", ""))
+
+    @property
+    def sinks(self) -> int:
+        """How many of the last keys are learned sinks."""
+        return int(self.dataset.attrs.get("sinks", 0))
+
+    @property
+    def samples(self) -> int:
+        """Number of samples."""
+        return int(self.dataset.sizes[SAMPLE])
+
+    @cached_property
+    def variable(self) -> str:
+        """What is drawn: the scores, else what each key receives."""
+        name = next((name for name in (SCORES, RECEIVED) if name in self.dataset), None)
+        if name is None:
+            raise SchemaError(
+                f"Of {self.name!r} only {list(self.dataset.data_vars)} was captured, but a viewer draws scores, or "
+                "what each key receives. Capture them: ats.capture(model, inputs, summaries=[ats.Full()])."
+            )
+        return name
+
+    @property
+    def array(self) -> xr.DataArray:
+        """The variable that is drawn."""
+        return self.dataset[self.variable]
+
+    @cached_property
+    def role(self) -> str:
+        """``pool``, ``cross``, ``encoder``, ``decoder`` or ``self``."""
+        path = str(self.dataset.attrs.get("path", self.name))
+        if not query_dims(self.array.dims):
+            return "pool"
+        if any(word in path for word in CROSS) or self.shape[0] != self.shape[1] - self.sinks:
+            return "cross"
+        return next((word for word in ("encoder", "decoder") if word in path), "self")
+
+    @cached_property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of a map."""
+        sizes = self.array.sizes
+        rows, columns = query_dims(self.array.dims), key_dims(self.array.dims)
+        return int(np.prod([sizes[dim] for dim in rows])), int(np.prod([sizes[dim] for dim in columns]))
+
+    @property
+    def panel_dims(self) -> tuple[str, ...]:
+        """The dims that are neither samples nor positions; the heads last."""
+        positions = {SAMPLE, *query_dims(self.array.dims), *key_dims(self.array.dims)}
+        others = [str(dim) for dim in self.array.dims if dim not in positions]
+        return tuple(sorted(others, key=lambda dim: dim == HEAD))
+
+    @cached_property
+    def panels(self) -> list[str]:
+        """Names of the panels: ``head 0``, or ``window 2, head 0``; one empty name where there are none."""
+        sizes = [self.array.sizes[dim] for dim in self.panel_dims]
+        return [
+            ", ".join(f"{dim} {self._number(dim, place)}" for dim, place in zip(self.panel_dims, places, strict=True))
+            for places in np.ndindex(*sizes)
+        ]
+
+    def _number(self, dim: str, place: int) -> Any:
+        return self.array.coords[dim].values[place] if dim in self.array.coords else place
+
+    def maps(self, sample: int) -> list[Map]:
+        """All panels of one sample."""
+        array = self.array.isel({SAMPLE: sample})
+        order = (*self.panel_dims, *query_dims(array.dims), *key_dims(array.dims))
+        values = np.ascontiguousarray(array.transpose(*order).values, dtype=np.float32).reshape(-1, *self.shape)
+        return self.panelled(values, sample)
+
+    def panelled(self, values: np.ndarray, sample: int) -> list[Map]:
+        """Maps over the positions of this site, dims ``(panel, row, column)``, with what is masked in them."""
+        rows, columns = self._valid("query", [sample])[0], self._valid("key", [sample])[0]
+        counted = rows if rows.any() else np.ones_like(rows)
+        masked = _masked(values, rows, columns)
+        return [Map(panel, cells, counted) for panel, cells in zip(values, masked, strict=True)]
+
+    def _dims(self, axis: str) -> tuple[str, ...]:
+        return query_dims(self.array.dims) if axis == "query" else key_dims(self.array.dims)
+
+    def _valid(self, axis: str, samples: Sequence[int]) -> np.ndarray:
+        """Which positions are no padding, in any panel; dims ``(sample, position)``."""
+        dims = self._dims(axis)
+        size = self.shape[0 if axis == "query" else 1]
+        name = f"{dims[0]}_valid" if len(dims) == 1 else f"{axis}_valid"
+        if name not in self.dataset.coords:
+            return np.ones((len(samples), size), bool)
+        valid = _of_samples(self.dataset[name], samples)
+        others = [dim for dim in valid.dims if dim not in (SAMPLE, *dims)]
+        return np.asarray(valid.any(others).transpose(SAMPLE, *dims).values, bool).reshape(len(samples), -1)
+
+    def tokens(self, axis: str, samples: Sequence[int]) -> list[Tokens]:
+        """The labels of the queries or of the keys on each of these samples, all read at once."""
+        dims = self._dims(axis)
+        if not dims:
+            return [Tokens(("mean of the queries" if self.variable == RECEIVED else "the whole sequence",))] * len(
+                samples
+            )
+        name = f"{dims[0]}_label"
+        padding = [tuple(np.flatnonzero(row).tolist()) for row in ~self._valid(axis, samples)]
+        if len(dims) == 1 and name in self.dataset.coords:
+            names = _of_samples(self.dataset[name], samples).transpose(SAMPLE, dims[0]).values
+            labels = [tuple(map(str, row.tolist())) for row in names]
+            grids = {row: patch_grid(row) for row in set(labels)}
+        else:
+            sizes = [self.array.sizes[dim] for dim in dims]
+            numbers = tuple(", ".join(map(str, place)) for place in np.ndindex(*sizes))
+            labels, grids = [numbers] * len(samples), {numbers: (sizes[0], sizes[1], 0) if len(sizes) == 2 else None}
+        if self.grid is not None:
+            patches = self.grid[0] * self.grid[1]
+            grids = {row: (*self.grid, len(row) - patches) if len(row) >= patches else grids[row] for row in grids}
+        return [Tokens(row, invalid, grids[row]) for row, invalid in zip(labels, padding, strict=True)]
+
+
+def _of_samples(coordinate: xr.DataArray, samples: Sequence[int]) -> xr.DataArray:
+    """A coordinate on these samples, on each the same where it does not say."""
+    if SAMPLE in coordinate.dims:
+        return coordinate.isel({SAMPLE: list(samples)})
+    return coordinate.expand_dims({SAMPLE: len(samples)})
+
+
+def _masked(values: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> list[np.ndarray | None]:
+    """The masked cells of each panel; None where there are none, which is most often so and costs no array."""
+    if rows.all() and columns.all() and not later_keys(values, rows, columns).any():
+        return [None] * len(values)
+    return list(closed_cells(values, rows, columns))
+
+
+@dataclass(frozen=True)
+class RolloutMaps:
+    """The rollout of a chain of sites, one panel after each; drawn like a site.
+
+    Attributes:
+        chain: The sites from the input up.
+    """
+
+    chain: tuple[SiteMaps, ...]
+
+    layer = ""
+    kind = "rollout"
+    role = "rollout"
+    sinks = 0
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        first = self.chain[0]
+        side = "" if first.role == "self" else f" of the {first.role}"
+        return f"rollout{side}"
+
+    @property
+    def run(self) -> int:
+        """Number of the run."""
+        return self.chain[0].run
+
+    @property
+    def samples(self) -> int:
+        """Number of samples."""
+        return self.chain[0].samples
+
+    @property
+    def panels(self) -> list[str]:
+        """One per site of the chain."""
+        return [f"up to {site.name}" for site in self.chain]
+
+    def tokens(self, axis: str, samples: Sequence[int]) -> list[Tokens]:
+        """Those of the chain."""
+        return self.chain[0].tokens(axis, samples)
+
+    def maps(self, sample: int) -> list[Map]:
+        """The rollout after each site."""
+        layers = (np.stack([panel.values for panel in site.maps(sample)]) for site in self.chain)
+        return self.chain[0].panelled(np.stack(list(rolled_out(layers))), sample)
+
+
+def sites_of(runs: Sequence[AttentionMaps], grid: tuple[int, int] | None = None) -> list[SiteMaps | RolloutMaps]:
+    """All that can be looked at: the sites of every run, and a rollout of every chain of self-attention."""
+    found: list[SiteMaps | RolloutMaps] = []
+    for number, maps in enumerate(runs):
+        sites = [SiteMaps(shown(name), number, maps.dataset(name), grid) for name in maps]
+        found += [*sites, *(RolloutMaps(chain) for chain in _chains(sites))]
+    return found
+
+
+def _chains(sites: Sequence[SiteMaps]) -> Iterator[tuple[SiteMaps, ...]]:
+    """Sites of self-attention over one sequence, in the order of execution."""
+    chains: dict[Any, list[SiteMaps]] = {}
+    for site in sites:
+        plain = set(site.panel_dims) <= {HEAD} and site.variable == SCORES and not site.sinks
+        if plain and site.role in ("self", "encoder", "decoder"):
+            chains.setdefault((site.role, site.shape), []).append(site)
+    yield from (tuple(chain) for chain in chains.values() if len(chain) > 1)
+
+
+def described(attrs: Mapping[str, Any]) -> str:
+    """The model and what it ran on, in one line."""
+    parts = [f"model {attrs['model']}" if "model" in attrs else "", str(attrs.get("backend", ""))]
+    return shown(" · ".join(part for part in parts if part) or "maps from elsewhere")
+
+
+def escaped_json(content: Any) -> str:
+    """JSON in ASCII that can stand inside of a script element."""
+    text = json.dumps(content, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

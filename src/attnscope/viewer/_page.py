@@ -1,0 +1,162 @@
+"""A payload as one offline HTML file: it loads nothing, and runs nothing but its own script."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from importlib import resources
+from typing import Literal
+
+from attnscope.errors import TooLargeError
+from attnscope.viewer._arrange import escaped_json
+from attnscope.viewer._payload import Detail, Payload
+
+OFFLINE, SERVED, WIDGET = "page.js", "served.js", "widget.js"
+"""What begins: in the offline page, in the page of a server, in a notebook."""
+END = "</body>\n</html>\n"
+STYLES = ("viewer.css", "views.css")
+_IMPORT = re.compile(r'^import \{[^}]*\} from "\./([\w-]+\.js)";\n', re.MULTILINE)
+_EXPORT = re.compile(r"^export (?!default )", re.MULTILINE)
+_QUIET = re.compile(r"^ *(//.*\n)?", re.MULTILINE)
+"""Comments of whole lines, and what lines are indented by; no text of the scripts goes over several lines."""
+COARSE = 0.002
+"""Largest error of a number where a page has to be smaller."""
+_LEFT_OUT: dict[Literal["full", "coarse", "pooled", "thumbnails"], str] = {
+    "full": "",
+    "coarse": "Numbers that are not exact may be off by {error}, so that the page stays within {size} bytes "
+    "(max_bytes).",
+    "pooled": "Maps are drawn in blocks, each with its largest weight, so that the page stays within {size} bytes "
+    "(max_bytes). The eight strongest weights of every row are exact.",
+    "thumbnails": "There are thumbnails alone, so that the page stays within {size} bytes (max_bytes).",
+}
+
+
+def page(payload: Payload, max_bytes: int) -> list[str]:
+    """The whole page in parts, with as much of the maps as fits.
+
+    Args:
+        payload: What it shows.
+        max_bytes: Most bytes of the page. What does not fit is told in coarser steps, else pooled, else as thumbnails
+            alone; the page says so.
+
+    Raises:
+        TooLargeError: Not even the thumbnails fit.
+    """
+    for way in _LEFT_OUT:
+        detail: Detail = "full" if way == "coarse" else way
+        error = max(COARSE, payload.max_error) if way != "full" else payload.max_error
+        said = _LEFT_OUT[way].format(size=f"{max_bytes:,}", error=f"{error:g}")
+        notes = [*payload.notes, *filter(None, [said])]
+        shown = replace(payload, detail=detail, max_error=error, notes=notes, _read={})
+        parts = _within(_parts(shown), max_bytes)
+        if parts is not None:
+            return parts
+    raise TooLargeError(
+        f"The thumbnails of {len(payload.samples)} samples alone take more than {max_bytes:,} bytes. Show fewer "
+        "samples, or allow more: ats.view(maps, samples=8).save(path, max_bytes=200_000_000)."
+    )
+
+
+def _within(parts: Iterator[str], most: int) -> list[str] | None:
+    """The parts, unless they are too long together; none is made after that is known."""
+    kept, size = [], 0
+    for part in parts:
+        size += len(part.encode())
+        if size > most:
+            return None
+        kept.append(part)
+    return kept
+
+
+def _parts(payload: Payload) -> Iterator[str]:
+    """The page from its head on.
+
+    The script stands behind the first thumbnails, and so draws them before the rest of the file is read.
+    """
+    names = payload.names()
+    first = next(names)
+    yield head(payload, OFFLINE)
+    yield _block(payload, first)
+    yield script_element(OFFLINE)
+    for name in names:
+        yield _block(payload, name)
+    yield END
+
+
+def head(payload: Payload, entry: str) -> str:
+    """The page up to its script: the rules that hold in it, where the viewer goes, and the manifest."""
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy(entry)}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n'
+        f"<title>{html.escape(payload.manifest['title'])}</title>\n<style>{style()}</style>\n</head>\n"
+        '<body class="attnscope-page">\n<div data-viewer></div>\n'
+        "<noscript>This page draws attention maps by a script of its own, and scripts are switched off. Nothing in it "
+        "is sent or loaded.</noscript>\n"
+        f'<script type="application/json" data-manifest>{escaped_json(payload.manifest)}</script>\n'
+    )
+
+
+def script_element(entry: str) -> str:
+    """The script, of which `policy` holds the hash."""
+    return f"<script>{script(entry)}</script>\n"
+
+
+def _block(payload: Payload, name: str) -> str:
+    content = base64.b64encode(payload.block(name)).decode()
+    # The line ends inside of the tag, for between two tags it would be a node of the page, as many as there are blocks.
+    return f'<script type="text/plain"\ndata-block="{name}">{content}</script>'
+
+
+def policy(entry: str) -> str:
+    """The Content-Security-Policy: this script, this style, pictures made here, and nothing else.
+
+    The page of a server may also ask that server.
+    """
+    own = {kind: _hash(content) for kind, content in (("script", script(entry)), ("style", style()))}
+    rules = [
+        "default-src 'none'",
+        *(f"{kind}-src '{digest}'" for kind, digest in own.items()),
+        "img-src data: blob:",
+        "connect-src 'self'" if entry == SERVED else "",
+        "base-uri 'none'",
+        "form-action 'none'",
+    ]
+    return "; ".join(filter(None, rules))
+
+
+def _hash(content: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}"
+
+
+@cache
+def script(entry: str) -> str:
+    """A module and all that it imports as one text without imports; a page's in a scope of its own."""
+    joined = "".join(_QUIET.sub("", _EXPORT.sub("", _IMPORT.sub("", source(name)))) for name in _in_order(entry))
+    return joined if entry == WIDGET else f'"use strict";(() => {{\n{joined}}})();'
+
+
+def _in_order(name: str, seen: tuple[str, ...] = ()) -> list[str]:
+    """The files that a module needs, each behind those that it imports itself."""
+    order: list[str] = []
+    for needed in _IMPORT.findall(source(name)):
+        if needed not in seen:
+            order += [file for file in _in_order(needed, (*seen, name)) if file not in order]
+    return [*order, name]
+
+
+@cache
+def style() -> str:
+    """All rules of the page."""
+    return "".join(map(source, STYLES))
+
+
+def source(name: str) -> str:
+    """A file of the page's own."""
+    return resources.files("attnscope.viewer").joinpath("static", name).read_text("utf-8")

@@ -1,0 +1,255 @@
+"""What a page is given: a manifest, and blocks by name that are made when they are asked for."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from threading import Lock
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+
+from attnscope import colours
+from attnscope.errors import InputError
+from attnscope.maps import AttentionMaps
+from attnscope.marks import number, shown
+from attnscope.viewer._arrange import RolloutMaps, SiteMaps, Tokens, described, sites_of
+from attnscope.viewer._quantise import Map, block, deflated, thumbnail
+
+Detail = Literal["full", "pooled", "thumbnails"]
+POOLED = 256
+"""Most rows and columns of a pooled map."""
+LONGEST_TEXT = 2000
+"""Characters of an input that are shown."""
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Payload:
+    """Everything that a page may ask for.
+
+    Attributes:
+        runs: The maps, by name of the run.
+        samples: Numbers of the samples that can be looked at.
+        title: Heading of the page.
+        labels: What each sample is (its class, its name), for all samples of the maps.
+        images: The pictures that the samples are, for all samples; None for no pictures.
+        grid: Rows and columns of the patches over them, where the labels do not say.
+        max_error: Largest absolute error of a number that is not exact.
+        detail: How much of each map there is.
+        notes: What a reader must know.
+        chosen: Whether the samples were asked for. Else they are the first ones, and the page says of how many.
+    """
+
+    runs: Mapping[str, AttentionMaps]
+    samples: Sequence[int]
+    title: str
+    labels: Sequence[str] | None = None
+    images: Sequence[np.ndarray] | None = None
+    grid: tuple[int, int] | None = None
+    max_error: float = 0.001
+    detail: Detail = "full"
+    notes: Sequence[str] = ()
+    chosen: bool = True
+    _read: dict[tuple[int, int], list[Map]] = field(default_factory=dict, repr=False)
+    """The last site that was read."""
+    _reading: Lock = field(default_factory=Lock, repr=False, compare=False)
+    """Held while a site is read: a page that is served asks for many blocks at a time."""
+
+    @cached_property
+    def sites(self) -> list[SiteMaps | RolloutMaps]:
+        """All that can be looked at."""
+        return sites_of(list(self.runs.values()), self.grid)
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """What there is, see this folder's README."""
+        first = next(iter(self.runs.values()))
+        table: dict[Tokens, int] = {}
+        axes = [list(places) for places in zip(*(self._axes_of(site, table) for site in self.sites), strict=True)]
+        return {
+            "format": FORMAT,
+            "title": shown(self.title),
+            "about": described(first.attrs),
+            "detail": self.detail,
+            "error": self.max_error,
+            "notes": [*self.notes, *self._left_out()],
+            "runs": [shown(name) if name else "" for name in self.runs],
+            "samples": [self._sample(sample, first) for sample in self.samples],
+            "tokens": [tokens.to_json() for tokens in table],
+            "sites": [
+                {
+                    "name": site.name,
+                    "run": site.run,
+                    "layer": shown(site.layer) if site.layer else "",
+                    "kind": site.kind,
+                    "role": site.role,
+                    "panels": site.panels,
+                    "sinks": site.sinks,
+                }
+                for site in self.sites
+            ],
+            "axes": axes,
+            "ramps": _ramps(),
+        }
+
+    def _left_out(self) -> Iterator[str]:
+        """What is not shown because nobody asked for it."""
+        there = max(run.num_samples for run in self.runs.values())
+        if not self.chosen and len(self.samples) < there:
+            yield f"The first {len(self.samples)} of {there:,} samples. For others: ats.view(maps, samples=[...])."
+
+    def _axes_of(self, site: SiteMaps | RolloutMaps, table: dict[Tokens, int]) -> list[list[int] | None]:
+        """On each sample, which tokens its queries and keys are."""
+        there = [sample for sample in self.samples if sample < site.samples]
+        both = zip(site.tokens("query", there), site.tokens("key", there), strict=True)
+        found = {
+            sample: [table.setdefault(tokens, len(table)) for tokens in pair]
+            for sample, pair in zip(there, both, strict=True)
+        }
+        return [found.get(sample) for sample in self.samples]
+
+    def _sample(self, sample: int, maps: AttentionMaps) -> dict[str, Any]:
+        there = sample < maps.num_samples
+        text = None if maps.inputs is None or not there else str(maps.inputs.values[sample])
+        return {
+            "name": str(sample),
+            "input": None if text is None else _shortened(text),
+            "output": _output(maps.outputs, sample) if there else None,
+            "label": None if self.labels is None else shown(str(self.labels[sample])),
+            "image": None if self.images is None else self._picture(sample),
+        }
+
+    def _picture(self, sample: int) -> dict[str, Any]:
+        assert self.images is not None
+        height, width = np.asarray(self.images[sample]).shape[:2]
+        grids = (site.tokens("key", [sample])[0].grid for site in self.sites if sample < site.samples)
+        grid = next((grid for grid in grids if grid is not None), None)
+        placed = dict(zip(("rows", "columns", "first"), grid or (None, None, None), strict=True))
+        return {"width": width, "height": height, **placed}
+
+    def names(self) -> Iterator[str]:
+        """Names of all blocks, those that are looked at first in front."""
+        for place in range(len(self.samples)):
+            yield f"thumbnails/{place}"
+        if self.images is not None:
+            yield from (f"image/{place}" for place in range(len(self.samples)))
+        if self.detail != "thumbnails":
+            for place, sample in enumerate(self.samples):
+                for number_of, site in enumerate(self.sites):
+                    if sample < site.samples:
+                        yield from (f"map/{place}/{number_of}/{panel}" for panel in range(len(site.panels)))
+
+    def block(self, name: str) -> bytes:
+        """One block, see this folder's README.
+
+        Raises:
+            KeyError: There is no block of that name.
+        """
+        if not self.holds(name):
+            raise KeyError(f"There is no block {name!r}.")
+        kind, *numbers = name.split("/")
+        makers: dict[str, Callable[..., bytes]] = {
+            "thumbnails": self._thumbnails,
+            "image": self._image,
+            "map": self._map,
+        }
+        return makers[kind](*map(int, numbers))
+
+    def holds(self, name: str) -> bool:
+        """Whether there is a block of that name."""
+        kind, *parts = name.split("/")
+        if not all(part.isascii() and part.isdecimal() and len(part) < 10 for part in parts):
+            return False
+        match kind, [int(part) for part in parts]:
+            case "thumbnails", [place]:
+                return place < len(self.samples)
+            case "image", [place]:
+                return self.images is not None and place < len(self.samples)
+            case "map", [place, site, panel] if self.detail != "thumbnails":
+                inside = place < len(self.samples) and site < len(self.sites)
+                return (
+                    inside and self.samples[place] < self.sites[site].samples and panel < len(self.sites[site].panels)
+                )
+        return False
+
+    def _thumbnails(self, place: int) -> bytes:
+        sample = self.samples[place]
+        numbers = [number_of for number_of, site in enumerate(self.sites) if sample < site.samples]
+        return deflated(b"".join(thumbnail(shown) for site in numbers for shown in self._maps(place, site)))
+
+    def _image(self, place: int) -> bytes:
+        assert self.images is not None
+        return colours.png_of(pixels_of(self.images[self.samples[place]]))
+
+    def _map(self, place: int, site: int, panel: int) -> bytes:
+        pool = None if self.detail == "full" else POOLED
+        return block(self._maps(place, site)[panel], self.max_error, pool=pool)
+
+    def _maps(self, place: int, site: int) -> list[Map]:
+        """The panels of a site; the last that were read are kept, for the panel asked for next."""
+        with self._reading:
+            if (place, site) not in self._read:
+                maps = self.sites[site].maps(self.samples[place])
+                self._read.clear()
+                self._read[place, site] = maps
+            return self._read[place, site]
+
+
+def _ramps() -> dict[str, str]:
+    tables = {name: colours.ramp(name) for name in colours.RAMPS}
+    tables |= {"diverging": colours.diverging(), "diverging-dark": colours.diverging(dark=True)}
+    return {name: base64.b64encode(table.tobytes()).decode() for name, table in tables.items()}
+
+
+def _shortened(text: str) -> str:
+    return shown(text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]} ... ({len(text):,} characters)")
+
+
+def _output(outputs: Any, sample: int) -> str | None:
+    """What the model said, in a few numbers."""
+    if outputs is None:
+        return None
+    named = outputs if isinstance(outputs, dict) else {"": outputs}
+    parts = [
+        f"{name}: {_in_numbers(array.isel(sample=sample))}" if name else _in_numbers(array.isel(sample=sample))
+        for name, array in named.items()
+    ]
+    return shown("; ".join(parts))
+
+
+def _in_numbers(array: xr.DataArray) -> str:
+    values = np.atleast_1d(np.asarray(array.values)).ravel()
+    if values.dtype.kind not in "fiub" or len(values) == 0:
+        return ", ".join(map(str, values[:3]))
+    if len(values) <= 4:
+        return ", ".join(number(float(value)) for value in values)
+    if array.ndim > 1:
+        return f"{' x '.join(map(str, array.shape))} numbers"
+    return f"largest at {int(values.argmax())}: {number(float(values.max()))}"
+
+
+def pixels_of(image: np.ndarray) -> np.ndarray:
+    """A picture as ``(height, width, 3)`` bytes: grey or colour, 0 to 255, or 0 to 1 in floats.
+
+    Raises:
+        InputError: It is no picture.
+    """
+    array = np.asarray(image)
+    array = array[..., None] if array.ndim == 2 else array
+    if array.ndim != 3 or array.shape[-1] not in (1, 3, 4):
+        raise InputError(
+            f"An image has the shape {np.shape(image)}, but (height, width), or (height, width, channels) with 1, 3 or "
+            "4 channels is needed. For channels in front: np.moveaxis(images, 1, -1)."
+        )
+    if array.dtype.kind == "f":
+        if not (np.isfinite(array).all() and array.min(initial=0) >= 0 and array.max(initial=0) <= 255):
+            raise InputError(
+                f"An image has values from {array.min():.3g} to {array.max():.3g}, but 0 to 1, or 0 to 255, is needed. "
+                "Give the pictures as they were before the model's preprocessing: ats.view(maps, images=raw)."
+            )
+        array = array * 255 if array.max(initial=0) <= 1 else array
+    return np.ascontiguousarray(np.broadcast_to(array[..., :3], (*array.shape[:2], 3)).astype(np.uint8))

@@ -1,0 +1,159 @@
+"""A view in a notebook: an anywidget that asks Python for each block when it is looked at.
+
+ipywidgets keeps every widget alive until it is closed. So that views do not pile up, one is closed when the view is
+gone from Python, and when the only cell that shows it is run again.
+"""
+
+from __future__ import annotations
+
+import html
+import weakref
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+from attnscope.errors import AttnscopeError
+from attnscope.viewer._arrange import escaped_json
+from attnscope.viewer._page import WIDGET, page, script, source, style
+from attnscope.viewer._payload import Payload
+
+FRAME_SAMPLES = 8
+FRAME_BYTES = 8_000_000
+"""What a page in a notebook may hold where anywidget is not installed: it is stored in the notebook whole."""
+INSTALL = "pip install anywidget"
+
+
+class Presence:
+    """A view's widget, in the cells that show it; closed when the view is gone.
+
+    Attributes:
+        widget: The widget; its `state` is what the user looks at.
+    """
+
+    def __init__(self, view: object, payload: Payload, state: Mapping[str, Any]) -> None:
+        self.widget = _widget_class()(
+            manifest=escaped_json(payload.manifest), thumbnails=payload.block("thumbnails/0"), state=dict(state)
+        )
+        self.widget.note = self.widget.model_id
+        self.widget.on_msg(lambda widget, content, _: _answer(widget, payload, content))
+        self._shell = shell()
+        self._cells: set[str | None] = set()
+        if self._shell is not None:
+            self._shell.events.register("pre_run_cell", self._begin)
+        self._leaving = weakref.finalize(view, self.close)
+        self._leaving.atexit = False
+
+    def show(self) -> None:
+        """Notes that the running cell shows it."""
+        message = getattr(self._shell, "parent_header", None) or {}
+        self._cells.add((message.get("metadata") or {}).get("cellId"))
+
+    def _begin(self, cell: Any) -> None:
+        """A cell that runs again shows nothing of before. Where cells are not named, nothing is known to be gone."""
+        if cell.cell_id is not None and cell.cell_id in self._cells:
+            self._cells.remove(cell.cell_id)
+            if not self._cells:
+                self.close()
+
+    def kept(self) -> Any:
+        """The widget, not closed any more by this."""
+        self._cells.add(None)
+        self._leaving.detach()
+        return self.widget
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it still can be shown."""
+        return self.widget.comm is not None
+
+    def close(self) -> None:
+        """Takes it off the screen and out of memory."""
+        if self.is_open:
+            self.widget.layout.close()  # a widget of its own, which ipywidgets would leave
+            self.widget.close()
+            if self._shell is not None:
+                self._shell.events.unregister("pre_run_cell", self._begin)
+
+
+@cache
+def _widget_class() -> Any:
+    """Made when it is first needed: anywidget is an optional package, and slow to load."""
+    import anywidget
+    import traitlets
+
+    class AttentionView(anywidget.AnyWidget):
+        """The widget that `view` shows; ``view.state`` and ``view.save`` are what it is used by."""
+
+        _esm = script(WIDGET)
+        _css = style() + source("widget.css")
+        manifest = traitlets.Unicode().tag(sync=True)
+        thumbnails = traitlets.Bytes().tag(sync=True)
+        state = traitlets.Dict().tag(sync=True)
+        note = traitlets.Unicode().tag(sync=True)
+
+    return AttentionView
+
+
+def has_anywidget() -> bool:
+    """Whether a widget can be made."""
+    try:
+        import anywidget  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def shell() -> Any:
+    """The running IPython, or None."""
+    try:
+        from IPython.core.getipython import get_ipython
+    except ImportError:
+        return None
+    return get_ipython()
+
+
+def _answer(widget: Any, payload: Payload, content: Mapping[str, Any]) -> None:
+    """Sends the block that a page asks for, or why it cannot be had; or only that Python is there."""
+    call, name = content.get("call"), str(content.get("name"))
+    if content.get("kind") == "check":
+        widget.send({"kind": "here", "call": call})
+        return
+    try:
+        block = payload.block(name)
+    except Exception as error:  # the page tells it, and the log of the kernel where from
+        widget.log.exception("The block %r could not be made.", name)
+        widget.send({"kind": "failure", "call": call, "message": _said(error)})
+        return
+    widget.send({"kind": "block", "call": call}, [block])
+
+
+def _said(error: Exception) -> str:
+    return str(error.args[0]) if isinstance(error, KeyError) else f"{type(error).__name__}: {error}"
+
+
+def note(presence: Presence, plain: str) -> str:
+    """What stands for a view where its kernel is gone, or where no widget can be shown: in HTML, hidden beside it."""
+    return (
+        f'<div class="attnscope-note-{presence.widget.note}"><p>{html.escape(plain)}.</p><p>It is drawn by Python, '
+        "which does not run here. Run the cell again, or open a page that needs no Python: "
+        "<code>view.save(&quot;view.html&quot;)</code></p></div>"
+    )
+
+
+def framed(payload: Payload) -> str:
+    """The offline page in a frame of its own, for where anywidget is not installed."""
+    few = replace(payload, samples=payload.samples[:FRAME_SAMPLES], _read={})
+    missing = (
+        f"anywidget is not installed here, so this is a page of at most {FRAME_SAMPLES} samples and {FRAME_BYTES:,} "
+        f"bytes, which is stored in the notebook. For all that there is: {INSTALL}"
+    )
+    try:
+        content = html.escape("".join(page(few, FRAME_BYTES)))
+    except AttnscopeError as error:
+        return f"<p>{html.escape(missing)}</p><p>It could not be made: {html.escape(str(error))}</p>"
+    return (
+        f'<iframe sandbox="allow-scripts allow-downloads" title="{html.escape(payload.title)}" '
+        f'style="width: 100%; height: 760px; border: 1px solid #8888; border-radius: 4px" srcdoc="{content}"></iframe>'
+        f"<p>{html.escape(missing)}</p>"
+    )
