@@ -137,7 +137,7 @@ def test_a_loading_that_was_stopped_leaves_keras_as_it_was(tmp_path):
 
 
 def test_layers_that_are_called_outside_of_loading_are_not_counted(monkeypatch):
-    monkeypatch.setattr("attnscope.loading.steps.MAX_STEPS", 0)
+    monkeypatch.setattr("attnscope.loading.limits._steps.MAX_STEPS", 0)
     assert keras.layers.Dense(2)(keras.Input((3,))).shape == (None, 2)
 
 

@@ -9,8 +9,7 @@ from keras import layers, ops
 import attnscope as ats
 from attnscope.errors import ModelFileError, UnsupportedError
 from attnscope.loading import replacements
-from attnscope.loading.keras2 import rewritten
-from attnscope.loading.operations import FUNCTIONS
+from attnscope.loading.keras2 import FUNCTIONS, rewritten
 from keras2_files import CALLS, MODELS, arrays, filled
 from loading_files import (
     MARKS,

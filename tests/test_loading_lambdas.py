@@ -8,6 +8,7 @@ from keras import layers, ops
 import attnscope as ats
 from attnscope.errors import InputError, ModelFileError, UnsafeFileError, UnsupportedError
 from attnscope.loading import TensorOperation, replacements
+from hostile_files import dense, keras_file, layer
 from loading_files import MARKS, assert_gives, functional, numbers, operation, saved, stored, whole
 
 pytestmark = MARKS
@@ -46,6 +47,23 @@ def test_a_model_with_a_ready_replacement_is_saved_and_loaded_in_safety(keras2, 
     model = ats.load_model(keras2 / "summed_by_lambda.h5", replacements={"lambda": replacements.sum_over(axis=1)})
     model.save(tmp_path / "again.keras")
     assert_gives(ats.load_model(tmp_path / "again.keras"), *stored(keras2, "summed_by_lambda"))
+
+
+@pytest.mark.parametrize("load", [ats.load_model, keras.saving.load_model])
+def test_files_that_name_the_module_where_the_layer_used_to_be_load_as_before(load, tmp_path):
+    scaled = layer("TensorOperation", "scaled", "attnscope.loading.operations", function="math.multiply")
+    scaled["config"]["arguments"] = {"y": 0.25}
+    sigmoid = {"module": "attnscope.loading.keras2", "class_name": "function"} | dict.fromkeys(
+        ("config", "registered_name"), "attnscope>keras2_hard_sigmoid"
+    )
+    path = keras_file(
+        tmp_path,
+        dense(),
+        {**scaled, "registered_name": "attnscope>TensorOperation"},
+        layer("Activation", "activation", activation=sigmoid),
+    )
+    # The dense layer makes 4 of three ones, a quarter of which is 1.
+    assert_gives(load(path), np.ones((5, 3), "float32"), [np.full((5, 2), 0.7)])
 
 
 @pytest.mark.parametrize("suffix", ["h5", "keras"])
@@ -120,7 +138,7 @@ X = np.random.default_rng(5).normal(size=(2, 3, 5)).astype("float32")
 
 
 @pytest.mark.parametrize(
-    ("layer", "expected"),
+    ("replacement", "expected"),
     [
         (replacements.sum_over(axis=1), X.sum(1)),
         (replacements.sum_over(axis=[0, 2], keepdims=True), X.sum((0, 2), keepdims=True)),
@@ -135,9 +153,9 @@ X = np.random.default_rng(5).normal(size=(2, 3, 5)).astype("float32")
     ],
     ids=lambda value: value.function if isinstance(value, TensorOperation) else "",
 )
-def test_ready_replacements_do_what_they_say(layer, expected):
-    x = X[:, :1] if layer.function == "squeeze" else X
-    again = TensorOperation.from_config(layer.get_config())
+def test_ready_replacements_do_what_they_say(replacement, expected):
+    x = X[:, :1] if replacement.function == "squeeze" else X
+    again = TensorOperation.from_config(replacement.get_config())
     np.testing.assert_allclose(numbers(again(x)), expected, rtol=1e-5, atol=1e-6)
     assert again.compute_output_spec(keras.KerasTensor(x.shape)).shape == expected.shape
 

@@ -21,11 +21,10 @@ from keras import layers, ops
 import attnscope as ats
 import hostile_files
 from attnscope.errors import KnownHolesWarning, UnsafeFileError, UnsupportedError
+from attnscope.loading._known_vulnerabilities import warn_of_known_vulnerabilities
 from attnscope.loading.allowed import check_config
-from attnscope.loading.archive import opened
-from attnscope.loading.budget import limited_variables
-from attnscope.loading.document import parsed
-from attnscope.loading.holes import warn_of_known_holes
+from attnscope.loading.container import opened, parsed
+from attnscope.loading.limits import limited_variables
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::attnscope.errors.KnownHolesWarning"),
@@ -672,7 +671,7 @@ def test_checking_a_hundred_megabytes_takes_little_more_than_copying_them(tmp_pa
 def test_versions_of_keras_with_known_holes_are_named(version, holes):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        warn_of_known_holes(version)
+        warn_of_known_vulnerabilities(version)
     assert [(warning.category, str(warning.message)) for warning in caught] == (
         [
             (

@@ -1,7 +1,15 @@
-"""Models from files, safely: Keras 3 and Keras 2, whole models and weights alone."""
+"""Models from files, safely: Keras 3 and Keras 2, whole models and weights alone.
+
+A file is opened as data in `container`, made into a configuration of today in `keras2`, judged in `allowed`, and built
+within `limits`.
+"""
 
 from attnscope.loading import replacements
-from attnscope.loading.operations import TensorOperation
-from attnscope.loading.run import load_model
+from attnscope.loading._load_model import load_model
+from attnscope.loading.keras2 import TensorOperation
 
 __all__ = ["TensorOperation", "load_model", "replacements"]
+
+
+def __dir__() -> list[str]:
+    return __all__

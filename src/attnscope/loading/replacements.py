@@ -8,7 +8,7 @@ do the same on every backend, can be saved and loaded safely, and need no trust:
 
 from __future__ import annotations
 
-from attnscope.loading.operations import TensorOperation
+from attnscope.loading.keras2 import TensorOperation
 
 
 def sum_over(axis: int | list[int], *, keepdims: bool = False) -> TensorOperation:

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 
 from attnscope.errors import UnsupportedError
-from attnscope.loading import classes, operations, wiring
+from attnscope.loading.keras2 import _classes, _operations, _wiring
 
 MODELS = ("Functional", "Model", "Sequential")
 RECURRENT = (
@@ -125,7 +125,7 @@ def _layer(stored: Mapping[str, Any], *, keras2: bool) -> dict[str, Any]:
 
 def _named(class_name: str, stored: Mapping[str, Any]) -> dict[str, Any]:
     """Where Keras 3 finds a class: among its own, or by the name that it was registered under."""
-    place = classes.place(class_name, stored["config"])
+    place = _classes.place(class_name, stored["config"])
     if place and stored.get("registered_name") in (None, stored["class_name"]):
         return {"module": place[0], "class_name": place[1], "registered_name": None}
     registered = stored.get("registered_name") or class_name
@@ -176,8 +176,8 @@ def _graph(config: Mapping[str, Any], keras2: bool) -> dict[str, Any]:
     begun = {layer["name"] for layer in config["layers"] if keras2 and _is_begun(layer)}
     functional = {layer["name"] for layer in config["layers"] if _is_graph(layer["config"])}
 
-    def number(reference: wiring.Reference) -> wiring.Reference:
-        return wiring.Reference(_plain(reference.layer), reference.node - (reference.layer in begun), reference.tensor)
+    def number(reference: _wiring.Reference) -> _wiring.Reference:
+        return _wiring.Reference(_plain(reference.layer), reference.node - (reference.layer in begun), reference.tensor)
 
     def ends(stored: Any) -> Any:
         # Keras 2 keeps a single tensor in a list of its own.
@@ -217,22 +217,22 @@ def _plain(name: str) -> str:
 def _joined(
     layer: Mapping[str, Any],
     names: set[str],
-    number: Callable[[wiring.Reference], wiring.Reference],
+    number: Callable[[_wiring.Reference], _wiring.Reference],
     *,
     keras2: bool,
 ) -> dict[str, Any]:
     """A layer with its calls."""
-    if not all(map(wiring.is_stored_call, layer["inbound_nodes"])):
+    if not all(map(_wiring.is_stored_call, layer["inbound_nodes"])):
         nodes = layer["inbound_nodes"]
         return {**_layer(layer, keras2=keras2), "name": _plain(layer["name"]), "inbound_nodes": nodes}
-    calls = [wiring.call(node, names) for node in layer["inbound_nodes"]]
+    calls = [_wiring.call(node, names) for node in layer["inbound_nodes"]]
     if layer["class_name"] in OPERATIONS:
         return _operation(layer, calls, number)
-    nodes = [wiring.stored(*_arguments(layer["class_name"], call), number) for call in calls]
+    nodes = [_wiring.stored(*_arguments(layer["class_name"], call), number) for call in calls]
     return {**_layer(layer, keras2=keras2), "name": _plain(layer["name"]), "inbound_nodes": nodes}
 
 
-def _arguments(class_name: str, call: wiring.Call) -> tuple[list[Any], dict[str, Any]]:
+def _arguments(class_name: str, call: _wiring.Call) -> tuple[list[Any], dict[str, Any]]:
     """Positional and other arguments; a recurrent layer's first argument held its initial state too."""
     if class_name in RECURRENT and isinstance(call.first, list):
         sequence, *state = call.first
@@ -241,11 +241,11 @@ def _arguments(class_name: str, call: wiring.Call) -> tuple[list[Any], dict[str,
 
 
 def _operation(
-    layer: Mapping[str, Any], calls: list[wiring.Call], number: Callable[[wiring.Reference], wiring.Reference]
+    layer: Mapping[str, Any], calls: list[_wiring.Call], number: Callable[[_wiring.Reference], _wiring.Reference]
 ) -> dict[str, Any]:
     """A TensorFlow function as a layer of ours: what is constant becomes the layer's, the tensors go in."""
     function = layer["config"]["function"].removeprefix("compat.v1.")
-    if function not in operations.FUNCTIONS:
+    if function not in _operations.FUNCTIONS:
         raise UnsupportedError(
             f"Layer {layer['name']!r} runs tf.{function}, which has no form in Keras 3 here. Give a "
             f"layer or function that does the same: replacements={{{layer['name']!r}: function}}."
@@ -259,31 +259,31 @@ def _operation(
     dtype = _policy(layer["config"].get("dtype"))
     name = _plain(layer["name"])
     return {
-        "module": operations.TensorOperation.__module__,
+        "module": _operations.TensorOperation.__module__,
         "class_name": "TensorOperation",
         "registered_name": "attnscope>TensorOperation",
         "config": {"name": name, "dtype": dtype, "function": function, "arguments": placed[0][0]},
         "name": name,
         "inbound_nodes": [
-            wiring.stored([tensors[0] if len(tensors) == 1 else tensors], {}, number) for _, tensors in placed
+            _wiring.stored([tensors[0] if len(tensors) == 1 else tensors], {}, number) for _, tensors in placed
         ],
     }
 
 
-def _placed(function: str, call: wiring.Call) -> tuple[dict[str, Any], list[wiring.Reference]]:
-    tensors: list[wiring.Reference] = []
+def _placed(function: str, call: _wiring.Call) -> tuple[dict[str, Any], list[_wiring.Reference]]:
+    tensors: list[_wiring.Reference] = []
 
-    def place(reference: wiring.Reference) -> dict[str, int]:
+    def place(reference: _wiring.Reference) -> dict[str, int]:
         tensors.append(reference)
         return {"tensor": len(tensors) - 1}
 
     others = {name: value for name, value in call.others.items() if name != "name"}
-    arguments = wiring.replaced({operations.parameters(function)[0]: call.first, **others}, place)
-    unknown = set(arguments) - set(operations.parameters(function))
+    arguments = _wiring.replaced({_operations.parameters(function)[0]: call.first, **others}, place)
+    unknown = set(arguments) - set(_operations.parameters(function))
     if unknown - {name for name in unknown if arguments[name] is None}:
         raise UnsupportedError(
             f"tf.{function} is called with {', '.join(sorted(unknown))}, but only "
-            f"{', '.join(operations.parameters(function))} have a form in Keras 3 here."
+            f"{', '.join(_operations.parameters(function))} have a form in Keras 3 here."
         )
     return {name: value for name, value in arguments.items() if name not in unknown}, tensors
 

@@ -16,9 +16,9 @@ from typing import IO, Any
 import h5py
 
 from attnscope.errors import UnsafeFileError, UnsupportedError
-from attnscope.loading import hdf5
-from attnscope.loading.budget import limited_variables
-from attnscope.loading.document import MAX_BYTES, parsed, readable
+from attnscope.loading.container import _hdf5
+from attnscope.loading.container._json_documents import MAX_BYTES, parsed, readable
+from attnscope.loading.limits import limited_variables
 
 CONFIG, METADATA, WEIGHTS, ASSETS = "config.json", "metadata.json", "model.weights.h5", "assets"
 MAX_MEMBERS = 10_000
@@ -99,7 +99,7 @@ def _read(path: Path, folder: Path) -> StoredModel:
     with path.open("rb") as file:
         start = file.read(8)
         file.seek(0)
-        if start == hdf5.SIGNATURE:
+        if start == _hdf5.SIGNATURE:
             return _hdf5_file(path, file, folder)
         if start.startswith(b"PK"):
             return _archive(path, file, folder)
@@ -267,7 +267,7 @@ def _unpacked(path: Path, folder: Path) -> StoredModel:
     metadata = {}
     if (folder / METADATA).is_file():
         metadata = parsed((folder / METADATA).read_bytes(), f"{METADATA!r} of {path.name}")
-    contents = hdf5.checked(folder / WEIGHTS)
+    contents = _hdf5.checked(folder / WEIGHTS)
     return StoredModel(
         "keras",
         path,
@@ -290,7 +290,7 @@ def _hdf5_file(path: Path, file: IO[bytes], folder: Path) -> StoredModel:
     copy = folder / "model.h5"
     with copy.open("xb") as target:
         shutil.copyfileobj(file, target, 2**20)
-    contents = hdf5.checked(copy)
+    contents = _hdf5.checked(copy)
     with readable(f"The HDF5 file {path.name}", _MEND), h5py.File(copy, "r") as model:
         attributes = {
             name: _attribute(model, name) for name in ("keras_version", "backend", "model_config", "training_config")

@@ -11,8 +11,8 @@ from typing import Any
 import h5py
 
 from attnscope.errors import UnsafeFileError
-from attnscope.loading.document import readable
-from attnscope.loading.heaps import longest_text
+from attnscope.loading.container._json_documents import readable
+from attnscope.loading.container._text_heaps import longest_text
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 MAX_OBJECTS = 100_000

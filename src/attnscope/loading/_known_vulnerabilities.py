@@ -10,7 +10,7 @@ import keras
 from attnscope.errors import KnownHolesWarning
 
 
-def warn_of_known_holes(version: str | None = None) -> None:
+def warn_of_known_vulnerabilities(version: str | None = None) -> None:
     """Warn where Keras itself can be harmed by a model file.
 
     attnscope checks a file before Keras sees it; still, what it does not know of, a mended Keras may.

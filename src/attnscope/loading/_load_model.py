@@ -13,14 +13,11 @@ import keras
 
 import attnscope.layers  # noqa: F401, so that what a file names of ours is known
 from attnscope.errors import AttnscopeError, InputError, ModelFileError, UnsupportedError
-from attnscope.loading import keras2, weights
+from attnscope.loading import _weights, keras2
+from attnscope.loading._known_vulnerabilities import warn_of_known_vulnerabilities
 from attnscope.loading.allowed import check_config
-from attnscope.loading.archive import StoredModel, opened
-from attnscope.loading.holes import warn_of_known_holes
-from attnscope.loading.mistaken import check_kind
-from attnscope.loading.steps import limited_steps
-
-CONFIG = "config.json"
+from attnscope.loading.container import CONFIG, StoredModel, check_kind, opened
+from attnscope.loading.limits import limited_steps
 
 
 def load_model(
@@ -65,7 +62,7 @@ def load_model(
         >>> load_model(path).output_shape
         (None, 2)
     """
-    warn_of_known_holes()
+    warn_of_known_vulnerabilities()
     path = Path(path)
     check_kind(path)
     with opened(path) as stored, limited_steps():
@@ -78,8 +75,8 @@ def load_model(
             )
         if model is None:
             return _whole(stored, dict(custom_objects or {}), dict(replacements or {}), trust)
-        with weights.kept_on_failure(model):
-            weights.put(_weights_of(stored), model, source=path.name, keras2_config=_keras2_config(stored))
+        with _weights.kept_on_failure(model):
+            _weights.put(_weights_of(stored), model, source=path.name, keras2_config=_keras2_config(stored))
         return model
 
 
@@ -124,7 +121,7 @@ def _whole(stored: StoredModel, custom_objects: dict[str, Any], replacements: di
     )
     _checked(stored, made)
     _check_vocabularies(config, stored)
-    weights.put(_weights_of(stored), made, source=stored.path.name, keras2_config=_keras2_config(stored))
+    _weights.put(_weights_of(stored), made, source=stored.path.name, keras2_config=_keras2_config(stored))
     return made
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import keras
 
 from attnscope.errors import UnsafeFileError
-from attnscope.loading.archive import StoredModel
-from attnscope.loading.nameable import PACKAGES, RUNS_CODE, named_class, named_function, named_in_keras_2
+from attnscope.loading.allowed._names import PACKAGES, RUNS_CODE, named_class, named_function, named_in_keras_2
+from attnscope.loading.container import StoredModel
 
 _PLAIN = {"__keras_tensor__", "__bytes__", "__ellipsis__", "__slice__", "__tuple__", "TensorShape"}
 _ARRAYS = {"__tensor__", "__numpy__", "__keras_tensor__"}
