@@ -135,7 +135,10 @@ def test_a_head_that_puts_everything_on_one_key_is_a_sink_too(rng):
     array = xr.DataArray(values, dims=("sample", "head", "query", "key"))
     assert np.argwhere(ats.analysis.sinks(array).values).tolist() == [[0, 1, 2], [1, 1, 2]]
     (finding,) = ats.AttentionMaps.from_arrays({"a": values}).findings
-    assert finding.message == "queries of head 1 put 100% of the attention on key 2 for 100.0% of the queries: a sink"
+    assert finding.message == (
+        "key 2 is the strongest key of 100.0% of the queries of head 1, and the strongest key gets 100% of their "
+        "attention: a sink"
+    )
 
 
 def test_padded_queries_say_nothing_about_sinks_and_learned_sinks_always_are():

@@ -31,11 +31,11 @@ def test_attention_on_padding_names_who_took_the_mask(rng):
     assert finding.site == "second"
     assert abs(finding.value - scores) < 1e-6
     assert finding.message == (
-        f"{scores:.1%} of the attention falls on padding; the padding mask was taken off by 'first': "
+        f"{scores:.1%} of the attention falls on padding; the padding mask was removed by 'first': "
         "MultiHeadAttention clears the mask of the tensor it is called on, so a second layer on that tensor, or an Add "
-        "behind it, sees none"
+        "after it, sees no mask"
     )
-    assert "attention_mask=mask" in finding.mend
+    assert "attention_mask=mask" in finding.fix
     summaries = ats.capture(model, x, summaries=[ats.Received()]).findings
     assert [(item.kind, item.site) for item in summaries] == [("padding", "second")]
     assert abs(summaries[0].value - scores) < 1e-5
@@ -57,7 +57,7 @@ def test_a_single_key(rng):
     maps = ats.capture(model, rng.normal(size=(4, 8)).astype("float32"))
     (finding,) = maps.findings
     assert (finding.kind, finding.site) == ("single_key", "mha")
-    assert "Reshape((n, 1))" in finding.mend
+    assert "Reshape((n, 1))" in finding.fix
 
 
 def test_uniform_and_constant_maps(rng):
@@ -84,7 +84,10 @@ def test_a_head_that_collapses_on_one_key_is_a_sink():
     maps = ats.AttentionMaps.from_arrays({"a": scores})
     (finding,) = maps.findings
     assert (finding.kind, finding.heads) == ("sink", (1,))
-    assert finding.message == ("queries of head 1 put 90% of the attention on key 3 for 100.0% of the queries: a sink")
+    assert finding.message == (
+        "key 3 is the strongest key of 100.0% of the queries of head 1, and the strongest key gets 90% of their "
+        "attention: a sink"
+    )
 
 
 def test_rows_that_do_not_sum_to_1():
@@ -102,5 +105,11 @@ def test_findings_are_the_same_after_saving(rng, tmp_path):
     maps = ats.capture(model, np.ones((4, 5, 8), "float32"))
     maps.save(tmp_path / "run.zarr")
     assert ats.open(tmp_path / "run.zarr").findings == maps.findings
-    assert "mend:" in repr(maps.findings)
-    assert "<li>" in maps.findings._repr_html_()
+    (first, *_) = maps.findings
+    assert f"    Fix: {first.fix}" in repr(maps.findings).splitlines()
+    assert f"<i>Fix:</i> {first.fix}</li>" in maps.findings._repr_html_()
+
+
+def test_the_earlier_name_of_a_fix_still_works():
+    (finding,) = ats.AttentionMaps.from_arrays({"a": np.ones((1, 2, 3, 1))}).findings
+    assert finding.mend == finding.fix != ""

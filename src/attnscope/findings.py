@@ -1,7 +1,7 @@
-"""A lint of what was captured: what makes a map misleading, and how to mend it.
+"""A lint of captured maps: what makes a map misleading, and how to fix it.
 
-Each rule reads the labelled arrays alone. Rules look at a few samples at a time, so that a run that was opened
-from disk is never loaded whole.
+The rules read nothing but the labelled arrays, a few samples at a time, so a run opened from disk is never loaded
+as a whole.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ import xarray as xr
 from attnscope.schema import ENTROPY, HEAD, RECEIVED, SAMPLE, SCORES, key_dims, query_dims
 
 PADDING_SHARE = 0.01
-"""Attention on padding from this share on is reported."""
+"""Attention on padding is reported from this share upwards."""
 SINK_SHARE = 0.95
-"""A head whose strongest key is the same for this share of the queries is a sink..."""
+"""A head is a sink if its strongest key is the same for this share of the queries..."""
 SINK_MASS = 0.5
-"""...if that key also gets this much of the attention."""
+"""...and that key also gets this much of the attention."""
 UNIFORM = 0.05
-"""A row is uniform when no open key's score differs from one over their number by more than this part of it."""
+"""A row over n open keys is uniform if each of their scores is within this share of 1/n."""
 CHUNK_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that a reader of the maps has to know.
+    """Something that a reader of the maps needs to know.
 
     Attributes:
         kind: ``padding``, ``single_key``, ``uniform``, ``constant``, ``sink``, ``row_sum`` or ``nan``.
         site: Name of the site.
-        heads: The heads it is about; empty for all, or where the site has none.
+        heads: The heads concerned; empty if it concerns all of them, or if the site has none.
         message: What was seen, with its figure.
-        mend: What to do.
+        fix: What to do about it.
         value: The figure: a share, or the largest error.
     """
 
@@ -43,41 +43,46 @@ class Finding:
     site: str
     heads: tuple[int, ...]
     message: str
-    mend: str
+    fix: str
     value: float
+
+    @property
+    def mend(self) -> str:
+        """The earlier name of `fix`."""
+        return self.fix
 
 
 class Findings(tuple[Finding, ...]):
-    """Findings, shown as a list with their mends."""
+    """Findings, shown as a list with their fixes."""
 
     __slots__ = ()
 
-    def __new__(cls, found: Iterable[Finding] = ()) -> Findings:
+    def __new__(cls, items: Iterable[Finding] = ()) -> Findings:
         """A list of these findings."""
-        return super().__new__(cls, tuple(found))
+        return super().__new__(cls, tuple(items))
 
     def __repr__(self) -> str:
         if not self:
             return "no findings"
-        return "\n".join(f"{item.site}: {item.message}\n    mend: {item.mend}" for item in self)
+        return "\n".join(f"{item.site}: {item.message}\n    Fix: {item.fix}" for item in self)
 
     def _repr_html_(self) -> str:
         if not self:
             return "<p>no findings</p>"
         items = (
             f"<li><b>{html.escape(item.site)}</b>: {html.escape(item.message)}<br>"
-            f"<i>mend:</i> {html.escape(item.mend)}</li>"
+            f"<i>Fix:</i> {html.escape(item.fix)}</li>"
             for item in self
         )
         return f"<ul>{''.join(items)}</ul>"
 
 
 def findings(datasets: dict[str, xr.Dataset]) -> Findings:
-    """All findings over these sites.
+    """All findings on these sites.
 
     Args:
-        datasets: For each site its variables (`scores`, `received`, `entropy`; any of them) with the validity
-            coordinates of `docs/schema.md`.
+        datasets: The variables of each site (any of `scores`, `received` and `entropy`), with the validity
+            coordinates that `docs/schema.md` defines.
     """
     return Findings(item for name, dataset in datasets.items() for item in _of_site(name, dataset))
 
@@ -89,9 +94,9 @@ def _of_site(name: str, dataset: xr.Dataset) -> Iterator[Finding]:
             "single_key",
             name,
             (),
-            "there is 1 key only, so every score is 1 by construction and the weights of query and key can never learn",
-            "give the layer a sequence: a Reshape((1, n)) before it leaves one position; Reshape((n, 1)) makes "
-            "each feature a position",
+            "there is only 1 key, so every score is 1 by construction, and the query and key weights can never learn",
+            "give the layer a sequence: Reshape((1, n)) in front of it leaves one position, whereas Reshape((n, 1)) "
+            "makes each feature a position",
             1.0,
         )
         return
@@ -102,7 +107,7 @@ def _of_site(name: str, dataset: xr.Dataset) -> Iterator[Finding]:
 
 
 def sample_chunks(dataset: xr.Dataset, size: int = CHUNK_BYTES) -> Iterator[tuple[int, int]]:
-    """First and last sample (exclusive) of parts of a site, of about `size` bytes and one sample at the least."""
+    """Splits a site into parts of about `size` bytes and at least one sample: the first sample of each and its end."""
     samples = dataset.sizes[SAMPLE]
     step = max(1, int(samples * size // max(1, dataset.nbytes)))
     for start in range(0, samples, step):
@@ -110,7 +115,7 @@ def sample_chunks(dataset: xr.Dataset, size: int = CHUNK_BYTES) -> Iterator[tupl
 
 
 class _Measures:
-    """What the rules need to know, gathered a few samples at a time; all per head."""
+    """What the rules need to know of each head, gathered a few samples at a time."""
 
     def __init__(self, dataset: xr.Dataset) -> None:
         self.attrs = dataset.attrs
@@ -133,7 +138,7 @@ class _Measures:
         self.tolerance = 1e-3 if self.attrs.get("dtype") in ("float32", "float64") else 2e-2
 
     def add(self, part: xr.Dataset) -> None:
-        """Takes some samples."""
+        """Takes in some samples."""
         if SCORES in part:
             self._add_scores(part)
         else:
@@ -164,51 +169,51 @@ class _Measures:
         self.nans += int((~np.isfinite(rows[valid])).sum())
         rows = np.nan_to_num(rows, posinf=0.0, neginf=0.0)
         sums = rows.sum(-1)
-        kept = valid & (sums > 0)
-        if kept.any():
-            self.worst_sum = max(self.worst_sum, float(np.abs(sums[kept] - 1).max()))
-        self._add_padding(rows, kept, real)
-        self._add_shape(rows, kept)
-        self._add_strongest(rows, kept, real)
+        counts = valid & (sums > 0)
+        if counts.any():
+            self.worst_sum = max(self.worst_sum, float(np.abs(sums[counts] - 1).max()))
+        self._add_padding(rows, counts, real)
+        self._add_shape(rows, counts)
+        self._add_strongest(rows, counts, real)
         if self.first is None:
             self.first = rows[0]
         self.spread = max(self.spread, float(np.abs(rows - self.first[None]).max()))
 
-    def _add_padding(self, rows: np.ndarray, kept: np.ndarray, real: np.ndarray | None) -> None:
+    def _add_padding(self, rows: np.ndarray, counts: np.ndarray, real: np.ndarray | None) -> None:
         if real is not None and not real.all():
             self.padded = True
             mass = np.where(real[:, None, None, :], 0.0, rows).sum(-1)
-            self.on_padding += (mass * kept).sum((0, 2))
-        self.rows += float(kept[:, 0].sum())
+            self.on_padding += (mass * counts).sum((0, 2))
+        self.rows += float(counts[:, 0].sum())
 
-    def _add_shape(self, rows: np.ndarray, kept: np.ndarray) -> None:
+    def _add_shape(self, rows: np.ndarray, counts: np.ndarray) -> None:
         open_keys = np.maximum((rows > 0).sum(-1), 1)
         off = np.where(rows > 0, np.abs(rows * open_keys[..., None] - 1), 0.0).max(-1)
-        several = kept & (open_keys > 1)
+        several = counts & (open_keys > 1)
         flat = off <= UNIFORM
         self.uniform &= (flat | ~several).all((0, 2))
         self.judged += several.sum((0, 2))
 
-    def _add_strongest(self, rows: np.ndarray, kept: np.ndarray, real: np.ndarray | None) -> None:
-        """A cell is open if any head of any sample has weight there: one saturated head does not close it."""
+    def _add_strongest(self, rows: np.ndarray, counts: np.ndarray, real: np.ndarray | None) -> None:
+        """A cell is open if any head of any sample puts weight there, so one saturated head does not close it."""
         cells = np.asarray((rows > 0).any((0, 1), keepdims=True))[:, 0]
         choice = (cells if real is None else cells & real[:, None]).sum(-1) > 1
-        asked = kept & choice[:, None]
+        asked = counts & choice[:, None]
         self.asked += asked.sum((0, 2))
         self.strongest.append(np.moveaxis(strongest_keys(rows, asked), 1, 0).reshape(self.heads, -1))
         self.mass_of_strongest += np.where(asked, rows.max(-1), 0.0).sum((0, 2))
 
     def findings(self, name: str) -> Iterator[Finding]:
-        """What all samples together show."""
+        """What all samples show together."""
         if self.nans:
-            yield Finding("nan", name, (), f"{self.nans} scores are NaN or infinite", _MEND_NAN, float(self.nans))
+            yield Finding("nan", name, (), f"{self.nans} scores are NaN or infinite", _FIX_NAN, float(self.nans))
         if self.worst_sum > self.tolerance:
             yield Finding(
                 "row_sum",
                 name,
                 (),
-                f"rows sum to 1 only within {self.worst_sum:.3g}",
-                _MEND_SUM,
+                f"rows sum to 1 only to within {self.worst_sum:.3g}",
+                _FIX_SUM,
                 self.worst_sum,
             )
         yield from self._padding(name)
@@ -223,14 +228,12 @@ class _Measures:
             return
         removed = list(self.attrs.get("masks_removed_by", ()))
         cause = (
-            f"; the padding mask was taken off by {', '.join(map(repr, removed))}: MultiHeadAttention clears the "
-            "mask of the tensor it is called on, so a second layer on that tensor, or an Add behind it, sees none"
+            f"; the padding mask was removed by {', '.join(map(repr, removed))}: MultiHeadAttention clears the mask "
+            "of the tensor it is called on, so a second layer on that tensor, or an Add after it, sees no mask"
             if removed
             else "; no padding mask reached this layer"
         )
-        yield Finding(
-            "padding", name, (), f"{share:.1%} of the attention falls on padding{cause}", _MEND_PADDING, share
-        )
+        yield Finding("padding", name, (), f"{share:.1%} of the attention falls on padding{cause}", _FIX_PADDING, share)
 
     def _flatness(self, name: str) -> Iterator[Finding]:
         heads = tuple(int(head) for head in np.flatnonzero(self.uniform & (self.judged > 0)))
@@ -239,9 +242,9 @@ class _Measures:
                 "uniform",
                 name,
                 self._named(heads),
-                f"{self._of(heads)} spread the attention evenly over the open keys: in every row of every sample "
-                f"all scores are within {UNIFORM:.0%} of one over their number",
-                _MEND_UNIFORM,
+                f"{self._of(heads)} spread their attention evenly over the open keys: in every row of every sample, "
+                f"each score is within {UNIFORM:.0%} of 1 divided by the number of open keys",
+                _FIX_UNIFORM,
                 1.0,
             )
         if self.first is not None and self.samples > 1 and self.spread < 1e-6 and len(heads) < self.heads:
@@ -251,7 +254,7 @@ class _Measures:
                 (),
                 f"the map is the same in all {self.samples} samples (largest difference "
                 f"{self.spread:.1g}): it does not depend on the input",
-                _MEND_CONSTANT,
+                _FIX_CONSTANT,
                 self.spread,
             )
 
@@ -268,9 +271,9 @@ class _Measures:
                     "sink",
                     name,
                     self._named((head,)),
-                    f"{self._of((head,))} put {mass:.0%} of the attention on key {int(counts.argmax())} for "
-                    f"{share:.1%} of the queries: a sink",
-                    _MEND_SINK,
+                    f"key {int(counts.argmax())} is the strongest key of {share:.1%} of {self._of((head,))}, and the "
+                    f"strongest key gets {mass:.0%} of their attention: a sink",
+                    _FIX_SINK,
                     float(share),
                 )
 
@@ -282,7 +285,7 @@ class _Measures:
             return "the queries"
         if len(heads) == self.heads and self.heads > 1:
             return "all heads"
-        return ("heads " if len(heads) > 1 else "queries of head ") + ", ".join(map(str, heads))
+        return ("heads " if len(heads) > 1 else "the queries of head ") + ", ".join(map(str, heads))
 
 
 def strongest_keys(rows: np.ndarray, asked: np.ndarray) -> np.ndarray:
@@ -290,10 +293,10 @@ def strongest_keys(rows: np.ndarray, asked: np.ndarray) -> np.ndarray:
 
     Args:
         rows: dims ``(..., row, key)``, scores.
-        asked: dims ``(..., row)``, False on rows that are left out: padding, and those with one open key.
+        asked: dims ``(..., row)``, False for rows that are left out: padding, and those with one open key.
 
     Returns:
-        dims ``(..., row)``, int. -1 where several keys are the strongest, and for rows that are left out.
+        dims ``(..., row)``, int. -1 where several keys tie for the strongest, and for rows that are left out.
     """
     alone = (rows == rows.max(-1, keepdims=True)).sum(-1) == 1
     return np.where(asked & alone, rows.argmax(-1), -1)
@@ -319,12 +322,12 @@ def _as_rows(part: xr.Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray | Non
     return rows, valid, real
 
 
-_MEND_PADDING = (
+_FIX_PADDING = (
     "pass the mask explicitly: layer(x, x, attention_mask=mask), or put LayerNormalization before the attention "
-    "(pre-norm), or Embedding(mask_zero=True) where there is no mask at all; then train again"
+    "(pre-norm), or use Embedding(mask_zero=True) if there is no mask at all; then train again"
 )
-_MEND_UNIFORM = "do not read this map as importance: nothing was chosen; train longer, or check that the logits vary"
-_MEND_CONSTANT = "do not read it as an explanation of one sample; check that query and key depend on the input"
-_MEND_SINK = "leave that key out before comparing keys, or compare with maps of other inputs"
-_MEND_SUM = "these are no attention weights as they stand: capture the softmax itself, or use float32"
-_MEND_NAN = "a row whose logits are all -inf gives NaN: mask with a large finite number, and check the inputs for NaN"
+_FIX_UNIFORM = "do not read this map as importance, for nothing was chosen; train longer, or check that the logits vary"
+_FIX_CONSTANT = "do not read this map as an explanation of one sample; check that query and key depend on the input"
+_FIX_SINK = "leave that key out before comparing keys, or compare with maps of other inputs"
+_FIX_SUM = "these are not attention weights as they stand: capture the softmax itself, or use float32"
+_FIX_NAN = "a row whose logits are all -inf becomes NaN: mask with a large finite number, and check the inputs for NaN"
