@@ -32,7 +32,7 @@ ALLOWED = {
     "loading": {"errors", "layers"},
     "analysis": GROUND,
     "attribution": {*MODEL, "capturing", "analysis", *GROUND},
-    "trust": {*MODEL, "attribution", "capturing", "analysis", *GROUND},
+    "trust": {*MODEL, "pages", "attribution", "capturing", "analysis", *GROUND},
     "plot": GROUND,
     "pages": GROUND,
     "reporting": {"pages"},

@@ -14,10 +14,12 @@ import xarray as xr
 
 from attnscope.errors import free_path
 from attnscope.findings import Findings
-from attnscope.marks import number, offline_page, shown
+from attnscope.marks import number, shown
+from attnscope.pages import CardRules, card_element, card_page
 from attnscope.trust._bootstrap import Interval
-from attnscope.trust._card_page import body, style
-from attnscope.trust._verdict import BASELINES, LIMITS, RULE, Verdict
+from attnscope.trust._verdict import BASELINES, CHANGES, LIMITS, RULE, Verdict
+
+_CARD_RULES = CardRules(RULE, LIMITS, BASELINES, unchanged_from=CHANGES)
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,7 @@ class EvidenceCard:
         return "\n".join([head, *lines, *(f"note: {note}" for note in self.notes)])
 
     def _repr_html_(self) -> str:
-        return f"<div class=attnscope-card><style>.attnscope-card{{{style()}}}</style>{body(self)}</div>"
+        return card_element(self, _CARD_RULES)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything in plain values, for JSON; NaN is None."""
@@ -197,10 +199,7 @@ class EvidenceCard:
             WouldOverwriteError: There is something at `path`, and `overwrite` is False.
         """
         path = free_path(path, f"card.save({str(path)!r}, overwrite=True)", overwrite=overwrite)
-        title = f"Evidence on {self.model}"
-        page = "body{margin:0 auto;max-width:1180px;padding:40px 28px 64px;font:16px/1.55 system-ui,sans-serif}"
-        text = self.to_json() if path.suffix == ".json" else offline_page(title, body(self), style() + page)
-        path.write_text(text, encoding="utf-8")
+        path.write_text(self.to_json() if path.suffix == ".json" else card_page(self, _CARD_RULES), encoding="utf-8")
         return path
 
 

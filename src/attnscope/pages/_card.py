@@ -5,14 +5,9 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping, Sequence
 from importlib import resources
-from typing import TYPE_CHECKING
 
-from attnscope.marks import isolated, number
-from attnscope.trust._bootstrap import Interval
-from attnscope.trust._verdict import BASELINES, CHANGES, LIMITS, RULE
-
-if TYPE_CHECKING:
-    from attnscope.trust._card import EvidenceCard, Judged
+from attnscope.marks import isolated, number, offline_page
+from attnscope.pages._card_data import CardData, CardRules, IntervalData, MethodData
 
 _CLASSES = {"explains": "good", "descriptive only": "middling", "misleading here": "bad"}
 MOST_ARTEFACTS = 8
@@ -21,28 +16,47 @@ WIDTH, ROW, LEFT = 560, 22, 170
 """Of the picture of gains, in its own units: drawing width, height of a row, room for names."""
 
 
-def style() -> str:
-    """The rules of a card."""
-    return resources.files("attnscope.trust").joinpath("card.css").read_text("utf-8")
+def card_page(card: CardData, rules: CardRules) -> str:
+    """An evidence card as a page that loads nothing.
+
+    Args:
+        card: What was found.
+        rules: How the verdicts came about.
+    """
+    page = "body{margin:0 auto;max-width:1180px;padding:40px 28px 64px;font:16px/1.55 system-ui,sans-serif}"
+    return offline_page(f"Evidence on {card.model}", _body(card, rules), _style() + page)
 
 
-def body(card: EvidenceCard) -> str:
-    """Everything but the page around it."""
+def card_element(card: CardData, rules: CardRules) -> str:
+    """An evidence card as one element for a notebook, its style kept to itself.
+
+    Args:
+        card: What was found.
+        rules: How the verdicts came about.
+    """
+    return f"<div class=attnscope-card><style>.attnscope-card{{{_style()}}}</style>{_body(card, rules)}</div>"
+
+
+def _style() -> str:
+    return resources.files("attnscope.pages").joinpath("card.css").read_text("utf-8")
+
+
+def _body(card: CardData, rules: CardRules) -> str:
     return "".join(
         (
             _head(card),
-            _verdicts(card),
-            *(_gains(card, removal) for removal in card.removals),
+            _verdicts(card, rules.rule),
+            *(_gains(card, removal, rules.baselines) for removal in card.removals),
             _measures(card),
-            _parameters(card),
+            _parameters(card, rules.unchanged_from),
             _attention(card),
             _artefacts(card),
-            _how(card),
+            _limits([*card.notes, *rules.limits]),
         )
     )
 
 
-def _head(card: EvidenceCard) -> str:
+def _head(card: CardData) -> str:
     drawn = "" if card.samples == card.given else f" of {card.given:,}"
     facts = {
         "model": isolated(card.model),
@@ -56,7 +70,7 @@ def _head(card: EvidenceCard) -> str:
     return f"<p class=over>attnscope evidence card</p><h1>May these maps be believed?</h1><dl class=facts>{listed}</dl>"
 
 
-def _verdicts(card: EvidenceCard) -> str:
+def _verdicts(card: CardData, rule: str) -> str:
     rows = "".join(
         f"<tr><th scope=row>{html.escape(name)}</th><td><span class='verdict {_CLASSES[found.verdict.word]}'>"
         f"{found.verdict.word}</span></td><td>{html.escape('; '.join(found.verdict.reasons))}."
@@ -64,12 +78,12 @@ def _verdicts(card: EvidenceCard) -> str:
         for name, found in card.judged.items()
         if found.verdict is not None
     )
-    rule = f"<p class=small>{html.escape(RULE)}</p>"
-    return f"<section><h2>Verdicts</h2><table class=verdicts>{rows}</table>{rule}</section>"
+    explained = f"<p class=small>{html.escape(rule)}</p>"
+    return f"<section><h2>Verdicts</h2><table class=verdicts>{rows}</table>{explained}</section>"
 
 
-def _gains(card: EvidenceCard, removal: str) -> str:
-    found = {name: judged.gains[removal] for name, judged in card.judged.items() if name not in BASELINES}
+def _gains(card: CardData, removal: str, baselines: Sequence[str]) -> str:
+    found = {name: judged.gains[removal] for name, judged in card.judged.items() if name not in baselines}
     ends = [abs(float(end)) for gains in found.values() for g in gains.values() for end in (g.low, g.high, g.mean)]
     reach = max([end for end in ends if end == end], default=0.0) or 1.0
     height = ROW * len(found) + 46
@@ -93,7 +107,7 @@ def _gains(card: EvidenceCard, removal: str) -> str:
     )
 
 
-def _gain_row(name: str, gains: Mapping[str, Interval], place: int, reach: float) -> str:
+def _gain_row(name: str, gains: Mapping[str, IntervalData], place: int, reach: float) -> str:
     top = 8 + ROW * place
     marks = ""
     for number_of, (baseline, found) in enumerate(gains.items()):
@@ -105,14 +119,14 @@ def _gain_row(name: str, gains: Mapping[str, Interval], place: int, reach: float
     return f"<text x={LEFT - 12} y={top + 15} text-anchor=end>{html.escape(name)}</text>{marks}"
 
 
-def _in_words(name: str, gains: Mapping[str, Interval]) -> str:
+def _in_words(name: str, gains: Mapping[str, IntervalData]) -> str:
     return f"{name}: " + ", ".join(
         f"over {baseline} {number(float(g.mean))} ({number(float(g.low))} to {number(float(g.high))})"
         for baseline, g in gains.items()
     )
 
 
-def _measures(card: EvidenceCard) -> str:
+def _measures(card: CardData) -> str:
     first = next(iter(card.judged.values()))
     measures = list(next(iter(first.means.values())))
     head = "".join(f"<th scope=col>{html.escape(measure)}</th>" for measure in measures)
@@ -135,23 +149,23 @@ def _measures(card: EvidenceCard) -> str:
     )
 
 
-def _parameters(card: EvidenceCard) -> str:
+def _parameters(card: CardData, unchanged_from: float) -> str:
     asked = [found for found in card.judged.values() if found.randomised]
     stages = [*asked[0].randomised, *asked[0].independent] if asked else []
     head = "".join(f"<th scope=col>{html.escape(stage)}</th>" for stage in stages)
-    rows = "".join(_parameter_row(found) for found in asked)
+    rows = "".join(_parameter_row(found, unchanged_from) for found in asked)
     return (
         "<section><h2>Parameters shuffled</h2><p class=small>Mean rank correlation of a method's answers with those "
         "for the model as it is, with parameters shuffled from the output down to all of it, and a block alone. 1: it "
-        f"answers the same. A method that stays at {CHANGES} or above with everything shuffled does not show what the "
-        "model has learned.</p><div class=wide><table class=numbers>"
+        f"answers the same. A method that stays at {unchanged_from} or above with everything shuffled does not show "
+        "what the model has learned.</p><div class=wide><table class=numbers>"
         f"<thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table></div></section>"
     )
 
 
-def _parameter_row(found: Judged) -> str:
+def _parameter_row(found: MethodData, unchanged_from: float) -> str:
     values = [*found.randomised.values(), *found.independent.values()]
-    cells = "".join(f"<td{' class=same' if value >= CHANGES else ''}>{_rounded(value)}</td>" for value in values)
+    cells = "".join(f"<td{' class=same' if value >= unchanged_from else ''}>{_rounded(value)}</td>" for value in values)
     return f"<tr><th scope=row>{html.escape(found.name)}</th>{cells}</tr>"
 
 
@@ -159,7 +173,7 @@ def _rounded(value: float) -> str:
     return f"{value:.2f}" if value == value else "-"
 
 
-def _attention(card: EvidenceCard) -> str:
+def _attention(card: CardData) -> str:
     lines: list[str] = []
     if card.moved is not None:
         moved = card.moved
@@ -189,7 +203,7 @@ def _attention(card: EvidenceCard) -> str:
     return "" if not lines else f"<section><h2>What the answer hangs on</h2>{_list(lines)}</section>"
 
 
-def _artefacts(card: EvidenceCard) -> str:
+def _artefacts(card: CardData) -> str:
     lines = [f"{f.site}: {f.message}. {f.mend[:1].upper()}{f.mend[1:]}." for f in list(card.findings)[:MOST_ARTEFACTS]]
     if len(card.findings) > MOST_ARTEFACTS:
         lines.append(f"And {len(card.findings) - MOST_ARTEFACTS} more: card.findings.")
@@ -198,8 +212,8 @@ def _artefacts(card: EvidenceCard) -> str:
     )
 
 
-def _how(card: EvidenceCard) -> str:
-    return f"<section><h2>Limits</h2>{_list([*card.notes, *LIMITS])}</section>"
+def _limits(sentences: Sequence[str]) -> str:
+    return f"<section><h2>Limits</h2>{_list(sentences)}</section>"
 
 
 def _list(lines: Sequence[str]) -> str:
