@@ -22,6 +22,23 @@ step "format" "$VENV/bin/ruff" format --check .
 step "lint" "$VENV/bin/ruff" check .
 step "types" "$VENV/bin/mypy"
 
+# The viewer's JavaScript needs Node and packages of npm's. Without them its checks are skipped, and all else runs.
+without_node() {
+    echo "NO NODE: the checks of the viewer's JavaScript are SKIPPED, for Node or the packages they need are not here."
+}
+javascript_skipped=
+javascript() {
+    "$VENV/bin/python" tests/check_javascript.py
+    local status=$?
+    if ((status == 77)); then
+        javascript_skipped=yes
+        without_node
+        status=0
+    fi
+    return $status
+}
+step "JavaScript" javascript
+
 rm -rf dist
 step "wheel" "$VENV/bin/python" -m build --quiet --wheel --no-isolation
 "$VENV/bin/pip" install --quiet --no-deps --force-reinstall dist/*.whl || failed+=("install the wheel")
@@ -57,6 +74,7 @@ step "oldest Keras on torch" env KERAS_BACKEND=torch "$OLDEST/bin/python" -m pyt
     tests/test_layers_pooling.py tests/test_layers_shared_value.py tests/test_loading*.py
 
 browser || without_browser
+[[ -z $javascript_skipped ]] || without_node
 if ((${#failed[@]})); then
     printf 'failed: %s\n' "${failed[@]}"
     exit 1

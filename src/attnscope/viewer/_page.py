@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
@@ -19,11 +18,6 @@ from attnscope.viewer._payload import Detail, Payload
 OFFLINE, SERVED, WIDGET = "page.js", "served.js", "widget.js"
 """What begins: in the offline page, in the page of a server, in a notebook."""
 END = "</body>\n</html>\n"
-STYLES = ("viewer.css", "views.css")
-_IMPORT = re.compile(r'^import \{[^}]*\} from "\./([\w-]+\.js)";\n', re.MULTILINE)
-_EXPORT = re.compile(r"^export (?!default )", re.MULTILINE)
-_QUIET = re.compile(r"^ *(//.*\n)?", re.MULTILINE)
-"""Comments of whole lines, and what lines are indented by; no text of the scripts goes over several lines."""
 COARSE = 0.002
 """Largest error of a number where a page has to be smaller."""
 _LEFT_OUT: dict[Literal["full", "coarse", "pooled", "thumbnails"], str] = {
@@ -135,28 +129,17 @@ def _hash(content: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}"
 
 
-@cache
 def script(entry: str) -> str:
-    """A module and all that it imports as one text without imports; a page's in a scope of its own."""
-    joined = "".join(_QUIET.sub("", _EXPORT.sub("", _IMPORT.sub("", source(name)))) for name in _in_order(entry))
-    return joined if entry == WIDGET else f'"use strict";(() => {{\n{joined}}})();'
+    """The bundle of a page of this kind: one text that imports nothing."""
+    return source(entry)
 
 
-def _in_order(name: str, seen: tuple[str, ...] = ()) -> list[str]:
-    """The files that a module needs, each behind those that it imports itself."""
-    order: list[str] = []
-    for needed in _IMPORT.findall(source(name)):
-        if needed not in seen:
-            order += [file for file in _in_order(needed, (*seen, name)) if file not in order]
-    return [*order, name]
-
-
-@cache
 def style() -> str:
     """All rules of the page."""
-    return "".join(map(source, STYLES))
+    return source("page.css")
 
 
+@cache
 def source(name: str) -> str:
-    """A file of the page's own."""
+    """A file that is built from what is in `js/`."""
     return resources.files("attnscope.viewer").joinpath("static", name).read_text("utf-8")

@@ -26,7 +26,7 @@ STATE = (
     *("view", "sample", "site", "panel", "heads", "query", "key", "direction", "scale", "range", "ramp", "theme"),
     *("zoom", "segments", "search", "role", "means", "a", "b", "overlay", "strength"),
 )
-"""What there is in the state of a page; the same names as in static/state.js."""
+"""What there is in the state of a page; the same names as in js/src/state.js."""
 VIEWS = ("overview", "matrix", "lines", "text", "image", "compare")
 """The tabs of a page, of which `overview` is called Heads; likewise."""
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"

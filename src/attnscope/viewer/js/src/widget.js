@@ -1,0 +1,140 @@
+// A view in a notebook: Python holds the maps, and each block that is looked at is asked of it by a message.
+import { mount } from "./app.js";
+import { validState } from "./state.js";
+import { makeElement } from "./elements.js";
+
+const WIDGET_PATIENCE = 4000; // milliseconds without an answer before the page says that it waits
+const WIDGET_PAUSE = 2000; // milliseconds between two questions whether Python is there
+const WIDGET_MEND = 'Run the cell again. A page that needs no Python: view.save("view.html").';
+const WIDGET_GONE = `The Python kernel of this view is gone, so nothing more can be loaded. ${WIDGET_MEND}`;
+const WIDGET_WAITS = `Python has not answered yet: its kernel is busy, or gone. If it is gone: ${WIDGET_MEND}`;
+const WIDGET_LOST = "the Python kernel of this view is gone.";
+
+// Questions to Python, each with a number that its answer bears. `say` is told what the reader must know.
+function createChannel(model, say) {
+  const waiting = new Map();
+  const own = Math.random().toString(36).slice(2); // several views of one model hear all its messages
+  let asked = 0;
+  let checked = 0;
+  let gone = false;
+  let timer = 0;
+
+  function watch() {
+    clearTimeout(timer);
+    say(gone ? WIDGET_GONE : "");
+    if (waiting.size && !gone) timer = setTimeout(() => say(WIDGET_WAITS), WIDGET_PATIENCE);
+  }
+
+  function turn(isGone) {
+    if (gone === isGone) return;
+    gone = isGone;
+    if (gone) for (const call of waiting.values()) call.reject(new Error(WIDGET_LOST));
+    if (gone) waiting.clear();
+    watch();
+  }
+
+  function ask(content) {
+    if (gone) return Promise.reject(new Error(WIDGET_LOST));
+    asked += 1;
+    const call = `${own}-${asked}`;
+    return new Promise((resolve, reject) => {
+      waiting.set(call, { resolve, reject });
+      watch();
+      try {
+        model.send({ ...content, call });
+      } catch {
+        turn(true); // JupyterLab's comm was closed with its kernel
+      }
+    });
+  }
+
+  function answered(content, buffers) {
+    const call = waiting.get(content?.call);
+    if (!call) return;
+    waiting.delete(content.call);
+    if (content.kind === "failure") call.reject(new Error(content.message));
+    else call.resolve(buffers.length ? bytesOfBuffer(buffers[0]) : null);
+    watch();
+  }
+
+  model.on("msg:custom", answered);
+  return {
+    turn,
+    block(name) {
+      if (name === "thumbnails/0") return Promise.resolve(bytesOfBuffer(model.get("thumbnails")));
+      return ask({ kind: "block", name });
+    },
+    // Not every host says when its kernel goes: so Python is asked now and then, while somebody looks at the view.
+    check() {
+      if (gone || performance.now() - checked < WIDGET_PAUSE) return;
+      checked = performance.now();
+      ask({ kind: "check" }).catch(() => {}); // what there is to say is said already
+    },
+    dispose() {
+      clearTimeout(timer);
+      model.off("msg:custom", answered);
+    },
+  };
+}
+
+function bytesOfBuffer(buffer) {
+  return buffer instanceof ArrayBuffer ? new Uint8Array(buffer) : new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength);
+}
+
+// The state goes both ways: what the user does to Python, and what Python sets to the page, as changes.
+function shareState(model, manifest) {
+  const text = JSON.stringify;
+  let known = validState(manifest, model.get("state") ?? {});
+  function tell(state) {
+    known = state;
+    if (text(model.get("state")) === text(state)) return;
+    model.set("state", state);
+    model.save_changes();
+  }
+  return {
+    first: known,
+    tell,
+    changes() {
+      const given = Object.entries(model.get("state") ?? {});
+      return Object.fromEntries(given.filter(([name, value]) => text(value) !== text(known[name])));
+    },
+  };
+}
+
+function render({ model, el }) {
+  const manifest = JSON.parse(model.get("manifest"));
+  const message = makeElement("p", { class: "attnscope-message", role: "status", hidden: true });
+  const place = makeElement("div", {});
+  // The text beside a view for those who see it without Python is not for those who see the view.
+  const hiding = makeElement("style", { text: `.attnscope-note-${model.get("note")} { display: none; }` });
+  const box = makeElement("div", { class: "attnscope-widget" }, hiding, message, place);
+  box.dataset.lmSuppressShortcuts = "true"; // JupyterLab's own keys: D D deletes a cell
+  box.addEventListener("keydown", (event) => event.stopPropagation());
+  el.replaceChildren(box);
+
+  const channel = createChannel(model, (said) => {
+    message.textContent = said;
+    message.hidden = !said;
+  });
+  const state = shareState(model, manifest);
+  const onState = (now) => {
+    state.tell(now);
+    channel.check();
+  };
+  const mounted = mount(place, manifest, channel, { state: state.first, onState });
+  box.addEventListener("pointerenter", channel.check);
+  state.tell(state.first);
+  const follow = () => mounted.set(state.changes());
+  const connection = () => setTimeout(() => channel.turn(Boolean(box.closest(".jupyter-widgets-disconnected"))));
+  model.on("change:state", follow);
+  model.on("comm_live_update", connection);
+  return () => {
+    model.off("change:state", follow);
+    model.off("comm_live_update", connection);
+    channel.dispose();
+    mounted.dispose();
+    box.remove();
+  };
+}
+
+export default { render };
