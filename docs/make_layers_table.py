@@ -1,4 +1,4 @@
-"""Writes the table of `layers.md`: what `tests/test_layers_table.py` saw of each layer, on each backend.
+"""Writes the table of `layers.md`: what `tests/layers/test_table.py` saw of each layer, on each backend.
 
 Run it where Keras and all three frameworks are installed: ``python docs/make_layers_table.py``. It runs the tests once
 per backend; each reports the worst error of the scores that it read, and what does not pass is written as "fails".
@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 
 HERE = Path(__file__).parent
 PAGE = HERE / "layers.md"
-TESTS = HERE.parent / "tests" / "test_layers_table.py"
+TESTS = HERE.parent / "tests" / "layers" / "test_table.py"
 BACKENDS = {"jax": "JAX", "tensorflow": "TensorFlow", "torch": "PyTorch"}
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 

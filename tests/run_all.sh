@@ -66,12 +66,14 @@ done
 step "examples in the docstrings" env KERAS_BACKEND=torch "$VENV/bin/python" -m pytest -q --doctest-modules --pyargs attnscope
 
 step "oldest Keras on jax" env KERAS_BACKEND=jax "$OLDEST/bin/python" -m pytest -q \
-    tests/test_custom_layers.py tests/test_gradients.py tests/test_generation.py tests/test_layers_stored.py
+    tests/interception/test_custom_layers.py tests/handlers/test_gradients.py tests/capturing/test_generation.py \
+    tests/layers/test_stored.py
 step "oldest Keras on tensorflow" env KERAS_BACKEND=tensorflow "$OLDEST/bin/python" -m pytest -q \
-    tests/test_against_keras.py tests/test_capture.py tests/test_custom_layers.py tests/test_layers_multi_head.py
+    tests/interception/test_against_keras.py tests/interception/test_custom_layers.py tests/capturing/test_capture.py \
+    tests/layers/test_multi_head.py
 step "oldest Keras on torch" env KERAS_BACKEND=torch "$OLDEST/bin/python" -m pytest -q \
-    tests/test_against_keras.py tests/test_capture.py tests/test_intervene.py tests/test_summaries.py \
-    tests/test_layers_pooling.py tests/test_layers_shared_value.py tests/test_loading*.py
+    tests/interception/test_against_keras.py tests/capturing/test_capture.py tests/capturing/test_summaries.py \
+    tests/handlers/test_edits.py tests/layers/test_pooling.py tests/layers/test_shared_value.py tests/loading
 
 browser || without_browser
 [[ -z $javascript_skipped ]] || without_node

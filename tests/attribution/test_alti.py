@@ -6,7 +6,7 @@ import pytest
 import attnscope as ats
 from attnscope.attribution._alti import alti
 from layers_by_hand import numbers
-from test_norms import HEADS, LENGTH, SAMPLES, WIDTH, Doubled, carried, post_norm, pre_norm
+from residual_blocks import HEADS, LENGTH, SAMPLES, WIDTH, Doubled, carried, post_norm, pre_norm
 
 
 @pytest.fixture
