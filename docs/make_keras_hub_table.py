@@ -22,13 +22,13 @@ BACKENDS = {"jax": "JAX", "tensorflow": "TensorFlow", "torch": "PyTorch"}
 INTRODUCTION = """\
 # Families of KerasHub
 
-Every backbone that KerasHub {keras_hub} exports was built with random weights and two layers or so, and traced by
-attnscope on three backends (Keras {keras}). The tables are written by `docs/make_keras_hub_table.py`; the tests run
-the same models, and check that every attention call of the architecture is taken, that its rows sum to 1, and that
-the model gives what it gives without attnscope. Of a class with two names one is listed.
+Every backbone that KerasHub {keras_hub} exports was built with random weights and about two layers, and traced by
+attnscope on three backends (Keras {keras}). The tables are written by `docs/make_keras_hub_table.py`. The tests run
+the same models, and check that every attention call of the architecture is captured, that its rows sum to 1, and that
+the model returns what it returns without attnscope. A class with two names is listed once.
 
-*Fused* calls have no scores in the model: attnscope computes them from query, key and mask. Which of the two a layer
-uses depends on the backend, and on its options (such as dropout or a soft cap on the logits).
+*Fused* calls have no scores in the model: attnscope computes them from query, key and mask. Whether a layer uses a
+fused call or a softmax depends on the backend, and on its options (such as dropout or a soft cap on the logits).
 
 """
 
@@ -93,7 +93,7 @@ def page(seen: dict[str, dict[str, Any]]) -> str:
         INTRODUCTION.format(**{key: versions[key] for key in ("keras", "keras_hub")})
         + "## With attention\n\n"
         + table(headings, rows)
-        + "\n## Without\n\nIn these there is no softmax and no fused attention, and attnscope finds none.\n\n"
+        + "\n## Without attention\n\nThese have neither a softmax nor fused attention, and attnscope finds none.\n\n"
         + table(["Family", "Why"], without)
     )
 

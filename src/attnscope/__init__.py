@@ -1,7 +1,7 @@
 """See what your Keras model attends to, and whether you may believe it.
 
-The names below are loaded when they are first used, so ``import attnscope`` costs next to nothing and chooses no
-backend.
+The names below are loaded when they are first used, so ``import attnscope`` costs next to nothing and does not choose
+a backend.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ _FACE = {
     "attribute": "attnscope.attribution",
     "evidence": "attnscope.trust",
 }
-_MODULES = ("analysis", "attribution", "errors", "labels", "layers", "loading", "plot", "schema", "trust")
+_MODULES = ("analysis", "attribution", "errors", "labels", "layers", "loading", "plot", "schema", "trust", "viewer")
 
 if TYPE_CHECKING:
-    from attnscope import analysis, attribution, errors, labels, layers, loading, plot, schema, trust
+    from attnscope import analysis, attribution, errors, labels, layers, loading, plot, schema, trust, viewer
     from attnscope.attribution import attribute
     from attnscope.capturing import Entropy, Full, Received, Summary, TopK, capture, capture_generation
     from attnscope.discovery import sites
@@ -82,6 +82,7 @@ __all__ = [
     "undeclare",
     "uniform",
     "view",
+    "viewer",
 ]
 
 
@@ -92,7 +93,7 @@ def __getattr__(name: str) -> Any:
         return getattr(import_module(_FACE[name]), name)
     if name in _MODULES:
         return import_module(f"attnscope.{name}")
-    raise AttributeError(f"module 'attnscope' has no attribute {name!r}; it offers {', '.join(__all__)}")
+    raise AttributeError(f"module 'attnscope' has no attribute {name!r}. It has: {', '.join(__all__)}.")
 
 
 def __dir__() -> list[str]:
