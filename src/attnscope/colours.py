@@ -1,8 +1,12 @@
-"""The colours of every picture: ramps for values, pale to dark on light pages and dark to pale on dark ones.
+"""The colours of every page and picture: tokens with a light and a dark value each, and ramps for values.
 
-A ramp goes through its anchors in OKLab, in even steps of lightness: equal steps of a value look equally
-large, and printed in grey it keeps its order. Zero is always the end nearest to the page. Differences have a ramp of
-two arms, blue for less and orange for more, which the colour-blind tell apart.
+Tokens are written here and nowhere else: style sheets read them as custom properties (`--ink`), plots as values, and
+the viewer's script finds them in its manifest.
+
+A ramp runs from pale to dark on light pages and from dark to pale on dark ones. It goes through its anchors in OKLab,
+in even steps of lightness: equal steps of a value look equally large, and printed in grey it keeps its order. Zero is
+always the end nearest to the page. Differences have a ramp of two arms, blue for less and orange for more, which the
+colour-blind can tell apart.
 """
 
 from __future__ import annotations
@@ -33,14 +37,88 @@ _ANCHORS = {
 }
 """Lightness, chroma and hue in degrees, in even steps."""
 RAMPS = tuple(_ANCHORS)
-"""Names of the ramps, the first being the one used unless another is asked for."""
+"""Names of the ramps; the first is the default."""
 _LESS, _EVEN, _MORE = (0.43, 0.140, 258.0), (0.965, 0.004, 90.0), (0.43, 0.120, 45.0)
 _LESS_DARK, _EVEN_DARK, _MORE_DARK = (0.86, 0.080, 240.0), (0.240, 0.008, 270.0), (0.86, 0.110, 70.0)
 _INKS = ((0, 0, 0), (0xFF, 0xFF, 0xFF))
-MASKED = {"light": (0xE3, 0xE3, 0xE0), "dark": (0x2E, 0x30, 0x36)}
-"""Masked cells in pictures that cannot be hatched."""
-NOT_A_NUMBER = (0xD0, 0x3B, 0x4B)
-"""NaN, in both."""
+TOKENS = {
+    "page": ("#fbfaf7", "#15171c"),
+    "card": ("#ffffff", "#1c1f26"),
+    "ink": ("#1d2026", "#e7e8ea"),
+    "quiet": ("#5d636e", "#a0a6b2"),
+    "line": ("#e4e2dc", "#31353f"),
+    "edge": ("#a3a198", "#6b7180"),
+    "accent": ("#2a5db0", "#8fb4f5"),
+    "on-accent": ("#ffffff", "#15171c"),
+    "masked": ("#f1f0ec", "#23262d"),
+    "hatch": ("#b5b2aa", "#565b66"),
+    "masked-flat": ("#e2e0db", "#30333b"),
+    "nan": ("#d03b4b", "#d03b4b"),
+    "on-nan": ("#ffffff", "#ffffff"),
+    "warn": ("#fff5e4", "#2c2314"),
+    "warn-line": ("#e2a33b", "#b98331"),
+    "warn-ink": ("#6b4300", "#f3d6a3"),
+    "calm": ("#eef6f0", "#17251d"),
+    "calm-line": ("#6ba583", "#4f8a68"),
+    "note": ("#eef1f8", "#1d2331"),
+    "note-line": ("#8a9cc6", "#5b6d99"),
+    "good": ("#2f7d4f", "#72c398"),
+    "middling": ("#8a6a12", "#dcb355"),
+    "bad": ("#b03040", "#ef8a98"),
+    "group-0": ("#2f6db5", "#6ea6ea"),
+    "group-1": ("#d2762b", "#eda25f"),
+    "group-2": ("#3c8f63", "#72c398"),
+    "group-3": ("#9a5fb0", "#c796da"),
+    "group-4": ("#b8476b", "#e88aa6"),
+    "group-5": ("#6f7480", "#a6abb8"),
+    "group-6": ("#8a6d1f", "#d6bd5f"),
+    "group-7": ("#1f8790", "#5fcad3"),
+}
+"""By name: the colour on light and on dark pages.
+
+Masked cells are striped with `masked` and `hatch`; where they cannot be, they are `masked-flat`, the mean of the
+stripes. Groups (of samples, heads, baselines) have no order that a ramp could show.
+"""
+FONTS = {
+    "sans": 'system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue","Noto Sans","Liberation Sans",Arial,sans-serif',
+    "mono": 'ui-monospace,SFMono-Regular,Menlo,Consolas,"Liberation Mono","DejaVu Sans Mono",monospace',
+}
+"""What text is set in, as style sheets list it."""
+
+
+def palette(*, dark: bool) -> dict[str, str]:
+    """All tokens as they are on a light or on a dark page: name to ``#rrggbb``."""
+    return {name: shades[dark] for name, shades in TOKENS.items()}
+
+
+def rgb(name: str, *, dark: bool) -> tuple[int, int, int]:
+    """A token as red, green and blue, each from 0 to 255.
+
+    Args:
+        name: One of `TOKENS`.
+        dark: Whether it is for a dark page.
+    """
+    red, green, blue = bytes.fromhex(TOKENS[name][dark].removeprefix("#"))
+    return red, green, blue
+
+
+NOT_A_NUMBER = rgb("nan", dark=False)
+"""NaN, on light and on dark pages."""
+
+
+def declarations(*, dark: bool) -> str:
+    """All tokens as custom properties, for the braces of a rule."""
+    return "".join(f"--{name}:{colour};" for name, colour in palette(dark=dark).items())
+
+
+def tokens_css() -> str:
+    """The tokens and fonts as a page needs them, which follows the reader's choice of light or dark.
+
+    To stand alone or within the braces of a rule that scopes them.
+    """
+    fonts = "".join(f"--{name}:{families};" for name, families in FONTS.items())
+    light, dark = (declarations(dark=dark) for dark in (False, True))
+    return f"&{{{fonts}{light}}}\n@media (prefers-color-scheme:dark){{&{{{dark}}}}}\n"
 
 
 def ramp(name: str = RAMPS[0]) -> np.ndarray:
@@ -146,7 +224,7 @@ def png(values: np.ndarray, masked: np.ndarray, maximum: float, *, dark: bool) -
     table = ramp()[::-1] if dark else ramp()
     pixels = table[levels(values, maximum)]
     pixels[np.isnan(values)] = NOT_A_NUMBER
-    pixels[masked] = MASKED["dark" if dark else "light"]
+    pixels[masked] = rgb("masked-flat", dark=dark)
     return "data:image/png;base64," + base64.b64encode(png_of(pixels)).decode()
 
 

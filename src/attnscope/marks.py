@@ -21,7 +21,8 @@ _JOINERS = "\u200c\u200d"
 
 def style() -> str:
     """The rules for the marks below, to stand alone or within the braces of a rule that scopes them."""
-    return resources.files("attnscope").joinpath("marks.css").read_text("utf-8") + colours.ramp_css()
+    marks = resources.files("attnscope").joinpath("marks.css").read_text("utf-8")
+    return colours.tokens_css() + marks + colours.ramp_css()
 
 
 def offline_page(title: str, body: str, extra_style: str = "") -> str:

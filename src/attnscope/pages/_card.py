@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
-from importlib import resources
 
-from attnscope.marks import isolated, number, offline_page
+from attnscope.colours import tokens_css
+from attnscope.marks import isolated, number
 from attnscope.pages._card_data import CardData, CardRules, IntervalData, MethodData
+from attnscope.pages._page import head, page, style
+
+SHEET = "card.css"
 
 _CLASSES = {"explains": "good", "descriptive only": "middling", "misleading here": "bad"}
 MOST_ARTEFACTS = 8
@@ -23,8 +26,7 @@ def card_page(card: CardData, rules: CardRules) -> str:
         card: What was found.
         rules: How the verdicts came about.
     """
-    page = "body{margin:0 auto;max-width:1180px;padding:40px 28px 64px;font:16px/1.55 system-ui,sans-serif}"
-    return offline_page(f"Evidence on {card.model}", _body(card, rules), _style() + page)
+    return page(f"Evidence on {card.model}", _body(card, rules), SHEET)
 
 
 def card_element(card: CardData, rules: CardRules) -> str:
@@ -34,11 +36,8 @@ def card_element(card: CardData, rules: CardRules) -> str:
         card: What was found.
         rules: How the verdicts came about.
     """
-    return f"<div class=attnscope-card><style>.attnscope-card{{{_style()}}}</style>{_body(card, rules)}</div>"
-
-
-def _style() -> str:
-    return resources.files("attnscope.pages").joinpath("card.css").read_text("utf-8")
+    rules_of_style = f".attnscope-card{{{tokens_css()}{style(SHEET)}}}"
+    return f"<div class=attnscope-card><style>{rules_of_style}</style>{_body(card, rules)}</div>"
 
 
 def _body(card: CardData, rules: CardRules) -> str:
@@ -66,8 +65,7 @@ def _head(card: CardData) -> str:
         "cost": f"{card.passes:,} forward, {card.gradient_passes:,} gradient passes; {card.seconds:,.0f} s",
         "backend, seed": f"{html.escape(card.backend)}, {card.seed}",
     }
-    listed = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts.items())
-    return f"<p class=over>attnscope evidence card</p><h1>May these maps be believed?</h1><dl class=facts>{listed}</dl>"
+    return head("attnscope evidence card", "May these maps be believed?", facts)
 
 
 def _verdicts(card: CardData, rule: str) -> str:
@@ -204,7 +202,7 @@ def _attention(card: CardData) -> str:
 
 
 def _artefacts(card: CardData) -> str:
-    lines = [f"{f.site}: {f.message}. {f.mend[:1].upper()}{f.mend[1:]}." for f in list(card.findings)[:MOST_ARTEFACTS]]
+    lines = [f"{f.site}: {f.message}. {f.fix[:1].upper()}{f.fix[1:]}." for f in list(card.findings)[:MOST_ARTEFACTS]]
     if len(card.findings) > MOST_ARTEFACTS:
         lines.append(f"And {len(card.findings) - MOST_ARTEFACTS} more: card.findings.")
     return (

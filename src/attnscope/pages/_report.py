@@ -10,7 +10,6 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +17,10 @@ import xarray as xr
 
 from attnscope.errors import InputError, free_path
 from attnscope.maps import AttentionMaps
-from attnscope.marks import colour_bar, isolated, number, offline_page, rounded_up, token_row
+from attnscope.marks import colour_bar, isolated, number, rounded_up, token_row
 from attnscope.pages._charts import MOST_POSITIONS, Bars, bar_list, largest_drawn, maps_of_cells, strongest
 from attnscope.pages._means import MeanMaps, mean_maps, received, received_per_group
+from attnscope.pages._page import head, page
 from attnscope.schema import MEANINGS, RANK, UNITS, key_dims, query_dims
 
 MOST_CELLS = 20_000
@@ -133,17 +133,12 @@ def _page(title: str, body: str) -> str:
         '<rect class=ground width="5" height="5"/><rect class=line width="1.2" height="5"/></pattern>'
         "</defs></svg>"
     )
-    own = resources.files("attnscope.pages").joinpath("report.css").read_text("utf-8")
-    return offline_page(title, f"{hatch}\n<main>\n{body}\n</main>", own)
+    return page(title, f"{hatch}\n{body}", "report.css")
 
 
 def _head(maps: AttentionMaps, title: str) -> str:
-    facts = [("samples", maps.num_samples), ("sites", len(maps)), *maps.attrs.items()]
-    listed = "".join(
-        f"<div><dt>{html.escape(str(name))}</dt><dd>{isolated(str(value))}</dd></div>" for name, value in facts
-    )
-    heading = f"<p class=over>attention report</p><h1>{isolated(title)}</h1>"
-    return f"<header>{heading}<dl class=facts>{listed}</dl></header>"
+    facts = {"samples": maps.num_samples, "sites": len(maps), **maps.attrs}
+    return head("attention report", isolated(title), {str(name): isolated(str(value)) for name, value in facts.items()})
 
 
 def _caution() -> str:
@@ -159,7 +154,7 @@ def _findings(maps: AttentionMaps) -> str:
         )
     items = "".join(
         f"<li><p><code>{html.escape(item.site)}</code> {html.escape(item.message)}</p>"
-        f"<p class=mend><b>Mend</b> {html.escape(item.mend)}</p></li>"
+        f"<p class=fix><b>Fix</b> {html.escape(item.fix)}</p></li>"
         for item in found
     )
     count = f"{len(found)} finding{'s' if len(found) > 1 else ''}"

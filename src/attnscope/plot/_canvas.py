@@ -20,14 +20,12 @@ from matplotlib.path import Path
 from matplotlib.text import Text
 from matplotlib.transforms import BboxBase
 
-from attnscope.colours import MASKED, NOT_A_NUMBER, diverging, luminance, ramp
+from attnscope.colours import diverging, luminance, palette, ramp
 from attnscope.plot._scale import Scale
 from attnscope.plot._typesetting import plain_text, wrapped, written
 
 MOST_CROSSES = 2500
 """With more cells that are NaN than this, red alone marks them."""
-HATCH = {"light": "#a8a59c", "dark": "#666b77"}
-NAN_COLOUR = tuple(part / 255 for part in NOT_A_NUMBER)
 _MARGIN = 0.09
 """Inches around the axes."""
 _NARROWEST = 2.5
@@ -74,6 +72,17 @@ def is_dark(ax: Axes) -> bool:
         if alpha > 0.5:
             return luminance(np.array((red, green, blue)) * 255) < _DARK_PAGE
     return False
+
+
+def masked_style(ax: Axes) -> dict[str, Any]:
+    """How patches that stand for masked cells are filled on the page under the axes."""
+    tokens = palette(dark=is_dark(ax))
+    return {"facecolor": tokens["masked"], "edgecolor": tokens["hatch"], "hatch": "/////", "linewidth": 0}
+
+
+def nan_colour(ax: Axes) -> str:
+    """The colour of NaN on the page under the axes."""
+    return palette(dark=is_dark(ax))["nan"]
 
 
 def colour_map(dark: bool) -> Colormap:
@@ -219,12 +228,7 @@ def hatch(
         start: Column and row of the first cell.
     """
     if cells.any():
-        tone = "dark" if is_dark(ax) else "light"
-        face = np.array(MASKED[tone]) / 255
-        patch = PathPatch(_outline(cells, block, start), facecolor=face, edgecolor=HATCH[tone], linewidth=0)
-        patch.set_hatch("/////")
-        patch.set_gid("masked")
-        ax.add_patch(patch)
+        ax.add_patch(PathPatch(_outline(cells, block, start), gid="masked", **masked_style(ax)))
 
 
 def cross_out(
@@ -233,9 +237,7 @@ def cross_out(
     """Marks cells that are NaN: red, with a cross; see `hatch` for the arguments."""
     if not cells.any():
         return
-    patch = PathPatch(_outline(cells, block, start), facecolor=NAN_COLOUR, linewidth=0)
-    patch.set_gid("nan")
-    ax.add_patch(patch)
+    ax.add_patch(PathPatch(_outline(cells, block, start), facecolor=nan_colour(ax), linewidth=0, gid="nan"))
     places = np.argwhere(cells)
     if len(places) <= MOST_CROSSES:
         near, far = 0.25, 0.75
@@ -245,7 +247,10 @@ def cross_out(
             for row, column in places
             for line in corners
         ]
-        ax.add_collection(LineCollection(lines, colors="white", linewidths=0.8, gid="nan crosses"), autolim=False)
+        ax.add_collection(
+            LineCollection(lines, colors=palette(dark=is_dark(ax))["on-nan"], linewidths=0.8, gid="nan crosses"),
+            autolim=False,
+        )
 
 
 def _outline(cells: np.ndarray, block: tuple[float, float], start: tuple[float, float]) -> Path:

@@ -18,7 +18,6 @@ from attnscope.errors import LabelError, SchemaError
 from attnscope.labels import patch_grid
 from attnscope.marks import number
 from attnscope.plot._canvas import (
-    NAN_COLOUR,
     add_bar,
     axes_or_new,
     colour_map,
@@ -26,6 +25,7 @@ from attnscope.plot._canvas import (
     hatch,
     head_line,
     is_dark,
+    nan_colour,
     norm_of,
 )
 from attnscope.plot._checks import labelled
@@ -270,7 +270,7 @@ def _draw_special(
     for place in range(count):
         top = -0.5 + place * 1.25 * side
         value, weight = values[place], patches.special[place]
-        colour = NAN_COLOUR if np.isnan(value) else colours(norm(value))
+        colour = nan_colour(ax) if np.isnan(value) else colours(norm(value))
         ax.add_patch(
             Rectangle((left, top), side, side, facecolor=colour, edgecolor="none", clip_on=False, gid="special")
         )

@@ -15,7 +15,6 @@ from matplotlib.image import AxesImage
 from attnscope.errors import SchemaError
 from attnscope.marks import number, rounded_up
 from attnscope.plot._canvas import (
-    NAN_COLOUR,
     add_bar,
     axes_or_new,
     colour_map,
@@ -24,6 +23,7 @@ from attnscope.plot._canvas import (
     head_line,
     ink_on,
     is_dark,
+    nan_colour,
 )
 from attnscope.plot._panels import Side
 from attnscope.plot._ticks import name_positions
@@ -302,7 +302,7 @@ def _draw_lines(ax: Axes | None, table: _Table, end: float, signed: bool) -> tup
             broken,
             np.full(broken.size, ax.get_ylim()[0]),
             "x",
-            color=NAN_COLOUR,
+            color=nan_colour(ax),
             markeredgewidth=2,
             clip_on=False,
             gid="nan",

@@ -12,10 +12,18 @@ from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.ticker import MaxNLocator
 
-from attnscope.colours import MASKED
 from attnscope.errors import LabelError, SchemaError
 from attnscope.marks import rounded_up
-from attnscope.plot._canvas import HATCH, NAN_COLOUR, add_bar, axes_or_new, colour_map, head_line, is_dark, norm_of
+from attnscope.plot._canvas import (
+    add_bar,
+    axes_or_new,
+    colour_map,
+    head_line,
+    is_dark,
+    masked_style,
+    nan_colour,
+    norm_of,
+)
 from attnscope.plot._checks import check, labelled, require_keys
 from attnscope.plot._heatmap import draw_map, margin
 from attnscope.plot._panels import Panels, Side, chosen_before, side_of
@@ -294,21 +302,17 @@ def _time_axis(ax: Axes, courses: _Courses, when: np.ndarray | None) -> None:
 
 
 def _marks(ax: Axes, courses: _Courses, chosen: list[int], places: np.ndarray) -> None:
-    tone = "dark" if is_dark(ax) else "light"
     numbers = np.arange(len(places))
     for step in np.flatnonzero(courses.absent):
         near, far = (_between(places, numbers, step + shift) for shift in (-0.5, 0.5))
-        face = np.array(MASKED[tone]) / 255
-        ax.axvspan(
-            near, far, facecolor=face, edgecolor=HATCH[tone], hatch="/////", linewidth=0, gid="masked", zorder=0.5
-        )
+        ax.axvspan(near, far, gid="masked", zorder=0.5, **masked_style(ax))
     broken = np.flatnonzero(courses.broken[chosen].any(axis=0))
     if broken.size:
         ax.plot(
             places[broken],
             np.zeros(broken.size),
             "x",
-            color=NAN_COLOUR,
+            color=nan_colour(ax),
             markersize=7,
             markeredgewidth=2,
             clip_on=False,

@@ -13,16 +13,15 @@ from matplotlib.text import Text
 from matplotlib.textpath import text_to_path
 from matplotlib.transforms import Affine2D, ScaledTranslation, Transform
 
-from attnscope.colours import MASKED
 from attnscope.plot._canvas import (
-    HATCH,
-    NAN_COLOUR,
     add_bar,
     colour_map,
     figure_of,
     head_line,
     ink_on,
     is_dark,
+    masked_style,
+    nan_colour,
     new_figure,
     norm_of,
 )
@@ -153,11 +152,10 @@ def _from_upper_left(ax: Axes) -> Transform:
 
 def _draw_words(ax: Axes, words: list[Word], font: FontProperties, colours: ScalarMappable) -> None:
     place = _from_upper_left(ax)
-    tone = "dark" if is_dark(ax) else "light"
     for word in words:
         if not word.bare:
-            ax.add_artist(_ground(word, place, colours, tone))
-        face = NAN_COLOUR if np.isnan(word.weight) else colours.to_rgba(np.array(word.weight))
+            ax.add_artist(_ground(word, place, colours, ax))
+        face = nan_colour(ax) if np.isnan(word.weight) else colours.to_rgba(np.array(word.weight))
         ink = ax.title.get_color() if word.bare else ink_on(face)
         middle = word.left if word.bare else word.left + word.width / 2
         text = Text(
@@ -174,13 +172,13 @@ def _draw_words(ax: Axes, words: list[Word], font: FontProperties, colours: Scal
         ax.add_artist(plain_text(text))
 
 
-def _ground(word: Word, place: Transform, colours: ScalarMappable, tone: str) -> Rectangle:
+def _ground(word: Word, place: Transform, colours: ScalarMappable, ax: Axes) -> Rectangle:
     rectangle = Rectangle((word.left, word.top), word.width, _HEIGHT, transform=place, linewidth=0, clip_on=False)
     rectangle.set_gid("masked" if word.masked else "nan" if np.isnan(word.weight) else "token")
     if word.masked:
-        rectangle.set(facecolor=np.array(MASKED[tone]) / 255, edgecolor=HATCH[tone], hatch="/////")
+        rectangle.set(**masked_style(ax))
     elif np.isnan(word.weight):
-        rectangle.set(facecolor=NAN_COLOUR)
+        rectangle.set(facecolor=nan_colour(ax))
     else:
         rectangle.set(facecolor=colours.to_rgba(np.array(word.weight)))
     return rectangle

@@ -1,0 +1,38 @@
+"""What all pages share: the frame, the style sheet and the head."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from importlib import resources
+
+from attnscope.marks import offline_page
+
+
+def page(title: str, body: str, sheet: str) -> str:
+    """A whole page that loads nothing.
+
+    Args:
+        title: What its tab is called.
+        body: What it shows, as HTML.
+        sheet: Name of the style sheet that it has beside the shared one, such as ``report.css``.
+    """
+    return offline_page(title, f"<main>\n{body}\n</main>", style(sheet))
+
+
+def style(sheet: str) -> str:
+    """The shared rules and those of one kind of page, which take all colours and fonts from the tokens."""
+    files = resources.files("attnscope.pages")
+    return "".join(files.joinpath(name).read_text("utf-8") for name in ("page.css", sheet))
+
+
+def head(kind: str, title: str, facts: Mapping[str, str]) -> str:
+    """The head of a page.
+
+    Args:
+        kind: What kind of page it is, in a word or two.
+        title: Its heading, as HTML.
+        facts: What it is about: names as text, values as HTML.
+    """
+    listed = "".join(f"<div><dt>{html.escape(name)}</dt><dd>{value}</dd></div>" for name, value in facts.items())
+    return f"<header><p class=over>{kind}</p><h1>{title}</h1><dl class=facts>{listed}</dl></header>"
