@@ -1,7 +1,7 @@
 """The commands: `inspect`, `capture`, `view`, `report`, `demo`.
 
-Each is a thin coat over a function of the same meaning, and every option is an option of that function.
-Nothing that is slow is loaded before a command runs, and Keras not before its backend is chosen.
+Each command is a thin layer over a function that does the same, and every option is an option of that function.
+Nothing slow is loaded before a command runs, and Keras is not loaded before its backend is chosen.
 """
 
 from __future__ import annotations
@@ -10,24 +10,28 @@ import argparse
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from attnscope import __version__
 from attnscope.backends import BACKENDS, choose_backend
 from attnscope.errors import AttnscopeError, InputError, WouldOverwriteError
-from attnscope.files import Inputs, load_model, read_inputs, read_names
+from attnscope.files import Inputs, read_inputs, read_model, read_names
 
 if TYPE_CHECKING:
+    import keras
+
     from attnscope.maps import AttentionMaps
     from attnscope.schema import Site, SiteTable
 
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
 SUMMARIES = ("full", "received", "entropy", "topk")
 _INPUT_HELP = (
-    "samples: .npy (one array), .npz (named arrays; a single one is taken as it is), .csv (numbers, one "
-    "sample per line; names in a first line become labels where their number fits) or .txt (one text per "
+    "samples: .npy (one array), .npz (named arrays; a single array is used as it is), .csv (numbers, one "
+    "sample per line; names in the first line become labels if their number fits) or .txt (one text per "
     "line, for models that take strings)"
 )
 
@@ -36,21 +40,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command.
 
     Args:
-        arguments: What stands behind ``attnscope`` on the command line; None for what does.
+        arguments: What follows ``attnscope`` on the command line; None to read it from there.
 
     Returns:
-        Exit code: 0, or 2 where attnscope says why it cannot (on stderr), or 130 where the user stopped it. What nobody
-        foresaw is raised.
+        Exit code: 0; 2 if attnscope cannot do it, and says why on stderr; 130 if the user stopped it. Unforeseen errors
+        are raised.
     """
     options = _parser().parse_args(arguments)
     try:
-        options.run(options)
+        options.command(options)
     except (AttnscopeError, FileNotFoundError) as error:
         print(f"attnscope: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        again = " The same command goes on where it stopped." if getattr(options, "resume", False) else ""
-        print(f"attnscope: stopped.{again}", file=sys.stderr)
+        resume = " Run the same command again to resume where it stopped." if getattr(options, "resume", False) else ""
+        print(f"attnscope: stopped.{resume}", file=sys.stderr)
         return 130
     return 0
 
@@ -71,11 +75,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _command(commands: Any, name: str, run: Any, says: str, example: str) -> argparse.ArgumentParser:
-    command: argparse.ArgumentParser = commands.add_parser(
-        name, help=says, description=says[0].upper() + says[1:] + ".", epilog=f"example: {example}"
+def _command(
+    commands: Commands, name: str, function: Callable[[argparse.Namespace], None], summary: str, example: str
+) -> argparse.ArgumentParser:
+    command = commands.add_parser(
+        name, help=summary, description=summary[0].upper() + summary[1:] + ".", epilog=f"example: {example}"
     )
-    command.set_defaults(run=run)
+    command.set_defaults(command=function)
     return command
 
 
@@ -88,12 +94,12 @@ def _add_backend(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_inspect(commands: Any) -> None:
+def _add_inspect(commands: Commands) -> None:
     command = _command(
         commands,
         "inspect",
-        _run_inspect,
-        "list the places in a model where attention comes about, without computing anything",
+        _do_inspect,
+        "list the sites in a model where attention is computed, without running it",
         "attnscope inspect model.keras",
     )
     command.add_argument("model", metavar="MODEL", help="a .keras or .h5 file")
@@ -101,16 +107,17 @@ def _add_inspect(commands: Any) -> None:
         "inputs",
         metavar="INPUTS",
         nargs="?",
-        help=f"{_INPUT_HELP}; only their shapes are used. Default: the shapes the model declares, unknown sizes as 16",
+        help=f"{_INPUT_HELP}; only their shapes are used. Default: the shapes that the model declares, with 16 for "
+        "unknown sizes",
     )
     _add_backend(command)
 
 
-def _add_capture(commands: Any) -> None:
+def _add_capture(commands: Commands) -> None:
     command = _command(
         commands,
         "capture",
-        _run_capture,
+        _do_capture,
         "write a model's attention on some samples to a Zarr store",
         "attnscope capture model.keras samples.csv -o run.zarr --sites 'block_0*' --summaries received entropy",
     )
@@ -121,34 +128,34 @@ def _add_capture(commands: Any) -> None:
         "--sites",
         nargs="+",
         metavar="PATTERN",
-        help="glob patterns of site names; default: all that are attention",
+        help="glob patterns of site names; default: all attention sites",
     )
     command.add_argument(
         "--summaries",
         nargs="+",
         choices=SUMMARIES,
         default=["full"],
-        help="what to keep: the whole map, the attention each key receives, each query's entropy, its 16 strongest "
-        "keys; default: full",
+        help="what to keep: the whole map, the attention that each key receives, the entropy of each query, or its 16 "
+        "strongest keys; default: full",
     )
     command.add_argument("--labels", help="names of the positions: a,b,c or a text file with one name per line")
-    command.add_argument("--batch-size", type=int, default=32, metavar="N", help="samples at a time; default: 32")
+    command.add_argument("--batch-size", type=int, default=32, metavar="N", help="samples per batch; default: 32")
     _add_backend(command)
-    there = command.add_mutually_exclusive_group()
-    there.add_argument("--force", action="store_true", help="replace a run that is at RUN already")
-    there.add_argument(
+    if_it_exists = command.add_mutually_exclusive_group()
+    if_it_exists.add_argument("--force", action="store_true", help="replace an existing run at RUN")
+    if_it_exists.add_argument(
         "--resume",
         action="store_true",
-        help="write straight to RUN, and go on there where a run with --resume broke off",
+        help="write directly to RUN; if an earlier --resume was interrupted there, resume where it stopped",
     )
 
 
-def _add_view(commands: Any) -> None:
+def _add_view(commands: Commands) -> None:
     command = _command(
         commands,
         "view",
-        _run_view,
-        "show a captured run in the browser, served to this machine alone; only what is looked at is read",
+        _do_view,
+        "show a captured run in the browser, served to this machine only; maps are read when you look at them",
         "attnscope view run.zarr --samples 100:200",
     )
     command.add_argument("run_path", metavar="RUN", help="what `attnscope capture` wrote")
@@ -156,20 +163,20 @@ def _add_view(commands: Any) -> None:
         "--port",
         type=int,
         metavar="N",
-        help="port of 127.0.0.1, 0 for any that is free; default: 8765, or another where that is taken",
+        help="port of 127.0.0.1, 0 for any free port; default: 8765, or another port if that is taken",
     )
     command.add_argument(
-        "--samples", metavar="A:B", help="samples from A on, up to and without B; default: the first 256"
+        "--samples", metavar="A:B", help="samples from A up to, but not including, B; default: the first 256"
     )
     command.add_argument("--title", help="heading of the page; default: the name of the model")
-    command.add_argument("--no-browser", action="store_true", help="only say the address")
+    command.add_argument("--no-browser", action="store_true", help="print the address, but do not open a browser")
 
 
-def _add_report(commands: Any) -> None:
+def _add_report(commands: Commands) -> None:
     command = _command(
         commands,
         "report",
-        _run_report,
+        _do_report,
         "write one offline page that shows a captured run",
         "attnscope report run.zarr -o report.html",
     )
@@ -178,22 +185,22 @@ def _add_report(commands: Any) -> None:
         "-o", "--output", default="report.html", metavar="PAGE", help="where to write; default: report.html"
     )
     command.add_argument("--title", help="heading of the page; default: the name of the model")
-    command.add_argument("--force", action="store_true", help="replace a file that is at PAGE already")
+    command.add_argument("--force", action="store_true", help="replace an existing file at PAGE")
 
 
-def _add_demo(commands: Any) -> None:
+def _add_demo(commands: Commands) -> None:
     command = _command(
         commands,
         "demo",
-        _run_demo,
+        _do_demo,
         "train a small model, capture its attention and write a report; needs no network",
         "attnscope demo --text -o names-demo",
     )
     command.add_argument(
         "--text",
         action="store_true",
-        help="a GRU with attention over the letters of first names, instead of a transformer over the "
-        "features of biopsies",
+        help="use a GRU with attention over the letters of first names instead of a transformer over the features of "
+        "biopsies",
     )
     command.add_argument(
         "-o",
@@ -203,10 +210,10 @@ def _add_demo(commands: Any) -> None:
         help="where to write; default: attnscope-demo",
     )
     _add_backend(command)
-    command.add_argument("--force", action="store_true", help="replace the files of an earlier demonstration")
+    command.add_argument("--force", action="store_true", help="replace the files of an earlier demo")
 
 
-def _run_inspect(options: argparse.Namespace) -> None:
+def _do_inspect(options: argparse.Namespace) -> None:
     table = inspect(options.model, options.inputs, backend=options.backend)
     if sys.stdout.isatty():
         _print_table(table)
@@ -228,7 +235,7 @@ def _print_table(sites: SiteTable) -> None:
         table.add_row(*map(Text, row), style=None if site.taken else "dim")
     console = Console()
     console.print(table if sites else "no sites")
-    console.print("\n+ captured unless told otherwise   - only if asked for by name", style="dim")
+    console.print("\n+ captured by default   - captured only if asked for by name", style="dim")
 
 
 def _cells(site: Site) -> tuple[str, ...]:
@@ -237,7 +244,7 @@ def _cells(site: Site) -> tuple[str, ...]:
     return "+" if site.taken else "-", site.name, layer, sizes, site.reason
 
 
-def _run_capture(options: argparse.Namespace) -> None:
+def _do_capture(options: argparse.Namespace) -> None:
     maps = capture_to(
         options.output,
         options.model,
@@ -256,27 +263,27 @@ def _run_capture(options: argparse.Namespace) -> None:
     )
 
 
-def _run_view(options: argparse.Namespace) -> None:
+def _do_view(options: argparse.Namespace) -> None:
     from attnscope.viewer import serve
 
     serve(
         options.run_path,
         port=options.port,
-        samples=None if options.samples is None else _slice(options.samples),
+        samples=None if options.samples is None else _as_slice(options.samples),
         title=options.title,
         open_browser=not options.no_browser,
     )
 
 
-def _slice(text: str) -> slice:
-    """``A:B``, either left out for the first and the last."""
+def _as_slice(text: str) -> slice:
+    """The slice that ``A:B`` means; without A it starts at the first sample, without B it ends at the last."""
     ends = text.split(":")
     if len(ends) != 2 or not all(end == "" or (end.isascii() and end.isdecimal()) for end in ends):
-        raise InputError(f"The samples are to be {text!r}, but the first and the end are needed: --samples 0:100")
+        raise InputError(f"The samples are given as {text!r}, but a start and an end are needed: --samples 0:100")
     return slice(*(int(end) if end else None for end in ends))
 
 
-def _run_report(options: argparse.Namespace) -> None:
+def _do_report(options: argparse.Namespace) -> None:
     from attnscope.maps import open_maps
     from attnscope.pages import report, save_report
 
@@ -286,28 +293,28 @@ def _run_report(options: argparse.Namespace) -> None:
     print(f"Written to {options.output}. Open it in a browser.")
 
 
-def _run_demo(options: argparse.Namespace) -> None:
+def _do_demo(options: argparse.Namespace) -> None:
     choose_backend(options.backend)
     from attnscope.demo import demonstrate_features, demonstrate_names
 
     demonstrate = demonstrate_names if options.text else demonstrate_features
-    shown = demonstrate(options.output, overwrite=options.force, say=lambda line: print(line, flush=True))
-    print(f"\n{shown.text}")
+    demonstration = demonstrate(options.output, overwrite=options.force, say=lambda line: print(line, flush=True))
+    print(f"\n{demonstration.text}")
 
 
 def inspect(model: str | Path, inputs: str | Path | None = None, *, backend: str | None = None) -> SiteTable:
-    """The sites of a model in a file: `attnscope.sites` on what was read.
+    """The sites of a model in a file: reads the files, then calls `attnscope.sites`.
 
     Args:
         model: A ``.keras`` or ``.h5`` file.
-        inputs: A file of samples, see `read_inputs`; None for the shapes that the model declares.
-        backend: See `choose_backend`.
+        inputs: A file of samples, as `read_inputs` takes it; None for the shapes that the model declares.
+        backend: The Keras backend to run on; None for the one that is configured, or else the first that is installed.
     """
-    read = None if inputs is None else read_inputs(inputs)
-    network = load_model(model, backend=backend)
+    samples = None if inputs is None else read_inputs(inputs)
+    network = read_model(model, backend=backend)
     from attnscope.discovery import sites
 
-    return sites(network, None if read is None else read.arrays)
+    return sites(network, None if samples is None else samples.arrays)
 
 
 def capture_to(
@@ -323,82 +330,83 @@ def capture_to(
     overwrite: bool = False,
     resume: bool = False,
 ) -> AttentionMaps:
-    """Captures from files into a file: `attnscope.capture` on what was read.
+    """Captures from files into a store: reads the files, then calls `attnscope.capture`.
 
-    What was there before is replaced only once all of the new is written.
+    An earlier store is replaced only when the new one is complete.
 
     Args:
         output: Where the Zarr store goes.
         model: A ``.keras`` or ``.h5`` file.
-        inputs: A file of samples, see `read_inputs`.
-        sites: Glob patterns; None for all that are attention.
-        summaries: Out of ``full``, ``received``, ``entropy``, ``topk``.
+        inputs: A file of samples, as `read_inputs` takes it.
+        sites: Glob patterns of site names; None for all attention sites.
+        summaries: Any of ``full``, ``received``, ``entropy`` and ``topk``.
         labels: ``a,b,c`` or the path of a text file with one name per line.
-        batch_size: Samples at a time.
-        backend: See `choose_backend`.
-        overwrite: Whether a store of attnscope's at `output` may be replaced.
-        resume: Whether to write straight to `output`, and to go on with what is there; see `attnscope.capture`.
+        batch_size: Samples per batch.
+        backend: The Keras backend to run on; None for the one that is configured, or else the first that is installed.
+        overwrite: Whether an existing attnscope store at `output` may be replaced.
+        resume: Whether to write directly to `output`, and to resume an interrupted run there, as `attnscope.capture`
+            does.
 
     Returns:
         The maps, opened from `output`.
     """
     output = Path(output)
     _check_free(output, overwrite or resume, is_run=True)
-    read = read_inputs(inputs)
+    samples = read_inputs(inputs)
     names = None if labels is None else read_names(labels)
-    network = load_model(model, backend=backend)
+    network = read_model(model, backend=backend)
     from attnscope.capturing import Entropy, Full, Received, TopK, capture
     from attnscope.maps import open_maps
 
     kinds = {"full": Full(), "received": Received(), "entropy": Entropy(), "topk": TopK()}
-    captured = partial(
+    capture_samples = partial(
         capture,
         network,
-        read.arrays,
+        samples.arrays,
         sites=sites,
         summaries=[kinds[name] for name in summaries],
-        labels=names or _fitting(read, network, sites),
+        labels=names or _fitting_names(samples, network, sites),
         batch_size=batch_size,
     )
     output.parent.mkdir(parents=True, exist_ok=True)
     if resume:
-        captured(store=output, resume=True)
+        capture_samples(store=output, resume=True)
         return open_maps(output)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".attnscope-") as folder:
-        captured(store=Path(folder) / "run")
+        capture_samples(store=Path(folder) / "run")
         if output.exists():
             shutil.rmtree(output)
         (Path(folder) / "run").rename(output)
     return open_maps(output)
 
 
-def _fitting(read: Inputs, network: Any, patterns: Sequence[str] | None) -> list[str] | None:
-    """The names in the head of a table, where some axis has as many positions."""
-    if read.names is None:
+def _fitting_names(samples: Inputs, network: keras.Model, patterns: Sequence[str] | None) -> list[str] | None:
+    """The names in the header of a table, if some axis has as many positions."""
+    if samples.names is None:
         return None
     from attnscope.discovery import selected, sites
 
-    chosen = selected(sites(network, read.arrays), patterns)
+    chosen = selected(sites(network, samples.arrays), patterns)
     sizes = {
         size - (site.sinks if dim.startswith("key") else 0)
         for site in chosen
         for dim, size in zip(site.dims, site.shape, strict=True)
         if dim.startswith(("query", "key"))
     }
-    return read.names if len(read.names) in sizes else None
+    return samples.names if len(samples.names) in sizes else None
 
 
 def _check_free(path: Path, overwrite: bool, *, is_run: bool = False) -> None:
-    """Refuses what would be lost, before any work is done."""
+    """Raises an error if something would be lost, before any work is done."""
     if not path.exists():
         return
     if not overwrite:
         raise WouldOverwriteError(
-            f"{str(path)!r} is there already and is not overwritten. Give another path with -o, or replace it: --force"
+            f"{str(path)!r} already exists and is not overwritten. Give another path with -o, or replace it: --force"
         )
     if is_run and not _is_run(path):
         raise WouldOverwriteError(
-            f"{str(path)!r} is there already and is no run of attnscope's, so even --force leaves it. Give "
+            f"{str(path)!r} already exists and is not an attnscope run, so even --force does not replace it. Give "
             "another path with -o."
         )
 

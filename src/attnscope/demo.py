@@ -1,12 +1,10 @@
-"""Two demonstrations that need no network: each trains a small model, captures its attention and writes a
-report.
+"""Two demos that need no network: each trains a small model, captures its attention and writes a report.
 
-* `demonstrate_features`: a transformer over the 30 named features of scikit-learn's breast cancer set. Each
-  feature is a token, so that attention runs between features.
+* `demonstrate_features`: a transformer over the 30 named features of scikit-learn's breast cancer data set. Each
+  feature is a token, so attention runs between features.
 * `demonstrate_names`: a GRU over the characters of first names, whose states a softmax pools.
 
-Both models are built of Keras' own layers and operations alone, so that what is saved loads anywhere, in safe
-mode.
+Both models consist of nothing but Keras' own layers and operations, so the saved models load anywhere, in safe mode.
 """
 
 from __future__ import annotations
@@ -34,29 +32,29 @@ from attnscope.viewer import view
 MODEL, RUN, REPORT, VIEW = "model.keras", "run.zarr", "report.html", "view.html"
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 LENGTH = 12
-"""Positions of a name; 0 is padding, behind it."""
+"""Positions of a name; those after its end hold 0, for padding."""
 BATCH = 32
 DIAGNOSES = ("benign", "malignant")
 GENDERS = ("male", "female")
 NO_EXPLANATION = (
-    "Attention alone does not explain a decision: it shows where the model looks. Whether a decision hangs "
-    "on that is another question, which attnscope.evidence(model, samples) asks; nothing here is a claim about causes."
+    "Attention alone does not explain a decision: it shows where the model looks. Whether a decision depends on that "
+    "is another question, which attnscope.evidence(model, samples) answers; nothing here is a claim about causes."
 )
-_ORDINALS = ("last", "second last", "third last", "fourth last", "fifth last")
+_ORDINALS = ("last", "second to last", "third to last", "fourth to last", "fifth to last")
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Demonstration:
-    """What a demonstration found.
+    """What a demo found.
 
     Attributes:
-        folder: Where `model.keras`, `run.zarr`, `report.html` and `view.html` are.
+        folder: The folder with `model.keras`, `run.zarr`, `report.html` and `view.html`.
         model: The trained model.
-        maps: Its attention on samples it was not trained on.
-        accuracy: Share of the held-out samples that it gets right.
-        text: What there is to say about it, for a terminal.
+        maps: Its attention on samples that it was not trained on.
+        accuracy: Share of the held-out samples that it classifies correctly.
+        text: A summary to print in a terminal.
     """
 
     folder: Path
@@ -76,19 +74,18 @@ def demonstrate_features(
 ) -> Demonstration:
     """Which of 30 measurements of a biopsy a transformer attends to, for malignant and for benign ones.
 
-    Trains on three quarters of the samples and captures the rest. Sets the seeds of Python, NumPy and the
-    backend.
+    Trains on three quarters of the samples and captures the rest. Sets the seeds of Python, NumPy and the backend.
 
     Args:
         folder: Where to write.
-        epochs: How often to go through the training samples.
-        seed: Of the split and of the training.
-        overwrite: Whether files of an earlier demonstration may be replaced.
-        say: Is told what happens, a line at a time.
+        epochs: Number of passes over the training samples.
+        seed: Seed of the split and of the training.
+        overwrite: Whether the files of an earlier demo may be replaced.
+        say: Called with each line of progress.
 
     Raises:
         UnsupportedError: scikit-learn is not installed.
-        WouldOverwriteError: One of the files is there already.
+        WouldOverwriteError: One of the files already exists.
     """
     folder = _prepared(folder, overwrite)
     _check_installed("sklearn", "scikit-learn")
@@ -99,7 +96,7 @@ def demonstrate_features(
     rate = keras.optimizers.schedules.CosineDecay(3e-3, epochs * -(-len(train) // BATCH))
     model.compile(keras.optimizers.AdamW(rate, weight_decay=0.1), "binary_crossentropy")
     model.fit(train, train_is, epochs=epochs, batch_size=BATCH, verbose=0)
-    say(f"capturing {len(held_out)} biopsies that it has not seen ...")
+    say(f"capturing the attention on {len(held_out)} biopsies that it has not seen ...")
     maps = capture(model, held_out, labels=names, batch_size=64, progress=False)
     accuracy = _accuracy(maps, held_out_is)
     groups = [DIAGNOSES[int(is_malignant)] for is_malignant in held_out_is]
@@ -113,13 +110,18 @@ def demonstrate_features(
     return Demonstration(folder, model, maps, accuracy, _features_in_words(maps, groups, accuracy, folder))
 
 
-def biopsies(seed: int) -> tuple[list[str], tuple[Any, Any], tuple[Any, Any]]:
-    """Names of the features; then values and whether malignant, of three quarters for training and of the
-    rest.
+def biopsies(seed: int) -> tuple[list[str], tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """The biopsies, split into three quarters for training and the rest.
+
+    Args:
+        seed: Seed of the split.
+
+    Returns:
+        Names of the features; then, for training and for the rest, the values, dims ``(sample, feature)``, and whether
+        each biopsy is malignant, dims ``(sample,)``, 1 or 0; both float32.
 
     Source:
-        Wolberg, Mangasarian, Street and Street 1993, Breast Cancer Wisconsin (Diagnostic), as scikit-learn
-        holds it.
+        Wolberg, Mangasarian, Street and Street 1993, Breast Cancer Wisconsin (Diagnostic), as included in scikit-learn.
     """
     from sklearn.datasets import load_breast_cancer
     from sklearn.model_selection import train_test_split
@@ -136,9 +138,9 @@ def feature_transformer(train: np.ndarray, *, width: int = 8, blocks: int = 2) -
     """A pre-norm transformer whose tokens are features.
 
     Args:
-        train: Samples by which the features are standardised inside of the model, which so takes raw values.
+        train: Samples used to standardise the features inside the model, which therefore takes raw values.
         width: Size of a token.
-        blocks: How many blocks of attention and feed-forward layers.
+        blocks: Number of blocks of attention and feed-forward layers.
     """
     standardise = layers.Normalization(name="standardise")
     standardise.adapt(train)
@@ -163,7 +165,7 @@ def _block(x: Any, name: str, width: int) -> Any:
 
 
 def _contrast(maps: AttentionMaps, groups: Sequence[str]) -> xr.DataArray:
-    """Attention received in the first block, dims ``(group, key)``, the largest difference first."""
+    """Attention received in the first block, dims ``(group, key)``, largest difference first."""
     first = maps.dataset(next(iter(maps)))
     means = received_per_group(first, groups)
     assert means is not None
@@ -173,11 +175,16 @@ def _contrast(maps: AttentionMaps, groups: Sequence[str]) -> xr.DataArray:
 
 
 def chance(maps: AttentionMaps, groups: Sequence[str], *, seed: int = 0) -> float:
-    """How large the largest difference between two groups gets when nothing is behind it.
+    """How large the largest difference between two groups gets by chance alone.
+
+    Args:
+        maps: The maps.
+        groups: The group of each sample.
+        seed: Seed of the shuffles.
 
     Returns:
-        Of the first site: the 95% quantile, over 1000 shuffles of the groups, of the largest absolute
-        difference in attention received.
+        At the first site, the 95% quantile, over 1000 shuffles of the groups, of the largest absolute difference in
+        attention received.
 
     Source:
         Westfall and Young 1993, Resampling-Based Multiple Testing (the max statistic).
@@ -196,13 +203,13 @@ def _about_features(maps: AttentionMaps, groups: Sequence[str], accuracy: float)
     return Section(
         "About this model",
         [
-            "A transformer of two blocks over the 30 measurements of a biopsy in scikit-learn's breast "
-            "cancer set. Each feature is a token, so attention runs between features.",
-            f"On the {len(groups)} biopsies held out ({malignant} malignant) it is right in {accuracy:.1%}; "
-            f"always saying benign would be right in {1 - malignant / len(groups):.1%}.",
-            "In the first block a position still holds one feature alone. From the second on every position "
-            "holds a mixture of them, and its name says only where it started.",
-            f"Groups below are the true diagnoses. {_chance_in_words(maps, groups)}",
+            "A transformer of two blocks over the 30 measurements of a biopsy in scikit-learn's breast cancer data "
+            "set. Each feature is a token, so attention runs between features.",
+            f"It is right about {accuracy:.1%} of the {len(groups)} held-out biopsies ({malignant} malignant); always "
+            f"saying benign would be right about {1 - malignant / len(groups):.1%}.",
+            "In the first block, a position still holds a single feature. From the second block onwards, every "
+            "position holds a mixture of features, and its name only says where it started.",
+            f"The groups below are the true diagnoses. {_chance_in_words(maps, groups)}",
             NO_EXPLANATION,
         ],
     )
@@ -211,8 +218,8 @@ def _about_features(maps: AttentionMaps, groups: Sequence[str], accuracy: float)
 def _chance_in_words(maps: AttentionMaps, groups: Sequence[str]) -> str:
     first = next(iter(maps))
     return (
-        f"Where the diagnoses are shuffled, the largest of the {maps[first].sizes['key']} differences at "
-        f"{first} stays below {chance(maps, groups):.4f} in 95% of 1000 shuffles: smaller ones may be chance."
+        f"If the diagnoses are shuffled, the largest of the {maps[first].sizes['key']} differences at {first} stays "
+        f"below {chance(maps, groups):.4f} in 95% of 1000 shuffles, so smaller differences may be due to chance."
     )
 
 
@@ -227,10 +234,10 @@ def _features_in_words(maps: AttentionMaps, groups: Sequence[str], accuracy: flo
     return "\n".join(
         [
             _sites_in_words(maps),
-            f"Accuracy on {len(groups)} biopsies held out: {accuracy:.1%} (always saying benign: {benign:.1%})",
+            f"Accuracy on {len(groups)} held-out biopsies: {accuracy:.1%} (always saying benign: {benign:.1%})",
             "",
-            f"Attention received at {first!r}: mean over samples, heads and queries; even would be "
-            f"{1 / maps[first].sizes['key']:.4f} each. The eight largest differences:",
+            f"Attention received at {first!r}, mean over samples, heads and queries (if it were spread evenly, each "
+            f"feature would receive {1 / maps[first].sizes['key']:.4f}). The eight largest differences:",
             f"  {'feature':<24} {'malignant':>9} {'benign':>9} {'difference':>10}",
             *rows,
             _chance_in_words(maps, groups),
@@ -251,22 +258,22 @@ def demonstrate_names(
     overwrite: bool = False,
     say: Say = lambda line: None,
 ) -> Demonstration:
-    """Which letters of a first name a GRU with attention weights when it tells the usual gender.
+    """Which letters of a first name a GRU with attention weights when it predicts the usual gender.
 
     Trains on three quarters of the names. Sets the seeds of Python, NumPy and the backend.
 
     Args:
         folder: Where to write.
-        names: How many names to take at most, as many of women as of men.
-        captured: How many of the names held out to capture at most.
-        epochs: How often to go through the training names.
-        seed: Of the choice of names and of the training.
-        overwrite: Whether files of an earlier demonstration may be replaced.
-        say: Is told what happens, a line at a time.
+        names: Largest number of names to use, half of them women's and half men's.
+        captured: Largest number of held-out names to capture.
+        epochs: Number of passes over the training names.
+        seed: Seed of the choice of names and of the training.
+        overwrite: Whether the files of an earlier demo may be replaced.
+        say: Called with each line of progress.
 
     Raises:
         UnsupportedError: gender-guesser is not installed.
-        WouldOverwriteError: One of the files is there already.
+        WouldOverwriteError: One of the files already exists.
     """
     folder = _prepared(folder, overwrite)
     _check_installed("gender_guesser", "gender-guesser")
@@ -283,7 +290,7 @@ def demonstrate_names(
     model.fit(codes[:cut], is_female[:cut], epochs=epochs, batch_size=128, verbose=0)
     accuracy = float(((model.predict(codes[cut:], batch_size=256, verbose=0)[:, 0] > 0.5) == is_female[cut:]).mean())
     shown = chosen[cut : cut + captured]
-    say(f"capturing {len(shown)} of the {len(chosen) - cut} names that it has not seen ...")
+    say(f"capturing the attention on {len(shown)} of the {len(chosen) - cut} names that it has not seen ...")
     letters = [characters(name, LENGTH) for name, _ in shown]
     maps = capture(model, codes[cut : cut + captured], labels=letters, batch_size=128, progress=False)
     ends = from_the_end(maps, shown)
@@ -291,18 +298,21 @@ def demonstrate_names(
         maps,
         title="Which letters of a name does the model look at?",
         sections=[_about_names(ends, accuracy, len(chosen) - cut)],
-        predictions=_said(maps, shown),
+        predictions=_predictions(maps, shown),
     )
     _write(folder, model, maps, page, [f"{name}, {usual}" for name, usual in shown])
     return Demonstration(folder, model, maps, accuracy, _names_in_words(maps, shown, ends, accuracy, folder))
 
 
 def first_names(most: int, seed: int) -> list[tuple[str, str]]:
-    """First names and their usual gender, shuffled, as many of women as of men.
+    """First names and their usual gender, shuffled, half of them women's and half men's.
 
-    Taken are names of 3 to 12 letters of the plain alphabet that are usual in two countries or more, and of
-    one gender wherever they are. The list is read from the installed package and stays there: it is under the
-    GFDL.
+    The names have 3 to 12 letters of the plain alphabet, are used in at least two countries, and have the same gender
+    wherever they are used. The list is read from the installed package and stays there: it is licensed under the GFDL.
+
+    Args:
+        most: Largest number of names.
+        seed: Seed of the choice and of the order.
 
     Source:
         Jörg Michael 2008, nam_dict.txt, in the package gender-guesser.
@@ -315,22 +325,22 @@ def first_names(most: int, seed: int) -> list[tuple[str, str]]:
             gender, name = line.split()[:2]
             genders.setdefault(name.lower(), set()).add(gender)
             countries[name.lower()] = len(line[30:-1].replace(" ", ""))
-    found: dict[str, list[str]] = {"M": [], "F": []}
-    for name, known in sorted(genders.items()):
-        if len(known) == 1 and known <= set("MF") and re.fullmatch("[a-z]{3,12}", name) and countries[name] > 1:
-            found[min(known)].append(name)
+    by_gender: dict[str, list[str]] = {"M": [], "F": []}
+    for name, usual in sorted(genders.items()):
+        if len(usual) == 1 and usual <= set("MF") and re.fullmatch("[a-z]{3,12}", name) and countries[name] > 1:
+            by_gender[min(usual)].append(name)
     generator = np.random.default_rng(seed)
-    each = min(most // 2, *map(len, found.values()))
+    each = min(most // 2, *map(len, by_gender.values()))
     chosen = [
         (str(name), gender)
         for letter, gender in zip("MF", GENDERS, strict=True)
-        for name in generator.permutation(found[letter])[:each]
+        for name in generator.permutation(by_gender[letter])[:each]
     ]
     return [chosen[place] for place in generator.permutation(len(chosen))]
 
 
 def encoded(names: Sequence[str]) -> np.ndarray:
-    """The numbers of the letters, `(name, 12)`, int32: 1 for a, 0 behind the end."""
+    """The numbers of the letters, dims ``(name, 12)``, int32: 1 for a, 0 after the end."""
     codes = np.zeros((len(names), LENGTH), "int32")
     for row, name in zip(codes, names, strict=True):
         row[: len(name)] = [LETTERS.index(letter) + 1 for letter in name]
@@ -338,11 +348,11 @@ def encoded(names: Sequence[str]) -> np.ndarray:
 
 
 def names_gru(*, units: int = 48) -> keras.Model:
-    """A GRU whose states a softmax weights and sums; padding gets no weight.
+    """A GRU whose states are summed with the weights of a softmax; padding gets no weight.
 
     Source:
-        The model of "How to visualize attention weights?" (Stack Overflow), with the padding masked and the
-        `Lambda` that sums over the steps an operation.
+        The model of "How to visualize attention weights?" (Stack Overflow), with the padding masked, and with an
+        operation in place of the `Lambda` that sums over the steps.
     """
     inputs = keras.Input((LENGTH,), dtype="int32", name="letters")
     is_letter = ops.not_equal(inputs, 0)
@@ -360,54 +370,55 @@ def names_gru(*, units: int = 48) -> keras.Model:
 
 
 def from_the_end(maps: AttentionMaps, shown: Sequence[tuple[str, str]]) -> Bars:
-    """Mean weight of the last letter, the second last... of the names of each gender."""
+    """Mean weight of the last letter, the second to last... of the names of each gender."""
     weights = maps["attention_vec"].transpose("sample", "key").values
     values = np.full((len(_ORDINALS), len(GENDERS)), np.nan)
     for place in range(len(_ORDINALS)):
         for column, gender in enumerate(GENDERS):
-            found = [
+            of_gender = [
                 row[len(name) - 1 - place]
                 for row, (name, usual) in zip(weights, shown, strict=True)
                 if usual == gender and len(name) > place
             ]
-            values[place, column] = np.mean(found, dtype=np.float64) if found else np.nan
+            values[place, column] = np.mean(of_gender, dtype=np.float64) if of_gender else np.nan
     labels = [f"{ordinal} letter" for ordinal in _ORDINALS]
-    return Bars(GENDERS, labels, values, "Mean weight by place from the end, of the names that are long enough")
+    return Bars(GENDERS, labels, values, "Mean weight by position from the end, over the names that are long enough")
 
 
 def _about_names(ends: Bars, accuracy: float, held_out: int) -> Section:
     return Section(
         "About this model",
         [
-            "A GRU reads a first name letter by letter; a softmax over its states says how much each of them "
-            "counts, and a sigmoid on their weighted sum says how usual the name is for women.",
-            f"On {held_out} names held out it is right in {accuracy:.1%}; a coin would be in half of them. "
-            "The list says what is usual in many countries together; it says nothing about a person.",
-            "A state holds its letter and all letters before it, so weight on a letter is weight on the name "
-            "up to there. The tanh in front of the softmax keeps the weights of a name within a factor of "
-            "7.4 (e²) of each other: this model cannot look at one letter alone.",
+            "A GRU reads a first name letter by letter; a softmax over its states says how much each of them counts, "
+            "and a sigmoid on their weighted sum says how likely the name is to be a woman's.",
+            f"It is right about {accuracy:.1%} of {held_out} held-out names; a coin would be right about half of them. "
+            "The list says what is usual across many countries; it says nothing about any one person.",
+            "A state holds its letter and all the letters before it, so weight on a letter is weight on the name up to "
+            "that letter. The tanh in front of the softmax keeps the weights of a name within a factor of 7.4 (e²) of "
+            "each other, so this model cannot look at one letter alone.",
             NO_EXPLANATION,
         ],
         ends,
     )
 
 
-def _said(maps: AttentionMaps, shown: Sequence[tuple[str, str]]) -> list[str]:
-    words = []
+def _predictions(maps: AttentionMaps, shown: Sequence[tuple[str, str]]) -> list[str]:
+    predictions = []
     for value, (_, usual) in zip(_single_output(maps), shown, strict=True):
         guess = GENDERS[int(value > 0.5)]
         share = value if value > 0.5 else 1 - value
-        words.append(f"{guess} {share:.2f}, {'right' if guess == usual else 'wrong'}")
-    return words
+        predictions.append(f"{guess} {share:.2f}, {'right' if guess == usual else 'wrong'}")
+    return predictions
 
 
 def _names_in_words(
     maps: AttentionMaps, shown: Sequence[tuple[str, str]], ends: Bars, accuracy: float, folder: Path
 ) -> str:
-    said = _said(maps, shown)
+    predictions = _predictions(maps, shown)
     weights = maps["attention_vec"].transpose("sample", "key").values
     rows = [
-        f"  {name:<12} {said[place]:<22} {_letters(name, weights[place])}" for place, (name, _) in enumerate(shown[:6])
+        f"  {name:<12} {predictions[place]:<22} {_letters(name, weights[place])}"
+        for place, (name, _) in enumerate(shown[:6])
     ]
     means = [
         f"  {label:<20} {male:>6.3f} {female:>8.3f}"
@@ -416,9 +427,9 @@ def _names_in_words(
     return "\n".join(
         [
             _sites_in_words(maps),
-            f"Accuracy on the names held out: {accuracy:.1%} (a coin: 50%)",
+            f"Accuracy on the held-out names: {accuracy:.1%} (a coin: 50%)",
             "",
-            f"The first {len(rows)} of them, and the letters with the most weight:",
+            f"The first {len(rows)} of them, with the letters that get the most weight:",
             *rows,
             "",
             f"{ends.caption}:",
@@ -437,14 +448,13 @@ def _letters(name: str, weights: np.ndarray) -> str:
 
 
 def _prepared(folder: str | Path, overwrite: bool) -> Path:
-    """The folder, after a look whether anything in it would be lost."""
+    """The folder, once it is clear that nothing in it would be lost."""
     folder = Path(folder)
-    there = [name for name in (MODEL, RUN, REPORT, VIEW) if (folder / name).exists()]
-    if there and not overwrite:
+    existing = [name for name in (MODEL, RUN, REPORT, VIEW) if (folder / name).exists()]
+    if existing and not overwrite:
         raise WouldOverwriteError(
-            f"{str(folder)!r} already holds {', '.join(there)}, and nothing is overwritten. Give another "
-            "folder: attnscope demo -o elsewhere; or replace these files: attnscope demo --force "
-            "(overwrite=True)."
+            f"{str(folder)!r} already contains {', '.join(existing)}, and nothing is overwritten. Give another folder: "
+            "attnscope demo -o elsewhere; or replace these files: attnscope demo --force (overwrite=True)."
         )
     return folder
 
@@ -452,8 +462,8 @@ def _prepared(folder: str | Path, overwrite: bool) -> Path:
 def _check_installed(module: str, package: str) -> None:
     if find_spec(module) is None:
         raise UnsupportedError(
-            f"The demonstration reads its data from the package {package}, which is not installed. Install "
-            "it: pip install attnscope[demo]"
+            f"The demo reads its data from the package {package}, which is not installed. Install it: "
+            "pip install attnscope[demo]"
         )
 
 
@@ -475,7 +485,7 @@ def _accuracy(maps: AttentionMaps, truth: np.ndarray) -> float:
 
 
 def _sites_in_words(maps: AttentionMaps) -> str:
-    return f"Sites, where attention comes about:\n{maps.sites!r}\n"
+    return f"Sites, where attention is computed:\n{maps.sites!r}\n"
 
 
 def _end_in_words(maps: AttentionMaps, folder: Path) -> str:

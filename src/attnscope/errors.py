@@ -1,35 +1,62 @@
-"""Every exception that attnscope raises of its own.
+"""Every exception class that attnscope defines.
 
-Each is also one of Python's own kinds, so code that catches ``ValueError`` goes on working. A message has
-three parts: what was given, what was expected, and the mend.
+Each is also one of Python's own, so code that catches ``ValueError`` keeps working. A message has three parts: what
+was given, what was expected, and the fix.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
+__all__ = [
+    "AttnscopeError",
+    "DeclarationError",
+    "IncompleteRunError",
+    "InputError",
+    "InterventionError",
+    "KnownHolesWarning",
+    "LabelError",
+    "MethodError",
+    "ModelFileError",
+    "NoAttentionError",
+    "NotInstalledError",
+    "PatternError",
+    "SchemaError",
+    "TargetError",
+    "TooLargeError",
+    "UnbuiltModelError",
+    "UnsafeFileError",
+    "UnsupportedError",
+    "WeightsMismatchError",
+    "WouldOverwriteError",
+]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
 
 class AttnscopeError(Exception):
-    """The parent of all of them."""
+    """The base class of all of them."""
 
 
 class SchemaError(AttnscopeError, ValueError):
-    """An array lacks a dimension, or has one that cannot be meant."""
+    """An array lacks a dimension, or has one that does not belong there."""
 
 
 class LabelError(AttnscopeError, ValueError):
-    """The number of labels is not the number of positions."""
+    """The labels do not fit: their number is not the number of positions, for example."""
 
 
 class NoAttentionError(AttnscopeError, ValueError):
-    """The model computes no attention that can be taken."""
+    """The model computes no attention that can be captured."""
 
 
 class PatternError(AttnscopeError, KeyError):
     """A pattern matches no site."""
 
     def __str__(self) -> str:
-        """The message itself; KeyError would put it in quotes."""
+        """The message itself, which KeyError would put in quotes."""
         return str(self.args[0])
 
 
@@ -38,7 +65,7 @@ class UnbuiltModelError(AttnscopeError, ValueError):
 
 
 class InputError(AttnscopeError, ValueError):
-    """The inputs are empty, or of a kind that cannot be batched."""
+    """The inputs or an option cannot be used: no samples, for example, or inputs that cannot be split into batches."""
 
 
 class DeclarationError(AttnscopeError, ValueError):
@@ -46,15 +73,15 @@ class DeclarationError(AttnscopeError, ValueError):
 
 
 class InterventionError(AttnscopeError, ValueError):
-    """An edit gave scores that cannot stand in for the model's own."""
+    """An edit returned scores that cannot replace the model's own."""
 
 
 class TargetError(AttnscopeError, ValueError):
-    """What is to be explained is not among what the model says."""
+    """What is to be explained is not among the model's outputs."""
 
 
 class MethodError(AttnscopeError, ValueError):
-    """There is no such method of attribution, or it needs what the model lacks."""
+    """The method of attribution is unknown, or needs something that the model lacks."""
 
 
 class TooLargeError(AttnscopeError, MemoryError):
@@ -62,48 +89,48 @@ class TooLargeError(AttnscopeError, MemoryError):
 
 
 class IncompleteRunError(AttnscopeError, ValueError):
-    """A store holds a run that broke off."""
+    """A store holds an interrupted run."""
 
 
 class WouldOverwriteError(AttnscopeError, FileExistsError):
-    """A file or folder is there already."""
+    """A file or folder already exists."""
 
 
 class UnsupportedError(AttnscopeError, TypeError):
-    """This kind of object or backend is not one that attnscope can work with."""
+    """attnscope cannot work with this kind of object or backend."""
 
 
 class NotInstalledError(AttnscopeError, ImportError):
-    """An optional package is needed and not there."""
+    """An optional package is needed but not installed."""
 
 
 class UnsafeFileError(AttnscopeError, ValueError):
-    """A model file asks for more than to be read as data: it was refused before anything in it was used."""
+    """A model file asks for more than to be read as data. It was rejected before anything in it was used."""
 
 
 class KnownHolesWarning(UserWarning):
-    """The installed Keras has holes in its loading of files that later ones have closed."""
+    """The installed Keras has known vulnerabilities in loading files, which later versions have fixed."""
 
 
 class ModelFileError(AttnscopeError, ValueError):
-    """A file is no model, or one that cannot be made into a model."""
+    """A file is not a model, or cannot be turned into one."""
 
 
 class WeightsMismatchError(AttnscopeError, ValueError):
-    """The weights in a file are not those of the model."""
+    """The weights in a file do not fit the model."""
 
 
-def free_path(path: str | Path, mend: str, *, overwrite: bool = False) -> Path:
+def free_path(path: str | Path, fix: str, *, overwrite: bool = False) -> Path:
     """A path that may be written to.
 
     Args:
         path: Where something is to be written.
-        mend: What to do if something is there, as code to paste.
-        overwrite: Whether what is there may be replaced.
+        fix: What to do if something is there already, as code to paste.
+        overwrite: Whether an existing file or folder may be replaced.
 
     Raises:
-        WouldOverwriteError: There is something at `path`, and `overwrite` is False.
+        WouldOverwriteError: Something exists at `path`, and `overwrite` is False.
     """
     if Path(path).exists() and not overwrite:
-        raise WouldOverwriteError(f"{str(path)!r} is there already and is not overwritten: {mend}.")
+        raise WouldOverwriteError(f"{str(path)!r} already exists and is not overwritten: {fix}.")
     return Path(path)

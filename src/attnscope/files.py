@@ -1,31 +1,34 @@
-"""Models, samples and names from files."""
+"""Models, samples and names read from files."""
 
 from __future__ import annotations
 
 import csv
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attnscope.backends import choose_backend
 from attnscope.errors import InputError, LabelError
 
+if TYPE_CHECKING:
+    import keras
 
-def load_model(path: str | Path, *, backend: str | None = None) -> Any:
-    """A model from a file: `attnscope.load_model` once the backend is chosen. No code in the file is run.
+
+def read_model(path: str | Path, *, backend: str | None = None) -> keras.Model:
+    """A model from a file: chooses the backend, then calls `attnscope.load_model`. No code in the file is run.
 
     Args:
         path: A ``.keras``, ``.h5`` or ``.hdf5`` file.
-        backend: See `choose_backend`.
+        backend: The Keras backend to run on; None for the one that is configured, or else the first that is installed.
 
     Raises:
-        FileNotFoundError: Nothing is there.
-        AttnscopeError: It is no such file, is not safe, or Keras cannot make a model of it.
+        FileNotFoundError: There is no such file.
+        AttnscopeError: The file is of another kind or unsafe, or Keras cannot build a model from it.
     """
     choose_backend(backend)
-    from attnscope.loading import load_model as load
+    from attnscope.loading import load_model
 
-    return load(path)
+    return load_model(path)
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Inputs:
 
     Attributes:
         arrays: One array, or a dict of them.
-        names: Names in the head of a table, one per column; None where there are none.
+        names: The names in the header of a table, one per column; None if there are none.
     """
 
     arrays: Any
@@ -45,21 +48,22 @@ def read_inputs(path: str | Path) -> Inputs:
     """Samples from a ``.npy``, ``.npz``, ``.csv`` or ``.txt`` file.
 
     Args:
-        path: Where. A ``.npz`` with one array gives that, with several a dict. A table gives float32, one
-            sample per line; a first line that is not all numbers holds names. A text file gives one text per
-            line.
+        path: The file. A ``.npz`` file with one array gives that array, one with several a dict. A table gives float32,
+            one sample per line; a first line that is not all numbers holds names. A text file gives one text per line.
 
     Raises:
-        FileNotFoundError: Nothing is there.
-        InputError: It is of no such kind, or cannot be read as one.
+        FileNotFoundError: There is no such file.
+        InputError: The file is of another kind, or cannot be read.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{str(path)!r} is no file. Samples are needed: numpy.save('samples.npy', array).")
+        raise FileNotFoundError(
+            f"There is no file {str(path)!r}. A file of samples is needed: numpy.save('samples.npy', array)."
+        )
     reader = {".npy": _read_npy, ".npz": _read_npz, ".csv": _read_csv, ".txt": _read_txt}.get(path.suffix)
     if reader is None:
         raise InputError(
-            f"The inputs are to be read from {str(path)!r}, but a .npy, .npz, .csv or .txt file is needed: "
+            f"The inputs are given as {str(path)!r}, but a .npy, .npz, .csv or .txt file is needed: "
             "numpy.save('samples.npy', array)."
         )
     return reader(path)
@@ -82,8 +86,8 @@ def _load_arrays(path: Path) -> Any:
         return np.load(path, allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         raise InputError(
-            f"{str(path)!r} cannot be read as NumPy arrays: {error} Numbers or fixed-width strings are "
-            "needed: numpy.save(path, array.astype('float32'))."
+            f"{str(path)!r} cannot be read as NumPy arrays: {error} Numbers or fixed-width strings are needed: "
+            "numpy.save(path, array.astype('float32'))."
         ) from error
 
 
@@ -96,23 +100,23 @@ def _read_csv(path: Path) -> Inputs:
     if rows and not all(map(_is_number, rows[0])):
         names = [cell.strip() for cell in rows.pop(0)]
     if not rows:
-        raise InputError(f"{str(path)!r} holds no line of numbers, but one per sample is needed: 5.1,3.5,1.4")
-    for place, row in enumerate(rows, start=1 if names is None else 2):
-        _check_row(path, place, row, len(rows[0]))
+        raise InputError(f"{str(path)!r} has no line of numbers, but one per sample is needed: 5.1,3.5,1.4")
+    for number, row in enumerate(rows, start=1 if names is None else 2):
+        _check_row(path, number, row, len(rows[0]))
     return Inputs(np.array([[float(cell) for cell in row] for row in rows], "float32"), names)
 
 
-def _check_row(path: Path, place: int, row: list[str], width: int) -> None:
-    wrong = next((cell for cell in row if not _is_number(cell)), None)
-    if wrong is not None:
+def _check_row(path: Path, line: int, row: list[str], width: int) -> None:
+    text = next((cell for cell in row if not _is_number(cell)), None)
+    if text is not None:
         raise InputError(
-            f"Line {place} of {str(path)!r} holds {wrong!r}, but only the first line may hold anything but "
-            "numbers. Take columns out that the model does not read."
+            f"Line {line} of {str(path)!r} contains {text!r}, but only the first line may contain anything other than "
+            "numbers. Remove the columns that the model does not read."
         )
     if len(row) != width:
         raise InputError(
-            f"Line {place} of {str(path)!r} has {len(row)} columns, but the lines before have {width}. All "
-            "need the same."
+            f"Line {line} of {str(path)!r} has {len(row)} columns, but the lines before it have {width}. All lines "
+            "need the same number."
         )
 
 
@@ -134,15 +138,18 @@ def _lines(path: Path) -> list[str]:
     return path.read_text("utf-8-sig").removesuffix("\n").split("\n")
 
 
-def read_names(given: str) -> list[str]:
-    """Names of positions: the lines of a text file if there is one of that name, else what commas part.
+def read_names(text: str) -> list[str]:
+    """Names of positions.
+
+    Args:
+        text: The path of a text file with one name per line, or the names themselves, separated by commas.
 
     Raises:
         LabelError: There are none.
     """
-    names = _lines(Path(given)) if Path(given).is_file() else [name.strip() for name in given.split(",")]
+    names = _lines(Path(text)) if Path(text).is_file() else [name.strip() for name in text.split(",")]
     if names == [""]:
         raise LabelError(
-            f"The labels are {given!r}, but names are needed: --labels a,b,c, or a file with one per line."
+            f"The labels are {text!r}, but names are needed: --labels a,b,c, or a file with one name per line."
         )
     return names

@@ -13,22 +13,33 @@ import xarray as xr
 
 from attnscope.errors import LabelError
 from attnscope.schema import SAMPLE, Site, key_dims, query_dims
+from attnscope.words import words
+
+__all__ = ["characters", "patches", "words"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
 
 SINK = "<sink>"
+"""The label of a learned sink."""
+Names = Sequence[str] | Sequence[Sequence[str]]
+"""Names of positions, shared by all samples; or a sequence of them for each sample."""
 
 
 @dataclass(frozen=True)
 class AxisLabels:
-    """Names of positions, and which axes they are for.
+    """Names of positions, and the axes that they are for.
 
     Attributes:
         names: ``(position,)``, shared by all samples, or one sequence per sample.
         axis: ``query`` or ``key``; None for both.
-        sites: Glob pattern of the sites they are for.
-        source: Where they come from (``encoder_token_ids``); chooses between axes of one length.
+        sites: Glob pattern of the sites that they are for.
+        source: Where they come from (``encoder_token_ids``); decides between axes of the same length.
     """
 
-    names: Any
+    names: Names
     axis: str | None = None
     sites: str = "*"
     source: str = ""
@@ -39,18 +50,18 @@ class AxisLabels:
         return len(self.names) > 0 and not isinstance(self.names[0], str)
 
     def of_samples(self, start: int, stop: int) -> AxisLabels:
-        """Those of some samples only."""
+        """The labels of some samples only."""
         names = self.names[start:stop] if self.per_sample else self.names
         return AxisLabels(names, self.axis, self.sites, self.source)
 
 
 def read_labels(labels: Any) -> list[AxisLabels]:
-    """Brings what a user gives as ``labels=`` into one form.
+    """Turns whatever a user passes as ``labels=`` into one form.
 
     Args:
-        labels: None; a sequence of names, shared by all samples; a sequence of such sequences, one per sample;
-            or a dict of these by axis (``query``, ``key``) or by glob pattern of sites (whose values may be
-            dicts by axis again).
+        labels: None; a sequence of names, shared by all samples; a sequence of such sequences, one per sample; or a
+            dict of these, by axis (``query``, ``key``) or by glob pattern of sites (whose values may in turn be dicts
+            by axis).
 
     Raises:
         LabelError: It is none of these.
@@ -68,23 +79,24 @@ def read_labels(labels: Any) -> list[AxisLabels]:
     if isinstance(labels, (str, bytes)) or not isinstance(labels, (Sequence, np.ndarray, Iterable)):
         raise LabelError(
             f"The labels are {labels!r}, but a sequence of names is needed, one per position (list('abc') for "
-            "characters), or a dict of such: labels={'key': names}."
+            "characters), or a dict of sequences: labels={'key': names}."
         )
-    names = [item if isinstance(item, str) else _name_or_names(item) for item in labels]
+    names: Any = [item if isinstance(item, str) else _name_or_names(item) for item in labels]
     return [AxisLabels(names)]
 
 
-def _name_or_names(item: Any) -> Any:
+def _name_or_names(item: object) -> str | list[str]:
     if isinstance(item, (Sequence, np.ndarray)) and not isinstance(item, (str, bytes)):
         return [str(name) for name in item]
     return str(item)
 
 
 def labelled(dataset: xr.Dataset, site: Site, labels: list[AxisLabels]) -> xr.Dataset:
-    """The dataset with ``query_label`` and ``key_label`` coordinates where names fit.
+    """The dataset with the coordinates ``query_label`` and ``key_label`` where names fit.
 
     Raises:
-        LabelError: Names that are meant for just this axis or site have another length than it.
+        LabelError: The names of a sample are neither as many as the axis has positions, nor as many as it has valid
+            positions.
     """
     coordinates = {}
     for dims, kind in ((query_dims(dataset.dims), "query"), (key_dims(dataset.dims), "key")):
@@ -101,32 +113,32 @@ def check_that_labels_fit(
     """Checks labels that are shared by all samples against the axes of the sites.
 
     Args:
-        sizes: For each site the size of each query and key dim, learned sinks left out.
+        sizes: For each site the size of each query and key dim, without learned sinks.
         labels: The labels.
-        samples: Number of samples, where it is known.
+        samples: Number of samples, if it is known.
 
     Raises:
-        LabelError: Some fit no axis at all, or are not one list per sample; the message names both numbers.
+        LabelError: Some fit no axis at all, or are not one list per sample; the message gives both numbers.
     """
-    for given in labels:
-        if given.per_sample:
-            if samples is not None and len(given.names) != samples:
+    for item in labels:
+        if item.per_sample:
+            if samples is not None and len(item.names) != samples:
                 raise LabelError(
-                    f"Labels of {len(given.names)} samples were given, but there are {samples} samples. Give one list "
+                    f"Labels for {len(item.names)} samples were given, but there are {samples} samples. Give one list "
                     "of names per sample, or one list of names for all: labels=['a', 'b', ...]."
                 )
             continue
         lengths = {
             f"{site} ({dim})": size
             for site, dims in sizes.items()
-            if fnmatchcase(site, given.sites)
+            if fnmatchcase(site, item.sites)
             for dim, size in dims.items()
-            if given.axis is None or dim.startswith(given.axis)
+            if item.axis is None or dim.startswith(item.axis)
         }
-        if len(given.names) not in lengths.values():
+        if len(item.names) not in lengths.values():
             axes = ", ".join(f"{size} in {where}" for where, size in list(lengths.items())[:4]) or "none at all"
             raise LabelError(
-                f"{len(given.names)} labels were given, but the number of positions is {axes}. Give one label per "
+                f"{len(item.names)} labels were given, but the number of positions is {axes}. Give one label per "
                 "position: labels=[...], or name the axis: labels={'key': [...]}."
             )
 
@@ -152,7 +164,7 @@ def _names_for(
     if chosen is None:
         return None
     if not chosen.per_sample:
-        return (dim,), np.array(_with_sinks(list(chosen.names), size), dtype=str)
+        return (dim,), np.array(_with_sinks([str(name) for name in chosen.names], size), dtype=str)
     valid = dataset.coords.get(f"{dim}_valid")
     rows = [
         _placed(names, size, None if valid is None else valid.values[number], site.name, dim)
@@ -183,26 +195,41 @@ def _placed(names: Sequence[str], size: int, valid: Any, site: str, dim: str) ->
         row = np.full(size, "", dtype=object)
         row[np.asarray(valid, bool)] = list(names)
         return [str(name) for name in row]
-    places = f"{size} positions" if valid is None else f"{size} positions, {int(np.sum(valid))} of them valid"
+    positions = f"{size} positions" if valid is None else f"{size} positions, {int(np.sum(valid))} of them valid"
     raise LabelError(
-        f"A sample has {len(names)} labels, but the axis {dim!r} of {site!r} has {places}. Give one label per "
+        f"A sample has {len(names)} labels, but the axis {dim!r} of {site!r} has {positions}. Give one label per "
         "position, or one per valid position."
     )
 
 
 def characters(text: str, length: int | None = None) -> list[str]:
-    """One label per character, filled up with empty ones to `length`.
+    """One label per character, padded with empty labels up to `length`.
+
+    Args:
+        text: The text.
+        length: Number of positions of the axis; None for as many as the text has characters.
 
     Raises:
-        LabelError: The text is longer than that.
+        LabelError: The text is longer than `length`.
+
+    Example:
+        >>> characters("bo", 4)
+        ['b', 'o', '', '']
     """
     if length is not None and len(text) > length:
-        raise LabelError(f"The text has {len(text)} characters, but the axis has {length}: text[:{length}].")
+        raise LabelError(
+            f"The text has {len(text)} characters, but the axis has {length} positions. Shorten it: text[:{length}]."
+        )
     return [*text, *[""] * ((length or len(text)) - len(text))]
 
 
 def patches(rows: int, columns: int, prefix: Sequence[str] = ()) -> list[str]:
-    """One label per image patch, row by row, behind the labels of class and register tokens.
+    """One label per image patch, row by row, after the labels of class and register tokens.
+
+    Args:
+        rows: Rows of patches.
+        columns: Columns of patches.
+        prefix: Labels of the tokens that come before the patches.
 
     Example:
         >>> patches(1, 2, prefix=["[CLS]"])
@@ -215,20 +242,20 @@ _PATCH = re.compile(r"row (\d+), column (\d+)")
 
 
 def patch_grid(labels: Sequence[str]) -> tuple[int, int, int] | None:
-    """The grid that labels as `patches` makes them describe: rows, columns, and the position of its first patch.
+    """The grid that labels made by `patches` describe: its rows, its columns, and the position of its first patch.
 
-    None where they describe none, or one with holes.
+    None if they describe no grid, or one with gaps.
 
     Example:
         >>> patch_grid(patches(2, 3, prefix=["[CLS]"]))
         (2, 3, 1)
     """
-    found = [_PATCH.fullmatch(label) for label in labels]
-    places = [(int(match[1]), int(match[2])) for match in found if match]
-    if not places:
+    matches = [_PATCH.fullmatch(label) for label in labels]
+    cells = [(int(match[1]), int(match[2])) for match in matches if match]
+    if not cells:
         return None
-    first = next(number for number, match in enumerate(found) if match)
-    rows, columns = places[-1][0] + 1, places[-1][1] + 1
+    first = next(number for number, match in enumerate(matches) if match)
+    rows, columns = cells[-1][0] + 1, cells[-1][1] + 1
     expected = [(row, column) for row in range(rows) for column in range(columns)]
-    whole = places == expected and all(found[first : first + len(places)])
+    whole = cells == expected and all(matches[first : first + len(cells)])
     return (rows, columns, first) if whole else None

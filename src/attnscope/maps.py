@@ -1,4 +1,4 @@
-"""`AttentionMaps`: what a capture gives, every axis with its name."""
+"""`AttentionMaps`: what a capture returns, with every axis named."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ COMPLETE = "attnscope_complete"
 class AttentionMaps(Mapping[str, xr.DataArray]):
     """The attention of a model on some samples: one labelled array per site, in the order of execution.
 
-    ``maps["encoder_0/mha"]`` is an `xarray.DataArray` with dims out of ``sample, step, window, head, query,
-    key``; select with xarray: ``maps["encoder_0/mha"].sel(head=3).isel(sample=0)``. Where several summaries were
-    captured, that is the first of them, and `dataset` gives them all.
+    ``maps["encoder_0/mha"]`` is an `xarray.DataArray` whose dims are some of ``sample, step, window, head, query,
+    key``; select with xarray: ``maps["encoder_0/mha"].sel(head=3).isel(sample=0)``. If several summaries were
+    captured, this is the first of them, and `dataset` gives them all.
 
     Attributes:
         outputs: What the model returned for the same samples: a DataArray, or a dict of them.
-        attrs: Model, backend, versions.
+        attrs: The model, the backend, and versions.
     """
 
     def __init__(
@@ -56,13 +56,13 @@ class AttentionMaps(Mapping[str, xr.DataArray]):
         """Maps from elsewhere, with the meaning of their axes declared, never guessed.
 
         Args:
-            arrays: Site name to array, or a sequence of arrays (as `transformers` returns them), which get the
-                names ``layer_0``, ``layer_1``...
-            dims: What the axes of every array are; ``sample`` and ``key`` among them.
+            arrays: A mapping from site names to arrays, or a sequence of arrays (as `transformers` returns them), which
+                are named ``layer_0``, ``layer_1``...
+            dims: What the axes of every array are; must include ``sample`` and ``key``.
             labels: Names of positions, as in `capture`.
 
         Raises:
-            SchemaError: An array's rank is not the number of dims, or a needed dim is missing.
+            SchemaError: The rank of an array is not the number of dims, or a required dim is missing.
             LabelError: The labels fit no axis.
 
         Example:
@@ -76,19 +76,19 @@ class AttentionMaps(Mapping[str, xr.DataArray]):
                 f"The dims {dims} were given, but 'sample' and 'key' must be among them: "
                 "dims=('sample', 'head', 'query', 'key')."
             )
-        read = read_labels(labels)
+        axis_labels = read_labels(labels)
         datasets = {}
         for name, array in named.items():
             values = np.asarray(array.detach().cpu() if hasattr(array, "detach") else array)
             if values.ndim != len(dims):
                 raise SchemaError(
-                    f"The array {name!r} has shape {values.shape}, but {len(dims)} dims are declared: {dims}. "
+                    f"The array {name!r} has shape {values.shape}, but {len(dims)} dims were declared: {dims}. "
                     "Declare one per axis: dims=('sample', 'head', 'query', 'key')."
                 )
             site = Site(name, name, name, 0, "", "given", dims, values.shape, str(values.dtype), True, "given")
             datasets[name] = dataset_of(site, {SCORES: (dims, values)}, {})
-        check_that_labels_fit({name: axis_sizes(dataset) for name, dataset in datasets.items()}, read)
-        return cls({name: labelled(d, site_from_attrs(d.attrs), read) for name, d in datasets.items()})
+        check_that_labels_fit({name: axis_sizes(dataset) for name, dataset in datasets.items()}, axis_labels)
+        return cls({name: labelled(d, site_from_attrs(d.attrs), axis_labels) for name, d in datasets.items()})
 
     def __getitem__(self, name: str) -> xr.DataArray:
         if name not in self._datasets:
@@ -106,7 +106,7 @@ class AttentionMaps(Mapping[str, xr.DataArray]):
         return len(self._datasets)
 
     def dataset(self, name: str) -> xr.Dataset:
-        """All that was captured of one site.
+        """Everything that was captured at one site.
 
         Raises:
             KeyError: There is no such site.
@@ -118,13 +118,13 @@ class AttentionMaps(Mapping[str, xr.DataArray]):
         """The same sites with one variable: ``maps.select("received")["encoder_0/mha"]``.
 
         Raises:
-            SchemaError: It was not captured.
+            SchemaError: The variable was not captured.
         """
         missing = [name for name, dataset in self._datasets.items() if variable not in dataset]
         if missing:
-            have = list(self._datasets[missing[0]].data_vars)
+            variables = list(self._datasets[missing[0]].data_vars)
             raise SchemaError(
-                f"{variable!r} was not captured at {missing[0]!r}, only {have}. Ask for it: "
+                f"{variable!r} was not captured at {missing[0]!r}, only {variables}. Ask for it: "
                 "ats.capture(..., summaries=[ats.Full(), ats.Received(), ats.Entropy()])."
             )
         chosen = {name: dataset[[variable]] for name, dataset in self._datasets.items()}
@@ -132,7 +132,7 @@ class AttentionMaps(Mapping[str, xr.DataArray]):
 
     @property
     def inputs(self) -> xr.DataArray | None:
-        """The raw inputs, dims ``(sample,)``, where they were texts; else None."""
+        """The raw inputs, dims ``(sample,)``, if they were texts; else None."""
         return self._inputs
 
     def with_inputs(self, texts: Any) -> AttentionMaps:
@@ -147,7 +147,7 @@ class AttentionMaps(Mapping[str, xr.DataArray]):
 
     @cached_property
     def findings(self) -> Findings:
-        """What a reader of these maps has to know: attention on padding, sinks, maps that say nothing..."""
+        """What a reader of these maps needs to know: attention on padding, sinks, maps that say nothing..."""
         return findings(self._datasets)
 
     @property
@@ -156,7 +156,7 @@ class AttentionMaps(Mapping[str, xr.DataArray]):
         return next((int(dataset.sizes[SAMPLE]) for dataset in self._datasets.values()), 0)
 
     def to_tree(self) -> xr.DataTree:
-        """All of it as one `xarray.DataTree`: a group ``sites/<name>`` per site, and ``outputs``."""
+        """Everything as one `xarray.DataTree`: a group ``sites/<name>`` for each site, and ``outputs``."""
         groups: dict[str, xr.Dataset] = {"/": xr.Dataset(attrs={**self.attrs, "attnscope_format": FORMAT})}
         for number, (name, dataset) in enumerate(self._datasets.items()):
             groups[f"/sites/{name}"] = dataset.assign_attrs(order=number, variables=list(dataset.data_vars))
@@ -172,10 +172,10 @@ class AttentionMaps(Mapping[str, xr.DataArray]):
         return xr.DataTree.from_dict(groups)
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Writes all of it as one Zarr store that xarray alone can open.
+        """Writes everything as one Zarr store that xarray alone can open.
 
         Raises:
-            WouldOverwriteError: There is something at `path`, and `overwrite` is False.
+            WouldOverwriteError: Something exists at `path`, and `overwrite` is False.
         """
         path = free_path(path, "maps.save(path, overwrite=True)", overwrite=overwrite)
         with quiet_about_strings():
@@ -205,26 +205,26 @@ class AttentionMaps(Mapping[str, xr.DataArray]):
 
 
 def open_maps(path: str | Path) -> AttentionMaps:
-    """Opens what `AttentionMaps.save` or ``capture(store=...)`` wrote; arrays are read only when used.
+    """Opens what `AttentionMaps.save` or ``capture(store=...)`` wrote; arrays are read only when they are used.
 
     Raises:
-        FileNotFoundError: Nothing is there.
-        SchemaError: It is not a store of attnscope's.
-        IncompleteRunError: The run that wrote it broke off.
+        FileNotFoundError: Nothing exists at `path`.
+        SchemaError: It is not an attnscope run.
+        IncompleteRunError: The run that wrote it was interrupted.
     """
     if not Path(path).exists():
         raise FileNotFoundError(f"{str(path)!r} does not exist. Write one: maps.save({str(path)!r}).")
     root = attributes_of_store(path)
     if "attnscope_format" not in root:
-        inside = [str(found.parent) for found in Path(path).glob("*/zarr.json")]
+        inside = [str(file.parent) for file in Path(path).glob("*/zarr.json")]
         raise SchemaError(
-            f"{str(path)!r} is no run of attnscope's: its root has no 'attnscope_format'. "
+            f"{str(path)!r} is not an attnscope run: its root has no 'attnscope_format'. "
             + (f"Open what is in it: attnscope.open({inside[0]!r})." if inside else "")
-            + ("" if inside else "Bring arrays from elsewhere here with ats.AttentionMaps.from_arrays({...}).")
+            + ("" if inside else "Turn arrays from elsewhere into maps with ats.AttentionMaps.from_arrays({...}).")
         )
     if not root.get(COMPLETE, True):
         raise IncompleteRunError(
-            f"{str(path)!r} holds a run that broke off. Go on with it, with the model and the inputs that it was begun "
+            f"{str(path)!r} holds an interrupted run. Resume it with the model and the inputs that it was started "
             f"with: attnscope.capture(model, inputs, store={str(path)!r}, resume=True)."
         )
     with quiet_about_strings():
@@ -237,7 +237,7 @@ def open_maps(path: str | Path) -> AttentionMaps:
 
 
 def attributes_of_store(path: str | Path) -> dict[str, Any]:
-    """Attributes of the root of a Zarr store; none where there is no such store."""
+    """Attributes of the root of a Zarr store; empty if there is no such store."""
     root = Path(path) / "zarr.json"
     return dict(json.loads(root.read_text("utf-8")).get("attributes", {})) if root.is_file() else {}
 
@@ -258,7 +258,7 @@ def _opened_outputs(tree: xr.DataTree) -> xr.DataArray | dict[str, xr.DataArray]
 
 
 def dataset_of(site: Site, variables: Mapping[str, Any], coordinates: Mapping[str, Any]) -> xr.Dataset:
-    """A site's variables as one dataset, with units, meaning and the site itself in its attributes."""
+    """A site's variables as one dataset, with their units, their meaning and the site itself as attributes."""
     dataset = xr.Dataset(
         {
             name: (dims, values, {"units": UNITS.get(name, "1"), "long_name": MEANINGS.get(name, name)})
@@ -273,7 +273,7 @@ def dataset_of(site: Site, variables: Mapping[str, Any], coordinates: Mapping[st
 
 
 def attrs_of_site(site: Site) -> dict[str, Any]:
-    """A site as plain values that any store can hold."""
+    """A site as plain values, which any store can hold."""
     return {
         "site": site.name,
         "path": site.path,
@@ -290,7 +290,7 @@ def attrs_of_site(site: Site) -> dict[str, Any]:
 
 
 def site_from_attrs(attrs: Mapping[str, Any]) -> Site:
-    """The site that `attrs_of_site` wrote down."""
+    """The site that `attrs_of_site` described."""
     return Site(
         name=attrs["site"],
         path=attrs["path"],
@@ -308,14 +308,15 @@ def site_from_attrs(attrs: Mapping[str, Any]) -> Site:
 
 
 def axis_sizes(dataset: xr.Dataset) -> dict[str, int]:
-    """Sizes of the query and key dims, learned sinks left out."""
-    sinks = int(dataset.attrs.get("sinks", 0))
+    """Sizes of the query and key dims, without learned sinks."""
+    num_sinks = int(dataset.attrs.get("sinks", 0))
     keys = key_dims(dataset.dims)
-    return {dim: int(dataset.sizes[dim]) - (sinks if dim in keys else 0) for dim in (*query_dims(dataset.dims), *keys)}
+    dims = (*query_dims(dataset.dims), *keys)
+    return {dim: int(dataset.sizes[dim]) - (num_sinks if dim in keys else 0) for dim in dims}
 
 
 def _own_dims(array: xr.DataArray, name: str) -> xr.DataArray:
-    """Outputs may differ in size along unnamed axes, so each names its own."""
+    """Renames the dims of an output after it, since outputs may differ in size along unnamed axes."""
     return array.rename({dim: f"{name}_{dim}" for dim in array.dims if dim != SAMPLE}) if name else array
 
 
@@ -328,7 +329,7 @@ def _described(dataset: xr.Dataset) -> str:
 
 
 class quiet_about_strings(warnings.catch_warnings):  # noqa: N801, a context manager
-    """Zarr warns that its string type is not in the version 3 specification yet; every reader in use has it."""
+    """Silences Zarr's warning that version 3 does not specify its string type yet; all readers in use have it."""
 
     def __enter__(self) -> Any:
         log = super().__enter__()

@@ -1,7 +1,7 @@
-"""Which cells of a map are masked, as far as the map and its validity coordinates tell.
+"""Which cells of a map are masked, as far as the map and its validity coordinates can tell.
 
-A model's own mask is not kept beside its scores. Padding is, as coordinates; and that a model is causal can be told
-from its scores. Every other 0 is a weight.
+A model's own mask is not stored with its scores. Padding is stored, as coordinates, and the scores show whether a model
+is causal. Every other 0 is a weight.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ import numpy as np
 def closed_cells(values: np.ndarray, queries: np.ndarray, keys: np.ndarray) -> np.ndarray:
     """The cells that are masked, which is not the same as 0.
 
-    A query that is padding is masked whole, whatever the model computed for it. A key that is padding is masked where
-    its weight is 0: weight on padding is for the reader to see. In a causal map the cells above the diagonal are
-    masked.
+    The whole row of a padded query is masked, whatever the model computed for it. A padded key is masked where its
+    weight is 0, because readers should see weight on padding. In a causal map the cells above the diagonal are masked.
 
     Args:
         values: Scores of one sample, dims ``(panel, query, key)``; the panels are heads.
@@ -22,7 +21,7 @@ def closed_cells(values: np.ndarray, queries: np.ndarray, keys: np.ndarray) -> n
         keys: dims ``(key,)``, False on padding.
 
     Returns:
-        Same dims as `values`, bool.
+        The dims of `values`, bool.
 
     Example:
         >>> closed_cells(np.array([[[1.0, 0.0], [0.5, 0.5]]]), np.array([True, True]), np.array([True, True]))
@@ -34,10 +33,18 @@ def closed_cells(values: np.ndarray, queries: np.ndarray, keys: np.ndarray) -> n
 
 
 def later_keys(values: np.ndarray, queries: np.ndarray, keys: np.ndarray) -> np.ndarray:
-    """The cells above the diagonal if the maps are causal, else none: dims ``(query, key)``, bool.
+    """The cells above the diagonal if the maps are causal, else none.
 
-    Causal are maps with an exact 0 in every cell above the diagonal, of every panel, and in no other cell but
-    padding. What the rows of queries that are padding hold does not count.
+    Maps are causal if every cell above the diagonal is exactly 0 in every panel, and no other cell is 0 except on
+    padding. The rows of padded queries do not count.
+
+    Args:
+        values: Scores of one sample, dims ``(panel, query, key)``.
+        queries: dims ``(query,)``, False on padding.
+        keys: dims ``(key,)``, False on padding.
+
+    Returns:
+        dims ``(query, key)``, bool.
     """
     size, width = values.shape[1:]
     nothing = np.zeros((size, width), bool)

@@ -1,4 +1,4 @@
-"""The one table of names: what a site is, and what the dims, variables and coordinates of its data mean.
+"""The single table of names: what a site is, and what the dims, variables and coordinates of its data mean.
 
 `docs/schema.md` is this table in words.
 """
@@ -6,13 +6,37 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import xarray as xr
 
 from attnscope.errors import SchemaError
+
+__all__ = [
+    "ENTROPY",
+    "HEAD",
+    "KEY",
+    "MEANINGS",
+    "QUERY",
+    "RANK",
+    "RECEIVED",
+    "SAMPLE",
+    "SCORES",
+    "TOP_KEYS",
+    "TOP_SCORES",
+    "UNITS",
+    "Site",
+    "SiteTable",
+    "key_dims",
+    "query_dims",
+]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
 
 SAMPLE, HEAD, QUERY, KEY = "sample", "head", "query", "key"
 RANK = "rank"
@@ -24,29 +48,29 @@ MEANINGS = {
     SCORES: "attention after the softmax, before dropout; sums to 1 over the keys, 0 where masked",
     RECEIVED: "attention a key receives, mean over the valid queries",
     ENTROPY: "Shannon entropy of a query's attention over the keys",
-    TOP_SCORES: "the strongest scores of a query, in falling order",
-    TOP_KEYS: "numbers of the keys that have these scores; -1 where the score is 0",
+    TOP_SCORES: "the strongest scores of a query, in descending order",
+    TOP_KEYS: "positions of the keys that have these scores; -1 where the score is 0",
 }
 
 
 @dataclass(frozen=True)
 class Site:
-    """One place in a model where softmax scores come about.
+    """A place in a model where softmax scores are computed.
 
     Attributes:
-        name: Its name: path, and ``#n`` from the second call of the same layer on.
+        name: Its name: the path, plus ``#n`` from the second call of the same layer onwards.
         path: Layer names from the model down, joined by ``/``.
-        full_path: The same with a helper layer (`Softmax`) that the path leaves out.
-        call_index: How many calls of that layer came before in the same pass.
-        layer_class: Class of the layer; empty where the model itself computes the softmax.
-        kind: ``softmax``, ``fused`` (no scores exist in the model: they are computed beside it) or ``declared``.
+        full_path: The path including a helper layer (`Softmax`), which `path` leaves out.
+        call_index: How many calls of that layer came before it in the same pass.
+        layer_class: Class of the layer; empty if the model itself computes the softmax.
+        kind: ``softmax``, ``fused`` (the model computes no scores: attnscope computes them) or ``declared``.
         dims: Names of the axes of its scores.
-        shape: Sizes of those, for one batch.
-        dtype: What the model computes them in.
-        taken: Whether `capture` takes it unless told otherwise.
+        shape: Sizes of these axes, for one batch.
+        dtype: What the model computes the scores in.
+        taken: Whether `capture` takes it by default.
         reason: Why, or why not.
         sinks: How many of the last keys are learned sinks that stand for no position.
-        loop: The compiled loop around it, which has to be unrolled for its scores to be seen; else None.
+        loop: The compiled loop around it, which must be unrolled for its scores to be seen; else None.
     """
 
     name: str
@@ -81,11 +105,11 @@ class SiteTable(tuple[Site, ...]):
         return [site.name for site in self]
 
     def to_dicts(self) -> list[dict[str, Any]]:
-        """One dict of plain values per site, for a table library of the user's own."""
+        """One dict of plain values per site, for whatever table library you use."""
         return [asdict(site) for site in self]
 
     def rows(self) -> list[tuple[str, ...]]:
-        """The cells of the table as text."""
+        """The cells of the table, as text."""
         return [
             (
                 "+" if site.taken else "-",
@@ -123,7 +147,7 @@ def require_dims(array: xr.DataArray, *dims: str) -> None:
     """Checks that an array has these dims.
 
     Raises:
-        SchemaError: One is missing; the message says how to rename.
+        SchemaError: A dim is missing; the message says how to rename one.
     """
     for dim in dims:
         if dim not in array.dims:
@@ -139,11 +163,11 @@ def require_dims(array: xr.DataArray, *dims: str) -> None:
             )
 
 
-def key_dims(dims: Iterable[Any]) -> tuple[str, ...]:
-    """The dims among these that number keys."""
+def key_dims(dims: Iterable[Hashable]) -> tuple[str, ...]:
+    """Those of these dims that number keys."""
     return tuple(str(dim) for dim in dims if str(dim) == KEY or str(dim).startswith("key_"))
 
 
-def query_dims(dims: Iterable[Any]) -> tuple[str, ...]:
-    """The dims among these that number queries."""
+def query_dims(dims: Iterable[Hashable]) -> tuple[str, ...]:
+    """Those of these dims that number queries."""
     return tuple(str(dim) for dim in dims if str(dim) == QUERY or str(dim).startswith("query_"))

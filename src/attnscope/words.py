@@ -16,11 +16,11 @@ Scheme = Literal["wordpiece", "sentencepiece", "bytes"]
 _SPECIAL = re.compile(r"\[[^\[\]\s]+\]|<[^<>\s]+>")
 """[CLS], [SEP], <s>, </s>, <|endoftext|>, <sink>."""
 _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
-"""How SentencePiece writes a byte that is in none of its pieces; it is no special token."""
+"""How SentencePiece writes a byte that is in none of its pieces; such a token is not special."""
 
 
 def _byte_signs() -> dict[str, int]:
-    """The sign that byte-level BPE writes for each byte: itself where it can be seen, else one from 256 on."""
+    """The character that byte-level BPE writes for each byte: the byte's own if it is visible, else one from 256 on."""
     visible = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [byte for byte in range(256) if byte not in visible]
     return {chr(byte): byte for byte in visible} | {chr(256 + n): byte for n, byte in enumerate(others)}
@@ -31,28 +31,29 @@ _BLANKS = frozenset(chr_ for chr_, byte in _BYTES.items() if bytes([byte]).isspa
 _SPACE = "Ġ"
 
 
-Given = TypeVar("Given")
+Labelled = TypeVar("Labelled")
+"""Maps, or one labelled array."""
 
 
-def words(maps: Given, *, scheme: Scheme | None = None) -> Given:
+def words(maps: Labelled, *, scheme: Scheme | None = None) -> Labelled:
     """The same maps with sub-word tokens merged into words.
 
-    A word's attention received is the sum over its tokens; its attention given is the mean over its tokens that are no
-    padding. So rows go on summing to 1. Special tokens ([CLS], <s>, <sink>) and padding stay words of their own. What a
-    word is, the tokenizer says: WordPiece parts punctuation from words; SentencePiece and byte-level BPE part words at
-    blanks and line ends alone. Samples have different numbers of words: the shorter are filled up with words without
-    a name that are marked as padding.
+    The attention that a word receives is the sum over its tokens; the attention that it gives is the mean over its
+    tokens, without padding. Rows therefore still sum to 1. Special tokens ([CLS], <s>, <sink>) and padding remain words
+    of their own. The tokenizer decides what a word is: WordPiece separates punctuation from words; SentencePiece and
+    byte-level BPE split only at spaces and line ends. Samples have different numbers of words, so shorter samples are
+    padded with unnamed words that are marked as padding.
 
     Args:
         maps: Captured maps, or the scores (or the attention received) of one site, with tokens as labels.
-        scheme: ``wordpiece`` (``##``), ``sentencepiece`` (``▁``) or ``bytes`` (``Ġ``); default: whichever marks there
-            are most of among the labels.
+        scheme: ``wordpiece`` (``##``), ``sentencepiece`` (``▁``) or ``bytes`` (``Ġ``); None for the one whose marks are
+            the most frequent among the labels.
 
     Returns:
-        Of the same kind. Sites whose labels are no tokens stay as they are.
+        An object of the same kind. Sites without labels stay as they are.
 
     Raises:
-        LabelError: There are no token labels, or none with such a mark, and no `scheme` was given.
+        LabelError: There are no token labels; or none of them has such a mark, and no `scheme` was given.
         SchemaError: There is a variable that cannot be merged, such as the entropy over tokens.
 
     Example:
@@ -68,7 +69,7 @@ def words(maps: Given, *, scheme: Scheme | None = None) -> Given:
     captured: Any = maps
     if not isinstance(maps, Mapping) or not hasattr(captured, "dataset"):
         raise SchemaError(
-            f"A {type(maps).__name__} was given, but captured maps or a labelled array are needed: "
+            f"The maps are of type {type(maps).__name__}, but captured maps or a labelled array are needed: "
             "words(ats.capture(model, inputs, labels=tokens))."
         )
     return _of_maps(captured, scheme)  # type: ignore[no-any-return]
@@ -85,32 +86,32 @@ def _of_dataset(name: str, dataset: xr.Dataset, scheme: Scheme) -> xr.Dataset:
     others = [str(variable) for variable in dataset.data_vars if variable not in (SCORES, RECEIVED)]
     if others:
         raise SchemaError(
-            f"{name!r} holds {others[0]!r} of tokens, from which that of words cannot be had. Merge the scores, and "
-            "compute it anew: words(maps.select('scores'))."
+            f"{name!r} holds {others[0]!r} of tokens, from which that of words cannot be computed. Merge the scores, "
+            "and compute it again: words(maps.select('scores'))."
         )
     variables = {str(variable): _of_array(array, scheme) for variable, array in dataset.data_vars.items()}
     return xr.Dataset(variables, attrs=dataset.attrs)
 
 
-def _scheme(arrays: Iterable[xr.DataArray | xr.Dataset], given: Scheme | None) -> Scheme:
+def _scheme(arrays: Iterable[xr.DataArray | xr.Dataset], scheme: Scheme | None) -> Scheme:
     labels = [str(label) for array in arrays for dim in (QUERY, KEY) for label in _labels(array, dim).ravel()]
     if not labels:
         raise LabelError(
             "The maps have no token labels, so there is nothing to merge. Give them: ats.capture(model, inputs, "
             "labels=[tokenizer.convert_ids_to_tokens(row) for row in token_ids])."
         )
-    if given is not None:
-        return given
+    if scheme is not None:
+        return scheme
     counts: dict[Scheme, int] = {
         "sentencepiece": sum(label.startswith("▁") for label in labels),
         "bytes": sum(label.startswith((_SPACE, "Ċ")) for label in labels),
         "wordpiece": sum(label.startswith("##") and len(label) > 2 for label in labels),
     }
-    best = max(counts, key=lambda scheme: counts[scheme])
+    best = max(counts, key=lambda name: counts[name])
     if not counts[best]:
         raise LabelError(
-            f"None of the {len(labels)} labels has a mark of sub-words ('##', '▁' or 'Ġ'); the first is {labels[0]!r}. "
-            "If they are tokens none of which was split, say what kind: words(maps, scheme='wordpiece')."
+            f"None of the {len(labels)} labels has a sub-word mark ('##', '▁' or 'Ġ'); the first is {labels[0]!r}. If "
+            "they are tokens, none of which was split, name the scheme: words(maps, scheme='wordpiece')."
         )
     return best
 
@@ -159,7 +160,7 @@ def _merged(array: xr.DataArray, dim: str, scheme: Scheme) -> xr.DataArray:
 
 
 def _real(valid: xr.DataArray | None, dim: str, size: int) -> np.ndarray:
-    """Which tokens are no padding anywhere."""
+    """Which tokens are valid for at least one sample, window or step."""
     if valid is None:
         return np.ones(size, bool)
     others = [other for other in valid.dims if other != dim]
@@ -169,24 +170,24 @@ def _real(valid: xr.DataArray | None, dim: str, size: int) -> np.ndarray:
 def _gathered(
     arrays: list[xr.DataArray], dim: str, starts: list[np.ndarray], own: bool, function: Callable[..., np.ndarray]
 ) -> np.ndarray:
-    """Tokens gathered into words, in the order of dims of the first array.
+    """Tokens gathered into words, with the dims in the order of the first array.
 
     Args:
-        arrays: Of the same dims.
+        arrays: Arrays with the same dims.
         dim: The dim that counts tokens.
-        starts: Numbers of the tokens that begin a word.
-        own: Whether each sample has its own, and not all the same.
-        function: Makes words of tokens on the last axis; takes the arrays and the starts.
+        starts: Positions of the tokens that begin a word.
+        own: Whether each sample has starts of its own.
+        function: Turns the tokens on the last axis into words; takes the arrays and the starts.
     """
     order = tuple(str(name) for name in arrays[0].dims)
     front = [SAMPLE] if own else []
     inner = [*front, *(name for name in order if name not in (*front, dim)), dim]
     parts = [array.transpose(*inner).values for array in arrays]
     samples = zip(*parts, strict=True) if front else [tuple(parts)]
-    made = [function(*part, begin) for part, begin in zip(samples, starts, strict=True)]
+    merged = [function(*part, begin) for part, begin in zip(samples, starts, strict=True)]
     most = max(map(len, starts))
-    filled = [np.pad(one, [(0, 0)] * (one.ndim - 1) + [(0, most - one.shape[-1])]) for one in made]
-    whole = np.stack(filled) if front else filled[0]
+    padded = [np.pad(one, [(0, 0)] * (one.ndim - 1) + [(0, most - one.shape[-1])]) for one in merged]
+    whole = np.stack(padded) if front else padded[0]
     return np.asarray(whole.transpose([inner.index(name) for name in order]))
 
 
@@ -199,26 +200,27 @@ def _any(real: np.ndarray, starts: np.ndarray) -> np.ndarray:
 
 
 def _mean(values: np.ndarray, real: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """The mean over the tokens of each word that are no padding; over all of them where all are."""
+    """The mean over the tokens of each word that are not padding; over all its tokens if all are padding."""
     lengths = np.diff(np.append(starts, values.shape[-1]))
     padding = ~_any(real, starts)
-    kept = real | np.repeat(padding, lengths, axis=-1)
-    counts = _sum(kept.astype(np.int64), starts)
-    return np.asarray((_sum(np.where(kept, values, 0), starts) / counts).astype(values.dtype))
+    counting = real | np.repeat(padding, lengths, axis=-1)
+    counts = _sum(counting.astype(np.int64), starts)
+    return np.asarray((_sum(np.where(counting, values, 0), starts) / counts).astype(values.dtype))
 
 
 def _starts(tokens: list[str], real: np.ndarray, scheme: Scheme) -> list[int]:
-    """Numbers of the tokens that begin a word."""
+    """Positions of the tokens that begin a word."""
     starts = []
-    for place, token in enumerate(tokens):
-        alone = place == 0 or _stands_alone(token, real[place]) or _stands_alone(tokens[place - 1], real[place - 1])
-        if alone or _begins(token, tokens[place - 1], scheme):
-            starts.append(place)
+    for position, token in enumerate(tokens):
+        before = position - 1
+        alone = position == 0 or _stands_alone(token, real[position]) or _stands_alone(tokens[before], real[before])
+        if alone or _begins(token, tokens[before], scheme):
+            starts.append(position)
     return starts
 
 
 def is_special(token: str) -> bool:
-    """Whether a token is written as tokenizers write those that stand for no text.
+    """Whether a token is written in the way in which tokenizers write tokens that stand for no text.
 
     Example:
         >>> [is_special(token) for token in ("[CLS]", "</s>", "<0x0A>", "well")]
@@ -240,7 +242,7 @@ def _begins(token: str, before: str, scheme: Scheme) -> bool:
 
 
 def _spelled(tokens: list[str], scheme: Scheme) -> str:
-    """A word as it is read."""
+    """A word as a reader would write it."""
     if len(tokens) == 1 and _stands_alone(tokens[0], True):
         return tokens[0]
     if scheme == "wordpiece":
@@ -255,7 +257,7 @@ def _spelled(tokens: list[str], scheme: Scheme) -> str:
 
 
 def _with_bytes(tokens: list[str]) -> str:
-    """The pieces joined, runs of bytes read as UTF-8."""
+    """The joined pieces, with sequences of bytes decoded as UTF-8."""
     joined = b""
     for token in tokens:
         byte = _BYTE.fullmatch(token)

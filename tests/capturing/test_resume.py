@@ -158,7 +158,7 @@ def test_a_run_that_broke_off_is_not_opened_as_if_it_were_whole(model_and_inputs
     with pytest.raises(ats.errors.IncompleteRunError) as caught:
         ats.open(path)
     assert str(caught.value) == (
-        f"{str(path)!r} holds a run that broke off. Go on with it, with the model and the inputs that it was begun "
+        f"{str(path)!r} holds an interrupted run. Resume it with the model and the inputs that it was started "
         f"with: attnscope.capture(model, inputs, store={str(path)!r}, resume=True)."
     )
 

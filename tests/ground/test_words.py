@@ -209,14 +209,14 @@ def test_merged_maps_can_be_saved_and_drawn(rng, tmp_path):
         (
             lambda: xr.DataArray([0.5, 0.5], dims="key", coords={"key_label": ("key", ["mean radius", "age"])}),
             LabelError,
-            "None of the 2 labels has a mark of sub-words ('##', '▁' or 'Ġ'); the first is 'mean radius'. If they are "
-            "tokens none of which was split, say what kind: words(maps, scheme='wordpiece').",
+            "None of the 2 labels has a sub-word mark ('##', '▁' or 'Ġ'); the first is 'mean radius'. If they are "
+            "tokens, none of which was split, name the scheme: words(maps, scheme='wordpiece').",
         ),
         (
             lambda: np.ones((1, 2)),
             SchemaError,
-            "A ndarray was given, but captured maps or a labelled array are needed: words(ats.capture(model, inputs, "
-            "labels=tokens)).",
+            "The maps are of type ndarray, but captured maps or a labelled array are needed: words(ats.capture(model, "
+            "inputs, labels=tokens)).",
         ),
         (
             lambda: ats.AttentionMaps(
@@ -228,8 +228,8 @@ def test_merged_maps_can_be_saved_and_drawn(rng, tmp_path):
                 }
             ),
             SchemaError,
-            "'mha' holds 'entropy' of tokens, from which that of words cannot be had. Merge the scores, and compute it "
-            "anew: words(maps.select('scores')).",
+            "'mha' holds 'entropy' of tokens, from which that of words cannot be computed. Merge the scores, and "
+            "compute it again: words(maps.select('scores')).",
         ),
     ],
 )

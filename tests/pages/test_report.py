@@ -342,7 +342,7 @@ def test_a_page_is_not_overwritten_unless_asked(rng, tmp_path):
     with pytest.raises(WouldOverwriteError) as caught:
         save_report(page, path)
     assert str(caught.value) == (
-        f"{str(path)!r} is there already and is not overwritten: save_report(page, path, overwrite=True)."
+        f"{str(path)!r} already exists and is not overwritten: save_report(page, path, overwrite=True)."
     )
     assert path.read_text() == "precious"
     save_report(page, path, overwrite=True)

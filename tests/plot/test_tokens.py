@@ -83,7 +83,7 @@ def test_the_saved_page_loads_nothing_and_is_not_overwritten(tmp_path):
         text.save(path)
     assert (
         str(caught.value)
-        == f"{str(path)!r} is there already and is not overwritten: save({str(path)!r}, overwrite=True)."
+        == f"{str(path)!r} already exists and is not overwritten: save({str(path)!r}, overwrite=True)."
     )
     text.save(path, overwrite=True)
 

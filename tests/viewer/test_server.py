@@ -332,10 +332,10 @@ def test_what_is_no_run_is_refused(tmp_path, run):
     with pytest.raises(FileNotFoundError):
         payload_of(tmp_path / "nowhere.zarr")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(SchemaError, match="is no run of attnscope's"):
+    with pytest.raises(SchemaError, match="is not an attnscope run"):
         payload_of(tmp_path / "folder")
     zarr.open_group(run).attrs[COMPLETE] = False
-    with pytest.raises(IncompleteRunError, match="holds a run that broke off"):
+    with pytest.raises(IncompleteRunError, match="holds an interrupted run"):
         payload_of(run)
 
 

@@ -21,7 +21,7 @@ from attnscope.backends._choice import choose_backend
 from attnscope.capturing._store import OnDisk
 from attnscope.cli import main
 from attnscope.errors import InputError, UnsafeFileError, UnsupportedError
-from attnscope.files import load_model, read_inputs, read_names
+from attnscope.files import read_inputs, read_model, read_names
 
 NAMES = ["width", "height", "depth", "mass", "age"]
 
@@ -137,8 +137,8 @@ def test_nothing_is_overwritten_without_force(folder, capsys):
     np.save("others.npy", 2 * np.load("samples.npy"))
     capsys.readouterr()
     assert refused(capsys, "capture", "model.keras", "others.npy", "-o", "run.zarr") == (
-        "attnscope: 'run.zarr' is there already and is not overwritten. Give another path with -o, or "
-        "replace it: --force\n"
+        "attnscope: 'run.zarr' already exists and is not overwritten. Give another path with -o, or replace it: "
+        "--force\n"
     )
     np.testing.assert_array_equal(ats.open("run.zarr")["mha"].values, before)
     assert run("capture", "model.keras", "others.npy", "-o", "run.zarr", "--force") == 0
@@ -158,10 +158,10 @@ def test_resume_goes_on_where_a_run_broke_off(folder, monkeypatch, capsys):
     with monkeypatch.context() as broken:
         broken.setattr(OnDisk, "_append", breaking)
         assert run(*arguments) == 130
-    assert capsys.readouterr().err == "attnscope: stopped. The same command goes on where it stopped.\n"
+    assert capsys.readouterr().err == ("attnscope: stopped. Run the same command again to resume where it stopped.\n")
     assert refused(capsys, "report", "run.zarr") == (
-        "attnscope: 'run.zarr' holds a run that broke off. Go on with it, with the model and the inputs that it was "
-        "begun with: attnscope.capture(model, inputs, store='run.zarr', resume=True).\n"
+        "attnscope: 'run.zarr' holds an interrupted run. Resume it with the model and the inputs that it was started "
+        "with: attnscope.capture(model, inputs, store='run.zarr', resume=True).\n"
     )
     assert run(*arguments) == 0
     assert run("capture", "model.keras", "samples.npy", "-o", "whole.zarr", "--batch-size", "3") == 0
@@ -175,8 +175,8 @@ def test_force_replaces_nothing_but_a_run(folder, capsys):
     (folder / "precious").mkdir()
     (folder / "precious" / "thesis.txt").write_text("ten years of work")
     assert refused(capsys, "capture", "model.keras", "samples.npy", "-o", "precious", "--force") == (
-        "attnscope: 'precious' is there already and is no run of attnscope's, so even --force leaves it. "
-        "Give another path with -o.\n"
+        "attnscope: 'precious' already exists and is not an attnscope run, so even --force does not replace it. Give "
+        "another path with -o.\n"
     )
     assert (folder / "precious" / "thesis.txt").read_text() == "ten years of work"
 
@@ -199,8 +199,8 @@ def test_report_writes_a_page_and_overwrites_none(folder, capsys):
     assert "height" in page
     capsys.readouterr()
     assert refused(capsys, "report", "run.zarr") == (
-        "attnscope: 'report.html' is there already and is not overwritten. Give another path with -o, or "
-        "replace it: --force\n"
+        "attnscope: 'report.html' already exists and is not overwritten. Give another path with -o, or replace it: "
+        "--force\n"
     )
     assert run("report", "run.zarr", "--force") == 0
     assert "Attention of small" in (folder / "report.html").read_text("utf-8")
@@ -233,12 +233,12 @@ def test_view_says_what_it_cannot_show(folder, capsys):
         "attnscope: 'nowhere.zarr' does not exist. Write one: maps.save('nowhere.zarr').\n"
     )
     assert refused(capsys, "view", "model.keras") == (
-        "attnscope: 'model.keras' is no run of attnscope's: its root has no 'attnscope_format'. Bring arrays from "
-        "elsewhere here with ats.AttentionMaps.from_arrays({...}).\n"
+        "attnscope: 'model.keras' is not an attnscope run: its root has no 'attnscope_format'. Turn arrays from "
+        "elsewhere into maps with ats.AttentionMaps.from_arrays({...}).\n"
     )
     for samples in ("5", "a:b", "1:2:3", "-1:"):
         assert refused(capsys, "view", "run.zarr", f"--samples={samples}") == (
-            f"attnscope: The samples are to be {samples!r}, but the first and the end are needed: --samples 0:100\n"
+            f"attnscope: The samples are given as {samples!r}, but a start and an end are needed: --samples 0:100\n"
         )
     assert refused(capsys, "view", "run.zarr", "--samples", "7:") == (
         "attnscope: The samples 7:7 were asked for, but there are 7, numbered from 0. Give some of them: 0:7.\n"
@@ -259,8 +259,8 @@ def test_view_of_a_run_that_broke_off_says_so(folder, monkeypatch, capsys):
     assert OnDisk._append is append
     capsys.readouterr()
     assert refused(capsys, "view", "run.zarr") == (
-        "attnscope: 'run.zarr' holds a run that broke off. Go on with it, with the model and the inputs that it was "
-        "begun with: attnscope.capture(model, inputs, store='run.zarr', resume=True).\n"
+        "attnscope: 'run.zarr' holds an interrupted run. Resume it with the model and the inputs that it was started "
+        "with: attnscope.capture(model, inputs, store='run.zarr', resume=True).\n"
     )
 
 
@@ -269,11 +269,11 @@ def test_errors_are_one_message_and_no_traceback(folder, capsys):
         "attnscope: There is nothing at 'nowhere.keras'. Expected a model file or folder; check the path.\n"
     )
     assert refused(capsys, "capture", "model.keras", "nowhere.npy", "-o", "run.zarr") == (
-        "attnscope: 'nowhere.npy' is no file. Samples are needed: numpy.save('samples.npy', array).\n"
+        "attnscope: There is no file 'nowhere.npy'. A file of samples is needed: numpy.save('samples.npy', array).\n"
     )
     assert refused(capsys, "capture", "model.keras", "model.keras", "-o", "run.zarr") == (
-        "attnscope: The inputs are to be read from 'model.keras', but a .npy, .npz, .csv or .txt file is "
-        "needed: numpy.save('samples.npy', array).\n"
+        "attnscope: The inputs are given as 'model.keras', but a .npy, .npz, .csv or .txt file is needed: "
+        "numpy.save('samples.npy', array).\n"
     )
     assert refused(capsys, "capture", "model.keras", "samples.npy", "-o", "run.zarr", "--labels", "a,b") == (
         "attnscope: 2 labels were given, but the number of positions is 5 in mha (query), 5 in mha (key). "
@@ -293,7 +293,7 @@ def test_a_pattern_without_a_site_is_told_the_nearest(folder, capsys):
 def test_a_model_that_keras_cannot_load_is_said_to_be_one(folder):
     (folder / "broken.keras").write_text("no model")
     with pytest.raises(UnsupportedError) as caught:
-        load_model("broken.keras")
+        read_model("broken.keras")
     assert str(caught.value) == (
         "broken.keras begins with b'no model'. Expected a .keras file (a zip) or an .h5 file (HDF5). Save the model "
         "again: model.save('model.keras')."
@@ -304,7 +304,7 @@ def test_a_model_that_holds_code_is_not_run(folder):
     inputs = keras.Input((5,))
     keras.Model(inputs, layers.Lambda(lambda x: x + 1)(inputs)).save("code.keras")
     with pytest.raises(UnsafeFileError, match=r"^'lambda' is a Lambda and would run .* of Python bytecode"):
-        load_model("code.keras")
+        read_model("code.keras")
 
 
 @pytest.mark.parametrize("suffix", ["npy", "npz", "csv"])
@@ -354,11 +354,14 @@ def test_a_table_without_a_head_has_no_names(folder):
     [
         (
             "a,b\n1,2\n3,x\n",
-            "Line 3 of 'bad.csv' holds 'x', but only the first line may hold anything but numbers. Take "
-            "columns out that the model does not read.",
+            "Line 3 of 'bad.csv' contains 'x', but only the first line may contain anything other than numbers. Remove "
+            "the columns that the model does not read.",
         ),
-        ("1,2\n3\n", "Line 2 of 'bad.csv' has 1 columns, but the lines before have 2. All need the same."),
-        ("a,b\n", "'bad.csv' holds no line of numbers, but one per sample is needed: 5.1,3.5,1.4"),
+        (
+            "1,2\n3\n",
+            "Line 2 of 'bad.csv' has 1 columns, but the lines before it have 2. All lines need the same number.",
+        ),
+        ("a,b\n", "'bad.csv' has no line of numbers, but one per sample is needed: 5.1,3.5,1.4"),
     ],
 )
 def test_a_table_that_is_none_is_refused_with_its_line(folder, content, message):

@@ -46,10 +46,10 @@ def inputs_of(shown):
 def test_the_transformer_is_right_on_biopsies_it_has_not_seen(features):
     shown, heard = features
     assert shown.accuracy >= 0.94
-    assert f"Accuracy on 143 biopsies held out: {shown.accuracy:.1%} (always saying benign: 62.9%)" in shown.text
+    assert f"Accuracy on 143 held-out biopsies: {shown.accuracy:.1%} (always saying benign: 62.9%)" in shown.text
     assert heard == [
         "training a transformer over 30 features of 426 biopsies, 16 epochs ...",
-        "capturing 143 biopsies that it has not seen ...",
+        "capturing the attention on 143 biopsies that it has not seen ...",
     ]
 
 
@@ -149,7 +149,7 @@ def test_weights_from_the_end_are_means_over_the_names_that_reach_so_far(names):
     for row, (name, gender) in zip(weights, chosen, strict=True):
         if gender == "female" and len(name) >= 5:
             total, count = total + float(row[len(name) - 5]), count + 1
-    assert bars.labels[4] == "fifth last letter"
+    assert bars.labels[4] == "fifth to last letter"
     assert bars.values[4, 1] == pytest.approx(total / count, rel=1e-6)
 
 
@@ -178,7 +178,7 @@ def test_an_earlier_demonstration_is_not_overwritten(demonstrate, tmp_path):
     with pytest.raises(WouldOverwriteError) as caught:
         demonstrate(tmp_path)
     assert str(caught.value) == (
-        f"{str(tmp_path)!r} already holds report.html, and nothing is overwritten. Give another folder: "
+        f"{str(tmp_path)!r} already contains report.html, and nothing is overwritten. Give another folder: "
         "attnscope demo -o elsewhere; or replace these files: attnscope demo --force (overwrite=True)."
     )
     assert (tmp_path / "report.html").read_text() == "precious"
@@ -190,7 +190,7 @@ def test_a_missing_package_is_named_with_its_mend(monkeypatch, tmp_path):
     with pytest.raises(UnsupportedError) as caught:
         demo.demonstrate_features(tmp_path / "out")
     assert str(caught.value) == (
-        "The demonstration reads its data from the package scikit-learn, which is not installed. Install it: "
+        "The demo reads its data from the package scikit-learn, which is not installed. Install it: "
         "pip install attnscope[demo]"
     )
     assert not (tmp_path / "out").exists()

@@ -1,4 +1,4 @@
-"""Bad input gets a clear error: what was given, what was expected, the mend; compared whole."""
+"""Bad input gets a clear error: what was given, what was expected, the fix; compared whole."""
 
 import keras
 import numpy as np
@@ -130,10 +130,10 @@ def test_nothing_is_overwritten(rng, tmp_path):
     maps = ats.capture(model, x, store=tmp_path / "run.zarr")
     found = message(ats.errors.WouldOverwriteError, ats.capture, model, x, store=tmp_path / "run.zarr")
     assert found.endswith(
-        "is there already and is not overwritten: give another path, remove it, or go on with it: resume=True."
+        "already exists and is not overwritten: give another path, remove it, or resume it: resume=True."
     )
     assert message(ats.errors.WouldOverwriteError, maps.save, tmp_path / "run.zarr").endswith(
-        "is there already and is not overwritten: maps.save(path, overwrite=True)."
+        "already exists and is not overwritten: maps.save(path, overwrite=True)."
     )
 
 

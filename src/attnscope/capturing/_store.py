@@ -27,8 +27,8 @@ class OnDisk:
 
     def __init__(self, description: Description, path: str | Path, *, resume: bool = False) -> None:
         self._description = description
-        mend = "give another path, remove it, or go on with it: resume=True"
-        self._path = free_path(path, mend, overwrite=resume)
+        fix = "give another path, remove it, or resume it: resume=True"
+        self._path = free_path(path, fix, overwrite=resume)
         self._root: Any = None
         self._digest = hashlib.blake2b(repr([vars(item) for item in description.labels]).encode(), digest_size=16)
         for weight in description.model.weights:
