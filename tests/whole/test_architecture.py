@@ -29,7 +29,7 @@ ALLOWED = {
     "handlers": {"interception", "running", "discovery", "errors", "schema"},
     "capturing": {*MODEL, *GROUND},
     "layers": {"errors"},
-    "loading": {"errors", "layers"},
+    "loading": {"errors", "layers", "patching"},
     "analysis": GROUND,
     "attribution": {*MODEL, "capturing", "analysis", *GROUND},
     "trust": {*MODEL, "pages", "attribution", "capturing", "analysis", *GROUND},

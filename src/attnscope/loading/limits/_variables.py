@@ -1,11 +1,10 @@
-"""A bound on what a model may allocate while it is built, taken from what its file stores."""
+"""A bound on what a model may allocate while it is built, derived from what its file stores."""
 
 from __future__ import annotations
 
 import math
 import re
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -14,95 +13,77 @@ from typing import Any
 import keras
 
 from attnscope.errors import UnsafeFileError
+from attnscope.patching import patched
 
 FREE_BYTES = 256 * 2**20
 MAX_EXPANSION = 8
-"""Times that variables may exceed the stored weights: an optimizer's slots, float16 that is used as float32."""
+"""How many times the stored weights variables may take: an optimizer's slots, float16 that is used as float32."""
 MAX_VARIABLES = 20_000
 
 
 @dataclass
-class _Budget:
-    """What is left for the variables of one model."""
+class _Allowance:
+    """What the variables of one model have taken so far, of what they may take."""
 
-    stored: int
-    allocated: int = 0
-    count: int = 0
+    stored_bytes: int
+    allocated_bytes: int = 0
+    variables: int = 0
     refusal: UnsafeFileError | None = None
 
     def take(self, size: int) -> None:
-        self.allocated += size
-        self.count += 1
-        limit = FREE_BYTES + MAX_EXPANSION * self.stored
-        if self.allocated > limit or self.count > MAX_VARIABLES:
+        self.allocated_bytes += size
+        self.variables += 1
+        limit = FREE_BYTES + MAX_EXPANSION * self.stored_bytes
+        if self.allocated_bytes > limit or self.variables > MAX_VARIABLES:
             self.refusal = UnsafeFileError(
-                f"The configuration asks for {self.count:,} variables of {self.allocated:,} bytes or more, but the "
-                f"file stores {self.stored:,} bytes of weights. Expected at most {limit:,} bytes and {MAX_VARIABLES:,} "
-                f"variables. If it is meant so, load it where you trust it: keras.saving.load_model(path)."
+                f"The configuration asks for {self.variables:,} variable{'s' if self.variables > 1 else ''} of "
+                f"{self.allocated_bytes:,} bytes or more, but the file stores {self.stored_bytes:,} bytes of weights. "
+                f"Expected at most {limit:,} bytes and {MAX_VARIABLES:,} variables. If this is intended, load the file "
+                "where you trust it: keras.saving.load_model(path)."
             )
             raise self.refusal
 
 
-_budget: ContextVar[_Budget | None] = ContextVar("attnscope_variable_budget", default=None)
-_lock = threading.Lock()
-_users = 0
+_allowance: ContextVar[_Allowance | None] = ContextVar("attnscope_variable_allowance", default=None)
 
 
 @contextmanager
-def limited_variables(stored: int) -> Iterator[None]:
+def limited_variables(stored_bytes: int) -> Iterator[None]:
     """Refuse to build variables far larger than the weights that a file stores for them.
 
     A configuration of a hundred bytes can ask for a layer of a trillion weights. Inside this context every Keras
-    variable is counted before its values are made. Other threads are not touched.
+    variable is counted before its values are made. Other threads are not affected.
 
     Args:
-        stored: Bytes that the file stores of weights.
+        stored_bytes: How many bytes of weights the file stores.
 
     Raises:
-        UnsafeFileError: More than 256 MiB and 8 times what is stored, or more than 20,000 variables, were asked for.
+        UnsafeFileError: More than 256 MiB plus 8 times what is stored, or more than 20,000 variables, were asked for.
     """
-    budget = _Budget(stored)
-    token = _budget.set(budget)
-    _install()
+    allowance = _Allowance(stored_bytes)
+    token = _allowance.set(allowance)
     try:
-        yield
+        with patched(keras.Variable, "__init__", _counted):
+            yield
     except Exception as error:
-        if budget.refusal is not None and error is not budget.refusal:
-            raise budget.refusal from error
+        if allowance.refusal is not None and error is not allowance.refusal:
+            raise allowance.refusal from error
         raise
     finally:
-        _remove()
-        _budget.reset(token)
-    if budget.refusal is not None:
-        raise budget.refusal
+        _allowance.reset(token)
+    if allowance.refusal is not None:
+        raise allowance.refusal
 
 
-_inherited = "__init__" not in vars(keras.Variable)
-_init = keras.Variable.__init__
+def _counted(init: Callable[..., None]) -> Callable[..., None]:
+    def counted_init(
+        variable: keras.Variable, initializer: Any, shape: Any = None, dtype: Any = None, *args: Any, **kwargs: Any
+    ) -> None:
+        allowance = _allowance.get()
+        if allowance is not None and shape is not None:
+            sizes = [size for size in ((shape,) if isinstance(shape, int) else tuple(shape)) if size is not None]
+            bits = re.search(r"\d+", str(dtype or keras.config.floatx()))
+            allowance.take(math.prod(int(size) for size in sizes) * int(bits[0] if bits else 32) // 8)
+        init(variable, initializer, shape, dtype, *args, **kwargs)
 
-
-def _counted(self: Any, initializer: Any, shape: Any = None, dtype: Any = None, *args: Any, **kwargs: Any) -> None:
-    budget = _budget.get()
-    if budget is not None and shape is not None:
-        sizes = [size for size in ((shape,) if isinstance(shape, int) else tuple(shape)) if size is not None]
-        bits = re.search(r"\d+", str(dtype or keras.config.floatx()))
-        budget.take(math.prod(int(size) for size in sizes) * int(bits[0] if bits else 32) // 8)
-    _init(self, initializer, shape, dtype, *args, **kwargs)
-
-
-def _install() -> None:
-    global _users
-    with _lock:
-        _users += 1
-        keras.Variable.__init__ = _counted
-
-
-def _remove() -> None:
-    global _users
-    with _lock:
-        _users -= 1
-        if _users == 0:
-            if _inherited:
-                del keras.Variable.__init__
-            else:
-                keras.Variable.__init__ = _init
+    return counted_init
