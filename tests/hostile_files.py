@@ -1,6 +1,6 @@
-"""Model files that mean harm, made afresh for each test: one function each, whose name says the attack.
+"""Model files that mean harm, made afresh for each test: one function each, named after the attack.
 
-The docstring says what a careless loader would do; `attack` holds the whole error that attnscope gives. In it
+The docstring says what a careless loader would do; `attack` has the whole error that attnscope raises. In it
 ``{secret}`` is a file that must not be read, and ``{code}`` the size of the bytecode that would make another, the
 canary, in the working folder.
 """
@@ -17,8 +17,8 @@ import h5py
 import numpy as np
 
 ATTACKS = {}
-SAVE = "Take the file from where it was first saved, or save the model again: model.save('model.keras')."
-AGAIN = "Load it where you trust it and save it again: model.save('model.keras')."
+SAVE = "Get the file again from where it was first saved, or save the model again: model.save('model.keras')."
+AGAIN = "Load it where you trust it, and save it again: model.save('model.keras')."
 WEIGHTS = "Save the weights again with Keras: model.save_weights('model.weights.h5')."
 
 
@@ -130,9 +130,9 @@ def honest(folder):
 # Code that the file brings --------------------------------------------------------------------------------------------
 
 LAMBDA = (
-    "'victim' is a Lambda and would run {code} bytes of Python bytecode, in which stand 'canary', 'open', 'close', "
-    "'model'. Expected layers whose code is installed, not brought by the file. If you trust whoever "
-    "made it: load_model(path, trust=True); or put a layer of yours in its place: "
+    "'victim' is a Lambda and would run {code} bytes of Python bytecode that mentions 'canary', 'open', 'close', "
+    "'model'. Expected layers whose code is installed, not contained in the file. If you trust whoever "
+    "made it: load_model(path, trust=True); or put a layer of your own in its place: "
     "load_model(path, replacements={{'victim': layer}})."
 )
 
@@ -171,8 +171,8 @@ def lambda_as_an_activation(folder):
 
 @attack(
     "'victim' is a Lambda and would run the function 'load_model' of 'keras.models'. Expected layers whose code is "
-    "installed, not brought by the file. If you trust whoever made it: load_model(path, trust=True); or put a layer of "
-    "yours in its place: load_model(path, replacements={{'victim': layer}})."
+    "installed, not contained in the file. If you trust whoever made it: load_model(path, trust=True); or put a layer "
+    "of your own in its place: load_model(path, replacements={{'victim': layer}})."
 )
 def lambda_around_a_function_of_keras(folder):
     """A layer that calls Keras' own loader on another file, without safe mode (CVE-2025-8747, CVE-2025-9906)."""
@@ -182,8 +182,8 @@ def lambda_around_a_function_of_keras(folder):
 
 
 WRAPPER = (
-    "'victim' is a {name} and would run {what}. Expected layers whose code is installed, not brought by the file. Put "
-    "a layer of yours in its place: load_model(path, replacements={{{{'victim': layer}}}})."
+    "'victim' is a {name} and would run {what}. Expected layers whose code is installed, not contained in the file. "
+    "Put a layer of your own in its place: load_model(path, replacements={{{{'victim': layer}}}})."
 )
 
 
@@ -221,12 +221,12 @@ def module_in_a_flax_layer(folder):
 # Names of what does not compute ---------------------------------------------------------------------------------------
 
 NAMES = (
-    "'{layer}' names the {what} '{name}', which no model needs, or which is not there. Expected a layer, function or "
-    "setting of Keras for building models. " + AGAIN
+    "'{layer}' names the {what} '{name}', which no model needs or which does not exist. Expected a layer, function or "
+    "setting that Keras has for building models. " + AGAIN
 )
 UNKNOWN = (
-    "'{layer}' needs the {what} '{name}', which is neither Keras' own nor one that you gave. Expected one that is "
-    "known here. Give it: load_model(path, custom_objects={{{{'{registered}': {short}}}}}); or register it before "
+    "'{layer}' needs the {what} '{name}', which is neither Keras' own nor one that you passed. Expected one that is "
+    "known here. Pass it: load_model(path, custom_objects={{{{'{registered}': {short}}}}}); or register it before "
     "loading, with keras.saving.register_keras_serializable."
 )
 
@@ -306,8 +306,8 @@ def class_with_the_name_of_an_honest_one(folder):
 
 
 @attack(
-    "'dense' brings a TensorFlow type of its own (__typespec__), which would be built by name. Expected plain tensors. "
-    + AGAIN
+    "'dense' defines a TensorFlow type of its own (__typespec__), which would be built by name. Expected plain "
+    "tensors. " + AGAIN
 )
 def type_by_name(folder):
     spec = {
@@ -321,8 +321,8 @@ def type_by_name(folder):
 
 
 @attack(
-    "'victim' brings a TensorFlow type of its own (TypeSpec), which would be built by name. Expected plain tensors. "
-    + AGAIN
+    "'victim' defines a TensorFlow type of its own (TypeSpec), which would be built by name. Expected plain "
+    "tensors. " + AGAIN
 )
 def type_by_name_in_an_h5_file(folder):
     """Built while the text is parsed, before any safe mode."""
@@ -331,7 +331,7 @@ def type_by_name_in_an_h5_file(folder):
     return h5_file(folder, {"class_name": "Sequential", "config": {"name": "model", "layers": layers}})
 
 
-@attack("In 'victim' the class is named by a list. Expected text. " + AGAIN)
+@attack("In 'victim' the name of the class is a list. Expected text. " + AGAIN)
 def class_that_is_no_text(folder):
     return keras_file(folder, layer(["Dense"]))
 
@@ -339,7 +339,7 @@ def class_that_is_no_text(folder):
 # Places to read from --------------------------------------------------------------------------------------------------
 
 PLACE = (
-    "'victim' has {key}={place}: a place outside the file to read from. Expected what it needs inside the file. "
+    "'victim' has {key}={place}, a place outside the file to read from. Expected the file to contain what it needs. "
     + AGAIN
 )
 
@@ -380,7 +380,7 @@ def path_of_windows(folder):
 # Configurations that ask for too much ---------------------------------------------------------------------------------
 
 
-@attack("In 'dense' an array has the dtype 'S4000000000'. Expected a plain one, such as 'float32'. " + AGAIN)
+@attack("In 'dense' an array has the dtype 'S4000000000'. Expected a plain dtype such as 'float32'. " + AGAIN)
 def text_of_four_billion_letters(folder):
     """NumPy makes room for all of them."""
     array = {"class_name": "__numpy__", "config": {"value": ["a"], "dtype": "S4000000000"}}
@@ -388,16 +388,16 @@ def text_of_four_billion_letters(folder):
 
 
 @attack(
-    "The configuration asks for 1 variables of 12,000,000,000,000 bytes or more, but the file stores 32 bytes of "
-    "weights. Expected at most 268,435,712 bytes and 20,000 variables. If it is meant so, load it where you trust it: "
-    "keras.saving.load_model(path)."
+    "The configuration asks for 1 variable of 12,000,000,000,000 bytes or more, but the file stores 32 bytes of "
+    "weights. Expected at most 268,435,712 bytes and 20,000 variables. If this is intended, load the file where "
+    "you trust it: keras.saving.load_model(path)."
 )
 def layer_of_a_trillion_weights(folder):
     """Keras makes the weights before it looks at those in the file."""
     return keras_file(folder, {**dense(units=10**12), "build_config": {"input_shape": [None, 3]}})
 
 
-@attack("'config.json' of model.keras is nested without end. Expected at most 256 levels. " + SAVE)
+@attack("'config.json' of model.keras is nested too deeply to be parsed. Expected at most 256 levels. " + SAVE)
 def text_nested_without_end(folder):
     return keras_file(folder, config="[" * 100_000 + "]" * 100_000)
 
@@ -408,10 +408,7 @@ def text_nested_deeply(folder):
     return keras_file(folder, config='{"a":' * 300 + "1" + "}" * 300)
 
 
-@attack(
-    "The member 'config.json' unpacks to 33,554,434 bytes, of {packed:,} that are stored. "
-    "Expected at most 33,554,432. " + SAVE
-)
+@attack("The member 'config.json' unpacks from {packed:,} bytes to 33,554,434. Expected at most 33,554,432. " + SAVE)
 def giant_text(folder):
     path = keras_file(folder)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -425,10 +422,10 @@ def millions_of_empty_lists(folder):
     return keras_file(folder, config='{"a": [' + "[]," * 3_000_000 + "[]]}")
 
 
-CANNOT = "'config.json' of model.keras cannot be read: {why}. Expected one plain JSON object in UTF-8. " + SAVE
+CANNOT = "'config.json' of model.keras cannot be read: {why}. Expected a plain JSON object in UTF-8. " + SAVE
 
 
-@attack(CANNOT.format(why="the key 'class_name' is there twice in one object"))
+@attack(CANNOT.format(why="the key 'class_name' appears twice in one object"))
 def key_twice(folder):
     """A checker may read the one and Keras the other."""
     return keras_file(folder, config='{"class_name": "Sequential", "class_name": "Lambda"}')
@@ -439,7 +436,7 @@ def text_that_is_no_text(folder):
     return keras_file(folder, config=b'{"\xff": 1}')
 
 
-@attack("'config.json' of model.keras is a list. Expected one JSON object. " + SAVE)
+@attack("'config.json' of model.keras is a list. Expected a JSON object. " + SAVE)
 def list_in_place_of_a_model(folder):
     return keras_file(folder, config="[]")
 
@@ -447,8 +444,8 @@ def list_in_place_of_a_model(folder):
 # Archives -------------------------------------------------------------------------------------------------------------
 
 MEMBER = (
-    "The archive has a member {name}. Expected 'config.json', 'metadata.json', 'model.weights.h5' and plain names "
-    "under 'assets/' only. " + SAVE
+    "The archive has a member {name}. Expected only 'config.json', 'metadata.json', 'model.weights.h5' and "
+    "plain names under 'assets/'. " + SAVE
 )
 
 
@@ -489,7 +486,9 @@ def member_that_is_a_link(folder):
     return keras_file(folder, members=[(member("assets/words.txt", 0o120777), str(secret(folder)))])
 
 
-TWICE = "The archive has '{name}' twice. Expected every member once: which is meant cannot be known. " + SAVE
+TWICE = (
+    "The archive contains '{name}' twice. Expected each member once: there is no telling which one is meant. " + SAVE
+)
 
 
 @attack(TWICE.format(name="config.json"))
@@ -505,7 +504,7 @@ def member_twice_but_for_its_case(folder):
 
 
 @attack(
-    "The member 'config.json' is encrypted. Expected plain members. Unpack the archive with its password and zip it "
+    "The member 'config.json' is encrypted. Expected plain members. Unpack the archive with its password, and zip it "
     "again without one."
 )
 def encrypted_member(folder):
@@ -520,8 +519,7 @@ def encrypted_member(folder):
 
 
 @attack(
-    "The member 'model.weights.h5' unpacks to 100,663,296 bytes, of {packed:,} that are stored. Expected at most "
-    "{limit:,}. " + SAVE
+    "The member 'model.weights.h5' unpacks from {packed:,} bytes to 100,663,296. Expected at most {limit:,}. " + SAVE
 )
 def bomb_in_an_archive(folder):
     """A thousand times as large as it looks; Keras allows it up to 4 GiB."""
@@ -534,7 +532,7 @@ def bomb_in_an_archive(folder):
 
 
 @attack(
-    "The archive model.keras cannot be read: Bad CRC-32 for file 'config.json'. Expected a whole, undamaged file. "
+    "The archive model.keras cannot be read: Bad CRC-32 for file 'config.json'. Expected a complete, undamaged file. "
     + SAVE
 )
 def member_larger_than_declared(folder):
@@ -550,8 +548,8 @@ def member_larger_than_declared(folder):
 
 
 @attack(
-    "The member 'model.weights.h5' begins at byte 0, but 5,043 was next: members overlap, or something stands before "
-    "the archive. Expected them one after the other. " + SAVE
+    "The member 'model.weights.h5' begins at byte 0, but byte 5,043 was next: members overlap, or something "
+    "precedes the archive. Expected one member after another. " + SAVE
 )
 def members_in_one_place(folder):
     """Thousands of names for the same compressed bytes: a bomb without a suspicious ratio."""
@@ -564,8 +562,8 @@ def members_in_one_place(folder):
 
 
 @attack(
-    "The member 'metadata.json' begins at byte 9, but 0 was next: members overlap, or something stands before the "
-    "archive. Expected them one after the other. " + SAVE
+    "The member 'metadata.json' begins at byte 9, but byte 0 was next: members overlap, or something precedes "
+    "the archive. Expected one member after another. " + SAVE
 )
 def two_files_in_one(folder):
     """Begins as one kind of file and ends as another, so that two programs read two things."""
@@ -580,20 +578,20 @@ def two_files_in_one(folder):
 
 @attack(
     "The archive keeps its weights as 'model.weights.npz', which cannot be checked before it is read. Expected "
-    "'model.weights.h5'. Load it where you trust it and save it again: model.save('model.keras')."
+    "'model.weights.h5'. Load it where you trust it, and save it again: model.save('model.keras')."
 )
 def weights_in_another_format(folder):
     """NumPy's format can hold pickles."""
     return keras_file(folder, members=[("model.weights.npz", b"")])
 
 
-@attack("The member 'assets/words.txt' is packed by method 12. Expected it stored or deflated. " + SAVE)
+@attack("The member 'assets/words.txt' is compressed by method 12. Expected it stored or deflated. " + SAVE)
 def bomb_by_another_method(folder):
     """bzip2 packs 45 MB of one letter into a hundred bytes."""
     return keras_file(folder, members=[(member("assets/words.txt", compress_type=zipfile.ZIP_BZIP2), b"a" * 10**6)])
 
 
-@attack("The archive model.keras cannot be read: File is not a zip file. Expected a whole, undamaged file. " + SAVE)
+@attack("The archive model.keras cannot be read: File is not a zip file. Expected a complete, undamaged file. " + SAVE)
 def archive_cut_short(folder):
     path = keras_file(folder)
     path.write_bytes(path.read_bytes()[:-60])
@@ -609,16 +607,20 @@ def folder_with_a_link(folder):
     return stored
 
 
-@attack(
-    "program is a SavedModel: a TensorFlow program, which can read and write files when it runs, and cannot be "
-    "checked. Expected a model that Keras saved. If you trust whoever made it: load_model(path, trust=True); or ask "
-    "for the .keras file that it came from."
+SAVED_MODEL = (
+    "{path} is a SavedModel, which holds compiled TensorFlow graphs: their layers, and so their attention, cannot be "
+    "seen. Load it with the Keras and the code that made it, and save it again, model.save('model.keras'); or build "
+    "the model, and load its weights from an .h5 file: attnscope.load_model('weights.h5', model)."
 )
+
+
+@attack(SAVED_MODEL)
 def program_of_tensorflow(folder):
+    """TensorFlow programs can read and write files when they run."""
     stored = folder / "program"
     stored.mkdir()
     (stored / "saved_model.pb").write_bytes(b"")
-    return stored
+    return stored, {"path": repr(str(stored))}
 
 
 # HDF5 -----------------------------------------------------------------------------------------------------------------
@@ -653,7 +655,7 @@ def link_to_another_place(folder):
 
 
 OUTSIDE = (
-    "The values of '/layers/dense/vars/2' lie outside the HDF5 file, or in another place in it. Expected the weights "
+    "The values of '/layers/dense/vars/2' are stored outside the HDF5 file, or elsewhere in it. Expected the weights "
     "themselves. " + WEIGHTS
 )
 
@@ -680,7 +682,7 @@ def values_of_another_dataset(folder):
 
 @attack(
     "'/layers/dense/vars/2' in the HDF5 file would take 4,000,000,000,000 bytes in memory, but only 0 are stored. "
-    "Expected at most 100 times as many. " + WEIGHTS
+    "Expected at most 100 times what is stored. " + WEIGHTS
 )
 def array_of_a_trillion_numbers(folder):
     """Nothing of it is stored, and all of it is made room for (CVE-2026-0897)."""
@@ -693,7 +695,7 @@ def array_of_a_trillion_numbers(folder):
 
 @attack(
     "'/layers/dense/vars/2' in the HDF5 file would take 268,435,456 bytes in memory, but only {packed:,} are stored. "
-    "Expected at most 100 times as many. " + WEIGHTS
+    "Expected at most 100 times what is stored. " + WEIGHTS
 )
 def bomb_in_an_array(folder):
     def fill(group):
@@ -706,7 +708,7 @@ def bomb_in_an_array(folder):
 
 @attack(
     "All arrays together in the HDF5 file would take 80,000,032 bytes in memory, but only 32 are stored. Expected at "
-    "most 100 times as many. " + WEIGHTS
+    "most 100 times what is stored. " + WEIGHTS
 )
 def many_arrays_of_nothing(folder):
     """Each small enough, but not all of them."""
@@ -720,7 +722,7 @@ def many_arrays_of_nothing(folder):
 
 @attack(
     "'/layers/dense/vars/2' in the HDF5 file would take 400,000,000 bytes in memory, but only 0 are stored. Expected "
-    "at most 100 times as many. " + WEIGHTS
+    "at most 100 times what is stored. " + WEIGHTS
 )
 def piece_larger_than_its_array(folder):
     """One number, in a chunk that has to be made room for."""
@@ -772,8 +774,8 @@ def reference_as_an_attribute(folder):
 
 
 NAMED = (
-    "'/layers/dense/vars/2' in the HDF5 file is an object that has another name too. Expected each array and group "
-    "under one name. " + WEIGHTS
+    "'/layers/dense/vars/2' in the HDF5 file is an object that also has another name. Expected each array and group "
+    "to have a single name. " + WEIGHTS
 )
 
 
@@ -797,7 +799,7 @@ def array_with_two_names(folder):
     return with_weights(folder, fill)
 
 
-@attack("'/layers/dense/vars/2' in the HDF5 file is a Datatype. Expected groups and arrays only. " + WEIGHTS)
+@attack("'/layers/dense/vars/2' in the HDF5 file is a Datatype. Expected only groups and arrays. " + WEIGHTS)
 def type_as_a_weight(folder):
     def fill(group):
         group["2"] = np.dtype("float32")
@@ -807,7 +809,7 @@ def type_as_a_weight(folder):
 
 @attack(
     "The HDF5 file has more than 100,000 objects, or 64 levels of groups, at "
-    "'/layers/dense/vars" + "/a" * 21 + "'. Expected fewer: no model needs them. " + WEIGHTS
+    "'/layers/dense/vars" + "/a" * 21 + "'. Expected fewer: no model needs that many. " + WEIGHTS
 )
 def groups_nested_deeply(folder):
     def fill(group):
@@ -817,8 +819,8 @@ def groups_nested_deeply(folder):
 
 
 @attack(
-    "'/layers/dense/vars/2' in the HDF5 file is packed with the filters [32123], which may be plug-ins. Expected gzip, "
-    "lzf, shuffle or fletcher32, or none. " + WEIGHTS
+    "'/layers/dense/vars/2' in the HDF5 file is compressed with the filters [32123], which may be plug-ins. Expected "
+    "gzip, lzf, shuffle, fletcher32 or none. " + WEIGHTS
 )
 def plug_in_as_a_filter(folder):
     """HDF5 looks for a library of that number, and runs it."""
@@ -834,7 +836,7 @@ def plug_in_as_a_filter(folder):
 
 @attack(
     "The HDF5 file model.weights.h5 cannot be read: Unable to synchronously open file (truncated file: "
-    "eof = 1000, sblock->base_addr = 0, stored_eof = {end}). Expected a whole, undamaged file. " + WEIGHTS
+    "eof = 1000, sblock->base_addr = 0, stored_eof = {end}). Expected a complete, undamaged file. " + WEIGHTS
 )
 def weights_cut_short(folder):
     raw = weights()
@@ -842,8 +844,8 @@ def weights_cut_short(folder):
 
 
 @attack(
-    "The arrays of the HDF5 file take 8,000,032 bytes of it, but it has {size:,}: some of them overlap. Expected "
-    "each array in a place of its own. " + WEIGHTS
+    "The arrays of the HDF5 file claim 8,000,032 bytes, but the file has {size:,}: some of them overlap. Expected "
+    "each array to have bytes of its own. " + WEIGHTS
 )
 def arrays_in_one_place(folder):
     """Every array is there, at the same bytes: small in the file, large in memory, and no ratio tells."""
@@ -860,7 +862,9 @@ def arrays_in_one_place(folder):
     return keras_file(folder, h5=raw), {"size": len(raw)}
 
 
-@attack("The attribute 'keras_version' of the HDF5 file has shape (2, 3) and type int64. Expected one text. " + SAVE)
+@attack(
+    "The attribute 'keras_version' of the HDF5 file has shape (2, 3) and type int64. Expected a single text. " + SAVE
+)
 def version_that_is_no_text(folder):
     path = h5_file(folder, "{}")
     with h5py.File(path, "a") as file:
@@ -868,7 +872,7 @@ def version_that_is_no_text(folder):
     return path
 
 
-HEAP = "The HDF5 file model.h5 cannot be read: {why}. Expected a whole, undamaged file. " + WEIGHTS
+HEAP = "The HDF5 file model.h5 cannot be read: {why}. Expected a complete, undamaged file. " + WEIGHTS
 
 
 def with_heap(folder, offset, old, new):
@@ -881,23 +885,23 @@ def with_heap(folder, offset, old, new):
     return path, {"at": at}
 
 
-@attack(HEAP.format(why="the heap of texts has a piece of 0 bytes at byte {at:,}"))
+@attack(HEAP.format(why="a text heap has an entry of 0 bytes at byte {at:,}"))
 def heap_that_never_ends(folder):
     """The HDF5 library walks on by 0 bytes, for ever."""
-    # A head of 16 bytes, three texts in pieces of 24, and what is free, whose size stands 8 bytes into its own head.
+    # A head of 16 bytes, three texts in entries of 24, and what is free, whose size stands 8 bytes into its own head.
     path, values = with_heap(folder, 16 + 3 * 24 + 8, 4096 - 16 - 3 * 24, 0)
     return path, {"at": values["at"] - 8}
 
 
-@attack(HEAP.format(why="the heap of texts at byte {at:,} ends beyond the file"))
+@attack(HEAP.format(why="the text heap at byte {at:,} extends beyond the end of the file"))
 def heap_beyond_the_file(folder):
     path, values = with_heap(folder, 8, 4096, 2**40)
     return path, {"at": values["at"] - 8}
 
 
 @attack(
-    "The attribute 'layer_names' of '/model_weights' in the HDF5 file has 4,000 texts, and one in the file takes "
-    "2,000,000 bytes: together they may take more than 4,294,967,296. Expected less. " + WEIGHTS
+    "The attribute 'layer_names' of '/model_weights' in the HDF5 file has 4,000 texts, and one text in the file takes "
+    "2,000,000 bytes: together they may take more than 4,294,967,296 bytes. Expected fewer or shorter texts. " + WEIGHTS
 )
 def one_text_thousands_of_times(folder):
     """Thousands of names may all lie at the same megabytes."""

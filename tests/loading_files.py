@@ -11,7 +11,7 @@ from keras import layers, ops
 from attnscope.loading.keras2 import rewritten
 
 MARKS = [
-    pytest.mark.filterwarnings("ignore:Keras .* has known holes"),
+    pytest.mark.filterwarnings("ignore:Keras .* has known vulnerabilities"),
     # Keras says of a Flatten after a masked layer that it drops the mask, which Keras 2 did in silence.
     pytest.mark.filterwarnings("ignore:.*destroy the mask information"),
 ]

@@ -12,7 +12,7 @@ import pytest
 
 import attnscope as ats
 from attnscope.errors import ModelFileError, UnsafeFileError, UnsupportedError
-from hostile_files import AGAIN, dense, keras_file, layer, sequential
+from hostile_files import AGAIN, dense, h5_file, keras_file, layer, sequential
 
 pytestmark = pytest.mark.filterwarnings("ignore::attnscope.errors.KnownHolesWarning")
 
@@ -71,10 +71,10 @@ def refusal(path, kind=UnsafeFileError):
     ],
     ids=["range of numbers", "constant repeated", "number in a list", "old form of nothing", "nothing"],
 )
-def test_a_call_of_constants_alone_is_refused_for_it_would_be_run_at_once(operation, calls, tmp_path):
+def test_a_call_that_takes_only_constants_is_refused_since_it_would_run_at_once(operation, calls, tmp_path):
     assert refusal(stored(tmp_path, graph((operation, calls)))) == (
-        "A call of 'last' takes no tensor of the model, and would be run on loading. Expected calls within the model. "
-        + AGAIN
+        "A call of 'last' takes no tensor of the model, so it would run on loading. Expected calls that take tensors "
+        "of the model. " + AGAIN
     )
 
 
@@ -89,36 +89,50 @@ def test_a_call_may_take_constants_along(tmp_path, rng):
 
 
 @pytest.mark.parametrize("shape", [[None, 3 * 10**8], [None, 2**15, 2**15], [0, 10**12]])
-def test_a_shape_that_no_tensor_has_is_refused_for_layers_make_tensors_of_it(shape, tmp_path):
+def test_a_shape_that_no_tensor_has_is_refused_since_layers_make_tensors_of_it(shape, tmp_path):
     """`Normalization` makes its mean of that shape, and it is no variable."""
     normal = {**layer("Normalization", "normal", mean=0.0, variance=1.0), "build_config": {"input_shape": shape}}
     said = refusal(keras_file(tmp_path, normal, dense()))
     size = {0: 10**12, None: 2**30 if len(shape) == 3 else 3 * 10**8}[shape[0]]
     assert said == (
-        f"'normal' has input_shape={shape}, or {size:,} numbers and more. Expected at most 268,435,456. {AGAIN}"
+        f"'normal' has input_shape={shape}, which is {size:,} numbers or more. Expected at most 268,435,456. {AGAIN}"
     )
 
 
 # Work without end -----------------------------------------------------------------------------------------------------
 
-STEPS = (
-    "Building the model takes more than 100,000 steps: calls of layers and tensors. Expected fewer: no model "
-    "needs them. If it is meant so, load it where you trust it: keras.saving.load_model(path)."
-)
+
+def too_many_steps(allowed):
+    return (
+        f"Building the model takes more than {allowed:,} steps (calls of layers, and tensors between them). Expected "
+        "fewer: no model needs that many. If this is intended, load the file where you trust it: "
+        "keras.saving.load_model(path)."
+    )
 
 
-def test_layers_in_the_reverse_of_their_order_end_soon(tmp_path):
-    """Keras goes through all of them once for each."""
-    names = ["input", *(f"layer_{i}" for i in range(1500)), "last"]
-    chain = [(layer("Activation", name, activation="relu"), [call(tensor(before))]) for before, name in pairwise(names)]
-    assert refusal(stored(tmp_path, graph(*reversed(chain)))) == STEPS
+@pytest.fixture
+def fewer_steps(monkeypatch):
+    """A tenth of what is allowed shows that work is counted, in a tenth of the time."""
+    monkeypatch.setattr("attnscope.loading.limits._steps.MAX_STEPS", 10_000)
 
 
-def test_a_tensor_split_into_a_hundred_million_ends_soon(tmp_path):
+def test_a_tensor_split_into_a_hundred_million_ends_soon_and_keras_is_left_as_it_was(tmp_path):
+    before = keras.Operation.__init__, keras.Operation.__call__, keras.KerasTensor.__init__
     unstacked = layer("Unstack", "last", "keras.src.ops.core", axis=1)
-    assert refusal(stored(tmp_path, graph((unstacked, [call(tensor("input"))]), shape=(None, 10**8)))) == STEPS
+    path = stored(tmp_path, graph((unstacked, [call(tensor("input"))]), shape=(None, 10**8)))
+    assert refusal(path) == too_many_steps(100_000)
+    assert (keras.Operation.__init__, keras.Operation.__call__, keras.KerasTensor.__init__) == before
 
 
+@pytest.mark.usefixtures("fewer_steps")
+def test_layers_in_the_reverse_of_their_order_end_soon(tmp_path):
+    """Keras goes through all of them once for each: 300 are made in 3,000 steps, and connected in many more."""
+    names = ["input", *(f"layer_{i}" for i in range(300)), "last"]
+    chain = [(layer("Activation", name, activation="relu"), [call(tensor(before))]) for before, name in pairwise(names)]
+    assert refusal(stored(tmp_path, graph(*reversed(chain)))) == too_many_steps(10_000)
+
+
+@pytest.mark.usefixtures("fewer_steps")
 def test_a_billion_layers_by_one_number_end_soon(tmp_path):
     """KerasHub's models make as many layers as a number says."""
     sizes = {"num_layers": 10**9, "num_heads": 1, "hidden_dim": 1, "intermediate_dim": 1}
@@ -127,13 +141,7 @@ def test_a_billion_layers_by_one_number_end_soon(tmp_path):
         warnings.simplefilter("ignore")
         import keras_hub  # noqa: F401, for what it takes itself is not what the file takes
 
-        assert refusal(stored(tmp_path, backbone)) == STEPS
-
-
-def test_a_loading_that_was_stopped_leaves_keras_as_it_was(tmp_path):
-    before = keras.Operation.__init__, keras.Operation.__call__, keras.KerasTensor.__init__
-    test_a_tensor_split_into_a_hundred_million_ends_soon(tmp_path)
-    assert (keras.Operation.__init__, keras.Operation.__call__, keras.KerasTensor.__init__) == before
+        assert refusal(stored(tmp_path, backbone)) == too_many_steps(10_000)
 
 
 def test_layers_that_are_called_outside_of_loading_are_not_counted(monkeypatch):
@@ -153,8 +161,8 @@ def test_the_tokens_of_whisper_are_not_read_from_a_file(key, tmp_path):
         warnings.simplefilter("ignore")  # KerasHub's own, on import
         said = refusal(keras_file(tmp_path, tokenizer))
     assert said == (
-        f"'victim' has {key}='tokens.json': a place outside the file to read from. Expected what it needs inside the "
-        f"file. {AGAIN}"
+        f"'victim' has {key}='tokens.json', a place outside the file to read from. Expected the file to contain what "
+        f"it needs. {AGAIN}"
     )
 
 
@@ -164,8 +172,16 @@ def test_the_tokens_of_whisper_are_not_read_from_a_file(key, tmp_path):
 @pytest.mark.parametrize("thing", [layer("Dense", units=2), layer("Dropout", rate=0.5)])
 def test_what_is_not_a_model_does_not_come_back_as_one(thing, tmp_path):
     assert refusal(stored(tmp_path, thing), ModelFileError) == (
-        f"model.keras holds an object of class {thing['class_name']}, but a model is needed. Save the model that it "
-        "belongs to: model.save('model.keras')."
+        f"model.keras contains an object of class {thing['class_name']}, but a model is needed. Save the model that "
+        "it belongs to: model.save('model.keras')."
+    )
+
+
+def test_an_hdf5_file_with_the_configuration_of_another_kind_of_file_is_told(tmp_path):
+    path = h5_file(tmp_path, sequential(dense()))
+    assert refusal(path, ModelFileError) == (
+        "model.h5 is an HDF5 file, but its configuration is one of a .keras file. Save the model again: "
+        "model.save('model.keras')."
     )
 
 
@@ -185,8 +201,8 @@ def lookups():
 def test_a_vocabulary_that_was_learned_is_missed_in_an_h5_file(tmp_path):
     lookups().save(tmp_path / "model.h5")
     assert refusal(tmp_path / "model.h5", UnsupportedError) == (
-        "TextVectorization 'words' learned its vocabulary from data, and model.h5 does not hold it. Save the model "
-        "where it is whole, with Keras 3: model.save('model.keras')."
+        "TextVectorization 'words' learned its vocabulary from data, and model.h5 does not contain it. Save the "
+        "model again where it is complete, with Keras 3: model.save('model.keras')."
     )
     lookups().save(tmp_path / "model.keras")
     assert ats.load_model(tmp_path / "model.keras")(np.array([["two"]])).numpy().tolist() == [[2]]
@@ -231,6 +247,6 @@ def of_a_number(group):
 )
 def test_names_of_weights_that_lead_to_none_are_told(fill, why, tmp_path):
     assert refusal(damaged(tmp_path / "old.h5", fill), ModelFileError) == (
-        f"The weights in old.h5 cannot be read: {why}. Expected those of a Keras model, whole. Save them again: "
-        "model.save_weights('model.weights.h5')."
+        f"The weights in old.h5 cannot be read: {why}. Expected the complete weights of a Keras model. Save them "
+        "again: model.save_weights('model.weights.h5')."
     )

@@ -152,7 +152,7 @@ def test_the_hard_sigmoid_of_keras_2_is_its_own():
     ("class_name", "setting", "value"),
     [("LSTM", "time_major", True), ("BatchNormalization", "renorm", True), ("Attention", "causal", True)],
 )
-def test_a_setting_without_an_equal_is_refused(class_name, setting, value):
+def test_a_setting_without_an_equivalent_is_refused(class_name, setting, value):
     config = functional({"class_name": class_name, "config": {"name": "layer", setting: value}})
     with pytest.raises(UnsupportedError) as caught:
         rewritten(config, "2.15.0")
@@ -162,19 +162,21 @@ def test_a_setting_without_an_equal_is_refused(class_name, setting, value):
     )
 
 
-def test_a_function_without_an_equal_is_refused():
+def test_a_function_without_an_equivalent_is_refused():
     with pytest.raises(UnsupportedError) as caught:
         rewritten(functional(operation("signal.fft", ["x", 0, 0, {}])), "2.15.0")
     assert str(caught.value) == (
-        "Layer 'tf.signal.fft' runs tf.signal.fft, which has no form in Keras 3 here. Give a layer or function that "
-        "does the same: replacements={'tf.signal.fft': function}."
+        "Layer 'tf.signal.fft' runs tf.signal.fft, which cannot be translated to Keras 3. Pass a layer or function "
+        "that does the same: replacements={'tf.signal.fft': function}."
     )
 
 
-def test_an_argument_without_an_equal_is_refused():
+def test_an_argument_without_an_equivalent_is_refused():
     with pytest.raises(UnsupportedError) as caught:
         rewritten(functional(operation("math.cumsum", ["x", 0, 0, {"axis": 1, "reverse": True}])), "2.15.0")
-    assert str(caught.value) == ("tf.math.cumsum is called with reverse, but only x, axis have a form in Keras 3 here.")
+    assert str(caught.value) == (
+        "tf.math.cumsum is called with reverse, but only x, axis can be translated to Keras 3."
+    )
 
 
 def test_an_operation_that_is_called_with_different_constants_is_refused():
@@ -182,8 +184,8 @@ def test_an_operation_that_is_called_with_different_constants_is_refused():
     with pytest.raises(UnsupportedError) as caught:
         rewritten(functional(operation("math.multiply", *nodes)), "2.15.0")
     assert str(caught.value) == (
-        "Layer 'tf.math.multiply' runs tf.math.multiply several times with different constants, but one layer keeps "
-        "one set. Build the model in Keras 3, and call attnscope.load_model(path, model)."
+        "Layer 'tf.math.multiply' runs tf.math.multiply several times with different constants, but one layer holds "
+        "only one set. Build the model in Keras 3, and call attnscope.load_model(path, model)."
     )
 
 
@@ -201,7 +203,7 @@ def test_a_configuration_that_lacks_its_parts_is_told(tmp_path):
     path = whole(tmp_path / "old.h5", functional({"class_name": "Dense", "config": {"name": "dense"}}))
     with h5py.File(path, "r+") as file:
         file.attrs["model_config"] = file.attrs["model_config"].replace("batch_input_shape", "lost")
-    with pytest.raises(ModelFileError, match=r"^Keras .* cannot make a model of old.h5, which Keras 2.15.0 saved. "):
+    with pytest.raises(ModelFileError, match=r"^Keras .* cannot build a model from old.h5, which Keras 2.15.0 saved. "):
         ats.load_model(path)
 
 
@@ -217,6 +219,6 @@ def test_a_model_without_a_graph_is_told():
     with pytest.raises(UnsupportedError) as caught:
         rewritten({"class_name": "Model", "config": {"name": "mine"}}, "2.15.0")
     assert str(caught.value) == (
-        "The file holds a model of class 'Model' without its graph of layers. Build it in Python, and load the weights "
-        "into it: attnscope.load_model(path, model)."
+        "The file contains a model of class 'Model' without its graph of layers. Build it in Python, and load the "
+        "weights into it: attnscope.load_model(path, model)."
     )

@@ -178,7 +178,7 @@ def test_weights_that_do_not_fit_change_nothing(tmp_path, layout):
     with pytest.raises(WeightsMismatchError) as caught:
         ats.load_model(path, model)
     assert str(caught.value) == (
-        "The weights in its.weights.h5 are not those of the model 'small', which keeps its own. The file holds\n"
+        "The weights in its.weights.h5 do not fit the model 'small', which keeps its own. The file contains\n"
         + {
             "old": "  first: kernel (5, 7), bias (7,)\n  second: kernel (7, 2), bias (2,)\n",
             "new": "  layers/dense: 0 (5, 7), 1 (7,)\n  layers/dense_1: 0 (7, 2), 1 (2,)\n",
@@ -217,8 +217,8 @@ def test_weights_alone_need_a_model(tmp_path):
     with pytest.raises(InputError) as caught:
         ats.load_model(path)
     assert str(caught.value) == (
-        "weights.best.hdf5 holds weights and no model. Build the model in Python as it was when they were saved, and "
-        f"give it: attnscope.load_model({str(path)!r}, model)."
+        "weights.best.hdf5 contains weights but no model. Build the model in Python as it was when they were saved, "
+        f"and pass it: attnscope.load_model({str(path)!r}, model)."
     )
 
 
@@ -227,8 +227,8 @@ def test_a_model_that_is_not_built_takes_no_weights(tmp_path):
     with pytest.raises(UnbuiltModelError) as caught:
         ats.load_model(path, keras.Sequential([layers.Dense(3)], name="unbuilt"))
     assert str(caught.value) == (
-        "The model 'unbuilt' has no weights yet, so those of weights.hdf5 have no place. Call it once on a sample, or "
-        "model.build(input_shape), and load again."
+        "The model 'unbuilt' has no weights yet, so those in weights.hdf5 cannot be loaded into it. Call it once on a "
+        "sample, or call model.build(input_shape), and load again."
     )
 
 
@@ -246,18 +246,18 @@ def test_a_file_that_is_not_there_is_told(tmp_path):
 MISTAKEN = {
     "empty.keras": (b"", "is empty, but a .keras or .h5 file is needed. Copy it again, or save the model again: "
                          "model.save('model.keras')."),
-    "pointer.keras": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "is a pointer of Git LFS, not the "
+    "pointer.keras": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "is a Git LFS pointer, not the "
                       "file itself, but a .keras or .h5 file is needed. Fetch the file: git lfs pull."),
     "page.h5": (b"<!DOCTYPE html><html>", "is a web page, but a .keras or .h5 file is needed. Download the file "
                 "itself, not the page about it."),
     "saved_model.pb": (b"\x08\x01", "is a TensorFlow graph, but a .keras or .h5 file is needed. Its layers cannot be "
                        "seen. Save the model where it was made: model.save('model.keras')."),
     "model.tflite": (b"TFL3", "is a TensorFlow Lite model, but a .keras or .h5 file is needed. Its layers cannot be "
-                     "seen. Take the Keras model that it was converted from: model.save('model.keras')."),
-    "model.onnx": (b"\x08\x07", "is an ONNX graph, but a .keras or .h5 file is needed. Its layers cannot be seen. Take "
+                     "seen. Use the Keras model that it was converted from: model.save('model.keras')."),
+    "model.onnx": (b"\x08\x07", "is an ONNX graph, but a .keras or .h5 file is needed. Its layers cannot be seen. Use "
                    "the model that it was exported from: model.save('model.keras')."),
     "model.pt": (b"PK\x03\x04", "is a PyTorch file, but a .keras or .h5 file is needed. Build the same model in Keras, "
-                 "give it these weights layer by layer, and pass it to attnscope.capture."),
+                 "set its weights from these layer by layer, and pass it to attnscope.capture."),
 }  # fmt: skip
 
 
@@ -283,9 +283,10 @@ def test_a_saved_model_is_told_apart(tmp_path):
     with pytest.raises(UnsupportedError) as caught:
         ats.load_model(tmp_path)
     assert str(caught.value) == (
-        f"{str(tmp_path)!r} is a SavedModel: compiled TensorFlow graphs. Their layers, and so their attention, cannot "
-        "be seen. Load it with the Keras and the code that made it and save it anew, model.save('model.keras'), or "
-        "build the model and take its weights from an .h5 file: attnscope.load_model('weights.h5', model)."
+        f"{str(tmp_path)!r} is a SavedModel, which holds compiled TensorFlow graphs: their layers, and so their "
+        "attention, cannot be seen. Load it with the Keras and the code that made it, and save it again, "
+        "model.save('model.keras'); or build the model, and load its weights from an .h5 file: "
+        "attnscope.load_model('weights.h5', model)."
     )
 
 
@@ -301,8 +302,9 @@ def test_a_file_of_a_newer_keras_says_which(tmp_path):
     with pytest.raises(ModelFileError) as caught:
         ats.load_model(path)
     said = str(caught.value)
-    assert said.startswith(f"Keras {keras.version()} cannot make a model of model.keras, which Keras 9.1.0 saved. ")
+    assert said.startswith(f"Keras {keras.version()} cannot build a model from model.keras, which Keras 9.1.0 saved. ")
     assert "invented_in_9" in said
     assert said.endswith(
-        f"Build the model in Python as it was, and take the weights alone: attnscope.load_model({str(path)!r}, model)."
+        "Build the model in Python as it was, and load only the weights into it: "
+        f"attnscope.load_model({str(path)!r}, model)."
     )

@@ -1,4 +1,4 @@
-"""Which versions of Keras have known holes in their loading of files."""
+"""Which versions of Keras have known vulnerabilities in loading files."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from attnscope.errors import KnownHolesWarning
 
 
 def warn_of_known_vulnerabilities(version: str | None = None) -> None:
-    """Warn where Keras itself can be harmed by a model file.
+    """Warn where a model file can harm Keras itself.
 
-    attnscope checks a file before Keras sees it; still, what it does not know of, a mended Keras may.
+    attnscope checks a file before Keras sees it; what these checks do not know of, a fixed Keras may still refuse.
 
     Args:
         version: A version of Keras; the installed one by default.
@@ -26,8 +26,8 @@ def warn_of_known_vulnerabilities(version: str | None = None) -> None:
     if numbers >= (3, 15, 1) or (3, 12, 4) <= numbers < (3, 13):
         return
     warnings.warn(
-        f"Keras {version} has known holes in its loading of model files. Expected 3.15.1 or later, or 3.12.4 and "
-        f"its later patches. Update it: pip install --upgrade 'keras>=3.15.1'",
+        f"Keras {version} has known vulnerabilities in loading model files. Expected 3.15.1 or later, or 3.12.4 or a "
+        f"later patch of 3.12. Update it: pip install --upgrade 'keras>=3.15.1'",
         KnownHolesWarning,
         stacklevel=3,
     )

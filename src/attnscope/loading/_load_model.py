@@ -1,4 +1,4 @@
-"""A model from a file: read as data, rewritten, checked, and only then made."""
+"""A model from a file: read as data, rewritten, checked, and only then built."""
 
 from __future__ import annotations
 
@@ -7,41 +7,46 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import keras
 
-import attnscope.layers  # noqa: F401, so that what a file names of ours is known
+import attnscope.layers  # noqa: F401, so that the layers of ours that a file names are known
 from attnscope.errors import AttnscopeError, InputError, ModelFileError, UnsupportedError
-from attnscope.loading import _weights, keras2
 from attnscope.loading._known_vulnerabilities import warn_of_known_vulnerabilities
+from attnscope.loading._replaced_layers import layer_names, with_replacements
+from attnscope.loading._weights import assign_weights, restored_on_failure
 from attnscope.loading.allowed import check_config
 from attnscope.loading.container import CONFIG, StoredModel, check_kind, opened
+from attnscope.loading.keras2 import is_old, rewritten
 from attnscope.loading.limits import limited_steps
+
+Built = TypeVar("Built")
 
 
 def load_model(
     path: str | Path,
-    model: Any = None,
+    model: keras.Model | None = None,
     *,
     custom_objects: Mapping[str, Any] | None = None,
-    replacements: Mapping[str, Any] | None = None,
+    replacements: Mapping[str, keras.layers.Layer | Callable[..., Any]] | None = None,
     trust: bool = False,
-) -> Any:
-    """A Keras model from a file, old or new, without running code that is in the file.
+) -> keras.Model:
+    """A Keras model from a file, old or new, without running any code in the file.
 
-    Opens ``.keras`` files and whole models in ``.h5`` and ``.hdf5``, by Keras 2 and 3, and puts weights alone into a
-    model that you built. The file's configuration is read as data, brought to the form of the Keras that is installed,
-    checked, and then deserialised in Keras' safe mode. The model comes back uncompiled: what `fit` needs of optimizer
-    and loss is left out; call ``model.compile(...)`` to train on.
+    Opens ``.keras`` files, whole models in ``.h5`` and ``.hdf5`` files, by Keras 2 and 3, and loads weights alone into
+    a model that you built. The file's configuration is read as data, brought into the form of the installed Keras,
+    checked, and then deserialised in Keras' safe mode. The model comes back uncompiled, without optimizer and loss;
+    call ``model.compile(...)`` to continue training.
 
     Args:
         path: The file.
-        model: A built model that takes the weights. It is returned, and keeps its own if those of the file do not fit.
-            Needed where the file holds weights alone; the options below are about the file's own model, and unused.
-        custom_objects: Classes and functions of your own, by the names in the file.
-        replacements: Layers, or functions of the layer's input, to put in place of stored layers, by their names: the
-            way to load a Python ``Lambda`` without running it. See `attnscope.loading.replacements`.
+        model: A built model to load the weights into. It is returned, and keeps its own weights if those in the file
+            do not fit. Needed if the file contains weights alone. The options below concern the file's own model, and
+            are not used with it.
+        custom_objects: Classes and functions of your own, by their names in the file.
+        replacements: Layers, or functions of the layer's input, to use in place of stored layers, by the layers'
+            names: the way to load a Python ``Lambda`` without running it. See `attnscope.loading.replacements`.
         trust: Whether Python code in the file may run. Only for files that you would run as a program.
 
     Returns:
@@ -49,11 +54,12 @@ def load_model(
 
     Raises:
         FileNotFoundError: There is nothing at `path`.
-        ModelFileError: The file is no model, is damaged, or Keras cannot make a model of it.
+        ModelFileError: The file is not a model, is damaged, or Keras cannot build a model from it.
         UnsafeFileError: The file asks for more than to be read as data.
-        UnsupportedError: It holds what Keras 3 has no equal of, or is of another kind.
-        WeightsMismatchError: The weights are not the model's.
-        InputError: Weights alone and no `model`, or `replacements` for layers that are not there.
+        UnsupportedError: It is of another kind, or contains what has no equivalent in Keras 3.
+        WeightsMismatchError: The weights do not fit the model.
+        InputError: The file contains weights alone and there is no `model`, or there are `replacements` for layers
+            that do not exist.
 
     Example:
         >>> import keras, tempfile, pathlib
@@ -66,108 +72,104 @@ def load_model(
     path = Path(path)
     check_kind(path)
     with opened(path) as stored, limited_steps():
-        if stored.kind == "savedmodel":
-            raise UnsupportedError(_SAVED_MODEL.format(path=str(path)))
-        if model is None and stored.config is None:
+        if model is not None:
+            with restored_on_failure(model):
+                _assign_weights(stored, model)
+            return model
+        if stored.config is None:
             raise InputError(
-                f"{path.name} holds weights and no model. Build the model in Python as it was when they were saved, "
-                f"and give it: attnscope.load_model({str(path)!r}, model)."
+                f"{path.name} contains weights but no model. Build the model in Python as it was when they were saved, "
+                f"and pass it: attnscope.load_model({str(path)!r}, model)."
             )
-        if model is None:
-            return _whole(stored, dict(custom_objects or {}), dict(replacements or {}), trust)
-        with _weights.kept_on_failure(model):
-            _weights.put(_weights_of(stored), model, source=path.name, keras2_config=_keras2_config(stored))
-        return model
+        return _whole_model(stored, stored.config, dict(custom_objects or {}), dict(replacements or {}), trust)
 
 
-_SAVED_MODEL = (
-    "{path!r} is a SavedModel: compiled TensorFlow graphs. Their layers, and so their attention, cannot be seen. Load "
-    "it with the Keras and the code that made it and save it anew, model.save('model.keras'), or build the model and "
-    "take its weights from an .h5 file: attnscope.load_model('weights.h5', model)."
-)
-
-
-def _weights_of(stored: StoredModel) -> Path:
-    if stored.weights is None:
-        raise ModelFileError(
-            f"{stored.path.name} holds no weights, but those of a model are needed: model.save('model.keras')."
-        )
-    return stored.weights
-
-
-def _keras2_config(stored: StoredModel) -> Mapping[str, Any] | None:
-    """The configuration by which a ``.keras`` file of Keras 2 numbers its layers."""
-    return stored.config if stored.kind == "keras" and _is_keras2(stored) else None
-
-
-def _is_keras2(stored: StoredModel) -> bool:
-    return (stored.keras_version or "2").split(".")[0] in ("1", "2")
-
-
-def _whole(stored: StoredModel, custom_objects: dict[str, Any], replacements: dict[str, Any], trust: bool) -> Any:
-    config, given = _made(stored, lambda: _with_replacements(stored.config, replacements, stored))
-    old = keras2.is_old(config, stored.keras_version)
-    if old:
-        config = _made(stored, lambda: keras2.rewritten(config, stored.keras_version))
+def _whole_model(
+    stored: StoredModel,
+    config: Mapping[str, Any],
+    custom_objects: dict[str, Any],
+    replacements: dict[str, Any],
+    trust: bool,
+) -> keras.Model:
+    config, stand_ins = _built(stored, lambda: with_replacements(config, replacements, stored.path.name))
+    needs_rewriting = is_old(config, stored.keras_version)
+    if needs_rewriting:
+        config = _built(stored, lambda: rewritten(config, stored.keras_version))
     config = {**config, "compile_config": None}
-    custom_objects = {**custom_objects, **given}
-    final = replace(stored, config=config, training=None)
-    _made(stored, lambda: check_config(final, custom_objects=custom_objects, trust=trust))
-    if not old:
-        return _checked(stored, _by_keras(stored, config, custom_objects, trust))
-    made = _made(
+    custom_objects = {**custom_objects, **stand_ins}
+    as_keras_gets_it = replace(stored, config=config, training=None)
+    _built(stored, lambda: check_config(as_keras_gets_it, custom_objects=custom_objects, trust=trust))
+    if not needs_rewriting:
+        return _checked_model(stored, _loaded_by_keras(stored, config, custom_objects, trust))
+    model = _checked_model(
         stored,
-        lambda: keras.saving.deserialize_keras_object(config, custom_objects=custom_objects, safe_mode=not trust),
+        _built(
+            stored,
+            lambda: keras.saving.deserialize_keras_object(config, custom_objects=custom_objects, safe_mode=not trust),
+        ),
     )
-    _checked(stored, made)
     _check_vocabularies(config, stored)
-    _weights.put(_weights_of(stored), made, source=stored.path.name, keras2_config=_keras2_config(stored))
-    return made
+    _assign_weights(stored, model)
+    return model
 
 
-def _by_keras(stored: StoredModel, config: Mapping[str, Any], custom_objects: dict[str, Any], trust: bool) -> Any:
-    """Keras' own loader, on the private copy and with the configuration that was checked."""
+def _assign_weights(stored: StoredModel, model: keras.Model) -> None:
+    # A .keras file by Keras 2 numbers its layers by its configuration.
+    by_keras2 = stored.kind == "keras" and (stored.keras_version or "2").split(".")[0] in ("1", "2")
+    assign_weights(stored.weights, model, source=stored.path.name, keras2_config=stored.config if by_keras2 else None)
+
+
+def _loaded_by_keras(
+    stored: StoredModel, config: Mapping[str, Any], custom_objects: dict[str, Any], trust: bool
+) -> object:
+    """What Keras' own loader makes of the private copy, with the configuration that was checked."""
     folder = stored.folder
     if folder is None:
-        raise ModelFileError(f"{stored.path.name} could not be unpacked.")
+        raise ModelFileError(
+            f"{stored.path.name} is an HDF5 file, but its configuration is one of a .keras file. Save the model again: "
+            "model.save('model.keras')."
+        )
     (folder / CONFIG).write_text(json.dumps(config))
-    return _made(
+    return _built(
         stored,
         lambda: keras.saving.load_model(folder, custom_objects=custom_objects, compile=False, safe_mode=not trust),
     )
 
 
-def _checked(stored: StoredModel, made: Any) -> Any:
-    if not isinstance(made, keras.Model):
+def _checked_model(stored: StoredModel, built: object) -> keras.Model:
+    if not isinstance(built, keras.Model):
         raise ModelFileError(
-            f"{stored.path.name} holds an object of class {type(made).__name__}, but a model is needed. Save the model "
-            "that it belongs to: model.save('model.keras')."
+            f"{stored.path.name} contains an object of class {type(built).__name__}, but a model is needed. Save the "
+            "model that it belongs to: model.save('model.keras')."
         )
-    return made
+    return built
 
 
-def _check_vocabularies(config: Any, stored: StoredModel) -> None:
-    """A vocabulary that was learned from data lies beside the weights, and in these formats not at all."""
+def _check_vocabularies(config: Mapping[str, Any], stored: StoredModel) -> None:
+    """A vocabulary that was learned from data is kept beside the weights, and in these formats not at all."""
     for class_name in ("TextVectorization", "StringLookup", "IntegerLookup"):
-        for name in _names(config, class_name, lambda inner: inner.get("vocabulary") is None):
+        for name in layer_names(config, class_name, lambda settings: settings.get("vocabulary") is None):
             raise UnsupportedError(
-                f"{class_name} {name!r} learned its vocabulary from data, and {stored.path.name} does not hold it. "
-                "Save the model where it is whole, with Keras 3: model.save('model.keras')."
+                f"{class_name} {name!r} learned its vocabulary from data, and {stored.path.name} does not contain it. "
+                "Save the model again where it is complete, with Keras 3: model.save('model.keras')."
             )
 
 
-def _made(stored: StoredModel, make: Callable[[], Any]) -> Any:
-    """What `make` gives; what Keras says on failing becomes an error with the way out."""
+# Errors ---------------------------------------------------------------------------------------------------------------
+
+
+def _built(stored: StoredModel, build: Callable[[], Built]) -> Built:
+    """What `build` returns; whatever Keras raises becomes an error that says what to do."""
     try:
-        return make()
+        return build()
     except AttnscopeError:
         raise
     except Exception as error:
-        said = _COLOUR.sub("", " ".join(str(error).split("Exception encountered: ")[-1].split()))
-        writer = stored.keras_version or "(version unknown)"
+        reason = _COLOUR.sub("", " ".join(str(error).split("Exception encountered: ")[-1].split()))
+        version = stored.keras_version or "(version unknown)"
         raise ModelFileError(
-            f"Keras {keras.version()} cannot make a model of {stored.path.name}, which Keras {writer} saved. "
-            f"{type(error).__name__}: {said[:600]} {_way_out(stored)}"
+            f"Keras {keras.version()} cannot build a model from {stored.path.name}, which Keras {version} saved. "
+            f"{type(error).__name__}: {reason[:600]} {_way_out(stored)}"
         ) from error
 
 
@@ -175,94 +177,14 @@ _COLOUR = re.compile(r"\x1b\[\d*m")
 
 
 def _way_out(stored: StoredModel) -> str:
-    lambdas = _names(stored.config, "Lambda")
+    lambdas = layer_names(stored.config, "Lambda")
     if lambdas:
         return (
-            f"Its Lambda layers {', '.join(map(repr, lambdas))} hold Python bytecode, which needs the Python and the "
-            f"names that were there when it was written. Put a layer in their place: replacements={{{lambdas[0]!r}: "
-            "attnscope.loading.replacements.sum_over(axis=1)}, or what they did."
+            f"The Python bytecode in its Lambda layers ({', '.join(map(repr, lambdas))}) needs the version of Python "
+            f"and the names that it was written with. Replace each by a layer that does the same, such as "
+            f"replacements={{{lambdas[0]!r}: attnscope.loading.replacements.sum_over(axis=1)}}."
         )
     return (
-        "Build the model in Python as it was, and take the weights alone: "
+        "Build the model in Python as it was, and load only the weights into it: "
         f"attnscope.load_model({str(stored.path)!r}, model)."
     )
-
-
-# Replacements ---------------------------------------------------------------------------------------------------------
-
-
-def _with_replacements(config: Any, replacements: dict[str, Any], stored: StoredModel) -> tuple[Any, dict[str, Any]]:
-    """The configuration with other layers, and what makes them, by the names that stand for them in it."""
-    given = {f"attnscope.replacement>{name}": _maker(name, layer) for name, layer in replacements.items()}
-    used: set[str] = set()
-
-    def walk(value: Any) -> Any:
-        if isinstance(value, list):
-            return [walk(item) for item in value]
-        if not isinstance(value, Mapping):
-            return value
-        inner = value.get("config")
-        name = inner.get("name") if isinstance(inner, Mapping) and "class_name" in value else None
-        if not isinstance(name, str) or name not in replacements:
-            return {key: walk(item) for key, item in value.items()}
-        used.add(name)
-        place = {key: item for key, item in value.items() if key == "name"}
-        if "inbound_nodes" in value:
-            place["inbound_nodes"] = [_without_mask(node) for node in value["inbound_nodes"]]
-        registered = f"attnscope.replacement>{name}"
-        return {
-            "module": None,
-            "class_name": registered,
-            "registered_name": registered,
-            "config": {"name": name},
-            **place,
-        }
-
-    config = walk(config)
-    if set(replacements) - used:
-        raise InputError(
-            f"Replacements are given for {', '.join(sorted(map(repr, set(replacements) - used)))}, but "
-            f"{stored.path.name} has only the layers {', '.join(map(repr, _names(stored.config)))}."
-        )
-    return config, given
-
-
-def _without_mask(node: Any) -> Any:
-    """A call without the mask that was handed to the stored layer; Keras hands it to one that takes it anew."""
-    if not isinstance(node, Mapping) or "kwargs" not in node:
-        return node
-    return {**node, "kwargs": {name: value for name, value in node["kwargs"].items() if name != "mask"}}
-
-
-def _maker(name: str, given: Any) -> type:
-    """A class that Keras asks for the layer that stands in."""
-    if not isinstance(given, keras.layers.Layer) and not callable(given):
-        raise InputError(
-            f"The replacement of {name!r} is a {type(given).__name__}, but a Keras layer or a function is needed: "
-            f"replacements={{{name!r}: attnscope.loading.replacements.sum_over(axis=1)}}."
-        )
-
-    class Replacement:
-        @classmethod
-        def from_config(cls, config: dict[str, Any]) -> Any:
-            if isinstance(given, keras.layers.Layer):
-                return type(given).from_config({**given.get_config(), "name": name.replace("/", "_")})
-            layer = keras.layers.Lambda(given, name=name.replace("/", "_"))
-            layer.supports_masking = True
-            return layer
-
-    return Replacement
-
-
-def _names(config: Any, class_name: str | None = None, where: Callable[[Any], bool] = lambda inner: True) -> list[str]:
-    """The names of the layers in a configuration, or of those of one class, where their own part says so."""
-    if isinstance(config, list):
-        return [name for item in config for name in _names(item, class_name, where)]
-    if not isinstance(config, Mapping):
-        return []
-    inner = config.get("config")
-    name = inner.get("name") if isinstance(inner, Mapping) else None
-    known = str(config.get("class_name", "Policy"))
-    is_meant = not known.endswith("Policy") and class_name in (None, known)  # a dtype policy has a name, too
-    own = [name] if isinstance(name, str) and is_meant and where(inner) else []
-    return own + [name for item in config.values() for name in _names(item, class_name, where)]

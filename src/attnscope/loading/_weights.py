@@ -1,18 +1,19 @@
 """Stored weights into a model: all of them, or none.
 
-Keras has kept weights in two ways. The older keeps a group per layer, by the layer's name, with a list of its weights
-(``.h5`` of Keras 2 and 3). The newer follows the model's attributes, and numbers layers within their class
-(``.keras`` and ``.weights.h5``); there Keras 2 and 3 may number in different orders, so for a file of Keras 2 the
+Keras has stored weights in two layouts. The older has a group per layer, by the layer's name, with a list of its
+weights (``.h5`` by Keras 2 and 3). The newer follows the model's attributes, and numbers layers within their class
+(``.keras`` and ``.weights.h5``); there Keras 2 and 3 may number in different orders, so for a file by Keras 2 the
 stored configuration says which is which.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import h5py
 import keras
@@ -20,43 +21,47 @@ import numpy as np
 
 from attnscope.errors import AttnscopeError, ModelFileError, UnbuiltModelError, WeightsMismatchError
 
+Array: TypeAlias = "h5py.Dataset | np.ndarray[Any, Any]"
+
 NOT_WEIGHTS = ("optimizer", "metrics", "compile_metrics", "loss", "_compile_metrics", "_compile_loss")
 
 
-def put(path: Path, model: Any, *, source: str, keras2_config: Mapping[str, Any] | None = None) -> None:
-    """Give a model the weights of a file.
+def assign_weights(
+    path: Path, model: keras.Model, *, source: str, keras2_config: Mapping[str, Any] | None = None
+) -> None:
+    """Give a model the weights in a file.
 
-    Where they do not fit, some may be set already: see `kept_on_failure`.
+    If they do not fit, some may have been assigned by then: see `restored_on_failure`.
 
     Args:
         path: A checked HDF5 file.
         model: A built Keras model.
         source: The file's name, for errors.
-        keras2_config: The stored configuration, where Keras 2 wrote the file in the newer way.
+        keras2_config: The stored configuration, if Keras 2 wrote the file in the newer layout.
 
     Raises:
         UnbuiltModelError: The model has no weights yet.
-        WeightsMismatchError: The weights are not the model's.
-        ModelFileError: The file names weights that are not there, or are none.
+        WeightsMismatchError: The weights do not fit the model.
+        ModelFileError: The file names weights that do not exist, or are not weights.
     """
     if not model.built:
         raise UnbuiltModelError(
-            f"The model {model.name!r} has no weights yet, so those of {source} have no place. Call it once on a "
-            "sample, or model.build(input_shape), and load again."
+            f"The model {model.name!r} has no weights yet, so those in {source} cannot be loaded into it. Call it once "
+            "on a sample, or call model.build(input_shape), and load again."
         )
     try:
-        _put(path, model, source, keras2_config)
+        _assign_by_layout(path, model, source, keras2_config)
     except AttnscopeError:
         raise
     except Exception as error:
-        said = " ".join(str(error).split())
+        reason = " ".join(str(error).split())
         raise ModelFileError(
-            f"The weights in {source} cannot be read: {type(error).__name__}: {said[:300]}. Expected those of a Keras "
-            "model, whole. Save them again: model.save_weights('model.weights.h5')."
+            f"The weights in {source} cannot be read: {type(error).__name__}: {reason[:300]}. Expected the complete "
+            "weights of a Keras model. Save them again: model.save_weights('model.weights.h5')."
         ) from error
 
 
-def _put(path: Path, model: Any, source: str, keras2_config: Mapping[str, Any] | None) -> None:
+def _assign_by_layout(path: Path, model: keras.Model, source: str, keras2_config: Mapping[str, Any] | None) -> None:
     with h5py.File(path, "r") as file:
         group = file.get("model_weights", file)
         if _names(group, "layer_names"):
@@ -68,8 +73,8 @@ def _put(path: Path, model: Any, source: str, keras2_config: Mapping[str, Any] |
 
 
 @contextmanager
-def kept_on_failure(model: Any) -> Iterator[None]:
-    """The model's values as they were, if anything is raised."""
+def restored_on_failure(model: keras.Model) -> Iterator[None]:
+    """Give the model back the values that it had, if anything is raised."""
     before = [(variable, np.array(keras.ops.convert_to_numpy(variable))) for variable in model.variables]
     try:
         yield
@@ -83,18 +88,18 @@ def kept_on_failure(model: Any) -> Iterator[None]:
 
 
 def _names(group: h5py.Group, attribute: str) -> list[str]:
-    """A list of names; a long one is kept in several attributes."""
+    """A list of names; a long one is split over several attributes."""
     parts = [attribute] if attribute in group.attrs else []
     while f"{attribute}{len(parts)}" in group.attrs:
         parts.append(f"{attribute}{len(parts)}")
     return [name.decode() if isinstance(name, bytes) else str(name) for part in parts for name in group.attrs[part]]
 
 
-def _by_layer(group: h5py.Group, model: Any, source: str) -> None:
+def _by_layer(group: h5py.Group, model: keras.Model, source: str) -> None:
     stored = {name: _stored(group[name]) for name in _names(group, "layer_names")}
     stored = {name: weights for name, weights in stored.items() if weights}
     layers = {layer.name: layer for layer in model.layers if layer.weights}
-    # The names are the model's own where they agree; else a model built again has other numbers in the same order.
+    # By name if the names agree; else in order, since a model that is built again has other numbers in its names.
     order = list(stored) if set(stored) == set(layers) else list(layers)
     pairs = [
         ((name, _without_cudnn(weights, layer)), layer)
@@ -113,16 +118,17 @@ def _by_layer(group: h5py.Group, model: Any, source: str) -> None:
     _assign(top, own)
 
 
-def _stored(group: h5py.Group) -> list[tuple[str, h5py.Dataset]]:
+def _stored(group: h5py.Group) -> list[tuple[str, Array]]:
     return [(name, group[name]) for name in _names(group, "weight_names")]
 
 
-def _variables(layer: Any) -> list[Any]:
-    """In the order of this layout."""
+def _variables(layer: keras.Layer) -> list[keras.Variable]:
+    """A layer's variables in the order of this layout."""
     return [*layer.trainable_weights, *layer.non_trainable_weights]
 
 
-def _own(model: Any) -> list[Any]:
+def _own(model: keras.Model) -> list[keras.Variable]:
+    """The variables of the model itself, which belong to none of its layers."""
     within = {id(variable) for layer in model.layers for variable in layer.weights}
     return [variable for variable in _variables(model) if id(variable) not in within]
 
@@ -131,24 +137,24 @@ def _last(name: str) -> str:
     return name.split("/")[-1].split(":")[0]
 
 
-def _ordered(weights: Sequence[tuple[str, Any]], variables: Sequence[Any]) -> list[tuple[str, Any]]:
-    """The stored weights in the order of the variables: by their last names if these agree, else as they stand."""
-    left = list(weights)
+def _ordered(weights: Sequence[tuple[str, Array]], variables: Sequence[keras.Variable]) -> list[tuple[str, Array]]:
+    """The stored weights in the order of the variables: by their last names if these agree, else as they are."""
+    rest = list(weights)
     if sorted(_last(name) for name, _ in weights) != sorted(_last(variable.path) for variable in variables):
-        return left
-    return [left.pop(next(i for i, (name, _) in enumerate(left) if _last(name) == _last(v.path))) for v in variables]
+        return rest
+    return [rest.pop(next(i for i, (name, _) in enumerate(rest) if _last(name) == _last(v.path))) for v in variables]
 
 
-def _fits(weights: Sequence[tuple[str, Any]], layer: Any) -> bool:
+def _fits(weights: Sequence[tuple[str, Array]], layer: keras.Layer) -> bool:
     variables = _variables(layer)
     shapes = [tuple(array.shape) for _, array in _ordered(weights, variables)]
     return shapes == [tuple(variable.shape) for variable in variables]
 
 
-def _without_cudnn(weights: Sequence[tuple[str, Any]], layer: Any) -> list[tuple[str, Any]]:
+def _without_cudnn(weights: Sequence[tuple[str, Array]], layer: keras.Layer) -> list[tuple[str, Array]]:
     """The weights of a ``CuDNNLSTM`` or ``CuDNNGRU``, told by two biases per gate in one row, as `layer` has them.
 
-    cuDNN read each gate's kernel as a matrix of shape (units, inputs), whatever its shape in the file.
+    cuDNN reads each gate's kernel as a matrix of shape (units, inputs), whatever its shape in the file.
     """
     variables = _variables(layer)
     changed = _ordered(weights, variables)
@@ -167,13 +173,13 @@ def _without_cudnn(weights: Sequence[tuple[str, Any]], layer: Any) -> list[tuple
     return changed
 
 
-def _assign(weights: Sequence[tuple[str, Any]], variables: Sequence[Any]) -> None:
+def _assign(weights: Sequence[tuple[str, Array]], variables: Sequence[keras.Variable]) -> None:
     for variable, (_, array) in zip(variables, _ordered(weights, variables), strict=True):
         variable.assign(np.asarray(array))
 
 
 def _finish(layer: Any) -> None:
-    """Preprocessing layers compute what they use from what is stored."""
+    """Let a preprocessing layer compute what it uses from what is stored."""
     if hasattr(layer, "finalize_state"):
         layer.finalize_state()
 
@@ -181,13 +187,11 @@ def _finish(layer: Any) -> None:
 # By attribute ---------------------------------------------------------------------------------------------------------
 
 
-def _by_attribute(group: h5py.Group, model: Any, source: str, config: Mapping[str, Any]) -> None:
-    found: list[tuple[Any, dict[str, np.ndarray[Any, Any]]]] = []
-    _walk(group, model, config.get("config"), found, skip=NOT_WEIGHTS)
-    arrays = sum(len(store) for _, store in found)
-    if arrays != len(model.weights):
+def _by_attribute(group: h5py.Group, model: keras.Model, source: str, config: Mapping[str, Any]) -> None:
+    stores = list(_stores(group, model, config.get("config"), skip=NOT_WEIGHTS))
+    if sum(len(store) for _, store in stores) != len(model.weights):
         raise _mismatch(_listed(group), model, source)
-    for holder, store in found:
+    for holder, store in stores:
         try:
             holder.load_own_variables(store)
         except ValueError as error:
@@ -195,44 +199,40 @@ def _by_attribute(group: h5py.Group, model: Any, source: str, config: Mapping[st
         _finish(holder)
 
 
-def _walk(
-    group: h5py.Group,
-    holder: Any,
-    config: Any,
-    found: list[tuple[Any, dict[str, np.ndarray[Any, Any]]]],
-    skip: tuple[str, ...] = (),
-) -> None:
+def _stores(
+    group: h5py.Group, holder: Any, config: Any = None, skip: tuple[str, ...] = ()
+) -> Iterator[tuple[Any, dict[str, np.ndarray[Any, Any]]]]:
     """Every holder of weights under `holder`, with what is stored for it."""
     for name, inner in group.items():
         if name == "vars":
             if len(inner):
-                found.append((holder, {key: np.asarray(array) for key, array in inner.items()}))
+                yield holder, {key: np.asarray(array) for key, array in inner.items()}
         elif name == "layers" and isinstance(config, Mapping) and "layers" in config:
             for key, layer in _numbered(config["layers"], lambda layer: layer["class_name"].split(">")[-1]):
                 if key in inner:
-                    _walk(inner[key], holder.get_layer(_name(layer)), layer["config"], found)
+                    yield from _stores(inner[key], holder.get_layer(_name(layer)), layer["config"])
         elif name not in skip:
             child = getattr(holder, name, None)
-            children = child.values() if isinstance(child, Mapping) else child
-            if isinstance(children, Sequence) or isinstance(child, Mapping):
+            children = list(child.values()) if isinstance(child, Mapping) else child
+            if isinstance(children, Sequence):
                 for key, item in _numbered(children, lambda item: type(item).__name__):
                     if key in inner:
-                        _walk(inner[key], item, None, found)
+                        yield from _stores(inner[key], item)
             elif child is not None:
-                _walk(inner, child, None, found)
+                yield from _stores(inner, child)
 
 
 def _name(layer: Mapping[str, Any]) -> str:
     return str(layer.get("name") or layer["config"]["name"]).replace("/", "_")
 
 
-def _numbered(items: Any, class_of: Callable[[Any], str]) -> Iterator[tuple[str, Any]]:
-    """Each with its class's name and its number within the class."""
-    used: dict[str, int] = {}
+def _numbered(items: Iterable[Any], class_of: Callable[[Any], str]) -> Iterator[tuple[str, Any]]:
+    """Each item after the name of its class and its number within the class."""
+    counts: Counter[str] = Counter()
     for item in items:
         name = _snake(class_of(item))
-        count = used[name] = used.get(name, -1) + 1
-        yield (f"{name}_{count}" if count else name), item
+        yield (f"{name}_{counts[name]}" if counts[name] else name), item
+        counts[name] += 1
 
 
 def _snake(name: str) -> str:
@@ -242,8 +242,8 @@ def _snake(name: str) -> str:
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
-def _by_keras(path: Path, group: h5py.Group, model: Any, source: str) -> None:
-    """A file of Keras 3: Keras numbers as it numbered when it wrote."""
+def _by_keras(path: Path, group: h5py.Group, model: keras.Model, source: str) -> None:
+    """A file by Keras 3, which numbers on loading as it did on saving."""
     named = path
     if not path.name.endswith(".weights.h5"):
         named = path.with_name("its.weights.h5")
@@ -254,9 +254,9 @@ def _by_keras(path: Path, group: h5py.Group, model: Any, source: str) -> None:
         raise _mismatch(_listed(group), model, source) from error
 
 
-def _listed(group: h5py.Group) -> dict[str, list[tuple[str, Any]]]:
-    """What a file in the newer layout holds, by the place that holds it."""
-    listed: dict[str, list[tuple[str, Any]]] = {}
+def _listed(group: h5py.Group) -> dict[str, list[tuple[str, Array]]]:
+    """The arrays of a file in the newer layout, by the group that holds them."""
+    listed: dict[str, list[tuple[str, Array]]] = {}
 
     def note(name: str, item: Any) -> None:
         if isinstance(item, h5py.Dataset) and name.split("/")[0] not in NOT_WEIGHTS:
@@ -270,8 +270,10 @@ def _listed(group: h5py.Group) -> dict[str, list[tuple[str, Any]]]:
 # Errors ---------------------------------------------------------------------------------------------------------------
 
 
-def _mismatch(stored: Mapping[str, Sequence[tuple[str, Any]]], model: Any, source: str) -> WeightsMismatchError:
-    """Both sides, layer by layer."""
+def _mismatch(
+    stored: Mapping[str, Sequence[tuple[str, Array]]], model: keras.Model, source: str
+) -> WeightsMismatchError:
+    """An error that shows both sides, layer by layer."""
     file = [
         f"{name}: {_shapes((_last(key), array.shape) for key, array in weights)}" for name, weights in stored.items()
     ]
@@ -281,13 +283,13 @@ def _mismatch(stored: Mapping[str, Sequence[tuple[str, Any]]], model: Any, sourc
         if layer.weights
     ]
     return WeightsMismatchError(
-        f"The weights in {source} are not those of the model {model.name!r}, which keeps its own. The file holds\n"
+        f"The weights in {source} do not fit the model {model.name!r}, which keeps its own. The file contains\n"
         f"{_lines(file)}\nbut the model has\n{_lines(here)}\n"
         "Build the model as it was when the weights were saved: the same layers, sizes and order."
     )
 
 
-def _shapes(weights: Any) -> str:
+def _shapes(weights: Iterable[tuple[str, tuple[int, ...]]]) -> str:
     return ", ".join(f"{name} {tuple(shape)}" for name, shape in weights)
 
 

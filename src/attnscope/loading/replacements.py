@@ -1,7 +1,7 @@
-"""Stand-ins for well-known harmless Lambda layers, for the `replacements` of `load_model`.
+"""Stand-ins for common harmless Lambda layers, for the `replacements` of `load_model`.
 
-A Python ``Lambda`` is code in the file, and code in a file is not run. Most such layers do one simple thing, and these
-do the same on every backend, can be saved and loaded safely, and need no trust:
+A Python ``Lambda`` is code in the file, and code in a file is not run. Most such layers do one simple thing. These do
+the same on every backend, can be saved and loaded safely, and need no trust:
 
     model = attnscope.load_model("old.h5", replacements={"lambda": sum_over(axis=1)})
 """
@@ -12,10 +12,10 @@ from attnscope.loading.keras2 import TensorOperation
 
 
 def sum_over(axis: int | list[int], *, keepdims: bool = False) -> TensorOperation:
-    """``Lambda(lambda x: K.sum(x, axis=axis))``, the sum over time of many an attention recipe.
+    """``Lambda(lambda x: K.sum(x, axis=axis))``, the sum over time in many attention recipes.
 
     Args:
-        axis: Which; the batch is 0, time is mostly 1.
+        axis: The axis, or axes, to sum over; the batch is 0, time usually 1.
         keepdims: Whether the axis stays, with size 1.
 
     Returns:
@@ -25,12 +25,28 @@ def sum_over(axis: int | list[int], *, keepdims: bool = False) -> TensorOperatio
 
 
 def mean_over(axis: int | list[int], *, keepdims: bool = False) -> TensorOperation:
-    """``Lambda(lambda x: K.mean(x, axis=axis))``. See `sum_over`."""
+    """``Lambda(lambda x: K.mean(x, axis=axis))``.
+
+    Args:
+        axis: The axis, or axes, to average over; the batch is 0, time usually 1.
+        keepdims: Whether the axis stays, with size 1.
+
+    Returns:
+        A layer without weights. Masks end at it, as they did at the Lambda.
+    """
     return TensorOperation("math.reduce_mean", {"axis": axis, "keepdims": keepdims})
 
 
 def max_over(axis: int | list[int], *, keepdims: bool = False) -> TensorOperation:
-    """``Lambda(lambda x: K.max(x, axis=axis))``. See `sum_over`."""
+    """``Lambda(lambda x: K.max(x, axis=axis))``.
+
+    Args:
+        axis: The axis, or axes, to take the maximum over; the batch is 0, time usually 1.
+        keepdims: Whether the axis stays, with size 1.
+
+    Returns:
+        A layer without weights. Masks end at it, as they did at the Lambda.
+    """
     return TensorOperation("math.reduce_max", {"axis": axis, "keepdims": keepdims})
 
 

@@ -1,17 +1,15 @@
-"""Is everything that a configuration names something that only computes?"""
+"""Whether everything that a configuration names only computes."""
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
 
 from attnscope.errors import UnsafeFileError
+from attnscope.loading.allowed._code import code_in_words
 from attnscope.loading.allowed._names import PACKAGES, RUNS_CODE, named_class, named_function, named_in_keras_2
 from attnscope.loading.container import StoredModel
 
@@ -26,42 +24,33 @@ _READ_FROM = {
 }
 """Keys whose text is a place to read from."""
 _MAX_SIZE = 2**28
-"""Numbers in a tensor of a stored shape: some layers make one of that shape as they are built."""
+"""Numbers in a tensor of a stored shape: some layers make a tensor of that shape when they are built."""
 _PATH = re.compile(r"/|~|\\\\|[A-Za-z]:[\\/]|[A-Za-z][A-Za-z0-9+.-]*://|(.*[\\/])?\.\.([\\/]|$)")
 _WORDS = {"oov_token", "mask_token", "unk_token", "pad_token"}
 """Keys whose text is a token, whatever it looks like."""
-_AGAIN = "Load it where you trust it and save it again: model.save('model.keras')."
-_NAME_IN_BYTECODE = re.compile(rb"[\xda\xfa\x5a\x7a]([\x02-\x7f])")
+_SAVE_AGAIN = "Load it where you trust it, and save it again: model.save('model.keras')."
 
 
 def check_config(
     stored: StoredModel, *, custom_objects: dict[str, Any] | None, trust: bool, keras_2: bool = False
 ) -> None:
-    """Refuse a configuration that names anything but what computes.
+    """Refuse a configuration that names anything that does more than compute.
 
-    A configuration is data that Keras turns into calls: of the classes that it names, with the arguments that it
-    gives. So every name in it must be of a class or function that Keras or KerasHub has for building models, of one
-    that you give, or of one that you have registered; and no text in it may be a place to read from.
+    A configuration is data that Keras turns into calls of the classes that it names, with the arguments that it
+    contains. So every name in it must be that of a class or function that Keras or KerasHub has for building models,
+    that you pass, or that you have registered; and no text in it may be a place to read from.
 
     Args:
         stored: The model as data (see `opened`), with its configuration as Keras will get it.
         custom_objects: Your own classes and functions by name, as for `keras.saving.load_model`.
-        trust: Whether `Lambda` layers and classes that are not installed by Keras may be named: their code, or
-            whatever has their name, then runs.
+        trust: Whether `Lambda` layers and classes that do not come with Keras may be named: their code, or whatever
+            has their name, then runs.
         keras_2: Whether the configuration is one of Keras 2 that will be rewritten: there a name counts wherever
-            in Keras it was, and the wrapped operations of TensorFlow are left to the rewriting.
+            in Keras it used to be, and the wrapped operations of TensorFlow are left to the rewriting.
 
     Raises:
-        UnsafeFileError: It names something else. The error has the layer, what would have run, and the way out.
+        UnsafeFileError: It names something else. The error says in which layer, what would have run, and what to do.
     """
-    if stored.kind == "savedmodel":
-        if not trust:
-            raise UnsafeFileError(
-                f"{stored.path.name} is a SavedModel: a TensorFlow program, which can read and write files when it "
-                f"runs, and cannot be checked. Expected a model that Keras saved. If you trust whoever made it: "
-                f"load_model(path, trust=True); or ask for the .keras file that it came from."
-            )
-        return
     rules = _Rules(custom_objects or {}, trust, keras_2)
     for part in (stored.config, stored.training):
         if part is not None:
@@ -74,8 +63,8 @@ class _Place:
 
     layer: str
     """The name of the innermost object that has one."""
-    own: bool = False
-    """Whether that object is of a class that the user gave."""
+    is_custom: bool = False
+    """Whether that object is of a class that the user passed or registered."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +74,7 @@ class _Rules:
     keras_2: bool
 
     def check(self, config: dict[str, Any]) -> None:
-        """Every object in a configuration, without recursion."""
+        """Check every object in a configuration, without recursion."""
         waiting: list[tuple[Any, _Place]] = [(config, _Place("the model"))]
         while waiting:
             value, place = waiting.pop()
@@ -103,20 +92,20 @@ class _Rules:
                     _check_calls(key, item, place)
 
     def _object(self, value: dict[str, Any], outer: _Place) -> _Place:
-        """Judge one object, and say where its own parts are."""
+        """Check one object; the place of its own parts."""
         name = value["class_name"]
         inner = value.get("config")
         place = replace(outer, layer=_name_of(value, inner) or outer.layer)
         if not isinstance(name, str):
             raise UnsafeFileError(
-                f"In {place.layer!r} the class is named by a {type(name).__name__}. Expected text. {_AGAIN}"
+                f"In {place.layer!r} the name of the class is a {type(name).__name__}. Expected text. {_SAVE_AGAIN}"
             )
         if name in _ARRAYS:
             _check_dtype(inner, place)
         if name in _TENSORFLOW:
             raise UnsafeFileError(
-                f"{place.layer!r} brings a TensorFlow type of its own ({name}), which would be built by name. "
-                f"Expected plain tensors. {_AGAIN}"
+                f"{place.layer!r} defines a TensorFlow type of its own ({name}), which would be built by name. "
+                f"Expected plain tensors. {_SAVE_AGAIN}"
             )
         if name in _PLAIN or name in _ARRAYS or (self.keras_2 and name in _KERAS_2_OPERATIONS):
             return place
@@ -130,70 +119,70 @@ class _Rules:
 
     def _class(self, value: dict[str, Any], name: str, inner: Any, place: _Place) -> _Place:
         module = value.get("module")
-        given = self._given(value.get("registered_name", name) if "module" in value else name)
-        if given is not None:
-            return replace(place, own=given.__module__.split(".")[0] not in PACKAGES)
+        custom = self._custom_object(value.get("registered_name", name) if "module" in value else name)
+        if custom is not None:
+            return replace(place, is_custom=custom.__module__.split(".")[0] not in PACKAGES)
         if name in RUNS_CODE:
             self._code(name, inner, place)
             return place
         if module is not None and not isinstance(module, str):
-            found = None
+            known = None
         else:
-            found = named_in_keras_2(module, name) if self.keras_2 else named_class(module, name)
-        if found is None:
+            known = named_in_keras_2(module, name) if self.keras_2 else named_class(module, name)
+        if known is None:
             self._unknown("class", module, name, str(value.get("registered_name") or name), place)
-            return replace(place, own=True)
-        return replace(place, own=False)
+            return replace(place, is_custom=True)
+        return replace(place, is_custom=False)
 
     def _function(self, value: dict[str, Any], place: _Place) -> None:
         """Keras looks a function up by ``config`` or by ``registered_name``: both must be allowed."""
         module = value.get("module")
         for name in (value.get("config"), value.get("registered_name")):
-            if name is None or name == "function" or self._given(name) is not None:
+            if name is None or name == "function" or self._custom_object(name) is not None:
                 continue
-            known = isinstance(name, str) and (module is None or isinstance(module, str))
-            if not (known and named_function(module, name)):
+            is_text = isinstance(name, str) and (module is None or isinstance(module, str))
+            if not (is_text and named_function(module, name)):
                 self._unknown("function", module, str(name), str(name), place)
 
-    def _given(self, name: Any) -> Any:
-        """The object that the user gave, or has registered, by this name; that Keras takes before any of its own."""
+    def _custom_object(self, name: Any) -> Any:
+        """The object that the user passed or registered under this name, which Keras prefers to any of its own."""
         return keras.saving.get_registered_object(name, self.custom_objects) if isinstance(name, str) else None
 
     def _code(self, name: str, inner: Any, place: _Place) -> None:
         if self.trust and name in ("Lambda", "__lambda__"):
             return
         raise UnsafeFileError(
-            f"{place.layer!r} is a {name.strip('_')} and would run {_would_run(name, inner)}. "
-            f"Expected layers whose code is installed, not brought by the file. "
+            f"{place.layer!r} is a {name.strip('_')} and would run {code_in_words(name, inner)}. "
+            f"Expected layers whose code is installed, not contained in the file. "
             + ("If you trust whoever made it: load_model(path, trust=True); or put" if "ambda" in name else "Put")
-            + f" a layer of yours in its place: load_model(path, replacements={{{place.layer!r}: layer}})."
+            + f" a layer of your own in its place: load_model(path, replacements={{{place.layer!r}: layer}})."
         )
 
     def _unknown(self, what: str, module: Any, name: str, registered: str, place: _Place) -> None:
-        custom = not (isinstance(module, str) and module.split(".")[0] in PACKAGES | {"builtins"})
-        if self.trust and custom:
+        is_custom = not (isinstance(module, str) and module.split(".")[0] in PACKAGES | {"builtins"})
+        if self.trust and is_custom:
             return
         full = f"{module}.{name}" if module else name
-        if custom:
+        if is_custom:
             raise UnsafeFileError(
-                f"{place.layer!r} needs the {what} {full!r}, which is neither Keras' own nor one that you gave. "
-                f"Expected one that is known here. "
-                f"Give it: load_model(path, custom_objects={{{registered!r}: {name}}}); or register it before loading, "
-                f"with keras.saving.register_keras_serializable."
+                f"{place.layer!r} needs the {what} {full!r}, which is neither Keras' own nor one that you passed. "
+                f"Expected one that is known here. Pass it: "
+                f"load_model(path, custom_objects={{{registered!r}: {name}}}); or register it before loading, with "
+                f"keras.saving.register_keras_serializable."
             )
         raise UnsafeFileError(
-            f"{place.layer!r} names the {what} {full!r}, which no model needs, or which is not there. "
-            f"Expected a layer, function or setting of Keras for building models. {_AGAIN}"
+            f"{place.layer!r} names the {what} {full!r}, which no model needs or which does not exist. "
+            f"Expected a layer, function or setting that Keras has for building models. {_SAVE_AGAIN}"
         )
 
     def _text(self, key: str, text: str, place: _Place) -> None:
         """Refuse text that is a place to read from, other than in a trusted class of the user's own."""
-        if place.own and self.trust:
+        if place.is_custom and self.trust:
             return
         if (key in _READ_FROM and text) or (key not in _WORDS and len(text) > 1 and _PATH.match(text)):
             raise UnsafeFileError(
-                f"{place.layer!r} has {key}={text[:80]!r}: a place outside the file to read from. "
-                f"Expected what it needs inside the file. {_AGAIN}"
+                f"{place.layer!r} has {key}={text[:80]!r}, a place outside the file to read from. "
+                f"Expected the file to contain what it needs. {_SAVE_AGAIN}"
             )
 
 
@@ -209,8 +198,8 @@ def _check_dtype(inner: Any, place: _Place) -> None:
     dtype = inner.get("dtype") if isinstance(inner, dict) else None
     if dtype is not None and not (isinstance(dtype, str) and _DTYPE.fullmatch(dtype)):
         raise UnsafeFileError(
-            f"In {place.layer!r} an array has the dtype {str(dtype)[:60]!r}. Expected a plain one, such as 'float32'. "
-            f"{_AGAIN}"
+            f"In {place.layer!r} an array has the dtype {str(dtype)[:60]!r}. Expected a plain dtype such as "
+            f"'float32'. {_SAVE_AGAIN}"
         )
 
 
@@ -222,20 +211,20 @@ def _check_shape(key: str, item: Any, place: _Place) -> None:
         size *= max(abs(number), 1) if isinstance(number, int) else 1
         if size > _MAX_SIZE:
             raise UnsafeFileError(
-                f"{place.layer!r} has {key}={str(item)[:80]}, or {size:,} numbers and more. "
-                f"Expected at most {_MAX_SIZE:,}. {_AGAIN}"
+                f"{place.layer!r} has {key}={str(item)[:80]}, which is {size:,} numbers or more. "
+                f"Expected at most {_MAX_SIZE:,}. {_SAVE_AGAIN}"
             )
 
 
 def _check_calls(key: str, nodes: Any, place: _Place) -> None:
-    """A call of a layer in a graph takes a tensor of the graph; one that takes constants alone would be run at once."""
+    """A call of a layer in a graph takes a tensor of the graph; one that takes only constants would run at once."""
     if key != "inbound_nodes":
         return
     for node in nodes:
         if not (_has_tensor(node) if isinstance(node, dict) else node):
             raise UnsafeFileError(
-                f"A call of {place.layer!r} takes no tensor of the model, and would be run on loading. "
-                f"Expected calls within the model. {_AGAIN}"
+                f"A call of {place.layer!r} takes no tensor of the model, so it would run on loading. "
+                f"Expected calls that take tensors of the model. {_SAVE_AGAIN}"
             )
 
 
@@ -248,44 +237,3 @@ def _has_tensor(node: Any) -> bool:
         if isinstance(value, dict | list):
             waiting.extend(value.values() if isinstance(value, dict) else value)
     return False
-
-
-# What a Lambda would have run -----------------------------------------------------------------------------------------
-
-
-def _would_run(name: str, inner: Any) -> str:
-    """What a layer that brings code would have run, in words; the code is read as bytes, never unmarshalled."""
-    if name not in ("Lambda", "__lambda__"):
-        return RUNS_CODE[name]
-    function = inner.get("function", inner) if isinstance(inner, dict) else inner
-    if isinstance(function, dict) and function.get("class_name") == "function":
-        return f"the function {function.get('config')!r} of {function.get('module')!r}"
-    if isinstance(function, str):
-        return f"the function {function!r}"
-    code = _code_text(function)
-    if code is None:
-        return "Python code"
-    try:
-        raw = base64.b64decode("".join(code.split()), validate=True)
-    except (binascii.Error, ValueError):
-        raw = code.encode("utf-8", "surrogatepass")
-    names = list(dict.fromkeys(_names_in(raw)))[:12]
-    return f"{len(raw)} bytes of Python bytecode" + (f", in which stand {', '.join(map(repr, names))}" if names else "")
-
-
-def _code_text(function: Any) -> str | None:
-    """The stored bytecode, in any of the forms that Keras has used."""
-    while isinstance(function, dict | list):
-        if isinstance(function, list):
-            function = function[0] if function else None
-        else:
-            function = function.get("code", function.get("value", function.get("config")))
-    return function if isinstance(function, str) else None
-
-
-def _names_in(raw: bytes) -> Iterator[str]:
-    """The short texts in marshalled code: a mark, a length, and as many printable letters."""
-    for found in _NAME_IN_BYTECODE.finditer(raw):
-        text = raw[found.end() : found.end() + found[1][0]]
-        if len(text) == found[1][0] and re.fullmatch(rb"[\x20-\x7e]+", text) and text[:1] != b"<":
-            yield text.decode("ascii")

@@ -1,4 +1,4 @@
-"""An HDF5 file as data: every object looked at before any is followed or read."""
+"""An HDF5 file as data: every object is checked before any is followed or read."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 
 from attnscope.errors import UnsafeFileError
 from attnscope.loading.container._json_documents import readable
@@ -20,13 +21,13 @@ MAX_DEPTH = 64
 MAX_ATTRIBUTES = 10_000
 MAX_EXPANSION = 100
 MAX_TEXT = 2**32
-"""Bytes that the texts of one attribute may take if each is the longest: how many share one cannot be seen."""
+"""Bytes that the texts of one attribute may take if each is the longest: how many share one cannot be told."""
 FREE_BYTES = 64 * 2**20
 """What may be declared beyond `MAX_EXPANSION` times what is stored: small files compress well."""
 
 _LINKS = {h5py.h5l.TYPE_SOFT: "a soft link", h5py.h5l.TYPE_EXTERNAL: "an external link"}
 _FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_LZF}
-_MEND = "Save the weights again with Keras: model.save_weights('model.weights.h5')."
+_SAVE_AGAIN = "Save the weights again with Keras: model.save_weights('model.weights.h5')."
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Contents:
     """What an HDF5 file holds, in numbers."""
 
     datasets: int
-    """How many arrays."""
+    """How many arrays there are."""
     declared: int
     """Bytes that all of them take in memory."""
     stored: int
@@ -42,7 +43,7 @@ class Contents:
 
 
 def checked(path: Path) -> Contents:
-    """Look at every group, link, dataset and attribute of a file, without reading a single array.
+    """Check every group, link, dataset and attribute of a file, without reading a single array.
 
     Args:
         path: An HDF5 file that nobody else writes to.
@@ -51,20 +52,20 @@ def checked(path: Path) -> Contents:
         How much it holds.
 
     Raises:
-        UnsafeFileError: There is a link other than a plain one, an array whose values lie in another file or dataset,
-            whose values are not plain numbers, or that is far larger than what is stored of it; an object that has
-            two names, a filter that is a plug-in, or more objects, levels or attributes than any model has.
+        UnsafeFileError: There is a link other than a plain one; an array whose values lie in another file or dataset,
+            are not plain numbers, or are far larger than what is stored; an object with two names; a filter that is
+            a plug-in; or more objects, levels or attributes than any model has.
     """
-    with readable(f"The HDF5 file {path.name}", _MEND):
+    with readable(f"The HDF5 file {path.name}", _SAVE_AGAIN):
         longest = longest_text(path)
         with h5py.File(path, "r") as file:
-            found = [_dataset(name, dataset) for name, dataset in _datasets(file, longest)]
-    contents = Contents(len(found), sum(size for size, _ in found), sum(size for _, size in found))
+            sizes = [_sizes(name, dataset) for name, dataset in _datasets(file, longest)]
+    contents = Contents(len(sizes), sum(declared for declared, _ in sizes), sum(stored for _, stored in sizes))
     _check_sizes("All arrays together", contents.declared, contents.stored)
     if contents.stored > path.stat().st_size:
         raise UnsafeFileError(
-            f"The arrays of the HDF5 file take {contents.stored:,} bytes of it, but it has {path.stat().st_size:,}: "
-            f"some of them overlap. Expected each array in a place of its own. {_MEND}"
+            f"The arrays of the HDF5 file claim {contents.stored:,} bytes, but the file has {path.stat().st_size:,}: "
+            f"some of them overlap. Expected each array to have bytes of its own. {_SAVE_AGAIN}"
         )
     return contents
 
@@ -79,18 +80,18 @@ def _datasets(file: h5py.File, longest: int) -> Iterator[tuple[str, h5py.Dataset
         if depth > MAX_DEPTH or len(seen) + len(group) > MAX_OBJECTS:
             raise UnsafeFileError(
                 f"The HDF5 file has more than {MAX_OBJECTS:,} objects, or {MAX_DEPTH} levels of groups, at "
-                f"{path[:60] or '/'!r}. Expected fewer: no model needs them. {_MEND}"
+                f"{path[:60] or '/'!r}. Expected fewer: no model needs that many. {_SAVE_AGAIN}"
             )
         for name in group:
             if not isinstance(name, str):
-                raise ValueError(f"{name!r} in {path or '/'!r} is no text")
+                raise ValueError(f"{name!r} in {path or '/'!r} is not text")
             inside = f"{path}/{name}"
             _check_link(group, name, inside)
             address = h5py.h5o.get_info(group.id, _stored(name)).addr
             if address in seen:
                 raise UnsafeFileError(
-                    f"{inside!r} in the HDF5 file is an object that has another name too. "
-                    f"Expected each array and group under one name. {_MEND}"
+                    f"{inside!r} in the HDF5 file is an object that also has another name. "
+                    f"Expected each array and group to have a single name. {_SAVE_AGAIN}"
                 )
             seen.add(address)
             child = group[name]
@@ -101,7 +102,8 @@ def _datasets(file: h5py.File, longest: int) -> Iterator[tuple[str, h5py.Dataset
                 yield inside, child
             else:
                 raise UnsafeFileError(
-                    f"{inside!r} in the HDF5 file is a {type(child).__name__}. Expected groups and arrays only. {_MEND}"
+                    f"{inside!r} in the HDF5 file is a {type(child).__name__}. Expected only groups and arrays. "
+                    f"{_SAVE_AGAIN}"
                 )
 
 
@@ -114,7 +116,7 @@ def _check_link(group: h5py.Group, name: str, inside: str) -> None:
     if kind != h5py.h5l.TYPE_HARD:
         raise UnsafeFileError(
             f"{inside!r} in the HDF5 file is {_LINKS.get(kind, 'a link of an unknown kind')}, which leads elsewhere. "
-            f"Expected the weights themselves. {_MEND}"
+            f"Expected the weights themselves. {_SAVE_AGAIN}"
         )
 
 
@@ -122,7 +124,7 @@ def _check_attributes(inside: str, holder: h5py.Group | h5py.Dataset, longest: i
     if len(holder.attrs) > MAX_ATTRIBUTES:
         raise UnsafeFileError(
             f"{inside!r} in the HDF5 file has {len(holder.attrs):,} attributes. "
-            f"Expected at most {MAX_ATTRIBUTES:,}. {_MEND}"
+            f"Expected at most {MAX_ATTRIBUTES:,}. {_SAVE_AGAIN}"
         )
     for name in holder.attrs:
         attribute = holder.attrs.get_id(name)
@@ -130,39 +132,39 @@ def _check_attributes(inside: str, holder: h5py.Group | h5py.Dataset, longest: i
         if not (text or _is_plain(attribute.dtype)):
             raise UnsafeFileError(
                 f"The attribute {name!r} of {inside!r} in the HDF5 file has values of type {attribute.dtype}. "
-                f"Expected text or plain numbers. {_MEND}"
+                f"Expected text or plain numbers. {_SAVE_AGAIN}"
             )
         if attribute.dtype.kind == "O" and math.prod(attribute.shape) * longest > MAX_TEXT:
             raise UnsafeFileError(
                 f"The attribute {name!r} of {inside!r} in the HDF5 file has {math.prod(attribute.shape):,} texts, and "
-                f"one in the file takes {longest:,} bytes: together they may take more than {MAX_TEXT:,}. "
-                f"Expected less. {_MEND}"
+                f"one text in the file takes {longest:,} bytes: together they may take more than {MAX_TEXT:,} bytes. "
+                f"Expected fewer or shorter texts. {_SAVE_AGAIN}"
             )
 
 
-def _is_plain(dtype: Any) -> bool:
-    """Numbers, or what stands for a number of 1 or 2 bytes that NumPy has no name for (bfloat16, float8)."""
+def _is_plain(dtype: np.dtype[Any]) -> bool:
+    """Numbers, including those of 1 or 2 bytes that NumPy has no name for (bfloat16, float8)."""
     return dtype.kind in "biufc" or (dtype.kind == "V" and dtype.names is None and dtype.itemsize <= 2)
 
 
-def _dataset(inside: str, dataset: h5py.Dataset) -> tuple[int, int]:
+def _sizes(inside: str, dataset: h5py.Dataset) -> tuple[int, int]:
     """Declared and stored size of one dataset, in bytes."""
     if not _is_plain(dataset.dtype) or dataset.dtype.subdtype is not None or dataset.shape is None:
         raise UnsafeFileError(
             f"{inside!r} in the HDF5 file holds values of type {dataset.dtype} with shape {dataset.shape}. "
-            f"Expected plain numbers. {_MEND}"
+            f"Expected plain numbers. {_SAVE_AGAIN}"
         )
     created = dataset.id.get_create_plist()
     if created.get_layout() == h5py.h5d.VIRTUAL or created.get_external_count():
         raise UnsafeFileError(
-            f"The values of {inside!r} lie outside the HDF5 file, or in another place in it. "
-            f"Expected the weights themselves. {_MEND}"
+            f"The values of {inside!r} are stored outside the HDF5 file, or elsewhere in it. "
+            f"Expected the weights themselves. {_SAVE_AGAIN}"
         )
     filters = {created.get_filter(i)[0] for i in range(created.get_nfilters())}
     if not filters <= _FILTERS:
         raise UnsafeFileError(
-            f"{inside!r} in the HDF5 file is packed with the filters {sorted(filters)}, which may be plug-ins. "
-            f"Expected gzip, lzf, shuffle or fletcher32, or none. {_MEND}"
+            f"{inside!r} in the HDF5 file is compressed with the filters {sorted(filters)}, which may be plug-ins. "
+            f"Expected gzip, lzf, shuffle, fletcher32 or none. {_SAVE_AGAIN}"
         )
     declared = math.prod(dataset.shape) * dataset.dtype.itemsize
     stored = int(dataset.id.get_storage_size())
@@ -175,5 +177,5 @@ def _check_sizes(what: str, declared: int, stored: int) -> None:
     if declared > FREE_BYTES + MAX_EXPANSION * stored:
         raise UnsafeFileError(
             f"{what} in the HDF5 file would take {declared:,} bytes in memory, but only {stored:,} are stored. "
-            f"Expected at most {MAX_EXPANSION} times as many. {_MEND}"
+            f"Expected at most {MAX_EXPANSION} times what is stored. {_SAVE_AGAIN}"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,19 +13,19 @@ from attnscope.errors import AttnscopeError, UnsafeFileError
 MAX_BYTES = 32 * 2**20
 MAX_VALUES = 2_000_000
 MAX_DEPTH = 256
-_MEND = "Take the file from where it was first saved, or save the model again: model.save('model.keras')."
+SAVE_AGAIN = "Get the file again from where it was first saved, or save the model again: model.save('model.keras')."
 
 
 def parsed(text: bytes | str, where: str) -> dict[str, Any]:
-    """The object that a JSON text stands for.
+    """The object that a JSON text describes.
 
-    Stricter than `json.loads`: UTF-8 only, no key twice, no more than 32 MiB, 2 million values and 256 levels, which is
-    well above what the largest models need. NaN and infinity, which Python writes, are read: many a model masks with
+    Stricter than `json.loads`: only UTF-8, no key twice, and at most 32 MiB, 2 million values and 256 levels, which is
+    well above what the largest models need. NaN and infinity, which Python writes, are accepted: many models mask with
     ``-inf``.
 
     Args:
-        text: The text, as it stands in the file.
-        where: What is read, for the error.
+        text: The text as it stands in the file.
+        where: What is being read, for the error.
 
     Returns:
         A dictionary of plain values.
@@ -40,45 +41,44 @@ def parsed(text: bytes | str, where: str) -> dict[str, Any]:
     try:
         value = json.loads(raw.decode("utf-8"), object_pairs_hook=_without_repeats)
     except RecursionError as error:
-        raise _refusal(where, "is nested without end", f"at most {MAX_DEPTH} levels") from error
+        raise _refusal(where, "is nested too deeply to be parsed", f"at most {MAX_DEPTH} levels") from error
     except ValueError as error:
-        raise _refusal(where, f"cannot be read: {error}", "one plain JSON object in UTF-8") from error
+        raise _refusal(where, f"cannot be read: {error}", "a plain JSON object in UTF-8") from error
     if not isinstance(value, dict):
-        raise _refusal(where, f"is a {type(value).__name__}", "one JSON object")
+        raise _refusal(where, f"is a {type(value).__name__}", "a JSON object")
     if not _within_depth(value):
         raise _refusal(where, f"is nested deeper than {MAX_DEPTH} levels", f"at most {MAX_DEPTH} levels")
     return value
 
 
 @contextmanager
-def readable(what: str, mend: str) -> Iterator[None]:
-    """Say of a damaged file that it is damaged, whatever the library that parses it makes of that.
+def readable(what: str, fix: str) -> Iterator[None]:
+    """Report a damaged file as damaged, whatever the library that parses it raises.
 
     Args:
         what: The file and its kind, for the error.
-        mend: What to do instead.
+        fix: What to do about it.
 
     Raises:
-        UnsafeFileError: Something inside failed, other than by an error of attnscope's own.
+        UnsafeFileError: Anything inside failed, other than with one of attnscope's own errors.
     """
     try:
         yield
     except AttnscopeError:
         raise
     except Exception as error:
-        raise UnsafeFileError(f"{what} cannot be read: {error}. Expected a whole, undamaged file. {mend}") from error
+        raise UnsafeFileError(f"{what} cannot be read: {error}. Expected a complete, undamaged file. {fix}") from error
 
 
-def _refusal(where: str, given: str, expected: str) -> UnsafeFileError:
-    return UnsafeFileError(f"{where} {given}. Expected {expected}. {_MEND}")
+def _refusal(where: str, problem: str, expected: str) -> UnsafeFileError:
+    return UnsafeFileError(f"{where} {problem}. Expected {expected}. {SAVE_AGAIN}")
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) < len(pairs):
-        seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ValueError(f"the key {twice[:60]!r} is there twice in one object")
+        repeated = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"the key {repeated[:60]!r} appears twice in one object")
     return value
 
 

@@ -1,4 +1,4 @@
-"""Files that are given for a Keras model by mistake, known by their first bytes or by their suffix."""
+"""Files that are mistaken for a Keras model, recognised by their first bytes or their suffix."""
 
 from __future__ import annotations
 
@@ -6,43 +6,52 @@ from pathlib import Path
 
 from attnscope.errors import ModelFileError
 
-_WEIGHTS = "Build the same model in Keras, give it these weights layer by layer, and pass it to attnscope.capture."
-_BEGINNINGS = {
-    b"version https://git-lfs": ("a pointer of Git LFS, not the file itself", "Fetch the file: git lfs pull."),
+_SET_WEIGHTS = (
+    "Build the same model in Keras, set its weights from these layer by layer, and pass it to attnscope.capture."
+)
+_SAVE_IT = "Load it where it was made, and save it as model.save('model.keras')."
+_KINDS_BY_FIRST_BYTES = {
+    b"version https://git-lfs": ("a Git LFS pointer, not the file itself", "Fetch the file: git lfs pull."),
     b"<!doctype html": ("a web page", "Download the file itself, not the page about it."),
     b"<html": ("a web page", "Download the file itself, not the page about it."),
 }
-_SUFFIXES = {
+_KINDS_BY_SUFFIX = {
     ".pb": (
         "a TensorFlow graph",
         "Its layers cannot be seen. Save the model where it was made: model.save('model.keras').",
     ),
     ".tflite": (
         "a TensorFlow Lite model",
-        "Its layers cannot be seen. Take the Keras model that it was converted from: model.save('model.keras').",
+        "Its layers cannot be seen. Use the Keras model that it was converted from: model.save('model.keras').",
     ),
     ".onnx": (
         "an ONNX graph",
-        "Its layers cannot be seen. Take the model that it was exported from: model.save('model.keras').",
+        "Its layers cannot be seen. Use the model that it was exported from: model.save('model.keras').",
     ),
-    ".index": ("a part of a TensorFlow checkpoint", "Load it where it was made, and model.save('model.keras')."),
-    ".ckpt": ("a checkpoint", "Load it where it was made, and model.save('model.keras')."),
-    ".pt": ("a PyTorch file", _WEIGHTS),
-    ".pth": ("a PyTorch file", _WEIGHTS),
-    ".safetensors": ("weights without a Keras model", _WEIGHTS),
+    ".index": ("part of a TensorFlow checkpoint", _SAVE_IT),
+    ".ckpt": ("a checkpoint", _SAVE_IT),
+    ".pt": ("a PyTorch file", _SET_WEIGHTS),
+    ".pth": ("a PyTorch file", _SET_WEIGHTS),
+    ".safetensors": ("weights without a Keras model", _SET_WEIGHTS),
     ".npz": ("a NumPy archive", "Give its arrays to a model: model.set_weights([...])."),
-    ".npy": ("a NumPy array", "A model is needed: model.save('model.keras')."),
-    ".pkl": ("a pickle, which runs code when it is read", "Save the model in safety: model.save('model.keras')."),
-    ".pickle": ("a pickle, which runs code when it is read", "Save the model in safety: model.save('model.keras')."),
+    ".npy": ("a NumPy array", "Save a model: model.save('model.keras')."),
+    ".pkl": (
+        "a pickle, which runs code when it is read",
+        "Save the model in a safe format: model.save('model.keras').",
+    ),
+    ".pickle": (
+        "a pickle, which runs code when it is read",
+        "Save the model in a safe format: model.save('model.keras').",
+    ),
     ".json": ("a configuration without weights", "Save both: model.save('model.keras')."),
 }
 
 
 def check_kind(path: Path) -> None:
-    """Say plainly what a file is that is no Keras model.
+    """Say plainly what a file is if it is not a Keras model.
 
     Raises:
-        ModelFileError: It is of a kind that is known and is none.
+        ModelFileError: The file is empty, or of a known kind that is not a Keras model.
     """
     if not path.is_file():
         return
@@ -53,6 +62,7 @@ def check_kind(path: Path) -> None:
             f"{path.name} is empty, but a .keras or .h5 file is needed. Copy it again, or save the model again: "
             "model.save('model.keras')."
         )
-    found = next((said for begin, said in _BEGINNINGS.items() if start.startswith(begin)), _SUFFIXES.get(path.suffix))
-    if found:
-        raise ModelFileError(f"{path.name} is {found[0]}, but a .keras or .h5 file is needed. {found[1]}")
+    by_first_bytes = (kind for beginning, kind in _KINDS_BY_FIRST_BYTES.items() if start.startswith(beginning))
+    kind, fix = next(by_first_bytes, _KINDS_BY_SUFFIX.get(path.suffix, (None, None)))
+    if kind is not None:
+        raise ModelFileError(f"{path.name} is {kind}, but a .keras or .h5 file is needed. {fix}")

@@ -1,10 +1,10 @@
 """TensorFlow functions that Keras 2 models name, in `keras.ops`, and the layer that runs one of them.
 
-Keras 2 kept ``x + y`` or ``tf.reduce_sum(x, axis=1)`` as the function's name and its arguments. Each name below stands
-for a function of ours with TensorFlow's parameters, so what is stored can be called as it is. No other name is run.
+Keras 2 stored ``x + y`` or ``tf.reduce_sum(x, axis=1)`` as the function's name and its arguments. Each name below
+stands for a function of ours with TensorFlow's parameters, so a stored call can be made as it is. No other is run.
 """
 
-# ruff: noqa: A006, for the parameters have the names that TensorFlow gave them.
+# ruff: noqa: A006, since the parameters have TensorFlow's names.
 from __future__ import annotations
 
 import inspect
@@ -17,8 +17,8 @@ from keras import ops
 from attnscope.errors import UnsupportedError
 
 
-def _alike(x: Any, y: Any) -> tuple[Any, Any]:
-    """Lists become tensors of the other's dtype, as in TensorFlow."""
+def _of_one_dtype(x: Any, y: Any) -> tuple[Any, Any]:
+    """The two operands; a list becomes a tensor of the other's dtype, as in TensorFlow."""
     if isinstance(y, list):
         return x, ops.convert_to_tensor(y, dtype=keras.backend.standardize_dtype(x.dtype))
     if isinstance(x, list):
@@ -27,7 +27,7 @@ def _alike(x: Any, y: Any) -> tuple[Any, Any]:
 
 
 def _of_two(function: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda x, y: function(*_alike(x, y))
+    return lambda x, y: function(*_of_one_dtype(x, y))
 
 
 def _of_one(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -69,29 +69,29 @@ def _matmul(a: Any, b: Any, transpose_a: bool = False, transpose_b: bool = False
 
 def _transpose(a: Any, perm: Any = None, conjugate: bool = False) -> Any:
     if conjugate:
-        raise UnsupportedError("The transpose conjugates, but only plain transposes have a form here: conjugate=False.")
+        raise UnsupportedError("The transpose conjugates, but only plain transposes are supported: conjugate=False.")
     return ops.transpose(a, perm)
 
 
 def _gather(params: Any, indices: Any, axis: int | None = None, batch_dims: int = 0) -> Any:
     if batch_dims:
-        raise UnsupportedError(f"The gather has batch_dims={batch_dims}, but only batch_dims=0 has a form here.")
+        raise UnsupportedError(f"The gather has batch_dims={batch_dims}, but only batch_dims=0 is supported.")
     return ops.take(params, indices, axis=axis or 0)
 
 
 def _reverse(tensor: Any, axis: list[int]) -> Any:
     # Keras 3.13 flips one axis at a time.
-    for one in axis:
-        tensor = ops.flip(tensor, axis=one)
+    for flipped in axis:
+        tensor = ops.flip(tensor, axis=flipped)
     return tensor
 
 
 def _squared_difference(x: Any, y: Any) -> Any:
-    return ops.square(ops.subtract(*_alike(x, y)))
+    return ops.square(ops.subtract(*_of_one_dtype(x, y)))
 
 
 def _where(condition: Any, x: Any, y: Any) -> Any:
-    return ops.where(condition, *_alike(x, y))
+    return ops.where(condition, *_of_one_dtype(x, y))
 
 
 def _split(value: Any, num_or_size_splits: int | list[int], axis: int = 0) -> Any:
@@ -200,13 +200,13 @@ class TensorOperation(keras.layers.Layer):  # type: ignore[misc]
 
     Args:
         function: A key of `FUNCTIONS`, such as ``"math.reduce_sum"``.
-        arguments: By the function's parameters, TensorFlow's names: constants, and ``{"tensor": n}``, also within
-            lists, where the layer's n-th input goes. Where no input is placed, what the layer is called on is the
-            first argument.
+        arguments: The arguments by TensorFlow's names of the parameters: constants, and ``{"tensor": n}``, also
+            within lists, where the layer's n-th input goes. If no input is placed, the layer's input is the first
+            argument.
         **kwargs: `name`, `dtype`, `trainable`, as for any layer.
 
     Raises:
-        UnsupportedError: There is no such function here.
+        UnsupportedError: There is no such function among `FUNCTIONS`.
 
     Example:
         >>> summed = TensorOperation("math.reduce_sum", {"axis": 1})
@@ -218,17 +218,17 @@ class TensorOperation(keras.layers.Layer):  # type: ignore[misc]
         super().__init__(**{**kwargs, "autocast": False})
         if function not in FUNCTIONS:
             raise UnsupportedError(
-                f"The function is {function!r}, but only these have a form in keras.ops here: {', '.join(FUNCTIONS)}."
+                f"The function is {function!r}, but only these are supported: {', '.join(FUNCTIONS)}."
             )
         self.function = function
         self.arguments = dict(arguments or {})
-        # Keras 2 dropped masks at such operations; this says that it is meant.
+        # Keras 2 dropped masks at such operations; without this Keras 3 warns that it does.
         self.supports_masking = True
 
     def call(self, inputs: Any) -> Any:
-        """What the function gives for these inputs."""
+        """What the function returns for these inputs."""
         function = FUNCTIONS[self.function]
-        if not _places(self.arguments):
+        if not _has_placeholder(self.arguments):
             return function(inputs, **self.arguments)
         tensors = list(inputs) if isinstance(inputs, list | tuple) else [inputs]
         arguments = {name: _filled(value, tensors) for name, value in self.arguments.items()}
@@ -238,21 +238,21 @@ class TensorOperation(keras.layers.Layer):  # type: ignore[misc]
         """None: the result has no mask."""
 
     def get_config(self) -> dict[str, Any]:
-        """What the layer is made from again."""
+        """What the layer can be made from again."""
         return {**super().get_config(), "function": self.function, "arguments": self.arguments}
 
 
-def _is_place(value: Any) -> bool:
+def _is_placeholder(value: Any) -> bool:
     return isinstance(value, Mapping) and set(value) == {"tensor"}
 
 
-def _places(value: Any) -> bool:
+def _has_placeholder(value: Any) -> bool:
     if isinstance(value, Mapping):
-        return _is_place(value) or any(map(_places, value.values()))
-    return isinstance(value, list | tuple) and any(map(_places, value))
+        return _is_placeholder(value) or any(map(_has_placeholder, value.values()))
+    return isinstance(value, list | tuple) and any(map(_has_placeholder, value))
 
 
 def _filled(value: Any, tensors: list[Any]) -> Any:
-    if _is_place(value):
+    if _is_placeholder(value):
         return tensors[value["tensor"]]
     return [_filled(item, tensors) for item in value] if isinstance(value, list | tuple) else value

@@ -1,7 +1,7 @@
 """The configuration of a model that Keras 2 stored, or that Keras 3 stored in the old format, as Keras 3 reads it.
 
-Nothing is run and no class is looked at: data goes in, data comes out. What Keras 3 would silently compute otherwise
-is put right here, and what has no equal is refused.
+Nothing is run: data goes in, data comes out. What Keras 3 would silently compute differently is put right here, and
+what has no equivalent is refused.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from typing import Any
 import keras
 
 from attnscope.errors import UnsupportedError
-from attnscope.loading.keras2 import _classes, _operations, _wiring
+from attnscope.loading.keras2._classes import module_and_class
+from attnscope.loading.keras2._operations import FUNCTIONS, TensorOperation, parameters
+from attnscope.loading.keras2._wiring import Call, Reference, is_stored_call, replaced, stored_call, wired_call
 
 MODELS = ("Functional", "Model", "Sequential")
 RECURRENT = (
@@ -29,13 +31,13 @@ RECURRENT = (
 )
 OPERATIONS = ("TFOpLambda", "SlicingOpLambda")
 
-# Settings of Keras 2 that Keras 3 does not know, each with the values at which both compute the same.
+# Settings of Keras 2 that Keras 3 does not have, each with the values at which both compute the same.
 ANY = object()
 _RECURRENT = {"time_major": (False,), "implementation": ANY}
 _CONVOLUTION = {"groups": (1, None)}
 _SEPARABLE = {**_CONVOLUTION, "kernel_initializer": ANY, "kernel_regularizer": ANY, "kernel_constraint": ANY}
 _NORMALIZATION = {"renorm": (False,), "renorm_clipping": ANY, "renorm_momentum": ANY, "virtual_batch_size": (None,)}
-FORGOTTEN: dict[str, dict[str, Any]] = {
+DROPPED_SETTINGS: dict[str, dict[str, Any]] = {
     "*": {"batch_input_shape": ANY, "input_dtype": ANY, "dynamic": (False,), "ragged": (False, None), "rng_type": ANY},
     "MultiHeadAttention": {"query_shape": ANY, "key_shape": ANY, "value_shape": ANY, "softmax_robust_masking": ANY},
     "Attention": {"causal": (False,)},
@@ -55,12 +57,12 @@ FORGOTTEN: dict[str, dict[str, Any]] = {
     **{f"SeparableConv{n}D": _SEPARABLE for n in (1, 2)},
     **{f"SpatialDropout{n}D": {"noise_shape": ANY, "trainable": ANY} for n in (1, 2, 3)},
 }
-RENAMED = {
+RENAMED_SETTINGS = {
     "InputLayer": {"batch_input_shape": "batch_shape"},
     "LeakyReLU": {"alpha": "negative_slope"},
     "ThresholdedReLU": {"theta": "threshold"},
 }
-CLASSES = {"ThresholdedReLU": "ReLU", "CuDNNLSTM": "LSTM", "CuDNNGRU": "GRU"}
+RENAMED_CLASSES = {"ThresholdedReLU": "ReLU", "CuDNNLSTM": "LSTM", "CuDNNGRU": "GRU"}
 
 NAMESPACES = {
     "initializer": "keras.initializers",
@@ -71,7 +73,7 @@ NAMESPACES = {
 
 @keras.saving.register_keras_serializable(package="attnscope")  # type: ignore[untyped-decorator]
 def keras2_hard_sigmoid(x: Any) -> Any:
-    """What Keras 2 called ``hard_sigmoid``: ``0.2 x + 0.5`` within 0 and 1. Keras 3 has another slope, 1/6.
+    """What Keras 2 called ``hard_sigmoid``: ``0.2 x + 0.5``, clipped to 0 and 1. Keras 3 has another slope, 1/6.
 
     Args:
         x: Any shape and float dtype.
@@ -100,14 +102,14 @@ def rewritten(config: Mapping[str, Any], keras_version: str | None) -> dict[str,
 
     Args:
         config: As stored: ``{"class_name": ..., "config": ...}`` and so on. It is left as it is.
-        keras_version: What wrote it; None counts as Keras 2.
+        keras_version: The version of Keras that stored it; None counts as Keras 2.
 
     Raises:
-        UnsupportedError: A setting or an operation has no equal in Keras 3.
+        UnsupportedError: A setting or an operation has no equivalent in Keras 3.
         ModelFileError: The configuration is damaged.
     """
     changed = _layer(config, keras2=not (keras_version or "2").startswith("3"))
-    # A class of the user's own without a graph is built from the shape that it was built with.
+    # A class of the user's own that has no graph is built from the shape that it was first built with.
     is_own = changed["module"] is None and not _is_graph(changed["config"])
     return {**changed, "build_config": config.get("build_config")} if is_own else changed
 
@@ -118,16 +120,18 @@ def _layer(stored: Mapping[str, Any], *, keras2: bool) -> dict[str, Any]:
     if class_name in MODELS or _is_graph(config):
         return _model(stored, keras2=keras2)
     if class_name in OPERATIONS:
-        raise UnsupportedError(f"A {class_name} stands outside a functional model, but it has a form only within one.")
-    named = _named(CLASSES.get(class_name, class_name), stored)
+        raise UnsupportedError(
+            f"A {class_name} occurs outside a functional model, but only those inside one are supported."
+        )
+    named = _named(RENAMED_CLASSES.get(class_name, class_name), stored)
     return {**named, "config": _settings(class_name, config, built_in=bool(named["module"]), keras2=keras2)}
 
 
 def _named(class_name: str, stored: Mapping[str, Any]) -> dict[str, Any]:
     """Where Keras 3 finds a class: among its own, or by the name that it was registered under."""
-    place = _classes.place(class_name, stored["config"])
-    if place and stored.get("registered_name") in (None, stored["class_name"]):
-        return {"module": place[0], "class_name": place[1], "registered_name": None}
+    known = module_and_class(class_name, stored["config"])
+    if known and stored.get("registered_name") in (None, stored["class_name"]):
+        return {"module": known[0], "class_name": known[1], "registered_name": None}
     registered = stored.get("registered_name") or class_name
     return {"module": None, "class_name": class_name.split(">")[-1], "registered_name": registered}
 
@@ -147,7 +151,7 @@ def _model(stored: Mapping[str, Any], *, keras2: bool) -> dict[str, Any]:
         }
     if not _is_graph(config):
         raise UnsupportedError(
-            f"The file holds a model of class {class_name!r} without its graph of layers. Build it in Python, and "
+            f"The file contains a model of class {class_name!r} without its graph of layers. Build it in Python, and "
             "load the weights into it: attnscope.load_model(path, model)."
         )
     own = {} if class_name in MODELS else _named(class_name, stored)
@@ -172,12 +176,14 @@ def _sequence(config: Any, keras2: bool) -> dict[str, Any]:
 
 def _graph(config: Mapping[str, Any], keras2: bool) -> dict[str, Any]:
     names = {layer["name"] for layer in config["layers"]}
-    # Keras 2 counts the call that made an inner model as its first, Keras 3 counts those in the graph alone.
-    begun = {layer["name"] for layer in config["layers"] if keras2 and _is_begun(layer)}
+    # Keras 2 counts the call that made an inner model as its first; Keras 3 counts only those in the graph.
+    called_when_made = {layer["name"] for layer in config["layers"] if keras2 and _is_called_when_made(layer)}
     functional = {layer["name"] for layer in config["layers"] if _is_graph(layer["config"])}
 
-    def number(reference: _wiring.Reference) -> _wiring.Reference:
-        return _wiring.Reference(_plain(reference.layer), reference.node - (reference.layer in begun), reference.tensor)
+    def renumber(reference: Reference) -> Reference:
+        return Reference(
+            _plain(reference.layer), reference.node - (reference.layer in called_when_made), reference.tensor
+        )
 
     def ends(stored: Any) -> Any:
         # Keras 2 keeps a single tensor in a list of its own.
@@ -190,18 +196,18 @@ def _graph(config: Mapping[str, Any], keras2: bool) -> dict[str, Any]:
             return [end(item) for item in stored]
         # At the ends of a graph Keras 3 does count that first call of a functional model.
         name, node, tensor = stored
-        return [_plain(name), node - (name in begun - functional), tensor]
+        return [_plain(name), node - (name in called_when_made - functional), tensor]
 
     return {
         **{key: value for key, value in config.items() if key in ("name", "trainable")},
-        "layers": [_joined(layer, names, number, keras2=keras2) for layer in config["layers"]],
+        "layers": [_joined(layer, names, renumber, keras2=keras2) for layer in config["layers"]],
         "input_layers": ends(config["input_layers"]),
         "output_layers": ends(config["output_layers"]),
     }
 
 
-def _is_begun(layer: Mapping[str, Any]) -> bool:
-    """Whether an inner model had an input of its own from the start."""
+def _is_called_when_made(layer: Mapping[str, Any]) -> bool:
+    """Whether an inner model had an input of its own from the start, so that making it called it."""
     config = layer["config"]
     if layer["class_name"] == "Sequential":
         layers = config if isinstance(config, list) else config["layers"]
@@ -217,23 +223,23 @@ def _plain(name: str) -> str:
 def _joined(
     layer: Mapping[str, Any],
     names: set[str],
-    number: Callable[[_wiring.Reference], _wiring.Reference],
+    renumber: Callable[[Reference], Reference],
     *,
     keras2: bool,
 ) -> dict[str, Any]:
     """A layer with its calls."""
-    if not all(map(_wiring.is_stored_call, layer["inbound_nodes"])):
+    if not all(map(is_stored_call, layer["inbound_nodes"])):
         nodes = layer["inbound_nodes"]
         return {**_layer(layer, keras2=keras2), "name": _plain(layer["name"]), "inbound_nodes": nodes}
-    calls = [_wiring.call(node, names) for node in layer["inbound_nodes"]]
+    calls = [wired_call(node, names) for node in layer["inbound_nodes"]]
     if layer["class_name"] in OPERATIONS:
-        return _operation(layer, calls, number)
-    nodes = [_wiring.stored(*_arguments(layer["class_name"], call), number) for call in calls]
+        return _operation(layer, calls, renumber)
+    nodes = [stored_call(*_arguments(layer["class_name"], call), renumber) for call in calls]
     return {**_layer(layer, keras2=keras2), "name": _plain(layer["name"]), "inbound_nodes": nodes}
 
 
-def _arguments(class_name: str, call: _wiring.Call) -> tuple[list[Any], dict[str, Any]]:
-    """Positional and other arguments; a recurrent layer's first argument held its initial state too."""
+def _arguments(class_name: str, call: Call) -> tuple[list[Any], dict[str, Any]]:
+    """Positional and other arguments; in Keras 2 a recurrent layer's first argument held its initial state too."""
     if class_name in RECURRENT and isinstance(call.first, list):
         sequence, *state = call.first
         return [sequence], {**call.others, "initial_state": state}
@@ -241,64 +247,64 @@ def _arguments(class_name: str, call: _wiring.Call) -> tuple[list[Any], dict[str
 
 
 def _operation(
-    layer: Mapping[str, Any], calls: list[_wiring.Call], number: Callable[[_wiring.Reference], _wiring.Reference]
+    layer: Mapping[str, Any], calls: list[Call], renumber: Callable[[Reference], Reference]
 ) -> dict[str, Any]:
-    """A TensorFlow function as a layer of ours: what is constant becomes the layer's, the tensors go in."""
+    """A TensorFlow function as a layer of ours: constants become the layer's settings, tensors its inputs."""
     function = layer["config"]["function"].removeprefix("compat.v1.")
-    if function not in _operations.FUNCTIONS:
+    if function not in FUNCTIONS:
         raise UnsupportedError(
-            f"Layer {layer['name']!r} runs tf.{function}, which has no form in Keras 3 here. Give a "
-            f"layer or function that does the same: replacements={{{layer['name']!r}: function}}."
+            f"Layer {layer['name']!r} runs tf.{function}, which cannot be translated to Keras 3. Pass "
+            f"a layer or function that does the same: replacements={{{layer['name']!r}: function}}."
         )
     placed = [_placed(function, call) for call in calls]
     if any(arguments != placed[0][0] for arguments, _ in placed):
         raise UnsupportedError(
-            f"Layer {layer['name']!r} runs tf.{function} several times with different constants, but one layer keeps "
-            "one set. Build the model in Keras 3, and call attnscope.load_model(path, model)."
+            f"Layer {layer['name']!r} runs tf.{function} several times with different constants, but one layer holds "
+            "only one set. Build the model in Keras 3, and call attnscope.load_model(path, model)."
         )
     dtype = _policy(layer["config"].get("dtype"))
     name = _plain(layer["name"])
     return {
-        "module": _operations.TensorOperation.__module__,
+        "module": TensorOperation.__module__,
         "class_name": "TensorOperation",
         "registered_name": "attnscope>TensorOperation",
         "config": {"name": name, "dtype": dtype, "function": function, "arguments": placed[0][0]},
         "name": name,
         "inbound_nodes": [
-            _wiring.stored([tensors[0] if len(tensors) == 1 else tensors], {}, number) for _, tensors in placed
+            stored_call([tensors[0] if len(tensors) == 1 else tensors], {}, renumber) for _, tensors in placed
         ],
     }
 
 
-def _placed(function: str, call: _wiring.Call) -> tuple[dict[str, Any], list[_wiring.Reference]]:
-    tensors: list[_wiring.Reference] = []
+def _placed(function: str, call: Call) -> tuple[dict[str, Any], list[Reference]]:
+    tensors: list[Reference] = []
 
-    def place(reference: _wiring.Reference) -> dict[str, int]:
+    def place(reference: Reference) -> dict[str, int]:
         tensors.append(reference)
         return {"tensor": len(tensors) - 1}
 
     others = {name: value for name, value in call.others.items() if name != "name"}
-    arguments = _wiring.replaced({_operations.parameters(function)[0]: call.first, **others}, place)
-    unknown = set(arguments) - set(_operations.parameters(function))
+    arguments = replaced({parameters(function)[0]: call.first, **others}, place)
+    unknown = set(arguments) - set(parameters(function))
     if unknown - {name for name in unknown if arguments[name] is None}:
         raise UnsupportedError(
             f"tf.{function} is called with {', '.join(sorted(unknown))}, but only "
-            f"{', '.join(_operations.parameters(function))} have a form in Keras 3 here."
+            f"{', '.join(parameters(function))} can be translated to Keras 3."
         )
     return {name: value for name, value in arguments.items() if name not in unknown}, tensors
 
 
 def _settings(class_name: str, stored: Mapping[str, Any], *, built_in: bool, keras2: bool) -> dict[str, Any]:
-    """A layer's own configuration; in one of the user's own, the dtype alone is known."""
+    """A layer's own configuration; of a class of the user's own only the dtype is understood."""
     config = {key: _policy(value) if key == "dtype" else value for key, value in stored.items()}
     if not built_in:
         return config
-    for old, new in RENAMED.get(class_name, {}).items():
+    for old, new in RENAMED_SETTINGS.get(class_name, {}).items():
         if old in config:
             config[new] = config.pop(old)
-    for known in (FORGOTTEN["*"], FORGOTTEN.get(class_name, {})):
-        for key in known.keys() & config.keys():
-            _check_forgotten(class_name, config, key, known[key])
+    for dropped in (DROPPED_SETTINGS["*"], DROPPED_SETTINGS.get(class_name, {})):
+        for key in dropped.keys() & config.keys():
+            _check_dropped(class_name, config, key, dropped[key])
             del config[key]
     if class_name == "BatchNormalization" and isinstance(config.get("axis"), list):
         (config["axis"],) = config["axis"]
@@ -311,8 +317,8 @@ def _settings(class_name: str, stored: Mapping[str, Any], *, built_in: bool, ker
 
 def _lambda(config: Mapping[str, Any]) -> dict[str, Any]:
     """Code in the form of Keras 3, for a file that is trusted: a lambda's bytecode, or a function's name."""
-    left = ("function_type", "module", "output_shape_type", "output_shape_module")
-    changed = {key: value for key, value in config.items() if key not in left}
+    dropped = ("function_type", "module", "output_shape_type", "output_shape_module")
+    changed = {key: value for key, value in config.items() if key not in dropped}
     for key in ("function", "output_shape"):
         stored = config.get(key)
         if config.get(f"{key}_type") == "lambda" and isinstance(stored, list):
@@ -325,8 +331,8 @@ def _lambda(config: Mapping[str, Any]) -> dict[str, Any]:
     return changed
 
 
-def _check_forgotten(class_name: str, config: Mapping[str, Any], key: str, same: Any) -> None:
-    if same is not ANY and config[key] not in same:
+def _check_dropped(class_name: str, config: Mapping[str, Any], key: str, equivalent: Any) -> None:
+    if equivalent is not ANY and config[key] not in equivalent:
         raise UnsupportedError(
             f"Layer {config.get('name')!r} ({class_name}) was stored with {key}={config[key]!r}, which Keras 3 "
             "does not have. Build the model in Keras 3, and call attnscope.load_model(path, model) for the weights."

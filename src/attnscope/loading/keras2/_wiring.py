@@ -1,8 +1,8 @@
-"""How the layers of a Keras 2 model are joined, told as Keras 3 tells it.
+"""How the layers of a Keras 2 model are connected, in the form of Keras 3.
 
-Keras 2 keeps of each call a list of references ``[layer, node, tensor, keyword arguments]``, one per tensor of the
-first argument, and references without the last part among the keyword arguments. Keras 3 keeps the arguments as
-they were.
+For each call Keras 2 keeps a list of references ``[layer, node, tensor, keyword arguments]``, one per tensor of the
+first argument, and references without the last part among the keyword arguments. Keras 3 keeps the arguments as they
+were.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ class Call:
 
 @dataclass(frozen=True)
 class Reference:
-    """The tensor that a call of a layer gave."""
+    """A tensor that a call of a layer returned."""
 
     layer: str
     node: int
     tensor: int
 
     def stored(self) -> dict[str, Any]:
-        """As Keras 3 stores it; shape and dtype come from the layer that gave it."""
+        """The reference as Keras 3 stores it; shape and dtype come from the layer that returned the tensor."""
         history = [self.layer, self.node, self.tensor]
         return {"class_name": "__keras_tensor__", "config": {"shape": [], "dtype": "float32", "keras_history": history}}
 
@@ -43,18 +43,18 @@ def is_stored_call(node: Any) -> bool:
     return not (isinstance(node, Mapping) and set(node) == {"args", "kwargs"})
 
 
-def call(node: Any, layers: set[str]) -> Call:
-    """What a node of Keras 2 says.
+def wired_call(node: Any, layers: set[str]) -> Call:
+    """The call that a node of Keras 2 describes.
 
     Args:
         node: An item of ``inbound_nodes``.
         layers: The names of all layers of the model.
 
     Raises:
-        ModelFileError: A reference leads to no layer.
+        ModelFileError: A reference is to a layer that does not exist, or is no reference.
     """
     others: dict[str, Any] = {}
-    # A single tensor stands alone, or in a list of its own.
+    # A single tensor is stored bare, or in a list of its own.
     first = _first(node, layers, others)
     if isinstance(first, list) and len(first) == 1:
         first = first[0]
@@ -97,25 +97,27 @@ def _other(value: Any, layers: set[str]) -> Any:
     return [_other(item, layers) for item in value]
 
 
-def replaced(value: Any, with_: Callable[[Reference], Any]) -> Any:
-    """The same nest, with something else for each reference."""
+def replaced(value: Any, by: Callable[[Reference], Any]) -> Any:
+    """The same nested value, with something else in place of each reference."""
     if isinstance(value, Reference):
-        return with_(value)
+        return by(value)
     if isinstance(value, Mapping):
-        return {key: replaced(item, with_) for key, item in value.items()}
-    return [replaced(item, with_) for item in value] if isinstance(value, list | tuple) else value
+        return {key: replaced(item, by) for key, item in value.items()}
+    return [replaced(item, by) for item in value] if isinstance(value, list | tuple) else value
 
 
-def stored(arguments: list[Any], others: Mapping[str, Any], number: Callable[[Reference], Reference]) -> dict[str, Any]:
+def stored_call(
+    arguments: list[Any], others: Mapping[str, Any], renumber: Callable[[Reference], Reference]
+) -> dict[str, Any]:
     """A call as Keras 3 stores it.
 
     Args:
-        arguments: Positional.
-        others: By name.
-        number: Gives a reference the number that Keras 3 counts by.
+        arguments: The positional arguments.
+        others: The other arguments by name.
+        renumber: Gives a reference the number that Keras 3 counts by.
     """
 
-    def one(reference: Reference) -> dict[str, Any]:
-        return number(reference).stored()
+    def in_keras_3(reference: Reference) -> dict[str, Any]:
+        return renumber(reference).stored()
 
-    return {"args": replaced(arguments, one), "kwargs": replaced(dict(others), one)}
+    return {"args": replaced(arguments, in_keras_3), "kwargs": replaced(dict(others), in_keras_3)}
