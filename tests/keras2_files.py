@@ -411,7 +411,8 @@ def make(folder):
         tf_keras.backend.clear_session()
         rng = np.random.default_rng(seed)
         model, inputs = model_of(tf_keras, tf), inputs_of(rng)
-        model(inputs[0] if len(inputs) == 1 else inputs)
+        if not model.built:
+            model(inputs[0])
         model.set_weights(
             [rng.uniform(0.05, 0.35, size=w.shape).astype(w.dtype) if w.size > 1 else w for w in model.get_weights()]
         )
