@@ -163,7 +163,7 @@ def test_what_reads_no_target_says_the_same_for_every_target(rng):
 def test_a_subject_is_compiled_once_and_reads_the_weights_of_the_day(rng, monkeypatch):
     made = []
     for module in ("differentiation", "gradients", "integrated"):
-        path = f"attnscope.attribution.{module}.Differentiator"
+        path = f"attnscope.attribution._{module}.Differentiator"
         monkeypatch.setattr(path, lambda *args, **options: made.append(args) or Differentiator(*args, **options))
     model, tokens = transformer(length=5), padded_tokens(rng, samples=3, length=5)
     [subject] = subjects_of(model, tokens, target=1)

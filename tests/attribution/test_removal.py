@@ -1,5 +1,6 @@
 """Positions taken out of inputs, against loops, and models that know what they should say then."""
 
+import copy
 import dataclasses
 from types import SimpleNamespace
 
@@ -37,7 +38,9 @@ def features_subject(x, **options):
 
 
 def with_tokenizer(subject, **ids):
-    return dataclasses.replace(subject, tokenizer=SimpleNamespace(**ids))
+    network = copy.copy(subject.network)
+    network.tokenizer = SimpleNamespace(**ids)
+    return dataclasses.replace(subject, network=network)
 
 
 def masks(rng, rows, width):

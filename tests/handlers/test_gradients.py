@@ -4,10 +4,10 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from attnscope.discovery._discover import discover, selected
+from attnscope.discovery._discover import discover
 from attnscope.handlers._gradients import Differentiator
 from attnscope.interception import intercept
-from attnscope.running._batches import batches_of
+from attnscope.running import Network
 
 
 def build(dropout):
@@ -80,14 +80,11 @@ def two_layers():
 
 
 def differentiated(model, x, batch_size, **options):
-    batches = batches_of(x, batch_size, model)
-    found = discover(model, batches, None)
-    sites = selected(found.sites, None)
+    network = Network(model, x, batch_size=batch_size)
+    sites = discover(network).chosen
     wanted = lambda outputs, rows: ops.take_along_axis(outputs, rows["column"][:, None], axis=1)[:, 0]  # noqa: E731
     columns = np.arange(len(x), dtype="int32") % 3
-    runs = Differentiator(model, wanted, sites=sites, inputs=True, **options).run(
-        batches_of(x, batch_size, model), extras={"column": columns}
-    )
+    runs = Differentiator(model, wanted, sites=sites, inputs=True, **options).run(network, extras={"column": columns})
     parts = [
         ({name: array[: run.batch.size] for name, array in run.gradients.items()}, run.target[: run.batch.size])
         for run in runs
@@ -137,8 +134,8 @@ def moved(model, x, name, cell, change):
 def test_floating_inputs_are_differentiated_by_their_number(rng):
     model = build(0.0)
     x = rng.normal(size=(3, 3, 4)).astype("float32")
-    batches = batches_of(x, 3, model)
-    [run] = Differentiator(model, lambda outputs, rows: outputs[:, 0], inputs=True).run(batches)
+    network = Network(model, x, batch_size=3)
+    [run] = Differentiator(model, lambda outputs, rows: outputs[:, 0], inputs=True).run(network)
     assert list(run.gradients) == ["inputs/0"]
     for cell in [(0, 0, 0), (2, 1, 3)]:
         values = []

@@ -112,6 +112,7 @@ def test_draws_are_the_same_for_the_same_seed_and_change_nothing_of_the_model(st
 def test_rows_of_all_heads_and_sites_stay_distributions(rng):
     """Read from the inside: permuted scores have the values of the row, at open keys alone."""
     from attnscope.handlers._edits import Edited
+    from attnscope.running import Network
     from attnscope.trust._counterfactual import _shuffled
 
     tokens = keras.Input((7,), dtype="int32")
@@ -126,7 +127,7 @@ def test_rows_of_all_heads_and_sites_stay_distributions(rng):
         seen.append(ops.convert_to_numpy(_shuffled(scores, call, rows)) if keras.backend.backend() == "torch" else None)
         return _shuffled(scores, call, rows)
 
-    Edited(model, data, None, noted).outputs({"7x7": rng.random((2, 7, 7), dtype=np.float32)})
+    Edited(Network(model, data), None, noted).outputs({"7x7": rng.random((2, 7, 7), dtype=np.float32)})
     if keras.backend.backend() == "torch":  # elsewhere the function is traced, and its values are not seen
         np.testing.assert_allclose(np.sort(seen[0], axis=-1), np.sort(before, axis=-1), atol=1e-6)
         assert np.abs(seen[0][1, :, :, 5:]).max() == 0

@@ -10,11 +10,11 @@ import numpy as np
 import xarray as xr
 
 from attnscope.attribution._residual import Block, Wire, block_of
-from attnscope.attribution._values import contributed, sites_with_values
-from attnscope.discovery import Selection, check_model
+from attnscope.attribution._values import contributed
+from attnscope.discovery import Selection, discover
 from attnscope.errors import MethodError
 from attnscope.handlers import Contribution
-from attnscope.running import prepared
+from attnscope.running import Network
 from attnscope.schema import KEY, QUERY, SAMPLE
 
 BLOCK_NUMBERS = 2**23
@@ -62,12 +62,11 @@ def alti(
     Source:
         Ferrando et al. 2022, "Measuring the Mixing of Contextual Information in the Transformer", section 3.
     """
-    network, given, _ = prepared(model, inputs)
-    check_model(network)
-    found = sites_with_values(network, given, sites, batch_size)
+    network = Network(model, inputs, batch_size=batch_size)
+    found = discover(network, sites).chosen
     paths = frozenset(wire.total for wire in (wiring or {}).values())
     samples = []
-    for contributions, passed in contributed(network, given, found, batch_size, passed=True, paths=paths):
+    for contributions, passed in contributed(network, found, passed=True, paths=paths):
         layers = [
             _contributions(contributions[name], block_of(name, contributions[name], passed, wiring))
             for name in found.names

@@ -11,7 +11,7 @@ from attnscope.attribution._streams import Wire, Wiring
 from attnscope.attribution._subject import Subject
 from attnscope.handlers import Derivatives, Differentiator
 from attnscope.interception import Call
-from attnscope.running import Runner, batches_of
+from attnscope.running import Runner
 
 SCORES_BYTES = 256 * 2**20
 """All scores of a batch may take this much; their derivatives take as much again."""
@@ -34,13 +34,11 @@ def scored(subject: Subject, wires: tuple[Wire, ...]) -> Iterator[tuple[slice, d
 
         return handler, collected
 
-    batches = batches_of(subject.inputs, _batch_size(subject, wires), subject.model)
     runner = subject.scorer.kept(("scores", wanted), lambda: Runner(subject.model, handlers))
     start = 0
-    for _, collected, batch in runner.run(batches):
+    for _, collected, batch in runner.run(subject.in_batches(_batch_size(subject, wires))):
         rows = slice(start, start + batch.size)
         start = rows.stop
-        subject.scorer.passes += batch.size
         yield rows, {wire.site.name: wire.scores(collected[wire.site.name][: batch.size]) for wire in wires}
 
 
@@ -70,10 +68,8 @@ def derivatives(
     subject: Subject, differentiator: Differentiator, batch_size: int
 ) -> Iterator[tuple[slice, Derivatives]]:
     """Everything that a differentiator gives for the samples of a subject, with the samples that it is for."""
-    batches = batches_of(subject.inputs, batch_size, subject.model)
     start = 0
-    for found in differentiator.run(batches, extras=subject.target.rows):
-        subject.scorer.gradient_passes += found.batch.size
+    for found in differentiator.run(subject.in_batches(batch_size), extras=subject.target.rows):
         yield slice(start, start + found.batch.size), found
         start += found.batch.size
 

@@ -10,13 +10,12 @@ import numpy as np
 import xarray as xr
 from keras import ops, tree
 
-from attnscope.attribution._scoring import Scorer
 from attnscope.attribution._targets import Target, targets_of
-from attnscope.discovery import Selection, check_model, discover, selected
+from attnscope.discovery import Selection, discover
 from attnscope.errors import MethodError
 from attnscope.handlers import Differentiator, Edited
 from attnscope.interception import Call
-from attnscope.running import batches_of, prepared
+from attnscope.running import Network
 from attnscope.schema import HEAD, Site, SiteTable
 
 Metric = Callable[[Any], float]
@@ -73,18 +72,16 @@ def head_importance(
         >>> dict(head_importance(model, np.ones((4, 5, 8), "float32"), target=1).sizes)
         {'site': 1, 'head': 2}
     """
-    network, given, _ = prepared(model, inputs)
-    check_model(network)
-    scorer = Scorer(network, batch_size)
-    wanted = _target(target, loss, labels, scorer.outputs(given))
-    found = _sites(network, given, sites, batch_size)
+    network = Network(model, inputs, batch_size=batch_size)
+    wanted = _target(target, loss, labels, network.outputs())
+    found = _outside_of_loops(discover(network, sites).chosen)
     total = {site.name: np.zeros(heads_of(site)) for site in found}
-    differentiator = Differentiator(network, wanted.read, sites=found)
-    for part in differentiator.run(batches_of(given, batch_size, network), extras=wanted.rows):
+    differentiator = Differentiator(network.model, wanted.read, sites=found)
+    for part in differentiator.run(network, extras=wanted.rows):
         for site in found:
             product = part.values[site.name].astype(np.float64) * part.gradients[site.name]
             total[site.name] += np.abs(_over_cells(product[: part.batch.size], site)).sum(0)
-    samples = len(tree.flatten(given)[0])
+    samples = network.passes.gradient
     rows = [total[name] / samples for name in total]
     if normalise:
         rows = [row / (np.linalg.norm(row) or 1.0) for row in rows]
@@ -94,8 +91,8 @@ def head_importance(
         method="gradient of a head mask",
         target=wanted.words,
         class_specific=True,
-        passes=scorer.passes,
-        gradient_passes=samples,
+        passes=network.passes.forward,
+        gradient_passes=network.passes.gradient,
     )
 
 
@@ -143,20 +140,22 @@ class MaskedHeads:
 
     Attributes:
         sites: The sites.
-        passes: Samples that went through the model so far.
     """
 
     def __init__(
         self, model: keras.Model, inputs: Any, metric: Metric, *, sites: Selection = None, batch_size: int = 32
     ) -> None:
-        network, given, _ = prepared(model, inputs)
-        check_model(network)
-        self._edited = Edited(network, given, sites, _masked, batch_size=batch_size)
+        self._network = Network(model, inputs, batch_size=batch_size)
+        self._edited = Edited(self._network, sites, _masked)
         self.sites = self._edited.sites
         self._metric = metric
-        self._samples = len(tree.flatten(given)[0])
+        self._samples = len(tree.flatten(self._network.arrays())[0])
         self._known: dict[frozenset[Head], float] = {}
-        self.passes = 0
+
+    @property
+    def passes(self) -> int:
+        """Samples that went through the model so far."""
+        return self._network.passes.forward
 
     @property
     def heads(self) -> list[Head]:
@@ -186,7 +185,6 @@ class MaskedHeads:
         for name, head in gone:
             kept[name][:, head] = 0.0
         found = self._metric(self._edited.outputs(kept))
-        self.passes += self._samples
         if np.ndim(found) != 0 or not np.isreal(found):
             raise MethodError(
                 f"The metric gave {found!r}, but one number for all samples is needed: "
@@ -196,7 +194,6 @@ class MaskedHeads:
 
 
 def _masked(scores: Any, call: Call, kept: dict[str, Any]) -> Any:
-    assert call.layout is not None
     factor = kept[call.name]
     dims = call.layout.dims
     shape = [1] * len(dims)
@@ -220,16 +217,14 @@ def of_heads(sites: SiteTable, rows: Sequence[np.ndarray], **attrs: Any) -> xr.D
     return xr.DataArray(whole, dims=("site", HEAD), coords=coords, name="importance", attrs=attrs)
 
 
-def _sites(model: keras.Layer, inputs: Any, sites: Selection, batch_size: int) -> SiteTable:
-    found = discover(model, batches_of(inputs, batch_size, model), sites)
-    chosen = selected(found.sites, sites)
-    inside = [site.name for site in chosen if site.loop is not None]
+def _outside_of_loops(sites: SiteTable) -> SiteTable:
+    inside = [site.name for site in sites if site.loop is not None]
     if inside:
         raise MethodError(
             f"The attention {inside[0]!r} is inside a loop, and is not differentiated. head_ablation(model, inputs, "
             "metric) needs no gradient."
         )
-    return chosen
+    return sites
 
 
 def _target(target: Any, loss: Any, labels: Any, outputs: Any) -> Target:

@@ -9,14 +9,13 @@ from typing import Any, Literal
 import keras
 import numpy as np
 import xarray as xr
-from keras import ops, tree
+from keras import ops
 
 from attnscope.attribution._positions import rows_of
 from attnscope.attribution._sources import Sources, per_position, sources
 from attnscope.attribution._subject import Subject
 from attnscope.errors import MethodError
 from attnscope.handlers import Derivatives, Differentiator
-from attnscope.running import batches_of, filled
 from attnscope.schema import SAMPLE
 
 Rule = Literal["gauss", "midpoint"]
@@ -193,10 +192,7 @@ def _paths(moving: Sources, way: _Way, shares: np.ndarray) -> Iterator[tuple[sli
         count = rows.stop - rows.start
         numbers = np.repeat(np.arange(count), points)
         inputs, extras = _along(moving.subject.rows(rows), way, rows, numbers, np.tile(shares, count))
-        inputs = tree.map_structure(lambda array: filled(array, size), inputs)  # the last samples may not fill a batch
-        extras = {name: filled(array, size) for name, array in extras.items()}
-        found = list(differentiator.run(batches_of(inputs, size, subject.model), extras=extras))
-        subject.scorer.gradient_passes += count * points
+        found = list(differentiator.run(subject.in_batches(size, inputs, full=True), extras=extras))
         yield rows, _path(moving, found, count, points)
 
 

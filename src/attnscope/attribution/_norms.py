@@ -10,11 +10,11 @@ import numpy as np
 import xarray as xr
 
 from attnscope.attribution._residual import Block, Wire, block_of
-from attnscope.attribution._values import contributed, sites_with_values
-from attnscope.discovery import Selection, check_model
+from attnscope.attribution._values import contributed
+from attnscope.discovery import Selection, discover
 from attnscope.errors import MethodError
 from attnscope.handlers import Contribution, Passed
-from attnscope.running import prepared
+from attnscope.running import Network
 from attnscope.schema import HEAD, KEY, QUERY, SAMPLE
 
 Part = Literal["heads", "summed", "residual", "layer_norm"]
@@ -76,13 +76,12 @@ def norms(
     """
     if part not in PARTS:
         raise MethodError(f"part is {part!r}, but it is one of {', '.join(map(repr, PARTS))}: part='heads'.")
-    network, given, _ = prepared(model, inputs)
-    check_model(network)
-    found = sites_with_values(network, given, sites, batch_size)
+    network = Network(model, inputs, batch_size=batch_size)
+    found = discover(network, sites).chosen
     paths = frozenset(wire.total for wire in (wiring or {}).values())
     around = part in ("residual", "layer_norm")
     pieces: dict[str, list[np.ndarray]] = {name: [] for name in found.names}
-    for contributions, passed in contributed(network, given, found, batch_size, passed=around, paths=paths):
+    for contributions, passed in contributed(network, found, passed=around, paths=paths):
         for name, one in contributions.items():
             pieces[name].append(_lengths(name, one, passed, part, wiring))
     dims = (SAMPLE, HEAD, QUERY, KEY) if part == "heads" else (SAMPLE, QUERY, KEY)

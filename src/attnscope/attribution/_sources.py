@@ -13,9 +13,8 @@ from attnscope.attribution._positions import Positions, rows_of
 from attnscope.attribution._subject import Subject
 from attnscope.errors import MethodError
 from attnscope.handlers import EMBEDDED, GIVEN
-from attnscope.interception import intercept
+from attnscope.interception import call_model, intercept, layers_of
 from attnscope.running import as_numpy, compiled
-from attnscope.running import call_model as call
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ def sources(subject: Subject) -> Sources:
 
 def _looked_up(subject: Subject) -> tuple[str, ...]:
     """Paths of the embeddings that are given just the numbers of the positions."""
-    if not any(isinstance(layer, keras.layers.Embedding) for layer in _layers(subject.model)):
+    if not any(isinstance(layer, keras.layers.Embedding) for layer in layers_of(subject.model)):
         return ()
     first = rows_of(subject.inputs, slice(0, min(2, subject.samples)))
 
@@ -78,17 +77,13 @@ def _looked_up(subject: Subject) -> tuple[str, ...]:
 
         batch = len(tree.flatten(first)[0])
         with intercept(lambda _: None, model, batch=batch, inputs=tensors, embedded=note):
-            call(model, tensors)
+            call_model(model, tensors)
         return numbers
 
     found = tree.map_structure(as_numpy, compiled(subject.model, body)(first))
     subject.scorer.passes += len(tree.flatten(first)[0])
     wanted = subject.positions.of(first)
     return tuple(path for path, numbers in found.items() if np.array_equal(numbers, wanted))
-
-
-def _layers(model: keras.Layer) -> list[keras.Layer]:
-    return [model, *model._flatten_layers(include_self=False, recursive=True)]
 
 
 def _as_floats(subject: Subject) -> Subject:

@@ -19,9 +19,8 @@ from keras import tree
 
 from attnscope.attribution._positions import MASKS, rows_of
 from attnscope.attribution._subject import Subject
-from attnscope.discovery import Selection, discover, matches, selected
+from attnscope.discovery import Selection, discover, matches
 from attnscope.errors import MethodError, NoAttentionError
-from attnscope.running import batches_of
 from attnscope.schema import HEAD, SAMPLE, Site, SiteTable, key_dims, query_dims
 
 Roles = Mapping[str, tuple[str, str]]
@@ -144,9 +143,9 @@ def _wish(selection: Selection) -> Hashable:
 
 def _discovered(subject: Subject) -> SiteTable:
     first = rows_of(subject.inputs, slice(0, min(2, subject.samples)))
-    found = discover(subject.model, batches_of(first, 2, subject.model), subject.sites)
+    found = discover(subject.in_batches(2, first), subject.sites)
     try:
-        chosen = selected(found.sites, subject.sites)
+        chosen = found.chosen
     except NoAttentionError as error:
         raise NoAttentionError(f"{error} {OTHERWISE}") from None
     if found.unroll:

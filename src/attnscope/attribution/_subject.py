@@ -9,15 +9,15 @@ from typing import Any
 import keras
 import numpy as np
 import xarray as xr
-from keras import tree
 
 from attnscope.attribution._positions import Positions, positions_of, rows_of
 from attnscope.attribution._scoring import Scorer
 from attnscope.attribution._targets import Target, targets_of
-from attnscope.discovery import Selection, check_model
+from attnscope.discovery import Selection
 from attnscope.errors import LabelError
-from attnscope.running import batches_of, prepared
+from attnscope.running import Network
 from attnscope.schema import KEY, SAMPLE
+from attnscope.tensors import Tree
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Subject:
     """A model on some samples, and the one number per sample that is to be explained.
 
     Attributes:
-        model: The network itself, built.
+        network: The model and its data, its passes counted.
         inputs: Its inputs, arrays in its structure, all samples.
         positions: What relevance is given to.
         target: What is explained.
@@ -33,18 +33,36 @@ class Subject:
         labels: Names of the positions, dims ``(position,)`` or ``(sample, position)``; None where none are known.
         sites: Which attention is meant; see `capture`.
         batch_size: Samples at a time.
-        tokenizer: Of a KerasHub task; None elsewhere.
     """
 
-    model: keras.Model
-    inputs: Any
+    network: Network
+    inputs: Tree
     positions: Positions
     target: Target
     scorer: Scorer
     labels: np.ndarray | None
     sites: Selection
     batch_size: int
-    tokenizer: Any = None
+
+    @property
+    def model(self) -> keras.Layer:
+        """The network itself."""
+        return self.network.model
+
+    @property
+    def tokenizer(self) -> Any:
+        """Of a KerasHub task; None elsewhere."""
+        return self.network.tokenizer
+
+    def in_batches(self, batch_size: int | None = None, inputs: Tree | None = None, *, full: bool = False) -> Network:
+        """The network on this subject's inputs, or others, so many samples at a time; its passes are counted here."""
+        samples = self.inputs if inputs is None else inputs
+        return self.network.on(samples, batch_size=batch_size or self.batch_size, full=full)
+
+    def of_model(self, model: keras.Layer) -> Subject:
+        """The same samples for another model; its passes are counted here too."""
+        network = self.network.of_model(model)
+        return replace(self, network=network, scorer=Scorer(network))
 
     @property
     def samples(self) -> int:
@@ -105,31 +123,22 @@ def subjects_of(
         TargetError: The target is not among what the model says.
         LabelError: The labels do not fit the positions.
     """
-    network, given, known = prepared(model, inputs)
-    check_model(network)
-    arrays = _whole(given, network, batch_size)
+    network = Network(model, inputs, batch_size=batch_size)
+    arrays = network.arrays()
     found = positions_of(arrays, name=positions, grid=grid, padding=padding)
-    names = _labels(labels, known, found)
-    scorer = Scorer(network, batch_size)
-    tokenizer = getattr(getattr(model, "preprocessor", None), "tokenizer", None)
+    names = _labels(labels, network, found)
+    scorer = Scorer(network)
     return [
-        Subject(network, arrays, found, one, scorer, names, sites, batch_size, tokenizer)
+        Subject(network, arrays, found, one, scorer, names, sites, batch_size)
         for one in targets_of(target, scorer.outputs(arrays))
     ]
 
 
-def _whole(inputs: Any, model: keras.Model, batch_size: int) -> Any:
-    """All samples in arrays: batches of a dataset one behind the other."""
-    parts = [
-        tree.map_structure(lambda a, n=batch.size: a[:n], batch.inputs)
-        for batch in batches_of(inputs, batch_size, model)
-    ]
-    return tree.map_structure(lambda *arrays: np.concatenate(arrays), *parts)
-
-
-def _labels(given: Sequence[Any] | None, known: Any, positions: Positions) -> np.ndarray | None:
+def _labels(given: Sequence[Any] | None, network: Network, positions: Positions) -> np.ndarray | None:
     if given is None:
-        fitting = [item.names for item in known.labels if len(item.names) and _fits(np.asarray(item.names), positions)]
+        fitting = [
+            item.names for item in network.labels if len(item.names) and _fits(np.asarray(item.names), positions)
+        ]
         return np.asarray(fitting[0], dtype=str) if fitting else None
     names = np.asarray(given, dtype=str)
     if not _fits(names, positions):

@@ -9,10 +9,10 @@ import keras
 import numpy as np
 import xarray as xr
 
-from attnscope.discovery import Selection, check_model, discover, selected
+from attnscope.discovery import Selection, discover
 from attnscope.errors import MethodError
 from attnscope.handlers import Contribution, Contributor, Passed
-from attnscope.running import batches_of, prepared
+from attnscope.running import Network
 from attnscope.schema import HEAD, KEY, QUERY, SAMPLE, SiteTable
 
 FEATURE = "feature"
@@ -66,27 +66,18 @@ def values(model: keras.Model, inputs: Any, sites: Selection = None, *, batch_si
         >>> bool(np.allclose(again.transpose(*found["output"].dims), found["output"], atol=1e-5))
         True
     """
-    network, given, _ = prepared(model, inputs)
-    check_model(network)
-    found = sites_with_values(network, given, sites, batch_size)
+    network = Network(model, inputs, batch_size=batch_size)
+    found = discover(network, sites).chosen
     parts: dict[str, list[Contribution]] = {name: [] for name in found.names}
-    for contributions, _ in contributed(network, given, found, batch_size):
+    for contributions, _ in contributed(network, found):
         for name, contribution in contributions.items():
             parts[name].append(contribution)
     return {name: _dataset(name, several) for name, several in parts.items()}
 
 
-def sites_with_values(model: keras.Layer, inputs: Any, sites: Selection, batch_size: int) -> SiteTable:
-    """The sites that are asked for."""
-    found = discover(model, batches_of(inputs, batch_size, model), sites)
-    return selected(found.sites, sites)
-
-
 def contributed(
-    model: keras.Layer,
-    inputs: Any,
+    network: Network,
     sites: SiteTable,
-    batch_size: int,
     *,
     passed: bool = False,
     paths: frozenset[str] = frozenset(),
@@ -96,9 +87,9 @@ def contributed(
     Raises:
         MethodError: The output of a layer is no weighted sum by its scores.
     """
-    contributor = Contributor(model, sites, passed=passed, paths=paths)
+    contributor = Contributor(network.model, sites, passed=passed, paths=paths)
     dtypes = {site.name: site.dtype for site in sites}
-    for _, contributions, noted in contributor.run(batches_of(inputs, batch_size, model)):
+    for _, contributions, noted in contributor.run(network):
         for name, contribution in contributions.items():
             check_conservation(name, contribution, TOLERANCE.get(dtypes[name], TOLERANCE_OF_HALF))
         yield contributions, noted

@@ -1,17 +1,22 @@
-"""All that differs between JAX, TensorFlow and PyTorch, one file each behind one protocol."""
+"""All that differs between JAX, TensorFlow and PyTorch: one file each, behind one protocol."""
 
 from attnscope.backends._choice import BACKENDS, choose_backend
-from attnscope.backends._graph import Graph, Node
-from attnscope.backends._graphs import graph_of_jaxpr, graph_of_tensorflow, torch_recorder
-from attnscope.backends._traces import current_trace
+from attnscope.backends._current import current, register
+from attnscope.backends._graph import Graph, Node, Trace
+from attnscope.backends._protocol import Backend, Body, Function, ModelOf, Probe, ProbedBody
 
 __all__ = [
     "BACKENDS",
+    "Backend",
+    "Body",
+    "Function",
     "Graph",
+    "ModelOf",
     "Node",
+    "Probe",
+    "ProbedBody",
+    "Trace",
     "choose_backend",
-    "current_trace",
-    "graph_of_jaxpr",
-    "graph_of_tensorflow",
-    "torch_recorder",
+    "current",
+    "register",
 ]

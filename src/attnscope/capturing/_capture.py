@@ -14,12 +14,12 @@ from attnscope.capturing._memory import check_that_it_fits
 from attnscope.capturing._observer import Observer
 from attnscope.capturing._store import OnDisk
 from attnscope.capturing._summaries import Full, Summary
-from attnscope.discovery import Selection, check_model, discover, selected
+from attnscope.discovery import Selection, discover
 from attnscope.errors import InputError
 from attnscope.interception import declarations
 from attnscope.labels import check_that_labels_fit, read_labels
 from attnscope.maps import AttentionMaps
-from attnscope.running import Batches, Runner, batches_of, prepared, reused
+from attnscope.running import Network, Runner, reused
 from attnscope.schema import Site, key_dims, query_dims
 
 
@@ -83,24 +83,22 @@ def capture(
         ['a', 'b', 'c', 'd', 'e']
     """
     kept = _checked_summaries(summaries)
-    network, inputs, known = prepared(model, inputs)
-    check_model(network)
+    network = Network(model, inputs, batch_size=batch_size)
     given = read_labels(labels)
-    batches = batches_of(inputs, batch_size, network)
-    ready = reused(network, _wishes(batches, sites, kept), lambda: _Ready(network, batches, sites, kept))
+    ready = reused(network.model, _wishes(network, sites, kept), lambda: _Ready(network, sites, kept))
     if resume and store is None:
         raise InputError(
             "resume=True was given without a store to go on with: capture(..., store='run.zarr', resume=True)."
         )
     if store is None:
-        check_that_it_fits(ready.chosen, kept, batches)
-    check_that_labels_fit({site.name: _axis_sizes(site) for site in ready.chosen}, given, batches.total)
+        check_that_it_fits(ready.chosen, kept, network)
+    check_that_labels_fit({site.name: _axis_sizes(site) for site in ready.chosen}, given, network.samples)
     description = Description(
-        network, ready.chosen, kept, given or known.labels, known.texts, ready.found.removed_masks
+        network.model, ready.chosen, kept, given or network.labels, network.texts, ready.removed_masks
     )
-    sink = InMemory(description, batches.total) if store is None else OnDisk(description, store, resume=resume)
-    for outputs, collected, batch in ready.runner.run(batches, progress=progress, skips=sink.skips):
-        sink.add(ready.observer.arrays(collected, batch.size), named_outputs(network, outputs, batch))
+    sink = InMemory(description, network.samples) if store is None else OnDisk(description, store, resume=resume)
+    for outputs, collected, batch in ready.runner.run(network, progress=progress, skips=sink.skips):
+        sink.add(ready.observer.arrays(collected, batch.size), named_outputs(network.model, outputs, batch))
     return sink.maps()
 
 
@@ -117,18 +115,19 @@ def _checked_summaries(summaries: Any) -> list[Summary]:
 class _Ready:
     """A model traced and prepared for one kind of capture."""
 
-    def __init__(self, model: keras.Layer, batches: Batches, sites: Selection, summaries: list[Summary]) -> None:
-        self.found = discover(model, batches, sites)
-        self.chosen = selected(self.found.sites, sites)
+    def __init__(self, network: Network, sites: Selection, summaries: list[Summary]) -> None:
+        discovery = discover(network, sites)
+        self.chosen = discovery.chosen
+        self.removed_masks = discovery.removed_masks
         self.observer = Observer(self.chosen, summaries)
-        self.runner = Runner(model, self.observer.handlers, unroll=self.found.unroll)
+        self.runner = Runner(network.model, self.observer.handlers, unroll=discovery.unroll)
 
 
-def _wishes(batches: Batches, sites: Selection, summaries: list[Summary]) -> Hashable | None:
+def _wishes(network: Network, sites: Selection, summaries: list[Summary]) -> Hashable | None:
     """All that a capture is compiled for; None where a predicate or a summary cannot be compared."""
     if callable(sites):
         return None
-    leaves = tree.flatten_with_path(batches.first.inputs)
+    leaves = tree.flatten_with_path(network.first.inputs)
     shapes = tuple((path, array.shape, str(array.dtype)) for path, array in leaves)
     patterns = sites if sites is None or isinstance(sites, str) else tuple(sites)
     settings = tuple((type(summary), tuple(sorted(vars(summary).items()))) for summary in summaries)

@@ -9,20 +9,20 @@ from pathlib import Path
 
 from attnscope.capturing._summaries import Summary
 from attnscope.errors import TooLargeError
-from attnscope.running import Batches
+from attnscope.running import Network
 from attnscope.schema import SAMPLE, Site, SiteTable
 
 SHARE = 0.8
 """The part of the free memory that a result may take; the run itself needs some too."""
 
 
-def check_that_it_fits(chosen: SiteTable, summaries: Sequence[Summary], batches: Batches) -> None:
+def check_that_it_fits(chosen: SiteTable, summaries: Sequence[Summary], network: Network) -> None:
     """Compares the size of the result with the memory that is free.
 
     Raises:
         TooLargeError: It would not fit; the message says how large it would be and what to do.
     """
-    samples = _samples(batches)
+    samples = network.most_samples
     free = free_memory()
     if samples is None or free is None:
         return
@@ -39,12 +39,6 @@ def check_that_it_fits(chosen: SiteTable, summaries: Sequence[Summary], batches:
 def _bytes_per_sample(site: Site, summary: Summary) -> int:
     sizes = {**dict(zip(site.dims, site.shape, strict=True)), **summary.sizes, SAMPLE: 1}
     return 4 * len(summary.missing) * math.prod(sizes[dim] for dim in summary.dims(site.dims))
-
-
-def _samples(batches: Batches) -> int | None:
-    if batches.total is not None:
-        return batches.total
-    return None if batches.count is None else batches.count * batches.batch_size
 
 
 def free_memory() -> int | None:

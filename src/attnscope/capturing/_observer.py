@@ -45,9 +45,9 @@ class Observer:
         collected: dict[str, list[Any]] = {}
 
         def handler(call: Call) -> None:
-            if call.name in self._names and call.layout is not None:
+            if call.name in self._names:
                 self._layouts[call.name] = call.layout
-                if call.step:
+                if call.at.step:
                     self._in_loops.add(call.name)
                 collected.setdefault(call.name, []).append(self._observed(call))
 
@@ -55,7 +55,6 @@ class Observer:
 
     def _observed(self, call: Call) -> dict[str, Any]:
         layout = call.layout
-        assert layout is not None
         wants_all = any(summary.needs_all for summary in self._summaries)
         scan = partial(Call.scan, call) if wants_all else call.scan
         carry, given = scan(self._update, [summary.init(layout) for summary in self._summaries])

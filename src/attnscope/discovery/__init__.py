@@ -1,12 +1,5 @@
 """Which softmaxes of a model are attention, and why the others are not."""
 
-from attnscope.discovery._discover import Selection, check_model, discover, matches, selected, sites
+from attnscope.discovery._discover import Discovery, Selection, discover, matches, selected, sites
 
-__all__ = [
-    "Selection",
-    "check_model",
-    "discover",
-    "matches",
-    "selected",
-    "sites",
-]
+__all__ = ["Discovery", "Selection", "discover", "matches", "selected", "sites"]

@@ -87,9 +87,9 @@ class _Walk:
         if node.kind == "contraction" and node.is_summed(position, axis):
             self._note(node.inputs[1 - position], node.partner(position, axis))
             return ()
-        if axis not in node.maps[position]:
+        if axis not in node.axes.maps[position]:
             return ()
-        out_axis = node.maps[position][axis]
+        out_axis = node.axes.maps[position][axis]
         if node.kind == "product":
             self._note_product(node, position, out_axis)
         return ((node.output, out_axis),)
@@ -102,7 +102,7 @@ class _Walk:
         for place, other in enumerate(node.inputs):
             if place == position or other == node.inputs[position]:
                 continue
-            for other_axis, mapped in node.maps[place].items():
+            for other_axis, mapped in node.axes.maps[place].items():
                 if mapped == out_axis and self.graph.shapes[other][other_axis] > 1:
                     self._note(other, other_axis)
 
@@ -120,16 +120,16 @@ def _origin(graph: Graph, tensor: int, axis: int) -> str:
         node = graph.producers.get(tensor)
         if node is None:
             return "input"
-        if node.kind == "stack" and axis not in {out for each in node.maps for out in each.values()}:
+        if node.kind == "stack" and axis not in {out for each in node.axes.maps for out in each.values()}:
             return "steps" if _follow_each_other(graph, node) else "stack"
         sources = [
             (given, in_axis)
-            for given, mapping in zip(node.inputs, node.maps, strict=True)
+            for given, mapping in zip(node.inputs, node.axes.maps, strict=True)
             for in_axis, out_axis in mapping.items()
             if out_axis == axis and (graph.shapes[given][in_axis] > 1 or graph.shapes[tensor][axis] == 1)
         ]
         if not sources:
-            return "broadcast" if node.name in _BROADCASTS else "unknown"
+            return "broadcast" if node.kind == "broadcast" else "unknown"
         tensor, axis = next((source for source in sources if source[0] in graph.data), sources[0])
     return "unknown"
 
@@ -138,6 +138,3 @@ def _follow_each_other(graph: Graph, stack: Node) -> bool:
     """Whether the pieces of a stack are steps of a recurrence, each made from the one before, and no experts."""
     first, last = stack.inputs[0], stack.inputs[-1]
     return first != last and (last in graph.reached_from(first) or first in graph.reached_from(last))
-
-
-_BROADCASTS = frozenset({"broadcast_in_dim", "BroadcastTo", "Tile", "expand", "repeat"})

@@ -7,25 +7,34 @@ by what they are; for every other softmax `dataflow` tells, by what its scores a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 from keras import tree
 
-from attnscope.backends import Graph, graph_of_jaxpr, graph_of_tensorflow, torch_recorder
+from attnscope.backends import Trace, current
 from attnscope.discovery._dataflow import use_of
-from attnscope.errors import AttnscopeError, NoAttentionError, PatternError, UnbuiltModelError, UnsupportedError
-from attnscope.interception import Call, Missed, SoftmaxCall, declarations, intercept, own_errors
-from attnscope.running import Batches, as_tensors, batches_of, call_model
+from attnscope.errors import AttnscopeError, NoAttentionError, PatternError, UnsupportedError
+from attnscope.interception import (
+    Call,
+    Occurrence,
+    SoftmaxCall,
+    UntakenCall,
+    call_model,
+    declarations,
+    declared_inputs,
+    intercept,
+    own_errors,
+)
+from attnscope.running import Network, check_model
 from attnscope.schema import Site, SiteTable
+from attnscope.tensors import Inputs, Tree
 
-_MARK = "attnscope:"
 _ATTENDING = (
     keras.layers.MultiHeadAttention,
     keras.layers.GroupQueryAttention,
@@ -37,8 +46,8 @@ Selection = str | Iterable[str] | Callable[[Site], bool] | None
 """Which sites: a glob pattern, several, a predicate, or None for all that are attention."""
 
 
-@dataclass
-class Found:
+@dataclass(frozen=True)
+class _Met:
     """What is kept of one call that the trace met: plain values, so that no tensor outlives the trace.
 
     Attributes:
@@ -52,26 +61,33 @@ class Found:
     site: Site
     in_loop: bool
     axis: int | None
-    key: Any
+    key: Hashable
     removed_masks: tuple[str, ...]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Discovery:
     """What a trace of the model showed.
 
     Attributes:
         sites: All of them, in the order of execution.
+        selection: Which were asked for.
         unroll: Loops that have to run step by step so that what is taken in them can be seen.
         removed_masks: For each site the layers that had taken a padding mask off before it.
     """
 
     sites: SiteTable
-    unroll: frozenset[str] = frozenset()
-    removed_masks: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    selection: Selection
+    unroll: frozenset[str]
+    removed_masks: dict[str, tuple[str, ...]]
+
+    @property
+    def chosen(self) -> SiteTable:
+        """The sites that were asked for; see `selected` for what is raised where there are none."""
+        return selected(self.sites, self.selection)
 
 
-def sites(model: keras.Model, inputs: Any = None, *, batch_size: int = 32) -> SiteTable:
+def sites(model: keras.Model, inputs: Inputs = None, *, batch_size: int = 32) -> SiteTable:
     """What attention a model has, without computing anything.
 
     Args:
@@ -97,73 +113,42 @@ def sites(model: keras.Model, inputs: Any = None, *, batch_size: int = 32) -> Si
         classes (2, 5, 3) False
     """
     check_model(model)
-    if inputs is None:
-        inputs = _example_inputs(model)
-    return discover(model, batches_of(inputs, batch_size, model)).sites
+    network = Network(model, _example_inputs(model) if inputs is None else inputs, batch_size=batch_size)
+    return discover(network).sites
 
 
-def check_model(model: Any) -> None:
-    """Refuses what is no model, and a model without weights.
-
-    Raises:
-        UnsupportedError: Not a Keras 3 layer or model.
-        UnbuiltModelError: Not built.
-    """
-    if isinstance(model, (str, Path)):
-        raise UnsupportedError(
-            f"The model is a path, {str(model)!r}, but a Keras 3 model is needed: attnscope.load_model({str(model)!r})."
-        )
-    if not isinstance(model, keras.Layer):
-        raise UnsupportedError(
-            f"The model is a {type(model).__module__}.{type(model).__name__}, but a Keras 3 model is needed. "
-            "A model of tf_keras, or an old file: model.save('old.h5'), then attnscope.load_model('old.h5')."
-        )
-    if not model.built:
-        raise UnbuiltModelError(
-            f"The model {model.name!r} is not built: it has no weights yet, so its attention would be random. "
-            "Call it once on a batch and load its weights: model(x); model.load_weights(path)."
-        )
-
-
-def discover(
-    model: keras.Layer, batches: Batches, selection: Selection = None, unroll: frozenset[str] = frozenset()
-) -> Discovery:
-    """Traces the model on the shapes of the first batch and decides what each softmax is.
+def discover(network: Network, selection: Selection = None, unroll: frozenset[str] = frozenset()) -> Discovery:
+    """Traces a model on the shapes of the first batch and decides what each softmax is.
 
     Where a wanted site is inside a loop that can be unrolled, the trace is made again with that loop unrolled.
     """
-    inputs = batches.first.inputs
+    inputs = network.first.inputs
     batch = len(tree.flatten(inputs)[0])
-    found: list[Found] = []
-    missed: list[Missed] = []
+    met: list[_Met | UntakenCall] = []
     errors: list[AttnscopeError] = []
 
-    def body(tensors: Any) -> Any:
-        found.clear()
+    def body(tensors: Tree) -> Tree:
+        met.clear()
         with intercept(
-            note,
-            model,
+            lambda call: met.append(_met(call, len(met))),
+            network.model,
             batch=batch,
             inputs=tensors,
             unroll=unroll,
             declarations=declarations(),
             errors=errors,
-        ) as interception:
-            outputs = call_model(model, tensors)
-        missed[:] = interception.missed
-        return outputs
-
-    def note(call: Call) -> None:
-        found.append(_found(call, len(found)))
+            untaken=met.append,
+        ):
+            return call_model(network.model, tensors)
 
     with own_errors(errors):
-        graph, numbers = _TRACERS[keras.backend.backend()](model, body, inputs)
-    listed = _listed(found, graph, numbers, missed)
+        trace = current().trace(network.model, body, inputs)
+    listed = _listed(met, trace)
     loops = {site.loop for site in listed if site.loop and _wanted(site, selection)}
     if loops - unroll:
-        return discover(model, batches, selection, unroll | loops)
-    removed = {item.site.name: item.removed_masks for item in found}
-    return Discovery(SiteTable(listed), unroll, removed)
+        return discover(network, selection, unroll | loops)
+    removed = {call.site.name: call.removed_masks for call in met if isinstance(call, _Met)}
+    return Discovery(SiteTable(listed), selection, unroll, removed)
 
 
 def selected(found: SiteTable, selection: Selection) -> SiteTable:
@@ -237,15 +222,16 @@ def _nothing(found: SiteTable, chosen: SiteTable) -> str:
     )
 
 
-def _listed(found: list[Found], graph: Graph, numbers: dict[Any, int], missed: list[Missed]) -> list[Site]:
+def _listed(met: list[_Met | UntakenCall], trace: Trace) -> list[Site]:
     rows: dict[str, Site] = {}
-    steps: Counter[str] = Counter(item.site.name for item in found if item.in_loop)
-    for item in found:
-        if item.site.name not in rows:
-            rows[item.site.name] = _judged(item, graph, numbers)
-    for entry in missed:
-        if entry.name not in rows or rows[entry.name].loop is None:
-            rows[entry.name] = _missed_site(entry)
+    steps: Counter[str] = Counter(call.site.name for call in met if isinstance(call, _Met) and call.in_loop)
+    for call in met:
+        if isinstance(call, UntakenCall):
+            name = call.at.name
+            if name not in rows or rows[name].loop is None:
+                rows[name] = _untaken_site(call)
+        elif call.site.name not in rows:
+            rows[call.site.name] = _judged(call, trace)
     listed = [_with_steps(site, steps.get(site.name)) for site in rows.values()]
     declared = {site.path for site in listed if site.kind == "declared"}
     return [
@@ -266,143 +252,67 @@ def _with_steps(site: Site, steps: int | None) -> Site:
 _BY_KIND = {"declared": "declared by the user", "fused": "a fused attention call"}
 
 
-def _found(call: Call, number: int) -> Found:
-    layer, layout = call.place.layer, call.layout
+def _met(call: Call, number: int) -> _Met:
     reason, axis, key = _BY_KIND.get(call.kind, ""), None, None
     if isinstance(call, SoftmaxCall):
-        if isinstance(layer, _ATTENDING):
-            reason = f"a softmax in {type(layer).__name__}"
-        elif layout is not None:
-            axis, key = layout.permutation[-1], _key_of(call.output, number)
-    site = Site(
-        name=call.name,
-        path=call.place.path,
-        full_path=call.place.full_path,
-        call_index=call.index,
-        layer_class="" if layer is None else type(layer).__name__,
+        if isinstance(call.at.location.layer, _ATTENDING):
+            reason = f"a softmax in {type(call.at.location.layer).__name__}"
+        else:
+            axis, key = call.layout.permutation[-1], current().key_of(call.output, number)
+    site = _site(
+        call.at,
         kind=call.kind,
-        dims=() if layout is None else layout.dims,
-        shape=_shape_of(call) if layout is None else layout.shape,
+        dims=call.layout.dims,
+        shape=call.layout.shape,
         dtype=call.dtype,
-        taken=layout is not None and axis is None,
-        reason=reason if layout is not None else "its first axis is neither the sample nor a multiple of it",
-        loop=call.loop,
+        taken=axis is None,
+        reason=reason,
     )
-    return Found(site, bool(call.step), axis, key, tuple(call.padding.removed_by))
+    return _Met(site, bool(call.at.step), axis, key, tuple(call.padding.removed_by))
 
 
-def _shape_of(call: Call) -> tuple[int, ...]:
-    return tuple(call.output.shape) if isinstance(call, SoftmaxCall) else ()
+def _untaken_site(call: UntakenCall) -> Site:
+    in_loop = call.at.loop is not None  # judged once it is unrolled
+    return _site(
+        call.at, kind=call.kind, dims=(), shape=call.shape, dtype=call.dtype, taken=in_loop, reason=call.reason
+    )
 
 
-def _key_of(tensor: Any, number: int) -> Any:
-    """What the trace will know this tensor by: on JAX a mark that is put on it here."""
-    backend = keras.backend.backend()
-    if backend == "jax":
-        from jax.ad_checkpoint import checkpoint_name
-
-        checkpoint_name(tensor, f"{_MARK}{number}")
-        return number
-    return tensor.name if backend == "tensorflow" else id(tensor)
-
-
-def _judged(item: Found, graph: Graph, numbers: dict[Any, int]) -> Site:
-    if item.site.loop is not None:  # judged once its loop is unrolled
-        return replace(item.site, taken=True)
-    if item.axis is None:
-        return item.site
-    if item.key not in numbers:
-        return replace(item.site, reason="what it is used for cannot be traced; take it by name")
-    use = use_of(graph, numbers[item.key], item.axis)
-    return replace(item.site, taken=use.is_attention, reason=use.reason, sinks=use.unweighted_keys)
-
-
-def _missed_site(entry: Missed) -> Site:
-    layer = entry.place.layer
+def _site(at: Occurrence, **rest: Any) -> Site:
+    layer = at.location.layer
     return Site(
-        name=entry.name,
-        path=entry.place.path,
-        full_path=entry.place.full_path,
-        call_index=0,
+        name=at.name,
+        path=at.location.path,
+        full_path=at.location.full_path,
+        call_index=at.index,
         layer_class="" if layer is None else type(layer).__name__,
-        kind=entry.kind,
-        dims=(),
-        shape=entry.shape,
-        dtype="",
-        taken=entry.loop is not None,
-        reason=entry.reason,
-        loop=entry.loop,
+        loop=at.loop,
+        **rest,
     )
 
 
-def _example_inputs(model: keras.Model) -> Any:
-    declared = getattr(model, "_inputs_struct", None)
-    declared = getattr(model, "inputs", None) if declared is None else declared
+def _judged(call: _Met, trace: Trace) -> Site:
+    if call.site.loop is not None:  # judged once its loop is unrolled
+        return replace(call.site, taken=True)
+    if call.axis is None:
+        return call.site
+    if call.key not in trace.numbers:
+        return replace(call.site, reason="what it is used for cannot be traced; take it by name")
+    use = use_of(trace.graph, trace.numbers[call.key], call.axis)
+    return replace(call.site, taken=use.is_attention, reason=use.reason, sinks=use.unweighted_keys)
+
+
+def _example_inputs(model: keras.Model) -> Tree:
+    declared = declared_inputs(model)
     if declared is None:
         raise UnsupportedError(
             f"The model {model.name!r} does not declare its inputs (it is subclassed), so some are needed to see "
             "their shapes: ats.sites(model, inputs)."
         )
 
-    def example(tensor: Any) -> np.ndarray:
+    def example(tensor: keras.KerasTensor) -> np.ndarray:
         shape = (2, *(16 if size is None else size for size in tensor.shape[1:]))
         return np.zeros(shape, "U1" if tensor.dtype == "string" else tensor.dtype)
 
     struct = tree.map_structure(example, declared)
     return struct[0] if isinstance(struct, list) and len(struct) == 1 else struct
-
-
-def _trace_jax(model: keras.Layer, body: Any, inputs: Any) -> tuple[Graph, dict[Any, int]]:
-    import jax
-
-    variables = model.variables
-
-    def traced(values: list[Any], tensors: Any) -> Any:
-        with keras.StatelessScope(state_mapping=zip(variables, values, strict=True)):
-            return body(tensors)
-
-    values = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in variables]
-    tensors = as_tensors(inputs)
-    closed = jax.make_jaxpr(traced)(values, tensors)
-    return graph_of_jaxpr(closed, len(jax.tree_util.tree_leaves(tensors)), _MARK)
-
-
-def _trace_tensorflow(model: keras.Layer, body: Any, inputs: Any) -> tuple[Graph, dict[Any, int]]:
-    import tensorflow as tf
-
-    specs = tree.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), as_tensors(inputs))
-
-    def stateless(tensors: Any) -> Any:
-        with keras.StatelessScope():
-            return body(tensors)
-
-    concrete = tf.function(stateless).get_concrete_function(specs)
-    given = concrete.inputs[: len(tree.flatten(specs))]
-    return graph_of_tensorflow(concrete.graph, given, concrete.outputs)
-
-
-def _trace_torch(model: keras.Layer, body: Any, inputs: Any) -> tuple[Graph, dict[Any, int]]:
-    try:
-        with keras.device("meta"):
-            return _recorded_by_torch(body, inputs)
-    except (NotImplementedError, RuntimeError, TypeError, ValueError):
-        # Not every operation of PyTorch knows the meta device; what is wrong with the model itself is raised
-        # again by the run on real tensors.
-        return _recorded_by_torch(body, inputs)
-
-
-def _recorded_by_torch(body: Any, inputs: Any) -> tuple[Graph, dict[Any, int]]:
-    import torch
-
-    tensors = as_tensors(inputs)
-    with torch.no_grad(), keras.StatelessScope(), torch_recorder() as recorder:
-        given = [recorder.number(tensor) for tensor in tree.flatten(tensors)]
-        outputs = body(tensors)
-    graph: Graph = recorder.builder.graph
-    graph.inputs = set(given)
-    leaves = [leaf for leaf in tree.flatten(outputs) if isinstance(leaf, torch.Tensor)]
-    graph.outputs = {recorder.number(leaf) for leaf in leaves}
-    return graph, recorder.builder.numbers
-
-
-_TRACERS = {"jax": _trace_jax, "tensorflow": _trace_tensorflow, "torch": _trace_torch}

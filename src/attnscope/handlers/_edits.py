@@ -4,37 +4,70 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import numpy as np
 import xarray as xr
-from keras import ops, tree
+from keras import ops
+from numpy.typing import ArrayLike
 
-from attnscope.discovery import Selection, check_model, discover, matches, selected
+from attnscope.discovery import Selection, discover, matches
 from attnscope.errors import InterventionError
-from attnscope.interception import Call
-from attnscope.running import Batches, Runner, batches_of, merged, prepared
-from attnscope.schema import Site, SiteTable
+from attnscope.interception import Call, Handler
+from attnscope.running import Network, Runner, joined
+from attnscope.schema import Site
+from attnscope.tensors import Inputs, Tensor, Tree
 
-Edit = Callable[[Any], Any]
+Edit = Callable[[Tensor], Tensor]
 """From scores to scores, as the backend's tensors, dims as in `Site.dims` (without ``step``)."""
 
 
 @dataclass(frozen=True)
-class Changed:
+class Change:
     """An edit that also needs to know the call: which cells are open, which dims are which."""
 
     name: str
-    change: Callable[[Any, Call], Any]
-    array: Any = None
+    change: Callable[[Tensor, Call], Tensor]
 
-    def __call__(self, scores: Any, call: Call) -> Any:
+    def __call__(self, scores: Tensor, call: Call) -> Tensor:
         """The edited scores of this call."""
         return self.change(scores, call)
 
 
-def ablate(heads: int | Iterable[int]) -> Changed:
+@dataclass(frozen=True)
+class Replacement:
+    """An edit that does not look at the scores: an array takes their place.
+
+    Attributes:
+        array: dims of the site; see `replace`.
+    """
+
+    array: ArrayLike | xr.DataArray
+
+    def in_order_of(self, site: Site) -> np.ndarray:
+        """The array with its axes in the order of the site's dims, those that it lacks left out.
+
+        Raises:
+            InterventionError: It has a dim that the site has not.
+        """
+        if not isinstance(self.array, xr.DataArray):
+            return np.asarray(self.array, "float32")
+        if set(self.array.dims) - set(site.dims):
+            raise InterventionError(
+                f"The scores for {site.name!r} have dims {tuple(self.array.dims)}, but the site has {site.dims}."
+            )
+        order = [dim for dim in site.dims if dim in self.array.dims]
+        return np.asarray(self.array.transpose(*order).values, "float32")
+
+    def varies_by_sample(self, site: Site) -> bool:
+        """Whether it holds a row for each sample."""
+        if isinstance(self.array, xr.DataArray):
+            return "sample" in self.array.dims and self.array.sizes["sample"] > 1
+        shape = np.shape(self.array)
+        return len(shape) == len(site.dims) and shape[0] > 1
+
+
+def ablate(heads: int | Iterable[int]) -> Change:
     """An edit: these heads attend to nothing, so they add nothing but their bias.
 
     Args:
@@ -48,8 +81,7 @@ def ablate(heads: int | Iterable[int]) -> Changed:
     """
     chosen = [heads] if isinstance(heads, int) else list(heads)
 
-    def change(scores: Any, call: Call) -> Any:
-        assert call.layout is not None
+    def change(scores: Tensor, call: Call) -> Tensor:
         if "head" not in call.layout.dims:
             raise InterventionError(
                 f"The site {call.name!r} has dims {call.layout.dims}, but ablate(heads={chosen}) needs a 'head'. "
@@ -66,26 +98,26 @@ def ablate(heads: int | Iterable[int]) -> Changed:
         kept.reshape(-1)[chosen] = 0.0
         return ops.multiply(scores, ops.cast(kept, scores.dtype))
 
-    return Changed(f"ablate(heads={chosen})", change)
+    return Change(f"ablate(heads={chosen})", change)
 
 
-def uniform() -> Changed:
+def uniform() -> Change:
     """An edit: every query attends equally to all keys that it may attend to.
 
     Source:
         Wiegreffe & Pinter 2019, section 3.2 (there with the model trained again).
     """
 
-    def change(scores: Any, call: Call) -> Any:
+    def change(scores: Tensor, call: Call) -> Tensor:
         cells = _open_cells(scores, call)
         axes = _key_axes(call)
         count = ops.maximum(ops.sum(cells, axis=axes, keepdims=True), 1.0)
         return ops.cast(cells / count, scores.dtype)
 
-    return Changed("uniform()", change)
+    return Change("uniform()", change)
 
 
-def permute(seed: int) -> Changed:
+def permute(seed: int) -> Change:
     """An edit: every query's scores are dealt out anew among the keys that it may attend to.
 
     Each row gets a permutation of its own; the same seed gives the same ones, in every batch.
@@ -97,14 +129,14 @@ def permute(seed: int) -> Changed:
         Jain & Wallace 2019, section 4.2.1.
     """
 
-    def change(scores: Any, call: Call) -> Any:
+    def change(scores: Tensor, call: Call) -> Tensor:
         drawn = keras.random.uniform(scores.shape, seed=seed + _stable(call.name), dtype="float32")
         return dealt_out(scores, call, drawn)
 
-    return Changed(f"permute({seed})", change)
+    return Change(f"permute({seed})", change)
 
 
-def dealt_out(scores: Any, call: Call, drawn: Any) -> Any:
+def dealt_out(scores: Tensor, call: Call, drawn: Tensor) -> Tensor:
     """The scores of each row given to its open keys in a random order.
 
     Args:
@@ -112,7 +144,6 @@ def dealt_out(scores: Any, call: Call, drawn: Any) -> Any:
         call: The call that they are of.
         drawn: Random numbers within 0 to 1, same dims; their order is the new one.
     """
-    assert call.layout is not None
     keys = call.layout.num_keys
     shape = tuple(scores.shape)
     flat = (*shape[: len(shape) - keys], int(np.prod(shape[len(shape) - keys :])))
@@ -127,7 +158,7 @@ def dealt_out(scores: Any, call: Call, drawn: Any) -> Any:
     return ops.reshape(ops.take_along_axis(shuffled, ops.cast(places, "int32"), axis=-1), shape)
 
 
-def replace(array: Any) -> Changed:
+def replace(array: ArrayLike | xr.DataArray) -> Replacement:
     """An edit: these scores instead.
 
     Args:
@@ -137,46 +168,31 @@ def replace(array: Any) -> Changed:
     Raises:
         InterventionError: While running: the shape does not fit the site.
     """
-
-    def change(scores: Any, call: Call) -> Any:
-        raise AssertionError("intervene binds the array's samples of each batch before this is called")
-
-    return Changed("replace(array)", change, array=array)
+    return Replacement(array)
 
 
 class Edited:
-    """A model with its attention edited in one way, compiled once and run with other numbers again and again.
+    """A network with its attention edited in one way, compiled once and run with other numbers again and again.
 
     Args:
-        model: Any built Keras 3 model, or a KerasHub task.
-        inputs: As for `capture`; arrays, where it is to be run more than once.
+        network: The model and its data; inputs that can be read more than once, where it is to be run more than once.
         sites: Patterns of the sites that are edited.
         edit: From the scores of a call, the call, and the extras of the batch to the scores to go on with.
-        batch_size: Samples at a time.
 
     Attributes:
         sites: The sites that are edited.
     """
 
     def __init__(
-        self,
-        model: keras.Model,
-        inputs: Any,
-        sites: Selection,
-        edit: Callable[[Any, Call, dict[str, Any]], Any],
-        *,
-        batch_size: int = 32,
+        self, network: Network, sites: Selection, edit: Callable[[Tensor, Call, dict[str, Tensor]], Tensor]
     ) -> None:
-        self._network, self._inputs, _ = prepared(model, inputs)
-        check_model(self._network)
-        self._batch_size = batch_size
-        self._batches: Batches | None = batches_of(self._inputs, batch_size, self._network)
-        found = discover(self._network, self._batches, sites)
-        self.sites = selected(found.sites, sites)
+        self._network = network
+        discovery = discover(network, sites)
+        self.sites = discovery.chosen
         names = frozenset(self.sites.names)
 
-        def handlers(extras: Any) -> Any:
-            def handler(call: Call) -> Any:
+        def handlers(extras: dict[str, Tensor]) -> tuple[Handler, Tree]:
+            def handler(call: Call) -> Tensor | None:
                 if call.name not in names:
                     return None
                 scores = call.scores()
@@ -184,33 +200,28 @@ class Edited:
 
             return handler, []
 
-        self._runner = Runner(self._network, handlers, unroll=found.unroll)
+        self._runner = Runner(network.model, handlers, unroll=discovery.unroll)
 
-    def outputs(self, extras: Mapping[str, np.ndarray] | None = None, *, progress: bool = False) -> Any:
+    def outputs(self, extras: Mapping[str, np.ndarray] | None = None, *, progress: bool = False) -> Tree:
         """What the edited model says, as arrays in its structure of outputs.
 
         Args:
             extras: Arrays with one row per sample, for the edit.
             progress: Whether to show a bar on long work.
         """
-        batches = self._batches or batches_of(self._inputs, self._batch_size, self._network)
-        self._batches = None
-        _check_lengths(extras or {}, batches.total)
-        pieces = [
-            tree.map_structure(lambda array, size=batch.size: None if array is None else array[:size], outputs)
-            for outputs, _, batch in self._runner.run(batches, extras=extras, progress=progress)
-        ]
-        return tree.map_structure(lambda *arrays: None if arrays[0] is None else merged(list(arrays)), *pieces)
+        _check_lengths(extras or {}, self._network.samples)
+        runs = self._runner.run(self._network, extras=extras, progress=progress)
+        return joined([(outputs, batch.size) for outputs, _, batch in runs])
 
 
 def intervene(
     model: keras.Model,
-    inputs: Any,
-    edits: Mapping[str, Edit | Changed],
+    inputs: Inputs,
+    edits: Mapping[str, Edit | Change | Replacement],
     *,
     batch_size: int = 32,
     progress: bool = True,
-) -> Any:
+) -> Tree:
     """The model's outputs with its attention edited; the model itself stays as it is.
 
     Masked cells stay masked: whatever an edit writes there is set to 0, and a query that may attend to nothing
@@ -243,22 +254,30 @@ def intervene(
     """
     _check_edits(edits)
 
-    def edit(scores: Any, call: Call, extras: dict[str, Any]) -> Any:
-        if call.name in extras or call.name in fixed:
+    def edit(scores: Tensor, call: Call, extras: dict[str, Tensor]) -> Tensor:
+        chosen = by_site[call.name]
+        if isinstance(chosen, Replacement):
             return _fitted(extras[call.name] if call.name in extras else fixed[call.name], scores, call)
-        wanted = by_site[call.name]
-        return wanted(scores, call) if isinstance(wanted, Changed) else wanted(scores)
+        return chosen(scores, call) if isinstance(chosen, Change) else chosen(scores)
 
-    edited = Edited(model, inputs, list(edits), edit, batch_size=batch_size)
+    edited = Edited(Network(model, inputs, batch_size=batch_size), list(edits), edit)
     by_site = {site.name: _edit_for(site, edits) for site in edited.sites}
-    arrays = {name: _sample_arrays(wanted, edited.sites, name) for name, wanted in by_site.items()}
-    per_sample = {name: array for name, (array, varies) in arrays.items() if varies}
-    fixed = {name: array for name, (array, varies) in arrays.items() if not varies and array is not None}
+    fixed: dict[str, np.ndarray] = {}
+    per_sample: dict[str, np.ndarray] = {}
+    for site in edited.sites:
+        replacement = by_site[site.name]
+        if isinstance(replacement, Replacement):
+            arrays = per_sample if replacement.varies_by_sample(site) else fixed
+            arrays[site.name] = replacement.in_order_of(site)
     return edited.outputs(per_sample, progress=progress)
 
 
-def _check_edits(edits: Any) -> None:
-    if not isinstance(edits, Mapping) or not edits or not all(callable(edit) for edit in edits.values()):
+def _check_edits(edits: Mapping[str, Edit | Change | Replacement]) -> None:
+    if (
+        not isinstance(edits, Mapping)
+        or not edits
+        or not all(callable(edit) or isinstance(edit, Replacement) for edit in edits.values())
+    ):
         raise InterventionError(
             f"The edits are {edits!r}, but a dict from a pattern of sites to an edit is needed: "
             "{'encoder_0/*': ats.uniform()}."
@@ -274,36 +293,16 @@ def _check_lengths(arrays: Mapping[str, np.ndarray], total: int | None) -> None:
             )
 
 
-def _edit_for(site: Site, edits: Mapping[str, Any]) -> Any:
+def _edit_for(site: Site, edits: Mapping[str, Edit | Change | Replacement]) -> Edit | Change | Replacement:
     return next(edit for pattern, edit in edits.items() if matches(site, pattern))
 
 
-def _sample_arrays(edit: Any, chosen: SiteTable, name: str) -> tuple[Any, bool]:
-    """The array of a `replace`, in the order of the site's dims, and whether it varies by sample."""
-    array = getattr(edit, "array", None)
-    if array is None:
-        return None, False
-    site = next(site for site in chosen if site.name == name)
-    if isinstance(array, xr.DataArray):
-        if set(array.dims) - set(site.dims):
-            raise InterventionError(
-                f"The scores for {name!r} have dims {tuple(array.dims)}, but the site has {site.dims}."
-            )
-        order = [dim for dim in site.dims if dim in array.dims]
-        return np.asarray(array.transpose(*order).values, "float32"), "sample" in array.dims and array.sizes[
-            "sample"
-        ] > 1
-    values = np.asarray(array, "float32")
-    return values, values.ndim == len(site.dims) and values.shape[0] > 1
-
-
-def _fitted(array: Any, scores: Any, call: Call) -> Any:
+def _fitted(array: Tensor, scores: Tensor, call: Call) -> Tensor:
     array = ops.convert_to_tensor(array)
     missing = len(scores.shape) - len(array.shape)
     padded = ops.reshape(array, (*[1] * missing, *array.shape)) if missing > 0 else array
     sizes = zip(padded.shape, scores.shape, strict=False)
     if missing < 0 or any(size not in (1, wanted) for size, wanted in sizes):
-        assert call.layout is not None
         raise InterventionError(
             f"The scores for {call.name!r} have shape {tuple(array.shape)}, but the site has "
             f"{tuple(scores.shape)} with dims {call.layout.dims}; 'sample' may be left out."
@@ -311,7 +310,7 @@ def _fitted(array: Any, scores: Any, call: Call) -> Any:
     return ops.broadcast_to(padded, scores.shape)
 
 
-def _checked(edited: Any, scores: Any, call: Call) -> Any:
+def _checked(edited: Tensor | None, scores: Tensor, call: Call) -> Tensor:
     if edited is None:
         raise InterventionError(f"The edit of {call.name!r} gave None; an edit returns the scores to go on with.")
     edited = ops.convert_to_tensor(edited)
@@ -324,7 +323,7 @@ def _checked(edited: Any, scores: Any, call: Call) -> Any:
     return edited if cells is None else ops.where(cells, edited, ops.zeros_like(edited))
 
 
-def _open_cells(scores: Any, call: Call) -> Any:
+def _open_cells(scores: Tensor, call: Call) -> Tensor:
     """1 where a query may attend, else 0, in float32 and the shape of the scores."""
     cells = call.cells()
     ones = ops.ones(scores.shape, dtype="float32")
@@ -332,7 +331,6 @@ def _open_cells(scores: Any, call: Call) -> Any:
 
 
 def _key_axes(call: Call) -> tuple[int, ...]:
-    assert call.layout is not None
     return tuple(range(-call.layout.num_keys, 0))
 
 

@@ -13,16 +13,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import numpy as np
 from keras import ops, tree
 
 from attnscope.errors import AttnscopeError, MethodError
-from attnscope.interception import Call, LayerCall, any_along, declarations, intercept, own_errors
-from attnscope.running import Batch, Batches, as_numpy, call_model, compiled
+from attnscope.interception import Call, LayerCall, any_along, call_model, declarations, intercept, own_errors
+from attnscope.running import Batch, Network, as_numpy, compiled
 from attnscope.schema import HEAD, KEY, QUERY, SAMPLE, SiteTable
+from attnscope.tensors import Tensor, Tree
 
 
 @dataclass(frozen=True)
@@ -82,48 +82,51 @@ class Contributor:
             _check(site.kind, site.loop, site.dims, site.name)
         self._errors: list[AttnscopeError] = []
         self._seen: list[tuple[str, keras.Layer | None, str]] = []
-        errors, seen, held = self._errors, self._seen, declarations()
+        errors, seen, declared = self._errors, self._seen, declarations()
         wanted = frozenset(sites.names)
 
-        def body(model: keras.Layer, inputs: Any) -> Any:
+        def body(model: keras.Layer, inputs: Tree) -> Tree:
             pending: dict[str, list[Call]] = {}
-            found: dict[str, dict[str, Any]] = {}
-            noted: list[tuple[Any, Any]] = []
+            found: dict[str, dict[str, Tensor]] = {}
+            noted: list[tuple[Tensor | None, Tensor]] = []
             seen.clear()
 
             def handler(call: Call) -> None:
                 if call.name in wanted:
-                    if not call.place.layers or isinstance(call.place.layer, keras.Model) or call.step:
+                    if not call.at.location.layers or isinstance(call.at.location.layer, keras.Model) or call.at.step:
                         raise MethodError(_no_layer(call.name))
-                    pending.setdefault(call.place.path, []).append(call)
+                    pending.setdefault(call.at.location.path, []).append(call)
 
             def ended(layer: LayerCall) -> None:
                 for call in pending.pop(layer.path, []):
                     found[call.name] = _asked(layer, call)
                     seen.append((layer.path, None, call.name))
-                    noted.append((_first(layer.given), found[call.name]["output"]))
+                    noted.append((_first(layer.inputs), found[call.name]["output"]))
                 if passed and (layer.path in paths or _normalises(layer.layer) or _adds(layer.layer)):
                     seen.append((layer.path, layer.layer, ""))
-                    given = None if _adds(layer.layer) else _first(layer.given)
+                    given = None if _adds(layer.layer) else _first(layer.inputs)
                     noted.append((given, _first(layer.outputs)))
 
             batch = len(tree.flatten(inputs)[0])
-            with intercept(handler, model, batch=batch, inputs=inputs, declarations=held, errors=errors, ended=ended):
+            with intercept(
+                handler, model, batch=batch, inputs=inputs, declarations=declared, errors=errors, ended=ended
+            ):
                 call_model(model, inputs)
             return found, noted
 
         self._run = compiled(model, body)
 
-    def run(self, batches: Batches) -> Iterator[tuple[Batch, dict[str, Contribution], list[Passed]]]:
-        """Asks over all batches.
+    def run(self, network: Network) -> Iterator[tuple[Batch, dict[str, Contribution], list[Passed]]]:
+        """Asks over all batches of a network, and counts each sample as a forward pass.
 
         Raises:
             MethodError: A site is not of a kind that can be asked; the message says why.
         """
         self._errors.clear()
-        for batch in batches:
+        for batch in network.batches():
             with own_errors(self._errors):
                 found, noted = self._run(batch.inputs)
+            network.passes.forward += batch.size
             cut = tree.map_structure(
                 lambda tensor, n=batch.size: None if tensor is None else as_numpy(tensor)[:n], (found, noted)
             )
@@ -135,18 +138,17 @@ class Contributor:
             )
 
 
-def _asked(layer: LayerCall, call: Call) -> dict[str, Any]:
+def _asked(layer: LayerCall, call: Call) -> dict[str, Tensor]:
     """The layer of a call asked for the vectors of that call."""
-    assert call.layout is not None
     sizes = dict(zip(call.layout.dims, call.layout.shape, strict=True))
     heads, queries, keys = sizes.get(HEAD, 1), sizes.get(QUERY, 1), sizes[KEY]
     shape = call.layout.shape
     place = _leaf(layer, call, queries)
 
-    def answer(cells: np.ndarray) -> Any:
+    def answer(cells: np.ndarray) -> Tensor:
         whole = np.broadcast_to(cells.reshape(1, *shape[1:]), shape)
 
-        def handler(other: Call) -> Any:
+        def handler(other: Call) -> Tensor | None:
             return ops.convert_to_tensor(whole, dtype=call.dtype) if other.name == call.name else None
 
         return _of_queries(tree.flatten(layer.again(handler))[place], call.batch, queries)
@@ -171,13 +173,13 @@ def _asked(layer: LayerCall, call: Call) -> dict[str, Any]:
         "rest": rest,
         "output": _of_queries(tree.flatten(layer.outputs)[place], call.batch, queries),
         "attends": any_along(attends, axis=(1, 3)),
-        "given": _first(layer.given),
+        "given": _first(layer.inputs),
     }
 
 
 def _leaf(layer: LayerCall, call: Call, queries: int) -> int:
     """Which of the layer's outputs holds one vector per query."""
-    rank = 3 if call.layout is not None and QUERY in call.layout.dims else 2
+    rank = 3 if QUERY in call.layout.dims else 2
     leaves = tree.flatten(layer.outputs)
     if isinstance(layer.layer, (keras.layers.Activation, keras.layers.Softmax, keras.layers.Dense)):
         raise MethodError(_no_layer(call.name))
@@ -191,11 +193,11 @@ def _leaf(layer: LayerCall, call: Call, queries: int) -> int:
     )
 
 
-def _of_queries(tensor: Any, batch: int, queries: int) -> Any:
+def _of_queries(tensor: Tensor, batch: int, queries: int) -> Tensor:
     return ops.reshape(tensor, (batch, queries, tensor.shape[-1]))
 
 
-def _first(given: Any) -> Any:
+def _first(given: Tree) -> Tensor:
     """The first tensor of some arguments or outputs."""
     return ops.convert_to_tensor(tree.flatten(given)[0])
 

@@ -3,24 +3,30 @@
 from importlib import import_module
 from typing import Any
 
-from attnscope.interception._calls import Block, Call, SoftmaxCall, any_along
+from attnscope.interception._calls import Block, Call, FusedCall, Occurrence, SoftmaxCall, UntakenCall, any_along
 from attnscope.interception._declarations import declarations, declare, undeclare
 from attnscope.interception._intercept import intercept
-from attnscope.interception._interception import Handler, LayerCall, Missed, own_errors
+from attnscope.interception._interception import Handler, LayerCall, own_errors
+from attnscope.interception._keras import call_model, declared_inputs, layers_of
 from attnscope.interception._layout import Layout
 
 __all__ = [
     "Block",
     "Call",
+    "FusedCall",
     "Handler",
     "LayerCall",
     "Layout",
-    "Missed",
+    "Occurrence",
     "SoftmaxCall",
+    "UntakenCall",
     "any_along",
+    "call_model",
     "declarations",
     "declare",
+    "declared_inputs",
     "intercept",
+    "layers_of",
     "own_errors",
     "undeclare",
 ]

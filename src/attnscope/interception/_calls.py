@@ -8,25 +8,22 @@ by all keys need never exist.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import keras
 from keras import ops
 from keras.src import backend as keras_backend
 
+from attnscope.backends import current
 from attnscope.errors import InterventionError
 from attnscope.interception._layout import Layout
-from attnscope.interception._location import Place
+from attnscope.interception._location import Location
 from attnscope.interception._loops import scan_blocks
 from attnscope.interception._padding import MASKED_LOGIT, Padding
-
-BLOCK_BYTES = 16 * 2**20
-"""Size of one block of scores that a streaming summary works on."""
-LARGE_BLOCK_BYTES = 32 * 2**20
-"""The same on PyTorch: the C library gives blocks of this size or more back at once, and keeps smaller ones."""
+from attnscope.tensors import Tensor, Tree
 
 SMALL_BYTES = 2**20
 """Where all scores of a fused call take less, that call itself is run beside them: it costs next to nothing, and the
@@ -44,89 +41,122 @@ class Block:
         layout: Names of the dims.
     """
 
-    scores: Any
-    query_valid: Any
-    start: Any
+    scores: Tensor
+    query_valid: Tensor
+    start: Tensor
     layout: Layout
 
 
+@dataclass(frozen=True)
+class Occurrence:
+    """Where in a model a call happens, and the how manieth it is there.
+
+    Attributes:
+        location: Where.
+        index: How many calls there were at this location before, in the same step.
+        step: Steps of the unrolled loops that the call is in, outermost first; empty outside of any.
+        loop: The innermost loop around it that is not run step by step, or None.
+    """
+
+    location: Location
+    index: int = 0
+    step: tuple[int, ...] = ()
+    loop: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the site: path, and ``#n`` from the second call on."""
+        return self.location.path + (f"#{self.index}" if self.index else "")
+
+
+@dataclass(frozen=True)
+class UntakenCall:
+    """A softmax or fused call that cannot be handed over: its axes are not known, or its tensors are out of reach.
+
+    Attributes:
+        at: Where it happens.
+        kind: As for `Call`.
+        shape: Of its scores, as far as they are known (-1 elsewhere).
+        dtype: Of its scores; empty where that is not known.
+        reason: Why, in words for the user.
+    """
+
+    at: Occurrence
+    kind: str
+    shape: tuple[int, ...]
+    dtype: str
+    reason: str
+
+
 @dataclass
-class Call:
+class Call(ABC):
     """What all kinds of attention calls have in common.
 
     Attributes:
-        place: Where in the model.
-        index: How many calls there were at this place before, in the same step.
-        step: Steps of the unrolled loops that the call is in, outermost first; empty outside of any.
-        loop: The innermost loop around it that is not run step by step, or None.
+        at: Where in the model it happens.
         kind: ``softmax``, ``fused`` or ``declared``.
         batch: Number of samples.
-        layout: How the tensor becomes labelled scores; None where it does not fit the batch.
+        layout: How the tensor becomes labelled scores.
         padding: The padding masks seen so far.
     """
 
-    place: Place
-    index: int
-    step: tuple[int, ...]
-    loop: str | None
+    at: Occurrence
     kind: str
     batch: int
-    layout: Layout | None
+    layout: Layout
     padding: Padding
 
     @property
     def name(self) -> str:
         """Name of the site: path, and ``#n`` from the second call on."""
-        return self.place.path + (f"#{self.index}" if self.index else "")
+        return self.at.name
 
     @property
+    @abstractmethod
     def dtype(self) -> str:
         """Dtype the model computes the scores in."""
-        raise NotImplementedError
 
-    def scores(self) -> Any:
+    @abstractmethod
+    def scores(self) -> Tensor:
         """The scores, dims as in `layout`; masked cells and fully masked rows are 0, NaN stays NaN."""
-        raise NotImplementedError
 
-    def cells(self) -> Any | None:
+    @abstractmethod
+    def cells(self) -> Tensor | None:
         """Which cells the model left unmasked, broadcastable to the scores; None where it masked none."""
-        raise NotImplementedError
 
-    def replaced(self, scores: Any, *, everywhere: bool = False) -> Any:
+    @abstractmethod
+    def replaced(self, scores: Tensor, *, everywhere: bool = False) -> Tensor:
         """What the intercepted function returns once `scores` stand in for its own.
 
         Args:
             scores: The scores, dims as in `layout`.
             everywhere: Also in rows that may attend to nothing, which otherwise keep what the model does with them.
         """
-        raise NotImplementedError
 
-    def scan(self, update: Callable[[Any, Block], tuple[Any, Any]], carry: Any) -> tuple[Any, Any]:
+    def scan(self, update: Callable[[Tree, Block], tuple[Tree, Tree]], carry: Tree) -> tuple[Tree, Tree]:
         """Runs `update(carry, block)` over all queries; here in one block, since the scores exist anyway.
 
         Returns:
             The last carry, and what each block gave beside it, joined along the queries, which are the last
             axis of each such array.
         """
-        assert self.layout is not None
         scores = self.scores()
         return update(carry, Block(scores, self.query_valid(), 0, self.layout))
 
-    def known_padding(self, dims: tuple[str, ...]) -> Any | None:
+    def known_padding(self, dims: tuple[str, ...]) -> Tensor | None:
         """The model's padding mask for an axis, dims ``(sample, position)``; None where it is not known."""
-        if self.layout is None or len(dims) != 1 or "window" in self.layout.dims:
+        if len(dims) != 1 or "window" in self.layout.dims:
             return None
         sizes = dict(zip(self.layout.dims, self.layout.shape, strict=True))
         if sizes["sample"] != self.batch:
             return None
-        return self.padding.of_length(sizes[dims[0]], self.batch, self.place.path)
+        return self.padding.of_length(sizes[dims[0]], self.batch, self.at.location.path)
 
-    def key_valid(self) -> Any | None:
+    def key_valid(self) -> Tensor | None:
         """Which keys are no padding, dims ``(sample, key)``; None where all are.
 
         A key that no query may attend to is padding. Where the model masks nothing, its padding mask tells.
         """
-        assert self.layout is not None
         by_cells = self._any_cell(self.layout.key_dims)
         known = self.known_padding(self.layout.key_dims)
         if by_cells is None or known is None:
@@ -134,36 +164,31 @@ class Call:
         nothing_masked = ops.all(by_cells, axis=-1, keepdims=True)
         return ops.where(nothing_masked, known, by_cells)
 
-    def query_padding(self) -> Any | None:
+    def query_padding(self) -> Tensor | None:
         """Which queries are no padding by the model's masks, dims ``(sample, query)``; None where not known."""
-        assert self.layout is not None
         return self.known_padding(self.layout.query_dims) if self.layout.query_dims else None
 
-    def query_valid(self) -> Any | None:
+    def query_valid(self) -> Tensor | None:
         """Which queries attend to something and are no padding, dims of the scores without the keys."""
-        assert self.layout is not None
         cells = self.cells()
         rows = None if cells is None else any_along(cells, axis=self._key_positions)
         return _both(rows, self._spread_query_padding())
 
     @property
     def _key_positions(self) -> tuple[int, ...]:
-        assert self.layout is not None
         return tuple(range(-self.layout.num_keys, 0))
 
-    def _spread_query_padding(self) -> Any | None:
+    def _spread_query_padding(self) -> Tensor | None:
         padding = self.query_padding()
         if padding is None:
             return None
-        assert self.layout is not None
         between = len(self.layout.shape) - self.layout.num_keys - 2
         return ops.reshape(padding, (padding.shape[0], *[1] * between, padding.shape[1]))
 
-    def _any_cell(self, dims: tuple[str, ...]) -> Any | None:
+    def _any_cell(self, dims: tuple[str, ...]) -> Tensor | None:
         cells = self.cells()
         if cells is None:
             return None
-        assert self.layout is not None
         if len(cells.shape) < len(self.layout.dims):
             return None
         kept = {"sample", "window", *dims}
@@ -180,8 +205,8 @@ class SoftmaxCall(Call):
         output: What it gave, same shape.
     """
 
-    logits: Any = None
-    output: Any = None
+    logits: Tensor = None
+    output: Tensor = None
 
     @property
     def dtype(self) -> str:
@@ -189,23 +214,19 @@ class SoftmaxCall(Call):
         return str(keras.backend.standardize_dtype(self.output.dtype))
 
     @cached_property
-    def _cells(self) -> Any:
-        assert self.layout is not None
+    def _cells(self) -> Tensor:
         return ops.greater(self.layout.arrange(self.logits), MASKED_LOGIT)
 
-    def cells(self) -> Any | None:
+    def cells(self) -> Tensor | None:
         """Cells whose logit is no mask's."""
-        assert self.layout is not None
         return ops.logical_or(self._cells, ops.isnan(self.layout.arrange(self.logits)))
 
-    def scores(self) -> Any:
+    def scores(self) -> Tensor:
         """The softmax's own output, with fully masked rows set to 0 as Keras does."""
-        assert self.layout is not None
         return _zeroed(self.layout.arrange(self.output), self._cells)
 
-    def replaced(self, scores: Any, *, everywhere: bool = False) -> Any:
+    def replaced(self, scores: Tensor, *, everywhere: bool = False) -> Tensor:
         """The edited scores, back in the shape of the softmax's output."""
-        assert self.layout is not None
         edited = self.layout.restore(ops.cast(scores, self.output.dtype), tuple(self.output.shape))
         if everywhere:
             return edited
@@ -232,18 +253,18 @@ class FusedCall(Call):
         run: The intercepted call itself.
     """
 
-    query: Any = None
-    key: Any = None
-    value: Any = None
-    mask: Any = None
-    bias: Any = None
-    scale: float | Any = 1.0
+    query: Tensor = None
+    key: Tensor = None
+    value: Tensor = None
+    mask: Tensor = None
+    bias: Tensor = None
+    scale: float | Tensor = 1.0
     is_causal: bool = False
     soft_cap: float | None = None
     keep_context: bool = True
-    context: Any = None
-    to_output: Callable[[Any], Any] = lambda context: context
-    run: Callable[[], Any] | None = None
+    context: Tensor = None
+    to_output: Callable[[Tensor], Tensor] = lambda context: context
+    run: Callable[[], Tensor] | None = None
 
     @property
     def dtype(self) -> str:
@@ -257,14 +278,14 @@ class FusedCall(Call):
         return int(lead), int(heads), int(queries), int(self.key.shape[1])
 
     @cached_property
-    def _keys_of_all_heads(self) -> Any:
+    def _keys_of_all_heads(self) -> Tensor:
         return self._of_all_heads(self.key)
 
-    def _of_all_heads(self, tensor: Any) -> Any:
+    def _of_all_heads(self, tensor: Tensor) -> Tensor:
         groups = self.query.shape[2] // tensor.shape[2]
         return ops.repeat(tensor, groups, axis=2) if groups > 1 else tensor
 
-    def _logits(self, query: Any, bias: Any) -> Any:
+    def _logits(self, query: Tensor, bias: Tensor) -> Tensor:
         wide = keras.backend.result_type(self.query.dtype, "float32")
         query = ops.multiply(ops.cast(query, wide), ops.cast(self.scale, wide))
         logits = ops.einsum("btnh,bsnh->bnts", query, ops.cast(self._keys_of_all_heads, wide))
@@ -272,7 +293,7 @@ class FusedCall(Call):
             logits = ops.divide(logits, 1.0 + ops.abs(logits) / self.soft_cap)
         return logits if bias is None else ops.add(logits, ops.cast(bias, wide))
 
-    def _cells_of(self, mask: Any, bias: Any, start: Any, queries: int) -> Any | None:
+    def _cells_of(self, mask: Tensor, bias: Tensor, start: Tensor, queries: int) -> Tensor | None:
         """Unmasked cells of `queries` rows from `start` on, of rank 4; None where all are."""
         cells = None if mask is None else ops.cast(_rank_4(mask), "bool")
         if self.is_causal:
@@ -283,7 +304,7 @@ class FusedCall(Call):
             cells = _both(cells, ops.greater(_rank_4(bias), MASKED_LOGIT))
         return cells
 
-    def _rows(self, query: Any, mask: Any, bias: Any, start: Any) -> tuple[Any, Any | None]:
+    def _rows(self, query: Tensor, mask: Tensor, bias: Tensor, start: Tensor) -> tuple[Tensor, Tensor | None]:
         """Softmax of the queries' logits and their unmasked cells.
 
         These are the weights that the model's own call applies. A row that may attend to nothing comes out uniform,
@@ -297,42 +318,40 @@ class FusedCall(Call):
         # Not keras.ops.softmax: it warns about a single key, which is the lint's to report.
         return keras_backend.nn.softmax(logits, axis=-1), cells
 
-    def cells(self) -> Any | None:
+    def cells(self) -> Tensor | None:
         """Cells left unmasked by mask, bias and the causal rule, in the dims of the scores."""
         cells = self._cells_of(self.mask, self.bias, 0, self._sizes[2])
         return None if cells is None else self._in_layout(ops.broadcast_to(cells, self._sizes))
 
     @cached_property
-    def _own_rows(self) -> tuple[Any, Any | None]:
+    def _own_rows(self) -> tuple[Tensor, Tensor | None]:
         return self._rows(self.query, self.mask, self.bias, 0)
 
-    def scores(self) -> Any:
+    def scores(self) -> Tensor:
         """The whole matrix, computed from query and key in float32 or wider."""
         if self.context is None and self._context_is_the_models(self._own_rows[1]):
             self.context = self._context(self._own_rows[0])
         return self._in_layout(_zeroed(*self._own_rows))
 
-    def _context_is_the_models(self, cells: Any | None) -> bool:
+    def _context_is_the_models(self, cells: Tensor | None) -> bool:
         """Whether the context that comes from the whole matrix may stand for the model's own, and is worth it.
 
-        In half precision it would differ by more than rounding of float32. On PyTorch the kernels differ in what
-        they make of a row that may attend to nothing, so there must be none.
+        In half precision it would differ by more than rounding of float32. Where kernels differ in what they make of a
+        row that may attend to nothing, there must be none.
         """
         if not self.keep_context or self.dtype not in ("float32", "float64"):
             return False
         if math.prod(self._sizes) * 4 < SMALL_BYTES:
             return False
-        if keras_backend.backend() != "torch" or cells is None:
+        if cells is None or not current().masked_rows_vary:
             return True
         return bool(ops.all(any_along(cells, axis=-1)))
 
-    def _in_layout(self, tensor: Any) -> Any:
-        assert self.layout is not None
+    def _in_layout(self, tensor: Tensor) -> Tensor:
         return self.layout.split(tensor, self.layout.shape)
 
-    def _any_cell(self, dims: tuple[str, ...]) -> Any | None:
+    def _any_cell(self, dims: tuple[str, ...]) -> Tensor | None:
         # The causal rule hides no key from every query, so it is left out: the mask stays at its own size.
-        assert self.layout is not None
         lead, _, queries, keys = self._sizes
         cells = None if self.mask is None else ops.cast(_rank_4(self.mask), "bool")
         if self.bias is not None:
@@ -345,9 +364,8 @@ class FusedCall(Call):
         windows = self.layout.shape[1:2] if "window" in self.layout.dims else ()
         return self.layout.split(flat, (self.layout.shape[0], *windows, keys))
 
-    def replaced(self, scores: Any, *, everywhere: bool = False) -> Any:
+    def replaced(self, scores: Tensor, *, everywhere: bool = False) -> Tensor:
         """The context that the edited scores give; rows that may attend to nothing keep the model's own."""
-        assert self.layout is not None
         edited = self._context(self.layout.restore(scores, self._sizes))
         cells = self._cells_of(self.mask, self.bias, 0, self._sizes[2])
         if everywhere or cells is None or self.run is None:
@@ -356,35 +374,30 @@ class FusedCall(Call):
         attends = self.to_output(ops.broadcast_to(attends, edited.shape))
         return ops.where(attends, self.to_output(edited), self.run())
 
-    def _context(self, scores: Any) -> Any:
+    def _context(self, scores: Tensor) -> Tensor:
         values = self._of_all_heads(self.value)
         return ops.einsum("bnts,bsnh->btnh", ops.cast(scores, values.dtype), values)
 
     @property
     def queries_per_block(self) -> int:
-        """So many queries that one block of scores takes about `BLOCK_BYTES`, a multiple of 16."""
+        """So many queries that one block of scores takes about `Backend.block_bytes`, a multiple of 16."""
         lead, heads, queries, keys = self._sizes
-        limit = BLOCK_BYTES
-        if keras_backend.backend() == "torch":
-            limit = max(limit, LARGE_BLOCK_BYTES)
-        fitting = max(1, -(-limit // max(1, lead * heads * keys * 4)))
+        fitting = max(1, -(-current().block_bytes // max(1, lead * heads * keys * 4)))
         even = math.ceil(queries / math.ceil(queries / fitting))
         return min(queries, -(-even // 16) * 16)
 
-    def scan(self, update: Callable[[Any, Block], tuple[Any, Any]], carry: Any) -> tuple[Any, Any]:
+    def scan(self, update: Callable[[Tree, Block], tuple[Tree, Tree]], carry: Tree) -> tuple[Tree, Tree]:
         """Runs `update(carry, block)` over the queries, a block at a time; the whole matrix never exists."""
         layout = self.layout
-        assert layout is not None
         _, _, queries, _ = self._sizes
         size = self.queries_per_block
         if size >= queries:
             return super().scan(update, carry)
         count = math.ceil(queries / size)
-        # PyTorch's kernels build no matrix; those of XLA and TensorFlow do on a CPU, which is saved here.
-        keep_context = self.keep_context and keras_backend.backend() != "torch"
+        keep_context = self.keep_context and current().fused_builds_matrix
         padding = self._spread_query_padding()
 
-        def step(carry: Any, start: Any) -> tuple[Any, Any]:
+        def step(carry: Tree, start: Tensor) -> tuple[Tree, Tree]:
             query, mask, bias = (
                 _slice(tensor, axis, start, size, queries)
                 for tensor, axis in ((self.query, 1), (self.mask, -2), (self.bias, -2))
@@ -405,8 +418,7 @@ class FusedCall(Call):
             self.context = ops.moveaxis(context[0], -1, 1)
         return carry, emitted
 
-    def _block_in_layout(self, scores: Any) -> Any:
-        assert self.layout is not None
+    def _block_in_layout(self, scores: Tensor) -> Tensor:
         return self.layout.split(scores, (*self.layout.shape[:-2], *scores.shape[-2:]))
 
 
@@ -419,7 +431,7 @@ class DeclaredCall(Call):
         is_the_output: Whether they are all that the layer returns, so that an edit reaches the model.
     """
 
-    output: Any = None
+    output: Tensor = None
     is_the_output: bool = True
 
     @property
@@ -427,16 +439,15 @@ class DeclaredCall(Call):
         """Dtype the model computes the scores in."""
         return str(keras.backend.standardize_dtype(self.output.dtype))
 
-    def scores(self) -> Any:
+    def scores(self) -> Tensor:
         """The weights, axes in the standard order."""
-        assert self.layout is not None
         return self.layout.arrange(self.output)
 
-    def cells(self) -> Any | None:
+    def cells(self) -> Tensor | None:
         """None: weights alone do not tell a masked cell from a zero."""
         return None
 
-    def replaced(self, scores: Any, *, everywhere: bool = False) -> Any:
+    def replaced(self, scores: Tensor, *, everywhere: bool = False) -> Tensor:
         """The edited weights, where the model goes on from them."""
         if not self.is_the_output:
             raise InterventionError(
@@ -444,11 +455,10 @@ class DeclaredCall(Call):
                 "weights already: an edit of them would change nothing. Edit a softmax inside the layer instead, "
                 "or split the layer in two: one that returns the weights, one that applies them."
             )
-        assert self.layout is not None
         return self.layout.restore(ops.cast(scores, self.output.dtype), tuple(self.output.shape))
 
 
-def any_along(cells: Any, axis: int | tuple[int, ...], keepdims: bool = False) -> Any:
+def any_along(cells: Tensor, axis: int | tuple[int, ...], keepdims: bool = False) -> Tensor:
     """`ops.any`, one axis after the other: over several at once it is wrong on PyTorch in Keras 3.13."""
     axes = (axis,) if isinstance(axis, int) else axis
     for one in sorted((number % len(cells.shape) for number in axes), reverse=True):
@@ -456,24 +466,24 @@ def any_along(cells: Any, axis: int | tuple[int, ...], keepdims: bool = False) -
     return cells
 
 
-def _zeroed(scores: Any, cells: Any | None) -> Any:
+def _zeroed(scores: Tensor, cells: Tensor | None) -> Tensor:
     if cells is None:
         return scores
     return ops.where(ops.logical_or(cells, ops.isnan(scores)), scores, ops.zeros_like(scores))
 
 
-def _both(first: Any | None, second: Any | None) -> Any | None:
+def _both(first: Tensor | None, second: Tensor | None) -> Tensor | None:
     if first is None or second is None:
         return second if first is None else first
     return ops.logical_and(first, second)
 
 
-def _rank_4(tensor: Any) -> Any:
+def _rank_4(tensor: Tensor) -> Tensor:
     """Missing leading axes added: ``(T, S)`` and ``(N, T, S)`` broadcast from the right."""
     return ops.reshape(tensor, (*[1] * (4 - len(tensor.shape)), *tensor.shape))
 
 
-def _slice(tensor: Any | None, axis: int, start: Any, size: int, length: int) -> Any | None:
+def _slice(tensor: Tensor | None, axis: int, start: Tensor, size: int, length: int) -> Tensor | None:
     """`size` positions from `start` on; past the end the last ones are repeated, and count for nothing."""
     if tensor is None or tensor.shape[axis] == 1:
         return tensor

@@ -19,12 +19,24 @@ from typing import Any
 
 import keras
 
-from attnscope.backends import current_trace
+from attnscope.backends import current
 from attnscope.errors import AttnscopeError
+from attnscope.interception._calls import UntakenCall
 from attnscope.interception._declarations import Declaration
 from attnscope.interception._functions import intercepted_functions
-from attnscope.interception._interception import ACTIVE, Ended, Handler, Interception
+from attnscope.interception._interception import (
+    ACTIVE,
+    Embedded,
+    Handler,
+    Interception,
+    LayerCall,
+    Listeners,
+    Progress,
+    Run,
+)
+from attnscope.interception._keras import layers_of
 from attnscope.patching import behind, bound_early, patched, stand_in
+from attnscope.tensors import Tree
 
 
 @contextmanager
@@ -33,12 +45,13 @@ def intercept(
     root: keras.Layer | None = None,
     *,
     batch: int,
-    inputs: Any = None,
+    inputs: Tree = None,
     unroll: frozenset[str] = frozenset(),
     declarations: tuple[Declaration, ...] = (),
     errors: list[AttnscopeError] | None = None,
-    embedded: Callable[[keras.Layer, str, Any, Any], Any] | None = None,
-    ended: Ended | None = None,
+    embedded: Embedded | None = None,
+    ended: Callable[[LayerCall], None] | None = None,
+    untaken: Callable[[UntakenCall], None] | None = None,
 ) -> Iterator[Interception]:
     """Gives `handler` every attention call of the code that runs in the block, in this thread or task alone.
 
@@ -50,12 +63,13 @@ def intercept(
         root: The model whose layers the paths are counted from.
         batch: Number of samples that the model is given, which tells the sample axis.
         inputs: The model's inputs, read for padding masks.
-        unroll: Paths of loops that are run step by step, as `Missed.loop` names them.
+        unroll: Paths of loops that are run step by step, as `Occurrence.loop` names them.
         declarations: Declared sites; see `attnscope.declare`.
         errors: Where to note errors of our own on their way out through the model.
         embedded: Asked of each `Embedding` with its layer, path, whole numbers and result: gives the embedding that
             the model goes on with.
         ended: Told of each call of a layer once it is over.
+        untaken: Told of each softmax and fused call that cannot be taken, with the reason.
 
     Yields:
         The running interception.
@@ -70,21 +84,21 @@ def intercept(
         >>> shapes
         [(3, 2, 5, 5)]
     """
-    running = Interception(handler, root, batch, unroll, declarations)
-    running.errors = [] if errors is None else errors
-    running.embedded = embedded
-    running.ended = ended
-    running.trace = current_trace()
+    run = Run(
+        root,
+        batch,
+        current().current_trace(),
+        unroll,
+        declarations,
+        [] if errors is None else errors,
+    )
+    running = Interception(Listeners(handler, embedded, ended, untaken), run, Progress())
     with ExitStack() as stack:
-        _install(stack, _layers_of(root))
+        _install(stack, [] if root is None else layers_of(root))
         token = ACTIVE.set(running)
         stack.callback(ACTIVE.reset, token)
-        running.padding.read_inputs(inputs)
+        running.progress.padding.read_inputs(inputs)
         yield running
-
-
-def _layers_of(root: keras.Layer | None) -> list[keras.Layer]:
-    return [] if root is None else [root, *root._flatten_layers(include_self=False, recursive=True)]
 
 
 def _install(stack: ExitStack, layers: list[keras.Layer]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -13,17 +13,22 @@ from typing import Any
 import keras
 from keras.src import backend as keras_backend
 
-from attnscope.backends import current_trace
+from attnscope.backends import current
 from attnscope.errors import AttnscopeError
 from attnscope.interception import _loops as loops
-from attnscope.interception._calls import Call, DeclaredCall, FusedCall, SoftmaxCall
+from attnscope.interception._calls import Call, DeclaredCall, FusedCall, Occurrence, SoftmaxCall, UntakenCall
 from attnscope.interception._declarations import Declaration, declared_at
-from attnscope.interception._layout import layout_of, number_of_heads
-from attnscope.interception._location import Place, current_place
+from attnscope.interception._keras import number_of_attention_axes
+from attnscope.interception._layout import Layout, layout_of, number_of_heads
+from attnscope.interception._location import Location, current_location
 from attnscope.interception._padding import ORIGINS, Padding
+from attnscope.tensors import Tensor, Tree
 
-Handler = Callable[[Call], Any]
+Handler = Callable[[Call], Tensor | None]
 """Takes a call; gives None, or scores in the dims of ``call.layout`` that stand in for the model's own."""
+Embedded = Callable[[keras.Layer, str, Tensor, Tensor], Tensor]
+"""Takes an embedding layer, its path, the whole numbers that it was given and what it made of them; gives the embedding
+that the model goes on with."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ class LayerCall:
     Attributes:
         layer: The layer.
         path: Its path from the model.
-        given: What it was called on: the first argument.
+        inputs: What it was called on: the first argument.
         outputs: What it gave.
         again: Calls it once more on the same under another handler, whose scores count in every row: gives what the
             layer gives then. Its calls of attention have the same names.
@@ -41,156 +46,181 @@ class LayerCall:
 
     layer: keras.Layer
     path: str
-    given: Any
-    outputs: Any
-    again: Callable[[Handler], Any]
-
-
-Ended = Callable[[LayerCall], None]
-"""Is told of a call of a layer."""
+    inputs: Tree
+    outputs: Tree
+    again: Callable[[Handler], Tree]
 
 
 @dataclass(frozen=True)
-class Missed:
-    """A call that could not be taken, and why."""
-
-    name: str
-    place: Place
-    kind: str
-    shape: tuple[int, ...]
-    loop: str | None
-    reason: str
-
-
-@dataclass
-class Interception:
-    """One running interception.
+class Listeners:
+    """Who is told of what happens in a run.
 
     Attributes:
-        handler: Who gets the calls.
-        root: The model; paths are counted from it.
-        batch: Number of samples in this run.
-        unroll: Paths of the loops to run step by step.
-        errors: Errors of our own that were raised inside of the model; frameworks wrap them beyond recognition.
-        embedded: Asked of each embedding with its layer, path, whole numbers and result: gives the embedding that the
-            model goes on with; or None.
-        padding: The padding masks seen so far.
-        missed: Calls that could not be taken.
-        copied: First sizes that came about by putting copies of the batch behind each other.
-        heads: Heads of the PyTorch modules that run now, outermost first.
-        trace: The trace that the run is in.
-        loops_running: Names of the model's loops that run now, outermost first.
-        counts: How many calls there were at each place and step.
+        handler: Of each attention call.
+        embedded: Of each embedding; None where nobody asks.
+        ended: Of each call of a layer that is over; None where nobody asks.
+        untaken: Of each softmax and fused call that cannot be taken; None where nobody asks.
+        everywhere: Whether the handler's scores count also in rows that may attend to nothing.
     """
 
     handler: Handler
+    embedded: Embedded | None = None
+    ended: Callable[[LayerCall], None] | None = None
+    untaken: Callable[[UntakenCall], None] | None = None
+    everywhere: bool = False
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is known of a run when it begins.
+
+    Attributes:
+        root: The model; paths are counted from it.
+        batch: Number of samples.
+        trace: The trace that it is in.
+        unroll: Names of the loops to run step by step.
+        declarations: What the user declared to be attention.
+        errors: Where to note errors of our own that are raised inside of the model; frameworks wrap them beyond
+            recognition.
+    """
+
     root: keras.Layer | None
     batch: int
+    trace: Hashable
     unroll: frozenset[str] = frozenset()
     declarations: tuple[Declaration, ...] = ()
     errors: list[AttnscopeError] = field(default_factory=list)
-    embedded: Callable[[keras.Layer, str, Any, Any], Any] | None = None
-    ended: Ended | None = None
-    everywhere: bool = False
-    padding: Padding = field(default_factory=Padding)
-    missed: list[Missed] = field(default_factory=list)
-    copied: set[int] = field(default_factory=set)
-    heads: list[int] = field(default_factory=list)
-    trace: Any = None
-    loops_running: list[str] = field(default_factory=list)
-    counts: Counter[tuple[str, tuple[int, ...]]] = field(default_factory=Counter)
 
-    def softmax(self, run: Callable[[], Any], logits: Any, axis: Any) -> Any:
+
+@dataclass
+class Progress:
+    """What was met so far in a run.
+
+    Attributes:
+        padding: The padding masks.
+        copied: First sizes that came about by putting copies of the batch behind each other.
+        counts: How many calls there were at each path and step.
+        loops: Names of the model's loops that run now, outermost first.
+        heads: Heads of the framework's own modules that run now, outermost first.
+    """
+
+    padding: Padding = field(default_factory=Padding)
+    copied: set[int] = field(default_factory=set)
+    counts: Counter[tuple[str, tuple[int, ...]]] = field(default_factory=Counter)
+    loops: list[str] = field(default_factory=list)
+    heads: list[int] = field(default_factory=list)
+
+    @property
+    def loop(self) -> str | None:
+        """The innermost loop that runs now."""
+        return self.loops[-1] if self.loops else None
+
+    def counted(self, path: str, step: tuple[int, ...] = ()) -> int:
+        """How many calls there were before at this path and step; one more from now on."""
+        count = self.counts[path, step]
+        self.counts[path, step] += 1
+        return count
+
+
+@dataclass(frozen=True)
+class Interception:
+    """One running interception: takes the calls of the functions that `intercept` has put itself in front of."""
+
+    listeners: Listeners
+    run: Run
+    progress: Progress
+
+    def softmax(self, run: Callable[[], Tensor], logits: Tensor, axis: Any) -> Tensor:
         """Takes one softmax: runs it, hands it over, gives what the model goes on with."""
-        place = current_place(self.root)
+        location = self._location()
         shape = self._static(logits)
         axes = tuple(axis) if isinstance(axis, (tuple, list)) else (axis,)
-        if None in axes or self._cannot_be_taken(place, "softmax", shape):
+        if None in axes or self._is_out_of_reach(location, "softmax", shape):
             return aside(run)
+        occurrence = self._occurrence(location)
         layout = layout_of(
             shape,
             axes,
-            self.batch,
-            self.heads[-1] if self.heads else number_of_heads(place.layers),
-            _attention_axes(place),
-            window_first=shape[0] in self.copied,
+            self.run.batch,
+            self.progress.heads[-1] if self.progress.heads else number_of_heads(location.layers),
+            number_of_attention_axes(location.layer),
+            window_first=shape[0] in self.progress.copied,
         )
         output = aside(run)
-        call = SoftmaxCall(
-            **self._common(place, "softmax", layout),
-            logits=_with_shape(logits, shape),
-            output=_with_shape(output, shape),
-        )
-        edited = self._edited(call)
+        if layout is None:
+            self._note_untaken(UntakenCall(occurrence, "softmax", shape, _dtype(output), _NO_SAMPLE))
+            return output
+        logits, known = _with_shape(logits, shape), _with_shape(output, shape)
+        edited = self._edited(SoftmaxCall(**self._common(occurrence, "softmax", layout), logits=logits, output=known))
         return output if edited is None else edited
 
-    def fused(self, run: Callable[[], Any], **tensors: Any) -> Any:
+    def fused(self, run: Callable[[], Tensor], **tensors: Any) -> Tensor:
         """Takes one fused attention call; `tensors` are the fields of a `FusedCall`."""
-        place = current_place(self.root)
-        given = [name for name in ("query", "key", "value", "mask", "bias") if tensors[name] is not None]
-        shapes = {name: self._static(tensors[name]) for name in given}
+        location = self._location()
+        names = [name for name in ("query", "key", "value", "mask", "bias") if tensors[name] is not None]
+        shapes = {name: self._static(tensors[name]) for name in names}
         lead, queries, heads, _ = shapes["query"]
         shape = (lead, heads, queries, shapes["key"][1])
-        if self._cannot_be_taken(place, "fused", shape):
+        if self._is_out_of_reach(location, "fused", shape):
+            return aside(run)
+        occurrence = self._occurrence(location)
+        layout = layout_of(shape, (-1,), self.run.batch, heads, window_first=lead in self.progress.copied)
+        if layout is None:
+            self._note_untaken(UntakenCall(occurrence, "fused", shape, _dtype(tensors["query"]), _NO_SAMPLE))
             return aside(run)
         tensors.update({name: _with_shape(tensors[name], known) for name, known in shapes.items()})
-        layout = layout_of(shape, (-1,), self.batch, heads, window_first=lead in self.copied)
-        call = FusedCall(**self._common(place, "fused", layout), **tensors, run=run)
+        call = FusedCall(**self._common(occurrence, "fused", layout), **tensors, run=run)
         edited = self._edited(call)
         if edited is not None:
             return edited
         return aside(run) if call.context is None else call.to_output(call.context)
 
-    def declared(self, layer: keras.Layer, outputs: Any) -> Any:
+    def declared(self, layer: keras.Layer, outputs: Tree) -> Tree:
         """Takes what a layer returns, where it is declared to hold attention."""
-        place = current_place(self.root).inside(layer)
-        declaration = declared_at(self.declarations, layer, place.path)
+        location = self._location().inside(layer)
+        declaration = declared_at(self.run.declarations, layer, location.path)
         if declaration is None or outputs is None:
             return outputs
         weights = self._noting_errors(declaration.weights_of, outputs)
-        if self._cannot_be_taken(place, "declared", tuple(weights.shape)):
+        if self._is_out_of_reach(location, "declared", tuple(weights.shape)):
             return outputs
-        layout = self._noting_errors(declaration.layout, tuple(weights.shape), self.batch)
-        call = DeclaredCall(
-            **self._common(place, "declared", layout),
-            output=weights,
-            is_the_output=weights is outputs,
-        )
-        edited = self._edited(call)
+        layout = self._noting_errors(declaration.layout, tuple(weights.shape), self.run.batch)
+        common = self._common(self._occurrence(location), "declared", layout)
+        edited = self._edited(DeclaredCall(**common, output=weights, is_the_output=weights is outputs))
         return outputs if edited is None else edited
 
-    def embedding(self, layer: keras.Layer, args: Any, kwargs: Any, outputs: Any) -> Any:
+    def embedding(self, layer: keras.Layer, args: Any, kwargs: Any, outputs: Tensor) -> Tensor:
         """Hands over what an `Embedding` makes of numbers of tokens; gives what the model goes on with."""
-        if self.embedded is None or not isinstance(layer, keras.layers.Embedding):
+        embedded = self.listeners.embedded
+        if embedded is None or not isinstance(layer, keras.layers.Embedding):
             return outputs
         numbers = args[0] if args else kwargs.get("inputs")
         if numbers is None or kwargs.get("reverse") or tuple(args[1:2]) == (True,):
             return outputs
         if len(outputs.shape) != len(numbers.shape) + 1:  # no lookup; numbers may come as floats, which Keras casts
             return outputs
-        path = current_place(self.root).inside(layer).path
-        count = self.counts[path, ()]
-        self.counts[path, ()] += 1
-        edited = aside(self.embedded, layer, f"{path}#{count}" if count else path, numbers, outputs)
+        path = self._location().inside(layer).path
+        count = self.progress.counted(path)
+        edited = aside(embedded, layer, f"{path}#{count}" if count else path, numbers, outputs)
         mask = keras_backend.get_keras_mask(outputs)
         if mask is not None:  # it goes with the tensor
             aside(keras_backend.set_keras_mask, edited, mask)
         return edited
 
-    def called(
-        self, layer: keras.Layer, run: Callable[[], Any], given: Any, outputs: Any, before: Counter[Any]
+    def layer_ended(
+        self, layer: keras.Layer, run: Callable[[], Tree], inputs: Tree, outputs: Tree, before: Counter[Any]
     ) -> None:
         """Tells of a call of a layer that is over; `before` is what had been counted when it began."""
-        if self.ended is None or current_trace() != self.trace:
+        ended = self.listeners.ended
+        if ended is None or current().current_trace() != self.run.trace:
             return
-        path = current_place(self.root).inside(layer).path
+        path = self._location().inside(layer).path
         again = partial(self._again, run, before)
-        self._noting_errors(aside, self.ended, LayerCall(layer, path, given, outputs, again))
+        self._noting_errors(aside, ended, LayerCall(layer, path, inputs, outputs, again))
 
-    def _again(self, run: Callable[[], Any], before: Counter[Any], handler: Handler) -> Any:
-        anew = Interception(handler, self.root, self.batch, self.unroll, self.declarations, self.errors)
-        anew.everywhere, anew.trace, anew.copied, anew.counts = True, self.trace, self.copied, before.copy()
-        token = ACTIVE.set(anew)
+    def _again(self, run: Callable[[], Tree], before: Counter[Any], handler: Handler) -> Tree:
+        progress = Progress(copied=self.progress.copied, counts=before.copy())
+        token = ACTIVE.set(Interception(Listeners(handler, everywhere=True), self.run, progress))
         try:
             return run()
         finally:
@@ -200,76 +230,66 @@ class Interception:
         """Notes copies of the batch that are put behind each other, as classifier-free guidance does."""
         if axis == 0 and isinstance(pieces, (list, tuple)) and len(pieces) > 1:
             sizes = [piece.shape[0] for piece in pieces if len(getattr(piece, "shape", ())) > 0]
-            if sizes == [self.batch] * len(pieces):
-                self.copied.add(self.batch * len(pieces))
+            if sizes == [self.run.batch] * len(pieces):
+                self.progress.copied.add(self.run.batch * len(pieces))
 
-    def mask_made(self, layer: keras.Layer, outputs: Any) -> None:
+    def mask_made(self, layer: keras.Layer, outputs: Tensor) -> None:
         """Notes the mask of a layer where masks begin; Keras sets it when that layer is no longer the running one."""
-        if isinstance(layer, ORIGINS) and current_trace() == self.trace:
+        if isinstance(layer, ORIGINS) and current().current_trace() == self.run.trace:
             mask = keras_backend.get_keras_mask(outputs)
             if mask is not None:
-                self.padding.read_origin(mask, current_place(self.root).inside(layer).path)
+                self.progress.padding.read_origin(mask, self._location().inside(layer).path)
 
-    def mask_set(self, tensor: Any, mask: Any) -> None:
+    def mask_set(self, tensor: Tensor, mask: Tensor | None) -> None:
         """Notes a Keras mask that a layer sets, or takes off."""
-        if current_trace() != self.trace:
+        if current().current_trace() != self.run.trace:
             return
-        place = current_place(self.root)
+        path, padding = self._location().path, self.progress.padding
         if mask is not None:
-            self.padding.read_keras_mask(mask, place.path)
-        elif keras_backend.get_keras_mask(tensor) is not None and place.path not in self.padding.removed_by:
-            self.padding.removed_by.append(place.path)
+            padding.read_keras_mask(mask, path)
+        elif keras_backend.get_keras_mask(tensor) is not None and path not in padding.removed_by:
+            padding.removed_by.append(path)
 
     def loop(self, kind: str, original: Callable[..., Any], unrolled: Any, *args: Any, **kwargs: Any) -> Any:
-        """Runs a loop of the model's: step by step where it is in `unroll`, else as it is."""
-        place = current_place(self.root).path
-        name = f"{place}:{kind}"
-        if name in self.unroll:
+        """Runs a loop of the model's: step by step where that is wanted, else as it is."""
+        name = f"{self._location().path}:{kind}"
+        if name in self.run.unroll:
             return unrolled(original)(*args, **kwargs)
-        self.loops_running.append(name)
-        try:
+        with _pushed(self.progress.loops, name):
             return original(*args, **kwargs)
-        finally:
-            self.loops_running.pop()
 
-    def with_heads(self, heads: int, run: Callable[[], Any]) -> Any:
+    def with_heads(self, heads: int, run: Callable[[], Tensor]) -> Tensor:
         """Runs a function of the framework's that folds this many heads into the batch."""
-        self.heads.append(heads)
-        try:
+        with _pushed(self.progress.heads, heads):
             return run()
-        finally:
-            self.heads.pop()
 
-    def left_out(self, run: Callable[[], Any], tensor: Any, what: str) -> Any:
+    def left_out(self, run: Callable[[], Tensor], tensor: Tensor, what: str) -> Tensor:
         """Notes a call that attnscope cannot read, and lets it run."""
-        place = current_place(self.root)
-        shape = tuple(tensor.shape)
-        self.missed.append(Missed(place.path, place, "fused", shape, None, f"{what} cannot be read yet"))
+        self._note_untaken(
+            UntakenCall(Occurrence(self._location()), "fused", tuple(tensor.shape), "", f"{what} cannot be read yet")
+        )
         return aside(run)
 
-    def _common(self, place: Place, kind: str, layout: Any) -> dict[str, Any]:
-        step = loops.current_step()
-        index = self.counts[place.path, step]
-        self.counts[place.path, step] += 1
-        if place.is_distributed:
-            step, index = (*step, index), 0
-        return {
-            "place": place,
-            "index": index,
-            "step": step,
-            "loop": self._loop(),
-            "kind": kind,
-            "batch": self.batch,
-            "layout": layout,
-            "padding": self.padding,
-        }
+    def _location(self) -> Location:
+        return current_location(self.run.root)
 
-    def _edited(self, call: Call) -> Any:
+    def _occurrence(self, location: Location) -> Occurrence:
+        step = loops.current_step()
+        index = self.progress.counted(location.path, step)
+        if location.is_distributed:
+            step, index = (*step, index), 0
+        return Occurrence(location, index, step, self.progress.loop)
+
+    def _common(self, occurrence: Occurrence, kind: str, layout: Layout) -> dict[str, Any]:
+        padding = self.progress.padding
+        return {"at": occurrence, "kind": kind, "batch": self.run.batch, "layout": layout, "padding": padding}
+
+    def _edited(self, call: Call) -> Tensor | None:
         """What the model goes on with once the handler has seen the call; None where it only looked."""
 
-        def ask() -> Any:
-            edited = self.handler(call)
-            return None if edited is None else call.replaced(edited, everywhere=self.everywhere)
+        def ask() -> Tensor | None:
+            edited = self.listeners.handler(call)
+            return None if edited is None else call.replaced(edited, everywhere=self.listeners.everywhere)
 
         return self._noting_errors(aside, ask)
 
@@ -277,39 +297,29 @@ class Interception:
         try:
             return function(*args)
         except AttnscopeError as error:
-            self.errors.append(error)
+            self.run.errors.append(error)
             raise
 
-    def _loop(self) -> str | None:
-        return self.loops_running[-1] if self.loops_running else None
-
-    def _static(self, tensor: Any) -> tuple[int, ...]:
+    def _static(self, tensor: Tensor) -> tuple[int, ...]:
         """The shape; where TensorFlow lost sight of the first size, that is the batch."""
         first, *rest = tensor.shape
         return (
-            self.batch if first is None else int(first),
+            self.run.batch if first is None else int(first),
             *(-1 if size is None else int(size) for size in rest),
         )
 
-    def _cannot_be_taken(self, place: Place, kind: str, shape: tuple[int, ...]) -> bool:
-        if current_trace() == self.trace:
-            if -1 not in shape:
-                return False
-            self.missed.append(Missed(place.path, place, kind, shape, None, _SHAPELESS))
-            return True
-        self.missed.append(
-            Missed(
-                name=place.path,
-                place=place,
-                kind=kind,
-                shape=shape,
-                loop=self._loop(),
-                reason="it runs inside a compiled loop or a function that the layer compiled for itself, whose "
-                "tensors cannot leave it; keras.ops.scan, map, vectorized_map, fori_loop and RNN layers can be "
-                "unrolled, while_loop and the framework's own loops cannot",
-            )
-        )
+    def _is_out_of_reach(self, location: Location, kind: str, shape: tuple[int, ...]) -> bool:
+        """Whether a call's tensors cannot leave the trace that they are in, or have no shape yet; which is noted."""
+        in_own_trace = current().current_trace() == self.run.trace
+        if in_own_trace and -1 not in shape:
+            return False
+        loop, reason = (None, _SHAPELESS) if in_own_trace else (self.progress.loop, _COMPILED)
+        self._note_untaken(UntakenCall(Occurrence(location, loop=loop), kind, shape, "", reason))
         return True
+
+    def _note_untaken(self, call: UntakenCall) -> None:
+        if self.listeners.untaken is not None:
+            self.listeners.untaken(call)
 
 
 ACTIVE: ContextVar[Interception | None] = ContextVar("attnscope_interception", default=None)
@@ -336,14 +346,28 @@ def own_errors(errors: list[AttnscopeError]) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def _pushed(stack: list[Any], item: Any) -> Iterator[None]:
+    stack.append(item)
+    try:
+        yield
+    finally:
+        stack.pop()
+
+
+_NO_SAMPLE = "its first axis is neither the sample nor a multiple of it"
 _SHAPELESS = "its shape is not known before the run; give the model inputs of a fixed length"
+_COMPILED = (
+    "it runs inside a compiled loop or a function that the layer compiled for itself, whose tensors cannot leave it; "
+    "keras.ops.scan, map, vectorized_map, fori_loop and RNN layers can be unrolled, while_loop and the framework's own "
+    "loops cannot"
+)
 
 
-def _with_shape(tensor: Any, shape: tuple[int, ...]) -> Any:
+def _dtype(tensor: Tensor) -> str:
+    return str(keras.backend.standardize_dtype(tensor.dtype))
+
+
+def _with_shape(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
     """The tensor with its shape known to the trace; a wrong one would fail in the run."""
     return aside(keras.ops.reshape, tensor, shape) if tuple(tensor.shape) != shape else tensor
-
-
-def _attention_axes(place: Place) -> int:
-    axes = getattr(place.layer, "_attention_axes", None)
-    return len(axes) if isinstance(axes, (tuple, list)) else 1

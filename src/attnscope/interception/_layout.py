@@ -13,10 +13,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import keras
 from keras import ops
+
+from attnscope.tensors import Tensor
 
 _HEAD_ATTRIBUTES = ("num_heads", "num_query_heads", "_num_heads", "num_attention_heads", "n_heads")
 
@@ -39,19 +40,19 @@ class Layout:
     num_keys: int = 1
     window_first: bool = False
 
-    def arrange(self, tensor: Any) -> Any:
+    def arrange(self, tensor: Tensor) -> Tensor:
         """A tensor as it came, with its axes in the order and the sizes of `dims`."""
         if self.permutation != tuple(range(len(tensor.shape))):
             tensor = ops.transpose(tensor, self.permutation)
         return self.split(tensor, self.shape)
 
-    def split(self, tensor: Any, shape: tuple[int, ...]) -> Any:
+    def split(self, tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
         """A tensor whose axes are in order already, in this shape: the first axis split up."""
         if self.window_first:
             return ops.swapaxes(ops.reshape(tensor, (shape[1], shape[0], *shape[2:])), 0, 1)
         return tensor if tuple(tensor.shape) == shape else ops.reshape(tensor, shape)
 
-    def restore(self, scores: Any, shape: tuple[int, ...]) -> Any:
+    def restore(self, scores: Tensor, shape: tuple[int, ...]) -> Tensor:
         """Undoes `arrange`: from `dims` back to a tensor of the shape that it came in."""
         moved = [shape[axis] for axis in self.permutation]
         flat = ops.reshape(ops.swapaxes(scores, 0, 1) if self.window_first else scores, moved)

@@ -1,7 +1,7 @@
 """Where in a model the code that runs now belongs: read off Keras' own stack of name scopes.
 
 Keras pushes a scope, with the layer as its caller, around every layer call, on every backend and whether or
-not a trace is running. So the place is known without touching ``Layer.__call__``.
+not a trace is running. So the location is known without touching ``Layer.__call__``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _HELPERS = (keras.layers.Softmax, keras.layers.Activation)
 
 
 @dataclass(frozen=True)
-class Place:
+class Location:
     """A point in a model: the layers that are being called, outermost first, the root left out.
 
     Attributes:
@@ -39,15 +39,15 @@ class Place:
         """Whether a `TimeDistributed` calls it once per step, in a loop of Python's."""
         return any(isinstance(layer, keras.layers.TimeDistributed) for layer in self.layers)
 
-    def inside(self, layer: keras.Layer) -> Place:
-        """The place of a layer that is called from here."""
+    def inside(self, layer: keras.Layer) -> Location:
+        """The location of a layer that is called from here."""
         layers = (*self.layers, layer)
         path = _joined(layers)
-        return Place(layers, path, path)
+        return Location(layers, path, path)
 
 
-def current_place(root: keras.Layer | None) -> Place:
-    """The place that runs now, counted from `root` (or from the outermost layer, where that is None)."""
+def current_location(root: keras.Layer | None) -> Location:
+    """Where the code that runs now belongs, counted from `root` (or from the outermost layer, where that is None)."""
     layers = _layers_being_called()
     for position in range(len(layers) - 1, -1, -1):
         if layers[position] is root:
@@ -55,7 +55,7 @@ def current_place(root: keras.Layer | None) -> Place:
             break
     folded = layers[:-1] if _ends_in_a_helper(layers) else layers
     of_root = "" if root is None else root.name  # a softmax in the model's own call, in no layer
-    return Place(tuple(folded), _joined(folded) or of_root, _joined(layers) or of_root)
+    return Location(tuple(folded), _joined(folded) or of_root, _joined(layers) or of_root)
 
 
 def _layers_being_called() -> list[keras.Layer]:

@@ -12,8 +12,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-import keras
 from keras import ops, tree
+
+from attnscope.backends import current
+from attnscope.tensors import Tensor, Tree
 
 _STEP: ContextVar[tuple[int, ...]] = ContextVar("attnscope_step", default=())
 
@@ -33,8 +35,8 @@ def _step(number: int) -> Iterator[None]:
 
 
 def scan_blocks(
-    step: Callable[[Any, Any], tuple[Any, Any]], carry: Any, count: int, size: int, length: int
-) -> tuple[Any, Any]:
+    step: Callable[[Tree, Tensor], tuple[Tree, Tree]], carry: Tree, count: int, size: int, length: int
+) -> tuple[Tree, Tree]:
     """Runs ``step(carry, start)`` for `count` blocks in a compiled loop, and joins what the steps give.
 
     Args:
@@ -48,47 +50,11 @@ def scan_blocks(
     Returns:
         The last carry, and the arrays joined along their last axis.
     """
-    run = {"jax": _scan_jax, "tensorflow": _scan_tensorflow, "torch": _scan_torch}[keras.backend.backend()]
-    carry, stacked = run(step, carry, count, size)
+    carry, stacked = current().scan(step, carry, count, size)
     return carry, tree.map_structure(lambda array: _joined(array, length), stacked)
 
 
-def _scan_jax(step: Any, carry: Any, count: int, size: int) -> tuple[Any, Any]:
-    import jax
-
-    starts = ops.arange(count, dtype="int32") * size
-    return jax.lax.scan(step, carry, starts)  # type: ignore[no-any-return]
-
-
-def _scan_torch(step: Any, carry: Any, count: int, size: int) -> tuple[Any, Any]:
-    emitted = []
-    for number in range(count):
-        carry, given = step(carry, number * size)
-        emitted.append(given)
-    return carry, tree.map_structure(lambda *arrays: ops.stack(arrays), *emitted)
-
-
-def _scan_tensorflow(step: Any, carry: Any, count: int, size: int) -> tuple[Any, Any]:
-    import tensorflow as tf
-
-    shapes = tf.function(step, autograph=False).get_concrete_function(
-        tree.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), carry), tf.TensorSpec((), tf.int32)
-    )
-    like = tree.flatten(shapes.structured_outputs[1])
-    arrays = [tf.TensorArray(t.dtype, size=count, element_shape=t.shape) for t in like]
-
-    def body(number: Any, carry: Any, arrays: Any) -> tuple[Any, Any, Any]:
-        carry, given = step(carry, number * size)
-        written = [a.write(number, g) for a, g in zip(arrays, tree.flatten(given), strict=True)]
-        return number + 1, carry, written
-
-    first = (tf.constant(0), carry, arrays)
-    _, carry, arrays = tf.while_loop(lambda number, *_: number < count, body, first, parallel_iterations=1)
-    stacked = [array.stack() for array in arrays]
-    return carry, tree.pack_sequence_as(shapes.structured_outputs[1], stacked)
-
-
-def _joined(stacked: Any, length: int) -> Any:
+def _joined(stacked: Tensor, length: int) -> Tensor:
     """From ``(block, ..., size)`` to ``(..., length)``."""
     moved = ops.moveaxis(stacked, 0, -2)
     flat = ops.reshape(moved, (*moved.shape[:-2], moved.shape[-2] * moved.shape[-1]))

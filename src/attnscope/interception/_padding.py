@@ -8,10 +8,11 @@ length; where several of one length differ, the model itself decides by the cell
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import keras
 from keras import ops, tree
+
+from attnscope.tensors import Tensor, Tree
 
 MASKED_LOGIT = -5e3
 """A logit at or below this is a masked cell.
@@ -35,11 +36,11 @@ class Padding:
         removed_by: Paths of the layers that took the mask off a tensor, in order.
     """
 
-    masks: list[tuple[str, Any]] = field(default_factory=list)
+    masks: list[tuple[str, Tensor]] = field(default_factory=list)
     unmasked_lengths: set[int] = field(default_factory=set)
     removed_by: list[str] = field(default_factory=list)
 
-    def read_inputs(self, inputs: Any) -> None:
+    def read_inputs(self, inputs: Tree) -> None:
         """Takes the masks among a model's inputs, told by their names."""
         for path, value in [] if inputs is None else tree.flatten_with_path(inputs):
             name = str(path[-1]) if path else ""
@@ -48,7 +49,7 @@ class Padding:
             elif len(value.shape) == 3:
                 self.unmasked_lengths.add(value.shape[1])
 
-    def read_keras_mask(self, mask: Any, path: str) -> None:
+    def read_keras_mask(self, mask: Tensor, path: str) -> None:
         """Takes a mask that a layer sets, where it is the first of its length.
 
         Layers hand masks on, some as new tensors; what they hand on is not another mask.
@@ -56,12 +57,12 @@ class Padding:
         if len(mask.shape) == 2 and mask.shape[1] not in [known.shape[1] for _, known in self.masks]:
             self.masks.append((path, mask))
 
-    def read_origin(self, mask: Any, path: str) -> None:
+    def read_origin(self, mask: Tensor, path: str) -> None:
         """Takes the mask that an embedding or a `Masking` made, under that layer's path."""
         if len(mask.shape) == 2:
             self.masks = [*(entry for entry in self.masks if entry[1] is not mask), (path, mask)]
 
-    def of_length(self, length: int, batch: int, path: str) -> Any | None:
+    def of_length(self, length: int, batch: int, path: str) -> Tensor | None:
         """The mask for an axis of this length, or None where there is none or it cannot be told which.
 
         Args:

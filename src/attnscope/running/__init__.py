@@ -1,25 +1,27 @@
-"""A model and its data made ready to run: batches, the tasks of KerasHub, compiled runs and their reuse."""
+"""A model and its data made ready to run: `Network`, batches, compiled runs and their reuse."""
 
-from attnscope.running._batches import Batch, Batches, batches_of, filled, merged
-from attnscope.running._compiled import as_numpy, as_tensors, call_model, compiled, taken_values, viewed
+from attnscope.running._batches import Batch, Batches, batches_of, filled, joined, merged
+from attnscope.running._compiled import as_numpy, compiled, differentiated, viewed
+from attnscope.running._network import Network, Passes, check_model
 from attnscope.running._reuse import reused
-from attnscope.running._runner import Runner, progress_bar
-from attnscope.running._tasks import prepared
+from attnscope.running._runner import Runner, progress_bar, with_rows
 
 __all__ = [
     "Batch",
     "Batches",
+    "Network",
+    "Passes",
     "Runner",
     "as_numpy",
-    "as_tensors",
     "batches_of",
-    "call_model",
+    "check_model",
     "compiled",
+    "differentiated",
     "filled",
+    "joined",
     "merged",
-    "prepared",
     "progress_bar",
     "reused",
-    "taken_values",
     "viewed",
+    "with_rows",
 ]

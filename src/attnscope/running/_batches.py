@@ -16,6 +16,7 @@ import numpy as np
 from keras import tree
 
 from attnscope.errors import InputError
+from attnscope.tensors import Inputs, Tree
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Batch:
             a short last batch needs no trace of its own.
     """
 
-    inputs: Any
+    inputs: Tree
     size: int
 
 
@@ -43,7 +44,7 @@ class Batches:
     """
 
     first: Batch
-    rest: Iterator[Any]
+    rest: Iterator[Tree]
     batch_size: int
     total: int | None
     count: int | None
@@ -57,13 +58,14 @@ class Batches:
             yield batch
 
 
-def batches_of(inputs: Any, batch_size: int, model: keras.Layer | None = None) -> Batches:
+def batches_of(inputs: Inputs, batch_size: int, model: keras.Layer | None = None, *, full: bool = False) -> Batches:
     """Cuts inputs into batches, or takes the batches that they give.
 
     Args:
         inputs: See the module. Arrays need one length along their first axis.
         batch_size: Samples per batch, for inputs that are arrays.
         model: Tells whether a list of arrays is one input of many, or many batches of one.
+        full: Whether fewer samples than a batch holds are filled up to it too, so that they need no trace of their own.
 
     Raises:
         InputError: There is no sample, the arrays differ in length, or the kind is not known.
@@ -90,7 +92,7 @@ def batches_of(inputs: Any, batch_size: int, model: keras.Layer | None = None) -
         raise InputError("The input is a single number, but samples along a first axis are needed: inputs[None].")
     if total == 0:
         raise InputError("The inputs hold 0 samples, but at least one is needed to capture anything.")
-    size = min(batch_size, total)
+    size = batch_size if full else min(batch_size, total)
     cut = (
         tree.map_structure(lambda array, start=start: array[start : start + size], arrays)
         for start in range(0, total, size)
@@ -98,7 +100,7 @@ def batches_of(inputs: Any, batch_size: int, model: keras.Layer | None = None) -
     return Batches(_filled(next(cut), size), cut, size, total, -(-total // size))
 
 
-def _of_batches(inputs: Any) -> Batches:
+def _of_batches(inputs: Inputs) -> Batches:
     count = _count(inputs)
     cut = (tree.map_structure(_array, _x_of(batch)) for batch in _iterated(inputs, count))
     first = next(cut, None)
@@ -110,21 +112,21 @@ def _of_batches(inputs: Any) -> Batches:
     return Batches(_filled(first, size), cut, size, None, count)
 
 
-def _count(inputs: Any) -> int | None:
+def _count(inputs: Inputs) -> int | None:
     try:
         return len(inputs)
     except TypeError:  # a dataset of unknown length has a __len__ all the same
         return None
 
 
-def _iterated(inputs: Any, count: int | None) -> Iterable[Any]:
+def _iterated(inputs: Inputs, count: int | None) -> Iterable[Tree]:
     if isinstance(inputs, keras.utils.PyDataset):
         return (inputs[number] for number in range(count or 0))
-    given: Iterable[Any] = iter(inputs)
-    return given
+    batches: Iterable[Tree] = iter(inputs)
+    return batches
 
 
-def _x_of(batch: Any) -> Any:
+def _x_of(batch: Tree) -> Tree:
     if isinstance(batch, tuple) and 1 <= len(batch) <= 3:
         return keras.utils.unpack_x_y_sample_weight(batch)[0]
     if isinstance(batch, list) and len(batch) == 2:  # a torch DataLoader over (x, y)
@@ -132,7 +134,7 @@ def _x_of(batch: Any) -> Any:
     return batch
 
 
-def _gives_batches(inputs: Any, model: keras.Layer | None) -> bool:
+def _gives_batches(inputs: Inputs, model: keras.Layer | None) -> bool:
     if isinstance(inputs, (dict, np.ndarray, str)) or hasattr(inputs, "__array__"):
         return False
     if isinstance(inputs, (list, tuple)):
@@ -160,15 +162,25 @@ def _array(value: Any) -> np.ndarray:
     return array
 
 
-def _filled(inputs: Any, size: int) -> Batch:
-    given = len(tree.flatten(inputs)[0])
-    return Batch(tree.map_structure(lambda array: filled(array, max(size, given)), inputs), given)
+def _filled(inputs: Tree, size: int) -> Batch:
+    samples = len(tree.flatten(inputs)[0])
+    return Batch(tree.map_structure(lambda array: filled(array, max(size, samples)), inputs), samples)
 
 
 def filled(array: np.ndarray, size: int) -> np.ndarray:
     """An array with its last sample repeated until there are `size` of them."""
     missing = size - len(array)
     return np.concatenate([array, np.repeat(array[-1:], missing, axis=0)]) if missing > 0 else array
+
+
+def joined(parts: list[tuple[Tree, int]]) -> Tree:
+    """What a model gave for several batches, one behind the other, in its structure of outputs.
+
+    Args:
+        parts: For each batch the outputs as arrays (None where one is left out), and how many of the samples count.
+    """
+    real = [tree.map_structure(lambda a, n=size: None if a is None else a[:n], outputs) for outputs, size in parts]
+    return tree.map_structure(lambda *arrays: None if arrays[0] is None else merged(list(arrays)), *real)
 
 
 def merged(parts: list[np.ndarray], missing: float | bool | None = None) -> np.ndarray:

@@ -17,6 +17,8 @@ from weakref import WeakKeyDictionary
 
 import keras
 
+from attnscope.interception import layers_of
+
 Made = TypeVar("Made")
 
 KEPT_PER_MODEL = 4
@@ -68,12 +70,11 @@ def reused(model: keras.Layer, wishes: Hashable | None, make: Callable[[], Made]
 
 def fingerprint(model: keras.Layer) -> Hashable:
     """Equal for two moments only if no plain attribute of any layer, no variable and no global switch differs."""
-    layers = [model, *model._flatten_layers(include_self=False, recursive=True)]
     return (
         keras.backend.backend(),
         keras.config.is_flash_attention_enabled(),
         tuple(id(variable) for variable in model.variables),
-        tuple((id(layer), _attributes(layer)) for layer in layers),
+        tuple((id(layer), _attributes(layer)) for layer in layers_of(model)),
     )
 
 

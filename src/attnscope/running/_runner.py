@@ -5,20 +5,21 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 import keras
 import numpy as np
 from keras import tree
 
 from attnscope.errors import AttnscopeError
-from attnscope.interception import Handler, declarations, intercept, own_errors
+from attnscope.interception import Handler, call_model, declarations, intercept, own_errors
 from attnscope.running._batches import Batch, Batches, filled
-from attnscope.running._compiled import as_numpy, call_model, compiled, viewed
+from attnscope.running._compiled import as_numpy, compiled, viewed
+from attnscope.running._network import Network
+from attnscope.tensors import Tensor, Tree
 
 
 class Runner:
-    """A model under one handler, compiled once per shape of inputs, for any number of batches.
+    """A model under one handler, compiled once per shape of inputs, for any number of networks of that model.
 
     It holds the model weakly, so that keeping a runner keeps no model alive.
 
@@ -32,18 +33,20 @@ class Runner:
     def __init__(
         self,
         model: keras.Layer,
-        handlers: Callable[[dict[str, Any]], tuple[Handler, Any]],
+        handlers: Callable[[dict[str, Tensor]], tuple[Handler, Tree]],
         *,
         unroll: frozenset[str] = frozenset(),
     ) -> None:
         self._errors: list[AttnscopeError] = []
-        errors, held = self._errors, declarations()
+        errors, declared = self._errors, declarations()
 
-        def body(model: keras.Layer, given: Any) -> Any:
-            inputs, rows = given
+        def body(model: keras.Layer, batch: tuple[Tree, dict[str, Tensor]]) -> tuple[Tree, Tree]:
+            inputs, rows = batch
             handler, collected = handlers(rows)
-            batch = len(tree.flatten(inputs)[0])
-            with intercept(handler, model, batch=batch, inputs=inputs, unroll=unroll, declarations=held, errors=errors):
+            size = len(tree.flatten(inputs)[0])
+            with intercept(
+                handler, model, batch=size, inputs=inputs, unroll=unroll, declarations=declared, errors=errors
+            ):
                 outputs = call_model(model, inputs)
             return outputs, collected
 
@@ -51,16 +54,16 @@ class Runner:
 
     def run(
         self,
-        batches: Batches,
+        network: Network,
         *,
         extras: Mapping[str, np.ndarray] | None = None,
         progress: bool = False,
         skips: Callable[[Batch], bool] = lambda batch: False,
-    ) -> Iterator[tuple[Any, Any, Batch]]:
-        """Runs the model over all batches.
+    ) -> Iterator[tuple[Tree, Tree, Batch]]:
+        """Runs the model over all batches of a network, and counts each sample as a forward pass.
 
         Args:
-            batches: Its inputs.
+            network: The model and its data.
             extras: Arrays with one row per sample, cut into batches beside the inputs.
             progress: Whether to show a progress bar, on a terminal.
             skips: Asked of each batch; one of which it says True is not run.
@@ -70,25 +73,37 @@ class Runner:
             first ``batch.size`` samples count. What was collected is to be copied by who keeps it.
         """
         self._errors.clear()
-        start = 0
-        with progress_bar(batches.count, shown=progress) as advance:
-            for batch in batches:
-                length = len(tree.flatten(batch.inputs)[0])
-                stop = start + batch.size
-                if skips(batch):
-                    start = stop
-                    advance()
-                    continue
-                rows = {name: filled(array[start:stop], length) for name, array in (extras or {}).items()}
-                start = stop
-                with own_errors(self._errors):
-                    outputs, collected = self._run((batch.inputs, rows))
-                yield tree.map_structure(as_numpy, outputs), tree.map_structure(viewed, collected), batch
-                advance()
+        for batch, rows in with_rows(network.batches(), extras, progress=progress):
+            if skips(batch):
+                continue
+            with own_errors(self._errors):
+                outputs, collected = self._run((batch.inputs, rows))
+            network.passes.forward += batch.size
+            yield tree.map_structure(as_numpy, outputs), tree.map_structure(viewed, collected), batch
+
+
+def with_rows(
+    batches: Batches, extras: Mapping[str, np.ndarray] | None = None, *, progress: bool = False
+) -> Iterator[tuple[Batch, dict[str, np.ndarray]]]:
+    """Batches, each with its rows of some arrays, filled up like the batch; under a progress bar where that is wanted.
+
+    Args:
+        batches: The batches.
+        extras: Arrays with one row per sample.
+        progress: Whether to show a progress bar, on a terminal.
+    """
+    start = 0
+    with progress_bar(batches.count, shown=progress) as advance:
+        for batch in batches:
+            length = len(tree.flatten(batch.inputs)[0])
+            stop = start + batch.size
+            yield batch, {name: filled(array[start:stop], length) for name, array in (extras or {}).items()}
+            start = stop
+            advance()
 
 
 @contextmanager
-def progress_bar(count: int | None, *, shown: bool) -> Iterator[Any]:
+def progress_bar(count: int | None, *, shown: bool) -> Iterator[Callable[[], None]]:
     """A bar over batches on standard error: only on a terminal, and only if there is more than one batch."""
     if not shown or count == 1 or not sys.stderr.isatty():
         yield lambda: None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -11,46 +12,46 @@ from keras import tree
 
 from attnscope.labels import AxisLabels, patches
 from attnscope.running._compiled import as_numpy
+from attnscope.tensors import Inputs
 
 
-def prepared(model: Any, inputs: Any) -> tuple[Any, Any, Prepared]:
-    """The network to run, its inputs, and what is known of their positions.
+@dataclass(frozen=True)
+class Prepared:
+    """Inputs of a network, and what is known of their positions.
 
-    A model without a preprocessor, or inputs that are preprocessed already, come back as they are.
+    Attributes:
+        inputs: What the network itself takes.
+        labels: Tokens of every sample, or image patches; empty where nothing is known.
+        texts: The raw texts, dims ``(sample,)``; None where the inputs are no single texts.
+        tokenizer: Of the task; None elsewhere.
+    """
+
+    inputs: Inputs
+    labels: list[AxisLabels]
+    texts: xr.DataArray | None
+    tokenizer: Any
+
+
+def prepared(model: keras.Layer, inputs: Inputs) -> Prepared:
+    """The inputs of a model's network; inputs that are preprocessed already come back as they are.
 
     Args:
         model: Any model; a task has a ``preprocessor``.
         inputs: Raw texts (a string, a sequence of them, a tuple or dict of such) or images, or preprocessed.
     """
     preprocessor = getattr(model, "preprocessor", None)
-    if preprocessor is None or not _is_raw(inputs, model):
-        return model, inputs, _known(model, inputs, preprocessor)
-    raw = [inputs] if isinstance(inputs, str) else inputs
-    x, _, _ = keras.utils.unpack_x_y_sample_weight(preprocessor(_numbers_as_floats(raw)))
-    x = tree.map_structure(as_numpy, x)
-    return model, x, _known(model, x, preprocessor, raw)
-
-
-class Prepared:
-    """Labels for the inputs of a task.
-
-    Attributes:
-        labels: Tokens of every sample, or image patches; empty where nothing is known.
-        texts: The raw texts, dims ``(sample,)``; None where the inputs are no single texts.
-    """
-
-    def __init__(self, labels: list[AxisLabels], texts: xr.DataArray | None) -> None:
-        self.labels = labels
-        self.texts = texts
-
-
-def _known(model: Any, inputs: Any, preprocessor: Any, raw: Any = None) -> Prepared:
     tokenizer = getattr(preprocessor, "tokenizer", None) or getattr(model, "tokenizer", None)
-    labels = _tokens(inputs, tokenizer) if tokenizer is not None else []
-    return Prepared([*labels, *_patches(model)], _texts(raw))
+    texts = None
+    if preprocessor is not None and _is_raw(inputs, model):
+        raw = [inputs] if isinstance(inputs, str) else inputs
+        texts = _texts(raw)
+        inputs, _, _ = keras.utils.unpack_x_y_sample_weight(preprocessor(_numbers_as_floats(raw)))
+        inputs = tree.map_structure(as_numpy, inputs)
+    tokens = _tokens(inputs, tokenizer) if tokenizer is not None else []
+    return Prepared(inputs, [*tokens, *_patches(model)], texts, tokenizer)
 
 
-def _is_raw(inputs: Any, model: Any) -> bool:
+def _is_raw(inputs: Inputs, model: keras.Layer) -> bool:
     """Text always is; numbers are, unless they come under the names of the network's own inputs."""
     if isinstance(inputs, dict):
         names = {tensor.name for tensor in getattr(model, "inputs", None) or []}
@@ -58,20 +59,20 @@ def _is_raw(inputs: Any, model: Any) -> bool:
     return isinstance(inputs, (str, list, tuple)) or hasattr(inputs, "__array__")
 
 
-def _numbers_as_floats(raw: Any) -> Any:
+def _numbers_as_floats(raw: Inputs) -> Inputs:
     """Images as `task.predict` gives them to its preprocessor; texts as they are."""
     if hasattr(raw, "__array__") and np.asarray(raw).dtype.kind in "uif":
         return np.asarray(raw, dtype=keras.config.floatx())
     return raw
 
 
-def _texts(raw: Any) -> xr.DataArray | None:
+def _texts(raw: Inputs) -> xr.DataArray | None:
     if isinstance(raw, (list, tuple, np.ndarray)) and len(raw) and all(isinstance(item, str) for item in raw):
         return xr.DataArray(np.array(list(raw), dtype=str), dims=("sample",), name="input")
     return None
 
 
-def _tokens(inputs: Any, tokenizer: Any) -> list[AxisLabels]:
+def _tokens(inputs: Inputs, tokenizer: Any) -> list[AxisLabels]:
     if not isinstance(inputs, dict):
         return []
     return [
@@ -88,7 +89,7 @@ def _token(tokenizer: Any, number: int) -> str:
         return f"<{number}>"
 
 
-def _patches(model: Any) -> list[AxisLabels]:
+def _patches(model: keras.Layer) -> list[AxisLabels]:
     network = getattr(model, "backbone", model)
     size, shape = getattr(network, "patch_size", None), getattr(network, "image_shape", None)
     if size is None or shape is None or None in tuple(shape)[:2]:

@@ -12,12 +12,13 @@ import numpy as np
 import xarray as xr
 from keras import ops, tree
 
-from attnscope.attribution import Scorer, Target
+from attnscope.attribution import Target
 from attnscope.discovery import Selection
 from attnscope.handlers import Edited, dealt_out, uniform
 from attnscope.interception import Call
 from attnscope.maps import AttentionMaps
 from attnscope.masking import closed_cells
+from attnscope.running import Network
 from attnscope.schema import QUERY, SAMPLE, SCORES, key_dims, query_dims
 
 
@@ -51,7 +52,7 @@ def permutation_test(
     Source:
         Jain and Wallace 2019, "Attention is not Explanation", section 4.2.1.
     """
-    shuffled = Edited(model, inputs, sites, _shuffled, batch_size=batch_size)
+    shuffled = Edited(Network(model, inputs, batch_size=batch_size), sites, _shuffled)
     generator = np.random.default_rng(seed)
     samples = len(tree.flatten(inputs)[0])
     sizes = {site.shape[-2:] if len(site.dims) > 2 else site.shape[-1:] for site in shuffled.sites}
@@ -83,7 +84,7 @@ def uniform_test(
         Wiegreffe and Pinter 2019, "Attention is not not Explanation", section 3.2, without training again.
     """
     even = uniform()
-    edited = Edited(model, inputs, sites, lambda scores, call, rows: even(scores, call), batch_size=batch_size)
+    edited = Edited(Network(model, inputs, batch_size=batch_size), sites, lambda scores, call, rows: even(scores, call))
     change = target.of(edited.outputs()) - _answers(model, inputs, target, batch_size)
     return xr.DataArray(np.abs(change), dims=(SAMPLE,), attrs={"passes": 2 * len(change)})
 
@@ -128,7 +129,7 @@ def adversarial_test(
         Jain and Wallace 2019, section 4.2.2, where the search is by gradients and for one pooling query.
     """
     own = _rows_of(maps, site)
-    edited = Edited(model, inputs, site, lambda scores, call, rows: rows["scores"], batch_size=batch_size)
+    edited = Edited(Network(model, inputs, batch_size=batch_size), site, lambda scores, call, rows: rows["scores"])
     before = _answers(model, inputs, target, batch_size)
     generator = np.random.default_rng(seed)
     best = np.zeros(len(before))
@@ -225,7 +226,6 @@ def _dealt(own: _Rows, order: np.ndarray) -> np.ndarray:
 
 def _shuffled(scores: Any, call: Call, rows: Mapping[str, Any]) -> Any:
     """The scores dealt out anew. The draws of a head are the fractions of a multiple of the common ones."""
-    assert call.layout is not None
     shape = tuple(scores.shape)
     drawn = rows[_named(shape[-2:] if len(shape) > 2 else shape[-1:])]
     panels = int(np.prod(shape[1:-2])) if len(shape) > 2 else 1
@@ -240,4 +240,4 @@ def _named(size: tuple[int, ...]) -> str:
 
 
 def _answers(model: keras.Model, inputs: Any, target: Target, batch_size: int) -> np.ndarray:
-    return Scorer(model, batch_size)(inputs, target)
+    return target.of(Network(model, inputs, batch_size=batch_size).outputs())

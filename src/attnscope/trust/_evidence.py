@@ -14,7 +14,6 @@ import xarray as xr
 
 from attnscope.attribution import (
     METHODS,
-    Scorer,
     Subject,
     Versions,
     default_removals,
@@ -340,13 +339,10 @@ def _stability(subject: Subject, asked: _Asked, models: Sequence[keras.Model]) -
     """Mean rank correlation of each method's answers between models trained from other seeds."""
     if not models:
         return {}
-    others = [replace(subject, model=model, scorer=Scorer(model, subject.batch_size)) for model in models]
+    others = [subject.of_model(model) for model in models]
     found = {}
     for name in asked.methods:
         answers = [relevance_of(one, name, **_options(name, asked)).values for one in (subject, *others)]
         pairs = [rank_correlation(*both, subject.positions.valid) for both in combinations(answers, 2)]
         found[name] = float(np.mean([_mean(pair) for pair in pairs]))
-    for other in others:
-        subject.scorer.passes += other.scorer.passes
-        subject.scorer.gradient_passes += other.scorer.gradient_passes
     return found

@@ -1,0 +1,124 @@
+"""What attnscope asks of a backend of Keras: all that differs between them is behind this protocol.
+
+A backend is one file, `_<name>.py` with the name that `keras.backend.backend()` gives, which defines `BACKEND`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from attnscope.backends._graph import Trace
+from attnscope.tensors import Tensor, Tree
+
+Model = Any
+"""A Keras model or layer."""
+ModelOf = Callable[[], Model]
+"""Gives the model while it lives: a weak reference to it."""
+Body = Callable[[Model, Tree], Tree]
+"""Takes the model and a batch of inputs as the backend's tensors, gives a structure of tensors."""
+Probe = Callable[[str, Tensor], Tensor]
+"""Takes a name and a tensor, gives the tensor with a zero added that is differentiated by."""
+ProbedBody = Callable[[Model, Tree, Probe], tuple[Tensor, Tree]]
+"""Like `Body`, with a probe for what is differentiated by; gives a scalar and a structure of tensors."""
+Step = Callable[[Tree, Tensor], tuple[Tree, Tree]]
+"""One step of a loop over blocks: from the carry and the first position of a block (an int32 scalar) to the next carry
+and a structure of tensors of this block."""
+
+
+class Interception(Protocol):
+    """What the functions to intercept do with a call; see `attnscope.interception`."""
+
+    def softmax(self, run: Callable[[], Tensor], logits: Tensor, axis: Any) -> Tensor:
+        """Takes a softmax of `logits` along `axis` (an integer, or several), which `run` computes."""
+
+    def fused(self, run: Callable[[], Tensor], **tensors: Any) -> Tensor:
+        """Takes a fused attention call, which `run` computes; see `attnscope.interception.FusedCall` for `tensors`."""
+
+    def left_out(self, run: Callable[[], Tensor], tensor: Tensor, what: str) -> Tensor:
+        """Notes a call that cannot be read, and lets it run."""
+
+    def with_heads(self, heads: int, run: Callable[[], Tensor]) -> Tensor:
+        """Runs a function that folds this many heads into the batch."""
+
+
+@dataclass(frozen=True)
+class Function:
+    """One function to intercept.
+
+    Attributes:
+        owner: Module or class that holds it.
+        name: Its name there.
+        take: Called in its place with the running `Interception`, the original and the arguments.
+        bound_early: Whether people import it by name, so that other modules hold it too.
+    """
+
+    owner: Any
+    name: str
+    take: Callable[..., Any]
+    bound_early: bool = False
+
+
+class Backend(Protocol):
+    """A backend of Keras.
+
+    Attributes:
+        name: As `keras.backend.backend()` gives it.
+        block_bytes: Size of a block of scores that a streaming summary works best on.
+        fused_builds_matrix: Whether the backend's own fused attention builds the matrix of all queries by all keys, so
+            that computing the context beside the scores saves something.
+        masked_rows_vary: Whether its kernels for fused attention differ in what they make of a row that may attend to
+            nothing.
+    """
+
+    name: str
+    block_bytes: int
+    fused_builds_matrix: bool
+    masked_rows_vary: bool
+
+    def functions(self) -> list[Function]:
+        """The framework's own functions through which attention can pass."""
+
+    def current_trace(self) -> Hashable:
+        """A token that is equal for two moments exactly when they belong to the same trace.
+
+        A softmax in the body of a compiled loop gives a tensor that lives in that body alone. Handing it out is a
+        leaked tracer on JAX and an "out of scope" tensor on TensorFlow.
+        """
+
+    def as_tensor(self, array: np.ndarray) -> Tensor:
+        """An array as a tensor, on the backend's device."""
+
+    def viewed(self, tensor: Tensor) -> np.ndarray:
+        """A tensor as an array, without a copy where it is on the CPU: to be read at once, and not written to."""
+
+    def compiled(self, model: ModelOf, body: Body) -> Callable[[Tree], Tree]:
+        """Compiles `body`, which runs the model, once for each shape of inputs.
+
+        Returns:
+            A function from a structure of arrays to what `body` gives. Variables are read anew at every call.
+        """
+
+    def differentiated(self, model: ModelOf, body: ProbedBody) -> Callable[[Tree], tuple[Tree, dict[str, Tensor]]]:
+        """Compiles `body` with its derivatives.
+
+        Returns:
+            A function from a structure of arrays to the structure that `body` gives beside its scalar, and the
+            derivative of the scalar by each probed tensor.
+        """
+
+    def scan(self, step: Step, carry: Tree, count: int, size: int) -> tuple[Tree, Tree]:
+        """Runs ``step(carry, number * size)`` for `count` numbers in a loop that is compiled where there are any.
+
+        Returns:
+            The last carry, and what the steps gave, each tensor stacked along a new first axis.
+        """
+
+    def trace(self, model: Model, body: Callable[[Tree], Tree], inputs: Tree) -> Trace:
+        """Runs ``body(inputs)``, which calls `model`, on shapes alone, and gives the operations that it is made of."""
+
+    def key_of(self, tensor: Tensor, number: int) -> Hashable:
+        """What the running `trace` will know a tensor by; `number` is another one for each tensor that is asked for."""

@@ -1,0 +1,31 @@
+"""What is asked of Keras' insides about a model."""
+
+from __future__ import annotations
+
+import keras
+
+from attnscope.tensors import Tree
+
+
+def layers_of(model: keras.Layer) -> list[keras.Layer]:
+    """The model and all layers in it, at any depth."""
+    return [model, *model._flatten_layers(include_self=False, recursive=True)]
+
+
+def call_model(model: keras.Layer, inputs: Tree) -> Tree:
+    """The model's output in inference mode."""
+    if getattr(model, "_call_has_training_arg", True):
+        return model(inputs, training=False)
+    return model(inputs)
+
+
+def declared_inputs(model: keras.Layer) -> Tree | None:
+    """Symbolic inputs of a functional or Sequential model, in its structure; None where it declares none."""
+    structure = getattr(model, "_inputs_struct", None)
+    return getattr(model, "inputs", None) if structure is None else structure
+
+
+def number_of_attention_axes(layer: keras.Layer | None) -> int:
+    """How many axes a `MultiHeadAttention` attends over; 1 for every other layer."""
+    axes = getattr(layer, "_attention_axes", None)
+    return len(axes) if isinstance(axes, (tuple, list)) else 1

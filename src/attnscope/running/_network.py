@@ -1,0 +1,166 @@
+"""`Network`: a model and its data, made ready to run once, at the door."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import xarray as xr
+from keras import tree
+
+from attnscope.errors import UnbuiltModelError, UnsupportedError
+from attnscope.interception import call_model
+from attnscope.labels import AxisLabels
+from attnscope.running._batches import Batch, Batches, batches_of, joined
+from attnscope.running._compiled import as_numpy, compiled
+from attnscope.running._tasks import prepared
+from attnscope.tensors import Inputs, Tree
+
+
+@dataclass
+class Passes:
+    """What running a model has cost so far, in samples; those that only fill up a batch are left out.
+
+    Attributes:
+        forward: Samples that went through it forwards.
+        gradient: Samples that went through it forwards and backwards.
+    """
+
+    forward: int = 0
+    gradient: int = 0
+
+
+class Network:
+    """A model and its data, made ready to run once, at the door.
+
+    Whatever runs a network counts its passes here; nobody else does.
+
+    Args:
+        model: A built Keras 3 model, or a KerasHub task, which also takes raw texts or images.
+        inputs: Arrays or a structure of them, raw texts or images of a task, or whatever gives batches.
+        batch_size: Samples at a time, where the inputs are arrays.
+
+    Attributes:
+        model: The network to run.
+        inputs: What it is given, preprocessed.
+        labels: What the task knows of its positions: tokens, patches; empty elsewhere.
+        texts: The raw texts, dims ``(sample,)``; None where the inputs are no single texts.
+        tokenizer: Of the task; None elsewhere.
+        batch_size: Samples at a time.
+        passes: The counted passes.
+
+    Raises:
+        UnsupportedError: `model` is no Keras 3 model.
+        UnbuiltModelError: It has no weights yet.
+        InputError: There is no sample, the arrays differ in length, or the kind of inputs is not known.
+    """
+
+    def __init__(self, model: keras.Layer, inputs: Inputs, *, batch_size: int = 32) -> None:
+        check_model(model)
+        task = prepared(model, inputs)
+        self.model = model
+        self.inputs = task.inputs
+        self.labels: list[AxisLabels] = task.labels
+        self.texts: xr.DataArray | None = task.texts
+        self.tokenizer = task.tokenizer
+        self.batch_size = batch_size
+        self.passes = Passes()
+        self._outputs = compiled(model, call_model)
+        self._next: Batches | None = batches_of(self.inputs, batch_size, model)
+
+    @property
+    def first(self) -> Batch:
+        """The first batch, for a look at shapes; it is not lost to `batches`."""
+        return self._peeked().first
+
+    @property
+    def samples(self) -> int | None:
+        """Number of samples, where it is known beforehand."""
+        return self._peeked().total
+
+    @property
+    def most_samples(self) -> int | None:
+        """Number of samples, or as many as there can be in the batches; None where neither is known."""
+        batches = self._peeked()
+        if batches.total is not None or batches.count is None:
+            return batches.total
+        return batches.count * batches.batch_size
+
+    def _peeked(self) -> Batches:
+        """The batches that will be given next."""
+        if self._next is None:
+            self._next = batches_of(self.inputs, self.batch_size, self.model)
+        return self._next
+
+    def batches(self) -> Batches:
+        """All batches, from the first one on. Inputs that can be read only once give them only once."""
+        batches, self._next = self._peeked(), None
+        return batches
+
+    def arrays(self) -> Tree:
+        """All samples as arrays in the model's structure: batches of a dataset one behind the other."""
+        parts = [tree.map_structure(lambda a, n=batch.size: a[:n], batch.inputs) for batch in self.batches()]
+        return tree.map_structure(lambda *arrays: np.concatenate(arrays), *parts)
+
+    def on(self, inputs: Inputs, *, batch_size: int | None = None, full: bool = False) -> Network:
+        """The same network on other inputs, which are preprocessed already: its passes count for both.
+
+        Args:
+            inputs: As the model itself takes them.
+            batch_size: Samples at a time; as before where None.
+            full: Whether fewer samples than that are filled up to it.
+        """
+        other = copy.copy(self)
+        other.inputs, other.labels, other.texts = inputs, [], None
+        other.batch_size = self.batch_size if batch_size is None else batch_size
+        other._next = batches_of(inputs, other.batch_size, self.model, full=full)
+        return other
+
+    def of_model(self, model: keras.Layer) -> Network:
+        """Another model on the same inputs; its passes count for both."""
+        other = self.on(self.inputs)
+        check_model(model)
+        other.model, other._outputs = model, compiled(model, call_model)
+        return other
+
+    def outputs(self, inputs: Tree | None = None) -> Tree:
+        """What the model says, as arrays in its structure of outputs.
+
+        Args:
+            inputs: Arrays, all samples; the network's own where None. A last batch is filled up to the batch size, so
+                that the model is compiled once.
+        """
+        arrays = self.arrays() if inputs is None else inputs
+        parts = []
+        for batch in batches_of(arrays, self.batch_size, self.model, full=True):
+            outputs = self._outputs(batch.inputs)
+            self.passes.forward += batch.size
+            parts.append((tree.map_structure(as_numpy, outputs), batch.size))
+        return joined(parts)
+
+
+def check_model(model: Any) -> None:
+    """Refuses what is no model, and a model without weights.
+
+    Raises:
+        UnsupportedError: Not a Keras 3 layer or model.
+        UnbuiltModelError: Not built.
+    """
+    if isinstance(model, (str, Path)):
+        raise UnsupportedError(
+            f"The model is a path, {str(model)!r}, but a Keras 3 model is needed: attnscope.load_model({str(model)!r})."
+        )
+    if not isinstance(model, keras.Layer):
+        raise UnsupportedError(
+            f"The model is a {type(model).__module__}.{type(model).__name__}, but a Keras 3 model is needed. "
+            "A model of tf_keras, or an old file: model.save('old.h5'), then attnscope.load_model('old.h5')."
+        )
+    if not model.built:
+        raise UnbuiltModelError(
+            f"The model {model.name!r} is not built: it has no weights yet, so its attention would be random. "
+            "Call it once on a batch and load its weights: model(x); model.load_weights(path)."
+        )
