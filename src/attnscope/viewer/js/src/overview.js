@@ -292,7 +292,9 @@ function paintGround(painter, { x, y, width, height }, thumbnail) {
 }
 
 function nextFrame() {
-  return new Promise((resolve) => setTimeout(() => requestAnimationFrame(resolve)));
+  return new Promise((resolve) => {
+    setTimeout(() => requestAnimationFrame(resolve));
+  });
 }
 
 export function createOverview(app) {

@@ -9,7 +9,7 @@ const BASELINE = 0.35; // of the size, from the middle of a line down to its bas
 const MOST_WIDTHS = 20000;
 const LONGEST_MEASURED = 400;
 const RIGHT_TO_LEFT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]|[\ud802\ud803\ud83a\ud83b]/;
-const NOT_IN_XML = /[\0-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]/g;
+const NOT_IN_XML = /[^\t\n\r\x20-\ufffd]/g;
 
 export function cssColour(colour) {
   return typeof colour === "string" ? colour : `rgb(${colour[0]}, ${colour[1]}, ${colour[2]})`;

@@ -351,7 +351,7 @@ class PictureView {
     const last = this.lists[side].labels.length - 1;
     const place = this.app.state[side];
     const arrows = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 };
-    let next = null;
+    let next;
     if (event.key === "Home") next = 0;
     else if (event.key === "End") next = last;
     else if (event.key in arrows) next = grid ? grid.neighbour(place, event.key) : Math.min(last, Math.max(0, place + arrows[event.key]));
