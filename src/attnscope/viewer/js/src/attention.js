@@ -1,4 +1,5 @@
 // One map as it was stored, and what is computed from several: see ../README.md for the bytes.
+/** @import { Aggregate, Cell, KnownCell, MapFields, Shape, Thumbnail } from "./types.d.ts" */
 
 export const EXACT_CODE = 253;
 export const MASKED_CODE = 254;
@@ -7,22 +8,39 @@ const THUMBNAIL_SIZE = 64;
 export const THUMBNAIL_LEVELS = 63;
 const SCALE_ERROR = 6e-8; // of a scale, which is a float16
 
-// Fields:
-//   rows, columns            of the map; gridRows, gridColumns of `values` and `codes` (the same unless pooled)
-//   values, codes            Float32Array (0 where masked, NaN where odd) and Uint8Array, row by row
-//   received                 exact mean of each column over the valid queries; NaN where unknown
-//   pooled, poolRows, poolColumns    each value is the largest of a block of so many rows and columns
-//   known                    "all", "strongest" (besides the blocks, the strongest of each row) or "none" (blocks alone)
-//   signed                   true for a difference
-//   note                     a sentence on what was computed, or ""
 export class AttentionMap {
+  /** @param {MapFields} fields */
   constructor(fields) {
-    Object.assign(this, { pooled: false, poolRows: 1, poolColumns: 1, known: "all", signed: false, note: "" }, fields);
-    this.maximum = this.maximum ?? largestOf(this.values);
+    this.rows = fields.rows;
+    this.columns = fields.columns;
+    this.gridRows = fields.gridRows;
+    this.gridColumns = fields.gridColumns;
+    this.values = fields.values;
+    this.codes = fields.codes;
+    this.received = fields.received;
+    this.pooled = fields.pooled ?? false;
+    this.poolRows = fields.poolRows ?? 1;
+    this.poolColumns = fields.poolColumns ?? 1;
+    this.known = fields.known ?? "all";
+    this.signed = fields.signed ?? false;
+    this.note = fields.note ?? "";
+    this.maximum = fields.maximum ?? largestOf(fields.values);
+    this.scale = fields.scale ?? new Float32Array(0);
+    this.levels = fields.levels ?? new Uint8Array(0);
+    /** @type {Map<number, number>} */
+    this.odd = fields.odd ?? new Map();
+    this.exact = fields.exact ?? 0;
+    this.position = fields.position ?? new Uint16Array(0);
+    this.weight = fields.weight ?? new Float32Array(0);
+    this.rowBound = fields.rowBound ?? null;
     this.bytes = this.values.byteLength + this.codes.byteLength + this.received.byteLength;
   }
 
-  // {value, kind: "exact" | "coded" | "below" | "masked" | "odd" | "pooled", bound}
+  /**
+   * @param {number} row
+   * @param {number} column
+   * @returns {Cell}
+   */
   at(row, column) {
     const place = Math.floor(row / this.poolRows) * this.gridColumns + Math.floor(column / this.poolColumns);
     const code = this.codes[place];
@@ -35,11 +53,22 @@ export class AttentionMap {
     return value <= bound ? { value, kind: "below", bound: value + bound } : { value, kind: "coded", bound };
   }
 
+  /**
+   * @param {number} row of the grid
+   * @param {number} code
+   */
   boundAt(row, code) {
     if (this.rowBound) return this.rowBound[row];
     return (this.scale[row] * (code === 1 ? 1.25 : code + 0.25)) / this.levels[row] ** 2 + SCALE_ERROR;
   }
 
+  /**
+   * @param {number} row
+   * @param {number} column
+   * @param {number} place
+   * @param {number} code
+   * @returns {Cell}
+   */
   pooledAt(row, column, place, code) {
     const exact = this.strongest(row).find((weight) => weight.key === column);
     if (exact) return { value: exact.value, kind: "exact", bound: 0 };
@@ -52,7 +81,11 @@ export class AttentionMap {
     return { value: this.values[place], kind: "pooled", bound };
   }
 
-  // The exact weights of a row of a pooled map, the largest first.
+  /**
+   * The exact weights of a row of a pooled map, the largest first.
+   *
+   * @param {number} row
+   */
   strongest(row) {
     const found = [];
     for (let place = row * this.exact; place < (row + 1) * this.exact; place += 1) {
@@ -61,10 +94,16 @@ export class AttentionMap {
     return found;
   }
 
-  // The largest weights of a row: [{key, value, exact}]. Of a pooled map there are no more than are stored.
+  /**
+   * The largest weights of a row: [{key, value, exact}]. Of a pooled map there are no more than are stored.
+   *
+   * @param {number} row
+   * @param {number} count
+   */
   top(row, count) {
     if (this.pooled) return this.strongest(row).slice(0, count);
     const start = row * this.columns;
+    /** @type {{ key: number, size: number }[]} */
     const best = [];
     for (let key = 0; key < this.columns; key += 1) {
       const value = Math.abs(this.values[start + key]);
@@ -79,7 +118,11 @@ export class AttentionMap {
     return best.map(({ key }) => ({ key, value: this.values[start + key], exact: this.codes[start + key] === EXACT_CODE }));
   }
 
-  // What query `row` gives to each key. Of a pooled map, 0 wherever it is not known: the caller must say so.
+  /**
+   * What query `row` gives to each key. Of a pooled map, 0 wherever it is not known: the caller must say so.
+   *
+   * @param {number} row
+   */
   row(row) {
     if (!this.pooled) return this.values.slice(row * this.columns, (row + 1) * this.columns);
     const found = new Float32Array(this.columns);
@@ -87,7 +130,11 @@ export class AttentionMap {
     return found;
   }
 
-  // What each query gives to `key`; of a pooled map as `row`.
+  /**
+   * What each query gives to `key`; of a pooled map as `row`.
+   *
+   * @param {number} key
+   */
   column(key) {
     const found = new Float32Array(this.rows);
     for (let row = 0; row < this.rows; row += 1) {
@@ -98,6 +145,7 @@ export class AttentionMap {
   }
 }
 
+/** @param {Float32Array} values */
 export function largestOf(values) {
   let largest = 0;
   for (let place = 0; place < values.length; place += 1) {
@@ -107,7 +155,11 @@ export function largestOf(values) {
   return largest;
 }
 
-// An IEEE half as a number.
+/**
+ * An IEEE half as a number.
+ *
+ * @param {number} bits
+ */
 export function halfValue(bits) {
   const sign = bits & 0x8000 ? -1 : 1;
   const exponent = (bits >> 10) & 31;
@@ -116,13 +168,19 @@ export function halfValue(bits) {
   return sign * (exponent ? 2 ** (exponent - 15) * (1 + fraction / 1024) : 2 ** -24 * fraction);
 }
 
-// Reads typed arrays one behind the other; copies, for they need not be aligned.
+/** Reads typed arrays one behind the other; copies, for they need not be aligned. */
 class BlockReader {
+  /** @param {Uint8Array} bytes */
   constructor(bytes) {
     this.bytes = bytes;
     this.place = 0;
   }
 
+  /**
+   * @template {Uint8Array<ArrayBuffer> | Uint16Array<ArrayBuffer> | Uint32Array<ArrayBuffer> | Float32Array<ArrayBuffer>} Numbers
+   * @param {{ new (buffer: ArrayBuffer, start: number, count: number): Numbers, BYTES_PER_ELEMENT: number }} Kind
+   * @param {number} count
+   */
   take(Kind, count) {
     const size = count * Kind.BYTES_PER_ELEMENT;
     if (this.place + size > this.bytes.length) throw new Error("It ends too early.");
@@ -131,11 +189,13 @@ class BlockReader {
     return new Kind(copy.buffer, 0, count);
   }
 
+  /** @param {number} count */
   halves(count) {
     return Float32Array.from(this.take(Uint16Array, count), halfValue);
   }
 }
 
+/** @param {Uint8Array} bytes */
 export function decodedMap(bytes) {
   const reader = new BlockReader(bytes);
   const [rows, columns, exact, oddCount, poolRows, poolColumns] = reader.take(Uint32Array, 6);
@@ -145,18 +205,28 @@ export function decodedMap(bytes) {
   const oddPlaces = reader.take(Uint32Array, oddCount);
   const oddValues = reader.take(Float32Array, oddCount);
   const scale = reader.halves(gridRows);
-  const position = pooled ? reader.take(columns > 65536 ? Uint32Array : Uint16Array, rows * exact) : null;
+  const positions = pooled ? rows * exact : 0;
+  const position = columns > 65536 ? reader.take(Uint32Array, positions) : reader.take(Uint16Array, positions);
   const weight = reader.halves(rows * exact);
   const levels = reader.take(Uint8Array, gridRows);
   const codes = reader.take(Uint8Array, gridRows * gridColumns);
   const odd = new Map(Array.from(oddPlaces, (place, index) => [place, oddValues[index]]));
-  const values = decodedValues(codes, gridRows, gridColumns, scale, levels, pooled ? null : weight, exact);
+  const values = decodedValues(codes, gridRows, gridColumns, scale, levels, weight, exact);
   const shape = { rows, columns, gridRows, gridColumns, pooled, poolRows, poolColumns };
   const known = pooled ? "strongest" : "all";
   const maximum = pooled ? Math.max(largestOf(values), largestOf(weight)) : undefined;
   return new AttentionMap({ ...shape, values, codes, received, scale, levels, odd, exact, position, weight, known, maximum });
 }
 
+/**
+ * @param {Uint8Array} codes
+ * @param {number} rows
+ * @param {number} columns
+ * @param {Float32Array} scale
+ * @param {Uint8Array} levels
+ * @param {Float32Array} weight what the exact codes stand for
+ * @param {number} exact
+ */
 function decodedValues(codes, rows, columns, scale, levels, weight, exact) {
   const values = new Float32Array(rows * columns);
   for (let row = 0, place = 0; row < rows; row += 1) {
@@ -172,7 +242,13 @@ function decodedValues(codes, rows, columns, scale, levels, weight, exact) {
   return values;
 }
 
-// Thumbnails of all sites that have axes: [site][panel] -> {rows, columns, codes, scale, mapRows, mapColumns}
+/**
+ * Thumbnails of all sites that have axes, one for each panel; null for the others.
+ *
+ * @param {Uint8Array} bytes
+ * @param {(Shape | null)[]} shapes
+ * @returns {(Thumbnail[] | null)[]}
+ */
 export function decodedThumbnails(bytes, shapes) {
   const reader = new BlockReader(bytes);
   return shapes.map((shape) => shape && Array.from({ length: shape.panels }, () => {
@@ -184,11 +260,16 @@ export function decodedThumbnails(bytes, shapes) {
   }));
 }
 
+/** @param {number} size */
 function thumbnailSize(size) {
   return Math.ceil(size / Math.ceil(size / THUMBNAIL_SIZE));
 }
 
-// A thumbnail as a map, for files that hold no more than thumbnails.
+/**
+ * A thumbnail as a map, for files that hold no more than thumbnails.
+ *
+ * @param {Thumbnail} thumbnail
+ */
 export function mapOfThumbnail(thumbnail) {
   const { rows, columns, codes, scale, mapRows, mapColumns } = thumbnail;
   const levels = new Uint8Array(rows).fill(THUMBNAIL_LEVELS);
@@ -202,20 +283,21 @@ export function mapOfThumbnail(thumbnail) {
     poolRows: Math.ceil(mapRows / THUMBNAIL_SIZE),
     poolColumns: Math.ceil(mapColumns / THUMBNAIL_SIZE),
     known: "none",
-    values: decodedValues(codes, rows, columns, scales, levels, null, 0),
+    values: decodedValues(codes, rows, columns, scales, levels, new Float32Array(0), 0),
     codes,
     scale: scales,
     levels,
-    odd: new Map(),
-    exact: 0,
-    position: new Uint16Array(0),
-    weight: new Float32Array(0),
     received: new Float32Array(mapColumns).fill(NaN),
     maximum: scale,
   });
 }
 
-// Where any of the parts is odd the result is; masked where all of them are.
+/**
+ * Where any of the parts is odd the result is; masked where all of them are.
+ *
+ * @param {number} first
+ * @param {number} second
+ */
 function combinedCode(first, second) {
   if (first === ODD_CODE || second === ODD_CODE) return ODD_CODE;
   if (first === MASKED_CODE) return second;
@@ -223,28 +305,31 @@ function combinedCode(first, second) {
   return Math.max(first, second);
 }
 
+/** @param {AttentionMap} map */
 function rowBoundsOf(map) {
   if (map.rowBound) return map.rowBound;
   return map.scale.map((scale, row) => (scale * (map.levels[row] + 0.25)) / map.levels[row] ** 2 + SCALE_ERROR);
 }
 
-// Mean or maximum over heads, one map after the other, so that only two are held at a time.
+/** Mean or maximum over heads, one map after the other, so that only two are held at a time. */
 export class HeadAggregate {
-  constructor(kind) {
+  /**
+   * @param {Aggregate} kind
+   * @param {AttentionMap} first
+   */
+  constructor(kind, first) {
     this.kind = kind;
-    this.count = 0;
+    this.count = 1;
+    this.like = first;
+    this.values = Float32Array.from(first.values);
+    this.codes = Uint8Array.from(first.codes);
+    this.received = Float32Array.from(first.received);
+    this.rowBound = Float32Array.from(rowBoundsOf(first));
   }
 
+  /** @param {AttentionMap} map */
   add(map) {
     this.count += 1;
-    if (this.count === 1) {
-      this.like = map;
-      this.values = Float32Array.from(map.values);
-      this.codes = Uint8Array.from(map.codes);
-      this.received = Float32Array.from(map.received);
-      this.rowBound = Float32Array.from(rowBoundsOf(map));
-      return;
-    }
     const mean = this.kind === "mean";
     const { values, codes } = this;
     for (let place = 0; place < values.length; place += 1) {
@@ -259,7 +344,9 @@ export class HeadAggregate {
     });
   }
 
-  // `counted`: which rows are no padding, for what the keys receive from the maxima.
+  /**
+   * @param {(row: number) => boolean} counted which rows are no padding, for what the keys receive from the maxima
+   */
   finished(counted) {
     const { like, values, codes, received, rowBound, count } = this;
     const mean = this.kind === "mean";
@@ -274,15 +361,18 @@ export class HeadAggregate {
     }
     const shape = { rows: like.rows, columns: like.columns, gridRows: like.gridRows, gridColumns: like.gridColumns };
     const pool = { pooled: like.pooled, poolRows: like.poolRows, poolColumns: like.poolColumns };
-    const none = { odd: new Map(), exact: 0, position: new Uint16Array(0), weight: new Float32Array(0) };
     const known = like.pooled ? "none" : "all";
     const note = like.pooled && mean ? "Each block shows the mean of the heads' largest weights in it." : "";
-    const map = new AttentionMap({ ...shape, ...pool, ...none, known, values, codes, received, rowBound, note });
+    const map = new AttentionMap({ ...shape, ...pool, known, values, codes, received, rowBound, note });
     if (!mean) map.received = map.pooled ? received.fill(NaN) : columnMeans(map, counted);
     return map;
   }
 }
 
+/**
+ * @param {AttentionMap} map
+ * @param {(row: number) => boolean} counted
+ */
 function columnMeans(map, counted) {
   const means = new Float32Array(map.columns);
   let count = 0;
@@ -294,8 +384,12 @@ function columnMeans(map, counted) {
   return means.map((sum) => sum / Math.max(1, count));
 }
 
-// Cell by cell, first - second; masked where either is. Both of one shape and pooling.
+/** Cell by cell, first - second; masked where either is. Both of one shape and pooling. */
 export class DifferenceMap extends AttentionMap {
+  /**
+   * @param {AttentionMap} first
+   * @param {AttentionMap} second
+   */
   constructor(first, second) {
     const values = new Float32Array(first.values.length);
     const codes = new Uint8Array(first.codes.length);
@@ -320,17 +414,21 @@ export class DifferenceMap extends AttentionMap {
       values,
       codes,
       received: first.received.map((value, key) => value - second.received[key]),
-      exact: 0,
       note: first.pooled ? "The difference of the largest weights of each block, not of single weights." : "",
     });
     this.first = first;
     this.second = second;
   }
 
+  /**
+   * @param {number} row
+   * @param {number} column
+   * @returns {Cell}
+   */
   at(row, column) {
     const [first, second] = [this.first.at(row, column), this.second.at(row, column)];
-    const odd = [first, second].find((cell) => cell.kind === "odd");
-    if (odd) return { value: odd.value, kind: "odd", bound: 0 };
+    if (first.kind === "odd") return first;
+    if (second.kind === "odd") return second;
     if (first.kind === "masked" || second.kind === "masked") return { value: 0, kind: "masked", bound: 0 };
     if (first.kind === "exact" && second.kind === "exact") {
       return { value: first.value - second.value, kind: "exact", bound: 0 };
@@ -344,12 +442,17 @@ export class DifferenceMap extends AttentionMap {
   }
 }
 
-// "below" and "pooled" lie between 0 and their upper end.
+/**
+ * "below" and "pooled" lie between 0 and their upper end.
+ *
+ * @param {KnownCell} cell
+ */
 function middleOf(cell) {
   if (cell.kind === "below") return cell.bound / 2;
   return cell.kind === "pooled" ? (cell.value + cell.bound) / 2 : cell.value;
 }
 
+/** @param {KnownCell} cell */
 function uncertaintyOf(cell) {
   return cell.kind === "below" || cell.kind === "pooled" ? middleOf(cell) : cell.bound;
 }

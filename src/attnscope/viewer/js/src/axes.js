@@ -1,12 +1,19 @@
 // Tokens along the sides of a map: as many as can be read, and numbered where some are left out.
 import { textWidth } from "./painter.js";
+/** @import { Plane } from "./plane.js" */
+/** @import { AxisLabels, Painter, Palette, Span, TextStyle } from "./types.d.ts" */
 
 export const AXIS_TEXT = 11;
 const LINE_HEIGHT = 13;
 const GUTTER_GAP = 7;
 const NARROWEST_GUTTER = 50; // room for the names of the axes
 
-// Every how many positions there is a label, when a position is `size` pixels wide.
+/**
+ * Every how many positions there is a label, when a position is `size` pixels wide.
+ *
+ * @param {number} size
+ * @param {number} [least]
+ */
 export function labelStep(size, least = LINE_HEIGHT) {
   if (size >= least) return 1;
   const sparse = least + 3;
@@ -14,11 +21,23 @@ export function labelStep(size, least = LINE_HEIGHT) {
   return [1, 2, 5, 10].map((step) => step * power).find((step) => step * size >= sparse) ?? power * 10;
 }
 
+/**
+ * @param {string[]} labels
+ * @param {number} place
+ * @param {number} step
+ */
 export function axisText(labels, place, step) {
   return step > 1 && labels[place] !== String(place) ? `${place} ${labels[place]}` : labels[place];
 }
 
-// Room for the labels from `from` to `to`, at most `most` pixels.
+/**
+ * Room for the labels from `from` to `to`, at most `most` pixels.
+ *
+ * @param {string[]} labels
+ * @param {Span} span
+ * @param {number} step
+ * @param {number} most
+ */
 export function gutterWidth(labels, [from, to], step, most) {
   const longest = [];
   for (let place = Math.ceil(from / step) * step; place < to; place += step) {
@@ -31,7 +50,11 @@ export function gutterWidth(labels, [from, to], step, most) {
   return Math.min(most, Math.max(NARROWEST_GUTTER, Math.ceil(widest) + GUTTER_GAP + 3));
 }
 
-// axis: {labels, invalid, marked: Set, pinned}
+/**
+ * @param {Painter} painter
+ * @param {Plane} plane
+ * @param {AxisLabels} axis
+ */
 export function drawRowLabels(painter, plane, axis) {
   const step = labelStep(plane.cellHeight);
   const first = Math.ceil((plane.region.y0 - 0.5) / step) * step;
@@ -44,6 +67,11 @@ export function drawRowLabels(painter, plane, axis) {
   drawTicks(painter, plane, axis, true);
 }
 
+/**
+ * @param {Painter} painter
+ * @param {Plane} plane
+ * @param {AxisLabels} axis
+ */
 export function drawColumnLabels(painter, plane, axis) {
   const upright = uprightLabels(plane, axis.labels);
   const step = labelStep(plane.cellWidth);
@@ -58,19 +86,37 @@ export function drawColumnLabels(painter, plane, axis) {
   drawTicks(painter, plane, axis, false);
 }
 
-// Whether the labels of the keys can stand as one reads them.
+/**
+ * Whether the labels of the keys can stand as one reads them.
+ *
+ * @param {Pick<Plane, "cellWidth" | "region">} plane
+ * @param {string[]} labels
+ */
 export function uprightLabels({ cellWidth, region }, labels) {
   if (cellWidth < 28) return false;
   const shown = labels.slice(Math.floor(region.x0), Math.ceil(region.x1));
   return shown.every((label) => label.length < 40 && textWidth(label, { size: AXIS_TEXT }) <= cellWidth - 4);
 }
 
+/**
+ * @param {Palette} theme
+ * @param {AxisLabels} axis
+ * @param {number} place
+ * @returns {TextStyle}
+ */
 function labelStyle(theme, axis, place) {
   if (axis.pinned === place || axis.marked.has(place)) return { size: AXIS_TEXT, fill: theme.accent, weight: 600 };
   return { size: AXIS_TEXT, fill: theme.ink, opacity: axis.invalid.has(place) ? 0.5 : 1 };
 }
 
-// A short stroke at each match of the search, also where its label is left out.
+/**
+ * A short stroke at each match of the search, also where its label is left out.
+ *
+ * @param {Painter} painter
+ * @param {Plane} plane
+ * @param {AxisLabels} axis
+ * @param {boolean} alongRows
+ */
 function drawTicks(painter, plane, axis, alongRows) {
   const { x0, x1, y0, y1 } = plane.region;
   for (const place of axis.marked) {
@@ -81,7 +127,14 @@ function drawTicks(painter, plane, axis, alongRows) {
   }
 }
 
-// A label on a ground of its own over the axis: that of the row or column under the cross-hair.
+/**
+ * A label on a ground of its own over the axis: that of the row or column under the cross-hair.
+ *
+ * @param {Painter} painter
+ * @param {Plane} plane
+ * @param {string} text
+ * @param {{ row: number, column?: undefined } | { row?: undefined, column: number }} pointed
+ */
 export function drawPointedLabel(painter, plane, text, { row, column }) {
   const { theme } = painter;
   const style = { size: AXIS_TEXT, fill: theme.page, weight: 600 };

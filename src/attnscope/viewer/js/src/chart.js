@@ -3,6 +3,7 @@ import { screenRatio } from "./painter.js";
 import { drawColumnLabels, drawRowLabels, gutterWidth, labelStep, uprightLabels } from "./axes.js";
 import { Plane, planeSize } from "./plane.js";
 import { rasterOfMap } from "./raster.js";
+/** @import { CellPlace, Colour, MapContent, Painter, Point, Raster, Region, SiteTokens, Span, Window } from "./types.d.ts" */
 
 const NARROW_CHART = 560;
 const UPRIGHT_GUTTER = 34;
@@ -12,14 +13,21 @@ const CROSSED = 6; // pixels of a cell in which a cross can be seen
 const MOST_CROSSES = 4000;
 const THIN = 6; // pixels of a row or column that is to be seen between its lines
 
-// Cells and gutters depend on each other: the labels' room on how many there are, the cells' on what is left for them.
+/**
+ * Cells and gutters depend on each other: the labels' room on how many there are, the cells' on what is left for them.
+ *
+ * @param {{ tokens: SiteTokens, window: Window }} shown
+ * @param {Region} region
+ * @param {{ width: number, height: number }} room
+ */
 export function arrangedPlane({ tokens, window: within }, region, { width, height }) {
   const across = Math.max(200, width);
   const mostHeight = Math.max(CHART_HEIGHTS[0], Math.min(CHART_HEIGHTS[1], height));
   const most = across < NARROW_CHART ? 76 : 150;
-  const counts = [within.rows[1] - within.rows[0], within.columns[1] - within.columns[0]];
+  const [rows, columns] = [within.rows[1] - within.rows[0], within.columns[1] - within.columns[0]];
   let [left, top] = [most, most];
-  const fit = () => planeSize(...counts, { width: across - left - 2, height: mostHeight - top, ratio: screenRatio() });
+  const fit = () => planeSize(rows, columns, { width: across - left - 2, height: mostHeight - top, ratio: screenRatio() });
+  /** @type {(from: number, to: number) => Span} */
   const seen = (from, to) => [Math.floor(from), Math.ceil(to)];
   let size = fit();
   for (let pass = 0; pass < 2; pass += 1) {
@@ -36,14 +44,17 @@ export function arrangedPlane({ tokens, window: within }, region, { width, heigh
 /**
  * Everything but what is pinned and pointed at: the same on the screen and in an exported picture.
  *
- * @param content {map, maximum, colouring, axes: {query, key}}
- * @returns the raster, which knows what each dot stands for
+ * @param {Painter} painter
+ * @param {Plane} plane
+ * @param {MapContent} content
+ * @returns {Raster} which knows what each dot stands for
  */
 export function paintMap(painter, plane, { map, maximum, colouring, axes }) {
   const { left, top, width, height } = plane;
   const { theme } = painter;
-  const most = [width, height].map((size) => Math.max(1, Math.floor(size * screenRatio() + 1e-6)));
-  const raster = rasterOfMap(map, plane.region, most, { colouring, maximum, theme });
+  const dots = (/** @type {number} */ size) => Math.max(1, Math.floor(size * screenRatio() + 1e-6));
+  const raster = rasterOfMap(map, plane.region, [dots(width), dots(height)], { colouring, maximum, theme });
+  /** @type {[across: number, down: number]} */
   const dot = [raster.cellsAcross * plane.cellWidth, raster.cellsDown * plane.cellHeight];
   painter.clipped(left, top, width, height, () => {
     if (raster.masked) painter.hatch(left, top, width, height);
@@ -60,6 +71,13 @@ export function paintMap(painter, plane, { map, maximum, colouring, axes }) {
   return raster;
 }
 
+/**
+ * @param {Painter} painter
+ * @param {Raster} raster
+ * @param {number} x
+ * @param {number} y
+ * @param {[across: number, down: number]} dot
+ */
 function paintCrosses(painter, raster, x, y, [across, down]) {
   if (Math.min(across, down) < CROSSED) return;
   for (const place of raster.odd.slice(0, MOST_CROSSES)) {
@@ -68,6 +86,10 @@ function paintCrosses(painter, raster, x, y, [across, down]) {
   }
 }
 
+/**
+ * @param {Painter} painter
+ * @param {Plane} plane
+ */
 function paintTiles(painter, plane) {
   const { page } = painter.theme;
   const { x0, x1, y0, y1 } = plane.region;
@@ -79,9 +101,18 @@ function paintTiles(painter, plane) {
   for (let row = Math.ceil(y0); row < rows; row += 1) painter.rect(plane.left, plane.yOf(row) - 0.5, plane.width, 1, page);
 }
 
-// Lines on both sides of a row and of a column.
+/**
+ * Lines on both sides of a row and of a column.
+ *
+ * @param {Painter} painter
+ * @param {Plane} plane
+ * @param {CellPlace} cell
+ * @param {Colour} colour
+ * @param {number} thickness
+ */
 export function paintBand(painter, plane, { row, column }, colour, thickness) {
   const { left, top, width, height, cellWidth, cellHeight } = plane;
+  /** @type {(from: number, size: number) => [number, number]} */
   const ends = (from, size) => {
     const away = size < THIN ? 1.5 : 0;
     return [from - thickness / 2 - away, from + size - thickness / 2 + away];
@@ -92,6 +123,11 @@ export function paintBand(painter, plane, { row, column }, colour, thickness) {
   });
 }
 
+/**
+ * @param {Painter} painter
+ * @param {Plane} plane
+ * @param {CellPlace} pins
+ */
 export function paintPins(painter, plane, pins) {
   const { accent } = painter.theme;
   const { left, top, region } = plane;
@@ -100,6 +136,10 @@ export function paintPins(painter, plane, pins) {
   if (pins.column >= 0 && plane.contains(region.y0, pins.column)) painter.rect(plane.xOf(pins.column + 0.5) - 3, top - 4, 6, 4, accent);
 }
 
+/**
+ * @param {Painter} painter
+ * @param {[from: Point, to: Point]} box
+ */
 export function paintBox(painter, [from, to]) {
   const [x, y] = [Math.min(from.x, to.x), Math.min(from.y, to.y)];
   const [width, height] = [Math.abs(from.x - to.x), Math.abs(from.y - to.y)];

@@ -1,5 +1,6 @@
 // Values to colours, on light and dark pages; the tables themselves come with the manifest.
 import { bytesOfBase64 } from "./data.js";
+/** @import { Manifest, Palette, Rgb, Scale } from "./types.d.ts" */
 
 export const LOG_DECADES = 4;
 const TABLE_SIZE = 4096;
@@ -31,11 +32,21 @@ const PALETTES = {
   },
 };
 
+/**
+ * @param {boolean} dark
+ * @returns {Palette}
+ */
 export function paletteOf(dark) {
   return dark ? PALETTES.dark : PALETTES.light;
 }
 
-// A ramp as 256 x 3 bytes whose first colour is the one nearest to the page.
+/**
+ * A ramp as 256 x 3 bytes whose first colour is the one nearest to the page.
+ *
+ * @param {Pick<Manifest, "ramps">} manifest
+ * @param {string} name
+ * @param {boolean} dark
+ */
 export function orientedRamp(manifest, name, dark) {
   const bytes = bytesOfBase64(manifest.ramps[name]);
   if (!dark) return bytes;
@@ -44,7 +55,13 @@ export function orientedRamp(manifest, name, dark) {
   return turned;
 }
 
-// Where a value stands on the scale, from 0 to 1.
+/**
+ * Where a value stands on the scale, from 0 to 1.
+ *
+ * @param {number} value
+ * @param {number} maximum
+ * @param {Scale} scale
+ */
 export function scaledShare(value, maximum, scale) {
   const share = Math.min(1, Math.max(0, value / maximum));
   if (scale === "linear") return share;
@@ -52,39 +69,80 @@ export function scaledShare(value, maximum, scale) {
   return share > 0 ? Math.max(0, 1 + Math.log10(share) / LOG_DECADES) : 0;
 }
 
-// The value at a place of the scale: the inverse, for the legend's ticks.
+/**
+ * The value at a place of the scale: the inverse, for the legend's ticks.
+ *
+ * @param {number} share
+ * @param {number} maximum
+ * @param {Scale} scale
+ */
 export function valueAtShare(share, maximum, scale) {
   if (scale === "linear") return share * maximum;
   if (scale === "sqrt") return share * share * maximum;
   return share > 0 ? maximum * 10 ** ((share - 1) * LOG_DECADES) : 0;
 }
 
+/**
+ * @param {Uint8Array} ramp
+ * @param {number} level
+ */
 function packedColour(ramp, level) {
   return (255 << 24) | (ramp[level * 3 + 2] << 16) | (ramp[level * 3 + 1] << 8) | ramp[level * 3];
 }
 
+/**
+ * @param {number} value
+ * @param {number} maximum
+ * @param {Scale} scale
+ */
 function levelOf(value, maximum, scale) {
   return Math.round(scaledShare(value, maximum, scale) * 255);
 }
 
+/**
+ * @param {Uint8Array} ramp
+ * @param {number} value
+ * @param {number} maximum
+ * @param {Scale} scale
+ * @returns {Rgb}
+ */
 export function rampColour(ramp, value, maximum, scale) {
   const level = levelOf(value, maximum, scale);
   return [ramp[level * 3], ramp[level * 3 + 1], ramp[level * 3 + 2]];
 }
 
-// A difference on the ramp of two arms; the scale bends both alike.
+/**
+ * A difference on the ramp of two arms; the scale bends both alike.
+ *
+ * @param {number} value
+ * @param {number} maximum
+ * @param {Scale} scale
+ */
 export function differenceLevel(value, maximum, scale) {
   return Math.round(127.5 + Math.sign(value) * scaledShare(Math.abs(value), maximum, scale) * 127.5);
 }
 
+/**
+ * @param {Uint8Array} ramp
+ * @param {number} value
+ * @param {number} maximum
+ * @param {Scale} scale
+ * @returns {Rgb}
+ */
 export function differenceColour(ramp, value, maximum, scale) {
   const level = differenceLevel(value, maximum, scale);
   return [ramp[level * 3], ramp[level * 3 + 1], ramp[level * 3 + 2]];
 }
 
-// Paints many values at once. The tables are over the square root of a value's share, so that small ones are told apart.
+/** Paints many values at once. The tables are over the square root of a value's share, so that small ones are told apart. */
 export class Colouring {
-  // difference: the ramp of two arms; null where there is none
+  /**
+   * difference: the ramp of two arms; null where there is none
+   *
+   * @param {Uint8Array} ramp
+   * @param {Uint8Array} difference the ramp of two arms
+   * @param {Scale} scale
+   */
   constructor(ramp, difference, scale) {
     const shares = Array.from({ length: TABLE_SIZE }, (_, place) => (place / (TABLE_SIZE - 1)) ** 2);
     this.above = Uint32Array.from(shares, (share) => packedColour(ramp, levelOf(share, 1, scale)));
@@ -92,7 +150,13 @@ export class Colouring {
     this.less = Uint32Array.from(shares, (share) => packedColour(difference, differenceLevel(-share, 1, scale)));
   }
 
-  // Colours as one number each, for the Uint32Array of an ImageData. NaN is 0: nothing.
+  /**
+   * Colours as one number each, for the Uint32Array of an ImageData. NaN is 0: nothing.
+   *
+   * @param {number} value
+   * @param {number} maximum
+   * @param {boolean} signed
+   */
   packed(value, maximum, signed) {
     const size = value < 0 ? -value : value;
     const root = Math.sqrt(size / maximum) * (TABLE_SIZE - 1) + 0.5;
@@ -103,6 +167,7 @@ export class Colouring {
   }
 }
 
+/** @param {string} hex */
 export function packedHex(hex) {
   const [red, green, blue] = [1, 3, 5].map((place) => Number.parseInt(hex.slice(place, place + 2), 16));
   return ((255 << 24) | (blue << 16) | (green << 8) | red) >>> 0;

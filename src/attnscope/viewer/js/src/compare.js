@@ -1,19 +1,33 @@
 // The comparison: what is chosen (A) less another sample, head, site or run (B), cell by cell.
 import { MASKED_CODE } from "./attention.js";
-import { makeButton, makeElement, makeSelect } from "./elements.js";
+import { makeButton, makeElement, makeSelect, optionOf } from "./elements.js";
 import { formatCell, formatCount, formatNumber, quoted, shortened } from "./format.js";
 import { createMatrixPane } from "./matrix.js";
-import { AGGREGATES, canAggregate, panelRequest } from "./state.js";
+import { canAggregate, isAggregate, panelRequest, panelsOf } from "./state.js";
+/** @import { AttentionMap } from "./attention.js" */
+/** @import { MatrixParts } from "./matrix.js" */
+/** @import { CellPlace, Extremes, Manifest, MapChoice, MapRequest, Mark, Panel, Parts, Sample, SiteTokens, Tokens, View, Window } from "./types.d.ts" */
+
+/** @typedef {MatrixParts & Pick<Parts, "manifest" | "store" | "names">} CompareParts */
 
 const FINE = 0.0005; // an error that three digits do not show
 
-/** What B is while nobody has chosen it: the same in the next run, else the next head, else site, else sample. */
+/**
+ * What B is while nobody has chosen it: the same in the next run, else the next head, else site, else sample.
+ *
+ * @param {Manifest} manifest
+ * @param {MapChoice} chosen
+ * @returns {MapChoice}
+ */
 export function usualOther(manifest, { sample, site, panel }) {
   const { name, run, panels } = manifest.sites[site];
+  /** @type {(site: number) => boolean} */
   const there = (number) => Boolean(manifest.axes[sample]?.[number]);
+  /** @type {(site: number) => boolean} */
   const fits = (number) => there(number) && number !== site && JSON.stringify(manifest.axes[sample][number]) === JSON.stringify(manifest.axes[sample][site]);
   const numbers = [...manifest.sites.keys()];
   const twin = numbers.find((number) => there(number) && manifest.sites[number].name === name && manifest.sites[number].run !== run);
+  /** @type {(site: number) => Panel} */
   const panelOf = (number) => (typeof panel === "number" && panel >= manifest.sites[number].panels.length ? 0 : panel);
   if (twin !== undefined) return { sample, site: twin, panel: panelOf(twin) };
   if (panels.length > 1) return { sample, site, panel: typeof panel === "number" ? (panel + 1) % panels.length : 0 };
@@ -22,15 +36,27 @@ export function usualOther(manifest, { sample, site, panel }) {
   return { sample: (sample + 1) % manifest.samples.length, site, panel };
 }
 
-/** At how many positions two lists of labels differ; null where they are of different lengths. */
+/**
+ * At how many positions two lists of labels differ; null where they are of different lengths.
+ *
+ * @param {Pick<Tokens, "labels">} first
+ * @param {Pick<Tokens, "labels">} second
+ */
 export function differingLabels(first, second) {
   if (first === second) return 0;
   if (first.labels.length !== second.labels.length) return null;
   return first.labels.reduce((count, label, place) => count + (label === second.labels[place] ? 0 : 1), 0);
 }
 
-/** The cells in which A exceeds B most and in which it falls short of it most; null where it never does. */
+/**
+ * The cells in which A exceeds B most and in which it falls short of it most; null where it never does.
+ *
+ * @param {AttentionMap} map
+ * @param {Window} within
+ * @returns {Extremes}
+ */
 export function extremeCells(map, within) {
+  /** @type {Extremes} */
   const found = { more: null, less: null };
   const [top, bottom] = within.rows.map((end) => Math.ceil(end / map.poolRows));
   const [left, right] = within.columns.map((end) => Math.ceil(end / map.poolColumns));
@@ -47,14 +73,34 @@ export function extremeCells(map, within) {
   return found;
 }
 
+/**
+ * @param {Sample} sample
+ * @param {number} number
+ */
+function sampleOption({ label, name }, number) {
+  const own = name === String(number) ? "" : ` (${shortened(name, 24)})`;
+  return optionOf(number, `${number + 1}${label ? `: ${shortened(label, 24)}` : own}`);
+}
+
 class CompareView {
-  constructor(app) {
-    this.app = app;
-    this.pane = createMatrixPane(app);
+  /** @param {CompareParts} parts */
+  constructor(parts) {
+    this.manifest = parts.manifest;
+    this.store = parts.store;
+    this.selection = parts.selection;
+    this.colours = parts.colours;
+    this.names = parts.names;
+    this.messages = parts.messages;
+    this.pane = createMatrixPane(parts);
+    this.turn = 0;
+    /** @type {AttentionMap | null} */
+    this.map = null;
+    /** @type {Extremes} */
+    this.extremes = { more: null, less: null };
     this.first = makeElement("span", { class: "compared" });
     this.sample = makeSelect("B: sample", (value) => this.choose({ sample: Number(value) }));
     this.site = makeSelect("B: site", (value) => this.choose({ site: Number(value) }));
-    this.panel = makeSelect("B: head", (value) => this.choose({ panel: AGGREGATES.includes(value) ? value : Number(value) }));
+    this.panel = makeSelect("B: head", (value) => this.choose({ panel: isAggregate(value) ? value : Number(value) }));
     const swap = makeButton("Swap A and B", "swap", () => this.swap());
     this.facts = makeElement("p", { class: "told", role: "note" });
     this.more = makeButton("Pin the cell where A exceeds B most", "", () => this.pin("more"));
@@ -70,50 +116,55 @@ class CompareView {
   }
 
   get a() {
-    const { sample, site, panel } = this.app.state;
+    const { sample, site, panel } = this.selection.state;
     return { sample, site, panel };
   }
 
   get b() {
-    return this.app.state.b ?? usualOther(this.app.manifest, this.a);
+    return this.selection.state.b ?? usualOther(this.manifest, this.a);
   }
 
+  /**
+   * @param {MapChoice} choice
+   * @returns {MapRequest}
+   */
   requestOf({ sample, site, panel }) {
-    const heads = site === this.app.state.site ? this.app.state.heads : [];
-    return { sample, site, panel: panelRequest(this.app.manifest, { site, panel, heads }) };
+    const heads = site === this.selection.state.site ? this.selection.state.heads : [];
+    return { sample, site, panel: panelRequest(this.manifest, { site, panel, heads }) };
   }
 
+  /** @param {MapChoice} choice */
   nameOf({ sample, site, panel }) {
-    const { app } = this;
-    const number = app.manifest.samples.length > 1 ? `sample ${sample + 1}, ` : "";
-    return `${number}${app.siteName(site)}, ${app.panelName(site, panel)}`;
+    const number = this.manifest.samples.length > 1 ? `sample ${sample + 1}, ` : "";
+    return `${number}${this.names.site(site)}, ${this.names.panel(site, panel)}`;
   }
 
+  /** @param {Partial<MapChoice>} changes */
   choose(changes) {
-    const { manifest } = this.app;
+    const { manifest } = this;
     const next = { ...this.b, ...changes };
     const { panels } = manifest.sites[next.site];
     const known = typeof next.panel === "number" ? next.panel < panels.length : canAggregate(manifest.sites[next.site]);
-    this.app.set({ b: known ? next : { ...next, panel: 0 } });
+    this.selection.set({ b: known ? next : { ...next, panel: 0 } });
   }
 
   swap() {
     const [a, b] = [this.a, this.b];
-    this.app.set({ ...b, b: a });
+    this.selection.set({ ...b, b: a });
   }
 
   async draw() {
-    const { app } = this;
-    if (app.state.a) {
-      app.set({ ...app.state.a, a: null }); // a link may say A too; A is what is chosen
+    const { selection } = this;
+    if (selection.state.a) {
+      selection.set({ ...selection.state.a, a: null }); // a link may say A too; A is what is chosen
       return;
     }
-    this.turn = (this.turn ?? 0) + 1;
+    this.turn += 1;
     const { turn } = this;
     const [a, b] = [this.a, this.b];
     this.fill(b);
     try {
-      const map = await app.store.difference(this.requestOf(a), this.requestOf(b));
+      const map = await this.store.difference(this.requestOf(a), this.requestOf(b));
       if (turn !== this.turn) return;
       this.content.hidden = false;
       this.map = map;
@@ -126,52 +177,72 @@ class CompareView {
     }
   }
 
+  /** @param {MapChoice} b */
   fill(b) {
-    const { manifest, siteName } = this.app;
+    const { manifest, names } = this;
     this.first.textContent = this.nameOf(this.a);
     this.sample.element.hidden = manifest.samples.length < 2;
-    this.sample.fill(manifest.samples.map(({ label, name }, number) => [number, `${number + 1}${label ? `: ${shortened(label, 24)}` : name === String(number) ? "" : ` (${shortened(name, 24)})`}`]), b.sample);
+    this.sample.fill(manifest.samples.map(sampleOption), b.sample);
     const sites = [...manifest.sites.keys()].filter((site) => manifest.axes[b.sample]?.[site]);
     const listed = sites.includes(b.site) ? sites : [b.site, ...sites];
-    this.site.fill(listed.map((site) => [site, siteName(site)]), b.site);
+    this.site.fill(listed.map((number) => optionOf(number, names.site(number))), b.site);
     const site = manifest.sites[b.site];
-    const heads = site.panels.map((name, number) => [number, name || "the only head"]);
-    const sums = canAggregate(site) ? AGGREGATES.map((kind) => [kind, this.app.panelName(b.site, kind)]) : [];
-    this.panel.element.hidden = heads.length < 2;
-    this.panel.fill([...heads, ...sums], b.panel);
+    this.panel.element.hidden = site.panels.length < 2;
+    this.panel.fill(panelsOf(site).map((panel) => optionOf(panel, names.panel(b.site, panel))), b.panel);
   }
 
+  /**
+   * @param {AttentionMap} map
+   * @param {MapChoice} a
+   * @param {MapChoice} b
+   */
   show(map, a, b) {
-    const { app } = this;
-    const within = app.window();
+    const { selection } = this;
+    const within = selection.window();
     this.extremes = extremeCells(map, within);
-    const tokens = app.tokens();
-    const maximum = app.maximum(map);
+    const tokens = selection.tokens();
+    const maximum = this.colours.maximum(map);
     this.pane.show(map, tokens, { maximum, window: within, name: `${this.nameOf(a)} less ${this.nameOf(b)}` });
-    for (const [button, name, text] of [[this.more, "more", "A exceeds B most"], [this.less, "less", "B exceeds A most"]]) {
+    const fill = (/** @type {keyof Extremes} */ name, /** @type {string} */ text) => {
       const cell = this.extremes[name];
-      button.hidden = !cell;
-      if (cell) button.textContent = `${text}: ${this.cellText(map, tokens, cell)}`;
-    }
+      this[name].hidden = !cell;
+      if (cell) this[name].textContent = `${text}: ${this.cellText(map, tokens, cell)}`;
+    };
+    fill("more", "A exceeds B most");
+    fill("less", "B exceeds A most");
     this.facts.textContent = [this.sameness(a, b), this.labelsSaid(a, b)].filter(Boolean).join(" ");
     this.facts.hidden = !this.facts.textContent;
   }
 
+  /**
+   * @param {AttentionMap} map
+   * @param {SiteTokens} tokens
+   * @param {CellPlace} cell
+   */
   cellText(map, tokens, { row, column }) {
     const [query, key] = [tokens.queries.labels[row], tokens.keys.labels[column]].map((label) => quoted(shortened(label, 18)));
     if (map.pooled) return `the block from query ${row} ${query} and key ${column} ${key}`;
-    const { value, kind, bound } = map.at(row, column);
-    const told = bound < FINE ? formatNumber(Math.abs(value)) : formatCell({ value: Math.abs(value), kind, bound });
+    const cell = map.at(row, column);
+    const value = Math.abs(cell.value ?? NaN);
+    const told = cell.bound < FINE ? formatNumber(value) : formatCell({ ...cell, value });
     return `${query} → ${key}, by ${told}`;
   }
 
+  /**
+   * @param {MapChoice} a
+   * @param {MapChoice} b
+   */
   sameness(a, b) {
     if (JSON.stringify(a) === JSON.stringify(b)) return "A and B are the same map. Choose another head, site or sample for B.";
     return this.extremes.more || this.extremes.less ? "" : "There is no difference in what is shown.";
   }
 
+  /**
+   * @param {MapChoice} a
+   * @param {MapChoice} b
+   */
   labelsSaid(a, b) {
-    const { store } = this.app;
+    const { store } = this;
     const [first, second] = [store.tokens(a.sample, a.site), store.tokens(b.sample, b.site)];
     const [queries, keys] = [differingLabels(first.queries, second.queries), differingLabels(first.keys, second.keys)];
     if (!queries && !keys) return "";
@@ -179,19 +250,21 @@ class CompareView {
     return `The labels of A and B differ at ${queries} of ${rows} queries and ${keys} of ${columns} keys: cells are compared by their position, and the labels are those of A.`;
   }
 
+  /** @param {keyof Extremes} name */
   pin(name) {
-    const cell = this.extremes?.[name];
+    const cell = this.extremes[name];
     if (!cell) return;
-    this.app.set({ query: cell.row, key: cell.column });
-    this.app.announce(`Pinned: ${this[name].textContent}`);
+    this.selection.set({ query: cell.row, key: cell.column });
+    this.messages.announce(`Pinned: ${this[name].textContent}`);
   }
 
   legend() {
+    /** @type {Mark[]} */
     const marks = [
-      ["more", "A is larger", (painter) => painter.rect(0, 0, 26, 14, this.app.differenceColourOf(1, 1))],
-      ["less", "B is larger", (painter) => painter.rect(0, 0, 26, 14, this.app.differenceColourOf(-1, 1))],
+      ["more", "A is larger", (painter) => painter.rect(0, 0, 26, 14, this.colours.ofDifference(1, 1))],
+      ["less", "B is larger", (painter) => painter.rect(0, 0, 26, 14, this.colours.ofDifference(-1, 1))],
     ];
-    const end = this.app.state.range === "head" ? { end: "the largest difference" } : {};
+    const end = this.selection.state.range === "head" ? { end: "the largest difference" } : {};
     return { signed: true, title: "A − B", marks, ...end };
   }
 
@@ -201,8 +274,12 @@ class CompareView {
   }
 }
 
-export function createCompareView(app) {
-  const view = new CompareView(app);
+/**
+ * @param {CompareParts} parts
+ * @returns {View}
+ */
+export function createCompareView(parts) {
+  const view = new CompareView(parts);
   return {
     element: view.element,
     keeps: true, // the choice of B, when it cannot be drawn

@@ -1,6 +1,8 @@
 // The one cell of a canvas that assistive programs see: a grid with a row with a cell, moved to wherever the cursor is.
 import { makeElement, uniqueId } from "./elements.js";
+/** @import { Box } from "./types.d.ts" */
 
+/** @param {string} name */
 export function createGridCursor(name) {
   const cell = makeElement("div", { role: "gridcell", class: "cursor", id: uniqueId() });
   const row = makeElement("div", { role: "row" }, cell);
@@ -8,22 +10,35 @@ export function createGridCursor(name) {
   cell.hidden = true;
   return {
     element,
+    /**
+     * @param {number} rows
+     * @param {number} columns
+     */
     size(rows, columns) {
-      element.setAttribute("aria-rowcount", rows);
-      element.setAttribute("aria-colcount", columns);
+      element.setAttribute("aria-rowcount", String(rows));
+      element.setAttribute("aria-colcount", String(columns));
     },
+    /** @param {string} text */
     name(text) {
       element.setAttribute("aria-label", text);
     },
-    // Numbers from 0; `box` in pixels of the element.
+    /**
+     * Numbers from 0; `box` in pixels of the element.
+     *
+     * @param {number} rowNumber
+     * @param {number} columnNumber
+     * @param {string} text
+     * @param {Box} box
+     */
     place(rowNumber, columnNumber, text, box) {
-      row.setAttribute("aria-rowindex", rowNumber + 1);
-      cell.setAttribute("aria-colindex", columnNumber + 1);
+      row.setAttribute("aria-rowindex", String(rowNumber + 1));
+      cell.setAttribute("aria-colindex", String(columnNumber + 1));
       cell.setAttribute("aria-label", text);
       element.setAttribute("aria-activedescendant", cell.id);
       cell.hidden = false;
       Object.assign(cell.style, { left: `${box.x}px`, top: `${box.y}px`, width: `${box.width}px`, height: `${box.height}px` });
     },
+    /** @param {boolean} selected */
     select(selected) {
       cell.setAttribute("aria-selected", String(selected));
     },

@@ -1,6 +1,14 @@
 // The store: what was given, inflated when it is looked at, and what is computed from it.
+import { messageOf } from "./messages.js";
 import { decodedMap, decodedThumbnails, mapOfThumbnail, HeadAggregate, DifferenceMap } from "./attention.js";
+import { NO_TOKENS } from "./state.js";
+/** @import { AttentionMap } from "./attention.js" */
+/** @import { Aggregate, BlockSource, Manifest, MapRequest, PanelRequest, Shape, SiteTokens, Thumbnail, Tokens } from "./types.d.ts" */
 
+/** @typedef {(Thumbnail[] | null)[]} SampleThumbnails those of each site */
+/** @typedef {{ value: Promise<AttentionMap>, bytes: number }} KeptMap */
+
+const MOST_SAMPLES = 16; // whose thumbnails are kept
 const STORE_BYTES = 64 * 2 ** 20;
 
 export function canInflate() {
@@ -11,7 +19,11 @@ export function canInflate() {
   }
 }
 
-// Written and read by hand: a Blob's stream and a Response would wait for a browser that is still reading the file.
+/**
+ * Written and read by hand: a Blob's stream and a Response would wait for a browser that is still reading the file.
+ *
+ * @param {Uint8Array<ArrayBuffer>} bytes
+ */
 async function inflated(bytes) {
   const { readable, writable } = new DecompressionStream("deflate-raw");
   const writer = writable.getWriter();
@@ -32,6 +44,7 @@ async function inflated(bytes) {
   return whole;
 }
 
+/** @param {ReadableStreamDefaultReader<Uint8Array>} reader */
 async function* readChunks(reader) {
   for (;;) {
     const { done, value } = await reader.read();
@@ -40,37 +53,68 @@ async function* readChunks(reader) {
   }
 }
 
+/** @param {string} text */
 export function bytesOfBase64(text) {
-  return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const { fromBase64 } = /** @type {{ fromBase64?: (text: string) => Uint8Array<ArrayBuffer> }} */ (Uint8Array);
+  if (fromBase64) return fromBase64.call(Uint8Array, text); // newer browsers have a faster way
+  const letters = atob(text);
+  const bytes = new Uint8Array(letters.length);
+  for (let place = 0; place < letters.length; place += 1) bytes[place] = letters.charCodeAt(place);
+  return bytes;
 }
 
 export class Store {
+  /**
+   * @param {Manifest} manifest
+   * @param {BlockSource} source
+   */
   constructor(manifest, source) {
     this.manifest = manifest;
     this.source = source;
-    this.kept = new Map(); // name -> {value: Promise, bytes}; the last used at the end
+    /** @type {Map<string, KeptMap>} the last used at the end */
+    this.kept = new Map();
     this.bytes = 0;
-    this.small = new Map(); // sample -> thumbnails
-    this.named = new Map(); // number of a list of labels -> tokens
+    /** @type {Map<number, SampleThumbnails>} by sample */
+    this.small = new Map();
+    /** @type {Map<number, Tokens>} by the number of the list of labels */
+    this.named = new Map();
   }
 
-  // Thumbnails of a sample; after this `thumbnail` has them.
+  /**
+   * Thumbnails of a sample; after this `thumbnail` has them.
+   *
+   * @param {number} sample
+   * @returns {Promise<SampleThumbnails>}
+   */
   async thumbnails(sample) {
-    if (!this.small.has(sample)) {
-      const shapes = this.manifest.sites.map((site, number) => this.shape(sample, number));
-      const content = await this.opened(`thumbnails/${sample}`, (bytes) => decodedThumbnails(bytes, shapes));
-      if (this.small.size >= 16) this.small.delete(this.small.keys().next().value);
-      this.small.set(sample, content);
-    }
-    return this.small.get(sample);
+    const known = this.small.get(sample);
+    if (known) return known;
+    const shapes = this.manifest.sites.map((_, number) => this.shape(sample, number));
+    const content = await this.opened(`thumbnails/${sample}`, (bytes) => decodedThumbnails(bytes, shapes));
+    const [oldest] = this.small.keys();
+    if (this.small.size >= MOST_SAMPLES) this.small.delete(oldest);
+    this.small.set(sample, content);
+    return content;
   }
 
-  // {rows, columns, codes, scale, mapRows, mapColumns}; undefined before `thumbnails`, or where the site did not run.
+  /**
+   * Undefined before `thumbnails`, or where the site did not run.
+   *
+   * @param {number} sample
+   * @param {number} site
+   * @param {number} panel
+   */
   thumbnail(sample, site, panel) {
     return this.small.get(sample)?.[site]?.[panel];
   }
 
-  // {rows, columns, panels}; null where the site did not run on the sample.
+  /**
+   * Null where the site did not run on the sample.
+   *
+   * @param {number} sample
+   * @param {number} site
+   * @returns {Shape | null}
+   */
   shape(sample, site) {
     const axes = this.manifest.axes[sample]?.[site];
     if (!axes) return null;
@@ -78,23 +122,33 @@ export class Store {
     return { rows, columns, panels: this.manifest.sites[site].panels.length };
   }
 
-  // {queries, keys}, each {labels, invalid: Set, segments, grid}
+  /**
+   * @param {number} sample
+   * @param {number} site
+   * @returns {SiteTokens}
+   */
   tokens(sample, site) {
     const [queries, keys] = this.manifest.axes[sample]?.[site] ?? [];
     return { queries: this.tokenList(queries), keys: this.tokenList(keys) };
   }
 
+  /**
+   * @param {number | undefined} number
+   * @returns {Tokens}
+   */
   tokenList(number) {
-    if (number === undefined) return { labels: [], invalid: new Set(), segments: [0], grid: null };
-    if (!this.named.has(number)) {
-      const { labels, invalid, segments, grid } = this.manifest.tokens[number];
-      this.named.set(number, { labels, invalid: new Set(invalid), segments, grid: grid ?? null });
-    }
-    return this.named.get(number);
+    if (number === undefined) return NO_TOKENS;
+    const { labels, invalid, segments, grid } = this.manifest.tokens[number];
+    const tokens = this.named.get(number) ?? { labels, invalid: new Set(invalid), segments, grid: grid ?? null };
+    this.named.set(number, tokens);
+    return tokens;
   }
 
-  // panel: a number, or {mean: [numbers]} or {max: [numbers]}.
-  map(sample, site, panel) {
+  /**
+   * @param {MapRequest} request
+   * @returns {Promise<AttentionMap>}
+   */
+  map({ sample, site, panel }) {
     if (!this.shape(sample, site)) {
       return Promise.reject(new Error("This site did not run on this sample. Choose another site or sample."));
     }
@@ -102,22 +156,31 @@ export class Store {
     return this.remembered(name, () => {
       if (typeof panel !== "number") return this.aggregate(sample, site, panel);
       if (this.manifest.detail !== "thumbnails") return this.opened(name, decodedMap);
-      return this.thumbnails(sample).then((small) => mapOfThumbnail(small[site][panel]));
+      return this.thumbnails(sample).then((small) => mapOfThumbnail(/** @type {Thumbnail[]} */ (small[site])[panel]));
     });
   }
 
+  /**
+   * @param {number} sample
+   * @param {number} site
+   * @param {Exclude<PanelRequest, number>} panel
+   */
   async aggregate(sample, site, panel) {
     const [[kind, panels]] = Object.entries(panel);
-    const sum = new HeadAggregate(kind);
-    for (const number of panels) sum.add(await this.map(sample, site, number));
+    const [first, ...others] = panels;
+    const sum = new HeadAggregate(/** @type {Aggregate} */ (kind), await this.map({ sample, site, panel: first }));
+    for (const number of others) sum.add(await this.map({ sample, site, panel: number }));
     const { queries } = this.tokens(sample, site);
     const all = queries.invalid.size === queries.labels.length;
     return sum.finished((row) => all || !queries.invalid.has(row));
   }
 
-  // a, b: {sample, site, panel}
+  /**
+   * @param {MapRequest} a
+   * @param {MapRequest} b
+   */
   async difference(a, b) {
-    const [first, second] = await Promise.all([a, b].map(({ sample, site, panel }) => this.map(sample, site, panel)));
+    const [first, second] = await Promise.all([a, b].map((request) => this.map(request)));
     const shapes = [first, second].map((map) => [map.rows, map.columns].join(" x "));
     if (shapes[0] !== shapes[1]) {
       throw new Error(`A has ${shapes[0]} cells and B has ${shapes[1]}, so there is no difference cell by cell. Choose two maps of one size.`);
@@ -125,25 +188,45 @@ export class Store {
     return new DifferenceMap(first, second);
   }
 
-  // The picture that a sample is, as an ImageBitmap.
+  /**
+   * The picture that a sample is, as an ImageBitmap.
+   *
+   * @param {number} sample
+   */
   async picture(sample) {
     const bytes = await this.source.block(`image/${sample}`);
     return createImageBitmap(new Blob([bytes], { type: "image/png" }));
   }
 
-  // Largest weight of a panel, exactly; 0 while the thumbnails are not there.
+  /**
+   * Largest weight of a panel, exactly; 0 while the thumbnails are not there.
+   *
+   * @param {number} sample
+   * @param {number} site
+   * @param {number} panel
+   */
   largest(sample, site, panel) {
     return this.thumbnail(sample, site, panel)?.scale ?? 0;
   }
 
+  /**
+   * @template Content
+   * @param {string} name
+   * @param {(bytes: Uint8Array) => Content} decode
+   * @returns {Promise<Content>}
+   */
   async opened(name, decode) {
     try {
       return decode(await inflated(await this.source.block(name)));
     } catch (error) {
-      throw new Error(`The block ${name} cannot be read: ${error.message}`, { cause: error });
+      throw new Error(`The block ${name} cannot be read: ${messageOf(error)}`, { cause: error });
     }
   }
 
+  /**
+   * @param {string} name
+   * @param {() => Promise<AttentionMap>} make
+   */
   remembered(name, make) {
     const found = this.kept.get(name);
     if (found) {
@@ -157,6 +240,11 @@ export class Store {
     return entry.value;
   }
 
+  /**
+   * @param {string} name
+   * @param {KeptMap} entry
+   * @param {number} bytes
+   */
   count(name, entry, bytes) {
     if (this.kept.get(name) !== entry) return;
     entry.bytes = bytes;

@@ -1,7 +1,8 @@
 // The current picture as a file: with what it shows above it, and its scale below.
 import { valueAtShare } from "./colours.js";
 import { formatNumber } from "./format.js";
-import { TEXT_FAMILY, createCanvasPainter, createSvgPainter, shortenedText, textWidth } from "./painter.js";
+import { TEXT_FAMILY, contextOf, createCanvasPainter, createSvgPainter, shortenedText, textWidth } from "./painter.js";
+/** @import { ColourOf, Painter, Palette, Parts, Picture, Scale, ScaleStrip, TextStyle } from "./types.d.ts" */
 
 const EXPORT_MARGIN = 16;
 const EXPORT_RATIO = 2; // pixels of a PNG for each of the screen's
@@ -10,11 +11,14 @@ const LONGEST_SIDE = 16000;
 const SCALE_STEPS = 64;
 const SCALE_WIDTH = 240;
 
+/** @typedef {ScaleStrip & { kind: Scale, colourOf: ColourOf }} CaptionScale */
+
 /**
  * A picture with its title above and its colour scale below, so that it is understood wherever it is taken.
  *
- * @param {{width, height, draw}} picture
- * @param caption {title, lines: [texts], scale: {maximum, signed, text, kind, colourOf} or null}
+ * @param {Picture} picture
+ * @param {{ title: string, lines: string[], scale: CaptionScale | null }} caption
+ * @returns {Picture}
  */
 export function framedPicture(picture, { title, lines, scale }) {
   const width = Math.max(picture.width, 320) + 2 * EXPORT_MARGIN;
@@ -37,8 +41,17 @@ export function framedPicture(picture, { title, lines, scale }) {
   };
 }
 
+/**
+ * @param {Painter} painter
+ * @param {CaptionScale} scale
+ * @param {string[]} words
+ * @param {number} x
+ * @param {number} y
+ * @param {number} width
+ */
 function drawScale(painter, { maximum, signed, kind, colourOf }, words, x, y, width) {
   const { theme } = painter;
+  /** @type {(share: number) => number} */
   const valueAt = (share) => {
     if (!signed) return valueAtShare(share, maximum, kind);
     return Math.sign(share - 0.5) * valueAtShare(Math.abs(2 * share - 1), maximum, kind);
@@ -47,13 +60,19 @@ function drawScale(painter, { maximum, signed, kind, colourOf }, words, x, y, wi
   for (let step = 0; step < SCALE_STEPS; step += 1) pixels.set([...colourOf(valueAt(step / (SCALE_STEPS - 1)), maximum), 255], step * 4);
   painter.image(pixels, SCALE_STEPS, 1, x, y, width, 12);
   painter.frame(x - 0.5, y - 0.5, width + 1, 13, theme.line);
-  for (const [share, align] of [[0, "left"], [0.5, "center"], [1, "right"]]) {
-    const value = valueAt(share);
-    painter.text(formatNumber(value).replace("-", "−"), x + share * width, y + 22, { size: 11, fill: theme.quiet, align });
-  }
+  const tick = (/** @type {number} */ share, /** @type {TextStyle["align"]} */ align) =>
+    painter.text(formatNumber(valueAt(share)).replace("-", "−"), x + share * width, y + 22, { size: 11, fill: theme.quiet, align });
+  tick(0, "left");
+  tick(0.5, "center");
+  tick(1, "right");
   words.forEach((line, number) => painter.text(line, x, y + 40 + number * 15, { size: 11, fill: theme.quiet }));
 }
 
+/**
+ * @param {string} text
+ * @param {number} width
+ * @param {TextStyle} style
+ */
 function wrappedText(text, width, style) {
   const lines = [""];
   for (const word of text.split(" ")) {
@@ -64,35 +83,55 @@ function wrappedText(text, width, style) {
   return lines.filter(Boolean);
 }
 
-/** A picture as the text of an SVG file. */
-export function svgText(picture, theme) {
-  const painter = createSvgPainter(picture.width, picture.height, theme);
+/**
+ * A picture as the text of an SVG file.
+ *
+ * @param {Picture} picture
+ * @param {Palette} palette
+ */
+export function svgText(picture, palette) {
+  const painter = createSvgPainter(picture.width, picture.height, palette);
   painter.element.setAttribute("font-family", TEXT_FAMILY);
   picture.draw(painter);
   return `<?xml version="1.0" encoding="UTF-8"?>\n${new XMLSerializer().serializeToString(painter.element)}\n`;
 }
 
-/** A picture as a PNG of twice the screen's size, or of what a canvas can hold. */
-export function pngBlob(picture, theme) {
+/**
+ * A picture as a PNG of twice the screen's size, or of what a canvas can hold.
+ *
+ * @param {Picture} picture
+ * @param {Palette} palette
+ * @returns {Promise<Blob>}
+ */
+export function pngBlob(picture, palette) {
   const { width, height } = picture;
   const ratio = Math.min(EXPORT_RATIO, Math.sqrt(MOST_PIXELS / (width * height)), LONGEST_SIDE / Math.max(width, height));
   const canvas = document.createElement("canvas");
   canvas.width = Math.max(1, Math.round(width * ratio));
   canvas.height = Math.max(1, Math.round(height * ratio));
-  const context = canvas.getContext("2d");
+  const context = contextOf(canvas);
   context.scale(canvas.width / width, canvas.height / height);
-  picture.draw(createCanvasPainter(context, theme));
+  picture.draw(createCanvasPainter(context, palette));
   return new Promise((resolve, reject) => {
     canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error(`A picture of ${canvas.width} x ${canvas.height} pixels is more than this browser can save. Make the window smaller, or save it as SVG.`))), "image/png");
   });
 }
 
-/** A name that every file system takes. */
+/**
+ * A name that every file system takes.
+ *
+ * @param {string[]} parts
+ * @param {string} ending
+ */
 export function fileName(parts, ending) {
   const plain = parts.map((part) => part.normalize("NFC").replace(/[^\p{L}\p{N}._-]+/gu, "-").replace(/^-+|-+$/g, "")).filter(Boolean);
   return `${plain.join("_").slice(0, 120) || "attention"}.${ending}`;
 }
 
+/**
+ * @param {Blob} blob
+ * @param {string} name
+ */
 export function saveBlob(blob, name) {
   const address = URL.createObjectURL(blob);
   const link = document.createElement("a");
@@ -102,19 +141,28 @@ export function saveBlob(blob, name) {
   setTimeout(() => URL.revokeObjectURL(address), 60_000);
 }
 
-/** Saves what the current view shows. `kind`: "png" or "svg". Returns the file's name; null where there is no picture. */
-export async function savePicture(app, kind, strip) {
-  const drawn = app.view()?.picture();
-  if (!drawn) return null;
-  const { manifest, state } = app;
+/**
+ * Saves what the current view shows.
+ *
+ * @param {Pick<Parts, "manifest" | "selection" | "colours" | "names" | "views" | "legend">} parts
+ * @param {"png" | "svg"} kind
+ * @returns {Promise<string | null>} the file's name; null where there is no picture
+ */
+export async function savePicture({ manifest, selection, colours, names, views, legend }, kind) {
+  const view = views.current();
+  const drawn = view?.picture();
+  if (!view || !drawn) return null;
+  const { state } = selection;
+  const strip = legend.strip();
   const sample = manifest.samples[state.sample];
   const about = [manifest.samples.length > 1 ? `sample ${state.sample + 1}` : "", sample.label ?? ""].filter(Boolean).join(": ");
-  const shown = state.view === "overview" ? "all heads" : (app.view().describe?.() ?? app.describe());
-  const colourOf = strip.signed ? app.differenceColourOf : app.colourOf;
+  const shown = state.view === "overview" ? "all heads" : (view.describe?.() ?? names.shown());
+  /** @type {ColourOf} */
+  const colourOf = (value, maximum) => (strip.signed ? colours.ofDifference(value, maximum) : colours.of(value, maximum));
   const picture = framedPicture(drawn, { title: manifest.title, lines: [shown, about].filter(Boolean), scale: { ...strip, kind: state.scale, colourOf } });
-  const name = fileName([manifest.title, state.view, state.view === "overview" ? "" : app.describe(), about], kind);
-  const theme = app.theme();
-  const blob = kind === "svg" ? new Blob([svgText(picture, theme)], { type: "image/svg+xml" }) : await pngBlob(picture, theme);
+  const name = fileName([manifest.title, state.view, state.view === "overview" ? "" : names.shown(), about], kind);
+  const { palette } = colours;
+  const blob = kind === "svg" ? new Blob([svgText(picture, palette)], { type: "image/svg+xml" }) : await pngBlob(picture, palette);
   saveBlob(blob, name);
   return name;
 }

@@ -1,5 +1,7 @@
 // How numbers are written: to three digits, and never with more certainty than there is.
+/** @import { Cell } from "./types.d.ts" */
 
+/** @param {number} value */
 export function formatNumber(value) {
   if (Number.isNaN(value)) return "NaN";
   if (!Number.isFinite(value)) return value > 0 ? "infinite" : "-infinite";
@@ -9,18 +11,30 @@ export function formatNumber(value) {
   return size >= 1 ? String(Number(value.toPrecision(4))) : value.toPrecision(3);
 }
 
-// The end of a scale: a round number, without zeros behind it.
+/**
+ * The end of a scale: a round number, without zeros behind it.
+ *
+ * @param {number} value
+ */
 export function formatEnd(value) {
   return String(Number(value.toPrecision(4)));
 }
 
-// Exact weights are float16: four digits are all there are.
+/**
+ * Exact weights are float16: four digits are all there are.
+ *
+ * @param {number} value
+ */
 export function formatExact(value) {
   if (value === 0 || !Number.isFinite(value)) return formatNumber(value);
   return Math.abs(value) < 1e-4 ? value.toExponential(3) : String(Number(value.toPrecision(4)));
 }
 
-// An upper bound is rounded up, or it would be none.
+/**
+ * An upper bound is rounded up, or it would be none.
+ *
+ * @param {number} bound
+ */
 export function formatBound(bound) {
   if (!(bound > 0)) return "0";
   const power = 10 ** (Math.floor(Math.log10(bound)) - 1);
@@ -28,7 +42,12 @@ export function formatBound(bound) {
   return rounded < 1e-4 ? rounded.toExponential(1) : String(Number(rounded.toPrecision(2)));
 }
 
-// A cell as AttentionMap.at gives it.
+/**
+ * A cell as AttentionMap.at gives it.
+ *
+ * @param {Cell} cell
+ * @returns {string}
+ */
 export function formatCell(cell) {
   switch (cell.kind) {
     case "exact":
@@ -48,23 +67,34 @@ export function formatCell(cell) {
   }
 }
 
+/** @param {number} count */
 export function formatCount(count) {
   return count.toLocaleString("en-US");
 }
 
+/** @param {number} bytes */
 export function formatBytes(bytes) {
   return bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1e3))} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
 }
 
-// The next number of the kind 1, 1.5, 2, 2.5, 3, 4, 5, 6, 8 x 10^n: the end of a scale. 1 for 0.
+/**
+ * The next number of the kind 1, 1.5, 2, 2.5, 3, 4, 5, 6, 8 x 10^n: the end of a scale. 1 for 0.
+ *
+ * @param {number} value
+ */
 export function roundedUp(value) {
   if (!(value > 0) || !Number.isFinite(value)) return 1;
   const power = 10 ** Math.floor(Math.log10(value));
-  const step = [1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10].find((candidate) => candidate * power >= value * (1 - 1e-6));
+  const step = [1, 1.5, 2, 2.5, 3, 4, 5, 6, 8].find((candidate) => candidate * power >= value * (1 - 1e-6)) ?? 10;
   return Number((step * power).toPrecision(12));
 }
 
-// A label for a narrow place: its middle is left out, for words are told apart by their ends.
+/**
+ * A label for a narrow place: its middle is left out, for words are told apart by their ends.
+ *
+ * @param {string} label
+ * @param {number} most
+ */
 export function shortened(label, most) {
   const letters = [...label];
   if (letters.length <= most) return label;
@@ -72,12 +102,21 @@ export function shortened(label, most) {
   return `${letters.slice(0, front).join("")}…${letters.slice(letters.length - (most - 1 - front)).join("")}`;
 }
 
-// A position and its label; what is labelled by its position alone is named once.
+/**
+ * A position and its label; what is labelled by its position alone is named once.
+ *
+ * @param {string[]} labels
+ * @param {number} place
+ */
 export function numbered(labels, place) {
   return labels[place] === String(place) ? String(place) : `${place} ${quoted(labels[place])}`;
 }
 
-// A label inside of a sentence, its writing direction kept to itself.
+/**
+ * A label inside of a sentence, its writing direction kept to itself.
+ *
+ * @param {string} label
+ */
 export function quoted(label) {
   return `\u2068${shortened(label, 60)}\u2069`;
 }

@@ -1,6 +1,7 @@
 // Where the thumbnails of the overview lie: a row for each site, in several lines where it has many heads.
 import { canAggregate } from "./state.js";
 import { textWidth } from "./painter.js";
+/** @import { GridCell, GroupName, OverviewLayout, Panel, Parts, Shape, Site } from "./types.d.ts" */
 
 const GAP = 6;
 const BLOCK_GAP = 14;
@@ -15,47 +16,61 @@ const LOWEST = 52; // a side that is not made smaller only to show all rows at o
 const FEW_HEADS = 128;
 const HEADING = 18;
 
+/** @typedef {Pick<Parts, "manifest" | "place" | "store" | "selection" | "names">} GridParts */
+
 /**
- * @returns {{width, height, sites, cells, groups, labels, neighbour}} cells: {site, panel, column, x, y, width, height};
- *     groups: the names of sites; labels: numbers of heads
+ * @param {GridParts} parts
+ * @param {number[]} sites
+ * @param {number} width
+ * @returns {OverviewLayout}
  */
-export function overviewLayout(app, sites, width) {
-  const { manifest, state } = app;
+export function overviewLayout(parts, sites, width) {
+  const { manifest, place, selection, names } = parts;
+  const { state } = selection;
   const beside = width >= NARROW;
-  const names = shortNames(app, sites);
-  const left = beside ? labelWidth(app, sites, names) : 0;
+  const siteNames = shortNames(parts, sites);
+  const left = beside ? labelWidth(parts, sites, siteNames) : 0;
+  /** @type {(site: number) => Panel[]} */
   const columnsOf = (site) => overviewColumns(manifest.sites[site], state.means);
   const aggregates = Math.max(0, ...sites.map((site) => columnsOf(site).filter((panel) => typeof panel !== "number").length));
   const plain = sites.filter((site) => manifest.sites[site].role !== "rollout"); // a rollout has as many panels as there are layers
   const most = Math.max(1, ...(plain.length ? plain : sites).map((site) => manifest.sites[site].panels.length));
+  /** @type {(side: number) => number} */
   const asideWidth = (side) => (aggregates ? aggregates * (side + GAP) + BLOCK_GAP : 0);
-  const lineHeight = app.embedded ? LARGEST : Math.max(LOWEST, (window.innerHeight - 225) / sites.length - GAP - 2);
+  const lineHeight = place.embedded ? LARGEST : Math.max(LOWEST, (window.innerHeight - 225) / sites.length - GAP - 2);
   const side = Math.floor(Math.min(lineHeight, thumbnailSide(width - left, most, aggregates)));
   const perLine = Math.max(1, Math.floor((width - left - asideWidth(side) + GAP) / (side + GAP)));
+  /** @type {Pick<OverviewLayout, "cells" | "groups" | "labels" | "sites">} */
   const found = { cells: [], groups: [], labels: [], sites };
   let y = HEADING + 4;
   const numbered = most > perLine ? 0 : most;
   if (beside || numbered) headLabels(found, { numbered, left, aside: asideWidth(side), side, names: ["max", "mean"].slice(0, aggregates) });
   for (const site of sites) {
-    const shape = app.store.shape(state.sample, site);
+    const shape = shapeOf(parts, site);
     const cell = cellSize(shape, side);
     if (!beside) y += HEADING;
-    found.groups.push(siteLabel(app, site, { name: beside ? names.get(site) : app.siteName(site), beside, y, side: cell.height, width, left }));
+    found.groups.push(siteLabel(parts, site, { name: (beside && siteNames.get(site)) || names.site(site), beside, y, side: cell.height, width, left }));
     const { lines } = placeSite(found, site, columnsOf(site), { x: left, y, side, cell, perLine, aggregates });
     y += lines * (cell.height + GAP) + (beside ? 2 : 4);
   }
-  return { width, height: Math.max(40, y), ...found, neighbour: (from, key) => neighbourCell(found.cells, from, key) };
+  return { width, height: Math.max(40, y), ...found };
 }
 
-// Names of sites for a narrow place: without the parts of their paths that all of them begin or end with.
-function shortNames(app, sites) {
-  const names = sites.map((site) => app.siteName(site));
-  const fits = names.every((name) => textWidth(name, SITE_TEXT) <= LABEL_WIDTHS[1] - 16);
-  const paths = names.map((name) => name.split("/"));
-  const plain = sites.map((site, place) => [site, names[place]]);
+/**
+ * Names of sites for a narrow place: without the parts of their paths that all of them begin or end with.
+ *
+ * @param {Pick<Parts, "manifest" | "names">} parts
+ * @param {number[]} sites
+ */
+function shortNames({ manifest, names }, sites) {
+  const whole = sites.map((site) => names.site(site));
+  const fits = whole.every((name) => textWidth(name, SITE_TEXT) <= LABEL_WIDTHS[1] - 16);
+  const paths = whole.map((name) => name.split("/"));
+  const plain = sites.map((site, place) => /** @type {[number, string]} */ ([site, whole[place]]));
   if (fits) return new Map(plain);
-  const parts = paths.filter((_, place) => app.manifest.sites[sites[place]].role !== "rollout");
+  const parts = paths.filter((_, place) => manifest.sites[sites[place]].role !== "rollout");
   const shortest = Math.min(...parts.map((path) => path.length)) - 1;
+  /** @type {(from: (count: number) => number) => number} */
   const shared = (from) => {
     let count = 0;
     while (count < shortest && parts.every((path) => path.at(from(count)) === parts[0].at(from(count)))) count += 1;
@@ -63,30 +78,59 @@ function shortNames(app, sites) {
   };
   const front = shared((count) => count);
   const back = Math.min(shared((count) => -1 - count), shortest - front);
+  /** @type {(path: string[]) => string} */
   const cut = (path) => path.slice(front, path.length - back).join("/");
-  return new Map(plain.map(([site, name], place) => [site, parts.includes(paths[place]) ? cut(paths[place]) : name]));
+  return new Map(plain.map(([site, name], place) => /** @type {[number, string]} */ ([site, parts.includes(paths[place]) ? cut(paths[place]) : name])));
 }
 
-function labelWidth(app, sites, names) {
-  const widths = sites.flatMap((site) => [textWidth(names.get(site), SITE_TEXT), textWidth(siteFacts(app, site), UNDER_TEXT)]);
+/**
+ * @param {GridParts} parts
+ * @param {number[]} sites
+ * @param {Map<number, string>} siteNames
+ */
+function labelWidth(parts, sites, siteNames) {
+  const widths = sites.flatMap((site) => [textWidth(siteNames.get(site) ?? "", SITE_TEXT), textWidth(siteFacts(parts, site), UNDER_TEXT)]);
   return Math.min(LABEL_WIDTHS[1], Math.max(LABEL_WIDTHS[0], ...widths.map((width) => Math.ceil(width) + 16)));
 }
 
-function siteFacts(app, site) {
-  const { panels, layer, role } = app.manifest.sites[site];
-  const { rows, columns } = app.store.shape(app.state.sample, site);
+/**
+ * @param {GridParts} parts
+ * @param {number} site one that ran on the sample
+ */
+function shapeOf({ store, selection }, site) {
+  return store.shape(selection.state.sample, site) ?? { rows: 0, columns: 0, panels: 0 };
+}
+
+/**
+ * @param {GridParts} parts
+ * @param {number} site
+ */
+function siteFacts(parts, site) {
+  const { panels, layer, role } = parts.manifest.sites[site];
+  const { rows, columns } = shapeOf(parts, site);
   const size = rows === columns ? `${rows} ${rows === 1 ? "token" : "tokens"}` : `${rows} x ${columns}`;
   if (role === "rollout") return `${panels.length} layers, ${size}`;
   return [layer, panels.length > 1 ? `${panels.length} heads` : "", size].filter(Boolean).join(", ");
 }
 
-// The columns of a site: the maximum (and mean) of its heads, then the heads.
+/**
+ * The columns of a site: the maximum (and mean) of its heads, then the heads.
+ *
+ * @param {Site} site
+ * @param {boolean} means
+ * @returns {Panel[]}
+ */
 function overviewColumns(site, means) {
   const heads = site.panels.map((_, panel) => panel);
   if (!canAggregate(site)) return heads;
-  return ["max", ...(means ? ["mean"] : []), ...heads];
+  return means ? ["max", "mean", ...heads] : ["max", ...heads];
 }
 
+/**
+ * @param {number} width
+ * @param {number} most
+ * @param {number} aggregates
+ */
 function thumbnailSide(width, most, aggregates) {
   const largest = Math.min(180, Math.max(most <= 4 ? FEW_HEADS : LARGEST, width * LARGEST_SHARE));
   const fits = Math.floor((width - (aggregates ? BLOCK_GAP : 0) + GAP) / (most + aggregates)) - GAP;
@@ -94,7 +138,12 @@ function thumbnailSide(width, most, aggregates) {
   return Math.min(largest, Math.max(SMALLEST, Math.min(44, Math.floor(width / 12))));
 }
 
-// The longer side of a map gets `side`, the other what it has, but so much that it can be seen.
+/**
+ * The longer side of a map gets `side`, the other what it has, but so much that it can be seen.
+ *
+ * @param {Shape} shape
+ * @param {number} side
+ */
 function cellSize(shape, side) {
   const ratio = shape.rows / shape.columns;
   const thin = Math.max(10, side / 4);
@@ -104,6 +153,12 @@ function cellSize(shape, side) {
   };
 }
 
+/**
+ * @param {Pick<OverviewLayout, "cells">} found
+ * @param {number} site
+ * @param {Panel[]} columns
+ * @param {{ x: number, y: number, side: number, cell: { width: number, height: number }, perLine: number, aggregates: number }} box
+ */
 function placeSite(found, site, columns, { x, y, side, cell, perLine, aggregates }) {
   const heads = columns.filter((panel) => typeof panel === "number");
   const aside = columns.length - heads.length;
@@ -117,23 +172,41 @@ function placeSite(found, site, columns, { x, y, side, cell, perLine, aggregates
   return { lines: Math.max(1, Math.ceil(heads.length / perLine)) };
 }
 
-function siteLabel(app, site, { name, beside, y, side, width, left }) {
+/**
+ * @param {GridParts} parts
+ * @param {number} site
+ * @param {{ name: string, beside: boolean, y: number, side: number, width: number, left: number }} box
+ * @returns {GroupName}
+ */
+function siteLabel(parts, site, { name, beside, y, side, width, left }) {
   if (beside) {
     const twoLines = side > 26;
     const middle = y + Math.min(side / 2 - (twoLines ? 7 : 0), 40);
-    return { name, x: left - 12, y: middle, width: left - 14, align: "right", under: twoLines ? siteFacts(app, site) : "" };
+    return { name, x: left - 12, y: middle, width: left - 14, align: "right", under: twoLines ? siteFacts(parts, site) : "" };
   }
   return { name, x: 0, y: y - 9, width, align: "left", under: "" };
 }
 
+/**
+ * @param {Pick<OverviewLayout, "labels">} found
+ * @param {{ numbered: number, left: number, aside: number, side: number, names: string[] }} box
+ */
 function headLabels(found, { numbered, left, aside, side, names }) {
+  /** @type {(place: number, from: number) => number} */
   const middle = (place, from) => from + place * (side + GAP) + side / 2;
   names.forEach((text, place) => found.labels.push({ text, x: middle(place, left), y: 9 }));
   for (let head = 0; head < numbered; head += 1) found.labels.push({ text: String(head), x: middle(head, left + aside), y: 9 });
 }
 
-// The cell in that direction: the nearest of the next line, whatever its site.
-function neighbourCell(cells, from, key) {
+/**
+ * The cell in that direction: the nearest of the next line, whatever its site.
+ *
+ * @param {GridCell[]} cells
+ * @param {GridCell} from
+ * @param {string} key
+ * @returns {GridCell}
+ */
+export function neighbourCell(cells, from, key) {
   const line = cells.filter((cell) => cell.site === from.site && cell.y === from.y);
   const place = line.indexOf(from);
   if (key === "Home") return line[0];

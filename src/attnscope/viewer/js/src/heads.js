@@ -1,30 +1,33 @@
 // Which heads a mean or maximum is over, and which ones the lines show: a small box with a tick for each.
 import { makeButton, makeElement } from "./elements.js";
+/** @import { Parts } from "./types.d.ts" */
 
-export function createHeadChooser(app) {
+/** @param {Pick<Parts, "manifest" | "place" | "selection">} parts */
+export function createHeadChooser({ manifest, place, selection }) {
   const summary = makeElement("summary", { title: "The heads that means, maxima and lines are of" });
   const boxes = makeElement("div", { class: "boxes", role: "group", "aria-label": "Chosen heads" });
   const element = makeElement("details", { class: "chooser" }, summary, boxes);
   let made = "";
 
   const chosen = () => {
-    const { panels } = app.manifest.sites[app.state.site];
-    return app.state.heads.length ? app.state.heads : panels.map((_, panel) => panel);
+    const { panels } = manifest.sites[selection.state.site];
+    return selection.state.heads.length ? selection.state.heads : panels.map((_, panel) => panel);
   };
+  /** @type {(panel: number) => void} */
   const toggle = (panel) => {
     const now = new Set(chosen());
     if (!now.delete(panel)) now.add(panel);
-    if (now.size) app.set({ heads: [...now] });
+    if (now.size) selection.set({ heads: [...now] });
     else draw();
   };
 
   function fill() {
-    const { panels } = app.manifest.sites[app.state.site];
+    const { panels } = manifest.sites[selection.state.site];
     const wanted = panels.join("\n");
     if (made === wanted) return;
     made = wanted;
     boxes.replaceChildren(
-      makeButton("Choose all heads", "all", () => app.set({ heads: [] })),
+      makeButton("Choose all heads", "all", () => selection.set({ heads: [] })),
       ...panels.map((name, panel) => {
         const box = makeElement("input", { type: "checkbox", change: () => toggle(panel) });
         return makeElement("label", {}, box, makeElement("span", { text: name }));
@@ -33,9 +36,9 @@ export function createHeadChooser(app) {
   }
 
   function draw() {
-    const { panels } = app.manifest.sites[app.state.site];
-    const { heads } = app.state;
-    const used = ["overview", "lines"].includes(app.state.view) || typeof app.state.panel !== "number";
+    const { panels } = manifest.sites[selection.state.site];
+    const { heads } = selection.state;
+    const used = ["overview", "lines"].includes(selection.state.view) || typeof selection.state.panel !== "number";
     element.hidden = panels.length < 2 || (!used && !element.open);
     summary.textContent = heads.length ? `${heads.length} of ${panels.length} chosen` : "all chosen";
     if (!element.open) return;
@@ -46,8 +49,9 @@ export function createHeadChooser(app) {
     });
   }
 
+  /** @type {(event: Event) => void} */
   const close = (event) => {
-    if (element.open && !element.contains(event.target)) element.open = false;
+    if (element.open && !element.contains(/** @type {Node} */ (event.target))) element.open = false;
   };
   element.addEventListener("toggle", () => {
     if (element.open) draw();
@@ -62,6 +66,6 @@ export function createHeadChooser(app) {
     summary.focus();
     event.stopPropagation();
   });
-  app.root.addEventListener("pointerdown", close);
-  return { element, draw, dispose: () => app.root.removeEventListener("pointerdown", close) };
+  place.root.addEventListener("pointerdown", close);
+  return { element, draw, dispose: () => place.root.removeEventListener("pointerdown", close) };
 }

@@ -1,8 +1,11 @@
 // Keys for everything, and the dialog that lists them.
 import { RANGES, SCALES, canAggregate, rampNames, shownSites } from "./state.js";
 import { makeButton, makeElement } from "./elements.js";
+/** @import { Parts, Search, State, Theme } from "./types.d.ts" */
 
+/** @type {Theme[]} */
 const THEME_ORDER = ["auto", "light", "dark"];
+/** @type {[keys: string[], text: string][]} */
 const KEYS_SAID = [
   [["1", "…", "6"], "show a view: heads, matrix, lines, text, image, compare"],
   [["[", "]"], "head before, next head"],
@@ -29,75 +32,96 @@ const KEYS_SAID = [
   [["?"], "this list"],
 ];
 
-export function createKeyboard(app) {
+/**
+ * @param {Pick<Parts, "manifest" | "place" | "selection" | "names" | "messages" | "views" | "actions">} parts
+ * @param {Search} search
+ */
+export function createKeyboard({ manifest, place, selection, names, messages, views, actions }, search) {
   let letters = true; // whether single letters act
+  /** @type {HTMLDialogElement | null} */
   let dialog = null;
 
+  /**
+   * @template Value
+   * @param {Value[]} list
+   * @param {Value} now
+   * @param {number} [step]
+   */
   const among = (list, now, step = 1) => list[(list.indexOf(now) + step + list.length) % list.length];
-  const cycle = (name, list) => app.set({ [name]: among(list, app.state[name]) });
+  /**
+   * @template {keyof State} Name
+   * @param {Name} name
+   * @param {State[Name][]} list
+   */
+  const cycle = (name, list) => selection.set({ [name]: among(list, selection.state[name]) });
 
+  /** @param {number} by */
   function stepPanel(by) {
-    const { panels } = app.manifest.sites[app.state.site];
-    const now = typeof app.state.panel === "number" ? app.state.panel : by > 0 ? -1 : panels.length;
-    app.set({ panel: (now + by + panels.length) % panels.length });
+    const { panels } = manifest.sites[selection.state.site];
+    const now = typeof selection.state.panel === "number" ? selection.state.panel : by > 0 ? -1 : panels.length;
+    selection.set({ panel: (now + by + panels.length) % panels.length });
   }
 
   function cycleAggregate() {
-    if (canAggregate(app.manifest.sites[app.state.site])) app.set({ panel: { mean: "max", max: 0 }[app.state.panel] ?? "mean" });
+    if (canAggregate(manifest.sites[selection.state.site])) selection.set({ panel: { mean: "max", max: 0 }[selection.state.panel] ?? "mean" });
   }
 
+  /** @param {number} by */
   function stepSample(by) {
-    app.set({ sample: Math.min(app.manifest.samples.length - 1, Math.max(0, app.state.sample + by)) });
+    selection.set({ sample: Math.min(manifest.samples.length - 1, Math.max(0, selection.state.sample + by)) });
   }
 
+  /** @type {Record<string, () => void>} */
   const acts = {
     "[": () => stepPanel(-1),
     "]": () => stepPanel(1),
-    "{": () => app.set({ site: among(shownSites(app.manifest, app.state), app.state.site, -1) }),
-    "}": () => app.set({ site: among(shownSites(app.manifest, app.state), app.state.site) }),
+    "{": () => selection.set({ site: among(shownSites(manifest, selection.state), selection.state.site, -1) }),
+    "}": () => selection.set({ site: among(shownSites(manifest, selection.state), selection.state.site) }),
     ",": () => stepSample(-1),
     ".": () => stepSample(1),
     m: cycleAggregate,
     d: () => cycle("direction", ["from", "to"]),
     s: () => cycle("scale", SCALES),
     r: () => cycle("range", RANGES),
-    c: () => cycle("ramp", rampNames(app.manifest)),
+    c: () => cycle("ramp", rampNames(manifest)),
     t: () => cycle("theme", THEME_ORDER),
-    "/": () => app.act("search"),
-    n: () => app.act("next"),
-    N: () => app.act("before"),
-    e: () => app.act("png"),
-    E: () => app.act("svg"),
-    l: () => app.act("link"),
+    "/": () => search.focus(),
+    n: () => search.go(1),
+    N: () => search.go(-1),
+    e: () => actions.save("png"),
+    E: () => actions.save("svg"),
+    l: () => actions.copyLink(),
     "?": () => help(),
   };
 
+  /** @param {KeyboardEvent} event */
   function press(event) {
     if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || dialog?.open) return;
-    const { target } = event;
-    const own = app.root.contains(target);
+    const target = /** @type {Element} */ (event.target);
+    const own = place.root.contains(target);
     if (!own && target !== document.body && target !== document.documentElement) return;
     if (own && target.closest("input:not([type=checkbox]), select, textarea")) return;
     const onControl = own && target.closest("button, input, summary, dd");
-    const inView = !onControl && app.view()?.key(event);
+    const inView = !onControl && views.current()?.key(event);
     if (inView || (letters && pressed(event))) event.preventDefault();
   }
 
+  /** @param {KeyboardEvent} event */
   function pressed({ key }) {
     const act = Object.hasOwn(acts, key) ? acts[key] : null;
-    const view = /^[1-6]$/.test(key) ? app.viewNames()[Number(key) - 1] : undefined;
-    if (view) app.set({ view });
+    const view = /^[1-6]$/.test(key) ? views.names()[Number(key) - 1] : undefined;
+    if (view) selection.set({ view });
     else if (!act) return false;
-    const before = app.describe();
+    const before = names.shown();
     act?.();
-    if (app.describe() !== before) app.announce(app.describe());
-    else if (view) app.announce(`View: ${view}`);
+    if (names.shown() !== before) messages.announce(names.shown());
+    else if (view) messages.announce(`View: ${view}`);
     return true;
   }
 
   function help() {
     dialog ??= helpDialog();
-    if (!dialog.isConnected) app.root.append(dialog);
+    if (!dialog.isConnected) place.root.append(dialog);
     dialog.showModal();
   }
 

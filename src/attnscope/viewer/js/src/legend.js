@@ -3,64 +3,83 @@ import { screenPainter } from "./painter.js";
 import { LOG_DECADES, valueAtShare } from "./colours.js";
 import { formatBound, formatEnd } from "./format.js";
 import { makeElement } from "./elements.js";
+/** @import { ColourOf, Legend, LegendContent, Manifest, Mark, Parts, Scale, State, ViewName } from "./types.d.ts" */
 
 const SCALE_SAID = { linear: "linear scale", sqrt: "square root scale", log: `logarithmic scale, ${LOG_DECADES} decades` };
 const BAR_HEIGHT = 12;
+/** @type {[width: number, height: number]} */
 const SWATCH = [26, 14];
 
 // Marks that views draw: [name, what it says, painting of the swatch].
+/** @type {Mark[]} */
 const COMMON_MARKS = [
   ["masked", "masked, or padding: no weight can be here", (painter) => painter.hatch(0, 0, ...SWATCH)],
   ["odd", "no weight at all: NaN, infinite or negative", (painter) => painter.cross(0, 0, ...SWATCH)],
 ];
+/** @type {Mark} */
 const PINNED_MARK = ["pinned", "pinned query and key", (painter) => {
   painter.rect(0, 4, SWATCH[0], 2, painter.theme.accent);
   painter.rect(0, 10, SWATCH[0], 2, painter.theme.accent);
 }];
+/** @type {Mark} */
 const POINTED_MARK = ["pointed", "row and column of the cross-hair", (painter) => {
   painter.rect(0, 6.5, SWATCH[0], 1, painter.theme.ink);
   painter.rect(12.5, 0, 1, SWATCH[1], painter.theme.ink);
 }];
+/** @type {Mark} */
 const FOUND_MARK = ["found", "token that the search found", (painter) => {
   painter.rect(0, 6, 5, 2, painter.theme.accent);
   painter.text("abc", 8, 7, { size: 11, weight: 600, fill: painter.theme.accent });
 }];
+/** @type {Mark} */
 const FAINT_MARK = ["faint", "faint label: padding", (painter) => painter.text("pad", 2, 7, { size: 11, opacity: 0.5 })];
+/** @type {Mark} */
 const FRAME_MARK = ["shown", "the head that the other views show", (painter) => painter.frame(6, 1, 13, 12, painter.theme.accent, 2)];
+/** @type {Mark} */
 const CHOSEN_MARK = ["chosen", "heads chosen for means and lines (x, or shift and click)", (painter) => {
   painter.frame(6.5, 0.5, 13, 9, painter.theme.line);
   painter.rect(6, 11, 14, 3, painter.theme.accent);
 }];
 
+/** @type {Partial<Record<ViewName, Mark[]>>} */
 const VIEW_MARKS = {
   overview: [FRAME_MARK, CHOSEN_MARK],
   matrix: [PINNED_MARK, POINTED_MARK, FOUND_MARK, FAINT_MARK],
 };
 
-export function createLegend(app) {
+/**
+ * @param {Pick<Parts, "manifest" | "selection" | "colours" | "views">} parts
+ * @returns {Legend}
+ */
+export function createLegend({ manifest, selection, colours, views }) {
   const bar = makeElement("canvas", { role: "img" });
   const ticks = makeElement("div", { class: "ends" });
   const ends = makeElement("p", { class: "small" });
   const scalebar = makeElement("div", { class: "scalebar" }, bar, ticks, ends);
   const marks = makeElement("ul", { class: "marks", "aria-label": "Marks" });
   const certainty = makeElement("p", {});
-  const notes = notesOf(app.manifest.notes);
+  const notes = notesOf(manifest.notes);
   const element = makeElement("section", { class: "legend", "aria-label": "Legend" }, scalebar, marks, certainty, notes);
 
   // A view may say otherwise what the colours are of: {maximum, signed, end, title, marks}
   const said = () => {
-    const usual = { maximum: app.maximum(app.view()?.map?.()), signed: false, end: endOf(app), title: "weight", marks: [] };
-    return { ...usual, ...app.view()?.legend?.() };
+    const usual = { maximum: colours.maximum(views.current()?.map?.()), signed: false, end: endOf(selection.state), title: "weight", marks: [] };
+    return { ...usual, ...views.current()?.legend?.() };
   };
-  const sentence = ({ maximum, end, title }) => `${title}, ${SCALE_SAID[app.state.scale]}; ends at ${formatEnd(maximum)}${end ? `, ${end}` : ""}`;
+  /** @type {(content: LegendContent) => string} */
+  const sentence = ({ maximum, end, title }) => `${title}, ${SCALE_SAID[selection.state.scale]}; ends at ${formatEnd(maximum)}${end ? `, ${end}` : ""}`;
 
+  /** @param {LegendContent} content */
   function drawBar(content) {
     const { maximum, signed, title } = content;
     const width = Math.max(120, Math.round(scalebar.clientWidth) || 230);
-    const painter = screenPainter(bar, width, BAR_HEIGHT, app.theme());
-    const colour = signed ? app.differenceColourOf : app.colourOf;
-    const { scale } = app.state;
+    const painter = screenPainter(bar, width, BAR_HEIGHT, colours.palette);
+    /** @type {ColourOf} */
+    const colour = (value, end) => (signed ? colours.ofDifference(value, end) : colours.of(value, end));
+    const { scale } = selection.state;
+    /** @type {(share: number) => number} */
     const above = (share) => valueAtShare(share, maximum, scale);
+    /** @type {(share: number) => number} */
     const valueAt = (share) => (signed ? Math.sign(share - 0.5) * above(Math.abs(2 * share - 1)) : above(share));
     for (let x = 0; x < width; x += 1) painter.rect(x, 0, 1.5, BAR_HEIGHT, colour(valueAt(x / (width - 1)), maximum));
     const shares = [0, 0.25, 0.5, 0.75, 1];
@@ -71,12 +90,13 @@ export function createLegend(app) {
     ends.textContent = sentence(content);
   }
 
+  /** @param {Mark[]} own */
   function drawMarks(own) {
-    const listed = [...(VIEW_MARKS[app.state.view] ?? []), ...own, ...COMMON_MARKS];
+    const listed = [...(VIEW_MARKS[selection.state.view] ?? []), ...own, ...COMMON_MARKS];
     marks.replaceChildren(
       ...listed.map(([, text, paint]) => {
         const canvas = makeElement("canvas", { "aria-hidden": "true" });
-        paint(screenPainter(canvas, ...SWATCH, app.theme()));
+        paint(screenPainter(canvas, ...SWATCH, colours.palette));
         return makeElement("li", {}, canvas, makeElement("span", { text }));
       }),
     );
@@ -84,7 +104,7 @@ export function createLegend(app) {
 
   return {
     element,
-    // The same scale for an exported picture.
+    /** The same scale for an exported picture. */
     strip() {
       const content = said();
       return { maximum: content.maximum, signed: content.signed, text: sentence(content) };
@@ -93,24 +113,32 @@ export function createLegend(app) {
       const content = said();
       drawBar(content);
       drawMarks(content.marks);
-      certainty.textContent = certaintyOf(app.manifest);
+      certainty.textContent = certaintyOf(manifest);
     },
   };
 }
 
+/**
+ * @param {number} value
+ * @param {number} share
+ * @param {Scale} scale
+ * @param {boolean} signed
+ * @param {number} least
+ */
 function tickText(value, share, scale, signed, least) {
   if (scale === "log" && !signed && share === 0) return `≤ ${formatEnd(least)}`; // and 0 itself
   return String(Number.isInteger(value) ? value : Number(value.toPrecision(2))).replace("-", "−");
 }
 
-function endOf(app) {
-  const { range } = app.state;
+/** @param {State} state */
+function endOf({ range, view }) {
   if (range === "one") return "";
-  const whose = { all: "all heads", site: "the site's heads" }[range];
+  const whose = { all: "all heads", site: "the site's heads", head: "" }[range];
   if (whose) return `the largest weight of ${whose}, rounded up`;
-  return app.state.view === "overview" ? "in each head its own largest weight" : "the largest weight of this head";
+  return view === "overview" ? "in each head its own largest weight" : "the largest weight of this head";
 }
 
+/** @param {Manifest} manifest */
 function certaintyOf({ detail, error }) {
   if (detail === "thumbnails") return "Only thumbnails are stored: each dot is the largest weight of a block, and no single number is known.";
   const exact = "The eight strongest weights of every row and all zeros are exact (float16)";
@@ -118,6 +146,7 @@ function certaintyOf({ detail, error }) {
   return `${exact}. Other numbers are told with their largest error, usually at most ${formatBound(error)}.`;
 }
 
+/** @param {string[]} notes */
 function notesOf(notes) {
   if (!notes.length) return null;
   const list = makeElement("ul", {}, ...notes.slice(0, 40).map((text) => makeElement("li", { text })));

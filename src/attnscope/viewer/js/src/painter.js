@@ -1,4 +1,7 @@
 // One way to draw with two backs: a canvas for the screen and for PNG, elements of an SVG for a file that can be edited.
+/** @import { Colour, Painter, Palette, Rgb, TextStyle } from "./types.d.ts" */
+
+/** @typedef {[x1: number, y1: number, x2: number, y2: number]} Ends */
 
 export const TEXT_FAMILY =
   'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Noto Sans", "Liberation Sans", Arial, sans-serif';
@@ -11,34 +14,59 @@ const LONGEST_MEASURED = 400;
 const RIGHT_TO_LEFT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]|[\ud802\ud803\ud83a\ud83b]/;
 const NOT_IN_XML = /[^\t\n\r\x20-\ufffd]/g;
 
+/** @param {Colour} colour */
 export function cssColour(colour) {
   return typeof colour === "string" ? colour : `rgb(${colour[0]}, ${colour[1]}, ${colour[2]})`;
 }
 
-/** Black or white, whichever is read better on a colour (WCAG 2: they are equal at a luminance of 0.179). */
+/**
+ * Black or white, whichever is read better on a colour (WCAG 2: they are equal at a luminance of 0.179).
+ *
+ * @param {Rgb} colour
+ */
 export function inkOn(colour) {
+  /** @type {(part: number) => number} */
   const linear = (part) => (part <= 10.3 ? part / 255 / 12.92 : ((part / 255 + 0.055) / 1.055) ** 2.4);
   return 0.2126 * linear(colour[0]) + 0.7152 * linear(colour[1]) + 0.0722 * linear(colour[2]) > 0.179 ? "#000" : "#fff";
 }
 
+/** @param {TextStyle} style */
 function painterFont({ size = 12, mono = false, weight = 400 }) {
   return `${weight} ${size}px ${mono ? MONO_FAMILY : TEXT_FAMILY}`;
 }
 
-/** Keeps the direction of a text to itself, so that what stands beside it stays in its place. */
+/**
+ * Keeps the direction of a text to itself, so that what stands beside it stays in its place.
+ *
+ * @param {string} string
+ */
 function isolatedText(string) {
   return RIGHT_TO_LEFT.test(string) ? `\u2068${string}\u2069` : string;
 }
 
+/** @param {HTMLCanvasElement} canvas */
+export function contextOf(canvas) {
+  const context = canvas.getContext("2d");
+  if (!context) throw new Error("This browser gives the page no canvas to draw on.");
+  return context;
+}
+
+/** @type {Map<string, number>} */
 const textWidths = new Map();
+/** @type {CanvasRenderingContext2D | null} */
 let measuringContext = null;
 
+/**
+ * @param {string} string
+ * @param {TextStyle} [style]
+ * @returns {number}
+ */
 export function textWidth(string, style = {}) {
   const font = painterFont(style);
   const name = `${font}\n${string}`;
   let width = textWidths.get(name);
   if (width === undefined) {
-    measuringContext ??= document.createElement("canvas").getContext("2d");
+    measuringContext ??= contextOf(document.createElement("canvas"));
     measuringContext.font = font;
     width = measuringContext.measureText(string).width;
     if (textWidths.size >= MOST_WIDTHS) textWidths.clear();
@@ -47,15 +75,27 @@ export function textWidth(string, style = {}) {
   return width;
 }
 
-/** What a reader takes for single characters: an emoji of five code points is not cut in two. */
+/**
+ * What a reader takes for single characters: an emoji of five code points is not cut in two.
+ *
+ * @param {string} string
+ */
 function lettersOf(string) {
   if (!globalThis.Intl?.Segmenter) return Array.from(string);
   return Array.from(new Intl.Segmenter().segment(string), ({ segment }) => segment);
 }
 
+/** @type {Map<string, string>} */
 const shortenedTexts = new Map();
 
-/** A text that fits into so many pixels. Its middle is left out, for words are told apart by their ends. */
+/**
+ * A text that fits into so many pixels. Its middle is left out, for words are told apart by their ends.
+ *
+ * @param {string} string
+ * @param {number} maxWidth
+ * @param {TextStyle} [style]
+ * @returns {string}
+ */
 export function shortenedText(string, maxWidth, style = {}) {
   if (!(maxWidth > 0)) return "";
   if (string.length < LONGEST_MEASURED && textWidth(string, style) <= maxWidth) return string;
@@ -63,6 +103,7 @@ export function shortenedText(string, maxWidth, style = {}) {
   let shortened = shortenedTexts.get(name);
   if (shortened === undefined) {
     const letters = lettersOf(string);
+    /** @type {(count: number) => string} */
     const cut = (count) => {
       const front = Math.ceil(count * 0.6);
       return `${letters.slice(0, front).join("")}…${letters.slice(letters.length - (count - front)).join("")}`;
@@ -80,11 +121,16 @@ export function shortenedText(string, maxWidth, style = {}) {
   return shortened;
 }
 
+/**
+ * @param {Uint8ClampedArray<ArrayBuffer>} pixels
+ * @param {number} width
+ * @param {number} height
+ */
 function canvasOfPixels(pixels, width, height) {
   const canvas = document.createElement("canvas");
   canvas.width = width;
   canvas.height = height;
-  canvas.getContext("2d").putImageData(new ImageData(pixels, width, height), 0, 0);
+  contextOf(canvas).putImageData(new ImageData(pixels, width, height), 0, 0);
   return canvas;
 }
 
@@ -96,6 +142,11 @@ export function screenRatio() {
 /**
  * Sets a canvas to a size in CSS pixels and gives a painter of it, cleared and scaled to the screen's own pixels.
  * Setting a canvas to the size that it has already would still throw its memory away, which is slow.
+ *
+ * @param {HTMLCanvasElement} canvas
+ * @param {number} width
+ * @param {number} height
+ * @param {Palette} theme
  */
 export function screenPainter(canvas, width, height, theme) {
   const [across, down] = [Math.max(1, width), Math.max(1, height)];
@@ -105,21 +156,29 @@ export function screenPainter(canvas, width, height, theme) {
   if (canvas.height !== pixels[1]) canvas.height = pixels[1];
   canvas.style.width = `${across}px`;
   canvas.style.height = `${down}px`;
-  const context = canvas.getContext("2d");
+  const context = contextOf(canvas);
   context.setTransform(1, 0, 0, 1, 0, 0);
   context.clearRect(0, 0, canvas.width, canvas.height);
   context.setTransform(pixels[0] / across, 0, 0, pixels[1] / down, 0, 0);
   return createCanvasPainter(context, theme);
 }
 
-/** A painter of a context that was scaled to CSS pixels. */
+/**
+ * A painter of a context that was scaled to CSS pixels.
+ *
+ * @param {CanvasRenderingContext2D} context
+ * @param {Palette} theme
+ * @returns {Painter}
+ */
 export function createCanvasPainter(context, theme) {
   context.lineCap = "butt";
+  /** @type {(opacity: number, draw: () => void) => void} */
   const faded = (opacity, draw) => {
     context.globalAlpha = opacity;
     draw();
     context.globalAlpha = 1;
   };
+  /** @type {(stroke: Colour, width: number, opacity: number, trace: () => void) => void} */
   const stroked = (stroke, width, opacity, trace) =>
     faded(opacity, () => {
       context.strokeStyle = cssColour(stroke);
@@ -128,6 +187,7 @@ export function createCanvasPainter(context, theme) {
       trace();
       context.stroke();
     });
+  /** @type {(x: number, y: number, width: number, height: number, draw: () => void) => void} */
   const inside = (x, y, width, height, draw) => {
     context.save();
     context.beginPath();
@@ -217,15 +277,31 @@ export function createCanvasPainter(context, theme) {
   };
 }
 
-/** Diagonals at even distances of the page, so that neighbouring hatched cells run into each other. */
+/**
+ * Diagonals at even distances of the page, so that neighbouring hatched cells run into each other.
+ *
+ * @param {number} x
+ * @param {number} y
+ * @param {number} width
+ * @param {number} height
+ * @returns {Ends[]}
+ */
 function hatchLines(x, y, width, height) {
   const step = 5;
+  /** @type {Ends[]} */
   const lines = [];
   const first = Math.floor((x - y - height) / step) * step;
   for (let offset = first; offset <= x + width - y; offset += step) lines.push([y + offset, y, y + height + offset, y + height]);
   return lines;
 }
 
+/**
+ * @param {number} x
+ * @param {number} y
+ * @param {number} width
+ * @param {number} height
+ * @returns {Ends[]}
+ */
 function crossLines(x, y, width, height) {
   const inset = Math.min(width, height) * 0.28;
   const [middleX, middleY, half] = [x + width / 2, y + height / 2, Math.min(width, height) / 2 - inset];
@@ -235,18 +311,31 @@ function crossLines(x, y, width, height) {
   ];
 }
 
-/** What XML can hold: control characters and halves of surrogate pairs would make the whole file unreadable. */
+/**
+ * What XML can hold: control characters and halves of surrogate pairs would make the whole file unreadable.
+ *
+ * @param {string} string
+ */
 function xmlText(string) {
   const whole = string.replace(/[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g, "\ufffd");
   return whole.replace(NOT_IN_XML, "\ufffd");
 }
 
+/** @param {number} number */
 function svgNumber(number) {
   return String(Math.round(number * 100) / 100);
 }
 
-/** A painter whose `element` is an SVG of that size; what it draws is what the canvas would show. */
+/**
+ * A painter whose `element` is an SVG of that size; what it draws is what the canvas would show.
+ *
+ * @param {number} width
+ * @param {number} height
+ * @param {Palette} theme
+ * @returns {Painter & { element: SVGElement }}
+ */
 export function createSvgPainter(width, height, theme) {
+  /** @type {(name: string, attributes: Record<string, string | number | undefined>, parent: Element) => Element} */
   const make = (name, attributes, parent) => {
     const made = document.createElementNS(SVG_NAMESPACE, name);
     for (const [key, value] of Object.entries(attributes)) {
@@ -261,9 +350,12 @@ export function createSvgPainter(width, height, theme) {
   element.setAttribute("width", svgNumber(width));
   element.setAttribute("height", svgNumber(height));
   const definitions = make("defs", {}, element);
+  /** @type {Element} */
   let group = element;
   let clips = 0;
+  /** @type {(opacity: number) => number | undefined} */
   const seen = (opacity) => (opacity === 1 ? undefined : opacity);
+  /** @type {(canvas: HTMLCanvasElement, x: number, y: number, drawnWidth: number, drawnHeight: number, opacity: number, rendering?: string) => Element} */
   const bitmap = (canvas, x, y, drawnWidth, drawnHeight, opacity, rendering) =>
     make(
       "image",
@@ -279,6 +371,7 @@ export function createSvgPainter(width, height, theme) {
       },
       group,
     );
+  /** @type {Painter & { element: SVGElement }} */
   const painter = {
     theme,
     element,
@@ -312,7 +405,7 @@ export function createSvgPainter(width, height, theme) {
           "font-family": mono ? MONO_FAMILY : TEXT_FAMILY,
           "font-size": size,
           "font-weight": weight === undefined ? undefined : String(weight),
-          "text-anchor": { right: "end", center: "middle" }[align],
+          "text-anchor": { left: undefined, right: "end", center: "middle" }[align],
           "xml:space": "preserve",
           transform: rotate ? `translate(${svgNumber(x)} ${svgNumber(y)}) rotate(${svgNumber(rotate)})` : undefined,
         },
@@ -327,7 +420,7 @@ export function createSvgPainter(width, height, theme) {
       const canvas = document.createElement("canvas");
       canvas.width = source.width;
       canvas.height = source.height;
-      canvas.getContext("2d").drawImage(source, 0, 0);
+      contextOf(canvas).drawImage(source, 0, 0);
       bitmap(canvas, x, y, w, h, opacity);
     },
     hatch(x, y, w, h) {

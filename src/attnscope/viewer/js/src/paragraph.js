@@ -1,23 +1,36 @@
 // A text as a row of tokens that wraps: elements on the screen, and the same in a picture.
 import { formatCount, shortened } from "./format.js";
 import { makeButton, makeElement, uniqueId } from "./elements.js";
+import { NO_TOKENS } from "./state.js";
 import { cssColour, inkOn, screenPainter, shortenedText, textWidth } from "./painter.js";
+/** @import { Painter, Palette, ParagraphListener, ShownTokens, Side, TokenLook, Tokens } from "./types.d.ts" */
 
-const NO_TOKENS = { labels: [], invalid: new Set() };
 const LONGEST_TOKEN = 80;
 const STRIP_HEIGHT = 18;
 const PICTURE_LINE = 27;
 const PICTURE_STYLE = { size: 13, mono: true };
 
 export class TokenParagraph {
-  // listener: {hover(place or -1), click(place), page(start)}
+  /**
+   * @param {Side} side
+   * @param {ParagraphListener} listener
+   */
   constructor(side, listener) {
     this.side = side;
     this.listener = listener;
+    /** @type {HTMLElement[]} */
     this.spans = [];
+    /** @type {TokenLook[]} */
     this.looks = [];
+    /** @type {Map<EventTarget, number>} */
+    this.places = new Map();
     this.list = NO_TOKENS;
     this.start = 0;
+    this.size = 1;
+    /** @type {ShownTokens | null} */
+    this.shown = null;
+    /** @type {HTMLElement | undefined} */
+    this.active = undefined;
     this.heading = makeElement("h2", {});
     this.range = makeElement("span", { class: "small" });
     this.before = makeButton("Previous tokens", "‹", () => listener.page(Math.max(0, this.start - this.size)));
@@ -30,8 +43,7 @@ export class TokenParagraph {
   }
 
   listen() {
-    const placeOf = (event) => (this.places.has(event.target) ? this.places.get(event.target) : -1);
-    this.places = new Map();
+    const placeOf = (/** @type {Event} */ { target }) => (target && this.places.get(target)) ?? -1;
     this.tokens.addEventListener("pointerover", (event) => event.pointerType !== "touch" && this.listener.hover(placeOf(event)));
     this.tokens.addEventListener("pointerleave", () => this.listener.hover(-1));
     this.tokens.addEventListener("click", (event) => placeOf(event) >= 0 && this.listener.click(placeOf(event)));
@@ -41,6 +53,12 @@ export class TokenParagraph {
     });
   }
 
+  /**
+   * @param {Tokens} list
+   * @param {number} start
+   * @param {number} size
+   * @param {string} name
+   */
   fill(list, start, size, name) {
     const { labels } = list;
     const end = Math.min(labels.length, start + size);
@@ -64,12 +82,14 @@ export class TokenParagraph {
     this.tokens.replaceChildren(...this.spans);
   }
 
-  // Without elements, for as long as nobody sees it.
+  /** Without elements, for as long as nobody sees it. */
   empty() {
-    this.fill(NO_TOKENS, 0, this.size ?? 1, "text");
+    this.fill(NO_TOKENS, 0, this.size, "text");
   }
 
-  // shown: {weights, masked, partial, within, coloured, colourOf, source, pinned, found, theme, spoken}
+  /**
+   * @param {ShownTokens} shown
+   */
   paint(shown) {
     this.shown = shown;
     this.spans.forEach((span, index) => {
@@ -86,10 +106,15 @@ export class TokenParagraph {
     this.paintStrip(shown.theme);
   }
 
-  // {kind: class names, fill, ink}; no fill where there is no weight to colour by
+  /**
+   * @param {number} place
+   * @returns {TokenLook}
+   */
   lookOf(place) {
+    if (!this.shown) return { kind: "", fill: "", ink: "" };
     const { weights, masked, partial, within, coloured, colourOf, source, pinned, found } = this.shown;
     const marks = [place === source ? (pinned ? "pinned" : "pointed") : "", found.has(place) ? "found" : "", this.list.invalid.has(place) ? "padding" : ""];
+    /** @type {(kind: string, fill?: string, ink?: string) => TokenLook} */
     const look = (kind, fill = "", ink = "") => ({ kind: [kind, ...marks].filter(Boolean).join(" "), fill, ink });
     if (!coloured) return look("");
     if (place < within[0] || place >= within[1]) return look("outside");
@@ -101,6 +126,7 @@ export class TokenParagraph {
     return look("", cssColour(colour), inkOn(colour));
   }
 
+  /** @param {ShownTokens} shown */
   mark({ source, spoken }) {
     const active = this.spans[source - this.start];
     this.active?.removeAttribute("aria-selected");
@@ -113,7 +139,11 @@ export class TokenParagraph {
     return this.tokens.setAttribute("aria-activedescendant", active.id);
   }
 
-  // The whole text as a strip of colours: what is strong on other pages is seen too.
+  /**
+   * The whole text as a strip of colours: what is strong on other pages is seen too.
+   *
+   * @param {Palette} theme
+   */
   paintStrip(theme) {
     if (this.strip.hidden || !this.shown) return;
     const width = this.element.clientWidth;
@@ -126,6 +156,7 @@ export class TokenParagraph {
       const fill = Number.isNaN(weights[place]) ? [208, 59, 75] : colourOf(weights[place]);
       pixels.set([...fill, 255], place * 4);
     }
+    /** @type {(place: number) => number} */
     const at = (place) => (place / labels.length) * width;
     painter.rect(0, 3, width, STRIP_HEIGHT - 6, theme.masked);
     painter.image(pixels, labels.length, 1, 0, 3, width, STRIP_HEIGHT - 6);
@@ -134,7 +165,12 @@ export class TokenParagraph {
     painter.frame(at(this.start) + 0.75, 0.75, at(this.spans.length) - 1.5, STRIP_HEIGHT - 1.5, theme.ink, 1.5);
   }
 
-  // The token under (or above) another one on the next line of the screen.
+  /**
+   * The token under (or above) another one on the next line of the screen.
+   *
+   * @param {number} place
+   * @param {number} step
+   */
   lineBelow(place, step) {
     const now = this.spans[place - this.start];
     if (!now) return this.start;
@@ -142,17 +178,23 @@ export class TokenParagraph {
     const beyond = this.spans.filter((span) => (step > 0 ? span.offsetTop > now.offsetTop + 4 : span.offsetTop < now.offsetTop - 4));
     if (!beyond.length) return place + step;
     const top = step > 0 ? beyond[0].offsetTop : beyond[beyond.length - 1].offsetTop;
+    /** @type {(span: HTMLElement) => number} */
     const away = (span) => Math.abs(span.offsetLeft + span.offsetWidth / 2 - middle);
     const line = beyond.filter((span) => Math.abs(span.offsetTop - top) < 4);
-    return this.places.get(line.reduce((best, span) => (away(span) < away(best) ? span : best)));
+    return this.places.get(line.reduce((best, span) => (away(span) < away(best) ? span : best))) ?? this.start;
   }
 }
 
+/**
+ * @param {TokenParagraph} paragraph
+ * @param {number} width
+ */
 function pictureLines(paragraph, width) {
   const words = paragraph.spans.map((_, index) => {
     const text = shortenedText(paragraph.list.labels[paragraph.start + index], width - 20, PICTURE_STYLE);
     return { text, index, width: textWidth(text, PICTURE_STYLE) + 10 };
   });
+  /** @type {{ text: string, index: number, width: number, x: number }[][]} */
   const lines = [[]];
   let used = 0;
   for (const word of words) {
@@ -166,10 +208,20 @@ function pictureLines(paragraph, width) {
   return lines;
 }
 
+/**
+ * @param {TokenParagraph} paragraph
+ * @param {number} width
+ */
 export function paragraphHeight(paragraph, width) {
   return pictureLines(paragraph, width).length * PICTURE_LINE + 30;
 }
 
+/**
+ * @param {Painter} painter
+ * @param {TokenParagraph} paragraph
+ * @param {number} width
+ * @param {number} top
+ */
 export function paintParagraph(painter, paragraph, width, top) {
   const { theme } = painter;
   const { start, list, heading } = paragraph;

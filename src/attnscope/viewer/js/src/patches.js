@@ -1,8 +1,11 @@
 // Patches over a picture: where they lie, and how their weights are painted over it and beside it.
 import { scaledShare } from "./colours.js";
 import { inkOn, shortenedText, textWidth } from "./painter.js";
+/** @import { Box, Grid, Painter, PatchMarks, PictureChip, PictureLayout, ShownPatches } from "./types.d.ts" */
 
 const CAPTION_HEIGHT = 20;
+/** @type {Record<string, [down: number, across: number]>} */
+const STEPS = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
 const CHIP_STYLE = { size: 12, mono: true };
 const CHIP_ROW = 28;
 const MOST_SPECIAL = 40;
@@ -12,28 +15,46 @@ const MOST_PANEL = 620;
 
 /** The patches of one side: [rows, columns, first] of the labels, and which positions are none. */
 export class PatchGrid {
+  /**
+   * @param {Grid} grid
+   * @param {number} count
+   */
   constructor(grid, count) {
-    [this.rows, this.columns, this.first] = grid;
+    const [rows, columns, first] = grid;
+    this.rows = rows;
+    this.columns = columns;
+    this.first = first;
     this.size = this.rows * this.columns;
     this.special = Array.from({ length: count }, (_, place) => place).filter((place) => !this.holds(place));
   }
 
+  /** @param {number} place */
   holds(place) {
     return place >= this.first && place < this.first + this.size;
   }
 
+  /** @param {number} place */
   cellOf(place) {
     const number = place - this.first;
     return { row: Math.floor(number / this.columns), column: number % this.columns };
   }
 
+  /**
+   * @param {number} row
+   * @param {number} column
+   */
   placeOf(row, column) {
     return this.first + row * this.columns + column;
   }
 
-  // The position that an arrow key leads to: class and register tokens lie above the first row of patches.
+  /**
+   * The position that an arrow key leads to: class and register tokens lie above the first row of patches.
+   *
+   * @param {number} place
+   * @param {string} key
+   */
   neighbour(place, key) {
-    const step = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[key];
+    const step = STEPS[key];
     if (place < 0) return this.first;
     if (!this.holds(place)) {
       if (key === "ArrowDown") return this.first;
@@ -41,12 +62,18 @@ export class PatchGrid {
     }
     const { row, column } = this.cellOf(place);
     if (row + step[0] < 0 && this.special.length) return this.special[Math.min(column, this.special.length - 1)];
+    /** @type {(value: number, most: number) => number} */
     const clamped = (value, most) => Math.min(most - 1, Math.max(0, value));
     return this.placeOf(clamped(row + step[0], this.rows), clamped(column + step[1], this.columns));
   }
 }
 
-/** Where chips, picture and weights lie within a width: {width, height, chips: [{place, x, y, width}], panels: [{x, y, width, height}]} */
+/**
+ * Where chips, picture and weights lie within a width: {width, height, chips: [{place, x, y, width}], panels: [{x, y, width, height}]}
+ *
+ * @param {{ width: number, mostHeight: number, ratio: number, special: number[], labels: string[], columns: number, coloured: boolean }} room
+ * @returns {PictureLayout}
+ */
 export function pictureLayout({ width, mostHeight, ratio, special, labels, columns, coloured }) {
   const chips = [];
   let [x, y] = [0, 0];
@@ -67,8 +94,10 @@ export function pictureLayout({ width, mostHeight, ratio, special, labels, colum
 }
 
 /**
- * @param shown {grid, weights, masked, partial, within, maximum, scale, colourOf, labels, overlay, strength, photo, coloured}
- * @param marks {source: {grid, place} or null, pinned, found: Set of places of the grid's side}
+ * @param {Painter} painter
+ * @param {PictureLayout} layout
+ * @param {ShownPatches} shown
+ * @param {PatchMarks} marks
  */
 export function paintPicture(painter, layout, shown, marks) {
   const { theme } = painter;
@@ -80,14 +109,18 @@ export function paintPicture(painter, layout, shown, marks) {
     const style = { size: 11.5, fill: theme.quiet, weight: 500, maxWidth: panel.width };
     painter.text(captions[number], panel.x, panel.y - CAPTION_HEIGHT / 2 - 1, style);
     painter.rect(panel.x, panel.y, panel.width, panel.height, theme.masked);
-    const over = number === 0 && shown.photo;
-    if (over) painter.photo(shown.photo, panel.x, panel.y, panel.width, panel.height);
-    if (shown.coloured) paintPatches(painter, panel, shown, over);
+    const photo = number === 0 ? shown.photo : null;
+    if (photo) painter.photo(photo, panel.x, panel.y, panel.width, panel.height);
+    if (shown.coloured) paintPatches(painter, panel, shown, photo !== null);
     paintPatchMarks(painter, panel, shown, marks);
     painter.frame(panel.x - 0.5, panel.y - 0.5, panel.width + 1, panel.height + 1, theme.line);
   });
 }
 
+/**
+ * @param {ShownPatches} shown
+ * @param {number} place
+ */
 function weightKind({ weights, masked, partial, within }, place) {
   if (place < within[0] || place >= within[1]) return "outside";
   if (masked[place]) return "masked";
@@ -95,10 +128,17 @@ function weightKind({ weights, masked, partial, within }, place) {
   return partial && weights[place] === 0 ? "unknown" : "weight";
 }
 
+/**
+ * @param {Painter} painter
+ * @param {Box} panel
+ * @param {ShownPatches} shown
+ * @param {boolean} over
+ */
 function paintPatches(painter, panel, shown, over) {
   const { grid, weights, maximum, scale, colourOf, overlay, strength } = shown;
   const pixels = new Uint8ClampedArray(grid.size * 4);
   const [across, down] = [panel.width / grid.columns, panel.height / grid.rows];
+  /** @type {[number: number, kind: "masked" | "odd"][]} */
   const marked = [];
   for (let number = 0; number < grid.size; number += 1) {
     const place = grid.first + number;
@@ -117,12 +157,24 @@ function paintPatches(painter, panel, shown, over) {
   }
 }
 
+/**
+ * @param {Box} panel
+ * @param {PatchGrid} grid
+ * @param {number} place
+ * @returns {Box}
+ */
 export function patchBox(panel, grid, place) {
   const { row, column } = grid.cellOf(place);
   const [width, height] = [panel.width / grid.columns, panel.height / grid.rows];
   return { x: panel.x + column * width, y: panel.y + row * height, width, height };
 }
 
+/**
+ * @param {Painter} painter
+ * @param {Box} panel
+ * @param {ShownPatches} shown
+ * @param {PatchMarks} marks
+ */
 function paintPatchMarks(painter, panel, shown, { source, pinned, found }) {
   const { theme } = painter;
   for (const place of found) {
@@ -136,7 +188,14 @@ function paintPatchMarks(painter, panel, shown, { source, pinned, found }) {
   painter.frame(x - 1, y - 1, width + 2, height + 2, theme.accent, pinned ? 2.5 : 1.5);
 }
 
-/** Class and register tokens stand apart, above the picture, for they are no part of it. */
+/**
+ * Class and register tokens stand apart, above the picture, for they are no part of it.
+ *
+ * @param {Painter} painter
+ * @param {PictureChip} chip
+ * @param {ShownPatches} shown
+ * @param {PatchMarks} marks
+ */
 function paintChip(painter, { place, x, y, width, height }, shown, { source, pinned, found }) {
   const { theme } = painter;
   const kind = shown.coloured ? weightKind(shown, place) : "outside";

@@ -1,8 +1,19 @@
 // A part of a map as pixels: one per cell, or one per block of cells where there are more cells than pixels.
 import { MASKED_CODE, ODD_CODE } from "./attention.js";
 import { packedHex } from "./colours.js";
+/** @import { AttentionMap } from "./attention.js" */
+/** @import { Colouring } from "./colours.js" */
+/** @import { Palette, Raster, RasterAxis, RasterDrawing, RasterFound, Region } from "./types.d.ts" */
 
-// Where along one axis the pixels begin, how many there are, and how many stored values each stands for.
+/**
+ * Where along one axis the pixels begin, how many there are, and how many stored values each stands for.
+ *
+ * @param {number} from
+ * @param {number} to
+ * @param {number} pool
+ * @param {number} most
+ * @returns {RasterAxis}
+ */
 function rasterAxis(from, to, pool, most) {
   const [first, last] = [Math.floor(from / pool), Math.ceil(to / pool)];
   const step = Math.max(1, Math.ceil((last - first) / Math.max(1, most)));
@@ -11,10 +22,11 @@ function rasterAxis(from, to, pool, most) {
 }
 
 /**
- * @param region {x0, x1, y0, y1} in cells
- * @param most [pixels across, pixels down] that there is room for
- * @returns {{pixels, width, height, x, y, cellsAcross, cellsDown, masked, odd}} masked pixels are transparent; x and y are the cell
- *     that the first pixel begins with, and each pixel covers cellsAcross x cellsDown cells; odd: places of pixels without a weight
+ * @param {AttentionMap} map
+ * @param {Region} region in cells
+ * @param {[across: number, down: number]} most dots that there is room for
+ * @param {{ colouring: Pick<Colouring, "packed">, maximum: number, theme: Pick<Palette, "nan"> }} drawing
+ * @returns {Raster}
  */
 export function rasterOfMap(map, region, most, { colouring, maximum, theme }) {
   const across = rasterAxis(region.x0, region.x1, map.poolColumns, most[0]);
@@ -35,6 +47,14 @@ export function rasterOfMap(map, region, most, { colouring, maximum, theme }) {
   };
 }
 
+/**
+ * @param {AttentionMap} map
+ * @param {RasterAxis} across
+ * @param {RasterAxis} down
+ * @param {Uint32Array} packed
+ * @param {RasterFound} found
+ * @param {RasterDrawing} drawing
+ */
 function paintCells(map, across, down, packed, found, { colouring, maximum, nan }) {
   const { values, codes, gridColumns, signed } = map;
   let pixel = 0;
@@ -52,7 +72,16 @@ function paintCells(map, across, down, packed, found, { colouring, maximum, nan 
   }
 }
 
-// The largest of each block; masked where all of it is, odd where any of it is.
+/**
+ * The largest of each block; masked where all of it is, odd where any of it is.
+ *
+ * @param {AttentionMap} map
+ * @param {RasterAxis} across
+ * @param {RasterAxis} down
+ * @param {Uint32Array} packed
+ * @param {RasterFound} found
+ * @param {RasterDrawing} drawing
+ */
 function paintBlocks(map, across, down, packed, found, { colouring, maximum, nan }) {
   const { values, codes, gridColumns, signed } = map;
   const [best, seen] = [new Float32Array(across.count), new Uint8Array(across.count)];

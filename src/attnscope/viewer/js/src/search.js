@@ -1,11 +1,16 @@
 // Token search: finds positions by their text or number, marks them, and goes from one to the next.
 import { makeButton, makeElement } from "./elements.js";
+/** @import { Parts, Search, Side, State } from "./types.d.ts" */
 
 const SEARCH_PAUSE = 120; // milliseconds of rest before a typed letter is looked for
 
 /**
  * Positions whose label contains what is looked for, as a person means it: whatever the case, and however its
  * accents are encoded. `#12` is position 12; a text in double quotes is the whole label.
+ *
+ * @param {string[]} labels
+ * @param {string} wanted
+ * @returns {number[]}
  */
 export function searchMatches(labels, wanted) {
   const known = searchesKnown.get(labels);
@@ -15,14 +20,22 @@ export function searchMatches(labels, wanted) {
   return matches;
 }
 
+/** @type {WeakMap<string[], { wanted: string, matches: number[] }>} */
 const searchesKnown = new WeakMap();
 
+/**
+ * @param {string[]} labels
+ * @param {string} text
+ * @returns {number[]}
+ */
 function matchesOf(labels, text) {
   if (!text) return [];
   if (/^#\d+$/.test(text)) return Number(text.slice(1)) < labels.length ? [Number(text.slice(1))] : [];
+  /** @type {(string: string) => string} */
   const folded = (string) => string.normalize("NFKC").toLowerCase();
   const whole = /^".+"$/.test(text);
   const sought = folded(whole ? text.slice(1, -1) : text);
+  /** @type {number[]} */
   const matches = [];
   labels.forEach((label, place) => {
     const candidate = folded(label);
@@ -31,20 +44,36 @@ function matchesOf(labels, text) {
   return matches;
 }
 
-/** The match after (or before) a position, going round at the ends; -1 where there is none. */
+/**
+ * The match after (or before) a position, going round at the ends; -1 where there is none.
+ *
+ * @param {number[]} matches
+ * @param {number} place
+ * @param {number} step
+ */
 export function nextMatch(matches, place, step) {
   if (!matches.length) return -1;
   if (step > 0) return matches.find((match) => match > place) ?? matches[0];
   return matches.findLast((match) => match < place) ?? matches[matches.length - 1];
 }
 
-/** Which side a search walks along: the one whose token is pinned, that is the keys where one looks back from them. */
+/**
+ * Which side a search walks along: the one whose token is pinned, that is the keys where one looks back from them.
+ *
+ * @param {State} state
+ * @returns {Side}
+ */
 function searchedSide(state) {
   return state.direction === "to" ? "key" : "query";
 }
 
-/** @returns {{element, go, focus, draw, dispose}} the field, the number of matches, and buttons from one to the next */
-export function createSearch(app) {
+/**
+ * The field, the number of matches, and buttons from one to the next.
+ *
+ * @param {Pick<Parts, "selection" | "messages">} parts
+ * @returns {Search}
+ */
+export function createSearch({ selection, messages }) {
   const field = makeElement("input", {
     type: "search",
     placeholder: "find a token",
@@ -60,43 +89,43 @@ export function createSearch(app) {
   let timer = 0;
   field.addEventListener("input", () => {
     clearTimeout(timer);
-    timer = setTimeout(() => app.set({ search: field.value }), SEARCH_PAUSE);
+    timer = setTimeout(() => selection.set({ search: field.value }), SEARCH_PAUSE);
   });
   // Who types and at once goes elsewhere is searched for as well.
   field.addEventListener("change", () => {
     clearTimeout(timer);
-    app.set({ search: field.value });
+    selection.set({ search: field.value });
   });
   field.addEventListener("keydown", (event) => {
     if (event.key === "Enter") {
       clearTimeout(timer);
-      if (app.state.search !== field.value) app.set({ search: field.value });
+      if (selection.state.search !== field.value) selection.set({ search: field.value });
       go(event.shiftKey ? -1 : 1);
     } else if (event.key === "Escape" && field.value) {
       field.value = "";
-      app.set({ search: "" });
+      selection.set({ search: "" });
     } else return;
     event.preventDefault();
     event.stopPropagation();
   });
 
   function labelsSearched() {
-    const tokens = app.store.tokens(app.state.sample, app.state.site);
-    if (!tokens) return [];
-    return (searchedSide(app.state) === "key" ? tokens.keys : tokens.queries).labels;
+    const tokens = selection.tokens();
+    return (searchedSide(selection.state) === "key" ? tokens.keys : tokens.queries).labels;
   }
 
+  /** @param {number} step */
   function go(step) {
     const labels = labelsSearched();
     const matches = searchMatches(labels, field.value);
-    const side = searchedSide(app.state);
-    const place = nextMatch(matches, app.state[side], step);
+    const side = searchedSide(selection.state);
+    const place = nextMatch(matches, selection.state[side], step);
     if (place < 0) {
-      app.announce(field.value.trim() ? `No token contains ${field.value.trim()}.` : "Type what to look for.");
+      messages.announce(field.value.trim() ? `No token contains ${field.value.trim()}.` : "Type what to look for.");
       return;
     }
-    app.set({ [side]: place });
-    app.announce(`Match ${matches.indexOf(place) + 1} of ${matches.length}: ${side} ${place}, ${labels[place]}.`);
+    selection.set({ [side]: place });
+    messages.announce(`Match ${matches.indexOf(place) + 1} of ${matches.length}: ${side} ${place}, ${labels[place]}.`);
   }
 
   return {
@@ -107,11 +136,11 @@ export function createSearch(app) {
       field.select();
     },
     draw() {
-      const wanted = app.state.search;
-      if (document.activeElement !== field && element.getRootNode().activeElement !== field) field.value = wanted;
+      const wanted = selection.state.search;
+      if (document.activeElement !== field && /** @type {Document | ShadowRoot} */ (element.getRootNode()).activeElement !== field) field.value = wanted;
       const labels = labelsSearched();
       const matches = searchMatches(labels, wanted);
-      const place = matches.indexOf(app.state[searchedSide(app.state)]);
+      const place = matches.indexOf(selection.state[searchedSide(selection.state)]);
       const found = place >= 0 ? `${place + 1} of ${matches.length}` : `${matches.length.toLocaleString("en")} found`;
       count.textContent = wanted.trim() ? found : "";
       element.classList.toggle("nothing", Boolean(wanted.trim()) && !matches.length);

@@ -1,10 +1,10 @@
 // The page of `attnscope view`: blocks are asked of the server that gave the page, one by one.
 import { mount } from "./app.js";
+import { readDocument } from "./document.js";
+/** @import { BlockSource } from "./types.d.ts" */
 
-const servedElement = document.querySelector("[data-viewer]");
-const servedManifest = JSON.parse(document.querySelector("script[data-manifest]").textContent);
-
-async function servedAnswer(name) {
+/** @param {string} name */
+async function answerOf(name) {
   try {
     return await fetch(`block/${name}`);
   } catch {
@@ -12,12 +12,14 @@ async function servedAnswer(name) {
   }
 }
 
-const servedSource = {
+/** @type {BlockSource} */
+const source = {
   async block(name) {
-    const answer = await servedAnswer(name);
+    const answer = await answerOf(name);
     if (!answer.ok) throw new Error((await answer.text()).trim());
     return new Uint8Array(await answer.arrayBuffer());
   },
 };
 
-mount(servedElement, servedManifest, servedSource, { hash: true });
+const { element, manifest } = readDocument();
+mount(element, manifest, source, { hash: true });

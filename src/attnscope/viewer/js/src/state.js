@@ -1,5 +1,7 @@
 // What is looked at: one plain object, kept valid, and written as a link.
+/** @import { Aggregate, Changes, Direction, Manifest, MapChoice, Overlay, Panel, PanelRequest, Range, Region, Scale, Side, Site, SiteTokens, Span, State, Theme, Tokens, ViewName, Window } from "./types.d.ts" */
 
+/** @type {[name: ViewName, text: string][]} */
 export const VIEWS = [
   ["overview", "Heads"],
   ["matrix", "Matrix"],
@@ -8,16 +10,33 @@ export const VIEWS = [
   ["image", "Image"],
   ["compare", "Compare"],
 ];
+/** @type {Scale[]} */
 export const SCALES = ["linear", "sqrt", "log"];
+/** @type {Range[]} */
 export const RANGES = ["one", "all", "site", "head"];
+/** @type {Aggregate[]} */
 export const AGGREGATES = ["mean", "max"];
+/** @type {Overlay[]} */
 const OVERLAY_KINDS = ["light", "colour"];
+/** @type {Theme[]} */
 const THEMES = ["auto", "light", "dark"];
+/** @type {Direction[]} */
 const DIRECTIONS = ["from", "to"];
 const MOST_SEARCHED = 200;
 const MOST_SEGMENTS = 6;
+/** @type {Side[]} */
+export const SIDES = ["query", "key"];
+/** @type {Record<Side, Side>} */
+export const OTHER_SIDE = { query: "key", key: "query" };
+/** @type {Tokens} */
+export const NO_TOKENS = { labels: [], invalid: new Set(), segments: [0], grid: null };
+const NO_LABELS = { labels: [], segments: [0] };
 const HALF_LETTERS = /[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g; // no link can hold them
 
+/**
+ * @param {Pick<Manifest, "ramps">} manifest
+ * @returns {State}
+ */
 export function defaultState(manifest) {
   return {
     view: "overview",
@@ -44,21 +63,39 @@ export function defaultState(manifest) {
   };
 }
 
-// The numbers of the panels that an aggregate is over, or the panel itself, as Store.map takes it.
+/**
+ * The numbers of the panels that an aggregate is over, or the panel itself, as Store.map takes it.
+ *
+ * @param {Manifest} manifest
+ * @param {Pick<State, "site" | "panel" | "heads">} state
+ * @returns {PanelRequest}
+ */
 export function panelRequest(manifest, state) {
   if (typeof state.panel === "number") return state.panel;
   const all = manifest.sites[state.site].panels.map((_, panel) => panel);
   return { [state.panel]: state.heads.length ? state.heads : all };
 }
 
-// Where each of the sentences begins and ends, at most six: what follows belongs to the last.
+/**
+ * Where each of the sentences begins and ends, at most six: what follows belongs to the last.
+ *
+ * @param {Pick<Tokens, "labels" | "segments">} tokens
+ * @returns {Span[]}
+ */
 export function segmentRanges(tokens) {
   const starts = tokens.segments.slice(0, MOST_SEGMENTS);
-  return starts.map((start, place) => [start, starts[place + 1] ?? tokens.labels.length]);
+  return starts.map((start, place) => /** @type {Span} */ ([start, starts[place + 1] ?? tokens.labels.length]));
 }
 
-// The queries and keys between which the chosen sentences lie: {rows: [from, to], columns: [from, to]}
+/**
+ * The queries and keys between which the chosen sentences lie.
+ *
+ * @param {Record<keyof SiteTokens, Pick<Tokens, "labels" | "segments">>} tokens
+ * @param {string} segments
+ * @returns {Window}
+ */
 export function segmentWindow(tokens, segments) {
+  /** @type {Window} */
   const whole = { rows: [0, tokens.queries.labels.length], columns: [0, tokens.keys.labels.length] };
   if (segments === "all") return whole;
   const [first, second] = segments.split("-").map(Number);
@@ -68,62 +105,126 @@ export function segmentWindow(tokens, segments) {
   };
 }
 
+/**
+ * @param {unknown} value
+ * @param {number} size
+ * @param {number} otherwise
+ */
 function integerWithin(value, size, otherwise) {
-  return Number.isInteger(value) && value >= 0 && value < size ? value : otherwise;
+  return typeof value === "number" && Number.isInteger(value) && value >= 0 && value < size ? value : otherwise;
 }
 
+/**
+ * @template {string} Value
+ * @param {unknown} value
+ * @param {Value[]} allowed
+ * @param {Value} otherwise
+ */
 function oneOf(value, allowed, otherwise) {
-  return allowed.includes(value) ? value : otherwise;
+  return allowed.find((each) => each === value) ?? otherwise;
 }
 
-// Whether a mean of the panels means something: those of a rollout are layers.
+/** @type {(value: unknown) => value is Aggregate} */
+export const isAggregate = (value) => AGGREGATES.some((kind) => kind === value);
+
+/** @type {(value: unknown) => value is number} */
+const isFiniteNumber = (value) => Number.isFinite(value);
+
+/**
+ * Whether a mean of the panels means something: those of a rollout are layers.
+ *
+ * @param {Pick<Site, "role" | "panels">} site
+ */
 export function canAggregate({ role, panels }) {
   return panels.length > 1 && role !== "rollout";
 }
 
+/**
+ * All that can be chosen of a site: its heads, and what is computed from them.
+ *
+ * @param {Pick<Site, "role" | "panels">} site
+ * @returns {Panel[]}
+ */
+export function panelsOf(site) {
+  return canAggregate(site) ? [...site.panels.keys(), ...AGGREGATES] : [...site.panels.keys()];
+}
+
+/**
+ * @param {Manifest} manifest
+ * @param {number} site
+ * @param {unknown} panel
+ * @returns {Panel}
+ */
 function validPanel(manifest, site, panel) {
-  if (AGGREGATES.includes(panel) && canAggregate(manifest.sites[site])) return panel;
+  if (isAggregate(panel) && canAggregate(manifest.sites[site])) return panel;
   return integerWithin(panel, manifest.sites[site].panels.length, 0);
 }
 
+/**
+ * @param {Manifest} manifest
+ * @param {unknown} compared
+ * @returns {MapChoice | null}
+ */
 function validCompared(manifest, compared) {
   if (!compared || typeof compared !== "object") return null;
-  const sample = integerWithin(compared.sample, manifest.samples.length, -1);
-  const site = integerWithin(compared.site, manifest.sites.length, -1);
-  return sample < 0 || site < 0 ? null : { sample, site, panel: validPanel(manifest, site, compared.panel) };
+  const choice = /** @type {Record<keyof MapChoice, unknown>} */ (compared);
+  const sample = integerWithin(choice.sample, manifest.samples.length, -1);
+  const site = integerWithin(choice.site, manifest.sites.length, -1);
+  return sample < 0 || site < 0 ? null : { sample, site, panel: validPanel(manifest, site, choice.panel) };
 }
 
+/**
+ * @param {unknown} zoom
+ * @param {number} rows
+ * @param {number} columns
+ * @returns {Region | null}
+ */
 function validZoom(zoom, rows, columns) {
-  if (!zoom) return null;
-  const ends = [zoom.x0, zoom.x1, zoom.y0, zoom.y1];
-  const inside = ends.every(Number.isFinite) && zoom.x0 >= 0 && zoom.y0 >= 0 && zoom.x1 <= columns && zoom.y1 <= rows;
-  if (!inside || zoom.x1 <= zoom.x0 || zoom.y1 <= zoom.y0) return null;
+  if (!zoom || typeof zoom !== "object") return null;
+  const region = /** @type {Record<keyof Region, unknown>} */ (zoom);
+  const ends = [region.x0, region.x1, region.y0, region.y1];
+  if (!ends.every(isFiniteNumber)) return null;
+  const [left, right, top, bottom] = ends;
+  if (left < 0 || top < 0 || right > columns || bottom > rows || right <= left || bottom <= top) return null;
   const [x0, x1, y0, y1] = ends.map((end) => Math.round(end * 1000) / 1000);
   return x0 === 0 && y0 === 0 && x1 === columns && y1 === rows ? null : { x0, x1, y0, y1 };
 }
 
+/**
+ * @param {unknown} segments
+ * @param {number} queries
+ * @param {number} keys
+ */
 function validSegments(segments, queries, keys) {
-  const found = /^(\d)-(\d)$/.exec(segments);
-  const known = found && found[1] < Math.min(queries, MOST_SEGMENTS) && found[2] < Math.min(keys, MOST_SEGMENTS);
-  return known ? segments : "all";
+  const text = String(segments);
+  const found = /^(\d)-(\d)$/.exec(text);
+  const known = found && Number(found[1]) < Math.min(queries, MOST_SEGMENTS) && Number(found[2]) < Math.min(keys, MOST_SEGMENTS);
+  return known ? text : "all";
 }
 
-// A state in which everything exists: whatever a link or a program says, nothing is drawn that is not there.
+/**
+ * A state in which everything exists: whatever a link or a program says, nothing is drawn that is not there.
+ *
+ * @param {Manifest} manifest
+ * @param {Changes} given
+ * @returns {State}
+ */
 export function validState(manifest, given) {
   const usual = defaultState(manifest);
   const state = { ...usual };
   state.view = oneOf(given.view, VIEWS.map(([name]) => name), usual.view);
   state.sample = integerWithin(given.sample, manifest.samples.length, 0);
+  /** @type {(site: number) => boolean} */
   const there = (site) => Boolean(manifest.axes[state.sample]?.[site]);
   state.site = integerWithin(given.site, manifest.sites.length, 0);
   if (!there(state.site)) state.site = Math.max(0, manifest.sites.findIndex((_, site) => there(site)));
   const { panels } = manifest.sites[state.site];
   state.panel = validPanel(manifest, state.site, given.panel);
   const heads = Array.isArray(given.heads) ? given.heads : [];
-  state.heads = [...new Set(heads)].filter((head) => integerWithin(head, panels.length, -1) >= 0).sort((a, b) => a - b);
+  const known = new Set(heads.map((head) => integerWithin(head, panels.length, -1)));
+  state.heads = [...known].filter((head) => head >= 0).sort((a, b) => a - b);
   if (state.heads.length === panels.length) state.heads = [];
-  const [rowTokens, columnTokens] = manifest.axes[state.sample]?.[state.site] ?? [];
-  const [queries, keys] = [rowTokens, columnTokens].map((number) => manifest.tokens[number] ?? { labels: [], segments: [0] });
+  const [queries, keys] = manifest.axes[state.sample]?.[state.site]?.map((number) => manifest.tokens[number]) ?? [NO_LABELS, NO_LABELS];
   state.query = integerWithin(given.query, queries.labels.length, -1);
   state.key = integerWithin(given.key, keys.labels.length, -1);
   state.zoom = validZoom(given.zoom, queries.labels.length, keys.labels.length);
@@ -143,56 +244,87 @@ export function validState(manifest, given) {
   return state;
 }
 
-// The state after a change. What was pinned, zoomed and chosen stays where it still means the same tokens and heads.
+/**
+ * The state after a change. What was pinned, zoomed and chosen stays where it still means the same tokens and heads.
+ *
+ * @param {Manifest} manifest
+ * @param {State} state
+ * @param {Changes} changes
+ * @returns {State}
+ */
 export function changedState(manifest, state, changes) {
+  /** @type {Changes} */
   const next = { ...state, ...changes };
-  const axes = ({ sample, site }) => JSON.stringify(manifest.axes[sample]?.[site]);
-  const kept = (name) => name in changes;
+  /** @type {(state: Changes) => string | undefined} */
+  const axes = ({ sample, site }) => JSON.stringify(manifest.axes[Number(sample)]?.[Number(site)]);
   if (axes(next) !== axes(state)) {
-    for (const [name, nothing] of [["query", -1], ["key", -1], ["zoom", null], ["segments", "all"]]) {
-      if (!kept(name)) next[name] = nothing;
-    }
+    const nothing = { query: -1, key: -1, zoom: null, segments: "all" };
+    Object.assign(next, { ...nothing, ...changes });
   }
-  const panels = (site) => manifest.sites[site]?.panels.join("\n");
-  if (panels(next.site) !== panels(state.site) && !kept("heads")) next.heads = [];
+  const panels = (/** @type {unknown} */ site) => manifest.sites[Number(site)]?.panels.join("\n");
+  if (panels(next.site) !== panels(state.site) && !("heads" in changes)) next.heads = [];
   return validState(manifest, next);
 }
 
-// The sites that ran on the sample and are of the chosen kind.
+/**
+ * The sites that ran on the sample and are of the chosen kind.
+ *
+ * @param {Manifest} manifest
+ * @param {Pick<State, "sample" | "role">} state
+ */
 export function shownSites(manifest, { sample, role }) {
-  const fits = (site) => manifest.axes[sample]?.[site] && (role === "all" || manifest.sites[site].role === role);
+  /** @type {(site: number) => boolean} */
+  const fits = (site) => Boolean(manifest.axes[sample]?.[site]) && (role === "all" || manifest.sites[site].role === role);
   return [...manifest.sites.keys()].filter(fits);
 }
 
+/** @param {Pick<Manifest, "ramps">} manifest */
 export function rampNames(manifest) {
   return Object.keys(manifest.ramps).filter((name) => !name.startsWith("diverging"));
 }
 
+/** @param {MapChoice} choice */
 function comparedText({ sample, site, panel }) {
   return [sample, site, panel].join(".");
 }
 
+/** @param {string} text */
 function comparedOf(text) {
   const [sample, site, panel] = text.split(".");
   return { sample: wholeNumber(sample), site: wholeNumber(site), panel: panelOf(panel ?? "") };
 }
 
+/** @param {string} text */
 function wholeNumber(text) {
   return /^\d{1,9}$/.test(text) ? Number(text) : NaN;
 }
 
+/** @param {string} text */
 function panelOf(text) {
-  return AGGREGATES.includes(text) ? text : wholeNumber(text);
+  return isAggregate(text) ? text : wholeNumber(text);
 }
 
-const STATE_WRITERS = {
-  heads: (heads) => heads.join("."),
-  zoom: ({ x0, x1, y0, y1 }) => [x0, x1, y0, y1].join("_"),
-  means: () => "yes",
-  a: comparedText,
-  b: comparedText,
-};
+/**
+ * @param {State} state
+ * @param {keyof State} name of what is not as usual
+ */
+function writtenValue(state, name) {
+  switch (name) {
+    case "heads":
+      return state.heads.join(".");
+    case "zoom":
+      return state.zoom && [state.zoom.x0, state.zoom.x1, state.zoom.y0, state.zoom.y1].join("_");
+    case "means":
+      return "yes";
+    case "a":
+    case "b":
+      return state[name] && comparedText(state[name]);
+    default:
+      return state[name];
+  }
+}
 
+/** @type {{ [Name in keyof State]?: (text: string) => unknown }} */
 const STATE_READERS = {
   sample: wholeNumber,
   site: wholeNumber,
@@ -210,27 +342,41 @@ const STATE_READERS = {
   b: comparedOf,
 };
 
-// A link's part behind the `#`: only what is not as usual.
+/**
+ * A link's part behind the `#`: only what is not as usual.
+ *
+ * @param {Manifest} manifest
+ * @param {State} state
+ */
 export function hashOfState(manifest, state) {
   const usual = defaultState(manifest);
-  const written = Object.keys(usual)
-    .filter((name) => JSON.stringify(state[name]) !== JSON.stringify(usual[name]))
-    .map((name) => `${name}=${encodeURIComponent(STATE_WRITERS[name]?.(state[name]) ?? state[name])}`);
-  return written.join("&");
+  const names = /** @type {(keyof State)[]} */ (Object.keys(usual));
+  const changed = names.filter((name) => JSON.stringify(state[name]) !== JSON.stringify(usual[name]));
+  return changed.map((name) => `${name}=${encodeURIComponent(String(writtenValue(state, name)))}`).join("&");
 }
 
-// The state that a link means; what it says wrongly is as usual.
+/**
+ * The state that a link means; what it says wrongly is as usual.
+ *
+ * @param {Manifest} manifest
+ * @param {string} hash
+ */
 export function stateOfHash(manifest, hash) {
+  const usual = defaultState(manifest);
+  /** @type {(name: string) => name is keyof State} */
+  const isName = (name) => Object.hasOwn(usual, name);
+  /** @type {Changes} */
   const given = {};
   for (const part of hash.replace(/^#/, "").split("&")) {
     const [name, text = ""] = part.split(/=(.*)/s);
-    if (!Object.hasOwn(defaultState(manifest), name)) continue;
+    if (!isName(name)) continue;
     const decoded = decodedPart(text);
     if (decoded !== null) given[name] = (STATE_READERS[name] ?? String)(decoded);
   }
   return validState(manifest, given);
 }
 
+/** @param {string} text */
 function decodedPart(text) {
   try {
     return decodeURIComponent(text);

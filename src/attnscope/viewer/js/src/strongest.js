@@ -1,9 +1,19 @@
 // The strongest weights: of a whole map for its lines, of one token for its lines and its text.
 import { MASKED_CODE } from "./attention.js";
+/** @import { AttentionMap } from "./attention.js" */
+/** @import { Direction, TokenWeights, Window } from "./types.d.ts" */
 
 const HISTOGRAM_BINS = 2048;
 
-/** Where a place of the values lies among the tokens: its own row and column, or the middle of its block. */
+/** @typedef {{ cells: { row: number, column: number, value: number }[], total: number }} StrongestCells */
+
+/**
+ * Where a place of the values lies among the tokens: its own row and column, or the middle of its block.
+ *
+ * @param {number} place
+ * @param {number} poolSize
+ * @param {number} size
+ */
 function blockMiddle(place, poolSize, size) {
   const start = place * poolSize;
   return poolSize === 1 ? place : (start + Math.min(size, start + poolSize) - 1) / 2;
@@ -13,9 +23,10 @@ function blockMiddle(place, poolSize, size) {
  * At most `count` of the largest weights within a window, the largest first, and how many there are above zero.
  * A histogram finds the smallest that is wanted, so that a quarter of a million weights need no sorting.
  *
- * @param {object} map an AttentionMap
- * @param {{rows: number[], columns: number[]}} within from and to of the queries and keys
- * @returns {{cells: {row, column, value}[], total: number}}
+ * @param {AttentionMap} map
+ * @param {Window} within
+ * @param {number} count
+ * @returns {StrongestCells}
  */
 export function strongestCells(map, within, count) {
   if (map.known === "strongest") return strongestStored(map, within, count);
@@ -48,6 +59,12 @@ export function strongestCells(map, within, count) {
   return { cells: cells.slice(0, count), total };
 }
 
+/**
+ * @param {AttentionMap} map
+ * @param {Window} within
+ * @param {number} count
+ * @returns {StrongestCells}
+ */
 function strongestStored(map, within, count) {
   const cells = [];
   for (let row = within.rows[0]; row < within.rows[1]; row += 1) {
@@ -63,7 +80,10 @@ function strongestStored(map, within, count) {
  * What one token gives (`from`) or gets (`to`), one number per token of the other side; NaN where it is no weight.
  * Where single weights are not stored, each has the largest of its block, and `blocks` is true.
  *
- * @returns {{weights: Float32Array, masked: Uint8Array, blocks: boolean, partial: boolean}}
+ * @param {AttentionMap} map
+ * @param {number} place
+ * @param {Direction} direction
+ * @returns {TokenWeights}
  */
 export function weightsOfToken(map, place, direction) {
   const size = direction === "from" ? map.columns : map.rows;
@@ -80,8 +100,14 @@ export function weightsOfToken(map, place, direction) {
   return { weights, masked, blocks: map.known === "none", partial };
 }
 
-/** The places of at most `count` weights of a list, the largest first; zeros and what is no weight are left out. */
+/**
+ * The places of at most `count` weights of a list, the largest first; zeros and what is no weight are left out.
+ *
+ * @param {ArrayLike<number>} weights
+ * @param {number} count
+ */
 export function strongestPlaces(weights, count) {
+  /** @type {number[]} */
   const best = [];
   for (let place = 0; place < weights.length; place += 1) {
     const value = Math.abs(weights[place]);

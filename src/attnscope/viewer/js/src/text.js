@@ -1,34 +1,65 @@
 // The text view: tokens on the colour of what the pinned token gives them, or of what they receive.
-import { formatCell, formatNumber, quoted, roundedUp, shortened } from "./format.js";
+import { formatCell, formatNumber, quoted, shortened } from "./format.js";
 import { makeElement } from "./elements.js";
 import { TokenParagraph, paintParagraph, paragraphHeight } from "./paragraph.js";
 import { createRanking } from "./ranking.js";
 import { searchMatches } from "./search.js";
-import { weightsOfToken } from "./strongest.js";
+import { directionFrom, shownWeights, strongestAcross } from "./shown.js";
+import { OTHER_SIDE, SIDES } from "./state.js";
+/** @import { AttentionMap } from "./attention.js" */
+/** @import { Mark, Painter, ParagraphListener, Parts, Picked, ShownWeights, Side, View } from "./types.d.ts" */
+
+/** @typedef {Pick<Parts, "selection" | "colours" | "names" | "messages" | "legend">} TextParts */
 
 const TOKENS_SHOWN = 160; // at once; the rest is paged to, for elements are what makes pages slow
 
 class TextView {
-  constructor(app) {
-    this.app = app;
+  /** @param {TextParts} parts */
+  constructor(parts) {
+    this.selection = parts.selection;
+    this.colours = parts.colours;
+    this.names = parts.names;
+    this.messages = parts.messages;
+    this.explain = () => parts.legend.draw();
+    /** @type {AttentionMap | null} */
+    this.map = null;
+    this.tokens = parts.selection.tokens();
+    /** Whether one text attends to itself. */
+    this.same = false;
+    this.maximum = 1;
+    /** @type {Record<Side, number>} */
+    this.starts = { query: 0, key: 0 };
+    /** @type {ShownWeights | null} */
+    this.shown = null;
+    this.drawn = "";
+    this.frame = 0;
+    this.turn = 0;
+    /** @type {Picked | null} */
+    this.hovered = null;
+    /** @type {string | null} */
+    this.revealed = null;
     this.paragraphs = {
       query: new TokenParagraph("query", this.listener("query")),
       key: new TokenParagraph("key", this.listener("key")),
     };
-    this.ranking = createRanking(app);
+    this.ranking = createRanking(parts);
     this.said = makeElement("p", { class: "told" });
     this.readout = makeElement("p", { class: "readout" });
     const texts = makeElement("div", { class: "texts" }, this.paragraphs.query.element, this.paragraphs.key.element, this.readout, this.said);
     this.element = makeElement("div", { class: "text" }, texts, this.ranking.element);
-    this.hovered = null;
-    this.revealed = null;
     this.sized = new ResizeObserver(() => {
-      if (this.element.isConnected) this.map && this.paintStrips();
-      else for (const paragraph of Object.values(this.paragraphs)) paragraph.empty();
+      for (const paragraph of Object.values(this.paragraphs)) {
+        if (!this.element.isConnected) paragraph.empty();
+        else if (this.map) paragraph.paintStrip(this.colours.palette);
+      }
     });
     this.sized.observe(this.element);
   }
 
+  /**
+   * @param {Side} side
+   * @returns {ParagraphListener}
+   */
   listener(side) {
     return {
       hover: (place) => this.hover(place < 0 ? null : { side: this.sideOf(side), place }),
@@ -37,26 +68,31 @@ class TextView {
     };
   }
 
-  // One text that attends to itself is shown once; a token of it is a query or a key as one reads it.
+  /**
+   * One text that attends to itself is shown once; a token of it is a query or a key as one reads it.
+   *
+   * @param {Side} side
+   * @returns {Side}
+   */
   sideOf(side) {
     if (!this.same) return side;
-    return this.app.state.direction === "to" ? "key" : "query";
+    return this.selection.state.direction === "to" ? "key" : "query";
   }
 
   async draw() {
-    const { app } = this;
-    this.turn = (this.turn ?? 0) + 1;
+    const { selection } = this;
+    this.turn += 1;
     const { turn } = this;
-    const map = await app.map().catch((error) => {
+    const map = await selection.map().catch((error) => {
       if (turn === this.turn) this.clear();
       throw error;
     });
     if (turn !== this.turn) return;
-    const { state } = app;
+    const { state } = selection;
     this.map = map;
-    this.tokens = app.tokens();
+    this.tokens = selection.tokens();
     this.same = this.tokens.queries === this.tokens.keys;
-    this.maximum = app.maximum(map);
+    this.maximum = this.colours.maximum(map);
     const name = `${state.sample}/${state.site}`;
     if (name !== this.drawn) Object.assign(this, { drawn: name, hovered: null, revealed: state.zoom ? this.pinnedName() : null });
     this.ranking.element.hidden = false;
@@ -66,7 +102,7 @@ class TextView {
     this.paint();
   }
 
-  // What cannot be had is not shown as what was shown before.
+  /** What cannot be had is not shown as what was shown before. */
   clear() {
     Object.assign(this, { map: null, shown: null, hovered: null });
     for (const paragraph of Object.values(this.paragraphs)) paragraph.empty();
@@ -79,33 +115,36 @@ class TextView {
     return pinned ? `${pinned.side} ${pinned.place}` : "";
   }
 
+  /** @returns {Picked | null} */
   get pinned() {
-    const side = this.app.state.direction === "to" ? "key" : "query";
-    const place = this.app.state[side];
+    const side = this.readSide;
+    const place = this.selection.state[side];
     return place >= 0 ? { side, place } : null;
   }
 
-  // A pinned token is looked at: it decides before what is pointed at.
+  /** A pinned token is looked at: it decides before what is pointed at. */
   get source() {
     if (this.pinned) return this.pinned;
     return this.same || this.hovered?.side === this.readSide ? this.hovered : null;
   }
 
+  /** @returns {Side} */
   get readSide() {
-    return this.app.state.direction === "to" ? "key" : "query";
+    return this.selection.state.direction === "to" ? "key" : "query";
   }
 
   get pageSize() {
     return this.same ? TOKENS_SHOWN : TOKENS_SHOWN / 2;
   }
 
+  /** @param {Side} side */
   listOf(side) {
     return side === "query" ? this.tokens.queries : this.tokens.keys;
   }
 
-  // Which part of each text is shown: what is zoomed to, and the page of a token that was pinned since.
+  /** Which part of each text is shown: what is zoomed to, and the page of a token that was pinned since. */
   turnPages() {
-    const { zoom } = this.app.state;
+    const { zoom } = this.selection.state;
     const size = this.pageSize;
     const starts = { query: zoom ? Math.round(zoom.y0) : 0, key: zoom ? Math.round(zoom.x0) : 0 };
     const name = this.pinnedName();
@@ -118,12 +157,16 @@ class TextView {
     this.starts = starts;
   }
 
+  /**
+   * @param {Side} side
+   * @param {number} start
+   */
   goTo(side, start) {
     const size = this.pageSize;
     const counts = { query: this.tokens.queries.labels.length, key: this.tokens.keys.labels.length };
     const starts = this.same ? { query: start, key: start } : { ...this.starts, [side]: start };
-    const [y0, x0] = ["query", "key"].map((each) => Math.max(0, Math.min(starts[each], counts[each] - 1)));
-    this.app.set({ zoom: { y0, y1: Math.min(counts.query, y0 + size), x0, x1: Math.min(counts.key, x0 + size) } });
+    const [y0, x0] = SIDES.map((each) => Math.max(0, Math.min(starts[each], counts[each] - 1)));
+    this.selection.set({ zoom: { y0, y1: Math.min(counts.query, y0 + size), x0, x1: Math.min(counts.key, x0 + size) } });
   }
 
   fill() {
@@ -134,24 +177,9 @@ class TextView {
     else key.fill(this.listOf("key"), this.starts.key, this.pageSize, "keys");
   }
 
-  // Colours of one side as {weights, masked, partial, maximum}; the other side has none.
-  colours() {
-    const { source, map, app } = this;
-    const within = app.window();
-    if (source) {
-      const side = source.side === "query" ? "key" : "query";
-      const given = weightsOfToken(map, source.place, source.side === "query" ? "from" : "to");
-      return { side, ...given, maximum: this.maximum, within: side === "key" ? within.columns : within.rows };
-    }
-    const largest = map.received.reduce((most, value) => (value > most ? value : most), 0);
-    const unknown = map.received.every(Number.isNaN) && map.known !== "all";
-    const masked = new Uint8Array(map.columns);
-    for (const place of this.tokens.keys.invalid) if (map.received[place] === 0) masked[place] = 1;
-    return { side: "key", weights: map.received, masked, partial: false, unknown, maximum: roundedUp(largest), received: true, within: within.columns };
-  }
-
-  // What the colours and marks of this view mean.
+  /** What the colours and marks of this view mean. */
   legend() {
+    /** @type {Mark[]} */
     const marks = [
       ["pinned", "pinned token", (painter) => paintMarkedToken(painter, (x, y, width, height) => painter.frame(x, y, width, height, painter.theme.accent, 2))],
       ["found", "token that the search found", (painter) => paintMarkedToken(painter, (x, y, width, height) => painter.rect(x, y + height, width, 2, painter.theme.accent))],
@@ -161,32 +189,30 @@ class TextView {
   }
 
   paint() {
-    const { app, source } = this;
-    const shown = this.colours();
+    const { selection, colours, source, map, tokens, maximum } = this;
+    if (!map) return;
+    const shown = shownWeights(map, source, { tokens, maximum, window: selection.window() });
     this.shown = shown;
-    for (const side of ["query", "key"]) {
+    for (const side of SIDES) {
       const paragraph = this.paragraphs[side];
       const coloured = this.same ? side === "query" : side === shown.side;
       paragraph.paint({
         ...shown,
         coloured: coloured && !shown.unknown,
-        colourOf: (value) => app.colourOf(value, shown.maximum),
+        colourOf: (value) => colours.of(value, shown.maximum),
         source: source && (this.same || source.side === side) ? source.place : -1,
         pinned: this.pinned !== null,
-        found: new Set(searchMatches(this.listOf(side).labels, app.state.search)),
-        theme: app.theme(),
+        found: new Set(searchMatches(this.listOf(side).labels, selection.state.search)),
+        theme: colours.palette,
         spoken: (place) => this.spokenOf(side, place),
       });
     }
-    this.ranking.show(this.map, this.tokens, source?.place ?? -1, source?.side === "key" ? "to" : "from", this.maximum, "token");
+    this.ranking.show(map, tokens, source?.place ?? -1, directionFrom(source?.side ?? "query"), maximum, "token");
     this.said.textContent = this.sentence(shown);
     this.read();
   }
 
-  paintStrips() {
-    for (const paragraph of Object.values(this.paragraphs)) paragraph.paintStrip(this.app.theme());
-  }
-
+  /** @param {Picked | null} next */
   hover(next) {
     if (next?.side === this.hovered?.side && next?.place === this.hovered?.place) return;
     this.hovered = next;
@@ -200,20 +226,21 @@ class TextView {
     }
   }
 
-  // Paints, and has the legend say so where the colours mean something else than before.
+  /** Paints, and has the legend say so where the colours mean something else than before. */
   repaint() {
     const before = this.shown?.received;
     this.paint();
-    if (this.shown?.received !== before) this.app.explain();
+    if (this.shown?.received !== before) this.explain();
   }
 
-  // The number at the token that is pointed at.
+  /** The number at the token that is pointed at. */
   read() {
-    this.readout.textContent = this.map ? this.reading() : "";
+    this.readout.textContent = this.reading();
   }
 
   reading() {
     const { source, hovered, tokens, map } = this;
+    if (!map) return "";
     if (source && hovered && (hovered.place !== source.place || this.pinned)) {
       const [query, key] = source.side === "query" ? [source.place, hovered.place] : [hovered.place, source.place];
       if (!this.same && hovered.side === source.side) return "";
@@ -223,9 +250,14 @@ class TextView {
     return "";
   }
 
+  /**
+   * @param {Side} side
+   * @param {number} place
+   */
   spokenOf(side, place) {
     const { source, map, tokens } = this;
     const label = quoted(this.listOf(side).labels[place]);
+    if (!map) return label;
     if (source) {
       const [query, key] = source.side === "query" ? [source.place, place] : [place, source.place];
       if (this.same || side !== source.side) return `${label}, ${formatCell(map.at(query, key))}`;
@@ -234,6 +266,7 @@ class TextView {
     return key && !source ? `key ${place} ${quoted(tokens.keys.labels[place])}: receives ${formatNumber(map.received[place])} on average` : `${label}, ${side} ${place}`;
   }
 
+  /** @param {ShownWeights} shown */
   sentence({ received, unknown, partial, blocks, maximum }) {
     const { source } = this;
     const end = `The colours go from 0 to ${formatNumber(maximum)}.`;
@@ -242,44 +275,56 @@ class TextView {
       const point = this.same ? "Point at a token for its own weights; click to pin it." : "Point at a token of the queries for its own weights; click any to pin it.";
       return `Coloured by the attention that each key receives, the mean over all queries that are no padding. ${end} ${point}`;
     }
+    if (!source) return "";
     const label = `“${quoted(shortened(this.listOf(source.side).labels[source.place], 40))}”`;
     const what = source.side === "query" ? `by what query ${source.place} ${label} attends to` : `by which queries attend to key ${source.place} ${label}`;
     const note = partial ? " Only the strongest weights of each query are stored; tokens without a colour have less." : blocks ? " Single weights are not stored: each colour is the largest of its block." : "";
     return `Coloured ${what}. ${end}${note}`;
   }
 
-  // In a saved picture: whose weights these are.
+  /** In a saved picture: whose weights these are. */
   describe() {
     const { source } = this;
-    if (!source) return `${this.app.describe()}: what each key receives`;
-    return `${this.app.describe()}: what ${source.side} ${source.place} “${quoted(shortened(this.listOf(source.side).labels[source.place], 40))}” ${source.side === "query" ? "attends to" : "is attended by"}`;
+    if (!source) return `${this.names.shown()}: what each key receives`;
+    return `${this.names.shown()}: what ${source.side} ${source.place} “${quoted(shortened(this.listOf(source.side).labels[source.place], 40))}” ${source.side === "query" ? "attends to" : "is attended by"}`;
   }
 
+  /**
+   * @param {Side} side
+   * @param {number} place
+   */
   pin(side, place) {
     const same = this.pinned?.side === side && this.pinned.place === place;
     this.revealed = same ? "" : `${side} ${place}`;
-    this.app.set({ [side]: same ? -1 : place, direction: side === "key" ? "to" : "from" });
+    this.selection.set({ [side]: same ? -1 : place, direction: side === "key" ? "to" : "from" });
     this.announcePinned(same ? null : { side, place });
   }
 
+  /** @param {Picked | null} picked */
   announcePinned(picked) {
-    if (!picked) return this.app.announce("Nothing pinned.");
-    const { side, place } = picked;
-    const given = weightsOfToken(this.map, place, side === "query" ? "from" : "to").weights;
-    const most = given.reduce((best, value, other) => (value > (given[best] ?? 0) ? other : best), 0);
-    const other = side === "query" ? "key" : "query";
-    const [query, key] = side === "query" ? [place, most] : [most, place];
-    const strongest = `strongest ${other} ${quoted(this.listOf(other).labels[most])}, ${formatCell(this.map.at(query, key))}`;
-    return this.app.announce(`${side} ${place}, ${quoted(this.listOf(side).labels[place])}; ${strongest}.`);
+    this.messages.announce(picked && this.map ? `${this.spokenPinned(this.map, picked)}.` : "Nothing pinned.");
   }
 
+  /**
+   * @param {AttentionMap} map
+   * @param {Picked} picked
+   */
+  spokenPinned(map, { side, place }) {
+    const other = OTHER_SIDE[side];
+    const strongest = strongestAcross(map, { side, place });
+    const label = quoted(this.listOf(other).labels[strongest.place]);
+    return `${side} ${place}, ${quoted(this.listOf(side).labels[place])}; strongest ${other} ${label}, ${formatCell(strongest.cell)}`;
+  }
+
+  /** @param {KeyboardEvent} event */
   key(event) {
     if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey || !this.map) return false;
-    const { state } = this.app;
+    const { state } = this.selection;
     const side = this.readSide;
     const paragraph = this.paragraphs[this.same ? "query" : side];
     const last = this.listOf(side).labels.length - 1;
     const place = this.pinned?.place ?? -1;
+    /** @type {Record<string, () => number>} */
     const moves = {
       ArrowRight: () => place + 1,
       ArrowLeft: () => place - 1,
@@ -292,11 +337,11 @@ class TextView {
     };
     if (Object.hasOwn(moves, event.key)) {
       const next = Math.min(last, Math.max(0, moves[event.key]()));
-      this.app.set({ [side]: next });
+      this.selection.set({ [side]: next });
       this.announcePinned({ side, place: next });
       return true;
     }
-    if (event.key === "Escape" && state[side] >= 0) this.app.set({ [side]: -1 });
+    if (event.key === "Escape" && state[side] >= 0) this.selection.set({ [side]: -1 });
     else if (event.key === "Enter" && this.hovered) this.pin(this.hovered.side, this.hovered.place);
     else return false;
     return true;
@@ -310,7 +355,7 @@ class TextView {
     return {
       width,
       height: heights.reduce((sum, height) => sum + height, 0),
-      draw(painter) {
+      draw(/** @type {Painter} */ painter) {
         shown.reduce((top, paragraph, number) => {
           paintParagraph(painter, paragraph, width, top);
           return top + heights[number];
@@ -321,18 +366,26 @@ class TextView {
 
   dispose() {
     this.turn = -1;
-    cancelAnimationFrame(this.frame ?? 0);
+    cancelAnimationFrame(this.frame);
     this.sized.disconnect();
   }
 }
 
+/**
+ * @param {Painter} painter
+ * @param {(x: number, y: number, width: number, height: number) => void} mark
+ */
 function paintMarkedToken(painter, mark) {
   painter.text("abc", 13, 6, { size: 10.5, mono: true, align: "center" });
   mark(2, 1, 22, 11);
 }
 
-export function createTextView(app) {
-  const view = new TextView(app);
+/**
+ * @param {TextParts} parts
+ * @returns {View}
+ */
+export function createTextView(parts) {
+  const view = new TextView(parts);
   return {
     element: view.element,
     draw: () => view.draw(),

@@ -1,9 +1,20 @@
 // Thumbnails: put among the pixels of the screen, and made of several others or of a map.
 import { MASKED_CODE, ODD_CODE, THUMBNAIL_LEVELS, largestOf } from "./attention.js";
+/** @import { AttentionMap } from "./attention.js" */
+/** @import { Box, Thumbnail } from "./types.d.ts" */
 
 const THUMBNAIL_SIDE = 64;
 
-// A thumbnail among the pixels of the screen. Where it has more blocks than there are pixels, the largest is seen.
+/**
+ * A thumbnail among the pixels of the screen. Where it has more blocks than there are pixels, the largest is seen.
+ *
+ * @param {Uint32Array} packed
+ * @param {number} stride
+ * @param {Box} cell
+ * @param {number} ratio
+ * @param {Thumbnail} thumbnail
+ * @param {Uint32Array} table
+ */
 export function pasteThumbnail(packed, stride, cell, ratio, { rows, columns, codes }, table) {
   const [left, top] = [Math.round(cell.x * ratio), Math.round(cell.y * ratio)];
   const [width, height] = [Math.round((cell.x + cell.width) * ratio) - left, Math.round((cell.y + cell.height) * ratio) - top];
@@ -25,7 +36,12 @@ export function pasteThumbnail(packed, stride, cell, ratio, { rows, columns, cod
   }
 }
 
-// The first block, and the one behind the last, that each pixel shows.
+/**
+ * The first block, and the one behind the last, that each pixel shows.
+ *
+ * @param {number} count
+ * @param {number} size
+ */
 function blockEnds(count, size) {
   const ends = new Uint16Array(2 * size);
   for (let pixel = 0; pixel < size; pixel += 1) {
@@ -36,7 +52,12 @@ function blockEnds(count, size) {
   return ends;
 }
 
-// The largest of all heads, from their thumbnails: exactly the thumbnail of their maximum.
+/**
+ * The largest of all heads, from their thumbnails: exactly the thumbnail of their maximum.
+ *
+ * @param {Thumbnail[]} all
+ * @returns {Thumbnail}
+ */
 export function largestThumbnail(all) {
   const scale = Math.max(...all.map((thumbnail) => thumbnail.scale));
   const codes = new Uint8Array(all[0].codes.length).fill(MASKED_CODE);
@@ -52,7 +73,12 @@ export function largestThumbnail(all) {
   return { ...all[0], codes, scale };
 }
 
-// A map in at most 64 x 64 blocks, each with its largest weight, as thumbnails are.
+/**
+ * A map in at most 64 x 64 blocks, each with its largest weight, as thumbnails are.
+ *
+ * @param {AttentionMap} map
+ * @returns {Thumbnail}
+ */
 export function thumbnailOfMap(map) {
   const [down, across] = [Math.ceil(map.gridRows / THUMBNAIL_SIDE), Math.ceil(map.gridColumns / THUMBNAIL_SIDE)];
   const [rows, columns] = [Math.ceil(map.gridRows / down), Math.ceil(map.gridColumns / across)];

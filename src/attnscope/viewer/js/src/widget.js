@@ -2,6 +2,21 @@
 import { mount } from "./app.js";
 import { validState } from "./state.js";
 import { makeElement } from "./elements.js";
+/** @import { Manifest, State } from "./types.d.ts" */
+
+/**
+ * A model of anywidget's, as far as it is used here.
+ *
+ * @typedef {object} WidgetModel
+ * @property {(name: string) => unknown} get
+ * @property {(name: string, value: unknown) => void} set
+ * @property {() => void} save_changes
+ * @property {(content: object) => void} send
+ * @property {(event: string, listener: (...given: never[]) => void) => void} on
+ * @property {(event: string, listener: (...given: never[]) => void) => void} off
+ */
+
+/** @typedef {{ call: string, kind: "block" | "failure" | "here", message?: string }} WidgetAnswer */
 
 const WIDGET_PATIENCE = 4000; // milliseconds without an answer before the page says that it waits
 const WIDGET_PAUSE = 2000; // milliseconds between two questions whether Python is there
@@ -10,8 +25,14 @@ const WIDGET_GONE = `The Python kernel of this view is gone, so nothing more can
 const WIDGET_WAITS = `Python has not answered yet: its kernel is busy, or gone. If it is gone: ${WIDGET_MEND}`;
 const WIDGET_LOST = "the Python kernel of this view is gone.";
 
-// Questions to Python, each with a number that its answer bears. `say` is told what the reader must know.
+/**
+ * Questions to Python, each with a number that its answer bears. `say` is told what the reader must know.
+ *
+ * @param {WidgetModel} model
+ * @param {(text: string) => void} say
+ */
 function createChannel(model, say) {
+  /** @type {Map<string, { resolve: (block: Uint8Array<ArrayBuffer>) => void, reject: (error: Error) => void }>} */
   const waiting = new Map();
   const own = Math.random().toString(36).slice(2); // several views of one model hear all its messages
   let asked = 0;
@@ -25,6 +46,7 @@ function createChannel(model, say) {
     if (waiting.size && !gone) timer = setTimeout(() => say(WIDGET_WAITS), WIDGET_PATIENCE);
   }
 
+  /** @param {boolean} isGone */
   function turn(isGone) {
     if (gone === isGone) return;
     gone = isGone;
@@ -33,6 +55,10 @@ function createChannel(model, say) {
     watch();
   }
 
+  /**
+   * @param {{ kind: string, name?: string }} content
+   * @returns {Promise<Uint8Array<ArrayBuffer>>}
+   */
   function ask(content) {
     if (gone) return Promise.reject(new Error(WIDGET_LOST));
     asked += 1;
@@ -48,23 +74,28 @@ function createChannel(model, say) {
     });
   }
 
+  /**
+   * @param {WidgetAnswer | null} content
+   * @param {(ArrayBuffer | DataView<ArrayBuffer>)[]} buffers
+   */
   function answered(content, buffers) {
-    const call = waiting.get(content?.call);
+    const call = content && waiting.get(content.call);
     if (!call) return;
     waiting.delete(content.call);
     if (content.kind === "failure") call.reject(new Error(content.message));
-    else call.resolve(buffers.length ? bytesOfBuffer(buffers[0]) : null);
+    else call.resolve(buffers.length ? bytesOfBuffer(buffers[0]) : new Uint8Array(0));
     watch();
   }
 
   model.on("msg:custom", answered);
   return {
     turn,
+    /** @param {string} name */
     block(name) {
-      if (name === "thumbnails/0") return Promise.resolve(bytesOfBuffer(model.get("thumbnails")));
+      if (name === "thumbnails/0") return Promise.resolve(bytesOfBuffer(/** @type {DataView<ArrayBuffer>} */ (model.get("thumbnails"))));
       return ask({ kind: "block", name });
     },
-    // Not every host says when its kernel goes: so Python is asked now and then, while somebody looks at the view.
+    /** Not every host says when its kernel goes: so Python is asked now and then, while somebody looks at the view. */
     check() {
       if (gone || performance.now() - checked < WIDGET_PAUSE) return;
       checked = performance.now();
@@ -77,14 +108,21 @@ function createChannel(model, say) {
   };
 }
 
+/** @param {ArrayBuffer | DataView<ArrayBuffer>} buffer */
 function bytesOfBuffer(buffer) {
   return buffer instanceof ArrayBuffer ? new Uint8Array(buffer) : new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength);
 }
 
-// The state goes both ways: what the user does to Python, and what Python sets to the page, as changes.
+/**
+ * The state goes both ways: what the user does to Python, and what Python sets to the page, as changes.
+ *
+ * @param {WidgetModel} model
+ * @param {Manifest} manifest
+ */
 function shareState(model, manifest) {
   const text = JSON.stringify;
   let known = validState(manifest, model.get("state") ?? {});
+  /** @param {State} state */
   function tell(state) {
     known = state;
     if (text(model.get("state")) === text(state)) return;
@@ -96,13 +134,14 @@ function shareState(model, manifest) {
     tell,
     changes() {
       const given = Object.entries(model.get("state") ?? {});
-      return Object.fromEntries(given.filter(([name, value]) => text(value) !== text(known[name])));
+      return Object.fromEntries(given.filter(([name, value]) => text(value) !== text(known[/** @type {keyof State} */ (name)])));
     },
   };
 }
 
+/** @param {{ model: WidgetModel, el: HTMLElement }} view */
 function render({ model, el }) {
-  const manifest = JSON.parse(model.get("manifest"));
+  const manifest = JSON.parse(String(model.get("manifest")));
   const message = makeElement("p", { class: "attnscope-message", role: "status", hidden: true });
   const place = makeElement("div", {});
   // The text beside a view for those who see it without Python is not for those who see the view.
@@ -117,6 +156,7 @@ function render({ model, el }) {
     message.hidden = !said;
   });
   const state = shareState(model, manifest);
+  /** @type {(now: State) => void} */
   const onState = (now) => {
     state.tell(now);
     channel.check();

@@ -150,8 +150,8 @@ describe("several heads", () => {
   const second = () => head([EXACT, 20, 10, 10, EXACT, 3], [0.25, 0.75, 0]);
 
   test("have the mean of their values, with the mean of their errors", () => {
-    const sum = new HeadAggregate("mean");
-    for (const map of [first(), second()]) sum.add(map);
+    const sum = new HeadAggregate("mean", first());
+    sum.add(second());
     const mean = sum.finished(() => true);
     const [one, two] = [first(), second()];
     one.values.forEach((value, place) => expect(mean.values[place]).toBeCloseTo((value + two.values[place]) / 2, 7));
@@ -161,8 +161,8 @@ describe("several heads", () => {
   });
 
   test("have the larger of their values, and what keys receive is counted anew", () => {
-    const sum = new HeadAggregate("max");
-    for (const map of [first(), second()]) sum.add(map);
+    const sum = new HeadAggregate("max", first());
+    sum.add(second());
     const largest = sum.finished((row) => row === 0);
     const [one, two] = [first(), second()];
     one.values.forEach((value, place) => expect(largest.values[place]).toBe(Math.max(value, two.values[place])));
@@ -171,8 +171,7 @@ describe("several heads", () => {
 
   test("are no weight where one of them is none", () => {
     for (const kind of ["mean", "max"]) {
-      const sum = new HeadAggregate(kind);
-      sum.add(head([0, ODD, 0, 0, 0, 0]));
+      const sum = new HeadAggregate(kind, head([0, ODD, 0, 0, 0, 0]));
       sum.add(second());
       const map = sum.finished(() => true);
       expect([map.codes[1], map.values[1]]).toEqual([ODD, NaN]);

@@ -45,9 +45,9 @@ describe("a store", () => {
 
   test("asks for each block once", async () => {
     const { store, source } = smallStore();
-    const [first, again] = await Promise.all([store.map(0, 0, 0), store.map(0, 0, 0)]);
+    const [first, again] = await Promise.all([store.map({ sample: 0, site: 0, panel: 0 }), store.map({ sample: 0, site: 0, panel: 0 })]);
     expect(again).toBe(first);
-    expect(await store.map(0, 0, 0)).toBe(first);
+    expect(await store.map({ sample: 0, site: 0, panel: 0 })).toBe(first);
     expect(source.block).toHaveBeenCalledTimes(1);
     expect(first.values[0]).toBe(0.5);
   });
@@ -61,9 +61,9 @@ describe("a store", () => {
 
   test("computes the mean of the chosen heads", async () => {
     const { store } = smallStore();
-    const mean = await store.map(0, 0, { mean: [0, 1] });
+    const mean = await store.map({ sample: 0, site: 0, panel: { mean: [0, 1] } });
     expect(mean.values[7]).toBe((0.5 + 0.125) / 2);
-    const largest = await store.map(0, 0, { max: [1, 2] });
+    const largest = await store.map({ sample: 0, site: 0, panel: { max: [1, 2] } });
     expect(largest.values[7]).toBe(0.125);
   });
 
@@ -79,15 +79,15 @@ describe("a store", () => {
   test("says which block cannot be read, and asks again the next time", async () => {
     const { store, source } = smallStore();
     for (let time = 0; time < 2; time += 1) {
-      await expect(store.map(0, 1, 1)).rejects.toThrow(new Error("The block map/0/1/1 cannot be read: no such block"));
+      await expect(store.map({ sample: 0, site: 1, panel: 1 })).rejects.toThrow(new Error("The block map/0/1/1 cannot be read: no such block"));
     }
     expect(source.block).toHaveBeenCalledTimes(2);
-    await expect(store.map(1, 2, 0)).rejects.toThrow(new Error("This site did not run on this sample. Choose another site or sample."));
+    await expect(store.map({ sample: 1, site: 2, panel: 0 })).rejects.toThrow(new Error("This site did not run on this sample. Choose another site or sample."));
   });
 
   test("tells of a block that was cut short", async () => {
     const { store } = smallStore({ "map/0/1/0": mapOf(3, 5, EXACT).slice(0, -2) });
-    await expect(store.map(0, 1, 0)).rejects.toThrow(new Error("The block map/0/1/0 cannot be read: It ends too early."));
+    await expect(store.map({ sample: 0, site: 1, panel: 0 })).rejects.toThrow(new Error("The block map/0/1/0 cannot be read: It ends too early."));
   });
 
   test("keeps 64 MiB of maps, those that were used last", async () => {
@@ -98,18 +98,18 @@ describe("a store", () => {
     const block = mapOf(size, size, 20);
     const source = sourceOf(Object.fromEntries([0, 1, 2, 3, 4].map((panel) => [`map/0/0/${panel}`, block])));
     const store = new Store(manifest, source);
-    for (const panel of [0, 1, 2, 0, 3]) await store.map(0, 0, panel);
+    for (const panel of [0, 1, 2, 0, 3]) await store.map({ sample: 0, site: 0, panel });
     expect(source.block).toHaveBeenCalledTimes(4);
-    await store.map(0, 0, 0); // was used after 1, so 1 has gone
+    await store.map({ sample: 0, site: 0, panel: 0 }); // was used after 1, so 1 has gone
     expect(source.block).toHaveBeenCalledTimes(4);
-    await store.map(0, 0, 1);
+    await store.map({ sample: 0, site: 0, panel: 1 });
     expect(source.block).toHaveBeenCalledTimes(5);
   });
 
   test("of a file of thumbnails draws maps from them", async () => {
     const { source } = smallStore();
     const store = new Store({ ...smallManifest(), detail: "thumbnails" }, source);
-    const map = await store.map(0, 0, 1);
+    const map = await store.map({ sample: 0, site: 0, panel: 1 });
     expect([map.known, map.values[0], map.rows]).toEqual(["none", 0.25, 5]);
   });
 });

@@ -51,7 +51,7 @@ describe("lines of the whole map", () => {
     const { lines, counts, picked } = linesToDraw(contentOf(map), null, inView(map));
     expect(lines.map(({ row, column, value }) => [row, column, value])).toEqual([[1, 0, 0.125], [0, 2, 0.25], [0, 0, 0.5], [1, 1, 0.75]]);
     expect(lines.map(({ share }) => share)).toEqual([0.125, 0.25, 0.5, 0.75]);
-    expect([counts, picked]).toEqual([{ drawn: 4, total: 4, least: 0.125 }, null]);
+    expect([counts, picked]).toEqual([{ drawn: 4, total: 4, least: 0.125, largestLeft: 0 }, null]);
   });
 
   test("lie between the tokens that are in view and in the chosen sentences", () => {
@@ -75,7 +75,7 @@ describe("lines of a token", () => {
     expect(lines.map(({ row, column, value }) => [row, column, value])).toEqual([[0, 2, 0.25], [0, 0, 0.5]]);
     expect([...notes.key].map(([place, { rank, text }]) => [place, rank, text])).toEqual([[0, 0, "0.500"], [2, 1, "0.250"]]);
     expect(notes.query.get(0)).toEqual({ picked: true, rank: -1, text: "" });
-    expect(counts).toEqual({ drawn: 2, total: 2, largestLeft: 0 });
+    expect(counts).toEqual({ drawn: 2, total: 2, least: 0, largestLeft: 0 });
   });
 
   test("that gets go along its column", () => {
@@ -86,7 +86,7 @@ describe("lines of a token", () => {
   test("are 64 at most, and the largest of the others is told", () => {
     const wide = plainMap(1, 71, Array.from({ length: 71 }, (_, place) => (place + 1) / 128));
     const { lines, counts } = linesToDraw(contentOf(wide), { side: "query", place: 0 }, inView(wide));
-    expect([lines.length, counts]).toEqual([64, { drawn: 64, total: 71, largestLeft: 7 / 128 }]);
+    expect([lines.length, counts]).toEqual([64, { drawn: 64, total: 71, least: 0, largestLeft: 7 / 128 }]);
   });
 
   test("stand in the middle of its blocks where single weights are not known", () => {
