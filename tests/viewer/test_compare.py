@@ -310,7 +310,7 @@ def test_the_link_is_copied(opened, tmp_path):
     page = opened(
         saved(tmp_path, translation()[1]), "view=matrix&panel=1", permissions=["clipboard-read", "clipboard-write"]
     )
-    page.get_by_role("button", name="Copy a link to exactly this").click()
+    page.get_by_role("button", name="Copy a link to this exact view").click()
     settled(page)
     assert page.evaluate("() => navigator.clipboard.readText()") == page.url
 

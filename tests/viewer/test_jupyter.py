@@ -332,7 +332,7 @@ def test_a_narrow_cell_holds_the_view(notebook):
     assert outside < 420
 
 
-def test_a_restarted_kernel_is_told_and_a_new_run_mends_it(notebook):
+def test_a_restarted_kernel_is_told_and_a_new_run_fixes_it(notebook):
     book = notebook("view")
     book.shown()
     message = book.page.locator(".attnscope-message")
@@ -342,12 +342,12 @@ def test_a_restarted_kernel_is_told_and_a_new_run_mends_it(notebook):
     book.view.first.get_by_role("tab", name="Matrix").click()
     message.wait_for()
     assert message.inner_text() == (
-        "The Python kernel of this view is gone, so nothing more can be loaded. Run the cell again. A page that needs "
-        'no Python: view.save("view.html").'
+        "This view's Python kernel is gone, so nothing more can be loaded. Run the cell again, or save a page that "
+        'needs no Python: view.save("view.html").'
     )
     alert = book.view.first.locator("[role=alert]:visible")
     alert.wait_for()
-    assert "the Python kernel of this view is gone." in alert.inner_text()
+    assert "this view's Python kernel is gone." in alert.inner_text()
     book.run(0)
     book.shown()
     assert message.is_hidden()
@@ -364,7 +364,7 @@ def test_a_busy_kernel_is_said_to_be_busy_or_gone(notebook):
     book.run(2)
     book.view.first.get_by_role("tab", name="Matrix").click()
     message.wait_for(timeout=15000)
-    assert message.inner_text().startswith("Python has not answered yet: its kernel is busy, or gone.")
+    assert message.inner_text().startswith("Python has not answered yet: its kernel is busy or gone.")
     message.wait_for(state="hidden", timeout=40000)
     book.page.wait_for_function(f"({COLOURS})() > 20")
 

@@ -146,7 +146,7 @@ def test_only_the_strongest_lines_of_a_map_are_drawn_and_it_says_how_many(opened
     page = opened("view=lines", file=saved(tmp_path, one_site(scores)))
     assert told_below(page).startswith("The strongest 400 of 529 weights above zero.")
     least = np.sort(scores.ravel())[::-1][399]
-    said = re.search(r"They are ([\d.]+) and more\.", told_below(page))
+    said = re.search(r"They are ([\d.]+) or more\.", told_below(page))
     assert float(said[1]) == pytest.approx(least, abs=0.001)
 
 
@@ -194,7 +194,7 @@ def test_text_without_a_pin_has_the_colours_of_what_each_key_receives(opened, ar
     received = arrays["encoder_0/attention"][0, 0].mean(0)
     page = opened("view=text")
     end = end_of_scale([received])
-    assert f"The colours go from 0 to {end:.3g}" in told_below(page).replace("0 to 0.200", "0 to 0.2")
+    assert f"The colours run from 0 to {end:.3g}" in told_below(page).replace("0 to 0.200", "0 to 0.2")
     seen = token_colours(page, text_tokens(page))
     for colour, weight in zip(seen, received, strict=True):
         assert same_colour(colour, expected_colour(float(weight), end), 6)
@@ -203,7 +203,7 @@ def test_text_without_a_pin_has_the_colours_of_what_each_key_receives(opened, ar
 def test_the_legend_of_text_is_that_of_the_colours_while_a_token_is_pointed_at(opened, arrays):
     page = opened("view=text")
     legend = page.get_by_role("region", name="Legend")
-    assert "attention received, the mean over the queries" in legend.inner_text().lower()
+    assert "attention received, averaged over the queries" in legend.inner_text().lower()
     token = text_tokens(page).nth(6)
     token.hover()
     settled(page)
@@ -212,7 +212,7 @@ def test_the_legend_of_text_is_that_of_the_colours_while_a_token_is_pointed_at(o
     assert f"ends at {end_of_scale(arrays.values()):g}" in text
     page.mouse.move(0, 0)
     settled(page)
-    assert "attention received, the mean over the queries" in legend.inner_text().lower()
+    assert "attention received, averaged over the queries" in legend.inner_text().lower()
 
 
 @pytest.mark.parametrize(

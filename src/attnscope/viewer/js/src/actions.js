@@ -30,7 +30,7 @@ export class Actions {
     const link = this.address.link(selection.state);
     try {
       await navigator.clipboard.writeText(link);
-      messages.announce("The link is copied. It restores exactly this view.");
+      messages.announce("Link copied. It restores this exact view.");
     } catch {
       messages.showLink(link);
     }

@@ -30,7 +30,7 @@ export function mount(element, manifest, source, options = {}) {
   const root = makeElement("div", { class: "attnscope-view", role: "region", "aria-label": `Attention of ${manifest.title}` });
   element.replaceChildren(root);
   if (!canInflate()) {
-    const text = "This browser cannot unpack the maps (it has no DecompressionStream for deflate-raw). Use one of 2023 or newer.";
+    const text = "This browser cannot unpack the maps (it has no DecompressionStream for deflate-raw). Use a browser from 2023 or later.";
     root.append(makeElement("p", { class: "alert", role: "alert", text }));
     return { dispose: () => root.remove(), set() {} };
   }

@@ -183,7 +183,7 @@ class BlockReader {
    */
   take(Kind, count) {
     const size = count * Kind.BYTES_PER_ELEMENT;
-    if (this.place + size > this.bytes.length) throw new Error("It ends too early.");
+    if (this.place + size > this.bytes.length) throw new Error("it ends too early.");
     const copy = this.bytes.slice(this.place, this.place + size);
     this.place += size;
     return new Kind(copy.buffer, 0, count);
@@ -414,7 +414,7 @@ export class DifferenceMap extends AttentionMap {
       values,
       codes,
       received: first.received.map((value, key) => value - second.received[key]),
-      note: first.pooled ? "The difference of the largest weights of each block, not of single weights." : "",
+      note: first.pooled ? "The difference between the largest weights of each block, not between individual weights." : "",
     });
     this.first = first;
     this.second = second;

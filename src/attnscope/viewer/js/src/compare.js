@@ -221,7 +221,7 @@ class CompareView {
    */
   cellText(map, tokens, { row, column }) {
     const [query, key] = [tokens.queries.labels[row], tokens.keys.labels[column]].map((label) => quoted(shortened(label, 18)));
-    if (map.pooled) return `the block from query ${row} ${query} and key ${column} ${key}`;
+    if (map.pooled) return `the block that starts at query ${row} ${query} and key ${column} ${key}`;
     const cell = map.at(row, column);
     const value = Math.abs(cell.value ?? NaN);
     const told = cell.bound < FINE ? formatNumber(value) : formatCell({ ...cell, value });
@@ -247,7 +247,7 @@ class CompareView {
     const [queries, keys] = [differingLabels(first.queries, second.queries), differingLabels(first.keys, second.keys)];
     if (!queries && !keys) return "";
     const [rows, columns] = [first.queries.labels.length, first.keys.labels.length].map(formatCount);
-    return `The labels of A and B differ at ${queries} of ${rows} queries and ${keys} of ${columns} keys: cells are compared by their position, and the labels are those of A.`;
+    return `The labels of A and B differ at ${queries} of ${rows} queries and ${keys} of ${columns} keys: cells are compared by position, and the labels shown are those of A.`;
   }
 
   /** @param {keyof Extremes} name */

@@ -183,7 +183,7 @@ export class Store {
     const [first, second] = await Promise.all([a, b].map((request) => this.map(request)));
     const shapes = [first, second].map((map) => [map.rows, map.columns].join(" x "));
     if (shapes[0] !== shapes[1]) {
-      throw new Error(`A has ${shapes[0]} cells and B has ${shapes[1]}, so there is no difference cell by cell. Choose two maps of one size.`);
+      throw new Error(`A has ${shapes[0]} cells and B has ${shapes[1]}, so they cannot be compared cell by cell. Choose two maps of the same size.`);
     }
     return new DifferenceMap(first, second);
   }

@@ -113,7 +113,7 @@ export function pngBlob(picture, palette) {
   context.scale(canvas.width / width, canvas.height / height);
   picture.draw(createCanvasPainter(context, palette));
   return new Promise((resolve, reject) => {
-    canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error(`A picture of ${canvas.width} x ${canvas.height} pixels is more than this browser can save. Make the window smaller, or save it as SVG.`))), "image/png");
+    canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error(`This browser cannot save a picture of ${canvas.width} x ${canvas.height} pixels. Make the window smaller, or save it as SVG.`))), "image/png");
   });
 }
 

@@ -4,7 +4,7 @@ import { makeButton, makeElement } from "./elements.js";
 
 /** @param {Pick<Parts, "manifest" | "place" | "selection">} parts */
 export function createHeadChooser({ manifest, place, selection }) {
-  const summary = makeElement("summary", { title: "The heads that means, maxima and lines are of" });
+  const summary = makeElement("summary", { title: "The heads used for means, maxima and lines" });
   const boxes = makeElement("div", { class: "boxes", role: "group", "aria-label": "Chosen heads" });
   const element = makeElement("details", { class: "chooser" }, summary, boxes);
   let made = "";

@@ -13,8 +13,8 @@ const SWATCH = [26, 14];
 // Marks that views draw: [name, what it says, painting of the swatch].
 /** @type {Mark[]} */
 const COMMON_MARKS = [
-  ["masked", "masked, or padding: no weight can be here", (painter) => painter.hatch(0, 0, ...SWATCH)],
-  ["odd", "no weight at all: NaN, infinite or negative", (painter) => painter.cross(0, 0, ...SWATCH)],
+  ["masked", "masked or padding: there can be no weight here", (painter) => painter.hatch(0, 0, ...SWATCH)],
+  ["odd", "not a weight: NaN, infinite or negative", (painter) => painter.cross(0, 0, ...SWATCH)],
 ];
 /** @type {Mark} */
 const PINNED_MARK = ["pinned", "pinned query and key", (painter) => {
@@ -27,7 +27,7 @@ const POINTED_MARK = ["pointed", "row and column of the cross-hair", (painter) =
   painter.rect(12.5, 0, 1, SWATCH[1], painter.theme.ink);
 }];
 /** @type {Mark} */
-const FOUND_MARK = ["found", "token that the search found", (painter) => {
+const FOUND_MARK = ["found", "token found by the search", (painter) => {
   painter.rect(0, 6, 5, 2, painter.theme.accent);
   painter.text("abc", 8, 7, { size: 11, weight: 600, fill: painter.theme.accent });
 }];
@@ -36,7 +36,7 @@ const FAINT_MARK = ["faint", "faint label: padding", (painter) => painter.text("
 /** @type {Mark} */
 const FRAME_MARK = ["shown", "the head that the other views show", (painter) => painter.frame(6, 1, 13, 12, painter.theme.accent, 2)];
 /** @type {Mark} */
-const CHOSEN_MARK = ["chosen", "heads chosen for means and lines (x, or shift and click)", (painter) => {
+const CHOSEN_MARK = ["chosen", "heads chosen for means and lines (x, or Shift and click)", (painter) => {
   painter.frame(6.5, 0.5, 13, 9, painter.theme.line);
   painter.rect(6, 11, 14, 3, painter.theme.accent);
 }];
@@ -135,15 +135,15 @@ function endOf({ range, view }) {
   if (range === "one") return "";
   const whose = { all: "all heads", site: "the site's heads", head: "" }[range];
   if (whose) return `the largest weight of ${whose}, rounded up`;
-  return view === "overview" ? "in each head its own largest weight" : "the largest weight of this head";
+  return view === "overview" ? "each head's own largest weight" : "the largest weight of this head";
 }
 
 /** @param {Manifest} manifest */
 function certaintyOf({ detail, error }) {
-  if (detail === "thumbnails") return "Only thumbnails are stored: each dot is the largest weight of a block, and no single number is known.";
+  if (detail === "thumbnails") return "Only thumbnails are stored: each dot shows the largest weight in a block, and no individual weight is known.";
   const exact = "The eight strongest weights of every row and all zeros are exact (float16)";
-  if (detail === "pooled") return `${exact}. Others are known only as the largest of a block, told as “at most”.`;
-  return `${exact}. Other numbers are told with their largest error, usually at most ${formatBound(error)}.`;
+  if (detail === "pooled") return `${exact}. Of the others, only the largest in each block is known, shown as “at most”.`;
+  return `${exact}. Other numbers are shown with their largest possible error, usually at most ${formatBound(error)}.`;
 }
 
 /** @param {string[]} notes */

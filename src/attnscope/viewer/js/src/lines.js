@@ -395,7 +395,7 @@ class LinesView {
     const same = this.pinned?.side === side && this.pinned.place === place;
     this.revealed = `${side} ${place}`;
     this.selection.set({ [side]: same ? -1 : place, direction: side === "key" ? "to" : "from" });
-    this.messages.announce(same ? "Nothing pinned." : this.spokenOf({ side, place }));
+    this.messages.announce(same ? "Nothing is pinned." : this.spokenOf({ side, place }));
   }
 
   /** @param {KeyboardEvent} event */
@@ -490,8 +490,8 @@ class LinesView {
     }
     const { rows, columns } = this.inView();
     const part = rows[1] - rows[0] < map.rows || columns[1] - columns[0] < map.columns ? " between the tokens in view" : "";
-    const which = counts.drawn < counts.total ? `The strongest ${drawn} of ${total} ${what}${part}. They are ${formatNumber(counts.least)} and more.` : `All ${total} ${what}${part}.`;
-    return `${which} Point at a token for its own lines; click to pin it.`;
+    const which = counts.drawn < counts.total ? `The strongest ${drawn} of ${total} ${what}${part}. They are ${formatNumber(counts.least)} or more.` : `All ${total} ${what}${part}.`;
+    return `${which} Point at a token to see its own lines; click to pin it.`;
   }
 
   /** What the marks of this view mean. */
@@ -507,7 +507,7 @@ class LinesView {
         painter.rect(0, 1, 26, 12, painter.theme.accent);
         painter.text("abc", 13, 7, { size: 10.5, mono: true, align: "center", fill: painter.theme.page });
       }],
-      ["found", "token that the search found", (painter) => {
+      ["found", "token found by the search", (painter) => {
         painter.frame(1, 1, 24, 12, painter.theme.accent, 1.5);
         painter.text("abc", 13, 7, { size: 10.5, mono: true, align: "center" });
       }],

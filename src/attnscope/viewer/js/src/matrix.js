@@ -179,9 +179,9 @@ class MatrixPane {
     const key = column >= 0 ? `key ${column} “${quoted(tokens.keys.labels[column])}”` : "";
     if (query && key) return `${query} → ${key}: ${formatCell(map.at(row, column))}${map.signed ? " (A − B)" : ""}`;
     if (query) return query;
-    if (!key) return "Point at a cell for its number; click pins it.";
+    if (!key) return "Point at a cell to see its number; click to pin it.";
     const received = map.received[column];
-    return Number.isNaN(received) ? key : `${key}, on average over the queries: ${formatNumber(received)}`;
+    return Number.isNaN(received) ? key : `${key}, averaged over the queries: ${formatNumber(received)}`;
   }
 
   /** What the cross-hair is at: what is pointed at, else what is pinned. */
@@ -374,7 +374,7 @@ function saidOf(map, raster) {
     told.push(`${cells} are stored in blocks of ${map.poolRows} x ${map.poolColumns}, each with its largest weight${exact}.`);
   }
   if (raster.cellsAcross > map.poolColumns || raster.cellsDown > map.poolRows) {
-    told.push(`Each dot is the largest of ${raster.cellsDown} x ${raster.cellsAcross} cells; zoom in to see each of them.`);
+    told.push(`Each dot shows the largest of ${raster.cellsDown} x ${raster.cellsAcross} cells; zoom in to see each one.`);
   }
   return told.filter(Boolean).join(" ");
 }

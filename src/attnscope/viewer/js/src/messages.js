@@ -24,8 +24,8 @@ export class Messages {
    * @param {string} link
    */
   showLink(link) {
-    const field = makeElement("input", { readonly: true, value: link, "aria-label": "Link to exactly this" });
-    this.box.replaceChildren(makeElement("p", { text: "This browser does not let the page copy. The link to exactly this:" }), field);
+    const field = makeElement("input", { readonly: true, value: link, "aria-label": "Link to this exact view" });
+    this.box.replaceChildren(makeElement("p", { text: "This browser does not let the page copy. Here is the link to this exact view:" }), field);
     this.box.hidden = false;
     field.select();
   }

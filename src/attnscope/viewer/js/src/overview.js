@@ -250,7 +250,7 @@ class Overview {
     const thumbnail = this.thumbnailOf(cell);
     const name = `${this.names.site(cell.site)}, ${this.names.panel(cell.site, cell.panel)}`;
     if (!thumbnail) return `${name}: not computed yet`;
-    const odd = thumbnail.codes.includes(ODD_CODE) ? "; some cells are no weights" : "";
+    const odd = thumbnail.codes.includes(ODD_CODE) ? "; some cells are not weights" : "";
     const blocks = cell.panel === "mean" && this.manifest.detail === "pooled" ? " of a block" : "";
     return `${name}: largest weight${blocks} ${formatExact(thumbnail.scale)}${odd}`;
   }
@@ -261,7 +261,7 @@ class Overview {
     const heads = sites.reduce((sum, site) => sum + manifest.sites[site].panels.length, 0);
     /** @type {(count: number, word: string) => string} */
     const plural = (count, word) => `${formatCount(count)} ${word}${count === 1 ? "" : "s"}`;
-    const usual = `${plural(heads, "head")} of ${plural(sites.length, "site")}. Click one to see it large.`;
+    const usual = `${plural(heads, "head")} of ${plural(sites.length, "site")}. Click one to enlarge it.`;
     this.readout.textContent = this.pointed ? this.sentence(this.pointed) : usual;
   }
 

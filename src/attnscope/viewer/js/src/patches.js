@@ -103,7 +103,7 @@ export function paintPicture(painter, layout, shown, marks) {
   const { theme } = painter;
   painter.rect(0, 0, layout.width, layout.height, theme.page);
   for (const chip of layout.chips) paintChip(painter, chip, shown, marks);
-  const first = shown.coloured ? (shown.photo ? "weights over the picture" : "weights") : "patches; the weights are on the text above";
+  const first = shown.coloured ? (shown.photo ? "weights over the picture" : "weights") : "patches; the text above shows the weights";
   const captions = [first, "weights alone"];
   layout.panels.forEach((panel, number) => {
     const style = { size: 11.5, fill: theme.quiet, weight: 500, maxWidth: panel.width };

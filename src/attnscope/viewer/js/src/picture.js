@@ -17,7 +17,7 @@ import { OTHER_SIDE, SIDES } from "./state.js";
 /** @typedef {Pick<Parts, "manifest" | "place" | "store" | "selection" | "colours" | "names" | "messages" | "legend">} PictureParts */
 
 /** @type {Option[]} */
-const OVERLAYS = [["light", "darken what has little"], ["colour", "colours of the scale"]];
+const OVERLAYS = [["light", "darken low weights"], ["colour", "scale colours"]];
 const MOST_PHOTOS = 4;
 const TEXT_SHOWN = 120;
 
@@ -363,16 +363,16 @@ class PictureView {
    */
   sentence({ received, unknown, partial, blocks, maximum }, gridSide) {
     const { source } = this;
-    const end = `The scale goes from 0 to ${formatNumber(maximum)}.`;
-    if (unknown) return "What tokens receive is not stored in this file. Point at a patch for what is.";
+    const end = `The scale runs from 0 to ${formatNumber(maximum)}.`;
+    if (unknown) return "This file does not store what tokens receive. Point at a patch to see what it does store.";
     if (received) {
-      const what = gridSide === "key" ? "By the attention that each patch receives, the mean over all queries that are no padding." : "Point at a patch for what it attends to.";
-      return `${what} ${end} Point at a ${this.readName()} for its own weights; click to pin it.`;
+      const what = gridSide === "key" ? "By the attention that each patch receives, averaged over all queries that are not padding." : "Point at a patch to see what it attends to.";
+      return `${what} ${end} Point at a ${this.readName()} to see its own weights; click to pin it.`;
     }
     if (!source) return "";
     const label = `${source.side} ${source.place} “${quoted(this.lists[source.side].labels[source.place])}”`;
-    const what = source.side === "query" ? `By what ${label} attends to.` : `By which queries attend to ${label}.`;
-    const note = partial ? " Only the strongest weights of each query are stored; patches without a colour have less." : blocks ? " Single weights are not stored: each colour is the largest of its block." : "";
+    const what = source.side === "query" ? `By what ${label} attends to.` : `By how strongly each query attends to ${label}.`;
+    const note = partial ? " Only the strongest weights of each query are stored; patches without a colour have less." : blocks ? " Individual weights are not stored: each colour shows the largest in its block." : "";
     return `${what} ${end}${note}`;
   }
 
@@ -382,8 +382,8 @@ class PictureView {
     /** @type {(number: number) => Grid | null} */
     const gridOf = (number) => manifest.tokens[number]?.grid;
     const site = manifest.sites.findIndex((_, number) => manifest.axes[state.sample]?.[number]?.some((list) => gridOf(list)));
-    if (site >= 0) return `The tokens of this site are no patches of the picture. Those of ${this.names.site(site)} are.`;
-    return "It is not known which tokens are patches of the picture. Say so where the page is made: ats.view(maps, images=images, grid=(14, 14)).";
+    if (site >= 0) return `The tokens of this site are not patches of the picture, but those of ${this.names.site(site)} are.`;
+    return "It is not known which tokens are patches of the picture. To say so when the page is made: ats.view(maps, images=images, grid=(14, 14)).";
   }
 
   /** @param {Picked} picked */
@@ -410,7 +410,7 @@ class PictureView {
     this.byKeys = false;
     const same = this.selection.state[side] === place && this.readSide === side;
     this.selection.set({ [side]: same ? -1 : place, direction: side === "key" ? "to" : "from" });
-    this.messages.announce(same ? "Nothing pinned." : this.spoken({ side, place }));
+    this.messages.announce(same ? "Nothing is pinned." : this.spoken({ side, place }));
   }
 
   /** @param {KeyboardEvent} event */
@@ -433,7 +433,7 @@ class PictureView {
     } else return false;
     this.byKeys = true;
     this.selection.set({ [side]: next });
-    this.messages.announce(next < 0 ? "Nothing pinned." : this.spoken({ side, place: next }));
+    this.messages.announce(next < 0 ? "Nothing is pinned." : this.spoken({ side, place: next }));
     return true;
   }
 
@@ -447,13 +447,13 @@ class PictureView {
       }],
     ];
     if (this.photo && this.painted && selection.state.overlay === "light") {
-      marks.push(["dark", "the picture itself is the darker the smaller the weight", (painter) => {
+      marks.push(["dark", "the smaller the weight, the darker the picture", (painter) => {
         for (let x = 0; x < 26; x += 1) painter.rect(x, 0, 1, 14, [150, 150, 150]);
         for (let x = 0; x < 26; x += 1) painter.rect(x, 0, 1, 14, "#000", (selection.state.strength / 100) * (1 - x / 25));
       }]);
     }
     if (!shown?.received) return { marks };
-    return { marks, maximum: shown.maximum, title: "attention received, the mean over the queries", end: "the largest, rounded up" };
+    return { marks, maximum: shown.maximum, title: "attention received, averaged over the queries", end: "the largest, rounded up" };
   }
 
   picture() {

@@ -89,8 +89,8 @@ export function rankedWeights(map, place, direction, count) {
  * @param {string} what there is to point at
  */
 export function noteOf(map, place, direction, count, what) {
-  if (map.known === "none") return "Single weights are not known here: each colour is that of a block.";
+  if (map.known === "none") return "Individual weights are not known here: each colour stands for a whole block.";
   if (place < 0) return `Point at a ${what}, or click to pin it.`;
   if (!count) return "Nothing: every weight is 0 or masked.";
-  return map.pooled && direction === "to" ? "Only of the queries that count this key among their eight strongest." : "";
+  return map.pooled && direction === "to" ? "Only queries with this key among their eight strongest are listed." : "";
 }

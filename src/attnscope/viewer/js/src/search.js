@@ -121,7 +121,7 @@ export function createSearch({ selection, messages }) {
     const side = searchedSide(selection.state);
     const place = nextMatch(matches, selection.state[side], step);
     if (place < 0) {
-      messages.announce(field.value.trim() ? `No token contains ${field.value.trim()}.` : "Type what to look for.");
+      messages.announce(field.value.trim() ? `No token contains ${field.value.trim()}.` : "Type something to look for.");
       return;
     }
     selection.set({ [side]: place });

@@ -26,7 +26,7 @@ export function createShell(parts, { search, help }) {
     "header",
     { class: "heading" },
     makeElement("div", { class: "names" }, makeElement("h1", { text: manifest.title }), makeElement("p", { text: manifest.about })),
-    makeElement("div", { class: "tools" }, looks.theme.element, makeButton("Help: keys and marks", "?", help)),
+    makeElement("div", { class: "tools" }, looks.theme.element, makeButton("Help: keyboard shortcuts", "?", help)),
   );
   const bar = makeElement("div", { class: "bar" }, tabs.element, makeElement("div", { class: "acts" }, search.element, createActs(parts)));
   const aside = makeElement("aside", { "aria-label": "Legend" }, looks.element, legend.element);
@@ -85,8 +85,8 @@ function createActs({ place, actions }) {
     makeButton("Save the picture as PNG", "PNG", () => actions.save("png")),
     makeButton("Save the picture as SVG", "SVG", () => actions.save("svg")),
   ];
-  if (!place.embedded) buttons.push(makeButton("Copy a link to exactly this", "link", () => actions.copyLink()));
-  return makeElement("div", { class: "saves", role: "group", "aria-label": "Take along" }, ...buttons);
+  if (!place.embedded) buttons.push(makeButton("Copy a link to this exact view", "link", () => actions.copyLink()));
+  return makeElement("div", { class: "saves", role: "group", "aria-label": "Save and share" }, ...buttons);
 }
 
 /** @param {Pick<Parts, "selection" | "views">} parts */
@@ -273,7 +273,7 @@ function createLooks({ manifest, place, selection }) {
       scale.fill(SCALES.map((name) => [name, SCALE_NAMES[name]]), state.scale);
       range.fill(RANGES.map((name) => [name, RANGE_NAMES[name]]), state.range);
       ramp.fill(rampNames(manifest).map((name) => [name, name]), state.ramp);
-      theme.fill([["auto", place.embedded ? "as the notebook" : "as the system"], ["light", "light"], ["dark", "dark"]], state.theme);
+      theme.fill([["auto", place.embedded ? "same as the notebook" : "same as the system"], ["light", "light"], ["dark", "dark"]], state.theme);
     },
   };
 }

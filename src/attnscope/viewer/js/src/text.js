@@ -182,10 +182,10 @@ class TextView {
     /** @type {Mark[]} */
     const marks = [
       ["pinned", "pinned token", (painter) => paintMarkedToken(painter, (x, y, width, height) => painter.frame(x, y, width, height, painter.theme.accent, 2))],
-      ["found", "token that the search found", (painter) => paintMarkedToken(painter, (x, y, width, height) => painter.rect(x, y + height, width, 2, painter.theme.accent))],
+      ["found", "token found by the search", (painter) => paintMarkedToken(painter, (x, y, width, height) => painter.rect(x, y + height, width, 2, painter.theme.accent))],
     ];
     if (!this.shown?.received) return { marks };
-    return { marks, maximum: this.shown.maximum, title: "attention received, the mean over the queries", end: "the largest, rounded up" };
+    return { marks, maximum: this.shown.maximum, title: "attention received, averaged over the queries", end: "the largest, rounded up" };
   }
 
   paint() {
@@ -269,16 +269,16 @@ class TextView {
   /** @param {ShownWeights} shown */
   sentence({ received, unknown, partial, blocks, maximum }) {
     const { source } = this;
-    const end = `The colours go from 0 to ${formatNumber(maximum)}.`;
-    if (unknown) return "What tokens receive is not stored in this file. Point at a token for what is.";
+    const end = `The colours run from 0 to ${formatNumber(maximum)}.`;
+    if (unknown) return "This file does not store what tokens receive. Point at a token to see what it does store.";
     if (received) {
-      const point = this.same ? "Point at a token for its own weights; click to pin it." : "Point at a token of the queries for its own weights; click any to pin it.";
-      return `Coloured by the attention that each key receives, the mean over all queries that are no padding. ${end} ${point}`;
+      const point = this.same ? "Point at a token to see its own weights; click to pin it." : "Point at a query token to see its own weights; click any token to pin it.";
+      return `Coloured by the attention that each key receives, averaged over all queries that are not padding. ${end} ${point}`;
     }
     if (!source) return "";
     const label = `“${quoted(shortened(this.listOf(source.side).labels[source.place], 40))}”`;
-    const what = source.side === "query" ? `by what query ${source.place} ${label} attends to` : `by which queries attend to key ${source.place} ${label}`;
-    const note = partial ? " Only the strongest weights of each query are stored; tokens without a colour have less." : blocks ? " Single weights are not stored: each colour is the largest of its block." : "";
+    const what = source.side === "query" ? `by what query ${source.place} ${label} attends to` : `by how strongly each query attends to key ${source.place} ${label}`;
+    const note = partial ? " Only the strongest weights of each query are stored; tokens without a colour have less." : blocks ? " Individual weights are not stored: each colour shows the largest in its block." : "";
     return `Coloured ${what}. ${end}${note}`;
   }
 
@@ -302,7 +302,7 @@ class TextView {
 
   /** @param {Picked | null} picked */
   announcePinned(picked) {
-    this.messages.announce(picked && this.map ? `${this.spokenPinned(this.map, picked)}.` : "Nothing pinned.");
+    this.messages.announce(picked && this.map ? `${this.spokenPinned(this.map, picked)}.` : "Nothing is pinned.");
   }
 
   /**

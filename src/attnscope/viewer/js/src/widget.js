@@ -18,12 +18,12 @@ import { makeElement } from "./elements.js";
 
 /** @typedef {{ call: string, kind: "block" | "failure" | "here", message?: string }} WidgetAnswer */
 
-const WIDGET_PATIENCE = 4000; // milliseconds without an answer before the page says that it waits
-const WIDGET_PAUSE = 2000; // milliseconds between two questions whether Python is there
-const WIDGET_MEND = 'Run the cell again. A page that needs no Python: view.save("view.html").';
-const WIDGET_GONE = `The Python kernel of this view is gone, so nothing more can be loaded. ${WIDGET_MEND}`;
-const WIDGET_WAITS = `Python has not answered yet: its kernel is busy, or gone. If it is gone: ${WIDGET_MEND}`;
-const WIDGET_LOST = "the Python kernel of this view is gone.";
+const PATIENCE = 4000; // milliseconds without an answer before the page says that it waits
+const PAUSE = 2000; // milliseconds between two questions whether Python is there
+const SAVE_PAGE = 'save a page that needs no Python: view.save("view.html").';
+const GONE = `This view's Python kernel is gone, so nothing more can be loaded. Run the cell again, or ${SAVE_PAGE}`;
+const WAITS = `Python has not answered yet: its kernel is busy or gone. If it is gone, run the cell again, or ${SAVE_PAGE}`;
+const LOST = "this view's Python kernel is gone.";
 
 /**
  * Questions to Python, each with a number that its answer bears. `say` is told what the reader must know.
@@ -42,15 +42,15 @@ function createChannel(model, say) {
 
   function watch() {
     clearTimeout(timer);
-    say(gone ? WIDGET_GONE : "");
-    if (waiting.size && !gone) timer = setTimeout(() => say(WIDGET_WAITS), WIDGET_PATIENCE);
+    say(gone ? GONE : "");
+    if (waiting.size && !gone) timer = setTimeout(() => say(WAITS), PATIENCE);
   }
 
   /** @param {boolean} isGone */
   function turn(isGone) {
     if (gone === isGone) return;
     gone = isGone;
-    if (gone) for (const call of waiting.values()) call.reject(new Error(WIDGET_LOST));
+    if (gone) for (const call of waiting.values()) call.reject(new Error(LOST));
     if (gone) waiting.clear();
     watch();
   }
@@ -60,7 +60,7 @@ function createChannel(model, say) {
    * @returns {Promise<Uint8Array<ArrayBuffer>>}
    */
   function ask(content) {
-    if (gone) return Promise.reject(new Error(WIDGET_LOST));
+    if (gone) return Promise.reject(new Error(LOST));
     asked += 1;
     const call = `${own}-${asked}`;
     return new Promise((resolve, reject) => {
@@ -97,7 +97,7 @@ function createChannel(model, say) {
     },
     /** Not every host says when its kernel goes: so Python is asked now and then, while somebody looks at the view. */
     check() {
-      if (gone || performance.now() - checked < WIDGET_PAUSE) return;
+      if (gone || performance.now() - checked < PAUSE) return;
       checked = performance.now();
       ask({ kind: "check" }).catch(() => {}); // what there is to say is said already
     },

@@ -76,7 +76,7 @@ describe("a decoded map", () => {
   });
 
   test("that was cut short is an error", () => {
-    expect(() => decodedMap(smallBlock().slice(0, -1))).toThrow(new Error("It ends too early."));
+    expect(() => decodedMap(smallBlock().slice(0, -1))).toThrow(new Error("it ends too early."));
   });
 });
 

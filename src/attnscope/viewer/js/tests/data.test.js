@@ -72,7 +72,7 @@ describe("a store", () => {
     const map = await store.difference({ sample: 0, site: 0, panel: 0 }, { sample: 0, site: 0, panel: 1 });
     expect(map.values[3]).toBe(0.375);
     await expect(store.difference({ sample: 0, site: 0, panel: 0 }, { sample: 0, site: 1, panel: 0 })).rejects.toThrow(
-      new Error("A has 5 x 5 cells and B has 3 x 5, so there is no difference cell by cell. Choose two maps of one size."),
+      new Error("A has 5 x 5 cells and B has 3 x 5, so they cannot be compared cell by cell. Choose two maps of the same size."),
     );
   });
 
@@ -87,7 +87,7 @@ describe("a store", () => {
 
   test("tells of a block that was cut short", async () => {
     const { store } = smallStore({ "map/0/1/0": mapOf(3, 5, EXACT).slice(0, -2) });
-    await expect(store.map({ sample: 0, site: 1, panel: 0 })).rejects.toThrow(new Error("The block map/0/1/0 cannot be read: It ends too early."));
+    await expect(store.map({ sample: 0, site: 1, panel: 0 })).rejects.toThrow(new Error("The block map/0/1/0 cannot be read: it ends too early."));
   });
 
   test("keeps 64 MiB of maps, those that were used last", async () => {

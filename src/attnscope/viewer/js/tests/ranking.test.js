@@ -19,10 +19,10 @@ describe("the strongest weights", () => {
 
   test("are said to be unknown, missing, or only some", () => {
     const pooled = { known: "strongest", pooled: true };
-    expect(noteOf({ known: "none" }, 0, "from", 0, "row")).toBe("Single weights are not known here: each colour is that of a block.");
+    expect(noteOf({ known: "none" }, 0, "from", 0, "row")).toBe("Individual weights are not known here: each colour stands for a whole block.");
     expect(noteOf(map, -1, "from", 0, "row")).toBe("Point at a row, or click to pin it.");
     expect(noteOf(map, 0, "from", 0, "row")).toBe("Nothing: every weight is 0 or masked.");
-    expect(noteOf(pooled, 0, "to", 3, "row")).toBe("Only of the queries that count this key among their eight strongest.");
+    expect(noteOf(pooled, 0, "to", 3, "row")).toBe("Only queries with this key among their eight strongest are listed.");
     expect([noteOf(pooled, 0, "from", 3, "row"), noteOf(map, 0, "to", 3, "row")]).toEqual(["", ""]);
   });
 
