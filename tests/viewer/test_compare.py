@@ -203,7 +203,7 @@ def test_what_cannot_be_subtracted_is_said(opened, two_runs):
     page.get_by_label("B: site").select_option(label="before: decoder_0/attention")
     settled(page)
     alert = page.get_by_role("alert").inner_text()
-    assert alert.startswith("A has 13 x 13 cells and B has 7 x 7, so there is no difference cell by cell.")
+    assert alert.startswith("A has 13 x 13 cells and B has 7 x 7, so they cannot be compared cell by cell.")
     assert grid(page).count() == 0
     page.get_by_label("B: site").select_option(label="before: encoder_1/attention")
     settled(page)
