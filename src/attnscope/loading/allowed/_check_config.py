@@ -94,14 +94,14 @@ class _Rules:
     def _object(self, value: dict[str, Any], outer: _Place) -> _Place:
         """Check one object; the place of its own parts."""
         name = value["class_name"]
-        inner = value.get("config")
-        place = replace(outer, layer=_name_of(value, inner) or outer.layer)
+        settings = value.get("config")
+        place = replace(outer, layer=_name_of(value, settings) or outer.layer)
         if not isinstance(name, str):
             raise UnsafeFileError(
                 f"In {place.layer!r} the name of the class is a {type(name).__name__}. Expected text. {_SAVE_AGAIN}"
             )
         if name in _ARRAYS:
-            _check_dtype(inner, place)
+            _check_dtype(settings, place)
         if name in _TENSORFLOW:
             raise UnsafeFileError(
                 f"{place.layer!r} defines a TensorFlow type of its own ({name}), which would be built by name. "
@@ -110,20 +110,20 @@ class _Rules:
         if name in _PLAIN or name in _ARRAYS or (self.keras_2 and name in _KERAS_2_OPERATIONS):
             return place
         if name == "__lambda__":
-            self._code(name, inner, place)
+            self._code(name, settings, place)
         elif name == "function":
             self._function(value, place)
         else:
-            place = self._class(value, name, inner, place)
+            place = self._class(value, name, settings, place)
         return place
 
-    def _class(self, value: dict[str, Any], name: str, inner: Any, place: _Place) -> _Place:
+    def _class(self, value: dict[str, Any], name: str, settings: object, place: _Place) -> _Place:
         module = value.get("module")
         custom = self._custom_object(value.get("registered_name", name) if "module" in value else name)
         if custom is not None:
             return replace(place, is_custom=custom.__module__.split(".")[0] not in PACKAGES)
         if name in RUNS_CODE:
-            self._code(name, inner, place)
+            self._code(name, settings, place)
             return place
         if module is not None and not isinstance(module, str):
             known = None
@@ -144,21 +144,21 @@ class _Rules:
             if not (is_text and named_function(module, name)):
                 self._unknown("function", module, str(name), str(name), place)
 
-    def _custom_object(self, name: Any) -> Any:
+    def _custom_object(self, name: object) -> Any:
         """The object that the user passed or registered under this name, which Keras prefers to any of its own."""
         return keras.saving.get_registered_object(name, self.custom_objects) if isinstance(name, str) else None
 
-    def _code(self, name: str, inner: Any, place: _Place) -> None:
+    def _code(self, name: str, settings: object, place: _Place) -> None:
         if self.trust and name in ("Lambda", "__lambda__"):
             return
         raise UnsafeFileError(
-            f"{place.layer!r} is a {name.strip('_')} and would run {code_in_words(name, inner)}. "
+            f"{place.layer!r} is a {name.strip('_')} and would run {code_in_words(name, settings)}. "
             f"Expected layers whose code is installed, not contained in the file. "
             + ("If you trust whoever made it: load_model(path, trust=True); or put" if "ambda" in name else "Put")
             + f" a layer of your own in its place: load_model(path, replacements={{{place.layer!r}: layer}})."
         )
 
-    def _unknown(self, what: str, module: Any, name: str, registered: str, place: _Place) -> None:
+    def _unknown(self, what: str, module: object, name: str, registered: str, place: _Place) -> None:
         is_custom = not (isinstance(module, str) and module.split(".")[0] in PACKAGES | {"builtins"})
         if self.trust and is_custom:
             return
@@ -186,16 +186,16 @@ class _Rules:
             )
 
 
-def _name_of(value: dict[str, Any], inner: Any) -> str | None:
-    for holder in (value, inner):
+def _name_of(value: dict[str, Any], settings: object) -> str | None:
+    for holder in (value, settings):
         if isinstance(holder, dict) and isinstance(holder.get("name"), str):
             return str(holder["name"])
     return None
 
 
-def _check_dtype(inner: Any, place: _Place) -> None:
+def _check_dtype(settings: object, place: _Place) -> None:
     """NumPy would make room for whatever a dtype says, such as text of a billion letters."""
-    dtype = inner.get("dtype") if isinstance(inner, dict) else None
+    dtype = settings.get("dtype") if isinstance(settings, dict) else None
     if dtype is not None and not (isinstance(dtype, str) and _DTYPE.fullmatch(dtype)):
         raise UnsafeFileError(
             f"In {place.layer!r} an array has the dtype {str(dtype)[:60]!r}. Expected a plain dtype such as "
@@ -203,7 +203,7 @@ def _check_dtype(inner: Any, place: _Place) -> None:
         )
 
 
-def _check_shape(key: str, item: Any, place: _Place) -> None:
+def _check_shape(key: str, item: object, place: _Place) -> None:
     if not key.endswith("shape") or not isinstance(item, list):
         return
     size = 1
@@ -228,7 +228,7 @@ def _check_calls(key: str, nodes: Any, place: _Place) -> None:
             )
 
 
-def _has_tensor(node: Any) -> bool:
+def _has_tensor(node: object) -> bool:
     waiting = [node]
     while waiting:
         value = waiting.pop()

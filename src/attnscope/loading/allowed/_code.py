@@ -6,14 +6,13 @@ import base64
 import binascii
 import re
 from collections.abc import Iterator
-from typing import Any
 
 from attnscope.loading.allowed._names import RUNS_CODE
 
 _NAME_IN_BYTECODE = re.compile(rb"[\xda\xfa\x5a\x7a]([\x02-\x7f])")
 
 
-def code_in_words(class_name: str, settings: Any) -> str:
+def code_in_words(class_name: str, settings: object) -> str:
     """What a stored object would run.
 
     Args:
@@ -39,7 +38,7 @@ def code_in_words(class_name: str, settings: Any) -> str:
     return f"{len(raw)} bytes of Python bytecode{mentions}"
 
 
-def _code_text(function: Any) -> str | None:
+def _code_text(function: object) -> str | None:
     """The stored bytecode, in any of the forms that Keras has used; None if there is none."""
     while isinstance(function, dict | list):
         if isinstance(function, list):

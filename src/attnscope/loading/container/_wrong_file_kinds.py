@@ -9,7 +9,7 @@ from attnscope.errors import ModelFileError
 _SET_WEIGHTS = (
     "Build the same model in Keras, set its weights from these layer by layer, and pass it to attnscope.capture."
 )
-_SAVE_IT = "Load it where it was made, and save it as model.save('model.keras')."
+_SAVE_IT = "Load it where it was made, and save it with model.save('model.keras')."
 _KINDS_BY_FIRST_BYTES = {
     b"version https://git-lfs": ("a Git LFS pointer, not the file itself", "Fetch the file: git lfs pull."),
     b"<!doctype html": ("a web page", "Download the file itself, not the page about it."),

@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 from keras import ops
 
 from attnscope.errors import UnsupportedError
 
+Tensor: TypeAlias = Any
+"""A tensor of whichever backend Keras runs on, or what stands in for one while a model is built."""
+Axes: TypeAlias = int | list[int] | None
 
-def _of_one_dtype(x: Any, y: Any) -> tuple[Any, Any]:
+
+def _of_one_dtype(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """The two operands; a list becomes a tensor of the other's dtype, as in TensorFlow."""
     if isinstance(y, list):
         return x, ops.convert_to_tensor(y, dtype=keras.backend.standardize_dtype(x.dtype))
@@ -26,30 +30,30 @@ def _of_one_dtype(x: Any, y: Any) -> tuple[Any, Any]:
     return x, y
 
 
-def _of_two(function: Callable[..., Any]) -> Callable[..., Any]:
+def _of_two(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return lambda x, y: function(*_of_one_dtype(x, y))
 
 
-def _of_one(function: Callable[..., Any]) -> Callable[..., Any]:
+def _of_one(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return lambda x: function(x)
 
 
-def _logits(function: Callable[..., Any]) -> Callable[..., Any]:
+def _logits(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return lambda logits, axis=-1: function(logits, axis=-1 if axis is None else axis)
 
 
-def _features(function: Callable[..., Any]) -> Callable[..., Any]:
+def _features(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return lambda features: function(features)
 
 
-def _reduced(function: Callable[..., Any]) -> Callable[..., Any]:
-    def reduce(input_tensor: Any, axis: Any = None, keepdims: bool = False) -> Any:
+def _reduced(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def reduce(input_tensor: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
         return function(input_tensor, axis=tuple(axis) if isinstance(axis, list) else axis, keepdims=bool(keepdims))
 
     return reduce
 
 
-def _part(tensor: Any, slice_spec: list[Any] | Any) -> Any:
+def _part(tensor: Tensor, slice_spec: list[Any] | Any) -> Tensor:
     spec = slice_spec if isinstance(slice_spec, list | tuple) else [slice_spec]
     return tensor[tuple(map(_index, spec))]
 
@@ -62,51 +66,51 @@ def _index(stored: Any) -> Any:
     return slice(stored["start"], stored["stop"], stored["step"])
 
 
-def _matmul(a: Any, b: Any, transpose_a: bool = False, transpose_b: bool = False) -> Any:
+def _matmul(a: Tensor, b: Tensor, transpose_a: bool = False, transpose_b: bool = False) -> Tensor:
     a = ops.swapaxes(a, -1, -2) if transpose_a else a
     return ops.matmul(a, ops.swapaxes(b, -1, -2) if transpose_b else b)
 
 
-def _transpose(a: Any, perm: Any = None, conjugate: bool = False) -> Any:
+def _transpose(a: Tensor, perm: list[int] | None = None, conjugate: bool = False) -> Tensor:
     if conjugate:
         raise UnsupportedError("The transpose conjugates, but only plain transposes are supported: conjugate=False.")
     return ops.transpose(a, perm)
 
 
-def _gather(params: Any, indices: Any, axis: int | None = None, batch_dims: int = 0) -> Any:
+def _gather(params: Tensor, indices: Tensor, axis: int | None = None, batch_dims: int = 0) -> Tensor:
     if batch_dims:
         raise UnsupportedError(f"The gather has batch_dims={batch_dims}, but only batch_dims=0 is supported.")
     return ops.take(params, indices, axis=axis or 0)
 
 
-def _reverse(tensor: Any, axis: list[int]) -> Any:
+def _reverse(tensor: Tensor, axis: list[int]) -> Tensor:
     # Keras 3.13 flips one axis at a time.
     for flipped in axis:
         tensor = ops.flip(tensor, axis=flipped)
     return tensor
 
 
-def _squared_difference(x: Any, y: Any) -> Any:
+def _squared_difference(x: Tensor, y: Tensor) -> Tensor:
     return ops.square(ops.subtract(*_of_one_dtype(x, y)))
 
 
-def _where(condition: Any, x: Any, y: Any) -> Any:
+def _where(condition: Tensor, x: Tensor, y: Tensor) -> Tensor:
     return ops.where(condition, *_of_one_dtype(x, y))
 
 
-def _split(value: Any, num_or_size_splits: int | list[int], axis: int = 0) -> Any:
+def _split(value: Tensor, num_or_size_splits: int | list[int], axis: int = 0) -> Tensor:
     if isinstance(num_or_size_splits, int):
         return ops.split(value, num_or_size_splits, axis=axis)
     ends = [sum(num_or_size_splits[: place + 1]) for place in range(len(num_or_size_splits) - 1)]
     return ops.split(value, ends, axis=axis)
 
 
-def _l2_normalize(x: Any, axis: Any = None, epsilon: float = 1e-12) -> Any:
+def _l2_normalize(x: Tensor, axis: Axes = None, epsilon: float = 1e-12) -> Tensor:
     axes = tuple(axis) if isinstance(axis, list) else axis
     return x * ops.rsqrt(ops.maximum(ops.sum(ops.square(x), axis=axes, keepdims=True), epsilon))
 
 
-FUNCTIONS: dict[str, Callable[..., Any]] = {
+FUNCTIONS: dict[str, Callable[..., Tensor]] = {
     "__operators__.getitem": _part,
     "__operators__.add": _of_two(ops.add),
     "math.add": _of_two(ops.add),
@@ -225,7 +229,7 @@ class TensorOperation(keras.layers.Layer):  # type: ignore[misc]
         # Keras 2 dropped masks at such operations; without this Keras 3 warns that it does.
         self.supports_masking = True
 
-    def call(self, inputs: Any) -> Any:
+    def call(self, inputs: Tensor | list[Tensor]) -> Tensor:
         """What the function returns for these inputs."""
         function = FUNCTIONS[self.function]
         if not _has_placeholder(self.arguments):
@@ -234,7 +238,7 @@ class TensorOperation(keras.layers.Layer):  # type: ignore[misc]
         arguments = {name: _filled(value, tensors) for name, value in self.arguments.items()}
         return function(**arguments)
 
-    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> None:
+    def compute_mask(self, inputs: Tensor | list[Tensor], previous_mask: Tensor | None = None) -> None:
         """None: the result has no mask."""
 
     def get_config(self) -> dict[str, Any]:
@@ -242,17 +246,17 @@ class TensorOperation(keras.layers.Layer):  # type: ignore[misc]
         return {**super().get_config(), "function": self.function, "arguments": self.arguments}
 
 
-def _is_placeholder(value: Any) -> bool:
+def _is_placeholder(value: object) -> bool:
     return isinstance(value, Mapping) and set(value) == {"tensor"}
 
 
-def _has_placeholder(value: Any) -> bool:
+def _has_placeholder(value: object) -> bool:
     if isinstance(value, Mapping):
         return _is_placeholder(value) or any(map(_has_placeholder, value.values()))
     return isinstance(value, list | tuple) and any(map(_has_placeholder, value))
 
 
-def _filled(value: Any, tensors: list[Any]) -> Any:
+def _filled(value: Any, tensors: list[Tensor]) -> Any:
     if _is_placeholder(value):
         return tensors[value["tensor"]]
     return [_filled(item, tensors) for item in value] if isinstance(value, list | tuple) else value

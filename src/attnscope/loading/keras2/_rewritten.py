@@ -13,7 +13,7 @@ import keras
 
 from attnscope.errors import UnsupportedError
 from attnscope.loading.keras2._classes import module_and_class
-from attnscope.loading.keras2._operations import FUNCTIONS, TensorOperation, parameters
+from attnscope.loading.keras2._operations import FUNCTIONS, Tensor, TensorOperation, parameters
 from attnscope.loading.keras2._wiring import Call, Reference, is_stored_call, replaced, stored_call, wired_call
 
 MODELS = ("Functional", "Model", "Sequential")
@@ -72,7 +72,7 @@ NAMESPACES = {
 
 
 @keras.saving.register_keras_serializable(package="attnscope")  # type: ignore[untyped-decorator]
-def keras2_hard_sigmoid(x: Any) -> Any:
+def keras2_hard_sigmoid(x: Tensor) -> Tensor:
     """What Keras 2 called ``hard_sigmoid``: ``0.2 x + 0.5``, clipped to 0 and 1. Keras 3 has another slope, 1/6.
 
     Args:
@@ -136,7 +136,7 @@ def _named(class_name: str, stored: Mapping[str, Any]) -> dict[str, Any]:
     return {"module": None, "class_name": class_name.split(">")[-1], "registered_name": registered}
 
 
-def _is_graph(config: Any) -> bool:
+def _is_graph(config: object) -> bool:
     return isinstance(config, Mapping) and {"layers", "input_layers", "output_layers"} <= set(config)
 
 
@@ -158,7 +158,7 @@ def _model(stored: Mapping[str, Any], *, keras2: bool) -> dict[str, Any]:
     return {"module": "keras", "class_name": "Model", "registered_name": None, **own, "config": _graph(config, keras2)}
 
 
-def _sequence(config: Any, keras2: bool) -> dict[str, Any]:
+def _sequence(config: Mapping[str, Any] | list[Any], keras2: bool) -> dict[str, Any]:
     """A Sequential; before 2.3 Keras stored the list of its layers alone, and the input's shape in the first."""
     config = {"layers": config} if isinstance(config, list) else dict(config)
     layers = list(config["layers"])

@@ -38,7 +38,7 @@ class Reference:
         return {"class_name": "__keras_tensor__", "config": {"shape": [], "dtype": "float32", "keras_history": history}}
 
 
-def is_stored_call(node: Any) -> bool:
+def is_stored_call(node: object) -> bool:
     """Whether a node is in the form of Keras 2."""
     return not (isinstance(node, Mapping) and set(node) == {"args", "kwargs"})
 
