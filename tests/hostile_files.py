@@ -694,12 +694,12 @@ def array_of_a_trillion_numbers(folder):
 
 
 @attack(
-    "'/layers/dense/vars/2' in the HDF5 file would take 268,435,456 bytes in memory, but only {packed:,} are stored. "
+    "'/layers/dense/vars/2' in the HDF5 file would take 134,217,728 bytes in memory, but only {packed:,} are stored. "
     "Expected at most 100 times what is stored. " + WEIGHTS
 )
 def bomb_in_an_array(folder):
     def fill(group):
-        array = group.create_dataset("2", data=np.zeros(2**26, "float32"), chunks=(2**24,), compression="gzip")
+        array = group.create_dataset("2", data=np.zeros(2**25, "float32"), chunks=(2**23,), compression="gzip")
         packed.append(array.id.get_storage_size())
 
     packed = []
