@@ -91,15 +91,15 @@ def test_what_does_not_belong_together_is_refused(rng):
     with pytest.raises(SchemaError) as caught:
         ats.analysis.composition(encoder, cross, own[:2])
     assert str(caught.value) == (
-        "3 cross-attentions and 2 self-attentions of the decoder were given, but one of each is needed per layer: "
-        "composition(rollout(maps, encoder), [maps[name] for name in cross], [maps[name] for name in decoder])."
+        "3 cross-attentions and 2 self-attentions of the decoder were given, but one of each is needed for every "
+        "layer: composition(rollout(maps, encoder), [maps[name] for name in cross], [maps[name] for name in decoder])."
     )
     with pytest.raises(SchemaError) as caught:
         ats.analysis.composition(encoder, cross, cross)
     assert str(caught.value) == (
-        "decoder[0] has the sizes {'sample': 2, 'query': 5, 'key': 7}, but {'sample': 2, 'query': 5, 'key': 5} is "
-        "needed to go with cross[0]: the encoder has as many positions as the cross-attention has keys, the decoder as "
-        "many as it has queries. A rollout is made by rollout(maps, sites=[...])."
+        "decoder[0] has the sizes {'sample': 2, 'query': 5, 'key': 7}, but {'sample': 2, 'query': 5, 'key': 5} are "
+        "needed to fit cross[0]: the encoder has as many positions as the cross-attention has keys, and the decoder as "
+        "many as it has queries. Make a rollout with rollout(maps, sites=[...])."
     )
     with pytest.raises(InputError):
         ats.analysis.composition(encoder, cross, own, residual=1.5)

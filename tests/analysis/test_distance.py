@@ -87,20 +87,20 @@ def test_attention_across_sequences_has_no_distance(rng):
     with pytest.raises(SchemaError) as caught:
         ats.analysis.mean_distance(cross)
     assert str(caught.value) == (
-        "Scores have dimensions ('head', 'query', 'key') with shape (2, 3, 5), and query and key do not number the "
-        "same positions (by their sizes, or by their labels), but a distance between positions needs self-attention. "
-        "Choose such a site: maps['encoder_0/mha']."
+        "Scores have dimensions ('head', 'query', 'key') with shape (2, 3, 5), and by their sizes or labels, query and "
+        "key do not number the same positions, but a distance between positions requires self-attention. Choose such a "
+        "site: maps['encoder_0/mha']."
     )
     alike = xr.DataArray(softmax(rng.normal(size=(3, 3))), dims=("query", "key"))
     named = alike.assign_coords(query_label=("query", ["le", "chat", "noir"]), key_label=("key", ["a", "cat", "is"]))
-    with pytest.raises(SchemaError, match="by their labels"):
+    with pytest.raises(SchemaError, match="by their sizes or labels"):
         ats.analysis.mean_distance(named)
     with pytest.raises(SchemaError) as caught:
         uneven = xr.DataArray(np.ones((3, 5, 3, 2)) / 6, dims=("query_0", "query_1", "key_0", "key_1"))
         ats.analysis.mean_distance(uneven)
     assert str(caught.value) == (
         "Scores have dimensions ('query_0', 'query_1', 'key_0', 'key_1') with shape (3, 5, 3, 2), but a distance needs "
-        "as many queries as keys along each axis, and 'query_1' has 5, 'key_1' 2. Choose self-attention: "
+        "as many queries as keys along each axis, and 'query_1' has 5, whereas 'key_1' has 2. Choose self-attention: "
         "maps['encoder_0/mha']."
     )
 
@@ -110,12 +110,12 @@ def test_a_grid_that_cannot_be_is_refused(rng):
     with pytest.raises(InputError) as caught:
         ats.analysis.mean_distance(array, grid=(7, 7))
     assert str(caught.value) == (
-        "A grid of 7 x 7 has 49 patches, but there are 12 positions. Give rows and columns of the patches: "
+        "A grid of 7 x 7 has 49 patches, but there are only 12 positions. Give the rows and columns of the patches: "
         "mean_distance(scores, grid=(14, 14))."
     )
     with pytest.raises(LabelError) as caught:
         ats.analysis.mean_distance(scores(rng), grid="labels")
     assert str(caught.value) == (
-        "The labels of the positions describe no grid of patches. Name them: labels=ats.labels.patches(14, 14, "
-        "prefix=['[CLS]']), or give the grid: grid=(14, 14)."
+        "The labels of the positions describe no grid of patches, but grid='labels' needs one. Make such labels: "
+        "labels=ats.labels.patches(14, 14, prefix=['[CLS]']); or give the grid: grid=(14, 14)."
     )

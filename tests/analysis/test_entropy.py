@@ -99,7 +99,7 @@ def test_confidence_is_the_mean_of_the_largest_weights_without_what_is_left_out(
     with pytest.raises(LabelError) as caught:
         ats.analysis.confidence(scores(rng), leave_out=["</s>"])
     assert str(caught.value) == (
-        "Tokens are meant by name ('</s>'), but the positions of 'key' have no names. Give them: "
+        "Tokens are selected by name ('</s>'), but the positions of 'key' have no names. Give them names: "
         "ats.capture(model, inputs, labels=tokens)."
     )
 

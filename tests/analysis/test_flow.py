@@ -112,11 +112,11 @@ def test_what_cannot_flow_is_refused(rng):
     maps = ats.AttentionMaps.from_arrays([softmax(rng.normal(size=(1, 2, 5, 5)))])
     with pytest.raises(InputError) as caught:
         ats.analysis.flow(maps, queries=[5])
-    assert str(caught.value) == "queries=[5] were given, but the last layer has the positions 0 to 4: queries=[0]."
+    assert str(caught.value) == "queries=[5] were given, but the positions of the last layer are 0 to 4: queries=[0]."
     with pytest.raises(SchemaError) as caught:
         ats.analysis.flow(ats.AttentionMaps.from_arrays({"x": softmax(rng.normal(size=(1, 2, 3, 4)))}))
     assert str(caught.value) == (
         "The site 'x' has dims ('sample', 'head', 'query', 'key') with shape (1, 2, 3, 4), but a flow needs "
-        "self-attention, ('sample', 'head', 'query', 'key') with as many queries as keys. Leave it out: "
+        "self-attention: ('sample', 'head', 'query', 'key') with as many queries as keys. Leave this site out: "
         "flow(maps, sites=[...])."
     )

@@ -88,14 +88,14 @@ def test_what_cannot_be_compared_is_refused(rng):
     with pytest.raises(SchemaError) as caught:
         ats.analysis.head_distance(maps)
     assert str(caught.value) == (
-        "'b' has the sizes {'sample': 2, 'query': 3, 'key': 5}, and 'a' {'sample': 2, 'query': 3, 'key': 7}, but heads "
-        "are compared row by row. Name sites of one size: head_distance(maps, sites=[...])."
+        "'b' has the sizes {'sample': 2, 'query': 3, 'key': 5}, and 'a' has {'sample': 2, 'query': 3, 'key': 7}, but "
+        "heads are compared row by row. Name sites of the same size: head_distance(maps, sites=[...])."
     )
     with pytest.raises(SchemaError) as caught:
         ats.analysis.head_distance(maps["a"].isel(head=0))
     assert str(caught.value) == (
         "Scores have dimensions ('sample', 'query', 'key') with shape (2, 3, 7), but 'head' is needed to compare "
-        "heads. Give all of a site's: head_distance(maps['encoder_0/mha'])."
+        "heads. Give all heads of a site: head_distance(maps['encoder_0/mha'])."
     )
 
 
@@ -170,16 +170,16 @@ def test_what_cannot_be_clustered_is_refused(rng):
     with pytest.raises(InputError) as caught:
         ats.analysis.head_clusters(array, number=8)
     assert str(caught.value) == (
-        "number=8 and within=None were given, but there are 7 heads: a number within 1 to 7, or a distance of 0 or "
-        "more: head_clusters(distance, number=4)."
+        "number=8 and within=None were given, but there are 7 heads, so a number within 1 to 7, or a distance of 0 or "
+        "more, is needed: head_clusters(distance, number=4)."
     )
     array[2, 3] = np.nan
     with pytest.raises(SchemaError) as caught:
         ats.analysis.head_clusters(array, number=2)
     assert str(caught.value) == (
         "An array with dimensions ('head', 'head_other') and shape (7, 7) was given, but distances ('head', "
-        "'head_other') between two heads or more are needed: symmetric, 0 or more, 0 on the diagonal, without NaN. "
-        "Make them: head_distance(maps)."
+        "'head_other') between two or more heads are needed: symmetric, 0 or more, 0 on the diagonal, without NaN. "
+        "Compute them: head_distance(maps)."
     )
 
 
@@ -199,7 +199,7 @@ for call in (lambda: ats.analysis.flow(maps), lambda: ats.analysis.head_clusters
     except ats.errors.NotInstalledError as error:
         said.add(str(error))
 assert said == {
-    "ats.analysis.flow and head_clusters compute with SciPy, which is not installed. Install it: "
+    "ats.analysis.flow and head_clusters need SciPy, which is not installed. Install it: "
     'pip install "attnscope[analysis]".'
 }, said
 """

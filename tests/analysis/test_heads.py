@@ -210,7 +210,7 @@ def test_maps_without_scores_are_refused(rng):
     with pytest.raises(SchemaError) as caught:
         ats.analysis.heads(maps)
     assert str(caught.value) == (
-        "'scores' was not captured at 'attention_0', only ['received'], but whole maps are needed here. Ask for them: "
+        "'scores' was not captured at 'attention_0', only ['received'], but whole maps are needed here. Capture them: "
         "ats.capture(..., summaries=[ats.Full()])."
     )
     with pytest.raises(SchemaError) as caught:

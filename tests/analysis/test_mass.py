@@ -59,8 +59,8 @@ def test_mass_on_padding(rng):
     with pytest.raises(SchemaError) as caught:
         ats.analysis.mass(leaking.drop_vars("key_valid"), "padding")
     assert str(caught.value) == (
-        "Scores have the coordinates ['query_valid'], but 'key_valid' is needed to tell what is padding. Capture them, "
-        "or say it: scores.assign_coords(key_valid=(('sample', 'key'), token_ids != 0))."
+        "Scores have the coordinates ['query_valid'], but 'key_valid' is needed to tell what is padding. Capture the "
+        "scores, or add it: scores.assign_coords(key_valid=(('sample', 'key'), token_ids != 0))."
     )
 
 
@@ -156,8 +156,8 @@ def test_thresholds_of_sinks_outside_are_refused(rng):
     with pytest.raises(InputError) as caught:
         ats.analysis.sinks(scores(rng), share=2)
     assert str(caught.value) == (
-        "share=2 and mass=0.5 were given, but a share of the queries within 0 to 1 and a share of the attention above "
-        "0, to 1, are needed: sinks(scores, share=0.95, mass=0.5)."
+        "share=2 and mass=0.5 were given, but the share of the queries must be within 0 to 1, and the mass above 0 and "
+        "at most 1: sinks(scores, share=0.95, mass=0.5)."
     )
 
 
@@ -230,7 +230,7 @@ def test_repeats_need_to_be_told(rng):
     with pytest.raises(LabelError) as caught:
         ats.analysis.induction_score(array)
     assert str(caught.value) == (
-        "Repeated tokens are looked for, but the positions have no names. Give what stands there: "
+        "Repeated tokens are needed, but the positions have no names. Give the tokens: "
         "induction_score(scores, tokens=token_ids), or ats.capture(model, inputs, labels=tokens)."
     )
     with pytest.raises(LabelError) as caught:

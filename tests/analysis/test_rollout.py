@@ -71,15 +71,15 @@ def test_sites_that_are_no_chain_are_refused(rng):
     with pytest.raises(SchemaError) as caught:
         ats.analysis.rollout(maps)
     assert str(caught.value) == (
-        "The chain ['a', 'b'] has 2 different sizes (samples, positions): [(1, 3), (1, 5)], but a rollout multiplies "
-        "maps of one size. Name the sites that belong together: rollout(maps, sites=[...])."
+        "The chain ['a', 'b'] has 2 different sizes (samples, positions): [(1, 3), (1, 5)], but a rollout needs maps "
+        "of the same size. Name the sites that belong together: rollout(maps, sites=[...])."
     )
     cross = ats.AttentionMaps.from_arrays({"x": softmax(rng.normal(size=(1, 2, 3, 4)))})
     with pytest.raises(SchemaError) as caught:
         ats.analysis.rollout(cross)
     assert str(caught.value) == (
         "The site 'x' has dims ('sample', 'head', 'query', 'key') with shape (1, 2, 3, 4), but a rollout needs "
-        "self-attention, ('sample', 'head', 'query', 'key') with as many queries as keys. Leave it out: "
+        "self-attention: ('sample', 'head', 'query', 'key') with as many queries as keys. Leave this site out: "
         "rollout(maps, sites=[...])."
     )
 

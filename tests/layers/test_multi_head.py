@@ -266,8 +266,9 @@ def test_flash_attention_and_stored_scores_exclude_each_other():
     with pytest.raises(ValueError, match="flash_attention") as error:
         InterpretableMultiHeadAttention(4, 2, 0.0, flash_attention=True)
     assert str(error.value) == (
-        "flash_attention=True was given with store_scores=True, but flash attention never has the scores that would be "
-        "stored. Choose one: store_scores=False (ats.capture(model, x) still finds them), or no flash_attention."
+        "flash_attention=True was given with store_scores=True, but flash attention never computes the scores that "
+        "would be stored. Choose one: store_scores=False (ats.capture(model, x) still finds them), or no "
+        "flash_attention."
     )
     assert InterpretableMultiHeadAttention(4, 2, 0.0, flash_attention=True, store_scores=False)._flash_attention
 

@@ -117,7 +117,7 @@ def test_configurations_and_files_make_the_layer_again(score, given, file, rng, 
 def test_another_kind_of_score_is_refused():
     with pytest.raises(ValueError, match="score") as error:
         AttentionPooling(3, score="general")
-    assert str(error.value) == "score is 'general', but there are two: score='additive' and score='dot'."
+    assert str(error.value) == "score is 'general', but one of two is needed: score='additive' or score='dot'."
 
 
 def test_a_query_for_a_layer_that_was_built_without_one_is_refused(rng):
@@ -126,8 +126,8 @@ def test_a_query_for_a_layer_that_was_built_without_one_is_refused(rng):
     with pytest.raises(ValueError, match="built without one") as error:
         layer.call(ops.convert_to_tensor(sequences(rng)), ops.ones((SAMPLES, 13)))
     assert str(error.value) == (
-        "The layer 'pooling' got a query of shape (7, 13), but was built without one. Give a query from the first "
-        "call on, layer(states, query), or make another layer for it."
+        "The layer 'pooling' got a query of shape (7, 13), but was built without one. Give a query in every call, "
+        "from the first one on: layer(states, query); or make another layer for it."
     )
 
 
@@ -139,15 +139,15 @@ def test_a_query_left_out_of_a_layer_that_was_built_with_one_is_refused(score, r
     with pytest.raises(ValueError, match="built with one") as error:
         layer.call(x)
     assert str(error.value) == (
-        "The layer 'pooling' got no query, but was built with one. Give one in every call, layer(states, query), or "
-        "make another layer, which learns a query."
+        "The layer 'pooling' got no query, but was built with one. Give one in every call: layer(states, query); or "
+        "make another layer, which learns its query."
     )
 
 
 def told(argument, shape, dims):
     return (
-        f"The layer 'pooling' got {argument} of shape {shape}, but takes dims {dims}. Reshape it, or for one axis "
-        "more, keras.layers.TimeDistributed(layer) attends within each step."
+        f"The layer 'pooling' got {argument} of shape {shape}, but takes dims {dims}. Reshape it; or, if it has one "
+        "more axis, use keras.layers.TimeDistributed(layer), which attends within each step."
     )
 
 

@@ -147,8 +147,8 @@ def test_queries_of_another_rank_are_refused(shape):
     with pytest.raises(ValueError, match="takes dims") as error:
         SharedValueMultiHeadAttention(2, 4, name="shared")(keras.ops.ones(shape))
     assert (
-        f"The layer 'shared' got a query of shape {shape}, but takes dims (sample, query, feature). Reshape it, or for "
-        "one axis more, keras.layers.TimeDistributed(layer) attends within each step."
+        f"The layer 'shared' got a query of shape {shape}, but takes dims (sample, query, feature). Reshape it; or, if "
+        "it has one more axis, use keras.layers.TimeDistributed(layer), which attends within each step."
     ) in str(error.value)
 
 

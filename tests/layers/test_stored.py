@@ -97,7 +97,7 @@ def test_a_layer_that_stores_none_says_so_and_how_to_get_them(name, rng):
         _ = layer.attention_scores
     assert str(error.value) == (
         "The layer 'attention' was made with store_scores=False, so it keeps no scores. Make it with "
-        "store_scores=True, or take them without it: ats.capture(model, x)."
+        "store_scores=True, or get the scores without it: ats.capture(model, x)."
     )
     maps = ats.capture(model, x, progress=False)
     np.testing.assert_allclose(maps["attention"].to_numpy(), scores_by_hand(layer, x), atol=1e-6)
@@ -237,8 +237,8 @@ def test_a_pass_compiled_by_xla_runs_and_reading_says_what_to_do(name, rng):
     with pytest.raises(errors.UnsupportedError) as error:
         _ = layer.attention_scores
     assert str(error.value) == (
-        "XLA compiled the last pass of this layer, and on TensorFlow it hands out no array whose shape may change from "
-        "call to call. Compile without XLA, tf.function(..., jit_compile=False), or take the scores with "
+        "XLA compiled the last pass of this layer, and on TensorFlow it cannot return an array whose shape may change "
+        "from call to call. Compile without XLA: tf.function(..., jit_compile=False); or get the scores with "
         "ats.capture(model, x)."
     )
     model(x[:2])

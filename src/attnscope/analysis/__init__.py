@@ -1,6 +1,6 @@
-"""What maps say, of single heads and taken together: arrays in, arrays out, without a model.
+"""What maps say about single heads and about chains of layers: arrays in, arrays out, without a model.
 
-All of it is class-agnostic: it describes where attention goes, not what the model decides by it.
+All of it is class-agnostic: it describes where attention goes, not what the model decides.
 """
 
 from attnscope.analysis._composition import composition
@@ -14,7 +14,7 @@ from attnscope.analysis._head_scores import duplicate_token_score, induction_sco
 from attnscope.analysis._heads import heads
 from attnscope.analysis._mass import SEPARATORS, mass
 
-# For the rooms above; no part of the public face.
+# For the rooms above; not part of the public face.
 from attnscope.analysis._rollout import Fusion as Fusion
 from attnscope.analysis._rollout import check_options as check_options
 from attnscope.analysis._rollout import rolled_out, rollout

@@ -1,4 +1,4 @@
-"""Rollout through an encoder and a decoder: what of the encoder's input reaches each step of the decoder."""
+"""Rollout through an encoder and a decoder: how much of the encoder's input reaches each step of the decoder."""
 
 from __future__ import annotations
 
@@ -26,35 +26,36 @@ def composition(
     """How much of each encoder token every decoder step can have taken in; class-agnostic.
 
     Each decoder position starts as itself, ``D = I`` and ``E = 0``. A layer's self-attention mixes what the positions
-    hold, its cross-attention adds the encoder's tokens, the residual connections keep the rest::
+    hold, its cross-attention adds the encoder's tokens, and the residual connections keep the rest::
 
         S = (1 - residual) * self + residual * I        D, E = S @ D, S @ E
         D, E = residual * D, residual * E + (1 - residual) * cross @ encoder_rollout
 
-    so that the rows of `D` and `E` together always sum to 1. What is returned is `E` with its rows made to sum to 1;
-    what `E` was of the whole is the coordinate ``encoder_share``.
+    so that the rows of `D` and `E` together always sum to 1. The result is `E` with its rows normalised to sum to 1;
+    the share that `E` had of the whole is the coordinate ``encoder_share``.
 
     Args:
-        encoder_rollout: What the encoder carried, from `rollout`: dims ``(sample, query, key)``; with ``layer``, the
-            last one is taken.
+        encoder_rollout: What the encoder passed on, from `rollout`: dims ``(sample, query, key)``; if it has ``layer``,
+            the last layer is used.
         cross: Cross-attention of the decoder's layers, from the input up: maps, or a list of arrays with dims
             ``(sample, [head,] query, key)``.
-        decoder: Self-attention of the same layers, likewise.
-        residual: Share of what a sub-layer puts out that its input is taken to make up, within 0 to 1.
-        fusion: See `rollout`.
-        discard: See `rollout`.
+        decoder: Self-attention of the same layers, in the same form.
+        residual: Share of a sub-layer's output that is attributed to its input, within 0 to 1.
+        fusion: How heads are fused into one map; its rows are then normalised to sum to 1.
+        discard: Share of the smallest weights of each fused map that is first set to 0, within 0 to 1 (exclusive).
+            Masked cells and padding are not counted among them.
 
     Returns:
         dims ``(sample, query, key)``, float64, within 0 to 1; queries are the decoder's positions, keys the encoder's
-        tokens. Rows sum to 1; a step that took in nothing of the encoder is NaN. ``encoder_share`` has dims ``(sample,
-        query)``. Weight on padding and on sinks is carried on like any other; NaN spreads.
+        tokens. Rows sum to 1; a step that took in nothing from the encoder is NaN. ``encoder_share`` has dims
+        ``(sample, query)``. Weight on padding and on sinks is passed on like any other; NaN propagates.
 
     Raises:
-        SchemaError: Dims or sizes do not belong together, or there are not as many of the one as of the other.
-        InputError: An option lies outside.
+        SchemaError: Dims or sizes do not fit together, or there are not as many cross-attentions as self-attentions.
+        InputError: An option is out of range.
 
     Source:
-        Abnar and Zuidema 2020, section 3, for the rollout; carrying it over cross-attention is our own, and does with
+        Abnar and Zuidema 2020, section 3, for the rollout. Extending it over cross-attention is our own; it does with
         weights alone what Chefer et al. 2021, "Generic Attention-model Explainability", do with gradients.
 
     Example:
@@ -119,8 +120,8 @@ def _layers(
     if not cross or len(cross) != len(decoder):
         raise SchemaError(
             f"{len(cross)} cross-attentions and {len(decoder)} self-attentions of the decoder were given, but one of "
-            "each is needed per layer: composition(rollout(maps, encoder), [maps[name] for name in cross], [maps[name] "
-            "for name in decoder])."
+            "each is needed for every layer: composition(rollout(maps, encoder), [maps[name] for name in cross], "
+            "[maps[name] for name in decoder])."
         )
     sizes = dict(cross[0].sizes)
     expected = {
@@ -134,13 +135,13 @@ def _layers(
             for n, array in enumerate(decoder)
         },
     }
-    for what, (array, wanted) in expected.items():
-        found = {str(dim): size for dim, size in array.sizes.items() if dim != HEAD}
-        if found != wanted:
+    for what, (array, expected_sizes) in expected.items():
+        actual_sizes = {str(dim): size for dim, size in array.sizes.items() if dim != HEAD}
+        if actual_sizes != expected_sizes:
             raise SchemaError(
-                f"{what} has the sizes {found}, but {wanted} is needed to go with cross[0]: the encoder has as many "
-                "positions as the cross-attention has keys, the decoder as many as it has queries. A rollout is made "
-                "by rollout(maps, sites=[...])."
+                f"{what} has the sizes {actual_sizes}, but {expected_sizes} are needed to fit cross[0]: the encoder "
+                "has as many positions as the cross-attention has keys, and the decoder as many as it has queries. "
+                "Make a rollout with rollout(maps, sites=[...])."
             )
     for own, across in zip(decoder, cross, strict=True):
         yield tuple(with_heads(array).transpose(SAMPLE, HEAD, QUERY, KEY) for array in (own, across))  # type: ignore[misc]

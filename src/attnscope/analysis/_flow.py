@@ -1,4 +1,4 @@
-"""Attention flow: how much can pass from each input position to each output through the weights as pipes."""
+"""Attention flow: how much can pass from each input position to each output if the weights are pipes."""
 
 from __future__ import annotations
 
@@ -29,32 +29,32 @@ def flow(
 ) -> xr.DataArray:
     """The maximum flow from each position of the last layer down to each input position; class-agnostic.
 
-    The positions of all layers are the nodes of a graph; an edge leads from each query to each key of its layer, and
-    its capacity is the weight of the map, heads fused and the residual connection added as in `rollout`. Each value is
-    a maximum flow of its own, from one query to one input position, so rows sum to 1 or more, and no value is
-    below that of the rollout. Where a rollout
-    multiplies the weights along a path, a flow takes the smallest.
+    The positions of all layers are the nodes of a graph. An edge leads from each query to each key of its layer, and
+    its capacity is the weight in the map, with the heads fused and the residual connection added as in `rollout`. Each
+    value is a separate maximum flow, from one query to one input position, so rows sum to 1 or more, and no value is
+    below that of the rollout. Where a rollout multiplies the weights along a path, a flow takes the smallest.
 
-    It is exact for weights that are rounded to multiples of 2**-30: rounding changes a value by at most 2**-31 for
-    each edge of the cut that limits it, so by no more than ``layers * positions**2 * 2**-31`` (1.2e-5 for 6 layers of
-    64 positions), and in practice by much less. It takes ``samples * queries * positions`` runs of a maximum-flow
-    algorithm on ``layers * positions**2`` edges: choose queries and samples for long sequences.
+    It is exact for weights rounded to multiples of 2**-30. The rounding changes a value by at most 2**-31 for each edge
+    of the cut that limits it, so by no more than ``layers * positions**2 * 2**-31`` (1.2e-5 for 6 layers of 64
+    positions), and in practice by much less. It takes ``samples * queries * positions`` runs of a maximum-flow
+    algorithm on ``layers * positions**2`` edges, so choose queries and samples if sequences are long.
 
     Args:
         maps: Captured maps with `scores`.
         sites: Names of the chain's sites from the input up; None for all. Each is self-attention over one sequence.
-        queries: Numbers of the positions of the last layer to start from, ``[0]`` for a class token; None for all.
-        residual: See `rollout`.
-        fusion: See `rollout`.
-        discard: See `rollout`.
+        queries: Positions of the last layer to start from, ``[0]`` for a class token; None for all.
+        residual: Share of a layer's output that is attributed to its input, within 0 to 1.
+        fusion: How heads are fused into one map; its rows are then normalised to sum to 1.
+        discard: Share of the smallest weights of each fused map that is first set to 0, within 0 to 1 (exclusive).
+            Masked cells and padding are not counted among them.
 
     Returns:
-        dims ``(sample, query, key)``, float64, within 0 to 1. NaN for queries that are padding, and in samples whose
-        maps hold NaN. Weight on padding and on sinks flows like any other.
+        dims ``(sample, query, key)``, float64, within 0 to 1. NaN for padded queries, and in samples whose maps contain
+        NaN. Weight on padding and on sinks flows like any other.
 
     Raises:
         SchemaError: A site is not self-attention with dims ``(sample, [head,] query, key)``, or the sizes differ.
-        InputError: An option lies outside, or there is no such query.
+        InputError: An option is out of range, or there is no such query.
         NotInstalledError: SciPy is not installed.
 
     Source:
@@ -72,15 +72,16 @@ def flow(
     chosen = list(range(positions)) if queries is None else [int(query) for query in queries]
     if not all(0 <= query < positions for query in chosen):
         raise InputError(
-            f"queries={chosen} were given, but the last layer has the positions 0 to {positions - 1}: queries=[0]."
+            f"queries={chosen} were given, but the positions of the last layer are 0 to {positions - 1}: queries=[0]."
         )
     values = np.full((samples, len(chosen), positions), np.nan)
     for sample in range(samples):
         valid = valid_of(arrays[0], sample)
         mixed = [mixed_map(layer, residual, fusion, discard, valid) for layer in layers_of(arrays, sample)]
-        wanted = [(place, query) for place, query in enumerate(chosen) if valid[0][query]]
+        valid_queries = [(row, query) for row, query in enumerate(chosen) if valid[0][query]]
         if not any(np.isnan(layer).any() for layer in mixed):
-            values[sample, [place for place, _ in wanted]] = maximum_flows(mixed, [query for _, query in wanted])
+            rows = [row for row, _ in valid_queries]
+            values[sample, rows] = maximum_flows(mixed, [query for _, query in valid_queries])
     first = arrays[0].isel({QUERY: chosen})
     coords = {name: c for name, c in first.coords.items() if HEAD not in c.dims}
     return xr.DataArray(
@@ -108,7 +109,7 @@ def maximum_flows(layers: Sequence[np.ndarray], queries: Iterable[int]) -> np.nd
         queries: Positions to start from.
 
     Returns:
-        dims ``(query, key)``, the queries as given.
+        dims ``(query, key)``, one row for each of `queries`.
 
     Raises:
         NotInstalledError: SciPy is not installed.
@@ -123,10 +124,10 @@ def maximum_flows(layers: Sequence[np.ndarray], queries: Iterable[int]) -> np.nd
         targets.append(number * size + key)
         capacities.append(scaled[query, key])
     nodes = (len(layers) + 1) * size
-    places = (np.concatenate(sources), np.concatenate(targets))
-    graph: Any = sparse.csr_array((np.concatenate(capacities), places), shape=(nodes, nodes))
-    found = [
+    edges = (np.concatenate(sources), np.concatenate(targets))
+    graph: Any = sparse.csr_array((np.concatenate(capacities), edges), shape=(nodes, nodes))
+    flows = [
         [csgraph.maximum_flow(graph, len(layers) * size + query, key).flow_value for key in range(size)]
         for query in queries
     ]
-    return np.array(found, dtype=np.float64).reshape(-1, size) * RESOLUTION
+    return np.array(flows, dtype=np.float64).reshape(-1, size) * RESOLUTION

@@ -1,4 +1,4 @@
-"""Heads that look at the same keys, gathered into groups."""
+"""Groups of heads that look at the same keys."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ def head_clusters(
     within: float | None = None,
     linkage: Linkage = "average",
 ) -> xr.Dataset:
-    """Groups of heads by hierarchical clustering: the two nearest groups are joined until one remains; class-agnostic.
+    """Groups heads by hierarchical clustering: the two nearest groups are joined until one remains; class-agnostic.
 
     Args:
-        distance: Between every two heads, dims ``(head, head_other)``, from `head_distance`: symmetric, 0 or more, 0 on
-            the diagonal, without NaN.
-        number: How many groups (where ties make that many impossible, fewer); or `within`.
+        distance: The distance between every two heads, dims ``(head, head_other)``, from `head_distance`: symmetric, 0
+            or more, 0 on the diagonal, without NaN.
+        number: Number of groups (fewer if ties make that many impossible); give this or `within`.
         within: Groups are joined up to this distance, in the unit of `distance`.
-        linkage: What the distance between two groups is: the mean, the largest or the smallest between their heads.
+        linkage: The distance between two groups: the mean, the largest or the smallest distance between their heads.
 
     Returns:
-        ``cluster``, dims ``(head,)``: number of the group, from 0, in the order in which they stand in the tree.
-        ``order``, dims ``(place,)``: the heads in an order in which groups stand together, for pictures. ``joined``,
-        dims ``(step, side)``: the two groups joined at each step (below the number of heads: a head; else that number
-        plus the step that made the group), and ``height``, dims ``(step,)``, the distance at which they were.
-        Coordinates of the heads stay.
+        ``cluster``, dims ``(head,)``: number of the group, from 0, in the order of the tree. ``order``, dims
+        ``(place,)``: the heads in an order that keeps groups together, for pictures. ``joined``, dims ``(step,
+        side)``: the two groups joined at each step (a number below the number of heads is a head; otherwise it is the
+        number of heads plus the step that made the group), and ``height``, dims ``(step,)``: the distance at which they
+        were joined. The coordinates of the heads are kept.
 
     Raises:
-        SchemaError: It is no such matrix.
-        InputError: Not exactly one of `number` and `within` is given, or it lies outside, or there is no such linkage.
+        SchemaError: It is not such a matrix.
+        InputError: Not exactly one of `number` and `within` is given, it is out of range, or the linkage is unknown.
         NotInstalledError: SciPy is not installed.
 
     Source:
-        Average linkage: Sokal and Michener 1958. Clark et al. 2019, section 6, show the heads of BERT by their
+        Average linkage: Sokal and Michener 1958. Clark et al. 2019, section 6, arrange the heads of BERT by their
         distances.
 
     Example:
@@ -62,8 +62,8 @@ def head_clusters(
         )
     if (number is not None and not 1 <= number <= heads) or (within is not None and not within >= 0):
         raise InputError(
-            f"number={number!r} and within={within!r} were given, but there are {heads} heads: a number within 1 to "
-            f"{heads}, or a distance of 0 or more: head_clusters(distance, number={min(4, heads)})."
+            f"number={number!r} and within={within!r} were given, but there are {heads} heads, so a number within 1 to "
+            f"{heads}, or a distance of 0 or more, is needed: head_clusters(distance, number={min(4, heads)})."
         )
     hierarchy = scipy_room("scipy.cluster.hierarchy")
     tree = hierarchy.linkage(values[np.triu_indices(heads, 1)], linkage)
@@ -76,7 +76,7 @@ def head_clusters(
     return xr.Dataset(
         {
             "cluster": (HEAD, cluster, {"units": "1", "long_name": "number of the group of a head"}),
-            "order": ("place", order.astype(int), {"units": "1", "long_name": "heads, groups standing together"}),
+            "order": ("place", order.astype(int), {"units": "1", "long_name": "heads, with groups kept together"}),
             "joined": (
                 ("step", "side"),
                 tree[:, :2].astype(int),
@@ -98,6 +98,6 @@ def _checked(distance: xr.DataArray) -> np.ndarray:
             return values
     raise SchemaError(
         f"An array with dimensions {tuple(map(str, distance.dims))} and shape {distance.shape} was given, but "
-        "distances ('head', 'head_other') between two heads or more are needed: symmetric, 0 or more, 0 on the "
-        "diagonal, without NaN. Make them: head_distance(maps)."
+        "distances ('head', 'head_other') between two or more heads are needed: symmetric, 0 or more, 0 on the "
+        "diagonal, without NaN. Compute them: head_distance(maps)."
     )

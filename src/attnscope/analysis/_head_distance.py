@@ -8,34 +8,36 @@ import numpy as np
 import xarray as xr
 
 from attnscope.analysis._rollout import scores_of, with_heads
-from attnscope.analysis._validity import counted, keys_of, rows_of
+from attnscope.analysis._validity import counting_queries, keys_of, rows_of
 from attnscope.errors import SchemaError
 from attnscope.findings import sample_chunks
 from attnscope.maps import AttentionMaps
 from attnscope.schema import HEAD, SAMPLE, query_dims
 
 CHUNK_BYTES = 4 * 2**20
-"""Of one site's scores that are looked at in one go."""
+"""How much of a site's scores is looked at in one go."""
 OTHER = "head_other"
 
 
 def head_distance(maps: AttentionMaps | xr.DataArray, sites: Sequence[str] | None = None) -> xr.DataArray:
-    """Jensen-Shannon divergence between every two heads, mean over the queries of all samples; class-agnostic.
+    """The Jensen-Shannon divergence between every two heads, mean over the queries of all samples; class-agnostic.
 
-    ``JS(p, q) = H((p + q) / 2) - (H(p) + H(q)) / 2`` with the entropy H in **bits**. Two heads that look at the same
-    keys have 0; two that never look at the same key have 1. It is no metric, but its square root is one. Masked keys
-    add nothing; weight on padding and on sinks counts like any other, so two heads that rest on one sink are near.
+    ``JS(p, q) = H((p + q) / 2) - (H(p) + H(q)) / 2`` with the entropy H in **bits**. It is 0 for two heads that
+    distribute their attention in the same way, and 1 for two that never look at the same key. It is not a metric, but
+    its square root is. Masked keys add nothing; weight on padding and on sinks counts like any other, so two heads that
+    rest on the same sink are close to each other.
 
     Args:
         maps: Scores of one site, dims ``(..., head, query, key)``; or maps, whose heads are compared across sites. Runs
-            that were opened from disk are read a few samples at a time.
-        sites: Names of the sites, where maps are given; None for all. They have the same samples, queries and keys.
+            opened from disk are read a few samples at a time.
+        sites: Names of the sites, if maps are given; None for all. They must have the same samples, queries and keys.
 
     Returns:
-        dims ``(head, head_other)``, float64, within 0 to 1, symmetric, 0 on the diagonal; `queries` in the attributes
-        is how many rows the mean is over. For maps, heads are numbered through, and the coordinates ``head_site`` and
-        ``head_number`` (and ``head_other_site``, ``head_other_number``) say which they are. A query that is padding, or
-        for which some head attends to nothing, is left out; NaN where none remains, and for a head whose rows hold NaN.
+        dims ``(head, head_other)``, float64, within 0 to 1, symmetric, 0 on the diagonal; the attribute `queries` says
+        over how many rows the mean is taken. For maps, heads are numbered consecutively, and the coordinates
+        ``head_site`` and ``head_number`` (and ``head_other_site``, ``head_other_number``) say which they are. A query
+        that is padding, or for which some head attends to nothing, is left out; NaN if no query remains, and for a head
+        whose rows contain NaN.
 
     Raises:
         SchemaError: There are no heads, or the sites differ in samples, queries or keys.
@@ -52,9 +54,9 @@ def head_distance(maps: AttentionMaps | xr.DataArray, sites: Sequence[str] | Non
     total: np.ndarray | float = 0.0
     rows = 0
     for parts in _together(list(arrays.values())):
-        weights, kept = _stacked(parts)
-        total = total + _summed(weights[:, kept])
-        rows += int(kept.sum())
+        weights, counting = _stacked(parts)
+        total = total + _summed(weights[:, counting])
+        rows += int(counting.sum())
     count = sum(array.sizes[HEAD] for array in arrays.values())
     mean = np.asarray(total) / rows if rows else np.full((count, count), np.nan)
     return _named(mean, arrays, isinstance(maps, xr.DataArray), rows)
@@ -65,17 +67,17 @@ def _arrays(maps: AttentionMaps | xr.DataArray, sites: Sequence[str] | None) -> 
         if HEAD not in maps.dims:
             raise SchemaError(
                 f"Scores have dimensions {tuple(map(str, maps.dims))} with shape {maps.shape}, but 'head' is needed to "
-                "compare heads. Give all of a site's: head_distance(maps['encoder_0/mha'])."
+                "compare heads. Give all heads of a site: head_distance(maps['encoder_0/mha'])."
             )
         return {"": maps if SAMPLE in maps.dims else maps.expand_dims(SAMPLE)}
     arrays = {name: with_heads(scores_of(maps, name)) for name in (maps if sites is None else sites)}
     sizes = {name: {str(d): size for d, size in array.sizes.items() if d != HEAD} for name, array in arrays.items()}
     first = next(iter(sizes), None)
-    for name, found in sizes.items():
-        if first is not None and found != sizes[first]:
+    for name, own in sizes.items():
+        if first is not None and own != sizes[first]:
             raise SchemaError(
-                f"{name!r} has the sizes {found}, and {first!r} {sizes[first]}, but heads are compared row by row. "
-                "Name sites of one size: head_distance(maps, sites=[...])."
+                f"{name!r} has the sizes {own}, and {first!r} has {sizes[first]}, but heads are compared row by row. "
+                "Name sites of the same size: head_distance(maps, sites=[...])."
             )
     if not arrays:
         raise SchemaError("There are no sites to compare. Name some: head_distance(maps, sites=[...]).")
@@ -92,15 +94,15 @@ def _together(arrays: list[xr.DataArray]) -> Iterator[list[xr.DataArray]]:
 
 def _stacked(parts: list[xr.DataArray]) -> tuple[np.ndarray, np.ndarray]:
     """All heads' rows, dims ``(head, row, key)``, and which rows count, dims ``(row,)``."""
-    weights, kept = [], []
+    weights, counting = [], []
     for part in parts:
         keys, queries = keys_of(part), query_dims(part.dims)
         others = [dim for dim in part.dims if dim not in (HEAD, *queries, *keys)]
         rows = rows_of(part).transpose(HEAD, *others, *queries, *keys)
         width = int(np.prod([part.sizes[key] for key in keys]))
         weights.append(rows.values.reshape(part.sizes[HEAD], -1, width))
-        kept.append(counted(part).transpose(HEAD, *others, *queries).values.reshape(part.sizes[HEAD], -1))
-    return np.concatenate(weights), np.asarray(np.concatenate(kept).all(0))
+        counting.append(counting_queries(part).transpose(HEAD, *others, *queries).values.reshape(part.sizes[HEAD], -1))
+    return np.concatenate(weights), np.asarray(np.concatenate(counting).all(0))
 
 
 def _summed(weights: np.ndarray) -> np.ndarray:
@@ -117,7 +119,7 @@ def _summed(weights: np.ndarray) -> np.ndarray:
 
 
 def _entropy(weights: np.ndarray) -> np.ndarray:
-    """In bits, over the last axis; NaN spreads."""
+    """In bits, over the last axis; NaN propagates."""
     logs = np.log2(weights, out=np.zeros_like(weights), where=weights > 0)
     return -np.asarray((weights * logs).sum(-1))
 

@@ -1,4 +1,4 @@
-"""Scores of the known kinds of heads: previous-token, duplicate-token and induction heads."""
+"""Scores for well-known kinds of heads: previous-token, duplicate-token and induction heads."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from attnscope.schema import QUERY
 
 
 def previous_token_score(scores: xr.DataArray, *, leave_out: Sequence[str] = ()) -> xr.DataArray:
-    """Mean weight of the queries on the position before them: ``mean_q a[q, q - 1]``; class-agnostic.
+    """The mean weight that queries put on the position before them: ``mean_q a[q, q - 1]``; class-agnostic.
 
     Args:
         scores: Self-attention after the softmax, dims ``(..., query, key)``.
-        leave_out: Names of tokens that are left out as queries, such as separators.
+        leave_out: Names of tokens to leave out as queries, such as separators.
 
     Returns:
-        The dims of `scores` without query and key, float64, within 0 to 1. The mean over the queries that are no
-        padding and have a position before them that is none; NaN where there is no such query, or a row holds NaN.
+        The dims of `scores` without query and key, float64, within 0 to 1. The mean over the queries that are not
+        padding and come after a position that is not padding; NaN if there is no such query, or if a row contains NaN.
 
     Raises:
         SchemaError: It is not self-attention.
-        LabelError: Tokens are to be left out, but the positions have no names.
+        LabelError: Tokens should be left out, but the positions have no names.
 
     Source:
         Olsson et al. 2022, "In-context Learning and Induction Heads"; Clark et al. 2019, section 3.1.
@@ -42,19 +42,19 @@ def previous_token_score(scores: xr.DataArray, *, leave_out: Sequence[str] = ())
 
 
 def duplicate_token_score(scores: xr.DataArray, tokens: Any = None) -> xr.DataArray:
-    """Mean weight on earlier occurrences of the query's token; class-agnostic.
+    """The mean weight on earlier occurrences of the query's token; class-agnostic.
 
     Over the queries `q` whose token occurred before: ``mean_q sum(a[q, k] for k < q if token[k] == token[q])``.
 
     Args:
-        scores: Self-attention after the softmax, dims ``(..., query, key)``. The sequences must repeat tokens: a
-            random sequence twice over is usual.
-        tokens: What stands at each position, where the labels do not tell: numbers or names, dims ``(position,)`` or
-            ``(sample, position)``. Negative numbers and empty names repeat nothing.
+        scores: Self-attention after the softmax, dims ``(..., query, key)``. The sequences must repeat tokens; usually
+            one repeats a random sequence.
+        tokens: The token at each position, if the labels do not say: whole numbers or names, dims ``(position,)`` or
+            ``(sample, position)``. Negative numbers and empty names count as never repeated.
 
     Returns:
-        The dims of `scores` without query and key, float64, within 0 to 1. NaN where no token repeats, or a row holds
-        NaN. Padding repeats nothing; separators do unless `tokens` leaves them empty.
+        The dims of `scores` without query and key, float64, within 0 to 1. NaN if no token repeats, or if a row
+        contains NaN. Padding never counts as repeated; separators do, unless `tokens` leaves them empty.
 
     Raises:
         SchemaError: It is not self-attention.
@@ -72,20 +72,21 @@ def duplicate_token_score(scores: xr.DataArray, tokens: Any = None) -> xr.DataAr
 
 
 def induction_score(scores: xr.DataArray, tokens: Any = None) -> xr.DataArray:
-    """Mean weight on what followed earlier occurrences of the query's token (prefix matching); class-agnostic.
+    """The mean weight on what followed earlier occurrences of the query's token (prefix matching); class-agnostic.
 
     Over the queries `q` for which there is such a key: ``mean_q sum(a[q, k] for k < q if token[k - 1] == token[q])``.
-    A token right behind its own double has only itself to look at, which does not count.
+    If a token comes right after its own duplicate, only the token itself follows that duplicate, and it does not count.
 
     Args:
-        scores: Self-attention after the softmax, dims ``(..., query, key)``. The paper's sequences are random tokens,
-            drawn without doubles and repeated: ``np.tile(rng.permutation(vocabulary)[:25], 4)``. In natural text the
-            score is biased by what words are frequent.
-        tokens: What stands at each position, where the labels do not tell, see `duplicate_token_score`.
+        scores: Self-attention after the softmax, dims ``(..., query, key)``. The paper uses sequences of random tokens,
+            drawn without duplicates and repeated: ``np.tile(rng.permutation(vocabulary)[:25], 4)``. In natural text the
+            score is biased by word frequencies.
+        tokens: The token at each position, if the labels do not say: whole numbers or names, dims ``(position,)`` or
+            ``(sample, position)``. Negative numbers and empty names count as never repeated.
 
     Returns:
-        The dims of `scores` without query and key, float64, within 0 to 1. NaN where no token repeats, or a row holds
-        NaN.
+        The dims of `scores` without query and key, float64, within 0 to 1. NaN if no token repeats, or if a row
+        contains NaN.
 
     Raises:
         SchemaError: It is not self-attention.

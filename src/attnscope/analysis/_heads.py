@@ -1,4 +1,4 @@
-"""`heads`: everything that is said of single heads, as one table."""
+"""`heads`: everything that describes single heads, as one table."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from attnscope.analysis._distance import mean_distance
 from attnscope.analysis._entropy import entropy
 from attnscope.analysis._mass import MEANINGS, SEPARATORS, Place, mass
 from attnscope.analysis._rollout import scores_of, with_heads
-from attnscope.analysis._validity import counted, is_one_sequence, keys_of, rows_of
+from attnscope.analysis._validity import counting_queries, is_one_sequence, keys_of, rows_of
 from attnscope.errors import SchemaError
 from attnscope.findings import sample_chunks
 from attnscope.labels import patch_grid
@@ -22,18 +22,18 @@ from attnscope.schema import HEAD, KEY, QUERY, SAMPLE, query_dims
 from attnscope.words import is_special
 
 CHUNK_BYTES = 8 * 2**20
-"""Of a site's scores that are looked at in one go."""
+"""How much of a site's scores is looked at in one go."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A number that each query of a head has.
+    """A number for each query of a head.
 
     Attributes:
-        compute: From the scores of some samples to one value per query, NaN where it has none.
-        units: Of the values.
-        meaning: In words.
-        needs: What a site has to have: out of ``queries``, ``one sequence``, ``labels``, ``grid`` and ``validity``.
+        compute: Turns the scores of some samples into one value per query, NaN where it has none.
+        units: Unit of the values.
+        meaning: The meaning, in words.
+        needs: What a site must have: any of ``queries``, ``one sequence``, ``labels``, ``grid`` and ``validity``.
     """
 
     compute: Callable[[xr.DataArray], xr.DataArray]
@@ -86,15 +86,15 @@ METRICS: dict[str, Metric] = {
     "duplicate_token": _mass("duplicates", "one sequence", "labels"),
     "induction": _mass("after_duplicates", "one sequence", "labels"),
 }
-"""The numbers of `heads`, in the order in which they stand in it."""
+"""The numbers of `heads`, in its order."""
 
 
 def heads(maps: AttentionMaps, sites: Sequence[str] | None = None) -> xr.Dataset:
     """Every number that describes single heads, for all heads of all sites; class-agnostic.
 
-    Each is the mean over the queries of all samples (and windows and steps) that have a value, each query counting
-    once; padding, and queries that attend to nothing, are left out. Runs that were opened from disk are read a few
-    samples at a time.
+    Each is the mean over those queries of all samples (and windows and steps) that have a value, and each query counts
+    once; padding and queries that attend to nothing are left out. Runs opened from disk are read a few samples at a
+    time.
 
     Args:
         maps: Captured maps with `scores`.
@@ -103,20 +103,20 @@ def heads(maps: AttentionMaps, sites: Sequence[str] | None = None) -> xr.Dataset
     Returns:
         Dims ``(site, head)``, float64:
 
-        - ``entropy`` (bit) and ``relative_entropy``: see `entropy`;
-        - ``confidence``, and ``confidence_without_separators``: see `confidence`;
-        - ``distance`` and ``distance_without_special`` (tokens; without those whose label is written like ``[CLS]`` or
-          ``</s>``), ``distance_patches`` (patches, where the labels describe a grid): see `mean_distance`;
+        - ``entropy`` (bit) and ``relative_entropy``, computed by `entropy`;
+        - ``confidence`` and ``confidence_without_separators``, by `confidence`;
+        - ``distance`` and ``distance_without_special`` (in tokens; the latter without those whose label is written like
+          ``[CLS]`` or ``</s>``), ``distance_patches`` (in patches, if the labels describe a grid), by `mean_distance`;
         - ``mass_self``, ``mass_previous`` (the previous-token score), ``mass_next``, ``mass_first``,
-          ``mass_separators``, ``mass_padding``, ``mass_sinks``: see `mass`;
-        - ``duplicate_token`` and ``induction``: see `duplicate_token_score` and `induction_score`; by labels.
+          ``mass_separators``, ``mass_padding``, ``mass_sinks``, by `mass`;
+        - ``duplicate_token`` and ``induction``, by `duplicate_token_score` and `induction_score`, from the labels.
 
-        NaN where a site has no such head (``num_heads``, dims ``(site,)``, tells), where no query has a value (no
-        labels, no repeated tokens, no self-attention...), and, in all of them, for a head with NaN in a row that
-        counts. Beside them ``num_queries`` and ``num_samples``, dims ``(metric, site, head)``: how many queries each
-        number is the mean of, and of how many samples they are. The coordinate ``self_attention``, dims ``(site,)``,
-        says whether query and key were taken for one sequence: by sizes and labels, and where there are no labels, by
-        a name with ``cross`` or ``encoder_decoder`` in it.
+        NaN where a site has no such head (``num_heads``, dims ``(site,)``, says how many it has), where no query has a
+        value (no labels, no repeated tokens, no self-attention...), and, in every column, for a head with NaN in a row
+        that counts. In addition, ``num_queries`` and ``num_samples``, dims ``(metric, site, head)``, say over how many
+        queries each mean is taken, and from how many samples they come. The coordinate ``self_attention``, dims
+        ``(site,)``, says whether query and key were taken for one sequence: by sizes and labels, and if there are no
+        labels, by whether the name contains ``cross`` or ``encoder_decoder``.
 
     Raises:
         SchemaError: There are no scores.
@@ -131,11 +131,11 @@ def heads(maps: AttentionMaps, sites: Sequence[str] | None = None) -> xr.Dataset
         3
     """
     names = list(maps) if sites is None else list(sites)
-    found = {name: _of_site(name, scores_of(maps, name)) for name in names}
-    if not found:
+    described_sites = {name: _of_site(name, scores_of(maps, name)) for name in names}
+    if not described_sites:
         raise SchemaError("There are no sites to describe. Name some: heads(maps, sites=[...]).")
-    most = max(site.num_heads for site in found.values())
-    padded = {name: site.padded(most) for name, site in found.items()}
+    most = max(site.num_heads for site in described_sites.values())
+    padded = {name: site.padded(most) for name, site in described_sites.items()}
     variables = {
         metric: (
             ("site", HEAD),
@@ -145,8 +145,8 @@ def heads(maps: AttentionMaps, sites: Sequence[str] | None = None) -> xr.Dataset
         for place, (metric, about) in enumerate(METRICS.items())
     }
     counts = {
-        "num_queries": "queries that the number is the mean of",
-        "num_samples": "samples that these queries are of",
+        "num_queries": "number of queries over which the mean is taken",
+        "num_samples": "number of samples from which these queries come",
     }
     for place, (count, meaning) in enumerate(counts.items(), start=1):
         stacked = np.stack([padded[name][place] for name in names], axis=1)
@@ -157,8 +157,8 @@ def heads(maps: AttentionMaps, sites: Sequence[str] | None = None) -> xr.Dataset
             "site": names,
             HEAD: range(most),
             "metric": list(METRICS),
-            "num_heads": ("site", [site.num_heads for site in found.values()]),
-            "self_attention": ("site", [site.self_attention for site in found.values()]),
+            "num_heads": ("site", [site.num_heads for site in described_sites.values()]),
+            "self_attention": ("site", [site.self_attention for site in described_sites.values()]),
         },
         attrs={"class_specific": False},
     )
@@ -166,13 +166,13 @@ def heads(maps: AttentionMaps, sites: Sequence[str] | None = None) -> xr.Dataset
 
 @dataclass(frozen=True)
 class _Site:
-    """What is known of the heads of one site.
+    """The numbers of the heads of one site.
 
     Attributes:
-        values: dims ``(metric, head)``.
-        queries: Likewise.
-        samples: Likewise.
-        self_attention: Whether query and key number one sequence.
+        values: The means, dims ``(metric, head)``.
+        queries: Number of queries behind each, dims ``(metric, head)``.
+        samples: Number of samples behind each, dims ``(metric, head)``.
+        self_attention: Whether query and key number the same sequence.
     """
 
     values: np.ndarray
@@ -185,22 +185,22 @@ class _Site:
         return int(self.values.shape[1])
 
     def padded(self, heads: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Filled up with heads that there are not."""
+        """Values, queries and samples, padded with missing heads up to this many."""
         more = [(0, 0), (0, heads - self.num_heads)]
         return np.pad(self.values, more, constant_values=np.nan), np.pad(self.queries, more), np.pad(self.samples, more)
 
 
 def _of_site(name: str, scores: xr.DataArray) -> _Site:
     scores = with_heads(scores)
-    own = _is_self_attention(name, scores)
-    has = _has(scores, own)
+    self_attention = _is_self_attention(name, scores)
+    has = _has(scores, self_attention)
     metrics = list(METRICS.values())
     used = [metric.needs <= has for metric in metrics]
     shape = (len(metrics), scores.sizes[HEAD])
     total, queries, samples = np.zeros(shape), np.zeros(shape, int), np.zeros(shape, int)
     broken = np.zeros(scores.sizes[HEAD], bool)
     for part in _parts(scores):
-        broken |= _per_head(rows_of(part).isnull().any(keys_of(part)) & counted(part), "any").astype(bool)
+        broken |= _per_head(rows_of(part).isnull().any(keys_of(part)) & counting_queries(part), "any").astype(bool)
         for place in np.flatnonzero(used):
             values = metrics[place].compute(part).reset_coords(drop=True)
             defined = values.notnull()
@@ -209,7 +209,7 @@ def _of_site(name: str, scores: xr.DataArray) -> _Site:
             inside = [dim for dim in defined.dims if dim not in (SAMPLE, HEAD)]
             samples[place] += _per_head(defined.any(inside), "sum").astype(int)
     mean = np.divide(total, queries, out=np.full(shape, np.nan), where=queries > 0)
-    return _Site(np.where(broken, np.nan, mean), queries, samples, own)
+    return _Site(np.where(broken, np.nan, mean), queries, samples, self_attention)
 
 
 def _parts(scores: xr.DataArray) -> Iterator[xr.DataArray]:
@@ -218,30 +218,30 @@ def _parts(scores: xr.DataArray) -> Iterator[xr.DataArray]:
 
 
 def _per_head(array: xr.DataArray, how: str) -> np.ndarray:
-    """Everything but the heads reduced."""
+    """The array reduced over everything except the heads."""
     others = [dim for dim in array.dims if dim != HEAD]
     return np.asarray(getattr(array, how)(others).values)
 
 
 def _is_self_attention(name: str, scores: xr.DataArray) -> bool:
-    """Whether query and key number one sequence: by labels, or else by sizes and the site's name."""
+    """Whether query and key number the same sequence: by labels, or else by sizes and the name of the site."""
     if not is_one_sequence(scores):
         return False
-    known = all(f"{dim}_label" in scores.coords for dim in (QUERY, KEY))
-    return known or not any(word in name for word in ("cross", "encoder_decoder"))
+    has_labels = all(f"{dim}_label" in scores.coords for dim in (QUERY, KEY))
+    return has_labels or not any(word in name for word in ("cross", "encoder_decoder"))
 
 
-def _has(scores: xr.DataArray, own: bool) -> set[str]:
-    """What a site has of that which metrics need."""
+def _has(scores: xr.DataArray, self_attention: bool) -> set[str]:
+    """Which of the things that metrics need a site has."""
     queries, keys = query_dims(scores.dims), keys_of(scores)
     has = {"queries"} if queries else set()
-    if own:
+    if self_attention:
         has.add("one sequence")
     if keys == (KEY,) and queries in ((), (QUERY,)) and all(f"{dim}_label" in scores.coords for dim in (*queries, KEY)):
         has.add("labels")
     if "key_valid" in scores.coords:
         has.add("validity")
-    if own and "labels" in has:
+    if self_attention and "labels" in has:
         names = scores.coords["query_label"].values
         if names.size and patch_grid([str(label) for label in names.reshape(-1, names.shape[-1])[0]]):
             has.add("grid")

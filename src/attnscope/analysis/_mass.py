@@ -1,4 +1,4 @@
-"""How much attention falls on keys of one kind: on itself, the token before, separators, padding, sinks..."""
+"""How much attention falls on keys of one kind: the query's own position, the one before it, separators, sinks..."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from attnscope.analysis._repeats import after_earlier, earlier
 from attnscope.analysis._sinks import sinks
 from attnscope.analysis._validity import (
     KEY_VALID,
-    counted,
+    counting_queries,
     described,
     keys_of,
     named,
@@ -39,12 +39,12 @@ SEPARATORS = (
     "<end_of_turn>",
     "[EOS]",
 )
-"""Names of tokens that part or end texts, as the tokenizers in use write them."""
+"""Names of tokens that separate or end texts, as the tokenizers in use write them."""
 MEANINGS: dict[str, str] = {
     "self": "weight on the query's own position",
     "previous": "weight on the position before the query",
-    "next": "weight on the position behind the query",
-    "first": "weight on the first position that is no padding",
+    "next": "weight on the position after the query",
+    "first": "weight on the first position that is not padding",
     "separators": "weight on separators",
     "padding": "weight on padding",
     "sinks": "weight on keys that are sinks",
@@ -56,32 +56,32 @@ MEANINGS: dict[str, str] = {
 def mass(
     scores: xr.DataArray, on: Place, *, separators: Sequence[str] = SEPARATORS, tokens: Any = None
 ) -> xr.DataArray:
-    """Weight that each query puts on keys of one kind: ``sum(a[q, k] for k in on)``; class-agnostic.
+    """The weight that each query puts on keys of one kind: ``sum(a[q, k] for k in on)``; class-agnostic.
 
     Args:
         scores: Attention after the softmax, dims ``(..., query, key)``.
         on: Which keys:
 
             - ``"self"``, ``"previous"``, ``"next"``: by position, in self-attention. NaN where there is no such
-              position or it is padding. In a causal map the next one has exactly 0.
-            - ``"first"``: the first key that is no padding (padding may stand in front).
-            - ``"separators"``: those whose label is among `separators`. 0 where a text has none.
-            - ``"padding"``: those that ``key_valid`` marks as padding.
-            - ``"sinks"``: those that `sinks` finds, by its rule, and learned sinks.
+              position or it is padding. In a causal map the weight on the next one is exactly 0.
+            - ``"first"``: the first key that is not padding (padding may come first).
+            - ``"separators"``: the keys whose label is among `separators`. 0 where a text has none.
+            - ``"padding"``: the keys that ``key_valid`` marks as padding.
+            - ``"sinks"``: the keys that `sinks` finds, by its rule, and learned sinks.
             - ``"duplicates"``: earlier positions with the query's token. NaN where there is none.
-            - ``"after_duplicates"``: positions right behind those, up to the query itself (exclusive), see
+            - ``"after_duplicates"``: the positions right after those, up to but not including the query itself, as in
               `induction_score`. NaN where there is none.
         separators: Names of the separators.
-        tokens: What stands at each position, where the labels do not tell: numbers or names, dims ``(position,)`` or
-            ``(sample, position)``. Negative numbers and empty names repeat nothing.
+        tokens: The token at each position, if the labels do not say: whole numbers or names, dims ``(position,)`` or
+            ``(sample, position)``. Negative numbers and empty names count as never repeated.
 
     Returns:
         The dims of `scores` without the keys, float64, within 0 to 1. NaN at padding, where a query attends to nothing,
-        and where a row holds NaN. Weights are not made to sum to 1 again.
+        and where a row contains NaN. Weights are not normalised again.
 
     Raises:
-        SchemaError: The scores are no self-attention, where that is needed, or nothing says which keys are padding.
-        LabelError: Labels are needed, and there are none, or tokens do not fit.
+        SchemaError: Self-attention is required and the scores are not; or nothing says which keys are padding.
+        LabelError: Labels are required and there are none, or the tokens do not fit.
         InputError: There is no such kind of keys.
 
     Source:
@@ -98,22 +98,22 @@ def mass(
     rows, keys = rows_of(scores), keys_of(scores)
     chosen, defined = _chosen(scores, on, separators, tokens)
     weight = rows.where(chosen, 0.0).where(rows.notnull()).sum(keys, skipna=False)
-    kept = weight.where(counted(scores) if defined is None else counted(scores) & defined)
-    order = [dim for dim in scores.dims if dim in kept.dims]
-    return described(with_coords(kept.transpose(*order), scores), f"mass_{on}", "1", MEANINGS[on])
+    weight = weight.where(counting_queries(scores) if defined is None else counting_queries(scores) & defined)
+    order = [dim for dim in scores.dims if dim in weight.dims]
+    return described(with_coords(weight.transpose(*order), scores), f"mass_{on}", "1", MEANINGS[on])
 
 
-_BESIDE = {"self": 0, "previous": -1, "next": 1}
+_OFFSETS = {"self": 0, "previous": -1, "next": 1}
 
 
 def _chosen(
     scores: xr.DataArray, on: Place, separators: Sequence[str], tokens: Any
 ) -> tuple[xr.DataArray, xr.DataArray | None]:
-    """Which cells are meant, and for which queries that has a meaning (None: for all)."""
-    if on in _BESIDE:
+    """The chosen cells, and the queries for which they are defined (None: for all)."""
+    if on in _OFFSETS:
         require_one_sequence(scores, f"the weight on {on!r}")
-        apart = np.arange(scores.sizes[KEY]) - np.arange(scores.sizes[QUERY])[:, None]
-        cells = xr.DataArray(apart == _BESIDE[on], dims=(QUERY, KEY)) & real_keys(scores)
+        offsets = np.arange(scores.sizes[KEY]) - np.arange(scores.sizes[QUERY])[:, None]
+        cells = xr.DataArray(offsets == _OFFSETS[on], dims=(QUERY, KEY)) & real_keys(scores)
         return cells, cells.any(KEY)
     if on in ("duplicates", "after_duplicates"):
         require_one_sequence(scores, f"the weight on {on!r}")
@@ -131,13 +131,14 @@ def _chosen(
     if valid is None:
         raise SchemaError(
             f"Scores have the coordinates {sorted(map(str, scores.coords))}, but 'key_valid' is needed to tell what "
-            "is padding. Capture them, or say it: scores.assign_coords(key_valid=(('sample', 'key'), token_ids != 0))."
+            "is padding. Capture the scores, or add it: scores.assign_coords(key_valid=(('sample', 'key'), token_ids "
+            "!= 0))."
         )
     return ~valid, None
 
 
 def _first(real: xr.DataArray) -> xr.DataArray:
-    """The first of the keys along each row of `real`, bool; several dims of keys are numbered row by row."""
+    """The first real key along each row, bool; several dims of keys are numbered row by row."""
     keys = keys_of(real)
     others = [dim for dim in real.dims if dim not in keys]
     ordered = real.transpose(*others, *keys)

@@ -1,4 +1,4 @@
-"""Tokens that occur again in a sequence, and what heads make of it: duplicate-token and induction heads."""
+"""Tokens that occur more than once in a sequence, which duplicate-token and induction heads look for."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ def earlier(scores: xr.DataArray, tokens: Any = None) -> xr.DataArray:
     """Which keys are earlier occurrences of the query's token.
 
     Args:
-        scores: Self-attention, for its dims, labels and validity.
-        tokens: What stands at each position, see `attnscope.analysis.mass`.
+        scores: Self-attention, used for its dims, labels and validity.
+        tokens: The token at each position, if the labels do not say: whole numbers or names, dims ``(position,)`` or
+            ``(sample, position)``. Negative numbers and empty names count as never repeated.
 
     Returns:
-        dims ``(query, key)``, with samples in front where tokens or validity have them; bool. False on padding.
+        dims ``(query, key)``, with samples in front if tokens or validity have them; bool. False on padding.
 
     Raises:
         LabelError: There are neither tokens nor labels, or they do not fit.
@@ -37,14 +38,14 @@ def earlier(scores: xr.DataArray, tokens: Any = None) -> xr.DataArray:
 
 
 def after_earlier(scores: xr.DataArray, tokens: Any = None) -> xr.DataArray:
-    """Which keys stand right behind an earlier occurrence of the query's token, and before the query.
+    """Which keys come right after an earlier occurrence of the query's token, and before the query.
 
     Args:
-        scores: See `earlier`.
-        tokens: See `earlier`.
+        scores: Self-attention, used for its dims, labels and validity.
+        tokens: The token at each position, if the labels do not say, as `earlier` takes them.
 
     Returns:
-        As `earlier` does.
+        dims ``(query, key)``, with samples in front if tokens or validity have them; bool. False on padding.
     """
     cells = earlier(scores, tokens).shift({KEY: 1}, fill_value=False)
     before = xr.DataArray(np.arange(scores.sizes[KEY]) < np.arange(scores.sizes[QUERY])[:, None], dims=(QUERY, KEY))
@@ -52,23 +53,23 @@ def after_earlier(scores: xr.DataArray, tokens: Any = None) -> xr.DataArray:
 
 
 def _tokens(scores: xr.DataArray, tokens: Any) -> xr.DataArray:
-    """What stands at each query: dims ``(query,)`` or ``(sample, query)``, names or whole numbers."""
+    """The token at each query: dims ``(query,)`` or ``(sample, query)``, names or whole numbers."""
     if tokens is None:
         labels = labels_of(scores, QUERY)
         if labels is None:
             raise LabelError(
-                "Repeated tokens are looked for, but the positions have no names. Give what stands there: "
+                "Repeated tokens are needed, but the positions have no names. Give the tokens: "
                 "induction_score(scores, tokens=token_ids), or ats.capture(model, inputs, labels=tokens)."
             )
         return labels
-    given = np.asarray(tokens)
-    given = given.astype(str) if given.dtype.kind in "OTU" else given
-    dims = (SAMPLE, QUERY)[-given.ndim :] if 1 <= given.ndim <= 2 else ()
+    values = np.asarray(tokens)
+    values = values.astype(str) if values.dtype.kind in "OTU" else values
+    dims = (SAMPLE, QUERY)[-values.ndim :] if 1 <= values.ndim <= 2 else ()
     expected = tuple(scores.sizes.get(dim, -1) for dim in dims)
-    if given.dtype.kind not in "Uiu" or not dims or given.shape != expected:
+    if values.dtype.kind not in "Uiu" or not dims or values.shape != expected:
         sizes = {dim: scores.sizes[dim] for dim in (SAMPLE, QUERY) if dim in scores.sizes}
         raise LabelError(
-            f"Tokens of shape {given.shape} and dtype {given.dtype} were given, but whole numbers or names with dims "
+            f"Tokens of shape {values.shape} and dtype {values.dtype} were given, but whole numbers or names with dims "
             f"('sample', 'query') or ('query',) are needed, and the scores have {sizes}: tokens=token_ids."
         )
-    return xr.DataArray(given, dims=dims)
+    return xr.DataArray(values, dims=dims)

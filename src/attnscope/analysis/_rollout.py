@@ -1,4 +1,4 @@
-"""Attention rollout: how much of each input position a chain of attention layers can have carried to each output."""
+"""Attention rollout: how much of each input position a chain of attention layers can have passed on to each output."""
 
 from __future__ import annotations
 
@@ -26,33 +26,32 @@ def rollout(
     fusion: Fusion = "mean",
     discard: float = 0.0,
 ) -> xr.DataArray:
-    """The attention of a chain of layers multiplied through, the residual connections counted as attention to oneself.
+    """The attention of a chain of layers, multiplied; residual connections count as attention to oneself.
 
     ``R[n] = ((1 - residual) * A[n] + residual * I) @ R[n - 1]``, where ``A[n]`` is the fused map of the layer. It is
     class-agnostic: it knows neither what the values hold nor what the model decides. Weight on padding and on sinks is
-    carried on like any other; rows of padded queries are computed too, but nothing real attends to them unless the
-    model attends to padding.
+    passed on like any other. Rows of padded queries are computed too, but nothing real attends to them unless the model
+    attends to padding.
 
     Args:
         maps: Captured maps with `scores`.
         sites: Names of the chain's sites from the input up; None for all. Each is self-attention over one sequence.
-        residual: Share of a layer's output that its input is taken to make up, within 0 to 1.
-        fusion: How heads become one map; its rows are made to sum to 1 again.
-        discard: Share of the smallest weights of each fused map that is set to 0 before, within 0 to 1 (exclusive).
+        residual: Share of a layer's output that is attributed to its input, within 0 to 1.
+        fusion: How heads are fused into one map; its rows are then normalised to sum to 1.
+        discard: Share of the smallest weights of each fused map that is first set to 0, within 0 to 1 (exclusive).
             Masked cells and padding are not counted among them.
 
     Returns:
         dims ``(layer, sample, query, key)``, float64, within 0 to 1, rows summing to 1; layer `n` holds what the chain
-        up to its `n`-th site has carried. A query that attends to nothing keeps itself alone. NaN spreads to
-        all that is computed from it.
+        has passed on up to its `n`-th site. A query that attends to nothing keeps only itself. NaN propagates.
 
     Raises:
         SchemaError: A site is not self-attention with dims ``(sample, [head,] query, key)``, or the sizes differ.
-        InputError: An option lies outside.
+        InputError: An option is out of range.
 
     Source:
         Abnar and Zuidema 2020, "Quantifying Attention Flow in Transformers", section 3, for ``residual=0.5`` and
-        ``fusion="mean"``; fusion by maximum or minimum and discarding are common additions for images.
+        ``fusion="mean"``; fusing by maximum or minimum and discarding are common additions for images.
 
     Example:
         >>> even = AttentionMaps.from_arrays([np.full((1, 1, 2, 2), 0.5)] * 2)
@@ -90,17 +89,17 @@ def rolled_out(
     discard: float = 0.0,
     valid: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Iterator[np.ndarray]:
-    """The rollout of one sample after each layer, see `rollout`.
+    """The rollout of one sample after each layer.
 
     Args:
-        layers: From the input up, dims ``(head, query, key)``, with one size of query and key.
-        residual: See `rollout`.
-        fusion: See `rollout`.
-        discard: See `rollout`.
-        valid: Which queries and which keys are no padding, for `discard`; None for all.
+        layers: From the input up, dims ``(head, query, key)``, with as many queries as keys.
+        residual: Share of a layer's output that is attributed to its input, within 0 to 1.
+        fusion: How heads are fused into one map; its rows are then normalised to sum to 1.
+        discard: Share of the smallest weights of each fused map that is first set to 0, within 0 to 1 (exclusive).
+        valid: Which queries and which keys are not padding, for `discard`; None for all.
 
     Yields:
-        dims ``(query, key)``, in the dtype of the layers, float32 at the least.
+        dims ``(query, key)``, in the dtype of the layers, but at least float32.
     """
     carried: np.ndarray | None = None
     for layer in layers:
@@ -115,11 +114,11 @@ def mixed_map(
     """One layer as a rollout multiplies it: heads fused, the residual connection added, rows summing to 1.
 
     Args:
-        layer: dims ``(head, query, key)``, with one size of query and key.
-        residual: See `rollout`.
-        fusion: See `rollout`.
-        discard: See `rollout`.
-        valid: See `rolled_out`.
+        layer: dims ``(head, query, key)``, with as many queries as keys.
+        residual: Share of the layer's output that is attributed to its input, within 0 to 1.
+        fusion: How heads are fused into one map.
+        discard: Share of the smallest weights of the fused map that is first set to 0, within 0 to 1 (exclusive).
+        valid: Which queries and which keys are not padding, for `discard`; None for all.
     """
     fused = fused_map(layer, fusion, discard, valid)
     return normalised((1 - residual) * fused + residual * np.eye(len(fused), dtype=fused.dtype))
@@ -132,20 +131,20 @@ def fused_map(
 
     Args:
         layer: dims ``(head, query, key)``.
-        fusion: See `rollout`.
-        discard: See `rollout`.
-        valid: See `rolled_out`.
+        fusion: How heads are fused into one map.
+        discard: Share of the smallest weights of the fused map that is first set to 0, within 0 to 1 (exclusive).
+        valid: Which queries and which keys are not padding, for `discard`; None for all.
     """
     fused = _FUSIONS[fusion](layer.astype(np.result_type(layer, np.float32), copy=False), axis=0)
     if discard:
         queries, keys = valid if valid is not None else (np.ones(size, bool) for size in fused.shape)
-        there = fused[~closed_cells(layer, queries, keys).all(0)]
-        fused = np.where(fused < np.quantile(there, discard), 0, fused) if there.size else fused
+        open_cells = fused[~closed_cells(layer, queries, keys).all(0)]
+        fused = np.where(fused < np.quantile(open_cells, discard), 0, fused) if open_cells.size else fused
     return normalised(fused)
 
 
 def normalised(rows: np.ndarray) -> np.ndarray:
-    """Rows that sum to 1; a row of zeros stays one."""
+    """The rows, scaled to sum to 1; a row of zeros stays as it is."""
     total = rows.sum(-1, keepdims=True)
     return np.asarray(rows / np.where(total == 0, 1, total))
 
@@ -154,7 +153,7 @@ def check_options(residual: float, fusion: str, discard: float) -> None:
     """Checks the options of a rollout.
 
     Raises:
-        InputError: One lies outside.
+        InputError: One is out of range.
     """
     if not (0 <= residual <= 1 and 0 <= discard < 1 and fusion in _FUSIONS):
         raise InputError(
@@ -165,7 +164,7 @@ def check_options(residual: float, fusion: str, discard: float) -> None:
 
 
 def chain(maps: AttentionMaps, sites: Sequence[str] | None, what: str) -> tuple[list[str], list[xr.DataArray]]:
-    """Self-attention of one size, from the input up.
+    """A chain of self-attention maps of the same size, from the input up.
 
     Args:
         maps: Captured maps.
@@ -173,10 +172,10 @@ def chain(maps: AttentionMaps, sites: Sequence[str] | None, what: str) -> tuple[
         what: What needs them, for the messages.
 
     Returns:
-        Names, and arrays with dims ``(sample, head, query, key)``.
+        The names, and arrays with dims ``(sample, head, query, key)``.
 
     Raises:
-        SchemaError: A site is no self-attention, the sizes differ, or there are no sites.
+        SchemaError: A site is not self-attention, the sizes differ, or there are no sites.
     """
     names = list(maps) if sites is None else list(sites)
     arrays = [_checked(scores_of(maps, name), name, what) for name in names]
@@ -184,7 +183,7 @@ def chain(maps: AttentionMaps, sites: Sequence[str] | None, what: str) -> tuple[
     if len(sizes) != 1:
         raise SchemaError(
             f"The chain {names} has {len(sizes)} different sizes (samples, positions): {sorted(sizes)}, but a {what} "
-            f"multiplies maps of one size. Name the sites that belong together: {what}(maps, sites=[...])."
+            f"needs maps of the same size. Name the sites that belong together: {what}(maps, sites=[...])."
         )
     return names, arrays
 
@@ -200,18 +199,18 @@ def scores_of(maps: AttentionMaps, name: str) -> xr.DataArray:
     if SCORES not in dataset:
         raise SchemaError(
             f"{SCORES!r} was not captured at {name!r}, only {list(dataset.data_vars)}, but whole maps are needed here. "
-            "Ask for them: ats.capture(..., summaries=[ats.Full()])."
+            "Capture them: ats.capture(..., summaries=[ats.Full()])."
         )
     return dataset[SCORES].assign_attrs({**dataset.attrs, **dataset[SCORES].attrs})
 
 
 def layers_of(arrays: Iterable[xr.DataArray], sample: int) -> Iterator[np.ndarray]:
-    """One sample of each array, read when it is its turn; dims ``(head, query, key)``, float64."""
+    """One sample of each array, each read when it is needed; dims ``(head, query, key)``, float64."""
     return (array.isel({SAMPLE: sample}).values.astype(np.float64) for array in arrays)
 
 
 def valid_of(scores: xr.DataArray, sample: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which queries and which keys of one sample are no padding."""
+    """Which queries and which keys of one sample are not padding."""
     sides = []
     for dim, name in ((QUERY, QUERY_VALID), (KEY, KEY_VALID)):
         valid = validity(scores, name)
@@ -225,12 +224,12 @@ def _checked(scores: xr.DataArray, name: str, what: str) -> xr.DataArray:
     if set(scores.dims) - {HEAD} != {SAMPLE, QUERY, KEY} or scores.sizes[QUERY] != scores.sizes[KEY]:
         raise SchemaError(
             f"The site {name!r} has dims {tuple(map(str, scores.dims))} with shape {scores.shape}, but a {what} needs "
-            "self-attention, ('sample', 'head', 'query', 'key') with as many queries as keys. Leave it out: "
+            "self-attention: ('sample', 'head', 'query', 'key') with as many queries as keys. Leave this site out: "
             f"{what}(maps, sites=[...])."
         )
     return with_heads(scores).transpose(SAMPLE, HEAD, QUERY, KEY)
 
 
 def with_heads(scores: xr.DataArray) -> xr.DataArray:
-    """The scores with a dim of heads, of size 1 where the site has none."""
+    """The scores with a head dim, of size 1 if the site has no heads."""
     return scores if HEAD in scores.dims else scores.expand_dims(HEAD, axis=1)

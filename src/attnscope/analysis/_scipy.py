@@ -1,4 +1,4 @@
-"""SciPy, which some of the analysis needs and the core does not."""
+"""SciPy, which parts of the analysis need and the core does not."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from attnscope.errors import NotInstalledError
 
 
 def scipy_room(name: str) -> ModuleType:
-    """A part of SciPy, which is loaded when it is first needed.
+    """A part of SciPy, loaded when it is first needed.
 
     Raises:
-        NotInstalledError: It is not installed.
+        NotInstalledError: SciPy is not installed.
     """
     try:
         return import_module(name)
@@ -20,6 +20,6 @@ def scipy_room(name: str) -> ModuleType:
         if (error.name or "").split(".")[0] != "scipy":
             raise
         raise NotInstalledError(
-            "ats.analysis.flow and head_clusters compute with SciPy, which is not installed. Install it: "
+            "ats.analysis.flow and head_clusters need SciPy, which is not installed. Install it: "
             'pip install "attnscope[analysis]".'
         ) from error

@@ -21,22 +21,22 @@ def keys_of(scores: xr.DataArray) -> tuple[str, ...]:
     Raises:
         SchemaError: There are none.
     """
-    found = key_dims(scores.dims)
-    if not found:
+    keys = key_dims(scores.dims)
+    if not keys:
         require_dims(scores, KEY)
-    return found
+    return keys
 
 
 def rows_of(scores: xr.DataArray) -> xr.DataArray:
-    """The scores in float64, without the coordinates that other arrays would clash with."""
+    """The scores in float64, without the coordinates that could conflict with those of other arrays."""
     return scores.astype(np.float64).reset_coords(drop=True)
 
 
-def counted(scores: xr.DataArray) -> xr.DataArray:
-    """Which queries count: all but padding and those that attend to nothing.
+def counting_queries(scores: xr.DataArray) -> xr.DataArray:
+    """Which queries count: all except padding and those that attend to nothing.
 
     Args:
-        scores: dims ``(..., query, key)``; without queries where the site pools.
+        scores: dims ``(..., query, key)``; without queries if the site pools.
 
     Returns:
         The dims of `scores` without the keys, bool. True where a row holds NaN.
@@ -47,29 +47,29 @@ def counted(scores: xr.DataArray) -> xr.DataArray:
 
 
 def validity(scores: xr.DataArray, name: str) -> xr.DataArray | None:
-    """One of the coordinates ``query_valid`` and ``key_valid``, bare; None where there is none."""
-    found = scores.coords.get(name)
-    return None if found is None else found.astype(bool).reset_coords(drop=True)
+    """One of the coordinates ``query_valid`` and ``key_valid``, without coordinates; None if there is no such one."""
+    valid = scores.coords.get(name)
+    return None if valid is None else valid.astype(bool).reset_coords(drop=True)
 
 
 def real_keys(scores: xr.DataArray) -> xr.DataArray:
-    """The keys that are positions: neither padding nor learned sinks; dims ``(key,)``, maybe with samples, bool."""
+    """The keys that are positions, neither padding nor learned sinks; dims ``(key,)``, possibly with samples, bool."""
     keys = keys_of(scores)
-    places = xr.DataArray(np.ones([scores.sizes[key] for key in keys], bool), dims=keys)
-    sinks = int(scores.attrs.get("sinks", 0))
-    if sinks:
-        places = places & xr.DataArray(
-            np.arange(scores.sizes[keys[-1]]) < scores.sizes[keys[-1]] - sinks, dims=keys[-1]
+    positions = xr.DataArray(np.ones([scores.sizes[key] for key in keys], bool), dims=keys)
+    num_sinks = int(scores.attrs.get("sinks", 0))
+    if num_sinks:
+        positions = positions & xr.DataArray(
+            np.arange(scores.sizes[keys[-1]]) < scores.sizes[keys[-1]] - num_sinks, dims=keys[-1]
         )
     valid = validity(scores, KEY_VALID)
-    return places if valid is None else valid & places
+    return positions if valid is None else valid & positions
 
 
 def open_keys(scores: xr.DataArray) -> xr.DataArray:
-    """How many keys each query may attend to, as far as scores and validity tell.
+    """How many keys each query may attend to, as far as scores and validity can tell.
 
-    A padded key counts only where it has weight. In causal maps, which are told as in `attnscope.masking`, the later
-    keys do not count.
+    A padded key counts only where it has weight. In causal maps, recognised as in `attnscope.masking`, later keys do
+    not count.
 
     Returns:
         The dims of `scores` without the keys, int.
@@ -83,7 +83,7 @@ def open_keys(scores: xr.DataArray) -> xr.DataArray:
 
 
 def _later(scores: xr.DataArray) -> xr.DataArray:
-    """The cells above the diagonal of causal maps; dims those of `scores` without the heads, bool."""
+    """The cells above the diagonal of causal maps; the dims of `scores` without the heads, bool."""
     bare = scores.reset_coords(drop=True)
     if HEAD not in bare.dims:
         bare = bare.expand_dims(HEAD)
@@ -103,16 +103,16 @@ def _later(scores: xr.DataArray) -> xr.DataArray:
 
 
 def is_one_sequence(scores: xr.DataArray) -> bool:
-    """Whether query and key number the same positions, as far as sizes and labels tell."""
+    """Whether query and key number the same positions, as far as sizes and labels can tell."""
     if query_dims(scores.dims) != (QUERY,) or key_dims(scores.dims) != (KEY,):
         return False
-    places = scores.sizes[KEY] - int(scores.attrs.get("sinks", 0))
-    if scores.sizes[QUERY] != places:
+    positions = scores.sizes[KEY] - int(scores.attrs.get("sinks", 0))
+    if scores.sizes[QUERY] != positions:
         return False
     query, key = (scores.coords.get(f"{dim}_label") for dim in (QUERY, KEY))
     if query is None or key is None:
         return True
-    return query.dims[:-1] == key.dims[:-1] and bool((query.values == key.values[..., :places]).all())
+    return query.dims[:-1] == key.dims[:-1] and bool((query.values == key.values[..., :positions]).all())
 
 
 def require_one_sequence(scores: xr.DataArray, what: str) -> None:
@@ -120,7 +120,7 @@ def require_one_sequence(scores: xr.DataArray, what: str) -> None:
 
     Args:
         scores: The scores.
-        what: What needs it, for the message.
+        what: What requires it, for the message.
 
     Raises:
         SchemaError: They do not.
@@ -128,20 +128,20 @@ def require_one_sequence(scores: xr.DataArray, what: str) -> None:
     require_dims(scores, QUERY, KEY)
     if not is_one_sequence(scores):
         raise SchemaError(
-            f"Scores have dimensions {tuple(map(str, scores.dims))} with shape {scores.shape}, and query and key do "
-            f"not number the same positions (by their sizes, or by their labels), but {what} needs self-attention. "
-            "Choose such a site: maps['encoder_0/mha']."
+            f"Scores have dimensions {tuple(map(str, scores.dims))} with shape {scores.shape}, and by their sizes or "
+            f"labels, query and key do not number the same positions, but {what} requires self-attention. Choose such "
+            "a site: maps['encoder_0/mha']."
         )
 
 
 def labels_of(scores: xr.DataArray, dim: str) -> xr.DataArray | None:
-    """The names of positions along `dim`, bare; None where they have none."""
-    found = scores.coords.get(f"{dim}_label")
-    return None if found is None else found.reset_coords(drop=True).astype(str)
+    """The names of the positions along `dim`, without coordinates; None if they have no names."""
+    labels = scores.coords.get(f"{dim}_label")
+    return None if labels is None else labels.reset_coords(drop=True).astype(str)
 
 
 def named(scores: xr.DataArray, dim: str, names: Sequence[str]) -> xr.DataArray:
-    """Which positions along `dim` have one of these names; dims those of the labels, bool.
+    """Which positions along `dim` have one of these names; the dims of the labels, bool.
 
     Raises:
         LabelError: The positions have no names.
@@ -149,27 +149,27 @@ def named(scores: xr.DataArray, dim: str, names: Sequence[str]) -> xr.DataArray:
     labels = labels_of(scores, dim)
     if labels is None:
         raise LabelError(
-            f"Tokens are meant by name ({', '.join(map(repr, names))}), but the positions of {dim!r} have no names. "
-            "Give them: ats.capture(model, inputs, labels=tokens)."
+            f"Tokens are selected by name ({', '.join(map(repr, names))}), but the positions of {dim!r} have no names. "
+            "Give them names: ats.capture(model, inputs, labels=tokens)."
         )
     return xr.DataArray(np.isin(labels.values, list(names)), dims=labels.dims)
 
 
 def averaged(values: xr.DataArray, scores: xr.DataArray) -> xr.DataArray:
-    """The mean over those queries that have a value; NaN where none has, or where a row that counts holds NaN."""
+    """The mean over the queries that have a value; NaN if none has, or if a row that counts contains NaN."""
     queries = query_dims(values.dims)
-    broken = rows_of(scores).isnull().any(keys_of(scores)) & counted(scores)
+    broken = rows_of(scores).isnull().any(keys_of(scores)) & counting_queries(scores)
     mean = values.mean(queries, skipna=True) if queries else values
     gone = list(query_dims(broken.dims))
     return mean.where(~(broken.any(gone) if gone else broken)).transpose(*mean.dims)
 
 
 def described(array: xr.DataArray, name: str, units: str, meaning: str, **attrs: Any) -> xr.DataArray:
-    """The array with its name, unit and meaning, and no attributes of what it was made of."""
+    """The array with its own name, unit and meaning, and without the attributes of the array it was computed from."""
     return array.rename(name).drop_attrs().assign_attrs(units=units, long_name=meaning, **attrs)
 
 
 def with_coords(array: xr.DataArray, scores: xr.DataArray) -> xr.DataArray:
-    """The array with those coordinates of the scores that fit its dims."""
+    """The array with the coordinates of the scores that fit its dims."""
     fitting = {name: c for name, c in scores.coords.items() if set(c.dims) <= set(array.dims)}
     return array.assign_coords(fitting)

@@ -1,6 +1,6 @@
-"""Keras layers for people who build models, and want to see what these attend to.
+"""Keras layers for people who build models and want to see what they attend to.
 
-This room stands apart: it knows Keras, and nothing of the rest of attnscope.
+This room stands apart: it knows Keras, and nothing of the rest of attnscope except its errors.
 """
 
 from attnscope.layers._multi_head import InterpretableMultiHeadAttention

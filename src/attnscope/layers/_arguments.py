@@ -1,4 +1,4 @@
-"""What a call leaves out, and the masks that come with what it gives."""
+"""Arguments that a call leaves out, and the masks that come with those that it gives."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ def first_given(*choices: Any) -> Any:
 
 
 def filled_in(query: Any, key: Any, value: Any) -> tuple[Any, Any, Any]:
-    """Key and value stand in for each other, and the query for both.
+    """Query, key and value, where a missing key or value is replaced by the other, or else by the query.
 
     Args:
         query: A tensor, or its shape, or its mask.
-        key: The same of the key; None where it was left out.
-        value: The same of the value; None where it was left out.
+        key: The same for the key; None if it was left out.
+        value: The same for the value; None if it was left out.
     """
     return query, first_given(key, value, query), first_given(value, key, query)
 
 
 def check_dims(layer: str, argument: str, shape: Sequence[Any], dims: str) -> None:
-    """Refuses a shape that has not one size for each of `dims`.
+    """Checks that a shape has one size for each of `dims`.
 
     Args:
         layer: Name of the layer, for the message.
-        argument: Name of what has the shape.
+        argument: Name of the argument that has this shape, for the message.
         shape: The shape.
         dims: The dims that it should have, as the docs write them: ``"(sample, key)"``.
 
@@ -39,13 +39,13 @@ def check_dims(layer: str, argument: str, shape: Sequence[Any], dims: str) -> No
     """
     if len(shape) != len(dims.split(",")):
         raise ValueError(
-            f"The layer {layer!r} got {argument} of shape {tuple(shape)}, but takes dims {dims}. Reshape it, or for "
-            "one axis more, keras.layers.TimeDistributed(layer) attends within each step."
+            f"The layer {layer!r} got {argument} of shape {tuple(shape)}, but takes dims {dims}. Reshape it; or, if it "
+            "has one more axis, use keras.layers.TimeDistributed(layer), which attends within each step."
         )
 
 
 class _Masked(keras.layers.Layer):  # type: ignore[misc]
-    """A copy of the tensor, with a mask on it; Keras alone knows where the mask of a tensor is kept."""
+    """A copy of the tensor with a mask on it; only Keras knows where the mask of a tensor is kept."""
 
     def call(self, inputs: Any, mask: Any = None) -> Any:
         return keras.ops.copy(inputs)
@@ -60,14 +60,14 @@ def _masked() -> _Masked:
 
 
 def with_masks(tensors: Sequence[Any], masks: Sequence[Any]) -> list[Any]:
-    """Tensors with these masks on them, for a layer of Keras that takes off the masks of what it is given.
+    """Tensors with these masks on them, for a Keras layer that removes the masks of its arguments.
 
     Args:
-        tensors: What the caller gave, with or without masks of their own. These stay as they are.
-        masks: The mask of each, given by hand or its own, or None.
+        tensors: What the caller gave, with or without masks of their own. They stay as they are.
+        masks: The mask of each, passed explicitly or its own, or None.
 
     Returns:
-        Copies, or the tensors themselves where there is no mask at all.
+        Copies, or the tensors themselves if there are no masks at all.
     """
     if all(mask is None for mask in masks):
         return list(tensors)

@@ -1,4 +1,4 @@
-"""Keras' multi-head attention, with the scores of the last pass to read."""
+"""Keras' multi-head attention, with the scores of the last pass to read afterwards."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ _Shape = tuple[int | None, ...]
 class InterpretableMultiHeadAttention(StoresScores, keras.layers.MultiHeadAttention):  # type: ignore[misc]
     """Multi-head attention that shows what it attended to.
 
-    It is `keras.layers.MultiHeadAttention`, with all of its arguments, masks, dtype policies and weights. What differs
-    is the order of the call, ``(query, key, value)``, that key and value may be left out, that the masks of the
-    caller's tensors stay on them, and `attention_scores`.
+    It is `keras.layers.MultiHeadAttention`, with all of its arguments, masks, dtype policies and weights. The
+    differences: it is called with ``(query, key, value)``, in this order; key and value may be left out; the masks of
+    the caller's tensors stay on them; and it has `attention_scores`.
 
     Args:
         d_model: Size of each head, for query, key and value (Keras' `key_dim`), unless `head_dim` says otherwise.
         n_head: Number of heads.
         dropout_rate: Share of the scores that is dropped in training, from 0 to 1.
-        head_dim: Size of each head; `d_model` is then the width of the model, which is what the layer returns. The
-            usual split of the width between the heads is ``(d_model=64, n_head=8, head_dim=64 // 8)``.
-        store_scores: Whether to keep the scores of the last pass in `attention_scores`. Without, the layer costs what
-            Keras' own costs, or less: with dropout, too, it takes the fused path at inference if there are no masks.
+        head_dim: Size of each head; `d_model` is then the width of the model, which is the width of the output. The
+            usual split of the width among the heads is ``(d_model=64, n_head=8, head_dim=64 // 8)``.
+        store_scores: Whether to keep the scores of the last pass in `attention_scores`. If False, the layer costs what
+            Keras' own costs, or less: even with dropout it takes the fused path at inference if there are no masks.
         **kwargs: Anything else that `keras.layers.MultiHeadAttention` takes: `value_dim`, `use_bias`, `output_shape`,
             `attention_axes`, `flash_attention`, `kernel_initializer`, `seed`, `name`, `dtype`, ...
 
     Call arguments:
         query: dims ``(sample, query, feature)``.
-        key: dims ``(sample, key, feature)``. Left out, it is the value, or else the query.
-        value: dims ``(sample, key, feature)``. Left out, it is the key, or else the query.
+        key: dims ``(sample, key, feature)``. Default: the value, or else the query.
+        value: dims ``(sample, key, feature)``. Default: the key, or else the query.
         attention_mask: bool, dims ``(sample, query, key)``, True where the query may attend to the key. It is combined
             with the Keras masks of the arguments and the causal mask.
         return_attention_scores: Whether to return ``(output, scores)``.
@@ -42,12 +42,12 @@ class InterpretableMultiHeadAttention(StoresScores, keras.layers.MultiHeadAttent
         use_causal_mask: Whether to hide the keys that come after the query.
 
     Returns:
-        dims ``(sample, query, feature)``, the last as wide as the query's, or as `output_shape` or `head_dim` ask.
-        `attention_scores` has dims ``(sample, head, query, key)``, before dropout. Rows sum to 1; those of queries that
-        may attend to nothing are all 0.
+        dims ``(sample, query, feature)``; the last is as wide as the query's, or as `output_shape` or `head_dim`
+        specify. `attention_scores` has dims ``(sample, head, query, key)``, before dropout. Rows sum to 1; those of
+        queries that may attend to nothing are all 0.
 
     Raises:
-        ValueError: `flash_attention` and `store_scores` are both True, or Keras refuses an argument.
+        ValueError: `flash_attention` and `store_scores` are both True, or Keras rejects an argument.
 
     Example:
         >>> layer = InterpretableMultiHeadAttention(d_model=4, n_head=2)
@@ -69,8 +69,8 @@ class InterpretableMultiHeadAttention(StoresScores, keras.layers.MultiHeadAttent
     ) -> None:
         if kwargs.get("flash_attention") and store_scores:
             raise ValueError(
-                "flash_attention=True was given with store_scores=True, but flash attention never has the scores that "
-                "would be stored. Choose one: store_scores=False (ats.capture(model, x) still finds them), or no "
+                "flash_attention=True was given with store_scores=True, but flash attention never computes the scores "
+                "that would be stored. Choose one: store_scores=False (ats.capture(model, x) still finds them), or no "
                 "flash_attention."
             )
         if head_dim is not None:
@@ -79,10 +79,10 @@ class InterpretableMultiHeadAttention(StoresScores, keras.layers.MultiHeadAttent
         super().__init__(num_heads=n_head, key_dim=size, dropout=dropout_rate, store_scores=store_scores, **kwargs)
         self._d_model, self._head_dim = d_model, head_dim
         if store_scores:
-            self._flash_attention = False  # Keras' global switch asks for it, and it has no scores
+            self._flash_attention = False  # Keras' global switch may ask for it, and it has no scores
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments that make this layer again."""
+        """The arguments from which this layer can be made again."""
         config = super().get_config()
         of_keras = ("num_heads", "key_dim", "dropout")
         n_head, _, dropout_rate = (config.pop(name) for name in of_keras)
@@ -90,7 +90,7 @@ class InterpretableMultiHeadAttention(StoresScores, keras.layers.MultiHeadAttent
         return {**config, **ours}
 
     def build(self, query_shape: _Shape, key_shape: _Shape | None = None, value_shape: _Shape | None = None) -> None:
-        """Makes the weights."""
+        """Creates the weights."""
         query_shape, key_shape, value_shape = filled_in(query_shape, key_shape, value_shape)
         super().build(query_shape, value_shape, key_shape)
 
@@ -108,7 +108,7 @@ class InterpretableMultiHeadAttention(StoresScores, keras.layers.MultiHeadAttent
         training: bool | None = None,
         use_causal_mask: bool = False,
     ) -> Any:
-        """Attends; see the class."""
+        """Attends, as the docstring of the class describes."""
         query_mask = first_given(mask, query_mask)
         if key is None and value is None:
             key_mask = value_mask = query_mask
@@ -133,9 +133,9 @@ class InterpretableMultiHeadAttention(StoresScores, keras.layers.MultiHeadAttent
         return outputs[0] if self.store_scores and not return_attention_scores else outputs
 
     def _may_fuse(self, masks: list[Any]) -> bool:
-        """Whether Keras' fused path gives at inference what its other path does, which it takes with dropout."""
+        """Whether Keras' fused path gives what its other path, which it takes with dropout, gives at inference."""
         if self.store_scores or not self.dropout or any(mask is not None for mask in masks):
-            return False  # without dropout Keras does it by itself, and with masks, queries that see nothing differ
+            return False  # without dropout Keras does so by itself; with masks, queries that see nothing differ
         theirs = keras.layers.MultiHeadAttention
         overridden = any(getattr(type(self), name) is not getattr(theirs, name) for name in _OF_KERAS)
         return not overridden and self.value_dim == self.key_dim  # JAX's fused call needs that
@@ -150,7 +150,7 @@ class InterpretableMultiHeadAttention(StoresScores, keras.layers.MultiHeadAttent
     def compute_output_spec(
         self, query: Any, key: Any = None, value: Any = None, return_attention_scores: bool = False, **_: Any
     ) -> Any:
-        """Shape and dtype of the output, and of the scores where these are asked for."""
+        """Shape and dtype of the output, and of the scores if they are asked for."""
         query, key, value = filled_in(query, key, value)
         shape = self.compute_output_shape(query.shape, key.shape, value.shape)
         output = keras.KerasTensor(shape, dtype=self.compute_dtype)
@@ -168,9 +168,9 @@ _OF_KERAS = ("_compute_attention", "_masked_softmax")  # what Keras lets a subcl
 
 
 class _AtInference:
-    """A layer of Keras as it is at inference, when dropout does nothing: at a rate of 0, Keras takes the fused path.
+    """A Keras layer as it is at inference, when dropout does nothing: at a rate of 0, Keras takes the fused path.
 
-    `call` and `_compute_attention` are Keras' own, run on this in place of the layer; all else is the layer's.
+    `call` and `_compute_attention` are Keras' own, run on this object instead of the layer; all else is the layer's.
     """
 
     _dropout = 0.0

@@ -1,4 +1,4 @@
-"""Attention over the states of a sequence, down to one vector."""
+"""Attention that pools the states of a sequence into one vector."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _Shape = tuple[int | None, ...]
 class AttentionPooling(StoresScores, keras.layers.Layer):  # type: ignore[misc]
     """The mean of a sequence's states, weighted by how well each answers a query.
 
-    It takes the place of a softmax over ``Dense(1)`` of the states, repeated, permuted, multiplied and summed by
-    hand; and it leaves out padding, which such recipes give most of the weight. The query is learned, or given as
-    the second argument (the last state of a decoder, for instance). The two ways to score a state h against it::
+    It replaces a softmax over ``Dense(1)`` of the states, repeated, permuted, multiplied and summed by hand; and it
+    leaves out padding, to which such recipes give most of the weight. The query is learned, or given as the second
+    argument (the last state of a decoder, for example). There are two ways to score a state h against it::
 
         additive: v . tanh(W h + b + U query)           without a query of its own: v . tanh(W h + b)
         dot:      (W h + b) . (U query) / sqrt(units)   without a query of its own: (W h + b) . u / sqrt(units)
 
     Args:
-        units: Size of the space in which states are scored, the length of v and u.
+        units: Size of the space in which states are scored: the length of v and u.
         score: ``"additive"`` or ``"dot"``.
         kernel_initializer: Initializer of W, U, v and u.
         store_scores: Whether to keep the scores of the last pass in `attention_scores`.
@@ -33,18 +33,18 @@ class AttentionPooling(StoresScores, keras.layers.Layer):  # type: ignore[misc]
 
     Call arguments:
         states: dims ``(sample, key, feature)``; all states of a recurrent layer (``return_sequences=True``), or what
-            any other layer gives for each position.
-        query: dims ``(sample, feature)``, of any size; left out, the query is learned.
-        mask: bool, dims ``(sample, key)``, True at what is no padding. Left out, the Keras mask of the states.
+            any other layer returns for each position.
+        query: dims ``(sample, feature)``, of any size. Default: a learned query.
+        mask: bool, dims ``(sample, key)``, False at padding. Default: the Keras mask of the states.
         return_attention_scores: Whether to return ``(output, scores)``.
 
     Returns:
-        dims ``(sample, feature)``: the weighted state. `attention_scores` has dims ``(sample, key)``, exactly 0 at
-        padding, and sums to 1; to 0 where all is padding, and the weighted state is 0 there too.
+        dims ``(sample, feature)``: the weighted state. `attention_scores` has dims ``(sample, key)``, is exactly 0 at
+        padding, and sums to 1. If everything is padding, it sums to 0, and the weighted state is 0 too.
 
     Raises:
-        ValueError: `score` is neither of the two, an argument has too many dims or too few, or a query is given to a
-            layer that was built without one, or left out where it was built with one.
+        ValueError: `score` is neither of the two, an argument has too many or too few dims, or a query is given to a
+            layer that was built without one, or left out of a call to a layer that was built with one.
 
     Source:
         additive: Bahdanau, Cho, Bengio 2015 (arXiv 1409.0473), section 3.1; with a learned query: Yang et al. 2016,
@@ -64,7 +64,7 @@ class AttentionPooling(StoresScores, keras.layers.Layer):  # type: ignore[misc]
     ) -> None:
         super().__init__(**kwargs)
         if score not in ("additive", "dot"):
-            raise ValueError(f"score is {score!r}, but there are two: score='additive' and score='dot'.")
+            raise ValueError(f"score is {score!r}, but one of two is needed: score='additive' or score='dot'.")
         self.supports_masking = True
         self.units, self.score = units, score
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
@@ -73,24 +73,24 @@ class AttentionPooling(StoresScores, keras.layers.Layer):  # type: ignore[misc]
         self._softmax = keras.layers.Softmax(dtype=self.dtype_policy)
 
     def _dense(self, name: str, *, use_bias: bool) -> keras.layers.Dense:
-        initializer = self.kernel_initializer.clone()  # one that has been used gives the same numbers again
+        initializer = self.kernel_initializer.clone()  # an initializer that was used before repeats its numbers
         return keras.layers.Dense(
             self.units, name=name, use_bias=use_bias, kernel_initializer=initializer, dtype=self.dtype_policy
         )
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments that make this layer again."""
+        """The arguments from which this layer can be made again."""
         initializer = keras.initializers.serialize(self.kernel_initializer)
         return {**super().get_config(), "units": self.units, "score": self.score, "kernel_initializer": initializer}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> AttentionPooling:
-        """The layer again; from HDF5, Keras gives for ``"dot"`` its function of this name."""
+        """The layer, made again; when it reads HDF5, Keras passes its function `dot` instead of ``"dot"``."""
         score = config.get("score", "additive")
         return cls(**{**config, "score": getattr(score, "__name__", score)})
 
     def build(self, states_shape: _Shape, query_shape: _Shape | None = None) -> None:
-        """Makes the weights."""
+        """Creates the weights."""
         self._check(states_shape, query_shape)
         self.key_dense.build(states_shape)
         if query_shape is not None:
@@ -108,7 +108,7 @@ class AttentionPooling(StoresScores, keras.layers.Layer):  # type: ignore[misc]
         states_mask: Any = None,
         return_attention_scores: bool = False,
     ) -> Any:
-        """Attends; see the class."""
+        """Attends, as the docstring of the class describes."""
         mask = first_given(mask, states_mask)
         self._check(states.shape, None if query is None else query.shape, None if mask is None else mask.shape)
         allowed = None if mask is None else ops.cast(mask, "bool")
@@ -128,24 +128,24 @@ class AttentionPooling(StoresScores, keras.layers.Layer):  # type: ignore[misc]
         return ops.squeeze(ops.matmul(ops.tanh(keys), self.vector), -1)
 
     def _check(self, states: Any, query: Any = None, mask: Any = None) -> None:
-        """Of shapes: whether they have the dims that the class names, and the query is there if it was in `build`."""
+        """Checks that shapes have the documented dims, and that there is a query if there was one in `build`."""
         dims = {"states": "(sample, key, feature)", "a query": "(sample, feature)", "a mask": "(sample, key)"}
         for (argument, named), shape in zip(dims.items(), (states, query, mask), strict=True):
             if shape is not None:
                 check_dims(self.name, argument, shape, named)
         if self.built and query is not None and self.query_dense is None:
             raise ValueError(
-                f"The layer {self.name!r} got a query of shape {tuple(query)}, but was built without one. Give a "
-                "query from the first call on, layer(states, query), or make another layer for it."
+                f"The layer {self.name!r} got a query of shape {tuple(query)}, but was built without one. Give a query "
+                "in every call, from the first one on: layer(states, query); or make another layer for it."
             )
         if self.built and query is None and self.query_dense is not None:
             raise ValueError(
-                f"The layer {self.name!r} got no query, but was built with one. Give one in every call, "
-                "layer(states, query), or make another layer, which learns a query."
+                f"The layer {self.name!r} got no query, but was built with one. Give one in every call: "
+                "layer(states, query); or make another layer, which learns its query."
             )
 
     def compute_mask(self, states: Any, mask: Any = None) -> None:
-        """None: no positions are left to mask."""
+        """Returns None, as no positions are left to mask."""
 
     def compute_output_shape(self, states_shape: _Shape, query_shape: _Shape | None = None) -> _Shape:
         """The shape of the output."""
@@ -154,7 +154,7 @@ class AttentionPooling(StoresScores, keras.layers.Layer):  # type: ignore[misc]
     def compute_output_spec(
         self, states: Any, query: Any = None, return_attention_scores: bool = False, **_: Any
     ) -> Any:
-        """Shape and dtype of the output, and of the scores where these are asked for."""
+        """Shape and dtype of the output, and of the scores if they are asked for."""
         self._check(states.shape, None if query is None else query.shape)
         output = keras.KerasTensor(self.compute_output_shape(states.shape), dtype=self.compute_dtype)
         scores = keras.KerasTensor(tuple(states.shape[:2]), dtype=self.compute_dtype)

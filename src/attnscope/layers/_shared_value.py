@@ -15,24 +15,24 @@ _Shape = tuple[int | None, ...]
 
 @keras.saving.register_keras_serializable(package="attnscope")
 class SharedValueMultiHeadAttention(StoresScores, keras.layers.Layer):  # type: ignore[misc]
-    """Multi-head attention whose heads differ in where they look, and not in what they read there.
+    """Multi-head attention whose heads differ in where they look, but not in what they read there.
 
-    In common multi-head attention each head has a value of its own, so a weight of one head cannot be compared with
-    the same weight of another. Here all heads share one value, and their mean meets it::
+    In ordinary multi-head attention each head has a value of its own, so a weight in one head cannot be compared with
+    the same weight in another. Here all heads share one value, to which their mean is applied::
 
         scores_h = softmax(query W_query_h  (key W_key_h)^T / sqrt(key_dim))
         output   = mean_h(scores_h)  (value W_value)  W_output
 
-    So the mean map, ``layer.attention_scores.mean(axis=1)``, is all that the layer's output owes to the attention:
-    putting it in the place of every head's own map changes nothing.
+    The output therefore depends on the attention only through the mean map, ``layer.attention_scores.mean(axis=1)``:
+    if it replaced every head's own map, nothing would change.
 
     Args:
         num_heads: Number of heads.
         key_dim: Size of each head, for query and key.
-        value_dim: Size of the one value; `key_dim` if None.
-        dropout: Share of the scores that is dropped in training, from 0 to 1, in each head by itself.
-        use_bias: Whether the projections have biases. The paper's have none.
-        output_dim: Last dimension of the output; as wide as the query if None.
+        value_dim: Size of the shared value; `key_dim` if None.
+        dropout: Share of the scores that is dropped in training, from 0 to 1, independently in each head.
+        use_bias: Whether the projections have biases. Those in the paper have none.
+        output_dim: Last dimension of the output; that of the query if None.
         kernel_initializer: Initializer of the kernels.
         seed: Seed of the dropout.
         store_scores: Whether to keep the scores of the last pass in `attention_scores`.
@@ -40,8 +40,8 @@ class SharedValueMultiHeadAttention(StoresScores, keras.layers.Layer):  # type: 
 
     Call arguments:
         query: dims ``(sample, query, feature)``.
-        key: dims ``(sample, key, feature)``. Left out, it is the value, or else the query.
-        value: dims ``(sample, key, feature)``. Left out, it is the key, or else the query.
+        key: dims ``(sample, key, feature)``. Default: the value, or else the query.
+        value: dims ``(sample, key, feature)``. Default: the key, or else the query.
         attention_mask: bool, dims ``(sample, query, key)``, True where the query may attend to the key. It is combined
             with the Keras masks of the arguments and the causal mask.
         return_attention_scores: Whether to return ``(output, scores)``.
@@ -53,8 +53,8 @@ class SharedValueMultiHeadAttention(StoresScores, keras.layers.Layer):  # type: 
         Rows sum to 1; those of queries that may attend to nothing are all 0.
 
     Raises:
-        ValueError: `num_heads`, `key_dim` or `value_dim` is not a positive integer, or query, key or value has
-            not three dims.
+        ValueError: `num_heads`, `key_dim` or `value_dim` is not a positive integer, or query, key or value does not
+            have three dims.
 
     Source:
         Lim, Arik, Loeff, Pfister 2021 (arXiv 1912.09363), section 4.4, equations 13 to 16.
@@ -94,12 +94,12 @@ class SharedValueMultiHeadAttention(StoresScores, keras.layers.Layer):  # type: 
         self._dropout_layer = keras.layers.Dropout(dropout, seed=seed, dtype=self.dtype_policy)
 
     def _dense(self, units: int, name: str) -> keras.layers.Dense:
-        initializer = self.kernel_initializer.clone()  # one that has been used gives the same numbers again
+        initializer = self.kernel_initializer.clone()  # an initializer that was used before repeats its numbers
         options = {"use_bias": self.use_bias, "kernel_initializer": initializer, "dtype": self.dtype_policy}
         return keras.layers.Dense(units, name=name, **options)
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments that make this layer again."""
+        """The arguments from which this layer can be made again."""
         names = ("num_heads", "key_dim", "value_dim", "dropout", "use_bias", "output_dim", "seed")
         initializer = keras.initializers.serialize(self.kernel_initializer)
         return {
@@ -109,7 +109,7 @@ class SharedValueMultiHeadAttention(StoresScores, keras.layers.Layer):  # type: 
         }
 
     def build(self, query_shape: _Shape, key_shape: _Shape | None = None, value_shape: _Shape | None = None) -> None:
-        """Makes the weights."""
+        """Creates the weights."""
         query_shape, key_shape, value_shape = filled_in(query_shape, key_shape, value_shape)
         for name, shape in (("a query", query_shape), ("a key", key_shape), ("a value", value_shape)):
             check_dims(self.name, name, shape, f"(sample, {'query' if name == 'a query' else 'key'}, feature)")
@@ -133,7 +133,7 @@ class SharedValueMultiHeadAttention(StoresScores, keras.layers.Layer):  # type: 
         training: bool | None = None,
         use_causal_mask: bool = False,
     ) -> Any:
-        """Attends; see the class."""
+        """Attends, as the docstring of the class describes."""
         query_mask = first_given(mask, query_mask)
         if key is None and value is None:
             key_mask = query_mask
@@ -149,12 +149,12 @@ class SharedValueMultiHeadAttention(StoresScores, keras.layers.Layer):  # type: 
         return (output, scores) if return_attention_scores else output
 
     def _by_head(self, projected: Any) -> Any:
-        """Dims ``(sample, position, head x size)`` to ``(sample, head, position, size)``."""
+        """Splits dims ``(sample, position, head x size)`` into ``(sample, head, position, size)``."""
         samples, length = ops.shape(projected)[:2]
         return ops.transpose(ops.reshape(projected, (samples, length, self.num_heads, self.key_dim)), (0, 2, 1, 3))
 
     def compute_mask(self, query: Any, mask: Any = None) -> Any:
-        """The query's mask: what comes out has its positions."""
+        """The query's mask, as the output has the query's positions."""
         return mask
 
     def compute_output_shape(
@@ -166,7 +166,7 @@ class SharedValueMultiHeadAttention(StoresScores, keras.layers.Layer):  # type: 
     def compute_output_spec(
         self, query: Any, key: Any = None, value: Any = None, return_attention_scores: bool = False, **_: Any
     ) -> Any:
-        """Shape and dtype of the output, and of the scores where these are asked for."""
+        """Shape and dtype of the output, and of the scores if they are asked for."""
         query, key, value = filled_in(query, key, value)
         output = keras.KerasTensor(self.compute_output_shape(query.shape), dtype=self.compute_dtype)
         scores = (query.shape[0], self.num_heads, query.shape[1], key.shape[1])

@@ -1,13 +1,13 @@
-"""The scores of a layer's last pass, concrete after whatever ran it: an eager call or a compiled function.
+"""The scores of a layer's last pass, as concrete numbers whatever ran it: an eager call or a compiled function.
 
-What a layer keeps on itself while it is traced is a tensor of the trace, dead once the trace ends. So each
-backend has its own way out of compiled code, and eager calls take the same way, so that the last one to write
-is the last one to have run:
+What a layer stores on itself while it is being traced is a tensor of the trace, which is dead once the trace ends. So
+each backend has its own way out of compiled code. Eager calls take the same way, so that the last to write is the last
+to have run:
 
-* PyTorch runs eagerly: the tensor itself, cut off from the gradients.
+* PyTorch runs eagerly: the tensor itself, detached from the gradients.
 * JAX: a host callback, which the compiled function calls each time it runs.
-* TensorFlow: a variable of any shape, assigned in the graph. XLA cannot change the shape of a variable, so code
-  that it compiles only notes that it ran, and reading says so.
+* TensorFlow: a variable of any shape, assigned in the graph. XLA cannot change the shape of a variable, so code that it
+  compiles only records that it ran, and reading the scores raises an error that says so.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from attnscope.errors import NoAttentionError, UnsupportedError
 
 
 class Scores:
-    """The scores of one layer's last pass. Never saved, copied or tracked with the layer."""
+    """The scores of one layer's last pass. They are never saved, copied or tracked with the layer."""
 
     def __init__(self) -> None:
         self._last: Any = None
 
     def put(self, scores: Any) -> None:
-        """Keeps `scores`, a tensor of the running pass, be it concrete or traced."""
+        """Keeps `scores`, a tensor of the running pass, whether concrete or traced."""
         self._last = scores
 
     def clear(self) -> None:
@@ -37,7 +37,7 @@ class Scores:
         self._last = None
 
     def end(self, error: BaseException) -> None:
-        """Told of a call that `error` ended: it leaves no scores, rather than those of an older one."""
+        """Handles a call that `error` ended: it leaves no scores, rather than those of an earlier call."""
         self.clear()
 
     def take(self) -> Any:
@@ -46,7 +46,7 @@ class Scores:
 
 
 class TorchScores(Scores):
-    """Kept as they are, without their gradients; not while Keras only asks for shapes, or exports."""
+    """Kept as they are, without their gradients, except while Keras only asks for shapes, or exports."""
 
     def put(self, scores: Any) -> None:
         """Keeps `scores`."""
@@ -56,7 +56,7 @@ class TorchScores(Scores):
             self._last = scores.detach()
 
     def _asks_for_shapes(self) -> bool:
-        """Whether Keras, for want of something on the meta device, runs the layer on made-up numbers."""
+        """Whether Keras runs the layer on made-up numbers, because the meta device cannot do something."""
         import torch
 
         if torch.is_grad_enabled() or torch.compiler.is_compiling():  # neither is so while it asks
@@ -64,22 +64,22 @@ class TorchScores(Scores):
         return _runs("compute_output_spec", "keras.")
 
     def end(self, error: BaseException) -> None:
-        """Checkpointing ends its second pass with an exception of its own; the first has gone well."""
+        """Checkpointing ends its second pass with an exception of its own, after a first pass that went well."""
         if type(error).__module__ != "torch.utils.checkpoint":
             super().end(error)
 
 
 class JaxScores(Scores):
-    """Handed over by a callback of the compiled function, which runs later than the call returns.
+    """Handed over by a callback of the compiled function, which may run after the call has returned.
 
-    The callbacks of one function run in any order. So where a trace has several calls of the layer, the function hands
-    over those of the last alone. (JAX's ordered callbacks know neither vmap nor several devices.)
+    The callbacks of one function run in any order. So if a trace contains several calls of the layer, the function
+    hands over only the scores of the last one. (JAX's ordered callbacks support neither vmap nor several devices.)
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._trace: Any = None
-        self._newest: list[int] = []  # one number, the last call in that trace; each trace has a list of its own
+        self._newest: list[int] = []  # one number: the last call in that trace; each trace has its own list
 
     def put(self, scores: Any) -> None:
         """Keeps `scores`."""
@@ -92,7 +92,7 @@ class JaxScores(Scores):
             jax.debug.callback(self._handed_over(), scores)
 
     def _handed_over(self) -> Callable[[Any], None]:
-        """A callback for the call that is being traced, which keeps nothing if another comes after it."""
+        """A callback for the call being traced, which keeps nothing if another call comes after it."""
         trace = _jax_trace()
         if trace != self._trace:
             self._trace, self._newest = trace, [0]
@@ -159,9 +159,9 @@ class TensorFlowScores(Scores):
         """The tensor of the last pass, or None."""
         if self._in_xla.numpy():
             raise UnsupportedError(
-                "XLA compiled the last pass of this layer, and on TensorFlow it hands out no array whose shape may "
-                "change from call to call. Compile without XLA, tf.function(..., jit_compile=False), or take the "
-                "scores with ats.capture(model, x)."
+                "XLA compiled the last pass of this layer, and on TensorFlow it cannot return an array whose shape may "
+                "change from call to call. Compile without XLA: tf.function(..., jit_compile=False); or get the scores "
+                "with ats.capture(model, x)."
             )
         kept = self._kept.value()
         return None if kept.shape == self._nothing.shape else kept
@@ -171,12 +171,12 @@ _SCORES = {"jax": JaxScores, "tensorflow": TensorFlowScores, "torch": TorchScore
 
 
 def _jax_trace() -> Any:
-    """Something that is equal within one trace of JAX, and keeps it not alive."""
+    """Something that compares equal within one trace of JAX, and does not keep the trace alive."""
     import jax
     import jax.extend
 
-    found = getattr(jax.extend.core, "get_opaque_trace_state", None) or jax.core.get_opaque_trace_state
-    return found()
+    trace_state = getattr(jax.extend.core, "get_opaque_trace_state", None) or jax.core.get_opaque_trace_state
+    return trace_state()
 
 
 def _frames() -> Iterator[Any]:
@@ -188,7 +188,7 @@ def _frames() -> Iterator[Any]:
 
 
 def _is_exported() -> bool:
-    """Whether the trace that runs is for export: what is served has nobody to hand scores to."""
+    """Whether the running trace is for export: an exported model has nobody to hand scores to."""
     rooms = {"keras": "export", "jax": "export", "tensorflow": "savedmodel"}
     for frame in _frames():
         package, _, rest = frame.f_globals.get("__name__", "").partition(".")
@@ -198,7 +198,7 @@ def _is_exported() -> bool:
 
 
 def _runs(function: str, package: str) -> bool:
-    """Whether a function of this name runs that belongs to `package`."""
+    """Whether a function with this name that belongs to `package` is running."""
     return any(
         frame.f_code.co_name == function and frame.f_globals.get("__name__", "").startswith(package)
         for frame in _frames()
@@ -208,7 +208,7 @@ def _runs(function: str, package: str) -> bool:
 class StoresScores:
     """What the layers of this room have in common: a place for the scores of the last pass.
 
-    It comes before Keras' layer among the bases, takes `store_scores` from its arguments, and gives `_stored`.
+    It comes before Keras' layer among the bases, takes `store_scores` from its arguments, and provides `_stored`.
     """
 
     name: str
@@ -229,7 +229,7 @@ class StoresScores:
             raise
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments that make this layer again; scores are not among them."""
+        """The arguments from which this layer can be made again, without scores."""
         return {**super().get_config(), "store_scores": self._store_scores}  # type: ignore[misc]
 
     @property
@@ -241,12 +241,12 @@ class StoresScores:
     def attention_scores(self) -> np.ndarray | None:
         """The scores of the layer's last pass, after the softmax and before dropout.
 
-        The pass may have been an eager call, or the last batch of `predict`, `evaluate` or `fit`. A layer has one
-        place for them, whichever thread runs it: what is read is always one whole pass, the last to have written.
+        The pass may have been an eager call, or the last batch of `predict`, `evaluate` or `fit`. A layer has one place
+        for its scores, whichever thread runs it: you always read one whole pass, the last to have finished.
 
         Returns:
-            float32, one row per sample of the last batch, dims as the layer's class says; a copy, yours to change.
-            None before the first pass, and after a call that failed.
+            float32, one row per sample of the last batch, with the dims that the layer's class documents; a copy, yours
+            to change. None before the first pass, and after a call that failed.
 
         Raises:
             NoAttentionError: The layer was made with ``store_scores=False``.
@@ -255,7 +255,7 @@ class StoresScores:
         if not self._store_scores:
             raise NoAttentionError(
                 f"The layer {self.name!r} was made with store_scores=False, so it keeps no scores. Make it with "
-                "store_scores=True, or take them without it: ats.capture(model, x)."
+                "store_scores=True, or get the scores without it: ats.capture(model, x)."
             )
         scores = self._stored.take()
         return None if scores is None else np.array(keras.ops.convert_to_numpy(scores), dtype="float32")
