@@ -38,3 +38,7 @@ __all__ = [
     "rollout",
     "sinks",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -5,3 +5,7 @@ from attnscope.capturing._generation import capture_generation
 from attnscope.capturing._summaries import Entropy, Full, Received, Summary, TopK
 
 __all__ = ["Entropy", "Full", "Received", "Summary", "TopK", "capture", "capture_generation"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

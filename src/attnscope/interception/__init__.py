@@ -31,6 +31,11 @@ __all__ = [
     "undeclare",
 ]
 
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 _MOVED = {
     "sites": "attnscope.discovery",
     "ablate": "attnscope.handlers",

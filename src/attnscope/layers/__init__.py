@@ -8,3 +8,7 @@ from attnscope.layers._pooling import AttentionPooling
 from attnscope.layers._shared_value import SharedValueMultiHeadAttention
 
 __all__ = ["AttentionPooling", "InterpretableMultiHeadAttention", "SharedValueMultiHeadAttention"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -18,3 +18,7 @@ __all__ = [
     "report",
     "save_report",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -42,3 +42,7 @@ __all__ = [
     "sufficiency",
     "uniform_test",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

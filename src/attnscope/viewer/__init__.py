@@ -4,3 +4,7 @@ from attnscope.viewer._server import serve
 from attnscope.viewer._view import View, view
 
 __all__ = ["View", "serve", "view"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
