@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attnscope import __version__
+from attnscope._version import __version__
 from attnscope.backends import BACKENDS, choose_backend
 from attnscope.errors import AttnscopeError, InputError, WouldOverwriteError
 from attnscope.files import Inputs, read_inputs, read_model, read_names

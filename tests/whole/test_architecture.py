@@ -3,18 +3,22 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
+
+import keras
 
 import attnscope
 
 ROOT = Path(attnscope.__file__).parent
 
-GROUND = {"errors", "schema", "labels", "findings", "maps", "colours", "marks", "masking", "words"}
+GROUND = {"errors", "schema", "labels", "findings", "maps", "colours", "marks", "masking", "tensors", "words"}
 MODEL = {"interception", "running", "discovery", "handlers"}
 ALLOWED = {
     "errors": set(),
     "colours": set(),
     "patching": set(),
+    "tensors": set(),
     "marks": {"colours"},
     "schema": {"errors"},
     "masking": set(),
@@ -22,11 +26,11 @@ ALLOWED = {
     "labels": {"errors", "schema", "words"},
     "findings": {"schema"},
     "maps": {"errors", "findings", "labels", "schema"},
-    "backends": {"errors"},
-    "interception": {"backends", "errors", "labels", "patching", "schema"},
-    "running": {"interception", "errors", "labels"},
-    "discovery": {"backends", "interception", "running", "errors", "schema"},
-    "handlers": {"interception", "running", "discovery", "errors", "schema"},
+    "backends": {"errors", "tensors"},
+    "interception": {"backends", "errors", "labels", "patching", "schema", "tensors"},
+    "running": {"backends", "interception", "errors", "labels", "tensors"},
+    "discovery": {"backends", "interception", "running", "errors", "schema", "tensors"},
+    "handlers": {"backends", "interception", "running", "discovery", "errors", "schema", "tensors"},
     "capturing": {*MODEL, *GROUND},
     "layers": {"errors"},
     "loading": {"errors", "layers", "patching"},
@@ -44,38 +48,174 @@ ALLOWED = {
 }
 
 
+FRAMEWORKS = {"jax", "tensorflow", "torch"}
+BY_NAME = {"__init__.py", "plot/__init__.py", "interception/__init__.py", "backends/_current.py", "analysis/_scipy.py"}
+"""Files that import by a name they put together, so that what is slow or optional is loaded when it is asked for."""
+
+
+@cache
+def parsed():
+    """Every file: its path below the package, its room, its tree."""
+    paths = [path.relative_to(ROOT) for path in sorted(ROOT.rglob("*.py"))]
+    return [
+        (path.as_posix(), path.parts[0].removesuffix(".py"), ast.parse((ROOT / path).read_text())) for path in paths
+    ]
+
+
 def imports():
-    """Every import of one room by another: file, importing room, imported room."""
-    for path in sorted(ROOT.rglob("*.py")):
-        room = path.relative_to(ROOT).parts[0].removesuffix(".py")
-        for node in ast.walk(ast.parse(path.read_text())):
-            names = []
-            if isinstance(node, ast.ImportFrom) and node.module:
-                names = [node.module]
-                if node.module == "attnscope":
-                    names = [f"attnscope.{alias.name}" for alias in node.names]
+    """Every import, at the top or inside of a function: file, importing room, full name of what is imported."""
+    for file, room, tree in parsed():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom):
+                assert node.level == 0 and node.module, f"{file}:{node.lineno}: a relative import"
+                yield from ((file, room, f"{node.module}.{alias.name}") for alias in node.names)
             elif isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            for name in names:
-                parts = name.split(".")
-                if parts[0] == "attnscope" and len(parts) > 1 and not parts[1].startswith("__"):
-                    yield path.name, room, parts[1]
+                yield from ((file, room, alias.name) for alias in node.names)
+
+
+def imports_between_rooms():
+    """Of those, what one room takes from another: file, importing room, path below the package."""
+    for file, room, name in imports():
+        package, *inside = name.split(".")
+        if package == "attnscope" and inside[:1] != [room]:
+            yield file, room, inside
 
 
 def test_rooms_import_only_what_lies_below_them():
+    found = [(file, room, ".".join(inside)) for file, room, inside in imports_between_rooms() if file != "__init__.py"]
+    wrong = [row for row in found if row[2].split(".")[0] not in {*ALLOWED[row[1]], "_version"}]
+    assert wrong == []
+    assert len(found) > 200
+
+
+def test_no_room_lies_above_itself():
+    below = {room: set(rooms) for room, rooms in ALLOWED.items()}
+    while below:
+        ground = {room for room, rooms in below.items() if not rooms}
+        assert ground, f"a circle among {sorted(below)}"
+        below = {room: rooms - ground for room, rooms in below.items() if room not in ground}
+
+
+def test_a_room_is_entered_by_its_door_and_not_by_its_files():
     wrong = [
-        (file, room, imported)
-        for file, room, imported in imports()
-        if room != "__init__" and room != imported and imported not in ALLOWED[room]
+        (file, ".".join(inside))
+        for file, _, inside in imports_between_rooms()
+        if any(part.startswith("_") for part in inside) and inside[0] != "_version"
     ]
     assert wrong == []
-    assert len(list(imports())) > 50
 
 
-def test_only_one_room_knows_keras_insides():
-    for path in ROOT.rglob("*.py"):
-        if "keras.src" in path.read_text():
-            assert path.parent.name in ("interception", "discovery", "running"), path
+def test_files_in_rooms_are_private_or_named_here():
+    public = {
+        file for file, _, _ in parsed() if "/" in file and not any(part.startswith("_") for part in file.split("/")[1:])
+    }
+    assert public == {"loading/replacements.py"}
+
+
+def test_imports_by_name_are_where_they_are_known():
+    using = {
+        file
+        for file, _, tree in parsed()
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.Name) and node.id in ("import_module", "__import__"))
+        or (isinstance(node, ast.Attribute) and node.attr == "import_module")
+    }
+    assert using - {file for file in using if file.startswith("loading/")} == BY_NAME
+
+
+@cache
+def own_names(room=None):
+    """Private names that attnscope itself defines: functions, classes, attributes and fields."""
+    names = set()
+    for file, its_room, tree in parsed():
+        if room not in (None, its_room):
+            continue
+        names.add(Path(file).stem)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                names.add(node.name)
+            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                names.add(node.id)
+            elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+                names.add(node.attr)
+    return names
+
+
+def private_names_of_keras():
+    x = keras.Input((3,))
+    model = keras.Model(x, keras.layers.Dense(2)(x))
+    objects = (model, model.layers[-1], model.weights[0], x, keras.layers.MultiHeadAttention(1, 1))
+    return {name for thing in objects for name in dir(thing) if name.startswith("_") and not name.startswith("__")}
+
+
+def accessed(tree):
+    """Attributes of anything but `self`, by a dot or by name."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) not in ("self", "cls"):
+            yield node.lineno, node.attr
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("getattr", "hasattr"):
+            name = node.args[1]
+            if isinstance(name, ast.Constant):
+                yield node.lineno, name.value
+
+
+def test_keras_insides_are_known_to_three_rooms_alone():
+    insides = {"backends", "interception", "layers"}
+    of_python = {"_getframe", "_SubParsersAction"}
+    everywhere, of_keras = own_names(), private_names_of_keras()
+    wrong = [(file, name) for file, room, name in imports() if name.startswith("keras.src") and room not in insides]
+    for file, room, tree in parsed():
+        own = own_names(room)
+        for line, name in accessed(tree):
+            if not name.startswith("_") or name.startswith("__") or name in of_python:
+                continue
+            foreign = name not in everywhere or (name in of_keras and name not in own)
+            if foreign and room not in insides and not name.startswith("_attnscope"):
+                wrong.append((f"{file}:{line}", name))
+    assert wrong == []
+
+
+def test_what_differs_by_backend_is_asked_of_the_backend():
+    wrong = []
+    for file, room, tree in parsed():
+        if room in ("backends", "layers"):
+            continue
+        for node in ast.walk(tree):
+            values = []
+            if isinstance(node, ast.Compare):
+                values = [node.left, *node.comparators]
+            elif isinstance(node, ast.Dict):
+                values = [key for key in node.keys if key is not None]
+            elif isinstance(node, ast.Subscript):
+                values = [node.slice]
+            elif isinstance(node, ast.MatchValue):
+                values = [node.value]
+            named = {value.value for value in values if isinstance(value, ast.Constant)} & FRAMEWORKS
+            if named:
+                wrong.append((f"{file}:{node.lineno}", *named))
+    for file, room, name in imports():
+        if name.split(".")[0] in FRAMEWORKS and room not in ("backends", "layers"):
+            wrong.append((file, name))
+    assert wrong == []
+
+
+def test_nothing_is_patched_but_by_the_one_room_for_it():
+    wrong = [
+        (f"{file}:{node.lineno}", node.func.id)
+        for file, _, tree in parsed()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("setattr", "delattr")
+        if file != "patching.py"
+    ]
+    for file, _, tree in parsed():
+        for node in ast.walk(tree):
+            targets = node.targets if isinstance(node, ast.Assign) else []
+            wrong += [
+                (f"{file}:{node.lineno}", ast.unparse(target))
+                for target in targets
+                if isinstance(target, ast.Attribute) and ast.unparse(target).startswith("keras.")
+            ]
+    assert wrong == []
 
 
 def modules_of(path):

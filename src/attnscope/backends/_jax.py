@@ -44,7 +44,6 @@ _MARK = "attnscope:"
 class Jax:
     """See `Backend`."""
 
-    name = "jax"
     block_bytes = 16 * 2**20
     fused_builds_matrix = True
     masked_rows_vary = False
@@ -60,10 +59,6 @@ class Jax:
         """JAX's own token of the innermost trace."""
         state: Hashable = get_opaque_trace_state(convention="nnx")
         return state
-
-    def as_tensor(self, array: np.ndarray) -> Tensor:
-        """A JAX array."""
-        return ops.convert_to_tensor(array)
 
     def viewed(self, tensor: Tensor) -> np.ndarray:
         """NumPy reads JAX arrays in place."""
@@ -118,7 +113,7 @@ class Jax:
                 return body(tensors)
 
         values = [jax.ShapeDtypeStruct(variable.shape, variable.dtype) for variable in variables]
-        tensors = keras.tree.map_structure(self.as_tensor, inputs)
+        tensors = keras.tree.map_structure(ops.convert_to_tensor, inputs)
         closed = jax.make_jaxpr(traced)(values, tensors)
         return _read(closed.jaxpr, len(jax.tree_util.tree_leaves(tensors)))
 
@@ -132,7 +127,7 @@ def _with_values(model: ModelOf, function: Callable[[list[Tensor], Tree], Any]) 
     """Calls a function of variables and inputs with what the variables hold; anew where another thread took them."""
 
     def run(inputs: Tree) -> Any:
-        tensors = keras.tree.map_structure(BACKEND.as_tensor, inputs)
+        tensors = keras.tree.map_structure(ops.convert_to_tensor, inputs)
         variables = model().variables
         while True:
             values = _values(variables)

@@ -66,7 +66,6 @@ class Backend(Protocol):
     """A backend of Keras.
 
     Attributes:
-        name: As `keras.backend.backend()` gives it.
         block_bytes: Size of a block of scores that a streaming summary works best on.
         fused_builds_matrix: Whether the backend's own fused attention builds the matrix of all queries by all keys, so
             that computing the context beside the scores saves something.
@@ -74,7 +73,6 @@ class Backend(Protocol):
             nothing.
     """
 
-    name: str
     block_bytes: int
     fused_builds_matrix: bool
     masked_rows_vary: bool
@@ -88,9 +86,6 @@ class Backend(Protocol):
         A softmax in the body of a compiled loop gives a tensor that lives in that body alone. Handing it out is a
         leaked tracer on JAX and an "out of scope" tensor on TensorFlow.
         """
-
-    def as_tensor(self, array: np.ndarray) -> Tensor:
-        """An array as a tensor, on the backend's device."""
 
     def viewed(self, tensor: Tensor) -> np.ndarray:
         """A tensor as an array, without a copy where it is on the CPU: to be read at once, and not written to."""

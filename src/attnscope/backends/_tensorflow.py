@@ -33,7 +33,6 @@ from attnscope.tensors import Tensor, Tree
 class TensorFlow:
     """See `Backend`."""
 
-    name = "tensorflow"
     block_bytes = 16 * 2**20
     fused_builds_matrix = True
     masked_rows_vary = False
@@ -48,12 +47,6 @@ class TensorFlow:
     def current_trace(self) -> Hashable:
         """The graph that operations are added to."""
         return "eager" if tf.executing_eagerly() else id(tf.compat.v1.get_default_graph())
-
-    def as_tensor(self, array: np.ndarray) -> Tensor:
-        """A TensorFlow tensor; texts, which Keras does not convert, too."""
-        if np.asarray(array).dtype.kind in "OUS":
-            return tf.convert_to_tensor(array)
-        return ops.convert_to_tensor(array)
 
     def viewed(self, tensor: Tensor) -> np.ndarray:
         """NumPy reads eager tensors in place."""
@@ -70,7 +63,7 @@ class TensorFlow:
         by_shapes: dict[tuple[Any, ...], Any] = {}
 
         def run(inputs: Tree) -> Tree:
-            tensors = tree.map_structure(self.as_tensor, inputs)
+            tensors = tree.map_structure(_as_tensor, inputs)
             key = tuple((tuple(leaf.shape), leaf.dtype) for leaf in tree.flatten(tensors))
             if key not in by_shapes:
                 by_shapes[key] = function.get_concrete_function(_specs(tensors))
@@ -95,7 +88,7 @@ class TensorFlow:
             return rest, gradients
 
         function = tf.function(traced, reduce_retracing=False)
-        return lambda inputs: function(tree.map_structure(self.as_tensor, inputs))
+        return lambda inputs: function(tree.map_structure(_as_tensor, inputs))
 
     def scan(self, step: Step, carry: Tree, count: int, size: int) -> tuple[Tree, Tree]:
         """`tf.while_loop` that writes into tensor arrays."""
@@ -115,7 +108,7 @@ class TensorFlow:
 
     def trace(self, model: Model, body: Callable[[Tree], Tree], inputs: Tree) -> Trace:
         """The graph of a function."""
-        specs = _specs(tree.map_structure(self.as_tensor, inputs))
+        specs = _specs(tree.map_structure(_as_tensor, inputs))
 
         def stateless(tensors: Tree) -> Tree:
             with keras.StatelessScope():
@@ -128,6 +121,13 @@ class TensorFlow:
         """The name of a tensor in the graph."""
         name: Hashable = tensor.name
         return name
+
+
+def _as_tensor(array: np.ndarray) -> Tensor:
+    """A TensorFlow tensor; texts, which Keras does not convert, too."""
+    if np.asarray(array).dtype.kind in "OUS":
+        return tf.convert_to_tensor(array)
+    return ops.convert_to_tensor(array)
 
 
 def _specs(tensors: Tree) -> Tree:

@@ -35,7 +35,6 @@ from attnscope.tensors import Tensor, Tree
 class Torch:
     """See `Backend`."""
 
-    name = "torch"
     block_bytes = 32 * 2**20  # the C library gives blocks of this size or more back at once, and keeps smaller ones
     fused_builds_matrix = False
     masked_rows_vary = True
@@ -57,10 +56,6 @@ class Torch:
         """Always the same: everything runs at once."""
         return "eager"
 
-    def as_tensor(self, array: np.ndarray) -> Tensor:
-        """A PyTorch tensor on Keras' device."""
-        return ops.convert_to_tensor(array)
-
     def viewed(self, tensor: Tensor) -> np.ndarray:
         """An array over the same memory."""
         return np.asarray(tensor.detach().cpu())
@@ -70,7 +65,7 @@ class Torch:
 
         def run(inputs: Tree) -> Tree:
             with torch.no_grad(), keras.StatelessScope():
-                return body(model(), tree.map_structure(self.as_tensor, inputs))
+                return body(model(), tree.map_structure(ops.convert_to_tensor, inputs))
 
         return run
 
@@ -89,7 +84,7 @@ class Torch:
             # number).
             plain = torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH)
             with torch.enable_grad(), keras.StatelessScope(), plain:
-                total, rest = body(model(), tree.map_structure(self.as_tensor, inputs), probe)
+                total, rest = body(model(), tree.map_structure(ops.convert_to_tensor, inputs), probe)
             derivatives = torch.autograd.grad(total, list(zeros.values()), allow_unused=True)
             gradients = {
                 name: torch.zeros_like(zero) if derivative is None else derivative
@@ -118,7 +113,7 @@ class Torch:
             return self._recorded(body, inputs)
 
     def _recorded(self, body: Callable[[Tree], Tree], inputs: Tree) -> Trace:
-        tensors = tree.map_structure(self.as_tensor, inputs)
+        tensors = tree.map_structure(ops.convert_to_tensor, inputs)
         with torch.no_grad(), keras.StatelessScope(), _Recorder() as recorder:
             given = {recorder.number(tensor) for tensor in tree.flatten(tensors)}
             outputs = body(tensors)

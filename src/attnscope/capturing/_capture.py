@@ -96,10 +96,10 @@ def capture(
     description = Description(
         network.model, ready.chosen, kept, given or network.labels, network.texts, ready.removed_masks
     )
-    sink = InMemory(description, network.samples) if store is None else OnDisk(description, store, resume=resume)
-    for outputs, collected, batch in ready.runner.run(network, progress=progress, skips=sink.skips):
-        sink.add(ready.observer.arrays(collected, batch.size), named_outputs(network.model, outputs, batch))
-    return sink.maps()
+    destination = InMemory(description, network.samples) if store is None else OnDisk(description, store, resume=resume)
+    for outputs, collected, batch in ready.runner.run(network, progress=progress, skips=destination.skips):
+        destination.add(ready.observer.arrays(collected, batch.size), named_outputs(network.model, outputs, batch))
+    return destination.maps()
 
 
 def _checked_summaries(summaries: Any) -> list[Summary]:

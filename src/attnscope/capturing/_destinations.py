@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 from keras import tree
 
-import attnscope
+from attnscope._version import __version__
 from attnscope.capturing._observer import SiteArrays
 from attnscope.capturing._summaries import Summary
 from attnscope.labels import AxisLabels, labelled
@@ -38,7 +38,7 @@ class Description:
             "model": self.model.name,
             "backend": keras.backend.backend(),
             "keras": keras.__version__,
-            "attnscope": attnscope.__version__,
+            "attnscope": __version__,
         }
 
     def missing(self, variable: str) -> float | bool:

@@ -1,0 +1,90 @@
+"""A backend is one object behind one protocol: another one in its place is asked for everything that differs."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+import attnscope as ats
+from attnscope import backends
+from attnscope.backends import Backend, _current
+from attnscope.discovery import discover
+from attnscope.errors import UnsupportedError
+from attnscope.handlers import Differentiator
+from attnscope.running import Network
+
+
+class Toy:
+    """Hands on what it is asked to the backend that Keras runs on, and notes what that was."""
+
+    def __init__(self, real):
+        self.real = real
+        self.asked = set()
+
+    @property
+    def block_bytes(self):
+        """So few that there are several blocks of any map."""
+        self.asked.add("block_bytes")
+        return 1
+
+    def __getattr__(self, name):
+        self.asked.add(name)
+        return getattr(self.real, name)
+
+
+@pytest.fixture
+def toy(monkeypatch):
+    """A toy backend in force; what compiled runs were kept by others is not used."""
+    real = backends.current()
+    monkeypatch.setattr(_current, "_REGISTERED", {})
+    toy = Toy(real)
+    backends.register(keras.backend.backend(), toy)
+    return toy
+
+
+def model_and_inputs(rng):
+    """Two kinds of attention: one that is a softmax in Keras' own layer, one in a layer written by hand."""
+    inputs = keras.Input((7, 6))
+    x = layers.MultiHeadAttention(2, 3, dropout=0.1, name="mha")(inputs, inputs)
+    scores = layers.Softmax(name="attend")(ops.matmul(x, ops.swapaxes(x, 1, 2)))
+    outputs = layers.Dense(5)(layers.GlobalAveragePooling1D()(ops.matmul(scores, x)))
+    return keras.Model(inputs, outputs), rng.normal(size=(3, 7, 6)).astype("float32")
+
+
+ASKED = {name for name in [*vars(Backend), *Backend.__annotations__] if not name.startswith("_")}
+
+
+def test_everything_that_differs_is_asked_of_the_backend(rng, toy):
+    model, x = model_and_inputs(rng)
+    expected = np.asarray(model.predict(x, verbose=0))
+    assert [site.taken for site in ats.sites(model, x)] == [True, True]
+    maps = ats.capture(model, x, progress=False)
+    np.testing.assert_allclose(maps.outputs, expected, atol=1e-6)
+    np.testing.assert_allclose(ats.intervene(model, x, {"mha": ats.replace(maps["mha"])}), expected, atol=1e-5)
+    network = Network(model, x)
+    found = discover(network)
+    [run] = Differentiator(model, lambda outputs, rows: outputs[:, 0], sites=found.chosen).run(network)
+    assert set(run.gradients) == {"mha", "attend"}
+    fused = keras.Input((33, 6))
+    streaming = keras.Model(fused, layers.MultiHeadAttention(2, 3, name="mha")(fused, fused))
+    x = rng.normal(size=(2, 33, 6)).astype("float32")
+    received = ats.capture(streaming, x, summaries=[ats.Received()], progress=False)["mha"]
+    np.testing.assert_allclose(received, ats.capture(streaming, x, progress=False)["mha"].mean("query"), atol=1e-6)
+    masked = np.ones((2, 256, 6), "float32")
+    masked[0, 250:] = 0
+    inputs = keras.Input((256, 6))
+    sequence = layers.Masking()(inputs)
+    large = keras.Model(inputs, layers.MultiHeadAttention(4, 3)(sequence, sequence))
+    ats.capture(large, masked, progress=False)
+    assert toy.asked == ASKED
+
+
+def test_a_backend_that_there_is_no_file_of_is_refused(monkeypatch):
+    monkeypatch.setattr(_current, "_REGISTERED", {})
+    monkeypatch.setattr(keras.backend, "backend", lambda: "abacus")
+    with pytest.raises(UnsupportedError) as error:
+        backends.current()
+    assert str(error.value) == (
+        "Keras runs on 'abacus', but attnscope reads attention on tensorflow, jax and torch. Start Python again with "
+        "one of them: KERAS_BACKEND=jax."
+    )
