@@ -21,11 +21,12 @@ from attnscope.labels import check_that_labels_fit, read_labels
 from attnscope.maps import AttentionMaps
 from attnscope.running import Network, Runner, reused
 from attnscope.schema import Site, key_dims, query_dims
+from attnscope.tensors import Inputs
 
 
 def capture(
     model: keras.Model,
-    inputs: Any,
+    inputs: Inputs,
     *,
     sites: Selection = None,
     summaries: Sequence[Summary] = (),
@@ -102,14 +103,15 @@ def capture(
     return destination.maps()
 
 
-def _checked_summaries(summaries: Any) -> list[Summary]:
-    given = list(summaries) if isinstance(summaries, (list, tuple)) else [summaries]
-    if not all(isinstance(summary, Summary) for summary in given):
+def _checked_summaries(summaries: Summary | Sequence[Summary]) -> list[Summary]:
+    several = [*summaries] if isinstance(summaries, (list, tuple)) else [summaries]
+    chosen = [summary for summary in several if isinstance(summary, Summary)]
+    if len(chosen) < len(several):
         raise InputError(
             f"The summaries are {summaries!r}, but a list of instances is needed: "
             "summaries=[ats.Received(), ats.Entropy()]."
         )
-    return given or [Full()]
+    return chosen or [Full()]
 
 
 class _Ready:

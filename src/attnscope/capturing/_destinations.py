@@ -18,6 +18,7 @@ from attnscope.labels import AxisLabels, labelled
 from attnscope.maps import AttentionMaps, dataset_of
 from attnscope.running import Batch, merged
 from attnscope.schema import SAMPLE, Site, SiteTable
+from attnscope.tensors import Tree
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Outputs:
         return arrays[""] if list(arrays) == [""] else arrays
 
 
-def named_outputs(model: keras.Layer, outputs: Any, batch: Batch) -> Outputs:
+def named_outputs(model: keras.Layer, outputs: Tree, batch: Batch) -> Outputs:
     """A model's outputs, whatever their structure, by name and cut to the batch's real samples."""
     length = len(tree.flatten(batch.inputs)[0])
     given = tree.flatten_with_path(outputs)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import numpy as np
 from keras import ops
 
 from attnscope.capturing._summaries import Summary
-from attnscope.interception import Block, Call, Layout, any_along
+from attnscope.interception import Block, Call, Handler, Layout, any_along
 from attnscope.schema import SAMPLE, SiteTable
+from attnscope.tensors import Tensor, Tree
 
 QUERY_VALID, KEY_VALID = "query_valid", "key_valid"
 
@@ -40,9 +40,9 @@ class Observer:
         self._layouts: dict[str, Layout] = {}
         self._in_loops: set[str] = set()
 
-    def handlers(self, extras: Any) -> tuple[Any, dict[str, list[Any]]]:
+    def handlers(self, extras: dict[str, Tensor]) -> tuple[Handler, dict[str, list[dict[str, Tensor]]]]:
         """A handler, and the dict it fills: for each site one entry per step."""
-        collected: dict[str, list[Any]] = {}
+        collected: dict[str, list[dict[str, Tensor]]] = {}
 
         def handler(call: Call) -> None:
             if call.name in self._names:
@@ -53,28 +53,28 @@ class Observer:
 
         return handler, collected
 
-    def _observed(self, call: Call) -> dict[str, Any]:
+    def _observed(self, call: Call) -> dict[str, Tensor]:
         layout = call.layout
         wants_all = any(summary.needs_all for summary in self._summaries)
         scan = partial(Call.scan, call) if wants_all else call.scan
-        carry, given = scan(self._update, [summary.init(layout) for summary in self._summaries])
-        found: dict[str, Any] = {}
-        for summary, carried, per_query in zip(self._summaries, carry, given["summaries"], strict=True):
-            found.update(summary.finish(carried, per_query))
+        carry, emitted = scan(self._update, [summary.init(layout) for summary in self._summaries])
+        arrays: dict[str, Tensor] = {}
+        for summary, carried, per_query in zip(self._summaries, carry, emitted["summaries"], strict=True):
+            arrays.update(summary.finish(carried, per_query))
         key_valid = call.key_valid()
-        found[KEY_VALID] = _all_of(layout, layout.key_dims) if key_valid is None else key_valid
+        arrays[KEY_VALID] = _all_of(layout, layout.key_dims) if key_valid is None else key_valid
         if layout.query_dims:
-            found[QUERY_VALID] = given["valid"][0] if given["valid"] else _all_of(layout, layout.query_dims)
-        return found
+            arrays[QUERY_VALID] = emitted["valid"][0] if emitted["valid"] else _all_of(layout, layout.query_dims)
+        return arrays
 
-    def _update(self, carry: Any, block: Block) -> tuple[Any, Any]:
+    def _update(self, carry: list[Tree], block: Block) -> tuple[list[Tree], dict[str, list[Tree]]]:
         updated = [summary.update(carried, block) for summary, carried in zip(self._summaries, carry, strict=True)]
         return [carried for carried, _ in updated], {
             "summaries": [per_query for _, per_query in updated],
             "valid": _valid_queries(block),
         }
 
-    def arrays(self, collected: dict[str, list[Any]], size: int) -> dict[str, SiteArrays]:
+    def arrays(self, collected: dict[str, list[dict[str, np.ndarray]]], size: int) -> dict[str, SiteArrays]:
         """The first `size` samples of what a run returned, with dims and with validity filled in."""
         return {name: self._site_arrays(name, collected[name], size) for name in self._order if name in collected}
 
@@ -96,13 +96,13 @@ class Observer:
         return result
 
 
-def _all_of(layout: Layout, dims: tuple[str, ...]) -> Any:
+def _all_of(layout: Layout, dims: tuple[str, ...]) -> Tensor:
     """True for every sample, window and position along `dims`."""
     sizes = dict(zip(layout.dims, layout.shape, strict=True))
     return ops.ones([size for dim, size in sizes.items() if dim in (SAMPLE, "window", *dims)], dtype="bool")
 
 
-def _valid_queries(block: Block) -> list[Any]:
+def _valid_queries(block: Block) -> list[Tensor]:
     """Whether each query is valid for any head, the queries last; empty where all are."""
     layout = block.layout
     if block.query_valid is None or not layout.query_dims:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
 
 from keras import ops
 
 from attnscope.errors import InputError
 from attnscope.interception import Block, Layout
 from attnscope.schema import ENTROPY, RANK, RECEIVED, SCORES, TOP_KEYS, TOP_SCORES
+from attnscope.tensors import Tensor, Tree
 
 _TINY = 1e-37
 
@@ -40,11 +40,11 @@ class Summary(ABC):
         """Dims of each of its variables, of a site whose scores have `dims`."""
 
     @abstractmethod
-    def init(self, layout: Layout) -> Any:
+    def init(self, layout: Layout) -> Tree:
         """What is carried from block to block, before the first: a structure of tensors."""
 
     @abstractmethod
-    def update(self, carry: Any, block: Block) -> tuple[Any, Any]:
+    def update(self, carry: Tree, block: Block) -> tuple[Tree, Tree]:
         """Takes a block of queries.
 
         Returns:
@@ -53,7 +53,7 @@ class Summary(ABC):
         """
 
     @abstractmethod
-    def finish(self, carry: Any, per_query: Any) -> dict[str, Any]:
+    def finish(self, carry: Tree, per_query: Tree) -> dict[str, Tensor]:
         """The variables, from the last carry and all blocks' values joined along the queries."""
 
     def __repr__(self) -> str:
@@ -71,15 +71,15 @@ class Full(Summary):
         """All of them."""
         return dims
 
-    def init(self, layout: Layout) -> Any:
+    def init(self, layout: Layout) -> Tree:
         """Nothing is carried."""
         return []
 
-    def update(self, carry: Any, block: Block) -> tuple[Any, Any]:
+    def update(self, carry: Tree, block: Block) -> tuple[Tree, Tree]:
         """The one block there is."""
         return carry, block.scores
 
-    def finish(self, carry: Any, per_query: Any) -> dict[str, Any]:
+    def finish(self, carry: Tree, per_query: Tree) -> dict[str, Tensor]:
         """The scores."""
         return {SCORES: per_query}
 
@@ -97,13 +97,13 @@ class Received(Summary):
         """All but the queries."""
         return tuple(dim for dim in dims if not dim.startswith("query"))
 
-    def init(self, layout: Layout) -> Any:
+    def init(self, layout: Layout) -> Tree:
         """Sums per key, and how many queries were summed."""
         sizes = dict(zip(layout.dims, layout.shape, strict=True))
         shape = tuple(sizes[dim] for dim in self.dims(layout.dims))
         return [ops.zeros(shape, "float32"), ops.zeros(shape[: len(shape) - layout.num_keys], "float32")]
 
-    def update(self, carry: Any, block: Block) -> tuple[Any, Any]:
+    def update(self, carry: Tree, block: Block) -> tuple[Tree, Tree]:
         """Adds the block's valid rows."""
         keys, queries = block.layout.num_keys, len(block.layout.query_dims)
         scores = ops.cast(block.scores, "float32")
@@ -118,7 +118,7 @@ class Received(Summary):
             return [carry[0] + scores, carry[1] + valid], []
         return [carry[0] + ops.sum(scores, axis=axes), carry[1] + ops.sum(valid, axis=axes)], []
 
-    def finish(self, carry: Any, per_query: Any) -> dict[str, Any]:
+    def finish(self, carry: Tree, per_query: Tree) -> dict[str, Tensor]:
         """Sum over count."""
         total, count = carry
         count = ops.reshape(count, (*count.shape, *[1] * (len(total.shape) - len(count.shape))))
@@ -140,11 +140,11 @@ class Entropy(Summary):
         """All but the keys."""
         return tuple(dim for dim in dims if not dim.startswith("key"))
 
-    def init(self, layout: Layout) -> Any:
+    def init(self, layout: Layout) -> Tree:
         """Nothing is carried."""
         return []
 
-    def update(self, carry: Any, block: Block) -> tuple[Any, Any]:
+    def update(self, carry: Tree, block: Block) -> tuple[Tree, Tree]:
         """One value per query."""
         scores = ops.cast(block.scores, "float32")
         keys = tuple(range(-block.layout.num_keys, 0))
@@ -155,7 +155,7 @@ class Entropy(Summary):
         empty = ops.equal(ops.sum(scores, axis=keys), 0.0)
         return carry, ops.where(empty, float("nan"), entropy)
 
-    def finish(self, carry: Any, per_query: Any) -> dict[str, Any]:
+    def finish(self, carry: Tree, per_query: Tree) -> dict[str, Tensor]:
         """The values of all queries."""
         return {ENTROPY: per_query}
 
@@ -190,11 +190,11 @@ class TopK(Summary):
         """``rank`` in place of the keys."""
         return (*(dim for dim in dims if not dim.startswith("key")), RANK)
 
-    def init(self, layout: Layout) -> Any:
+    def init(self, layout: Layout) -> Tree:
         """Nothing is carried."""
         return []
 
-    def update(self, carry: Any, block: Block) -> tuple[Any, Any]:
+    def update(self, carry: Tree, block: Block) -> tuple[Tree, Tree]:
         """Per rank the weight and the key of each query."""
         shape = tuple(block.scores.shape)
         rows = shape[: len(shape) - block.layout.num_keys]
@@ -203,7 +203,7 @@ class TopK(Summary):
         keys = ops.where(ops.equal(weights, 0), -1, ops.cast(keys, "int32"))
         return carry, [(weights[..., rank], keys[..., rank]) for rank in range(weights.shape[-1])]
 
-    def finish(self, carry: Any, per_query: Any) -> dict[str, Any]:
+    def finish(self, carry: Tree, per_query: Tree) -> dict[str, Tensor]:
         """All ranks behind the queries."""
         weights, keys = zip(*per_query, strict=True)
         return {TOP_SCORES: ops.stack(weights, axis=-1), TOP_KEYS: ops.stack(keys, axis=-1)}

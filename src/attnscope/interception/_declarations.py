@@ -14,6 +14,7 @@ import keras
 
 from attnscope.errors import DeclarationError
 from attnscope.interception._layout import Layout
+from attnscope.tensors import Tensor, Tree
 
 _DIMS = ("sample", "head", "query", "key")
 _DECLARED: list[Declaration] = []
@@ -33,7 +34,7 @@ class Declaration:
             return isinstance(layer, self.layer)
         return self.layer == type(layer).__name__ or fnmatchcase(path, self.layer)
 
-    def weights_of(self, outputs: Any) -> Any:
+    def weights_of(self, outputs: Tree) -> Tensor:
         """The declared one of a layer's outputs.
 
         Raises:

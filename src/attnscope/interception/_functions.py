@@ -7,6 +7,7 @@ again, so each softmax is taken once, at the outermost of the functions below.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,6 +18,7 @@ from keras.src import backend as keras_backend
 from attnscope.backends import Function, current
 from attnscope.interception import _loops as loops
 from attnscope.interception._interception import Interception
+from attnscope.tensors import Tensor
 
 
 def intercepted_functions() -> list[Function]:
@@ -39,15 +41,17 @@ def intercepted_functions() -> list[Function]:
     ]
 
 
-def _map(original: Any) -> Any:
+def _map(original: Callable[..., Any]) -> Any:
     return loops.unrolled_map
 
 
-def _softmax(taking: Interception, original: Any, x: Any, axis: Any = -1, **rest: Any) -> Any:
+def _softmax(taking: Interception, original: Callable[..., Any], x: Tensor, axis: Any = -1, **rest: Any) -> Tensor:
     return taking.softmax(partial(original, x, axis=axis, **rest), x, axis)
 
 
-def _softmax_layer(taking: Interception, original: Any, layer: Any, inputs: Any, mask: Any = None) -> Any:
+def _softmax_layer(
+    taking: Interception, original: Callable[..., Any], layer: keras.Layer, inputs: Tensor, mask: Tensor | None = None
+) -> Any:
     """Over several axes Keras' `Softmax` computes without a softmax; that call is taken here."""
     if not isinstance(layer.axis, (tuple, list)) or len(layer.axis) == 1:
         return original(layer, inputs, mask=mask)
@@ -55,7 +59,7 @@ def _softmax_layer(taking: Interception, original: Any, layer: Any, inputs: Any,
     return taking.softmax(partial(original, layer, inputs, mask=mask), logits, layer.axis)
 
 
-def _layer(taking: Interception, original: Any, layer: Any, *args: Any, **kwargs: Any) -> Any:
+def _layer(taking: Interception, original: Callable[..., Any], layer: keras.Layer, *args: Any, **kwargs: Any) -> Any:
     before = taking.progress.counts.copy() if taking.listeners.ended is not None else None
     outputs = original(layer, *args, **kwargs)
     taking.mask_made(layer, outputs)
@@ -67,29 +71,36 @@ def _layer(taking: Interception, original: Any, layer: Any, *args: Any, **kwargs
     return outputs
 
 
-def _set_keras_mask(taking: Interception, original: Any, x: Any, mask: Any) -> None:
+def _set_keras_mask(taking: Interception, original: Callable[..., Any], x: Tensor, mask: Tensor) -> None:
     taking.mask_set(x, mask)
     original(x, mask)
 
 
-def _concatenate(taking: Interception, original: Any, xs: Any, axis: Any = 0) -> Any:
+def _concatenate(taking: Interception, original: Callable[..., Any], xs: Sequence[Tensor], axis: int = 0) -> Tensor:
     taking.concatenated(xs, axis)
     return original(xs, axis=axis)
 
 
-def _loop(kind: str, unrolled: Any, taking: Interception, original: Any, *args: Any, **kwargs: Any) -> Any:
+def _loop(
+    kind: str,
+    unrolled: Callable[..., Any],
+    taking: Interception,
+    original: Callable[..., Any],
+    *args: Any,
+    **kwargs: Any,
+) -> Any:
     return taking.loop(kind, original, unrolled, *args, **kwargs)
 
 
 def _keras_attention(
     taking: Interception,
-    original: Any,
-    query: Any,
-    key: Any,
-    value: Any,
-    bias: Any = None,
-    mask: Any = None,
-    scale: Any = None,
+    original: Callable[..., Any],
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    bias: Tensor | None = None,
+    mask: Tensor | None = None,
+    scale: float | None = None,
     is_causal: bool = False,
     flash_attention: bool | None = None,
     attn_logits_soft_cap: float | None = None,
@@ -115,7 +126,7 @@ def _keras_attention(
     )
 
 
-def _of_rank_4(limit: Any, sizes: tuple[Any, ...]) -> Any | None:
+def _of_rank_4(limit: Tensor | None, sizes: tuple[int | None, ...]) -> Tensor | None:
     """A mask or bias that broadcasts to ``(B, N, T, S)``; Keras on JAX also takes ``(B, S)`` and ``(B, T, S)``."""
     if limit is None:
         return None

@@ -64,7 +64,7 @@ def _joined(stacked: Tensor, length: int) -> Tensor:
 def unrolled_rnn(original: Callable[..., Any]) -> Callable[..., Any]:
     """`backend.rnn`, told to unroll, with the number of the step known inside."""
 
-    def rnn(step_function: Any, *args: Any, **kwargs: Any) -> Any:
+    def rnn(step_function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         steps = iter(range(10**9))
 
         def numbered(*step_args: Any, **step_kwargs: Any) -> Any:
@@ -77,8 +77,13 @@ def unrolled_rnn(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def unrolled_scan(
-    f: Any, init: Any, xs: Any = None, length: int | None = None, reverse: bool = False, unroll: Any = 1
-) -> tuple[Any, Any]:
+    f: Callable[..., Any],
+    init: Tree,
+    xs: Tree = None,
+    length: int | None = None,
+    reverse: bool = False,
+    unroll: Any = 1,
+) -> tuple[Tree, Tree]:
     """`ops.scan`, step by step."""
     count = int(tree.flatten(xs)[0].shape[0]) if xs is not None else int(length or 0)
     carry, given = init, []
@@ -92,12 +97,12 @@ def unrolled_scan(
     return carry, tree.map_structure(lambda *outs: None if outs[0] is None else ops.stack(outs), *given)
 
 
-def unrolled_map(f: Any, xs: Any) -> Any:
+def unrolled_map(f: Callable[..., Any], xs: Tree) -> Tree:
     """`ops.map` and `ops.vectorized_map`, element by element."""
     return unrolled_scan(lambda carry, x: (carry, f(x)), (), xs)[1]
 
 
-def unrolled_fori_loop(lower: Any, upper: Any, body_fun: Any, init_val: Any) -> Any:
+def unrolled_fori_loop(lower: Tensor, upper: Tensor, body_fun: Callable[[int, Tree], Tree], init_val: Tree) -> Tree:
     """`ops.fori_loop`, step by step; its bounds have to be known."""
     value = init_val
     for number in range(int(lower), int(upper)):
