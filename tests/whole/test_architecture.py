@@ -56,7 +56,7 @@ BY_NAME = {"__init__.py", "plot/__init__.py", "interception/__init__.py", "backe
 @cache
 def parsed():
     """Every file: its path below the package, its room, its tree."""
-    paths = [path.relative_to(ROOT) for path in sorted(ROOT.rglob("*.py"))]
+    paths = [path.relative_to(ROOT) for path in sorted(ROOT.rglob("*.py")) if "node_modules" not in path.parts]
     return [
         (path.as_posix(), path.parts[0].removesuffix(".py"), ast.parse((ROOT / path).read_text())) for path in paths
     ]

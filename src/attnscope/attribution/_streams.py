@@ -21,6 +21,7 @@ from attnscope.attribution._positions import MASKS, rows_of
 from attnscope.attribution._subject import Subject
 from attnscope.discovery import Selection, discover, matches
 from attnscope.errors import MethodError, NoAttentionError
+from attnscope.interception import symbolic_calls
 from attnscope.schema import HEAD, SAMPLE, Site, SiteTable, key_dims, query_dims
 
 Roles = Mapping[str, tuple[str, str]]
@@ -215,13 +216,11 @@ def _side(path: str) -> str:
 def _called_on_two(model: keras.Layer, site: Site) -> bool:
     """Whether a functional model calls the site's layer with another tensor for its keys than for its queries."""
     operations = [one for one in getattr(model, "operations", []) if one.name == site.path]
-    nodes = [node for one in operations for node in one._inbound_nodes]
-    if site.call_index >= len(nodes):
+    calls = [arguments for one in operations for arguments in symbolic_calls(one)]
+    if site.call_index >= len(calls):
         return False
-    given = [
-        leaf for leaf in tree.flatten(nodes[site.call_index].arguments.args) if keras.backend.is_keras_tensor(leaf)
-    ]
-    named = nodes[site.call_index].arguments.kwargs
+    given = [leaf for leaf in tree.flatten(calls[site.call_index].args) if keras.backend.is_keras_tensor(leaf)]
+    named = calls[site.call_index].kwargs
     given += [named[name] for name in ("query", "value", "key") if keras.backend.is_keras_tensor(named.get(name))]
     return len({id(tensor) for tensor in given[:2]}) > 1
 

@@ -7,7 +7,7 @@ from attnscope.interception._calls import Block, Call, FusedCall, Occurrence, So
 from attnscope.interception._declarations import declarations, declare, undeclare
 from attnscope.interception._intercept import intercept
 from attnscope.interception._interception import Handler, LayerCall, own_errors
-from attnscope.interception._keras import call_model, declared_inputs, layers_of
+from attnscope.interception._keras import call_model, declared_inputs, layers_of, symbolic_calls
 from attnscope.interception._layout import Layout
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "intercept",
     "layers_of",
     "own_errors",
+    "symbolic_calls",
     "undeclare",
 ]
 

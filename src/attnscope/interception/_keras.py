@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keras
+from keras.src.ops.symbolic_arguments import SymbolicArguments
 
 from attnscope.tensors import Tree
 
@@ -23,6 +24,11 @@ def declared_inputs(model: keras.Layer) -> Tree | None:
     """Symbolic inputs of a functional or Sequential model, in its structure; None where it declares none."""
     structure = getattr(model, "_inputs_struct", None)
     return getattr(model, "inputs", None) if structure is None else structure
+
+
+def symbolic_calls(operation: keras.Operation) -> list[SymbolicArguments]:
+    """The arguments of each call of a layer or operation in a functional model, in the order of the calls."""
+    return [node.arguments for node in operation._inbound_nodes]
 
 
 def number_of_attention_axes(layer: keras.Layer | None) -> int:
