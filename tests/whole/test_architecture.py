@@ -33,7 +33,7 @@ ALLOWED = {
     "handlers": {"backends", "interception", "running", "discovery", "errors", "schema", "tensors"},
     "capturing": {*MODEL, *GROUND},
     "layers": {"errors"},
-    "loading": {"errors", "layers", "patching"},
+    "loading": {"errors", "layers", "patching", "tensors"},
     "analysis": GROUND,
     "attribution": {*MODEL, "capturing", "analysis", *GROUND},
     "trust": {*MODEL, "pages", "attribution", "capturing", "analysis", *GROUND},

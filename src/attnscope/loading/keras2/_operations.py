@@ -15,9 +15,8 @@ import keras
 from keras import ops
 
 from attnscope.errors import UnsupportedError
+from attnscope.tensors import Tensor
 
-Tensor: TypeAlias = Any
-"""A tensor of whichever backend Keras runs on, or what stands in for one while a model is built."""
 Axes: TypeAlias = int | list[int] | None
 
 

@@ -13,8 +13,9 @@ import keras
 
 from attnscope.errors import UnsupportedError
 from attnscope.loading.keras2._classes import module_and_class
-from attnscope.loading.keras2._operations import FUNCTIONS, Tensor, TensorOperation, parameters
+from attnscope.loading.keras2._operations import FUNCTIONS, TensorOperation, parameters
 from attnscope.loading.keras2._wiring import Call, Reference, is_stored_call, replaced, stored_call, wired_call
+from attnscope.tensors import Tensor
 
 MODELS = ("Functional", "Model", "Sequential")
 RECURRENT = (
