@@ -94,26 +94,26 @@ def test_another_run_is_not_gone_on_with(model_and_inputs, tmp_path):
     model, x = model_and_inputs
     path = tmp_path / "run.zarr"
     ats.capture(model, x[:6], store=path, **OPTIONS)
-    mend = "Give the model and the options that it was begun with, or another path."
+    fix = "Give the model and the options that it was started with, or another path."
     assert message(model, x, store=path, resume=True, **{**OPTIONS, "summaries": [ats.Full()]}) == (
-        f"{str(path)!r} holds another run: variables ['scores', 'top_keys', 'top_scores'], but ['scores'] is to "
-        f"be captured. {mend}"
+        f"{str(path)!r} holds a different run, with variables ['scores', 'top_keys', 'top_scores'] instead of "
+        f"['scores']. {fix}"
     )
     assert message(model, x, store=path, resume=True, sites="attention_1", **OPTIONS) == (
-        f"{str(path)!r} holds another run: sites ['attention_0', 'attention_1'], but ['attention_1'] is to be "
-        f"captured. {mend}"
+        f"{str(path)!r} holds a different run, with sites ['attention_0', 'attention_1'] instead of ['attention_1']. "
+        f"{fix}"
     )
     other = keras.models.clone_model(model)
     other.name = "other"
     assert message(other, x, store=path, resume=True, **OPTIONS) == (
-        f"{str(path)!r} holds another run: model {model.name!r}, but 'other' is to be captured. {mend}"
+        f"{str(path)!r} holds a different run, with model {model.name!r} instead of 'other'. {fix}"
     )
     assert message(model, x, store=path, resume=True, **{**OPTIONS, "batch_size": 4}) == (
-        f"{str(path)!r} holds 6 samples, but a batch goes from sample 4 to 8: it was written with batches of another "
-        "size. Give the batch_size= of the first run."
+        f"{str(path)!r} holds 6 samples, but a batch goes from sample 4 to 8, so the batches had another size. Give "
+        "the batch_size= that the run was started with."
     )
     assert message(model, x[:3], store=path, resume=True, **OPTIONS) == (
-        f"{str(path)!r} holds 6 samples, but 3 were given. Give all of the first run's, or open it: "
+        f"{str(path)!r} holds 6 samples, but 3 were given. Give all samples of that run, or open it: "
         "attnscope.open(path)."
     )
     assert ats.open(path).num_samples == 6
@@ -134,8 +134,8 @@ def test_a_run_from_something_else_is_not_gone_on_with(model_and_inputs, tmp_pat
         weight = model.weights[-1]
         weight.assign(weight + 1e-3)
     assert message(model, x, store=path, resume=True, **options) == (
-        f"{str(path)!r} holds 6 samples that were captured from other inputs, with other labels or with other weights. "
-        "Give those of the first run, or another path."
+        f"{str(path)!r} holds 6 samples that were captured with other inputs, labels or weights. Give those that the "
+        "run was started with, or another path."
     )
 
 
@@ -166,5 +166,5 @@ def test_a_run_that_broke_off_is_not_opened_as_if_it_were_whole(model_and_inputs
 def test_there_is_nothing_to_resume_without_a_store(model_and_inputs):
     model, x = model_and_inputs
     assert message(model, x, resume=True, **OPTIONS) == (
-        "resume=True was given without a store to go on with: capture(..., store='run.zarr', resume=True)."
+        "resume=True was given, but it needs a store to resume: capture(..., store='run.zarr', resume=True)."
     )

@@ -231,7 +231,7 @@ def test_every_named_block_is_there(rng):
 REFUSED = {
     "sample": (
         lambda maps: ats.view(maps, samples=[5]),
-        "The samples [5] were asked for, but there are 2, numbered from 0. Give some of them: samples=range(2).",
+        "The samples [5] were requested, but there are 2, numbered from 0. Choose among them: samples=range(2).",
     ),
     "labels": (
         lambda maps: ats.view(maps, labels=["a"]),
@@ -244,16 +244,18 @@ REFUSED = {
     ),
     "no sites": (
         lambda maps: ats.view(ats.AttentionMaps({})),
-        "There are no sites, or no samples, so there is nothing to show.",
+        "The maps have no sites, or no samples, but at least one of each is needed to show anything: "
+        "ats.view(ats.capture(model, inputs)).",
     ),
     "no samples": (
         lambda maps: ats.view(ats.AttentionMaps.from_arrays({"a": np.ones((0, 1, 2, 2))})),
-        "There are no sites, or no samples, so there is nothing to show.",
+        "The maps have no sites, or no samples, but at least one of each is needed to show anything: "
+        "ats.view(ats.capture(model, inputs)).",
     ),
     "no maps": (
         lambda maps: ats.view({"a": np.ones((2, 2))}),
-        "A ndarray was given, but maps are needed: ats.view(ats.capture(model, inputs)). Arrays from elsewhere: "
-        "ats.view(ats.AttentionMaps.from_arrays({'layer_0': array})).",
+        "The maps are of type ndarray, but captured maps are needed: ats.view(ats.capture(model, inputs)). For arrays "
+        "from elsewhere: ats.view(ats.AttentionMaps.from_arrays({'layer_0': array})).",
     ),
     "no picture": (
         lambda maps: ats.view(maps, images=np.zeros((2, 5))).payload.block("image/0"),

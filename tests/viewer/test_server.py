@@ -295,11 +295,12 @@ def test_a_port_that_was_asked_for_is_that_or_an_error(run):
         with pytest.raises(InputError) as caught:
             Server(payload, port)
     assert str(caught.value) == (
-        f"Port {port} of 127.0.0.1 cannot be had: Address already in use. Take another, or any that is free: --port 0."
+        f"Port {port} of 127.0.0.1 cannot be used: Address already in use. Give another, or take any free port: --port "
+        "0."
     )
     with pytest.raises(InputError) as caught:
         Server(payload, 65536)
-    assert str(caught.value) == "The port is to be 65536, but a number from 0 to 65535 is needed: --port 8765."
+    assert str(caught.value) == "The port is 65536, but a number from 0 to 65535 is needed: --port 8765."
 
 
 def test_serve_says_the_address_opens_it_and_ends_by_an_interrupt(run, monkeypatch, capfd):
@@ -322,7 +323,7 @@ def test_serve_says_the_address_opens_it_and_ends_by_an_interrupt(run, monkeypat
     ((address, connection),) = opened
     assert capfd.readouterr().out.splitlines() == [
         f"'{run}' is shown at {address} (Ctrl-C ends it)",
-        "No browser could be opened here: open that address in one on this machine.",
+        "No browser could be opened here. Open this address in a browser on this machine.",
     ]
     with pytest.raises(ConnectionRefusedError):
         connection.request("GET", "/")
@@ -357,7 +358,7 @@ def test_samples_are_the_first_or_those_asked_for(tmp_path, rng, monkeypatch):
     with pytest.raises(InputError) as caught:
         payload_of(path, samples=slice(7, 9))
     assert (
-        str(caught.value) == "The samples 7:9 were asked for, but there are 7, numbered from 0. Give some of them: 0:7."
+        str(caught.value) == "The samples 7:9 were requested, but there are 7, numbered from 0. Choose among them: 0:7."
     )
 
 

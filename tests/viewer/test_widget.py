@@ -197,7 +197,7 @@ def test_a_state_of_another_name_is_refused(view):
     with pytest.raises(InputError) as caught:
         view.state = {"view": "matrix", "layer": 2}
     assert str(caught.value) == (
-        f"The state has no 'layer', but {', '.join(STATE)}. For example: "
+        f"The state has no 'layer'; it has {', '.join(STATE)}. For example: "
         "view.state = {'view': 'matrix', 'site': 2, 'panel': 5}."
     )
     assert view.state == {}

@@ -241,13 +241,13 @@ def test_view_says_what_it_cannot_show(folder, capsys):
             f"attnscope: The samples are given as {samples!r}, but a start and an end are needed: --samples 0:100\n"
         )
     assert refused(capsys, "view", "run.zarr", "--samples", "7:") == (
-        "attnscope: The samples 7:7 were asked for, but there are 7, numbered from 0. Give some of them: 0:7.\n"
+        "attnscope: The samples 7:7 were requested, but there are 7, numbered from 0. Choose among them: 0:7.\n"
     )
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert refused(capsys, "view", "run.zarr", "--port", str(port)) == (
-            f"attnscope: Port {port} of 127.0.0.1 cannot be had: Address already in use. Take another, or any that is "
-            "free: --port 0.\n"
+            f"attnscope: Port {port} of 127.0.0.1 cannot be used: Address already in use. Give another, or take any "
+            "free port: --port 0.\n"
         )
 
 

@@ -118,7 +118,7 @@ def test_a_result_that_would_not_fit_is_refused_before_the_run(rng, monkeypatch)
     monkeypatch.setattr(memory, "free_memory", lambda: 1000)
     found = message(ats.errors.TooLargeError, ats.capture, transformer(), padded_tokens(rng, samples=11))
     assert found == (
-        "The maps of 11 samples at 2 sites would take 8.6 kB, but 1.0 kB of memory are free. Keep less: "
+        "The maps of 11 samples at 2 sites would take 8.6 kB, but only 1.0 kB of memory is free. Keep less: "
         "summaries=[ats.Received(), ats.Entropy()], sites='one_of_them', fewer samples; or write to disk: "
         "store='run.zarr'."
     )

@@ -38,39 +38,39 @@ def capture(
 ) -> AttentionMaps:
     """The attention of a model on some inputs: every sample, every attention site, exact.
 
-    The model is run in inference mode by a compiled function of our own; it is not changed, and its own compiled
-    functions are neither used nor lost. Scores are those after the softmax and before dropout.
+    The model runs in inference mode in a compiled function of attnscope's own. It is not changed, and its own compiled
+    functions are neither used nor lost. Scores are taken after the softmax and before dropout.
 
     Args:
-        model: Any built Keras 3 model, or a KerasHub task (which then also takes raw text or images, and whose
-            tokens label the axes).
-        inputs: Arrays, dicts or lists of arrays, strings, a `tf.data.Dataset`, `keras.utils.PyDataset`, PyTorch
-            `DataLoader` or any iterable of batches.
-        sites: A glob pattern of site names, several, or a predicate on `Site`; None for all that are attention. A
-            pattern also takes what is left out by default (`ats.sites` says why).
-        summaries: What to keep: `Full`, `Received`, `Entropy`; the first is what ``maps[site]`` gives. Default:
-            `Full` alone.
+        model: Any built Keras 3 model, or a KerasHub task (which also takes raw text or images, and whose tokens label
+            the axes).
+        inputs: Arrays, dicts or lists of arrays, strings, a `tf.data.Dataset`, a `keras.utils.PyDataset`, a PyTorch
+            `DataLoader`, or any other iterable of batches.
+        sites: A glob pattern of site names, several patterns, or a predicate on `Site`; None for all attention sites. A
+            pattern also selects sites that are left out by default (`ats.sites` says why they are).
+        summaries: What to keep: `Full`, `Received`, `Entropy`, `TopK` or summaries of your own; ``maps[site]`` gives
+            the first of them. Default: `Full` alone.
         labels: Names of positions: a list shared by all samples, a list per sample, or a dict by axis (``query``,
             ``key``) or by pattern of sites.
-        batch_size: Samples at a time, where the inputs are arrays. A short last batch needs no new trace.
-        store: A path: the result is written there batch by batch as Zarr, and opened; it need not fit in memory.
-        resume: Whether to go on where a run into the same `store` broke off; a batch that is there is not run again.
-            Model, weights, inputs, labels and options have to be those of that run, which is checked. Where there is no
-            store, one is begun.
-        progress: Whether to show a bar on long work, on a terminal.
+        batch_size: Samples per batch, if the inputs are arrays. A short last batch needs no new trace.
+        store: A path where the result is written batch by batch as Zarr, then opened; it need not fit in memory.
+        resume: Whether to resume an interrupted run into the same `store` where it stopped; batches that are in the
+            store are not run again. The model, its weights, the inputs, the labels and the options must be those of
+            that run, which is checked. If there is no store yet, one is started.
+        progress: Whether to show a progress bar for long runs in a terminal.
 
     Returns:
         The maps, with validity (``query_valid``, ``key_valid``: False on padding), the model's outputs for the
         same samples, and the lint (`AttentionMaps.findings`).
 
     Raises:
-        UnsupportedError: `model` is no Keras 3 model.
-        UnbuiltModelError: It has no weights yet.
-        NoAttentionError: It computes no attention.
+        UnsupportedError: `model` is not a Keras 3 model.
+        UnbuiltModelError: The model has no weights yet.
+        NoAttentionError: The model computes no attention.
         PatternError: A pattern matches no site.
-        InputError: There is no sample, or `store` holds another run.
+        InputError: There are no samples, or `store` holds a different run.
         LabelError: The number of labels is not the number of positions.
-        TooLargeError: The result would not fit in memory; found before the run.
+        TooLargeError: The result would not fit in memory; checked before the run.
         WouldOverwriteError: `store` exists, and `resume` is False.
 
     Example:
@@ -89,7 +89,7 @@ def capture(
     ready = reused(network.model, _wishes(network, sites, kept), lambda: _Ready(network, sites, kept))
     if resume and store is None:
         raise InputError(
-            "resume=True was given without a store to go on with: capture(..., store='run.zarr', resume=True)."
+            "resume=True was given, but it needs a store to resume: capture(..., store='run.zarr', resume=True)."
         )
     if store is None:
         check_that_it_fits(ready.chosen, kept, network)

@@ -1,4 +1,4 @@
-"""Generation: what a language model attended to while it wrote."""
+"""Generation: what a language model attended to while it generated text."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ def capture_generation(
 ) -> AttentionMaps:
     """Generates from a prompt, then captures prompt and output in one pass over both.
 
-    With a causal mask a position never sees what comes after it, so the scores of one pass over the finished text
-    equal those of the steps in which it was written, without a cache and without its layout. Each query's row tells
-    what the model looked at when it chose the *next* token.
+    With a causal mask a position never sees what comes after it, so the scores of one pass over the finished text equal
+    those of the steps in which it was generated, with no cache and none of its layout. The row of each query shows what
+    the model looked at when it chose the *next* token.
 
     Args:
         task: A KerasHub causal language model with a preprocessor (`keras_hub.models.CausalLM`).
         prompt: A string, or a sequence of them.
-        max_length: Length of prompt and output together, in tokens; the preprocessor's where None.
-        stop_token_ids: As `task.generate` takes them.
-        options: All else that `capture` takes.
+        max_length: Length of prompt and output together, in tokens; None for the preprocessor's.
+        stop_token_ids: Token ids that end a text, in any form that `task.generate` takes.
+        options: Any other argument of `capture`.
 
     Returns:
-        Maps of the backbone whose labels are the tokens; ``maps.inputs`` are the finished texts, and positions
-        past the end are not valid.
+        Maps of the backbone, with the tokens as labels; ``maps.inputs`` holds the finished texts, and positions after
+        the end are not valid.
 
     Raises:
         UnsupportedError: `task` cannot generate, or has no preprocessor.

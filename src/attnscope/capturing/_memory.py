@@ -1,4 +1,4 @@
-"""How large a result will be, told before the run and not by a crash in the middle of it."""
+"""How large a result will be, known before the run instead of from a crash in the middle of it."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def check_that_it_fits(chosen: SiteTable, summaries: Sequence[Summary], network:
     if needed <= SHARE * free:
         return
     raise TooLargeError(
-        f"The maps of {samples} samples at {len(chosen)} sites would take {readable(needed)}, but "
-        f"{readable(free)} of memory are free. Keep less: summaries=[ats.Received(), ats.Entropy()], "
+        f"The maps of {samples} samples at {len(chosen)} sites would take {readable(needed)}, but only "
+        f"{readable(free)} of memory is free. Keep less: summaries=[ats.Received(), ats.Entropy()], "
         "sites='one_of_them', fewer samples; or write to disk: store='run.zarr'."
     )
 

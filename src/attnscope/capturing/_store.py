@@ -1,4 +1,4 @@
-"""Where captured batches go on disk: one behind the other, so that a run which broke off can go on."""
+"""Where captured batches go on disk: one after the other, so that an interrupted run can be resumed."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ class OnDisk:
         for name, value in wanted.items():
             if DONE not in held or held.get(name) != value:
                 raise InputError(
-                    f"{str(self._path)!r} holds another run: {name} {held.get(name)!r}, but {value!r} is to be "
-                    "captured. Give the model and the options that it was begun with, or another path."
+                    f"{str(self._path)!r} holds a different run, with {name} {held.get(name)!r} instead of {value!r}. "
+                    "Give the model and the options that it was started with, or another path."
                 )
         done = int(held[DONE])
         for node in nodes:
@@ -82,12 +82,12 @@ class OnDisk:
         if self._passed > self._done:
             raise InputError(
                 f"{str(self._path)!r} holds {self._done} samples, but a batch goes from sample {start} to "
-                f"{self._passed}: it was written with batches of another size. Give the batch_size= of the first run."
+                f"{self._passed}, so the batches had another size. Give the batch_size= that the run was started with."
             )
         if self._passed == self._done and self._root.attrs[DIGEST] != self._digest.hexdigest():
             raise InputError(
-                f"{str(self._path)!r} holds {self._done} samples that were captured from other inputs, with other "
-                "labels or with other weights. Give those of the first run, or another path."
+                f"{str(self._path)!r} holds {self._done} samples that were captured with other inputs, labels or "
+                "weights. Give those that the run was started with, or another path."
             )
         return True
 
@@ -100,7 +100,7 @@ class OnDisk:
         if self._root is None:
             self._begin(written, state)
             return
-        self._root.attrs[COMPLETE] = False  # it may have been, before it was gone on with
+        self._root.attrs[COMPLETE] = False  # a complete run may be resumed with more samples
         for node in written.subtree:
             if SAMPLE in node.dims and node.has_data:
                 self._append(node.path, node.to_dataset(inherit=False))
@@ -136,8 +136,8 @@ class OnDisk:
         """
         if self._passed < self._done:
             raise InputError(
-                f"{str(self._path)!r} holds {self._done} samples, but {self._passed} were given. Give all of the first "
-                "run's, or open it: attnscope.open(path)."
+                f"{str(self._path)!r} holds {self._done} samples, but {self._passed} were given. Give all samples of "
+                "that run, or open it: attnscope.open(path)."
             )
         self._root.attrs[COMPLETE] = True
         return open_maps(self._path)

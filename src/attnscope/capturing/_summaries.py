@@ -1,8 +1,8 @@
 """What to keep of each site: the whole map, or a summary that never needs the whole map at once.
 
-A summary reads the scores a block of queries at a time: `init` makes what is carried from block to block, `update`
-takes a block, `finish` makes the result. At a fused call the blocks are all there ever is: the matrix of all queries
-by all keys is not built.
+A summary reads the scores one block of queries at a time: `init` makes what is carried from block to block, `update`
+takes a block, and `finish` makes the result. At a fused call nothing but the blocks ever exists: the matrix of all
+queries by all keys is not built.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Summary(ABC):
 
 
 class Full(Summary):
-    """The scores themselves, dims as the site's: what `capture` keeps unless told otherwise."""
+    """The scores themselves, with the dims of the site: what `capture` keeps by default."""
 
     missing = {SCORES: 0.0}  # noqa: RUF012
     needs_all = True
@@ -85,10 +85,10 @@ class Full(Summary):
 
 
 class Received(Summary):
-    """Attention that each key receives: the mean of its column over the valid queries.
+    """The attention that each key receives: the mean of its column over the valid queries.
 
-    Result dims: the site's without its queries, within ``[0, 1]``, summing to 1 over the keys. NaN where no query
-    is valid. At a site that pools it is the scores themselves.
+    Result dims: the site's without its queries, within ``[0, 1]``, summing to 1 over the keys. NaN if no query is
+    valid. At a site that pools, it is the scores themselves.
     """
 
     missing = {RECEIVED: float("nan")}  # noqa: RUF012
@@ -161,17 +161,17 @@ class Entropy(Summary):
 
 
 class TopK(Summary):
-    """The strongest keys of each query, in falling order: weights, and which keys they are.
+    """The strongest keys of each query, in descending order: their weights and their positions.
 
-    Result dims: the site's with ``rank`` (of size `k`, or of as many keys as there are) in place of its keys.
-    ``top_scores`` are the weights, ``top_keys`` the numbers of their keys (int32; -1 where the weight is 0, and where a
-    batch of shorter samples has no position). Where keys have two dims they are numbered row by row.
+    Result dims: the site's with ``rank`` (of size `k`, or as many as there are keys) in place of its keys.
+    ``top_scores`` are the weights, ``top_keys`` the positions of their keys (int32; -1 where the weight is 0, and where
+    a batch of shorter samples has no position). If keys have two dims, they are numbered row by row.
 
     Args:
-        k: How many, 1 or more.
+        k: Number of keys, at least 1.
 
     Raises:
-        InputError: `k` is no such number.
+        InputError: `k` is not a whole number of at least 1.
     """
 
     missing = {TOP_SCORES: 0.0, TOP_KEYS: -1}  # noqa: RUF012

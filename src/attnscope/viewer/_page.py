@@ -35,8 +35,8 @@ def page(payload: Payload, max_bytes: int) -> list[str]:
 
     Args:
         payload: What it shows.
-        max_bytes: Most bytes of the page. What does not fit is told in coarser steps, else pooled, else as thumbnails
-            alone; the page says so.
+        max_bytes: Largest size of the page. If not everything fits, weights are stored in coarser steps, or else
+            pooled, or else as thumbnails alone; the page says so.
 
     Raises:
         TooLargeError: Not even the thumbnails fit.
@@ -44,8 +44,8 @@ def page(payload: Payload, max_bytes: int) -> list[str]:
     for way in _LEFT_OUT:
         detail: Detail = "full" if way == "coarse" else way
         error = max(COARSE, payload.max_error) if way != "full" else payload.max_error
-        said = _LEFT_OUT[way].format(size=f"{max_bytes:,}", error=f"{error:g}")
-        notes = [*payload.notes, *filter(None, [said])]
+        note = _LEFT_OUT[way].format(size=f"{max_bytes:,}", error=f"{error:g}")
+        notes = [*payload.notes, *filter(None, [note])]
         shown = replace(payload, detail=detail, max_error=error, notes=notes, _read={})
         parts = _within(_parts(shown), max_bytes)
         if parts is not None:

@@ -1,4 +1,4 @@
-"""What a page is given: a manifest, and blocks by name that are made when they are asked for."""
+"""What a page is given: a manifest, and named blocks that are made when they are requested."""
 
 from __future__ import annotations
 
@@ -106,11 +106,11 @@ class Payload:
         """On each sample, which tokens its queries and keys are."""
         there = [sample for sample in self.samples if sample < site.samples]
         both = zip(site.tokens("query", there), site.tokens("key", there), strict=True)
-        found = {
+        numbers = {
             sample: [table.setdefault(tokens, len(table)) for tokens in pair]
             for sample, pair in zip(there, both, strict=True)
         }
-        return [found.get(sample) for sample in self.samples]
+        return [numbers.get(sample) for sample in self.samples]
 
     def _sample(self, sample: int, maps: AttentionMaps) -> dict[str, Any]:
         there = sample < maps.num_samples

@@ -69,7 +69,7 @@ def block(shown: Map, max_error: float, *, pool: int | None = None) -> bytes:
     Args:
         shown: The map.
         max_error: Largest absolute error of a weight that is not one of the exact ones. Rows that sum to 1 keep it;
-            where 252 levels are not enough for it the error is larger, and told by scale and levels.
+            if 252 levels are not enough for that, the error is larger, and follows from scale and levels.
         pool: Most rows and columns to keep codes of; None to keep all.
     """
     rows, columns = shown.values.shape
@@ -145,7 +145,7 @@ def _mark_pooled(codes: np.ndarray, shown: Map, rows: int, columns: int) -> None
 
 
 def _levels(scale: np.ndarray, max_error: float) -> np.ndarray:
-    """As few levels as the error allows; 12 at the least for an error of 0.001, for flat rows have shades too.
+    """As few levels as the error allows, but at least 12 for an error of 0.001, because flat rows have shades too.
 
     A code is half a step off at the most: scale / levels + scale / (4 levels^2).
     """

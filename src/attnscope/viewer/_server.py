@@ -1,8 +1,8 @@
-"""A stored run as a page on this machine: the browser asks for what is looked at, and only that is read.
+"""A stored run as a page on this machine: the browser requests what you look at, and only that is read.
 
-The page shows what may be private, so nothing but a browser on this machine gets it: the server listens on 127.0.0.1
-alone, answers to no other name (another site's name can be made to point here), and no other origin may read it. What
-is asked for is a name in a table, never a path.
+What the page shows may be private, so only a browser on this machine gets it: the server listens on 127.0.0.1 only,
+answers to no other name (another site's name can be made to point here), and no other origin may read it. Requests name
+an entry of a table, never a path.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from attnscope.viewer._view import MOST_SAMPLES, check_that_something_is_there, 
 ADDRESS = "127.0.0.1"
 PORT = 8765
 LINTED_BYTES = 64_000_000
-"""Most scores that the lint looks at before the page opens."""
+"""How many bytes of scores the lint looks at before the page opens."""
 IDLE_SECONDS = 60
 BLOCKS = "/block/"
 HEADERS = {
@@ -54,39 +54,39 @@ def serve(
 
     Args:
         run: What `attnscope capture` or `maps.save` wrote.
-        port: Of 127.0.0.1; 0 for any that is free; None for 8765, or any that is free where that is taken.
-        samples: Numbers of the samples that can be looked at; default: the first 256.
+        port: Port of 127.0.0.1; 0 for any free port; None for 8765, or any free port if that is taken.
+        samples: Numbers of the samples to show; default: the first 256.
         title: Heading; default: the model's name.
-        open_browser: Whether to open it in the browser.
+        open_browser: Whether to open the page in the browser.
 
     Raises:
-        FileNotFoundError: Nothing is at `run`.
-        SchemaError: It is no run, or has nothing to draw.
-        IncompleteRunError: The run broke off.
-        InputError: Samples that are not there, or a port that is taken.
+        FileNotFoundError: Nothing exists at `run`.
+        SchemaError: It is not a run, or has nothing to draw.
+        IncompleteRunError: The run was interrupted.
+        InputError: The samples do not exist, or the port is taken.
     """
     payload = payload_of(run, samples=samples, title=title)
     with Server(payload, port) as server:
         print(f"{str(run)!r} is shown at {server.address} (Ctrl-C ends it)", flush=True)
-        if open_browser:  # beside the server, for one that runs in the terminal returns only when it is left
+        if open_browser:  # in a thread, because a browser that runs in the terminal returns only when it is closed
             threading.Thread(target=_open, args=(server.address,), daemon=True, name="browser").start()
         server.serve_forever()
 
 
 def _open(address: str) -> None:
     if not webbrowser.open(address):
-        print("No browser could be opened here: open that address in one on this machine.", flush=True)
+        print("No browser could be opened here. Open this address in a browser on this machine.", flush=True)
 
 
 def payload_of(run: str | Path, *, samples: Sequence[int] | slice | None = None, title: str | None = None) -> Payload:
-    """What is served of a run; see `serve`."""
+    """What `serve` serves of a run, from the same arguments."""
     maps = open_maps(run)
     check_that_something_is_there(maps)
     there = maps.num_samples
-    given = _of_slice(samples, there) if isinstance(samples, slice) else samples
-    chosen = range(min(there, MOST_SAMPLES)) if given is None else checked_samples(given, there)
+    requested = _of_slice(samples, there) if isinstance(samples, slice) else samples
+    chosen = range(min(there, MOST_SAMPLES)) if requested is None else checked_samples(requested, there)
     notes = _findings(maps, chosen, run)
-    if given is None and there > MOST_SAMPLES:
+    if requested is None and there > MOST_SAMPLES:
         notes.append(
             f"The first {MOST_SAMPLES} of {there:,} samples. For others: attnscope view {run} --samples "
             f"{MOST_SAMPLES}:{min(there, 2 * MOST_SAMPLES)}"
@@ -98,8 +98,8 @@ def _of_slice(samples: slice, there: int) -> range:
     chosen = range(there)[samples]
     if not chosen:
         raise InputError(
-            f"The samples {samples.start or 0}:{there if samples.stop is None else samples.stop} were asked for, but "
-            f"there are {there}, numbered from 0. Give some of them: 0:{there}."
+            f"The samples {samples.start or 0}:{there if samples.stop is None else samples.stop} were requested, but "
+            f"there are {there}, numbered from 0. Choose among them: 0:{there}."
         )
     return chosen
 
@@ -123,10 +123,10 @@ class Server(ThreadingHTTPServer):
 
     Args:
         payload: What can be asked for.
-        port: See `serve`.
+        port: Port of 127.0.0.1; 0 for any free port; None for 8765, or any free port if that is taken.
 
     Raises:
-        InputError: The port is none, or was asked for and is taken.
+        InputError: The port is not a port number, or was given and is taken.
     """
 
     daemon_threads = False  # what is read is read to its end: a store that is left halfway complains
@@ -134,7 +134,7 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, payload: Payload, port: int | None = None) -> None:
         if port is not None and not 0 <= port < 2**16:
-            raise InputError(f"The port is to be {port}, but a number from 0 to 65535 is needed: --port {PORT}.")
+            raise InputError(f"The port is {port}, but a number from 0 to 65535 is needed: --port {PORT}.")
         self._connections: set[Any] = set()
         self.payload = payload
         self.page = "".join([head(payload, SERVED), script_element(SERVED), END]).encode()
@@ -144,7 +144,7 @@ class Server(ThreadingHTTPServer):
         except OSError as error:
             if port is not None:
                 raise InputError(
-                    f"Port {port} of {ADDRESS} cannot be had: {error.strerror}. Take another, or any that is free: "
+                    f"Port {port} of {ADDRESS} cannot be used: {error.strerror}. Give another, or take any free port: "
                     "--port 0."
                 ) from None
             super().__init__((ADDRESS, 0), Handler)
@@ -205,7 +205,7 @@ class Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET  # noqa: N815
 
     def _is_foreign(self) -> bool:
-        """Refuses a request by another name than this server's, or out of another site's page."""
+        """Rejects a request that uses another name than this server's, or that comes from the page of another site."""
         hosts = self.headers.get_all("Host", [])
         if len(hosts) != 1 or hosts[0].lower() not in self.server.hosts:
             self.send_error(HTTPStatus.BAD_REQUEST, f"This server answers at {self.server.address} alone.")
@@ -262,4 +262,4 @@ class Handler(BaseHTTPRequestHandler):
         return "attnscope"
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002, the name in http.server
-        """Says nothing: what goes wrong is told in the answer."""
+        """Logs nothing: the answer says what went wrong."""

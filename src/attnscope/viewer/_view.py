@@ -26,14 +26,14 @@ STATE = (
     *("view", "sample", "site", "panel", "heads", "query", "key", "direction", "scale", "range", "ramp", "theme"),
     *("zoom", "segments", "search", "role", "means", "a", "b", "overlay", "strength"),
 )
-"""What there is in the state of a page; the same names as in js/src/state.js."""
+"""The names in the state of a page; js/src/state.js has the same."""
 VIEWS = ("overview", "matrix", "lines", "text", "image", "compare")
-"""The tabs of a page, of which `overview` is called Heads; likewise."""
+"""The tabs of a page, of which `overview` is called Heads; js/src/state.js has the same."""
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 class View:
-    """Maps to look at. A notebook shows it as it is; `save` writes one offline page.
+    """Maps to look at. A notebook displays it; `save` writes one offline page.
 
     Attributes:
         payload: What is shown.
@@ -46,22 +46,22 @@ class View:
 
     @property
     def state(self) -> dict[str, Any]:
-        """What the user of the notebook looks at; to set it moves the view, on the screen or before it is shown.
+        """What you are looking at in the notebook; setting it moves the view, on the screen or before it is shown.
 
-        What is set may be a part, such as ``view.state = {"view": "matrix", "site": 2, "panel": 5}``; the rest stays,
-        unless it means nothing with it (a pinned token of another text). A token or a head that does not exist is as
-        usual. Until the view is shown there is in it what was set; then all of
+        You may set only a part, such as ``view.state = {"view": "matrix", "site": 2, "panel": 5}``; the rest stays,
+        unless it makes no sense any more (a pinned token of another text). A token or a head that does not exist is
+        treated as the default. Until the view is shown, the state holds what you have set; after that, all of
 
         - ``view``: ``overview`` (Heads), ``matrix``, ``lines``, ``text``, ``image`` or ``compare``;
-        - ``sample``, ``site``, ``panel`` (a head): their places in the page's lists, from 0; ``panel`` may be
+        - ``sample``, ``site``, ``panel`` (a head): their positions in the page's lists, from 0; ``panel`` may be
           ``"mean"`` or ``"max"``, over the ``heads`` that are listed, or over all;
-        - ``query`` and ``key``, the pinned tokens, -1 for none, and the ``direction`` (``from`` or ``to``) to read in;
+        - ``query`` and ``key``: the pinned tokens, -1 for none; ``direction``: ``from`` or ``to``, to read in;
         - ``zoom``: None, or ``x0, x1`` (keys) and ``y0, y1`` (queries); ``segments``: ``all``, or a pair (``0-1``);
         - ``scale``, ``range``, ``ramp``, ``theme``, ``overlay``, ``strength``: how it is drawn; ``role``, ``means``,
           ``search``; and what is compared, ``a`` and ``b``.
 
         Raises:
-            InputError: There is nothing of such a name, no such view, or no such site or sample.
+            InputError: The name, the view, the site or the sample is unknown.
         """
         return dict(self._state if self._presence is None else self._presence.widget.state)
 
@@ -70,7 +70,7 @@ class View:
         unknown = [name for name in changes if name not in STATE]
         if unknown:
             raise InputError(
-                f"The state has no {unknown[0]!r}, but {', '.join(STATE)}. For example: "
+                f"The state has no {unknown[0]!r}; it has {', '.join(STATE)}. For example: "
                 "view.state = {'view': 'matrix', 'site': 2, 'panel': 5}."
             )
         if changes.get("view", VIEWS[0]) not in VIEWS:
@@ -91,9 +91,9 @@ class View:
 
     @property
     def widget(self) -> Any:
-        """The widget itself, to be laid out with others: ``ipywidgets.HBox([one.widget, other.widget])``.
+        """The widget itself, for layouts with others: ``ipywidgets.HBox([one.widget, other.widget])``.
 
-        Who takes it closes it: ``view.widget.close()``.
+        Whoever takes it is responsible for closing it: ``view.widget.close()``.
 
         Raises:
             ImportError: anywidget is not installed.
@@ -107,7 +107,7 @@ class View:
         return self._presence
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        """A widget; where there is no kernel or no anywidget, a page of a few samples; in a terminal, text."""
+        """A widget; without a kernel or anywidget, a page with a few samples; in a terminal, text."""
         plain = {"text/plain": repr(self)}
         running = shell()
         if running is not None and list(running.display_formatter.active_types) == ["text/plain"]:
@@ -119,7 +119,7 @@ class View:
         return {**shown, **plain}
 
     def _ipython_display_(self) -> None:
-        """Shows it, and beside it, hidden as long as it is drawn, what to do where Python is not there to draw it."""
+        """Shows it, with a text, hidden while it is drawn, that says what to do if Python is not there to draw it."""
         publish = shell().display_pub.publish
         bundle = self._repr_mimebundle_()
         publish(bundle)
@@ -130,16 +130,16 @@ class View:
     def save(self, path: str | Path, *, max_bytes: int = MAX_BYTES, overwrite: bool = False) -> Path:
         """Writes one HTML file that shows the maps without a network and without Python.
 
-        The first 16 samples, unless `view` was told which. It needs a browser of 2023 or newer.
+        The first 16 samples, unless `view` was given others. It opens in any browser from 2023 or later.
 
         Args:
-            path: Where.
-            max_bytes: Most bytes of the file. What does not fit in full is drawn in blocks with the eight
-                strongest weights of every row, and else as thumbnails alone; the page says so.
+            path: Where to write the file.
+            max_bytes: Largest size of the file. If not everything fits, maps are drawn in blocks with the eight
+                strongest weights of every row, or else as thumbnails alone; the page says so.
             overwrite: Whether a file at `path` may be replaced.
 
         Raises:
-            WouldOverwriteError: There is something at `path`, and `overwrite` is False.
+            WouldOverwriteError: Something exists at `path`, and `overwrite` is False.
             TooLargeError: Not even the thumbnails fit.
         """
         path = free_path(path, f"view.save({str(path)!r}, overwrite=True)", overwrite=overwrite)
@@ -168,27 +168,27 @@ def view(
     title: str | None = None,
     max_error: float = 0.001,
 ) -> View:
-    """Looks at maps: all heads at once, one head large, tokens by what they attend to, differences, and more.
+    """Shows maps: all heads at once, one head enlarged, tokens by what they attend to, differences, and more.
 
-    The eight strongest weights of every row are shown exactly (float16), every other with its error. Zero is zero,
-    masked cells are hatched, and what is no weight (NaN, infinite, negative) is marked and never drawn as one. The
+    The eight strongest weights of every row are shown exactly (float16), all others with their error. Zero is zero,
+    masked cells are hatched, and what is not a weight (NaN, infinite, negative) is marked and never drawn as one. The
     page's own legend explains every mark.
 
     Args:
-        maps: Captured maps; one site's array; or several runs by name, whose samples are the same, to compare:
+        maps: Captured maps; the array of one site; or several runs by name, on the same samples, to compare:
             ``{"before": maps, "after": others}``.
         samples: Numbers of the samples; default: the first 256, of which a saved page takes 16.
         labels: What each sample is (its class, its name), for all samples of the maps.
-        images: The pictures that the samples are, ``(sample, height, width[, channel])``, for all samples of the maps;
-            the attention on patches is laid over them.
-        grid: Rows and columns of the patches, where their labels do not say so; what stands before them is taken for
-            CLS and register tokens.
+        images: The samples as pictures, ``(sample, height, width[, channel])``, for all samples of the maps; the
+            attention on patches is laid over them.
+        grid: Rows and columns of the patches, if their labels do not say; tokens before them are taken for CLS and
+            register tokens.
         title: Heading; default: the model's name.
         max_error: Largest absolute error of a number that is not exact, in rows that sum to 1 (down to 0.00045; each
-            number is told with its own); 0.002 makes smaller pages.
+            number is shown with its own error); 0.002 makes smaller pages.
 
     Raises:
-        InputError: A number of samples, labels or pictures that cannot be.
+        InputError: Samples, labels or pictures that do not fit the maps, or a `max_error` out of range.
         SchemaError: There is nothing to draw.
 
     Example:
@@ -231,39 +231,42 @@ def _runs(maps: AttentionMaps | xr.DataArray | Mapping[str, AttentionMaps]) -> d
     wrong = [type(run).__name__ for run in runs.values() if not isinstance(run, AttentionMaps)]
     if wrong:
         raise SchemaError(
-            f"A {wrong[0]} was given, but maps are needed: ats.view(ats.capture(model, inputs)). Arrays from "
-            "elsewhere: ats.view(ats.AttentionMaps.from_arrays({'layer_0': array}))."
+            f"The maps are of type {wrong[0]}, but captured maps are needed: ats.view(ats.capture(model, inputs)). For "
+            "arrays from elsewhere: ats.view(ats.AttentionMaps.from_arrays({'layer_0': array}))."
         )
     check_that_something_is_there(*runs.values())
     return {str(name): run for name, run in runs.items()}
 
 
 def check_that_something_is_there(*runs: AttentionMaps) -> None:
-    """Refuses maps of no sites, or on no samples.
+    """Checks that maps have sites and samples.
 
     Raises:
         SchemaError: There is nothing to draw.
     """
     if not any(len(run) and run.num_samples for run in runs):
-        raise SchemaError("There are no sites, or no samples, so there is nothing to show.")
+        raise SchemaError(
+            "The maps have no sites, or no samples, but at least one of each is needed to show anything: "
+            "ats.view(ats.capture(model, inputs))."
+        )
 
 
 def title_of(maps: AttentionMaps, title: str | None) -> str:
-    """The heading: what was given, else the model's name."""
+    """The heading: the given title, or else the model's name."""
     return title or str(maps.attrs.get("model", "Attention maps"))
 
 
 def checked_samples(samples: Sequence[int], there: int) -> list[int]:
-    """Numbers of samples that are there.
+    """The numbers of samples, checked to exist.
 
     Raises:
-        InputError: One is not, or there are none.
+        InputError: One does not exist, or none were given.
     """
     numbers = [int(sample) for sample in samples]
     wrong = [sample for sample in numbers if not 0 <= sample < there]
     if wrong or not numbers:
         raise InputError(
-            f"The samples {numbers[:8]} were asked for, but there are {there}, numbered from 0. Give some of them: "
+            f"The samples {numbers[:8]} were requested, but there are {there}, numbered from 0. Choose among them: "
             f"samples=range({min(there, 4)})."
         )
     return numbers
