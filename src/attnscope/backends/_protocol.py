@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any, Protocol
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Protocol
 
 from attnscope.backends._graph import Trace
 from attnscope.tensors import Tensor, Tree
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Model = Any
 """A Keras model or layer."""
