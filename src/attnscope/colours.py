@@ -106,19 +106,26 @@ NOT_A_NUMBER = rgb("nan", dark=False)
 """NaN, on light and on dark pages."""
 
 
-def declarations(*, dark: bool) -> str:
-    """All tokens as custom properties, for the braces of a rule."""
-    return "".join(f"--{name}:{colour};" for name, colour in palette(dark=dark).items())
+def tokens_css(light: str = "&", system: str = "&", dark: str = "") -> str:
+    """The rules that give the tokens and fonts to a page, and nothing else.
 
+    As it is, the rules follow the system's choice of light or dark, and stand alone or within the braces of a rule that
+    scopes them.
 
-def tokens_css() -> str:
-    """The tokens and fonts as a page needs them, which follows the reader's choice of light or dark.
-
-    To stand alone or within the braces of a rule that scopes them.
+    Args:
+        light: Selector of what has the tokens.
+        system: Selector of what has the dark ones where the system is dark.
+        dark: Selector of what always has the dark ones; empty for none.
     """
     fonts = "".join(f"--{name}:{families};" for name, families in FONTS.items())
-    light, dark = (declarations(dark=dark) for dark in (False, True))
-    return f"&{{{fonts}{light}}}\n@media (prefers-color-scheme:dark){{&{{{dark}}}}}\n"
+    rules = f"{light}{{{fonts}{_declarations(dark=False)}}}\n"
+    rules += f"@media (prefers-color-scheme:dark){{{system}{{{_declarations(dark=True)}}}}}\n"
+    return rules + (f"{dark}{{{_declarations(dark=True)}}}\n" if dark else "")
+
+
+def _declarations(*, dark: bool) -> str:
+    """All tokens as custom properties, for the braces of a rule."""
+    return "".join(f"--{name}:{colour};" for name, colour in palette(dark=dark).items())
 
 
 def ramp(name: str = RAMPS[0]) -> np.ndarray:

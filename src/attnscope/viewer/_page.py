@@ -11,6 +11,7 @@ from functools import cache
 from importlib import resources
 from typing import Literal
 
+from attnscope.colours import tokens_css
 from attnscope.errors import TooLargeError
 from attnscope.viewer._arrange import escaped_json
 from attnscope.viewer._payload import Detail, Payload
@@ -134,9 +135,15 @@ def script(entry: str) -> str:
     return source(entry)
 
 
-def style() -> str:
-    """All rules of the page."""
-    return source("page.css")
+@cache
+def style(sheet: str = "page.css") -> str:
+    """All rules of a page, or of a notebook's widget: the colours and fonts that every page has, then its own."""
+    tokens = tokens_css(
+        light=".attnscope-page,.attnscope-view,.attnscope-message",
+        system=".attnscope-page",
+        dark=".attnscope-view[data-theme=dark]",
+    )
+    return tokens + source(sheet)
 
 
 @cache

@@ -93,6 +93,7 @@ class Payload:
                 for site in self.sites
             ],
             "axes": axes,
+            "palette": {"light": colours.palette(dark=False), "dark": colours.palette(dark=True)},
             "ramps": _ramps(),
         }
 

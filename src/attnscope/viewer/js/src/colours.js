@@ -5,39 +5,17 @@ import { bytesOfBase64 } from "./data.js";
 export const LOG_DECADES = 4;
 const TABLE_SIZE = 4096;
 
-const PALETTES = {
-  light: {
-    dark: false,
-    page: "#fbfaf7",
-    card: "#ffffff",
-    ink: "#1d2026",
-    quiet: "#5d636e",
-    line: "#e4e2dc",
-    accent: "#2a5db0",
-    masked: "#f1f0ec",
-    hatch: "#b5b2aa",
-    nan: "#d03b4b",
-  },
-  dark: {
-    dark: true,
-    page: "#15171c",
-    card: "#1c1f26",
-    ink: "#e7e8ea",
-    quiet: "#a0a6b2",
-    line: "#31353f",
-    accent: "#8fb4f5",
-    masked: "#23262d",
-    hatch: "#565b66",
-    nan: "#d03b4b",
-  },
-};
-
 /**
+ * The colours of a light or a dark page, as `attnscope.colours` names them; those of heads are a list, for they have no names.
+ *
+ * @param {Pick<Manifest, "palette">} manifest
  * @param {boolean} dark
  * @returns {Palette}
  */
-export function paletteOf(dark) {
-  return dark ? PALETTES.dark : PALETTES.light;
+export function paletteOf(manifest, dark) {
+  const tokens = manifest.palette[dark ? "dark" : "light"];
+  const heads = Object.entries(tokens).filter(([name]) => name.startsWith("group-"));
+  return { ...tokens, dark, heads: heads.map(([, colour]) => colour) };
 }
 
 /**

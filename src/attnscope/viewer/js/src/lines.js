@@ -10,7 +10,7 @@ import { NO_TOKENS, OTHER_SIDE } from "./state.js";
 
 /** @typedef {Pick<Parts, "manifest" | "place" | "store" | "selection" | "colours" | "names" | "messages">} LinesParts */
 
-const MOST_LINE_HEADS = 8;
+const MOST_LINE_HEADS = 8; // as many as there are colours for
 const WIDEST_LINES = 880;
 const USUAL_ROW = 20;
 const LARGEST_ROW = 40;
@@ -19,10 +19,6 @@ const ROW_ZOOM_STEP = 1.4;
 const WHOLE = 0.001; // tokens short of everything: a zoom of all is none at all, which here means rows of the usual height
 const SCROLL_PAUSE = 250; // milliseconds of rest before the link says what is in view
 const NO_LAYOUT = new LinesLayout({ width: 0, height: LINES_MARGIN, rowHeight: USUAL_ROW, share: 0, tokens: { queries: NO_TOKENS, keys: NO_TOKENS } });
-const HEAD_COLOURS = {
-  light: ["#2f6db5", "#d2762b", "#3c8f63", "#9a5fb0", "#b8476b", "#6f7480", "#8a6d1f", "#1f8790"],
-  dark: ["#6ea6ea", "#eda25f", "#72c398", "#c796da", "#e88aa6", "#a6abb8", "#d6bd5f", "#5fcad3"],
-};
 
 /**
  * The heads whose lines are drawn together, each in a colour of its own; none where one is looked at.
@@ -151,7 +147,7 @@ class LinesView {
     const { selection, colours } = this;
     const { state } = selection;
     const { palette } = colours;
-    const ownColours = HEAD_COLOURS[palette.dark ? "dark" : "light"];
+    const ownColours = palette.heads;
     const tokens = selection.tokens();
     /** @type {(map: AttentionMap, number: number) => LinesHead} */
     const headOf = (map, number) => {
@@ -169,7 +165,7 @@ class LinesView {
   showHeads(panels) {
     const { state } = this.selection;
     const names = this.manifest.sites[state.site].panels;
-    const colours = HEAD_COLOURS[this.colours.palette.dark ? "dark" : "light"];
+    const colours = this.colours.palette.heads;
     this.named = panels.map((panel, number) => ({ name: names[panel], colour: colours[number] }));
     const chips = this.named.map(({ name, colour }) => {
       const swatch = makeElement("i", { class: "swatch" });

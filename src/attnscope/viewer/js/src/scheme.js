@@ -37,7 +37,7 @@ export class ColourScheme {
     const { manifest, state } = this.selection;
     const ramp = orientedRamp(manifest, state.ramp, dark);
     const difference = orientedRamp(manifest, dark ? "diverging-dark" : "diverging", false);
-    return { made: this.madeOf(dark), palette: paletteOf(dark), ramp, difference, colouring: new Colouring(ramp, difference, state.scale) };
+    return { made: this.madeOf(dark), palette: paletteOf(manifest, dark), ramp, difference, colouring: new Colouring(ramp, difference, state.scale) };
   }
 
   get palette() {

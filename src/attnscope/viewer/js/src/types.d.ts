@@ -25,6 +25,7 @@ export interface Manifest {
   sites: Site[];
   /** axes[sample][site]: the numbers of two lists of labels; null where the site does not run on the sample. */
   axes: ([rows: number, columns: number] | null)[][];
+  palette: Record<"light" | "dark", Omit<Palette, "dark" | "heads">>;
   ramps: Record<string, string>;
 }
 
@@ -238,6 +239,8 @@ export interface Palette {
   masked: string;
   hatch: string;
   nan: string;
+  /** One for each head whose lines are drawn together. */
+  heads: string[];
 }
 
 export interface TextStyle {

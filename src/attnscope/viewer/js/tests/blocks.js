@@ -58,6 +58,7 @@ export function smallManifest() {
       [[0, 0], [1, 0], [2, 0]],
       [[1, 1], [1, 1], null],
     ],
+    palette: { light: { page: "#ffffff" }, dark: { page: "#000000" } },
     ramps: { Blues: "", diverging: "", "diverging-dark": "", Greys: "" },
   };
 }

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { Colouring, differenceColour, differenceLevel, orientedRamp, packedHex, rampColour, scaledShare, valueAtShare } from "../src/colours.js";
+import { Colouring, differenceColour, differenceLevel, orientedRamp, packedHex, paletteOf, rampColour, scaledShare, valueAtShare } from "../src/colours.js";
 
 // Red counts the levels, green counts them down, blue is 7.
 const RAMP = Uint8Array.from({ length: 768 }, (_, place) => [place / 3 | 0, 255 - (place / 3 | 0), 7][place % 3]);
@@ -21,6 +21,12 @@ describe("the place on a scale", () => {
     for (const share of [0.01, 0.3, 0.5, 0.99, 1]) expect(scaledShare(valueAtShare(share, 0.7, scale), 0.7, scale)).toBeCloseTo(share, 12);
     expect(valueAtShare(0, 0.7, scale)).toBe(0);
   });
+});
+
+test("a palette has the tokens of its page, and those of groups as the colours of heads", () => {
+  const [light, dark] = [{ page: "#ffffff", "group-0": "#000001", "group-1": "#000002" }, { page: "#000000", "group-0": "#fffff1", "group-1": "#fffff2" }];
+  expect(paletteOf({ palette: { light, dark } }, false)).toMatchObject({ dark: false, page: "#ffffff", heads: ["#000001", "#000002"] });
+  expect(paletteOf({ palette: { light, dark } }, true)).toMatchObject({ dark: true, page: "#000000", heads: ["#fffff1", "#fffff2"] });
 });
 
 test("a ramp is turned around on a dark page", () => {
