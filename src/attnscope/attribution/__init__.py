@@ -11,6 +11,7 @@ from attnscope.attribution._methods import METHODS, Method
 from attnscope.attribution._methods import method_of as method_of
 from attnscope.attribution._norms import norms
 from attnscope.attribution._pruning import ablation_curve, prune
+from attnscope.attribution._removal import Removal as Removal
 from attnscope.attribution._removal import default_removals as default_removals
 from attnscope.attribution._removal import delete, marginal, mask_token, mean, zero
 from attnscope.attribution._removal import removal_of as removal_of

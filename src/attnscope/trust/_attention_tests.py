@@ -1,4 +1,4 @@
-"""How far a model's answer moves when its attention does: the three tests of `counterfactual`, put together."""
+"""How far a model's answer moves when its attention changes: the three tests of `_counterfactual` together."""
 
 from __future__ import annotations
 
@@ -11,51 +11,51 @@ from attnscope.trust._card import Moved
 from attnscope.trust._counterfactual import adversarial_test, permutation_test, uniform_test
 
 TOLERANCE = 0.05
-"""Share of the answers' standard deviation by which the answer may change while attention is made to differ."""
+"""By how much of the answers' standard deviation an answer may change while its attention is made to differ."""
 CANDIDATES, STEPS = 4, 5
-"""Permutations that attention is moved towards, and how often the way to each is halved."""
+"""Permutations that attention is moved towards, and how often the interval towards each is halved."""
 
 
-def moved(subject: Subject, maps: AttentionMaps, *, spread: float, permutations: int, seed: int) -> Moved:
-    """Attention permuted, made uniform, and made as different as the answer lets it be.
+def attention_tests(subject: Subject, maps: AttentionMaps, *, spread: float, permutations: int, seed: int) -> Moved:
+    """Attention permuted, made uniform, and made as different as the answer allows.
 
     Args:
         subject: The model, its samples and the target.
         maps: The model's attention on these samples; its sites are the ones that are changed.
         spread: Standard deviation of the answer over all samples.
-        permutations: How many.
-        seed: Of the draws.
+        permutations: How many permutations are drawn.
+        seed: Seed of the draws.
     """
-    model, given, target, size = subject.model, subject.inputs, subject.target, subject.batch_size
+    model, inputs, target, batch_size = subject.model, subject.inputs, subject.target, subject.batch_size
     sites = list(maps)
     permuted = permutation_test(
-        model, given, target, sites=sites, permutations=permutations, seed=seed, batch_size=size
+        model, inputs, target, sites=sites, permutations=permutations, seed=seed, batch_size=batch_size
     )
-    even = uniform_test(model, given, target, sites=sites, batch_size=size)
+    uniform = uniform_test(model, inputs, target, sites=sites, batch_size=batch_size)
     tolerance = TOLERANCE * spread or 1e-6
-    last = next((name for name in reversed(sites) if SCORES in maps.dataset(name)), None)
-    found = None
-    if last is not None:
-        found = adversarial_test(
+    last_site = next((name for name in reversed(sites) if SCORES in maps.dataset(name)), None)
+    distance = None
+    if last_site is not None:
+        distance = adversarial_test(
             model,
-            given,
+            inputs,
             target,
             maps,
-            last,
+            last_site,
             tolerance=tolerance,
             candidates=CANDIDATES,
             steps=STEPS,
             seed=seed,
-            batch_size=size,
+            batch_size=batch_size,
         )
     return Moved(
         samples=subject.samples,
         spread=spread,
         permuted=float(np.median(permuted)),
         permutations=permutations,
-        uniform=float(np.median(even)),
-        distance=None if found is None else float(np.median(found)),
+        uniform=float(np.median(uniform)),
+        distance=None if distance is None else float(np.median(distance)),
         tolerance=tolerance,
-        site=last,
-        passes=sum(array.attrs["passes"] for array in (permuted, even, found) if array is not None),
+        site=last_site,
+        passes=sum(array.attrs["passes"] for array in (permuted, uniform, distance) if array is not None),
     )

@@ -184,9 +184,7 @@ class EvidenceCard:
         content["rule"] = RULE
         content["limits"] = list(LIMITS)
         content["findings"] = [asdict(finding) for finding in self.findings]
-        plain = _plain(content)
-        assert isinstance(plain, dict)
-        return plain
+        return {name: _plain(item) for name, item in content.items()}
 
     def to_json(self) -> str:
         """The same as text."""

@@ -1,51 +1,61 @@
-"""How many samples a time allows."""
+"""How many samples can be tested within a given time."""
 
 from __future__ import annotations
 
 import re
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
-import numpy as np
-
-from attnscope.attribution import Subject
 from attnscope.errors import InputError
 
 PILOT = 4
-"""Samples that a first run takes, to learn how long each takes."""
+"""Samples in a pilot run, which measures how long each takes; no fewer are ever tested."""
 _SECONDS = {"s": 1, "sec": 1, "min": 60, "h": 3600}
 
 
-def within_budget(
-    subject: Subject, budget: str | float | None, began: float, run: Callable[[Subject], object], seed: int
-) -> tuple[Subject, list[str]]:
-    """As many of the samples, drawn at random, as a budget allows, and what is to be said of it.
+@dataclass(frozen=True)
+class TimeLimit:
+    """The time that a piece of work may take.
+
+    Attributes:
+        seconds: How long it may take.
+        started: When it started, by `time.monotonic`.
+        words: The limit as text, such as ``5 min``.
+    """
+
+    seconds: float
+    started: float
+    words: str
+
+    def samples(self, total: int, pilot: Callable[[], object]) -> int:
+        """How many of the samples the time that is left allows, `PILOT` at least.
+
+        Args:
+            total: How many samples there are.
+            pilot: The work on the first `PILOT` samples. It is run twice, as the first run also compiles, which
+                happens only once.
+        """
+        pilot()
+        pilot_started = time.monotonic()
+        pilot()
+        each = (time.monotonic() - pilot_started) / min(PILOT, total)
+        left = max(0.0, self.seconds - (time.monotonic() - self.started))
+        return int(min(total, max(PILOT, left / each)))
+
+
+def time_limit(budget: str | float, started: float) -> TimeLimit:
+    """The limit that a user's ``budget=`` sets.
 
     Args:
-        subject: All samples.
-        budget: See `seconds_of`; None for all samples.
-        began: When the time began, by `time.monotonic`.
-        run: What is to be done. It is run twice on a few samples: the first time it compiles, which is paid once.
-        seed: Of the drawing.
+        budget: See `seconds_of`.
+        started: When the work started, by `time.monotonic`.
 
     Raises:
         InputError: The budget is no time.
     """
-    if budget is None:
-        return subject, []
-    seconds = seconds_of(budget)
-    few = subject.rows(slice(0, PILOT))
-    run(few)
-    start = time.monotonic()
-    run(few)
-    each = (time.monotonic() - start) / few.samples
-    left = max(0.0, seconds - (time.monotonic() - began))
-    count = int(min(subject.samples, max(PILOT, left / each)))
-    if count >= subject.samples:
-        return subject, []
-    rows = np.sort(np.random.default_rng(seed).permutation(subject.samples)[:count])
-    within = budget if isinstance(budget, str) else f"{budget:g} s"
-    return subject.rows(rows), [f"{count} of {subject.samples} samples were drawn, to stay within {within}."]
+    words = budget if isinstance(budget, str) else f"{budget:g} s"
+    return TimeLimit(seconds_of(budget), started, words)
 
 
 def seconds_of(budget: str | float) -> float:
@@ -60,7 +70,9 @@ def seconds_of(budget: str | float) -> float:
     """
     if isinstance(budget, (int, float)) and not isinstance(budget, bool) and budget > 0:
         return float(budget)
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|sec|min|h)\s*", budget) if isinstance(budget, str) else None
-    if found is None or not float(found[1]):
-        raise InputError(f"The budget is {budget!r}, but seconds or a time such as '5 min' is needed: budget='5 min'.")
-    return float(found[1]) * _SECONDS[found[2]]
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|sec|min|h)\s*", budget) if isinstance(budget, str) else None
+    if match is None or not float(match[1]):
+        raise InputError(
+            f"The budget is {budget!r}, but a number of seconds or a time such as '5 min' is needed: budget='5 min'."
+        )
+    return float(match[1]) * _SECONDS[match[2]]

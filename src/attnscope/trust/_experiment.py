@@ -1,0 +1,417 @@
+"""The experiment behind an evidence card: what is tested, on which samples, and each of its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import keras
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike
+
+from attnscope.attribution import (
+    METHODS,
+    Removal,
+    Scorer,
+    Subject,
+    Versions,
+    default_removals,
+    method_of,
+    position,
+    random,
+    relevance_of,
+    removal_of,
+)
+from attnscope.capturing import capture
+from attnscope.errors import InputError, MethodError, NoAttentionError
+from attnscope.findings import Findings
+from attnscope.running import progress_bar
+from attnscope.schema import SAMPLE
+from attnscope.trust._attention_tests import attention_tests
+from attnscope.trust._bootstrap import Interval, paired_bootstrap
+from attnscope.trust._card import Judged, Moved
+from attnscope.trust._faithfulness import METHOD, faithfulness
+from attnscope.trust._randomisation import randomisation, rank_correlation
+from attnscope.trust._sensitivity import max_sensitivity
+from attnscope.trust._time_limit import PILOT, TimeLimit
+from attnscope.trust._verdict import BASELINES, verdict_of
+
+# A card asks for much at once, so each measure takes fewer steps here than where it is asked for alone.
+RANDOM_DRAWS = 2
+"""Random orders per sample; the baseline ``random`` is their mean."""
+PERTURBATIONS = 16
+"""Random sets of infidelity."""
+PATH_STEPS = 16
+"""Points of integrated gradients."""
+REPEATED_SAMPLES = 6
+"""At most so many samples have their relevance computed again, with shuffled parameters and with moved inputs."""
+STAGES = 3
+"""Blocks of layers that are shuffled, one after the other and each alone."""
+SENSITIVITY_DRAWS = 4
+"""Draws of max-sensitivity."""
+ATTENTION_SAMPLES = 16
+"""At most so many samples have their attention captured, linted and changed, which costs over 100 passes each."""
+
+Gains = dict[str, dict[str, Interval]]
+"""By way of removing and baseline: how much more comprehensive a method is."""
+
+
+@dataclass(frozen=True)
+class AttentionResults:
+    """What the attention on some samples showed.
+
+    Attributes:
+        moved: How far the answer moved when attention was changed; None where it was not, or there is no attention.
+        findings: The lint of the attention.
+        passes: Forward passes, in samples.
+    """
+
+    moved: Moved | None
+    findings: Findings
+    passes: int
+
+
+@dataclass(frozen=True)
+class Results:
+    """What an experiment found on its samples.
+
+    Attributes:
+        judged: By method; the baselines last.
+        attention: What the attention showed.
+    """
+
+    judged: dict[str, Judged]
+    attention: AttentionResults
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Methods of attribution put to the test on one model and its samples.
+
+    Attributes:
+        subject: The model, the samples and the target.
+        methods: Names of the methods under test; the baselines are always tested beside them.
+        removals: Ways of removing positions.
+        kept: Positions that are never removed: True or False by position, or token numbers; None for the default.
+        permutations: How often attention is permuted; 0 leaves out the tests that change attention.
+        seed: Seed of everything that is drawn.
+        unusable: Methods that this model does not allow, with the reason.
+    """
+
+    subject: Subject
+    methods: tuple[str, ...]
+    removals: tuple[Removal, ...]
+    kept: ArrayLike | None
+    permutations: int
+    seed: int
+    unusable: Mapping[str, str]
+
+    def on(self, subject: Subject) -> Experiment:
+        """The same experiment on other samples, or another model."""
+        return replace(self, subject=subject)
+
+    def first(self, count: int) -> Experiment:
+        """The same experiment on the first samples alone."""
+        return self.on(self.subject.rows(slice(0, count)))
+
+    def within(self, limit: TimeLimit) -> tuple[Experiment, list[Results]]:
+        """The same experiment on as many samples, drawn at random, as a time limit allows.
+
+        Returns:
+            The experiment, and the results of the pilot runs that measured how long each sample takes.
+        """
+        pilot, pilot_results = self.first(PILOT), []
+        total = self.subject.samples
+        count = limit.samples(total, lambda: pilot_results.append(pilot.results(progress=False)))
+        if count >= total:
+            return self, pilot_results
+        rows = np.sort(np.random.default_rng(self.seed).permutation(total)[:count])
+        return self.on(self.subject.rows(rows)), pilot_results
+
+    def results(self, *, progress: bool) -> Results:
+        """Every step but `stability`, which needs other models.
+
+        Args:
+            progress: Whether to show a bar, on a terminal.
+        """
+        versions = self.versions()
+        with progress_bar(2 * len(self.methods) + len(versions), shown=progress) as advance:
+            relevances = self.relevances(versions[0], advance)
+            measures = self.measures(versions, relevances, advance)
+            correlations = self.randomisation()
+            sensitivities = self.sensitivities(advance)
+        baselines = {name: self.baseline(name, measures) for name in BASELINES}
+        methods = {
+            name: self.judgement(
+                relevances[name], self.baseline(name, measures), correlations.sel({METHOD: name}), sensitivities[name]
+            )
+            for name in self.methods
+        }
+        return Results({**methods, **baselines}, self.attention())
+
+    def versions(self) -> list[Versions]:
+        """The samples with positions removed, by each way of removing; every step reuses their answers."""
+        return [Versions(self.subject, removal, kept=self.kept, seed=self.seed) for removal in self.removals]
+
+    def relevance(self, method: str, versions: Versions | None = None) -> xr.DataArray:
+        """The relevance by one method, with those of the experiment's settings that the method has an option for.
+
+        Args:
+            method: Name of the method.
+            versions: Answers to reuse, for methods that remove positions themselves.
+        """
+        settings = {
+            "kept": self.kept,
+            "seed": self.seed,
+            "steps": PATH_STEPS,
+            "removal": self.removals[0],
+            "versions": versions,
+        }
+        known = method_of(method).options
+        return relevance_of(self.subject, method, **{name: v for name, v in settings.items() if name in known})
+
+    def relevances(self, versions: Versions, advance: Callable[[], object]) -> dict[str, xr.DataArray]:
+        """The relevance by each method.
+
+        Args:
+            versions: Answers to reuse.
+            advance: Called after each method.
+        """
+        relevances = {}
+        for name in self.methods:
+            relevances[name] = self.relevance(name, versions)
+            advance()
+        return relevances
+
+    def measures(
+        self, versions: Sequence[Versions], relevances: Mapping[str, xr.DataArray], advance: Callable[[], object]
+    ) -> dict[str, xr.Dataset]:
+        """All measures by removal, of the methods and the baselines.
+
+        Args:
+            versions: By each way of removing.
+            relevances: By method.
+            advance: Called after each way of removing.
+
+        Returns:
+            By way of removing, dims ``(relevance, sample)``; those of ``random`` are means over several draws.
+        """
+        measures = {}
+        for removed in versions:
+            draws = {f"random {n}": random(self.subject, seed=self.seed + n) for n in range(RANDOM_DRAWS)}
+            arrays = {name: relevance.values for name, relevance in relevances.items()}
+            arrays |= {"position": position(self.subject, versions=removed)}
+            every = faithfulness(
+                removed, {**arrays, **draws}, steps=None, perturbations=PERTURBATIONS, seed=self.seed
+            ).drop_dims("threshold")
+            chance = every.sel({METHOD: list(draws)}).mean(METHOD, keep_attrs=True).expand_dims({METHOD: ["random"]})
+            measures[removed.removal.name] = xr.concat([every.sel({METHOD: list(arrays)}), chance], METHOD)
+            advance()
+        return measures
+
+    def randomisation(self) -> xr.DataArray:
+        """How alike the methods' rankings stay while parameters are shuffled, dims ``(stage, relevance, sample)``."""
+        few = self.first(REPEATED_SAMPLES)
+
+        def relevances() -> np.ndarray:
+            return np.stack([few.relevance(name).values for name in few.methods])
+
+        correlations = randomisation(
+            few.subject.model, relevances, few.subject.positions.valid, order="both", blocks=STAGES, seed=self.seed
+        )
+        return correlations.assign_coords({METHOD: list(few.methods)})
+
+    def sensitivities(self, advance: Callable[[], object]) -> dict[str, float | None]:
+        """How far the relevance by each method moves when the input moves a little.
+
+        Args:
+            advance: Called after each method.
+
+        Returns:
+            By method the median over the samples; None where the input cannot move a little, or nothing is relevant.
+        """
+        few = self.first(REPEATED_SAMPLES)
+        moves = few.subject.positions.of(few.subject.inputs).dtype.kind == "f"
+        sensitivities = {}
+        for name in self.methods:
+            sensitivities[name] = few.sensitivity(name) if moves else None
+            advance()
+        return sensitivities
+
+    def sensitivity(self, method: str) -> float | None:
+        """The median max-sensitivity of a method over all samples; None where nothing is relevant."""
+        largest = max_sensitivity(
+            self.subject, lambda moved: self.on(moved).relevance(method).values, draws=SENSITIVITY_DRAWS, seed=self.seed
+        )
+        known = largest.values[~np.isnan(largest.values)]
+        return float(np.median(known)) if len(known) else None
+
+    def baseline(self, name: str, measures: Mapping[str, xr.Dataset]) -> Judged:
+        """What the measures alone say about a baseline, or a method.
+
+        Args:
+            name: Name of the baseline or method.
+            measures: By way of removing.
+        """
+        means = {removal: measured.sel({METHOD: name}).mean(SAMPLE) for removal, measured in measures.items()}
+        return Judged(
+            name=name,
+            class_specific=None,
+            means={
+                removal: {str(variable): float(mean[variable]) for variable in mean.data_vars}
+                for removal, mean in means.items()
+            },
+            gains=self.gains(name, measures),
+            randomised={},
+            verdict=None,
+        )
+
+    def gains(self, name: str, measures: Mapping[str, xr.Dataset]) -> Gains:
+        """How much more comprehensive a method is than each baseline, over the samples.
+
+        Args:
+            name: Name of the method; a baseline is compared with the other one.
+            measures: By way of removing.
+        """
+        gains: Gains = {}
+        for removal, measured in measures.items():
+            values = measured["comprehensiveness"]
+            own = values.sel({METHOD: name})
+            gains[removal] = {
+                baseline: paired_bootstrap(own, values.sel({METHOD: baseline}), seed=self.seed)
+                for baseline in BASELINES
+                if baseline != name
+            }
+        return gains
+
+    def judgement(
+        self, relevance: xr.DataArray, measured: Judged, correlations: xr.DataArray, sensitivity: float | None
+    ) -> Judged:
+        """A method's measures completed by its verdict and what else is known of it.
+
+        Args:
+            relevance: The relevance by this method.
+            measured: What the measures alone say about it.
+            correlations: See `randomisation`, of this method.
+            sensitivity: See `sensitivity`.
+        """
+        stages = {
+            order: {str(stage): _mean(row) for stage, row in zip(rows["stage"].values, rows.values, strict=True)}
+            for order, rows in correlations.groupby("order")
+        }
+        return replace(
+            measured,
+            class_specific=bool(relevance.attrs["class_specific"]),
+            randomised=stages["cascading"],
+            independent=stages.get("independent", {}),
+            verdict=verdict_of(measured.gains, list(stages["cascading"].values())[-1]),
+            sensitivity=sensitivity,
+            passes=int(relevance.attrs["passes"]),
+            gradient_passes=int(relevance.attrs["gradient_passes"]),
+        )
+
+    def attention(self) -> AttentionResults:
+        """The lint of the attention on the first samples, and how far the answer moves when it is changed."""
+        few = self.first(ATTENTION_SAMPLES).subject
+        try:
+            maps = capture(few.model, few.inputs, sites=few.sites, batch_size=few.batch_size, progress=False)
+        except NoAttentionError:
+            return AttentionResults(None, Findings(), passes=0)
+        if not self.permutations:
+            return AttentionResults(None, maps.findings, passes=few.samples)
+        spread = float(np.std(self.subject.numbers()))
+        moved = attention_tests(few, maps, spread=spread, permutations=self.permutations, seed=self.seed)
+        return AttentionResults(moved, maps.findings, passes=few.samples + moved.passes)
+
+    def stability(self, models: Sequence[keras.Model]) -> dict[str, float]:
+        """Mean rank correlation of each method's relevance between this model and others.
+
+        Args:
+            models: The same model trained from other seeds.
+        """
+        if not models:
+            return {}
+        others = [
+            self.on(replace(self.subject, model=model, scorer=Scorer(model, self.subject.batch_size)))
+            for model in models
+        ]
+        stability = {}
+        for name in self.methods:
+            relevances = [experiment.relevance(name).values for experiment in (self, *others)]
+            correlations = [
+                rank_correlation(*pair, self.subject.positions.valid) for pair in combinations(relevances, 2)
+            ]
+            stability[name] = float(np.mean([_mean(values) for values in correlations]))
+        for other in others:
+            self.subject.scorer.passes += other.subject.scorer.passes
+            self.subject.scorer.gradient_passes += other.subject.scorer.gradient_passes
+        return stability
+
+
+def experiment_on(
+    subject: Subject,
+    *,
+    methods: Sequence[str] | None,
+    removals: Sequence[Removal | str] | None,
+    kept: ArrayLike | None,
+    permutations: int,
+    seed: int,
+) -> Experiment:
+    """The experiment that a user's options ask for; its methods have been tried on two samples.
+
+    Args:
+        subject: The model, all its samples and the target.
+        methods: Names of methods; None for all that this model allows but ``shapley``.
+        removals: Ways of removing, objects or names; None for those that suit the positions.
+        kept: Positions that are never removed; see `Experiment`.
+        permutations: How often attention is permuted.
+        seed: Seed of everything that is drawn.
+
+    Raises:
+        InputError: There is one sample, or there are not two different ways of removing.
+        MethodError: A method asked for by name cannot be used on this model, or none can.
+    """
+    if subject.samples < 2:
+        raise InputError("There is only one sample, but intervals need several. Give at least 30, or better 100.")
+    ways = tuple(removal_of(removal, subject) for removal in removals or default_removals(subject))
+    names = [way.name for way in ways]
+    if len(set(names)) < max(2, len(names)):
+        raise InputError(
+            f"The ways of removing are {names}, but at least two different ones are needed, as methods rank "
+            f"differently under each: removals={[way.name for way in default_removals(subject)]}."
+        )
+    untested = Experiment(subject, (), ways, kept, permutations, seed, {})
+    usable, unusable = _usable(untested.first(2), methods)
+    return replace(untested, methods=usable, unusable=unusable)
+
+
+def _usable(trial: Experiment, wanted: Sequence[str] | None) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The methods that work on the model, tried on a few samples; and why the others do not."""
+    candidates = [name for name in METHODS if name != "shapley"] if wanted is None else list(dict.fromkeys(wanted))
+    candidates = [name for name in candidates if name not in BASELINES]  # they are on every card
+    if not candidates:
+        raise MethodError(
+            f"The methods are {list(wanted or ())}, but at least one that is not a baseline is needed, as the "
+            "baselines are on every card: methods=['occlusion']."
+        )
+    usable, unusable = [], {}
+    for name in candidates:
+        try:
+            trial.relevance(name)
+        except (MethodError, NoAttentionError) as error:
+            if wanted is not None:
+                raise
+            unusable[name] = str(error)
+            continue
+        usable.append(name)
+    if not usable:
+        raise MethodError("No method works on this model: " + " ".join(unusable.values()))
+    return tuple(usable), unusable
+
+
+def _mean(values: np.ndarray) -> float:
+    """Of the values that are not NaN; NaN where there are none."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")
