@@ -5,29 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from attnscope.errors import InputError
 
 Kind = Literal["bca", "percentile"]
 CHUNK_CELLS = 4_000_000
-"""About how many drawn sample numbers are held at a time."""
+"""About how many drawn sample numbers are held in memory at a time."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and how far other samples might have moved it.
+    """A mean, and how far other samples might have moved it.
 
     Attributes:
-        mean: Of the differences, in their dims without the samples.
+        mean: Mean of the differences, in their dims without the samples.
         low: Lower end; NaN with fewer than two samples.
         high: Upper end; NaN with fewer than two samples.
         level: Share of such intervals that should hold the true mean.
         samples: How many samples there were.
-        resamples: How often they were drawn again.
-        kind: How the ends were found.
+        resamples: How often they were resampled.
+        kind: How the ends were computed.
     """
 
     mean: np.ndarray
@@ -40,31 +41,31 @@ class Interval:
 
 
 def paired_bootstrap(
-    first: Any,
-    second: Any = 0.0,
+    first: ArrayLike,
+    second: ArrayLike = 0.0,
     *,
     level: float = 0.95,
     resamples: int = 10_000,
     seed: int = 0,
     kind: Kind = "bca",
 ) -> Interval:
-    """An interval for the mean of ``first - second`` over samples, by drawing the samples again.
+    """An interval for the mean of ``first - second`` over samples, by resampling the samples.
 
-    Both numbers of a sample are drawn together, so that what makes a sample easy or hard for both cancels out. All
-    trailing dims are drawn alike. The samples have to be independent of each other; several sentences of one document
-    are not.
+    Both numbers of a sample are drawn together, so that whatever makes a sample easy or hard for both cancels out. All
+    trailing dims use the same draws. The samples have to be independent of each other; several sentences of one
+    document are not.
 
-    It covers the true mean less often than `level` says where samples are few: with 10 of them in about 90% of all
-    cases instead of 95%. Where all differences are alike there is nothing to draw, and both ends are the mean.
+    With few samples it covers the true mean less often than `level` says: with 10 of them, in about 90% of all cases
+    instead of 95%. Where all differences are equal there is nothing to draw, and both ends are the mean.
 
     Args:
         first: Measures of a method, dims ``(sample, ...)``.
-        second: Those of the baseline on the same samples, same shape; or a number.
-        level: Share of intervals that should hold the true mean, within 0 to 1 (exclusive).
-        resamples: How often the samples are drawn again.
+        second: Measures of the baseline on the same samples, same shape; or a number.
+        level: Share of intervals that should contain the true mean, between 0 and 1 (exclusive).
+        resamples: How often the samples are resampled.
         seed: The same seed gives the same interval.
-        kind: ``bca``, bias-corrected and accelerated, which follows a skewed difference; or ``percentile``, the plain
-            quantiles of the drawn means.
+        kind: ``bca``, bias-corrected and accelerated, which adapts to skewed differences; or ``percentile``, the plain
+            quantiles of the resampled means.
 
     Raises:
         InputError: There are no samples, the shapes differ, a number is NaN or infinite, or an option has no meaning.
@@ -73,69 +74,70 @@ def paired_bootstrap(
         Efron and Tibshirani 1993, "An Introduction to the Bootstrap", sections 13.3 (percentile) and 14.3 (BCa).
 
     Example:
-        >>> found = paired_bootstrap([1.0, 2.0, 3.0, 4.0], [1.0, 1.0, 1.0, 1.0])
-        >>> float(found.mean), bool(found.low > 0.2), bool(found.high < 2.8)
+        >>> gain = paired_bootstrap([1.0, 2.0, 3.0, 4.0], [1.0, 1.0, 1.0, 1.0])
+        >>> float(gain.mean), bool(gain.low > 0.2), bool(gain.high < 2.8)
         (1.5, True, True)
     """
-    differences = _checked(first, second, level, resamples, kind)
-    samples, rest = len(differences), differences.shape[1:]
+    differences = _differences(first, second, level, resamples, kind)
+    samples, dims = len(differences), differences.shape[1:]
     flat = differences.reshape(samples, -1)
     centre = flat.mean(0)
     if samples < 2:
         low = high = np.full(centre.shape, np.nan)
     else:
-        means = np.concatenate(list(_drawn_means(flat, resamples, seed)))
+        means = np.concatenate(list(_resampled_means(flat, resamples, seed)))
         tails = np.array([(1 - level) / 2, (1 + level) / 2])
         shares = _accelerated(flat, centre, means, tails) if kind == "bca" else np.tile(tails, (len(centre), 1))
-        ends = [np.quantile(means[:, place], share) for place, share in enumerate(shares)]
+        ends = [np.quantile(means[:, column], share) for column, share in enumerate(shares)]
         low, high = np.array(ends).reshape(-1, 2).T
-        alike = (flat == flat[0]).all(0)
-        low, high = np.where(alike, flat[0], low), np.where(alike, flat[0], high)
-        centre = np.where(alike, flat[0], centre)
-    return Interval(centre.reshape(rest), low.reshape(rest), high.reshape(rest), level, samples, resamples, kind)
+        equal = (flat == flat[0]).all(0)
+        low, high = np.where(equal, flat[0], low), np.where(equal, flat[0], high)
+        centre = np.where(equal, flat[0], centre)
+    return Interval(centre.reshape(dims), low.reshape(dims), high.reshape(dims), level, samples, resamples, kind)
 
 
-def _checked(first: Any, second: Any, level: float, resamples: int, kind: str) -> np.ndarray:
+def _differences(first: ArrayLike, second: ArrayLike, level: float, resamples: int, kind: str) -> np.ndarray:
     one, other = np.asarray(first, np.float64), np.asarray(second, np.float64)
     if one.ndim == 0 or not len(one) or other.shape not in ((), one.shape):
         raise InputError(
-            f"The measures have the shapes {one.shape} and {other.shape}, but one number per sample of both is needed, "
-            "for the same samples: paired_bootstrap(method, baseline)."
+            f"The measures have shapes {one.shape} and {other.shape}, but both need one number per sample, for the "
+            "same samples: paired_bootstrap(method, baseline)."
         )
     differences = np.asarray(one - other)
     if not np.isfinite(differences).all():
         bad = np.flatnonzero(~np.isfinite(differences.reshape(len(one), -1)).all(1))
         raise InputError(
-            f"The differences of {len(bad)} samples are NaN or infinite, the first of them {int(bad[0])}. Leave those "
-            "samples out of both: method[kept], baseline[kept]."
+            f"The differences of {len(bad)} samples are NaN or infinite, the first that of sample {int(bad[0])}. "
+            "Leave these samples out of both: method[finite], baseline[finite]."
         )
     if not 0 < level < 1 or kind not in ("bca", "percentile") or resamples < 1:
         raise InputError(
-            f"level={level}, resamples={resamples} and kind={kind!r} were given, but a share between 0 and 1, at least "
-            "one resample and 'bca' or 'percentile' are needed: level=0.95, resamples=10_000, kind='bca'."
+            f"level={level}, resamples={resamples} and kind={kind!r} were given, but a level between 0 and 1, at "
+            "least one resample and the kind 'bca' or 'percentile' are needed: level=0.95, resamples=10_000, "
+            "kind='bca'."
         )
     return differences
 
 
-def _drawn_means(flat: np.ndarray, resamples: int, seed: int) -> Iterator[np.ndarray]:
+def _resampled_means(flat: np.ndarray, resamples: int, seed: int) -> Iterator[np.ndarray]:
     """Means of samples drawn with replacement, dims ``(resample, column)``, some resamples at a time."""
     rng = np.random.default_rng(seed)
     samples = len(flat)
     step = max(1, CHUNK_CELLS // samples)
     for start in range(0, resamples, step):
-        times = rng.multinomial(samples, np.full(samples, 1 / samples), size=min(step, resamples - start))
-        yield times @ flat / samples
+        counts = rng.multinomial(samples, np.full(samples, 1 / samples), size=min(step, resamples - start))
+        yield counts @ flat / samples
 
 
 def _accelerated(flat: np.ndarray, centre: np.ndarray, means: np.ndarray, tails: np.ndarray) -> np.ndarray:
-    """Which quantiles of the drawn means are the ends, dims ``(column, end)``."""
+    """Which quantiles of the resampled means are the ends, dims ``(column, end)``."""
     normal = NormalDist()
-    # half of the draws that hit the mean itself count as below, as the mean of whole numbers is often hit
+    # half of the draws that equal the mean count as below it, as means of whole numbers often do
     below = ((means < centre).mean(0) + (means <= centre).mean(0)) / 2
     away = flat - centre
     squares = (away**2).sum(0)
-    # the jackknife's acceleration; of a mean it is the skewness of the sample over 6 roots of its size
-    speed = np.where(squares > 0, (away**3).sum(0) / (6 * np.maximum(squares, np.finfo(float).tiny) ** 1.5), 0.0)
+    # the jackknife's acceleration; of a mean it is the skewness of the sample divided by 6 times the root of its size
+    acceleration = np.where(squares > 0, (away**3).sum(0) / (6 * np.maximum(squares, np.finfo(float).tiny) ** 1.5), 0.0)
     shares = np.empty((len(centre), 2))
     for column in range(len(centre)):
         if not 0 < below[column] < 1:
@@ -143,6 +145,6 @@ def _accelerated(flat: np.ndarray, centre: np.ndarray, means: np.ndarray, tails:
             continue
         bias = normal.inv_cdf(below[column])
         for end, tail in enumerate(tails):
-            moved = bias + normal.inv_cdf(tail)
-            shares[column, end] = normal.cdf(bias + moved / (1 - speed[column] * moved))
+            shifted = bias + normal.inv_cdf(tail)
+            shares[column, end] = normal.cdf(bias + shifted / (1 - acceleration[column] * shifted))
     return shares

@@ -1,4 +1,4 @@
-"""The evidence card: what was found about each method, as a table, in words, as JSON and as a page."""
+"""The evidence card: what is known about each method, as a table, in words, as JSON and as a page."""
 
 from __future__ import annotations
 
@@ -29,16 +29,17 @@ class Judged:
     Attributes:
         name: Its name.
         class_specific: Whether it reads the target; None for baselines.
-        means: By way of removing: each measure, mean over the samples, in the unit of the target.
-        gains: By way of removing and baseline: how much more comprehensive it is, with its 95% interval.
-        randomised: Mean rank correlation with its answers for the model with more and more parameters shuffled, by
-            stage; the first is the output layer alone, the last is everything. Empty for baselines.
-        independent: The same with one block of layers shuffled at a time, but for the output layer.
-        sensitivity: Largest relative change of its answer when the input moves a little, see `max_sensitivity`: median
-            over the samples; None for baselines, and for tokens, which cannot move a little.
-        verdict: None for baselines.
-        passes: What its relevance cost in forward passes, in samples; 0 for what other methods had asked before.
-        gradient_passes: Likewise in forward and backward passes.
+        means: By way of removing: each measure, averaged over the samples, in the unit of the target.
+        gains: By way of removing and baseline: how much more comprehensive it is, with a 95% interval.
+        randomised: Mean rank correlation of its relevance with that for the model with more and more parameters
+            shuffled, by stage; the first is the output layer alone, the last is everything. Empty for baselines.
+        independent: The same with one block of layers shuffled at a time, the output layer aside.
+        sensitivity: Largest relative change of its relevance when the input moves a little, see `max_sensitivity`:
+            median over the samples; None for baselines, and for tokens, which cannot move a little.
+        verdict: What to make of it; None for baselines.
+        passes: What its relevance cost in forward passes, in samples; answers that other methods had
+            already asked for cost nothing.
+        gradient_passes: What its relevance cost in forward and backward passes, in samples.
     """
 
     name: str
@@ -55,19 +56,19 @@ class Judged:
 
 @dataclass(frozen=True)
 class Moved:
-    """How far the answer moves when attention does; medians over the samples.
+    """How far the answer moves when attention changes; medians over the samples.
 
     Attributes:
-        samples: How many samples were asked.
+        samples: How many samples were tested.
         spread: Standard deviation of the answer over the samples, to compare with.
         permuted: Absolute change when weights are permuted, see `permutation_test`.
-        permutations: How many.
+        permutations: How many permutations were drawn.
         uniform: Absolute change when attention is uniform.
-        distance: Largest Jensen-Shannon divergence (bits) found that leaves the answer within the tolerance; None where
+        distance: Largest Jensen-Shannon divergence (bits) found that keeps the answer within the tolerance; None where
             no scores were captured.
-        tolerance: That tolerance: a twentieth of the spread.
-        site: The site of that test.
-        passes: Forward passes of all three, in samples.
+        tolerance: How far the answer may move in that test: a twentieth of the spread.
+        site: The site whose attention that test changes; None where no scores were captured.
+        passes: Forward passes of all three tests, in samples.
     """
 
     samples: int
@@ -85,25 +86,25 @@ class Moved:
 class EvidenceCard:
     """May these maps be believed? What was found, and how.
 
-    A notebook shows it as it is; `table` is for programs, `save` writes a page or JSON.
+    A notebook displays it; `table` is for programs, and `save` writes a page or JSON.
 
     Attributes:
         model: Name of the model.
         target: What was explained.
-        kind: Of the positions: ``tokens``, ``features``, ``steps`` or ``patches``.
-        samples: How many samples were judged.
-        given: How many there were.
-        seed: Of everything that was drawn.
-        judged: By method; the baselines last.
-        moved: What changed attention did to the answer; None where it was not asked, or there is no attention.
-        stability: By method: mean rank correlation of its answers between models of several seeds.
-        retrained: Metric of the model trained with free and with uniform attention; None where not asked.
+        kind: What the positions are: ``tokens``, ``features``, ``steps`` or ``patches``.
+        samples: How many samples were tested.
+        given: How many samples were given.
+        seed: Seed of everything that was drawn.
+        judged: What was found about each method, by its name; the baselines last.
+        moved: What changing attention did to the answer; None where it was not changed, or there is no attention.
+        stability: By method: mean rank correlation of its relevance between models trained from several seeds.
+        retrained: Metric of the model trained with ``free`` and with ``uniform`` attention; None where not asked for.
         findings: The lint of the attention on these samples: padding, sinks, degenerate axes.
         passes: Forward passes, in samples.
         gradient_passes: Forward and backward passes, in samples.
         seconds: How long it took.
         notes: What else a reader has to know.
-        backend: What it ran on.
+        backend: The Keras backend it ran on.
     """
 
     model: str
@@ -126,7 +127,7 @@ class EvidenceCard:
     @property
     def verdicts(self) -> dict[str, str]:
         """By method: ``explains``, ``descriptive only`` or ``misleading here``."""
-        return {name: found.verdict.word for name, found in self.judged.items() if found.verdict is not None}
+        return {name: method.verdict.word for name, method in self.judged.items() if method.verdict is not None}
 
     @property
     def removals(self) -> list[str]:
@@ -135,11 +136,11 @@ class EvidenceCard:
 
     @property
     def table(self) -> xr.Dataset:
-        """All numbers by method and removal.
+        """All numbers by method and way of removing.
 
         Dims ``(relevance, removal)`` for the measures' means, and for ``gain_over_random`` and ``gain_over_position``
         with ``_low`` and ``_high``; ``(relevance,)`` for ``randomised_head``, ``randomised_all`` and
-        ``max_sensitivity``. NaN where there is none.
+        ``max_sensitivity``. NaN where a number does not exist.
         """
         methods, removals = list(self.judged), self.removals
         dims = ("relevance", "removal")
@@ -154,8 +155,8 @@ class EvidenceCard:
                 values = [[math.nan if g is None else float(getattr(g, attribute)) for g in row] for row in gains]
                 variables[f"gain_over_{baseline}{name}"] = (dims, values)
         stages = [list(self.judged[m].randomised.values()) or [math.nan] for m in methods]
-        variables["randomised_head"] = (("relevance",), [found[0] for found in stages])
-        variables["randomised_all"] = (("relevance",), [found[-1] for found in stages])
+        variables["randomised_head"] = (("relevance",), [correlations[0] for correlations in stages])
+        variables["randomised_all"] = (("relevance",), [correlations[-1] for correlations in stages])
         sensitivity = [self.judged[m].sensitivity for m in methods]
         variables["max_sensitivity"] = (("relevance",), [math.nan if s is None else s for s in sensitivity])
         return xr.Dataset(variables, coords={"relevance": methods, "removal": removals}, attrs={"target": self.target})
@@ -167,9 +168,9 @@ class EvidenceCard:
             f"seed {self.seed}"
         )
         rows = [["", "verdict", *(f"{r}: over {b}" for r in self.removals for b in BASELINES)]]
-        for name, found in self.judged.items():
-            word = "baseline" if found.verdict is None else found.verdict.word
-            rows.append([name, word, *(_gain(found.gains[r].get(b)) for r in self.removals for b in BASELINES)])
+        for name, method in self.judged.items():
+            word = "baseline" if method.verdict is None else method.verdict.word
+            rows.append([name, word, *(_gain(method.gains[r].get(b)) for r in self.removals for b in BASELINES)])
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         return "\n".join([head, *lines, *(f"note: {note}" for note in self.notes)])
@@ -178,7 +179,7 @@ class EvidenceCard:
         return card_element(self, _CARD_RULES)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything in plain values, for JSON; NaN is None."""
+        """Everything as plain values, for JSON; NaN becomes None."""
         content = asdict(self)
         content["verdicts"] = self.verdicts
         content["rule"] = RULE
@@ -187,24 +188,31 @@ class EvidenceCard:
         return {name: _plain(item) for name, item in content.items()}
 
     def to_json(self) -> str:
-        """The same as text."""
+        """The values of `to_dict` as JSON text."""
         return json.dumps(self.to_dict(), indent=2, allow_nan=False)
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Writes a page that loads nothing, or JSON where the path ends in ``.json``.
+        """Writes a self-contained page, or JSON if the path ends in ``.json``.
+
+        Args:
+            path: Where to write.
+            overwrite: Whether an existing file may be replaced.
+
+        Returns:
+            The path.
 
         Raises:
-            WouldOverwriteError: There is something at `path`, and `overwrite` is False.
+            WouldOverwriteError: `path` exists, and `overwrite` is False.
         """
         path = free_path(path, f"card.save({str(path)!r}, overwrite=True)", overwrite=overwrite)
         path.write_text(self.to_json() if path.suffix == ".json" else card_page(self, _CARD_RULES), encoding="utf-8")
         return path
 
 
-def _gain(found: Interval | None) -> str:
-    if found is None:
+def _gain(gain: Interval | None) -> str:
+    if gain is None:
         return "-"
-    return f"{number(float(found.mean))} [{number(float(found.low))}, {number(float(found.high))}]"
+    return f"{number(float(gain.mean))} [{number(float(gain.low))}, {number(float(gain.high))}]"
 
 
 def _plain(value: Any) -> Any:

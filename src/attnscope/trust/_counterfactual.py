@@ -1,16 +1,15 @@
-"""Would the model have said the same, had it looked elsewhere? Attention permuted, made uniform, and made as different
-as the output lets it be.
+"""Would the model have given the same answer if it had looked elsewhere? Attention permuted, made uniform, and made as
+different as the output allows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
 
 import keras
 import numpy as np
 import xarray as xr
-from keras import ops, tree
+from keras import ops
 
 from attnscope.attribution import Target
 from attnscope.discovery import Selection
@@ -20,11 +19,12 @@ from attnscope.maps import AttentionMaps
 from attnscope.masking import closed_cells
 from attnscope.running import Network
 from attnscope.schema import QUERY, SAMPLE, SCORES, key_dims, query_dims
+from attnscope.tensors import Inputs, Tensor
 
 
 def permutation_test(
     model: keras.Model,
-    inputs: Any,
+    inputs: Inputs,
     target: Target,
     *,
     sites: Selection = None,
@@ -32,66 +32,55 @@ def permutation_test(
     seed: int = 0,
     batch_size: int = 64,
 ) -> xr.DataArray:
-    """How far the model's answer moves when every query's weights are dealt out anew among its keys.
+    """How far the model's answer moves when every query's weights are permuted among its keys.
 
-    Where it hardly moves, which key gets which weight does not matter to the answer.
+    Where it hardly moves, it does not matter to the answer which key gets which weight.
 
     Args:
         model: A built model.
-        inputs: As for `capture`, in arrays.
-        target: What is read of its answer.
-        sites: Which sites' weights are permuted, all at once; see `capture`.
-        permutations: How many.
-        seed: Of the draws. Heads and sites get permutations of their own, drawn from common numbers.
+        inputs: Inputs of the model, in arrays.
+        target: What is read from the model's outputs.
+        sites: Names or patterns of the sites whose weights are permuted, all at once; None for every site.
+        permutations: How many permutations are drawn.
+        seed: Seed of the draws. Each head and site gets permutations of its own, derived from the same numbers.
         batch_size: Samples at a time.
 
     Returns:
-        dims ``(sample,)``, float64, 0 and more, in the target's unit: the median over the permutations of the absolute
+        dims ``(sample,)``, float64, 0 or more, in the target's unit: the median over the permutations of the absolute
         change. Costs ``permutations + 1`` forward passes per sample.
 
     Source:
         Jain and Wallace 2019, "Attention is not Explanation", section 4.2.1.
     """
-    shuffled = Edited(Network(model, inputs, batch_size=batch_size), sites, _shuffled)
-    generator = np.random.default_rng(seed)
-    samples = len(tree.flatten(inputs)[0])
-    sizes = {site.shape[-2:] if len(site.dims) > 2 else site.shape[-1:] for site in shuffled.sites}
-    before = _answers(model, inputs, target, batch_size)
-    changes = []
-    for _ in range(permutations):
-        draws = {_named(size): generator.random((samples, *size), dtype=np.float32) for size in sorted(sizes)}
-        changes.append(np.abs(target.of(shuffled.outputs(draws)) - before))
-    attrs = {"permutations": permutations, "seed": seed, "passes": (permutations + 1) * samples}
-    return xr.DataArray(np.median(changes, axis=0), dims=(SAMPLE,), attrs=attrs)
+    network = Network(model, inputs, batch_size=batch_size)
+    return change_when_permuted(network, target, sites=sites, permutations=permutations, seed=seed)
 
 
 def uniform_test(
-    model: keras.Model, inputs: Any, target: Target, *, sites: Selection = None, batch_size: int = 64
+    model: keras.Model, inputs: Inputs, target: Target, *, sites: Selection = None, batch_size: int = 64
 ) -> xr.DataArray:
     """How far the model's answer moves when every query attends equally to all keys that it may attend to.
 
     Args:
-        model: See `permutation_test`, as for the others.
-        inputs: Likewise.
-        target: Likewise.
-        sites: Likewise.
-        batch_size: Likewise.
+        model: A built model.
+        inputs: Inputs of the model, in arrays.
+        target: What is read from the model's outputs.
+        sites: Names or patterns of the sites whose attention is made uniform, all at once; None for every site.
+        batch_size: Samples at a time.
 
     Returns:
-        dims ``(sample,)``, float64, 0 and more: the absolute change. Two forward passes per sample.
+        dims ``(sample,)``, float64, 0 or more, in the target's unit: the absolute change. Costs two forward passes per
+        sample.
 
     Source:
-        Wiegreffe and Pinter 2019, "Attention is not not Explanation", section 3.2, without training again.
+        Wiegreffe and Pinter 2019, "Attention is not not Explanation", section 3.2, without retraining.
     """
-    even = uniform()
-    edited = Edited(Network(model, inputs, batch_size=batch_size), sites, lambda scores, call, rows: even(scores, call))
-    change = target.of(edited.outputs()) - _answers(model, inputs, target, batch_size)
-    return xr.DataArray(np.abs(change), dims=(SAMPLE,), attrs={"passes": 2 * len(change)})
+    return change_when_uniform(Network(model, inputs, batch_size=batch_size), target, sites=sites)
 
 
 def adversarial_test(
     model: keras.Model,
-    inputs: Any,
+    inputs: Inputs,
     target: Target,
     maps: AttentionMaps,
     site: str,
@@ -102,46 +91,94 @@ def adversarial_test(
     seed: int = 0,
     batch_size: int = 64,
 ) -> xr.DataArray:
-    """The most different attention that was found to give the same answer, within a tolerance.
+    """How different the attention can be, by a search, with the answer unchanged within a tolerance.
 
     Candidates are other distributions over the open keys: uniform, each query's weights reversed in rank, and random
-    permutations. Between the model's own weights and each candidate the point is looked for, by halving, up to which
-    the answer stays within the tolerance. So the distance is one that exists: the largest there is may be larger.
+    permutations. Bisection between the model's own weights and each candidate finds the furthest point at which the
+    answer stays within the tolerance. So attention at this distance exists; the largest possible distance may be
+    larger.
 
     Args:
-        model: See `permutation_test`.
-        inputs: Likewise.
-        target: Likewise.
-        maps: The model's attention on these inputs, with scores of `site`.
+        model: A built model.
+        inputs: Inputs of the model, in arrays.
+        target: What is read from the model's outputs.
+        maps: The model's attention on these inputs, with the scores of `site`.
         site: Name of the site that is changed.
         tolerance: Largest absolute change of the target, in its unit.
-        candidates: How many permutations to try, beside the two others.
-        steps: How often the way to each candidate is halved.
-        seed: Of the permutations.
+        candidates: How many permutations to try, besides the two other candidates.
+        steps: Steps of the bisection towards each candidate.
+        seed: Seed of the permutations.
         batch_size: Samples at a time.
 
     Returns:
         dims ``(sample,)``, float64, in bits, within 0 to 1: the Jensen-Shannon distance squared (divergence, base 2)
-        between the model's weights and the found ones, mean over heads and queries that attend to anything. Costs
-        ``1 + (candidates + 2) x steps`` forward passes per sample.
+        between the model's weights and the furthest ones found, averaged over heads and over queries that attend to
+        anything. Costs ``1 + (candidates + 2) x steps`` forward passes per sample.
 
     Source:
-        Jain and Wallace 2019, section 4.2.2, where the search is by gradients and for one pooling query.
+        Jain and Wallace 2019, section 4.2.2, where the search follows gradients and there is one pooling query.
     """
+    network = Network(model, inputs, batch_size=batch_size)
+    return adversarial_distance(
+        network, target, maps, site, tolerance=tolerance, candidates=candidates, steps=steps, seed=seed
+    )
+
+
+def change_when_permuted(
+    network: Network, target: Target, *, sites: Selection, permutations: int, seed: int
+) -> xr.DataArray:
+    """`permutation_test` on a network, which counts the passes."""
+    passes_before = network.passes.forward
+    permuted = Edited(network, sites, _permuted)
+    generator = np.random.default_rng(seed)
+    sizes = {site.shape[-2:] if len(site.dims) > 2 else site.shape[-1:] for site in permuted.sites}
+    before = target.of(network.outputs())
+    changes = []
+    for _ in range(permutations):
+        draws = {_name_of(size): generator.random((len(before), *size), dtype=np.float32) for size in sorted(sizes)}
+        changes.append(np.abs(target.of(permuted.outputs(draws)) - before))
+    passes = network.passes.forward - passes_before
+    attrs = {"permutations": permutations, "seed": seed, "passes": passes}
+    return xr.DataArray(np.median(changes, axis=0), dims=(SAMPLE,), attrs=attrs)
+
+
+def change_when_uniform(network: Network, target: Target, *, sites: Selection) -> xr.DataArray:
+    """`uniform_test` on a network, which counts the passes."""
+    passes_before = network.passes.forward
+    edit = uniform()
+    edited = Edited(network, sites, lambda scores, call, rows: edit(scores, call))
+    change = target.of(edited.outputs()) - target.of(network.outputs())
+    passes = network.passes.forward - passes_before
+    return xr.DataArray(np.abs(change), dims=(SAMPLE,), attrs={"passes": passes})
+
+
+def adversarial_distance(
+    network: Network,
+    target: Target,
+    maps: AttentionMaps,
+    site: str,
+    *,
+    tolerance: float,
+    candidates: int,
+    steps: int,
+    seed: int,
+) -> xr.DataArray:
+    """`adversarial_test` on a network, which counts the passes."""
+    passes_before = network.passes.forward
     own = _rows_of(maps, site)
-    edited = Edited(Network(model, inputs, batch_size=batch_size), site, lambda scores, call, rows: rows["scores"])
-    before = _answers(model, inputs, target, batch_size)
+    edited = Edited(network, site, lambda scores, call, rows: rows["scores"])
+    before = target.of(network.outputs())
     generator = np.random.default_rng(seed)
     best = np.zeros(len(before))
-    for other in _others(own, candidates, generator):
+    for candidate in _candidates(own, candidates, generator):
         low, high = np.zeros(len(before)), np.ones(len(before))
         for step in range(steps):
             share = high if step == 0 else (low + high) / 2
-            answers = target.of(edited.outputs({"scores": own.mixed(other, share)}))
-            fine = np.abs(answers - before) <= tolerance
-            low, high = np.where(fine, share, low), np.where(fine, high, share)
-        best = np.maximum(best, own.divergence(other, low))
-    passes = len(before) * (1 + (candidates + 2) * steps)
+            answers = target.of(edited.outputs({"scores": own.mixed(candidate, share)}))
+            unchanged = np.abs(answers - before) <= tolerance
+            low, high = np.where(unchanged, share, low), np.where(unchanged, high, share)
+        best = np.maximum(best, own.divergence(candidate, low))
+    passes = network.passes.forward - passes_before
     attrs = {"units": "bit", "tolerance": tolerance, "site": site, "seed": seed, "passes": passes}
     return xr.DataArray(best, dims=(SAMPLE,), attrs=attrs)
 
@@ -151,25 +188,25 @@ class _Rows:
 
     Attributes:
         array: The scores, dims ``(sample, ..., keys)``.
-        values: dims ``(sample, row, key)``, float64.
-        open: Likewise, bool.
+        values: The same numbers, dims ``(sample, row, key)``, float64.
+        open: Which cells may be attended to, dims ``(sample, row, key)``, bool.
     """
 
     def __init__(self, array: xr.DataArray, values: np.ndarray, is_open: np.ndarray) -> None:
         self.array, self.values, self.open = array, values, is_open
 
     def mixed(self, other: np.ndarray, share: np.ndarray) -> np.ndarray:
-        """So much of the other in the place of the own, per sample, in the dims of the site."""
+        """A mixture with other weights, whose share is given by sample, in the dims of the site."""
         weight = share[:, None, None]
         mixed = (1 - weight) * self.values + weight * other
         return np.asarray(mixed.reshape(self.array.shape), dtype=np.float32)
 
     def divergence(self, other: np.ndarray, share: np.ndarray) -> np.ndarray:
-        """Jensen-Shannon divergence in bits of that from the own, mean over the rows that attend to anything."""
+        """Jensen-Shannon divergence in bits of that mixture from these rows, averaged over those that attend at all."""
         weight = share[:, None, None]
-        found = _jensen_shannon(self.values, (1 - weight) * self.values + weight * other)
+        divergences = _jensen_shannon(self.values, (1 - weight) * self.values + weight * other)
         attends = self.values.sum(-1) > 0
-        return np.asarray((found * attends).sum(1) / np.maximum(attends.sum(1), 1))
+        return np.asarray((divergences * attends).sum(1) / np.maximum(attends.sum(1), 1))
 
 
 def _jensen_shannon(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -192,7 +229,7 @@ def _rows_of(maps: AttentionMaps, site: str) -> _Rows:
 
 
 def _open_cells(dataset: xr.Dataset, array: xr.DataArray) -> np.ndarray:
-    """Cells that are neither padding nor above the diagonal of a causal map, dims as the rows."""
+    """Cells that are neither padding nor above the diagonal of a causal map, dims ``(sample, row, key)``."""
     samples, queries, keys = array.sizes[SAMPLE], array.sizes[QUERY], array.sizes["key"]
     panels = array.values.reshape(samples, -1, queries, keys)
     valid = {
@@ -205,29 +242,29 @@ def _open_cells(dataset: xr.Dataset, array: xr.DataArray) -> np.ndarray:
     return np.stack(cells).reshape(samples, -1, keys)
 
 
-def _others(own: _Rows, permutations: int, generator: np.random.Generator) -> Any:
+def _candidates(own: _Rows, permutations: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
     """Distributions over the open keys of each row: uniform, reversed in rank, permuted."""
     counts = np.maximum(own.open.sum(-1, keepdims=True), 1)
     attends = own.values.sum(-1, keepdims=True) > 0
     yield np.where(own.open & attends, 1 / counts, 0.0)
-    yield _dealt(own, own.values)
+    yield _reordered(own, own.values)
     for _ in range(permutations):
-        yield _dealt(own, generator.random(own.values.shape))
+        yield _reordered(own, generator.random(own.values.shape))
 
 
-def _dealt(own: _Rows, order: np.ndarray) -> np.ndarray:
-    """The weights of each row given to its open keys in another order."""
+def _reordered(own: _Rows, order: np.ndarray) -> np.ndarray:
+    """The weights of each row given to its open keys in another order: the largest to the first."""
     receivers = np.argsort(np.where(own.open, order, np.inf), axis=-1)
-    falling = -np.sort(-np.where(own.open, own.values, -1.0), axis=-1)
-    dealt = np.zeros_like(own.values)
-    np.put_along_axis(dealt, receivers, np.maximum(falling, 0.0), axis=-1)
-    return np.where(own.open, dealt, 0.0)
+    descending = -np.sort(-np.where(own.open, own.values, -1.0), axis=-1)
+    reordered = np.zeros_like(own.values)
+    np.put_along_axis(reordered, receivers, np.maximum(descending, 0.0), axis=-1)
+    return np.where(own.open, reordered, 0.0)
 
 
-def _shuffled(scores: Any, call: Call, rows: Mapping[str, Any]) -> Any:
-    """The scores dealt out anew. The draws of a head are the fractions of a multiple of the common ones."""
+def _permuted(scores: Tensor, call: Call, rows: Mapping[str, Tensor]) -> Tensor:
+    """The scores permuted. The draws of a head are the fractional parts of a multiple of the common draws."""
     shape = tuple(scores.shape)
-    drawn = rows[_named(shape[-2:] if len(shape) > 2 else shape[-1:])]
+    drawn = rows[_name_of(shape[-2:] if len(shape) > 2 else shape[-1:])]
     panels = int(np.prod(shape[1:-2])) if len(shape) > 2 else 1
     drawn = ops.reshape(drawn, (shape[0], *[1] * max(0, len(shape) - 3), *drawn.shape[1:]))
     factors = np.arange(panels, dtype="float32") * 2 + 3 + sum(map(ord, call.name)) % 97
@@ -235,9 +272,5 @@ def _shuffled(scores: Any, call: Call, rows: Mapping[str, Any]) -> Any:
     return dealt_out(scores, call, ops.mod(ops.multiply(drawn, factors), 1.0))
 
 
-def _named(size: tuple[int, ...]) -> str:
+def _name_of(size: tuple[int, ...]) -> str:
     return "x".join(map(str, size))
-
-
-def _answers(model: keras.Model, inputs: Any, target: Target, batch_size: int) -> np.ndarray:
-    return target.of(Network(model, inputs, batch_size=batch_size).outputs())

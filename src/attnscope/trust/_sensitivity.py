@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import ArrayLike
 
 from attnscope.attribution import Subject
 from attnscope.errors import InputError
@@ -16,7 +16,7 @@ from attnscope.schema import SAMPLE
 
 def max_sensitivity(
     subject: Subject,
-    explain: Callable[[Subject], Any],
+    explain: Callable[[Subject], ArrayLike],
     *,
     radius: float = 0.02,
     draws: int = 10,
@@ -25,22 +25,22 @@ def max_sensitivity(
 ) -> xr.DataArray:
     """How far the relevance moves at most when the input moves a little.
 
-    max over draws of ||r(x + d) - r(x)||, each number of d drawn evenly within `radius` standard deviations in either
-    direction; Euclidean over positions. The standard deviation is that of the same feature, entry of a vector, or
-    channel over the subject's samples and all valid positions. Lower is steadier, which is not the same as truer: a
+    max over draws of ||r(x + d) - r(x)||, each number of d drawn uniformly within `radius` standard deviations in
+    either direction; Euclidean over positions. The standard deviation is that of the same feature, entry of a vector,
+    or channel over the subject's samples and all valid positions. Lower is steadier, which is not the same as truer: a
     relevance that is the same for all inputs has 0.
 
-    A maximum over draws is below the true one within the radius. It costs `draws` + 1 times what `explain` costs.
-    Numbers at padding do not move. Tokens cannot move a little: for them this is refused.
+    A maximum over draws is a lower bound of the true maximum within the radius. It costs `draws` + 1 times what
+    `explain` costs. Numbers at padding do not move. Tokens cannot move a little, so they raise an error.
 
     Args:
         subject: The model and samples, with features, steps or patches.
-        explain: Gives the relevance of a subject, dims ``(sample, position)``.
-        radius: In standard deviations; a number that never varies is moved in its own unit.
+        explain: Returns the relevance of a subject, dims ``(sample, position)``.
+        radius: In standard deviations; a number that never varies is moved by up to `radius` itself.
         draws: Number of draws.
-        relative: Whether it is divided by ||r(x)||, so that methods of different units can be compared. NaN where
-            that is 0.
-        seed: Of the draws.
+        relative: Whether to divide by ||r(x)||, so that methods with different units can be compared. NaN where that
+            is 0.
+        seed: Seed of the draws.
 
     Returns:
         dims ``(sample,)``, float64, 0 or more.
@@ -52,24 +52,24 @@ def max_sensitivity(
         Yeh et al. 2019, "On the (In)fidelity and Sensitivity of Explanations" (SENS_MAX); the
         division by the norm is an addition.
     """
-    given = subject.positions.of(subject.inputs)
-    if given.dtype.kind != "f":
+    values = subject.positions.of(subject.inputs)
+    if values.dtype.kind != "f":
         raise InputError(
-            f"max_sensitivity moves inputs a little, but these {subject.positions.kind} are whole numbers. Measure by "
-            "infidelity(versions, relevance), or explain a model that is given embeddings."
+            f"max_sensitivity moves the inputs a little, but these {subject.positions.kind} are whole numbers. Use "
+            "infidelity(versions, relevance) instead, or explain a model that takes embeddings."
         )
     if not radius > 0 or isinstance(draws, bool) or not isinstance(draws, int) or draws < 1:
         raise InputError(
-            f"radius={radius} and draws={draws} were given, but both have to be above 0: radius=0.02, draws=10."
+            f"radius={radius} and draws={draws} were given, but both must be above 0: radius=0.02, draws=10."
         )
-    reach = radius * _spread(subject, given)
+    reach = radius * _spread(subject, values)
     rng = np.random.default_rng([seed, 13])
-    start = _explained(explain, subject)
+    start = _relevance(explain, subject)
     furthest = np.zeros(subject.samples)
     for _ in range(draws):
-        moved = (given + rng.uniform(-1, 1, given.shape) * reach).astype(given.dtype)
-        inputs = subject.positions.changed(subject.inputs, _always(moved))
-        distance = np.linalg.norm(_explained(explain, replace(subject, inputs=inputs)) - start, axis=1)
+        shifted = (values + rng.uniform(-1, 1, values.shape) * reach).astype(values.dtype)
+        inputs = subject.positions.changed(subject.inputs, _constant(shifted))
+        distance = np.linalg.norm(_relevance(explain, replace(subject, inputs=inputs)) - start, axis=1)
         furthest = np.maximum(furthest, distance)
     if relative:
         norm = np.linalg.norm(start, axis=1)
@@ -83,18 +83,18 @@ def max_sensitivity(
     )
 
 
-def _always(array: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    return lambda before: array
+def _constant(array: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda _: array
 
 
-def _spread(subject: Subject, given: np.ndarray) -> np.ndarray:
-    """Standard deviation of each number among its like, 0 at padding, broadcastable to the inputs."""
+def _spread(subject: Subject, values: np.ndarray) -> np.ndarray:
+    """Standard deviation of each number among those of its kind, 0 at padding, broadcastable to the inputs."""
     positions = subject.positions
     if positions.kind == "features":
-        return _never_0(given.astype(np.float64).std(0))[None]
+        return _never_0(values.astype(np.float64).std(0))[None]
     if positions.kind == "patches":
-        return _never_0(given.astype(np.float64).std((0, 1, 2)))
-    steps = given[positions.valid].astype(np.float64)
+        return _never_0(values.astype(np.float64).std((0, 1, 2)))
+    steps = values[positions.valid].astype(np.float64)
     return np.asarray(_never_0(steps.std(0)) * positions.valid[..., None])
 
 
@@ -102,11 +102,11 @@ def _never_0(spread: np.ndarray) -> np.ndarray:
     return np.where(spread > 0, spread, 1.0)
 
 
-def _explained(explain: Callable[[Subject], Any], subject: Subject) -> np.ndarray:
-    found = np.asarray(explain(subject), dtype=np.float64)
-    if found.shape != subject.positions.valid.shape:
+def _relevance(explain: Callable[[Subject], ArrayLike], subject: Subject) -> np.ndarray:
+    relevance = np.asarray(explain(subject), dtype=np.float64)
+    if relevance.shape != subject.positions.valid.shape:
         raise InputError(
-            f"The function gave relevance of shape {found.shape}, but the samples and their positions are "
-            f"{subject.positions.valid.shape}: max_sensitivity(subject, occlusion)."
+            f"The function returned relevance of shape {relevance.shape}, but one number per sample and position is "
+            f"needed, shape {subject.positions.valid.shape}: max_sensitivity(subject, occlusion)."
         )
-    return np.where(subject.positions.valid, found, 0.0)
+    return np.where(subject.positions.valid, relevance, 0.0)
