@@ -128,23 +128,23 @@ def test_errors_say_what_is_needed():
     cases = [
         (
             lambda: paired_bootstrap(np.zeros(3), np.zeros(4)),
-            "The measures have the shapes (3,) and (4,), but one number per sample of both is needed, for the same "
+            "The measures have shapes (3,) and (4,), but both need one number per sample, for the same "
             "samples: paired_bootstrap(method, baseline).",
         ),
         (
             lambda: paired_bootstrap([]),
-            "The measures have the shapes (0,) and (), but one number per sample of both is needed, for the same "
+            "The measures have shapes (0,) and (), but both need one number per sample, for the same "
             "samples: paired_bootstrap(method, baseline).",
         ),
         (
             lambda: paired_bootstrap([1.0, np.nan, 2.0, np.inf]),
-            "The differences of 2 samples are NaN or infinite, the first of them 1. Leave those samples out of both: "
-            "method[kept], baseline[kept].",
+            "The differences of 2 samples are NaN or infinite, the first that of sample 1. Leave these samples out of "
+            "both: method[finite], baseline[finite].",
         ),
         (
             lambda: paired_bootstrap([1.0, 2.0], level=1.0),
-            "level=1.0, resamples=10000 and kind='bca' were given, but a share between 0 and 1, at least one resample "
-            "and 'bca' or 'percentile' are needed: level=0.95, resamples=10_000, kind='bca'.",
+            "level=1.0, resamples=10000 and kind='bca' were given, but a level between 0 and 1, at least one resample "
+            "and the kind 'bca' or 'percentile' are needed: level=0.95, resamples=10_000, kind='bca'.",
         ),
     ]
     for call, message in cases:

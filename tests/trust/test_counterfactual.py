@@ -113,7 +113,7 @@ def test_rows_of_all_heads_and_sites_stay_distributions(rng):
     """Read from the inside: permuted scores have the values of the row, at open keys alone."""
     from attnscope.handlers._edits import Edited
     from attnscope.running import Network
-    from attnscope.trust._counterfactual import _shuffled
+    from attnscope.trust._counterfactual import _permuted
 
     tokens = keras.Input((7,), dtype="int32")
     x = layers.Embedding(9, 6, mask_zero=True)(tokens)
@@ -124,8 +124,8 @@ def test_rows_of_all_heads_and_sites_stay_distributions(rng):
     seen = []
 
     def noted(scores, call, rows):
-        seen.append(ops.convert_to_numpy(_shuffled(scores, call, rows)) if keras.backend.backend() == "torch" else None)
-        return _shuffled(scores, call, rows)
+        seen.append(ops.convert_to_numpy(_permuted(scores, call, rows)) if keras.backend.backend() == "torch" else None)
+        return _permuted(scores, call, rows)
 
     Edited(Network(model, data), None, noted).outputs({"7x7": rng.random((2, 7, 7), dtype=np.float32)})
     if keras.backend.backend() == "torch":  # elsewhere the function is traced, and its values are not seen

@@ -97,7 +97,7 @@ def test_a_budget_draws_fewer_samples_and_says_so():
         planted("everything", 3), steps_of(3, 400), methods=["raw"], permutations=0, budget=2, progress=False
     )
     assert card.samples < card.given == 400
-    assert f"{card.samples} of 400 samples were drawn, to stay within 2 s." in card.notes
+    assert f"{card.samples} of 400 samples were drawn to stay within 2 s." in card.notes
 
 
 def test_methods_that_cannot_be_used_are_left_out_with_their_reason_unless_asked_for():
@@ -128,16 +128,23 @@ def test_bad_input_is_told():
     model, x = planted("everything", 0), steps_of(0, 6)
     with pytest.raises(InputError) as caught:
         evidence(model, x[:1])
-    assert str(caught.value) == "There is one sample, but intervals need several: give more, 30 or better 100."
+    assert str(caught.value) == "There is only one sample, but intervals need several. Give at least 30, or better 100."
     for given in (["mean"], ["mean", "mean"]):
         with pytest.raises(InputError) as caught:
             evidence(model, x, removals=given)
         assert str(caught.value) == (
-            f"The ways of removing are {given}, but they change the ranking of methods, so that two different ones are "
-            "needed: removals=['mean', 'marginal']."
+            f"The ways of removing are {given}, but at least two are needed, all different, as methods rank "
+            "differently under each: removals=['mean', 'marginal']."
         )
-    with pytest.raises(MethodError, match="No method works"):
+    with pytest.raises(MethodError) as caught:
         evidence(model, x, methods=["random"])
+    assert str(caught.value) == (
+        "The methods are ['random'], but at least one that is not a baseline is needed, as the baselines are on every "
+        "card: methods=['occlusion']."
+    )
+    with pytest.raises(InputError) as caught:
+        evidence(planted("everything", 0), x, target=[0, 0])
+    assert str(caught.value) == "There are 2 targets, but a card is about one. Choose one: target=1."
     with pytest.raises(TargetError):
         evidence(model, x, target=4)
     with pytest.raises(MethodError):

@@ -19,12 +19,12 @@ from attnscope.trust import (
     HIGHER_IS_BETTER,
     comprehensiveness,
     deletion,
+    faithfulness,
     infidelity,
     insertion,
     max_sensitivity,
     sufficiency,
 )
-from attnscope.trust import _faithfulness as faithfulness
 from attnscope.trust._faithfulness import removal_ranks
 from removal_models import curved, linear, token_inputs, tokens_model, worth
 
@@ -331,17 +331,17 @@ def test_errors_say_what_is_needed(rng):
     cases = [
         (
             lambda: comprehensiveness(versions, r[:2]),
-            "The relevance has shape (2, 7), but the samples and their positions are (3, 7). Give that of the same "
-            "samples, for one target: relevance.sel(target=0).",
+            "The relevance has shape (2, 7), but one number per sample and position is needed, shape (3, 7). Give the "
+            "relevance of these samples for one target: relevance.sel(target=0).",
         ),
         (
             lambda: deletion(versions, broken),
-            "The relevance of position 3 of sample 1 is nan, but an order needs finite numbers. Leave such samples "
+            "The relevance of position 3 of sample 1 is nan, but a ranking needs finite numbers. Leave such samples "
             "out, or find where the model or the method divides by 0.",
         ),
         (
             lambda: sufficiency(versions, r, thresholds=(0.0, 0.5)),
-            "The thresholds are [0.0, 0.5], but shares above 0 and up to 1 are needed: thresholds=(0.1, 0.5).",
+            "The thresholds are [0.0, 0.5], but shares above 0 and at most 1 are needed: thresholds=(0.1, 0.5).",
         ),
         (lambda: insertion(versions, r, steps=0), "steps is 0, but at least one is needed: steps=10."),
         (
@@ -354,17 +354,17 @@ def test_errors_say_what_is_needed(rng):
         ),
         (
             lambda: max_sensitivity(versions.subject, occlusion),
-            "max_sensitivity moves inputs a little, but these tokens are whole numbers. Measure by "
-            "infidelity(versions, relevance), or explain a model that is given embeddings.",
+            "max_sensitivity moves the inputs a little, but these tokens are whole numbers. Use infidelity(versions, "
+            "relevance) instead, or explain a model that takes embeddings.",
         ),
         (
             lambda: max_sensitivity(floats, occlusion, radius=0),
-            "radius=0 and draws=10 were given, but both have to be above 0: radius=0.02, draws=10.",
+            "radius=0 and draws=10 were given, but both must be above 0: radius=0.02, draws=10.",
         ),
         (
             lambda: max_sensitivity(floats, lambda given: np.zeros(3)),
-            "The function gave relevance of shape (3,), but the samples and their positions are (3, 7): "
-            "max_sensitivity(subject, occlusion).",
+            "The function returned relevance of shape (3,), but one number per sample and position is needed, shape "
+            "(3, 7): max_sensitivity(subject, occlusion).",
         ),
     ]
     for call, message in cases:

@@ -53,7 +53,7 @@ def test_reasons_name_what_was_won_and_lost():
     assert verdict_of(gains, 0.95).reasons == (
         "better than random under delete; worse than random under mean",
         "no different from position under delete and mean",
-        "answers the same when all parameters are shuffled (rank correlation 0.95)",
+        "its ranking stays much the same when all parameters are shuffled (rank correlation 0.95)",
     )
 
 
@@ -80,7 +80,7 @@ def card():
         passes=12_345,
         gradient_passes=67,
         seconds=8.0,
-        notes=("40 of 120 samples were drawn, to stay within 1 min.",),
+        notes=("40 of 120 samples were drawn to stay within 1 min.",),
         backend="torch",
     )
 
@@ -127,5 +127,5 @@ def test_a_budget_is_a_time(wrong):
     with pytest.raises(InputError) as caught:
         seconds_of(wrong)
     assert str(caught.value) == (
-        f"The budget is {wrong!r}, but seconds or a time such as '5 min' is needed: budget='5 min'."
+        f"The budget is {wrong!r}, but a number of seconds or a time such as '5 min' is needed: budget='5 min'."
     )

@@ -379,7 +379,7 @@ def experiment_on(
     names = [way.name for way in ways]
     if len(set(names)) < max(2, len(names)):
         raise InputError(
-            f"The ways of removing are {names}, but at least two different ones are needed, as methods rank "
+            f"The ways of removing are {names}, but at least two are needed, all different, as methods rank "
             f"differently under each: removals={[way.name for way in default_removals(subject)]}."
         )
     untested = Experiment(subject, (), ways, kept, permutations, seed, {})
