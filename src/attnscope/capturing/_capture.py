@@ -83,8 +83,29 @@ def capture(
         >>> maps["mha"].key_label.values.tolist()
         ['a', 'b', 'c', 'd', 'e']
     """
-    kept = _checked_summaries(summaries)
-    network = Network(model, inputs, batch_size=batch_size)
+    return captured(
+        Network(model, inputs, batch_size=batch_size),
+        sites=sites,
+        summaries=_checked_summaries(summaries),
+        labels=labels,
+        store=store,
+        resume=resume,
+        progress=progress,
+    )
+
+
+def captured(
+    network: Network,
+    *,
+    sites: Selection = None,
+    summaries: Sequence[Summary] = (),
+    labels: Any = None,
+    store: str | Path | None = None,
+    resume: bool = False,
+    progress: bool = True,
+) -> AttentionMaps:
+    """`capture` of a network, which counts the passes."""
+    kept = list(summaries) or [Full()]
     given = read_labels(labels)
     ready = reused(network.model, _wishes(network, sites, kept), lambda: _Ready(network, sites, kept))
     if resume and store is None:
@@ -111,7 +132,7 @@ def _checked_summaries(summaries: Summary | Sequence[Summary]) -> list[Summary]:
             f"The summaries are {summaries!r}, but a list of instances is needed: "
             "summaries=[ats.Received(), ats.Entropy()]."
         )
-    return chosen or [Full()]
+    return chosen
 
 
 class _Ready:

@@ -1,4 +1,4 @@
-"""How far a model's answer moves when its attention changes: the three tests of `_counterfactual` together."""
+"""How far a model's answer moves when its attention changes: the three counterfactual tests together."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from attnscope.attribution import Subject
 from attnscope.maps import AttentionMaps
 from attnscope.schema import SCORES
 from attnscope.trust._card import Moved
-from attnscope.trust._counterfactual import adversarial_test, permutation_test, uniform_test
+from attnscope.trust._counterfactual import adversarial_distance, change_when_permuted, change_when_uniform
 
 TOLERANCE = 0.05
 """By how much of the answers' standard deviation an answer may change while its attention is made to differ."""
@@ -26,27 +26,16 @@ def attention_tests(subject: Subject, maps: AttentionMaps, *, spread: float, per
         permutations: How many permutations are drawn.
         seed: Seed of the draws.
     """
-    model, inputs, target, batch_size = subject.model, subject.inputs, subject.target, subject.batch_size
-    sites = list(maps)
-    permuted = permutation_test(
-        model, inputs, target, sites=sites, permutations=permutations, seed=seed, batch_size=batch_size
-    )
-    uniform = uniform_test(model, inputs, target, sites=sites, batch_size=batch_size)
+    network, target, sites = subject.in_batches(), subject.target, list(maps)
+    passes_before = network.passes.forward
+    permuted = change_when_permuted(network, target, sites=sites, permutations=permutations, seed=seed)
+    uniform = change_when_uniform(network, target, sites=sites)
     tolerance = TOLERANCE * spread or 1e-6
     last_site = next((name for name in reversed(sites) if SCORES in maps.dataset(name)), None)
     distance = None
     if last_site is not None:
-        distance = adversarial_test(
-            model,
-            inputs,
-            target,
-            maps,
-            last_site,
-            tolerance=tolerance,
-            candidates=CANDIDATES,
-            steps=STEPS,
-            seed=seed,
-            batch_size=batch_size,
+        distance = adversarial_distance(
+            network, target, maps, last_site, tolerance=tolerance, candidates=CANDIDATES, steps=STEPS, seed=seed
         )
     return Moved(
         samples=subject.samples,
@@ -57,5 +46,5 @@ def attention_tests(subject: Subject, maps: AttentionMaps, *, spread: float, per
         distance=None if distance is None else float(np.median(distance)),
         tolerance=tolerance,
         site=last_site,
-        passes=sum(array.attrs["passes"] for array in (permuted, uniform, distance) if array is not None),
+        passes=network.passes.forward - passes_before,
     )

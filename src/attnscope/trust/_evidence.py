@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from attnscope.attribution import Removal, subjects_of
 from attnscope.discovery import Selection
 from attnscope.errors import InputError
+from attnscope.tensors import Inputs
 from attnscope.trust._card import EvidenceCard
 from attnscope.trust._experiment import experiment_on
 from attnscope.trust._time_limit import time_limit
@@ -21,7 +22,7 @@ PERMUTATIONS = 100
 
 def evidence(
     model: keras.Model,
-    inputs: Any,
+    inputs: Inputs,
     *,
     target: Any = None,
     methods: Sequence[str] | None = None,
@@ -88,7 +89,7 @@ def evidence(
         raise InputError(f"There are {len(subjects)} targets, but a card is about one. Choose one: target=1.")
     [subject] = subjects
     whole = experiment_on(subject, methods=methods, removals=removals, kept=kept, permutations=permutations, seed=seed)
-    experiment, pilots = (whole, []) if limit is None else whole.within(limit)
+    experiment = whole if limit is None else whole.within(limit)
     results = experiment.results(progress=progress)
     stability = experiment.stability(models)
     notes = [f"{name} is left out: {reason}" for name, reason in whole.unusable.items()]
@@ -107,8 +108,8 @@ def evidence(
         stability=stability,
         retrained=None if retrain is None else {"free": float(retrain(False)), "uniform": float(retrain(True))},
         findings=results.attention.findings,
-        passes=subject.scorer.passes + sum(run.attention.passes for run in (*pilots, results)),
-        gradient_passes=subject.scorer.gradient_passes,
+        passes=subject.network.passes.forward,
+        gradient_passes=subject.network.passes.gradient,
         seconds=time.monotonic() - started,
         notes=tuple(notes),
         backend=keras.backend.backend(),

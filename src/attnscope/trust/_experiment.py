@@ -14,7 +14,6 @@ from numpy.typing import ArrayLike
 from attnscope.attribution import (
     METHODS,
     Removal,
-    Scorer,
     Subject,
     Versions,
     default_removals,
@@ -24,7 +23,7 @@ from attnscope.attribution import (
     relevance_of,
     removal_of,
 )
-from attnscope.capturing import capture
+from attnscope.capturing import captured
 from attnscope.errors import InputError, MethodError, NoAttentionError
 from attnscope.findings import Findings
 from attnscope.running import progress_bar
@@ -65,12 +64,10 @@ class AttentionResults:
     Attributes:
         moved: How far the answer moved when attention was changed; None where it was not, or there is no attention.
         findings: The lint of the attention.
-        passes: Forward passes, in samples.
     """
 
     moved: Moved | None
     findings: Findings
-    passes: int
 
 
 @dataclass(frozen=True)
@@ -116,19 +113,14 @@ class Experiment:
         """The same experiment on the first samples alone."""
         return self.on(self.subject.rows(slice(0, count)))
 
-    def within(self, limit: TimeLimit) -> tuple[Experiment, list[Results]]:
-        """The same experiment on as many samples, drawn at random, as a time limit allows.
-
-        Returns:
-            The experiment, and the results of the pilot runs that measured how long each sample takes.
-        """
-        pilot, pilot_results = self.first(PILOT), []
-        total = self.subject.samples
-        count = limit.samples(total, lambda: pilot_results.append(pilot.results(progress=False)))
+    def within(self, limit: TimeLimit) -> Experiment:
+        """The same experiment on as many samples, drawn at random, as a time limit allows; pilot runs measure it."""
+        pilot, total = self.first(PILOT), self.subject.samples
+        count = limit.samples(total, lambda: pilot.results(progress=False))
         if count >= total:
-            return self, pilot_results
+            return self
         rows = np.sort(np.random.default_rng(self.seed).permutation(total)[:count])
-        return self.on(self.subject.rows(rows)), pilot_results
+        return self.on(self.subject.rows(rows))
 
     def results(self, *, progress: bool) -> Results:
         """Every step but `stability`, which needs other models.
@@ -316,14 +308,14 @@ class Experiment:
         """The lint of the attention on the first samples, and how far the answer moves when it is changed."""
         few = self.first(ATTENTION_SAMPLES).subject
         try:
-            maps = capture(few.model, few.inputs, sites=few.sites, batch_size=few.batch_size, progress=False)
+            maps = captured(few.in_batches(), sites=few.sites, progress=False)
         except NoAttentionError:
-            return AttentionResults(None, Findings(), passes=0)
+            return AttentionResults(None, Findings())
         if not self.permutations:
-            return AttentionResults(None, maps.findings, passes=few.samples)
+            return AttentionResults(None, maps.findings)
         spread = float(np.std(self.subject.numbers()))
         moved = attention_tests(few, maps, spread=spread, permutations=self.permutations, seed=self.seed)
-        return AttentionResults(moved, maps.findings, passes=few.samples + moved.passes)
+        return AttentionResults(moved, maps.findings)
 
     def stability(self, models: Sequence[keras.Model]) -> dict[str, float]:
         """Mean rank correlation of each method's relevance between this model and others.
@@ -333,10 +325,7 @@ class Experiment:
         """
         if not models:
             return {}
-        others = [
-            self.on(replace(self.subject, model=model, scorer=Scorer(model, self.subject.batch_size)))
-            for model in models
-        ]
+        others = [self.on(self.subject.of_model(model)) for model in models]
         stability = {}
         for name in self.methods:
             relevances = [experiment.relevance(name).values for experiment in (self, *others)]
@@ -344,9 +333,6 @@ class Experiment:
                 rank_correlation(*pair, self.subject.positions.valid) for pair in combinations(relevances, 2)
             ]
             stability[name] = float(np.mean([_mean(values) for values in correlations]))
-        for other in others:
-            self.subject.scorer.passes += other.subject.scorer.passes
-            self.subject.scorer.gradient_passes += other.subject.scorer.gradient_passes
         return stability
 
 
