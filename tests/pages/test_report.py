@@ -372,4 +372,4 @@ def test_ranks_of_different_keys_are_not_averaged():
     page = report(ats.AttentionMaps({"mha": ranked}))
     assert "Mean scores" in page
     assert "Mean top_" not in page
-    assert "top_scores and top_keys are in the data and not drawn" in page
+    assert "top_scores and top_keys are in the data but not drawn" in page

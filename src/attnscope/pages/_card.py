@@ -61,7 +61,7 @@ def _head(card: CardData) -> str:
         "model": isolated(card.model),
         "explained": isolated(card.target),
         "samples": f"{card.samples:,}{drawn} ({html.escape(card.kind)})",
-        "ways of removing": html.escape(", ".join(card.removals)),
+        "removed by": html.escape(", ".join(card.removals)),
         "cost": f"{card.passes:,} forward, {card.gradient_passes:,} gradient passes; {card.seconds:,.0f} s",
         "backend, seed": f"{html.escape(card.backend)}, {card.seed}",
     }
@@ -70,47 +70,49 @@ def _head(card: CardData) -> str:
 
 def _verdicts(card: CardData, rule: str) -> str:
     rows = "".join(
-        f"<tr><th scope=row>{html.escape(name)}</th><td><span class='verdict {_CLASSES[found.verdict.word]}'>"
-        f"{found.verdict.word}</span></td><td>{html.escape('; '.join(found.verdict.reasons))}."
-        f"{'' if found.class_specific else ' It does not read the target.'}</td></tr>"
-        for name, found in card.judged.items()
-        if found.verdict is not None
+        f"<tr><th scope=row>{html.escape(name)}</th><td><span class='verdict {_CLASSES[method.verdict.word]}'>"
+        f"{method.verdict.word}</span></td><td>{html.escape('; '.join(method.verdict.reasons))}."
+        f"{'' if method.class_specific else ' It does not read the target.'}</td></tr>"
+        for name, method in card.judged.items()
+        if method.verdict is not None
     )
     explained = f"<p class=small>{html.escape(rule)}</p>"
     return f"<section><h2>Verdicts</h2><table class=verdicts>{rows}</table>{explained}</section>"
 
 
 def _gains(card: CardData, removal: str, baselines: Sequence[str]) -> str:
-    found = {name: judged.gains[removal] for name, judged in card.judged.items() if name not in baselines}
-    ends = [abs(float(end)) for gains in found.values() for g in gains.values() for end in (g.low, g.high, g.mean)]
+    compared = {name: method.gains[removal] for name, method in card.judged.items() if name not in baselines}
+    ends = [abs(float(end)) for gains in compared.values() for g in gains.values() for end in (g.low, g.high, g.mean)]
     reach = max([end for end in ends if end == end], default=0.0) or 1.0
-    height = ROW * len(found) + 46
-    rows = "".join(_gain_row(name, gains, place, reach) for place, (name, gains) in enumerate(found.items()))
+    height = ROW * len(compared) + 46
+    rows = "".join(_gain_row(name, gains, place, reach) for place, (name, gains) in enumerate(compared.items()))
     zero = LEFT + WIDTH / 2
     axis = f"<line class=zero x1={zero} x2={zero} y1=8 y2={height - 30} />" + "".join(
         f"<text class=tick x={LEFT + WIDTH * share} y={height - 14} text-anchor=middle>"
         f"{number(reach * (2 * share - 1)) if share != 0.5 else '0'}</text>"
         for share in (0, 0.5, 1)
     )
-    said = "; ".join(_in_words(name, gains) for name, gains in found.items())
+    described = "; ".join(_in_words(name, gains) for name, gains in compared.items())
     return (
         f"<section><h2>Gain in comprehensiveness, removed by {html.escape(removal)}</h2>"
-        "<p class=small>How much more the answer falls when what a method names first is removed than when a "
-        "baseline's choice is. A line is a paired 95% bootstrap interval over the samples; left of 0 the method does "
-        "worse.</p>"
+        "<p class=small>How much further the answer falls when a method's top positions are removed than when a "
+        "baseline's are. Lines are paired 95% bootstrap intervals over the samples; left of 0, the method does worse "
+        "than the baseline.</p>"
         "<p class=key><span class='dot random'></span>over chance <span class='dot position'></span>over position</p>"
         f"<div class=wide><svg viewBox='0 0 {LEFT + WIDTH + 20} {height}' width={LEFT + WIDTH + 20} "
         f"height={height} role=img "
-        f'aria-label="{html.escape(said, quote=True)}">{axis}{rows}</svg></div></section>'
+        f'aria-label="{html.escape(described, quote=True)}">{axis}{rows}</svg></div></section>'
     )
 
 
 def _gain_row(name: str, gains: Mapping[str, IntervalData], place: int, reach: float) -> str:
     top = 8 + ROW * place
     marks = ""
-    for number_of, (baseline, found) in enumerate(gains.items()):
-        y = top + 8 + 7 * number_of
-        low, mean, high = (LEFT + WIDTH / 2 * (1 + float(end) / reach) for end in (found.low, found.mean, found.high))
+    for line, (baseline, interval) in enumerate(gains.items()):
+        y = top + 8 + 7 * line
+        low, mean, high = (
+            LEFT + WIDTH / 2 * (1 + float(end) / reach) for end in (interval.low, interval.mean, interval.high)
+        )
         if low == low:
             marks += f"<line class='{baseline}' x1={low:.1f} x2={high:.1f} y1={y} y2={y} />"
         marks += f"<circle class='{baseline}' cx={mean:.1f} cy={y} r=3 />"
@@ -148,23 +150,23 @@ def _measures(card: CardData) -> str:
 
 
 def _parameters(card: CardData, unchanged_from: float) -> str:
-    asked = [found for found in card.judged.values() if found.randomised]
-    stages = [*asked[0].randomised, *asked[0].independent] if asked else []
+    shuffled = [method for method in card.judged.values() if method.randomised]
+    stages = [*shuffled[0].randomised, *shuffled[0].independent] if shuffled else []
     head = "".join(f"<th scope=col>{html.escape(stage)}</th>" for stage in stages)
-    rows = "".join(_parameter_row(found, unchanged_from) for found in asked)
+    rows = "".join(_parameter_row(method, unchanged_from) for method in shuffled)
     return (
-        "<section><h2>Parameters shuffled</h2><p class=small>Mean rank correlation of a method's answers with those "
-        "for the model as it is, with parameters shuffled from the output down to all of it, and a block alone. 1: it "
-        f"answers the same. A method that stays at {unchanged_from} or above with everything shuffled does not show "
-        "what the model has learned.</p><div class=wide><table class=numbers>"
+        "<section><h2>Shuffled parameters</h2><p class=small>Mean rank correlation between a method's answers for the "
+        "model with shuffled parameters and for the model as it is: shuffled from the output layer down to everything, "
+        f"then one block at a time. At 1 the answers rank alike. A method that stays at {unchanged_from} or above with "
+        "everything shuffled does not show what the model has learned.</p><div class=wide><table class=numbers>"
         f"<thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table></div></section>"
     )
 
 
-def _parameter_row(found: MethodData, unchanged_from: float) -> str:
-    values = [*found.randomised.values(), *found.independent.values()]
+def _parameter_row(method: MethodData, unchanged_from: float) -> str:
+    values = [*method.randomised.values(), *method.independent.values()]
     cells = "".join(f"<td{' class=same' if value >= unchanged_from else ''}>{_rounded(value)}</td>" for value in values)
-    return f"<tr><th scope=row>{html.escape(found.name)}</th>{cells}</tr>"
+    return f"<tr><th scope=row>{html.escape(method.name)}</th>{cells}</tr>"
 
 
 def _rounded(value: float) -> str:
@@ -176,29 +178,30 @@ def _attention(card: CardData) -> str:
     if card.moved is not None:
         moved = card.moved
         lines = [
-            f"Permuted ({moved.permutations} times, {moved.samples} samples): the answer moves by "
-            f"{number(moved.permuted)} (median), where its standard deviation over the samples is "
+            f"Attention permuted ({moved.permutations} times, {moved.samples} samples): the answer moves by "
+            f"{number(moved.permuted)} (median); its standard deviation over the samples is "
             f"{number(moved.spread)}.",
-            f"Made uniform: it moves by {number(moved.uniform)} (median).",
+            f"Attention made uniform: the answer moves by {number(moved.uniform)} (median).",
         ]
         if moved.distance is not None:
             lines.append(
-                f"At {moved.site}, attention was found that is {number(moved.distance)} bit (Jensen-Shannon, "
-                f"of at most 1; median) from the model's own and moves the answer by at most {number(moved.tolerance)}."
+                f"At {moved.site}, other attention was found that is {number(moved.distance)} bit from the model's own "
+                "(Jensen-Shannon divergence, at most 1; median), yet moves the answer by at most "
+                f"{number(moved.tolerance)}."
             )
     if card.retrained is not None:
         free, uniform = card.retrained["free"], card.retrained["uniform"]
-        lines.append(f"Trained anew: {number(free)} with free attention, {number(uniform)} with uniform attention.")
+        lines.append(f"Retrained: {number(free)} with free attention, {number(uniform)} with uniform attention.")
     lines += [
-        f"{found.name}: its answer moves by {found.sensitivity:.0%} at the most when the input moves a little (median)."
-        for found in card.judged.values()
-        if found.sensitivity is not None
+        f"{method.name}: its answer changes by at most {method.sensitivity:.0%} (median) when the input barely changes."
+        for method in card.judged.values()
+        if method.sensitivity is not None
     ]
     lines += [
-        f"{name}: answers of models from other seeds correlate by {number(value)} (mean rank correlation)."
+        f"{name}: its answers for models from different seeds have a mean rank correlation of {number(value)}."
         for name, value in card.stability.items()
     ]
-    return "" if not lines else f"<section><h2>What the answer hangs on</h2>{_list(lines)}</section>"
+    return "" if not lines else f"<section><h2>What the answer depends on</h2>{_list(lines)}</section>"
 
 
 def _artefacts(card: CardData) -> str:
@@ -206,7 +209,7 @@ def _artefacts(card: CardData) -> str:
     if len(card.findings) > MOST_ARTEFACTS:
         lines.append(f"And {len(card.findings) - MOST_ARTEFACTS} more: card.findings.")
     return (
-        f"<section><h2>Artefacts of the attention</h2>{_list(lines) if lines else '<p>None were found.</p>'}</section>"
+        f"<section><h2>Artefacts in the attention</h2>{_list(lines) if lines else '<p>None were found.</p>'}</section>"
     )
 
 

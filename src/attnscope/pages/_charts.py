@@ -1,7 +1,7 @@
-"""The marks on a report: maps of cells, rows of coloured tokens, bars, and the bar that tells the scale.
+"""The pictures of a report: maps of cells, and bars.
 
-Each function gives a piece of HTML. Cells are SVG with their exact value as a tooltip; what is too large for
-that is a PNG in a data URI. Nothing needs a script.
+Each function returns a piece of HTML. Cells are SVG, with their exact values as tooltips; larger maps are PNGs in data
+URIs. Nothing needs a script.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from attnscope.pages._means import Axis, MeanMaps
 MOST_POSITIONS = 64
 """A map with more rows or columns than this is drawn as blocks of cells."""
 LONGEST_LABEL = 24
-"""Longer labels are cut in the picture; the tooltip has them whole."""
+"""Longer labels are cut in the picture; the tooltip shows them in full."""
 _LETTER = 5.7
 
 
@@ -54,13 +54,13 @@ def maps_of_cells(means: MeanMaps, maximum: float, *, tooltips: bool = True) -> 
     """One picture per panel, all on the scale from 0 to `maximum`.
 
     Cell colour: the mean, by the colour bar. Hatched: masked. A red cross: NaN. Rows are queries (or heads),
-    columns are keys. Above 64 positions, and without `tooltips`, the picture is a PNG: there masked is grey
-    and NaN red.
+    columns are keys. Above 64 positions, or without `tooltips`, the picture is a PNG, where masked cells are grey and
+    NaN is red.
 
     Args:
         means: What to draw.
         maximum: End of the scale, above 0.
-        tooltips: Whether cells are elements of their own.
+        tooltips: Whether each cell is an element with a tooltip.
     """
     large = max(means.values.shape[1:]) > MOST_POSITIONS
     return "".join(
@@ -108,14 +108,14 @@ def _title(means: MeanMaps, panel: int) -> str:
 def _cell(means: MeanMaps, panel: int, row: int, column: int, maximum: float, place: str, side: int) -> str:
     value, missing = float(means.values[panel, row, column]), int(means.nans[panel, row, column])
     if missing:
-        mark, said = "nan", f"NaN in {missing} of the values"
+        mark, text = "nan", f"NaN in {missing} of the values"
     elif means.masked[panel, row, column]:
-        mark, said = "masked", "masked: 0 in every sample"
+        mark, text = "masked", "masked: 0 in every sample"
     else:
-        mark, said = f"v{int(colours.levels(np.array(value), maximum))}", exact(value)
+        mark, text = f"v{int(colours.levels(np.array(value), maximum))}", exact(value)
     sides = ((means.rows, row), (means.columns, column))
     where = ", ".join(f"{axis.name} {plain(axis.labels[at])}" for axis, at in sides if axis.name)
-    return f'<rect class={mark} {place} width="{side}" height="{side}"><title>{where}: {said}</title></rect>'
+    return f'<rect class={mark} {place} width="{side}" height="{side}"><title>{where}: {text}</title></rect>'
 
 
 def _cross(x: float, y: float, side: int) -> str:
@@ -124,7 +124,7 @@ def _cross(x: float, y: float, side: int) -> str:
 
 
 def _space(axis: Axis, side: int) -> int:
-    """Pixels that the labels of an axis need, its own name included."""
+    """Pixels that the labels and the name of an axis need."""
     if not axis.named:
         return {"": 4, "head": 30}.get(axis.name, 38)
     longest = max((min(len(shown(label)), LONGEST_LABEL) for label in axis.labels), default=0)

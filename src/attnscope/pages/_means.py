@@ -1,5 +1,5 @@
-"""What a report draws: means over the samples, read a few samples at a time, so that a run opened from disk
-is never loaded whole.
+"""What a report draws: means over the samples, read a few samples at a time, so that maps opened from disk are never
+loaded whole.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Axis:
     Attributes:
         name: ``query``, ``key`` or ``head``; empty for the one row of a site without heads.
         labels: What each position is called; its number where nothing else is known.
-        named: Whether those are more than one number each.
+        named: Whether these are names, and not only numbers.
     """
 
     name: str
@@ -59,8 +59,8 @@ class MeanMaps:
 def mean_maps(dataset: xr.Dataset, variable: str) -> MeanMaps:
     """Means over the samples (and over steps or windows, where a site has any) of one variable.
 
-    A sample counts only for the queries that are no padding in it. Weight on padded keys is kept: that it is
-    there is for the reader to see.
+    A sample counts only for the queries that are not padding in it. Weight on padded keys is kept, so that the reader
+    can see it.
 
     Args:
         dataset: A site, as `AttentionMaps.dataset` gives it.
@@ -147,12 +147,11 @@ def _over(array: xr.DataArray) -> str:
 
 
 def received(dataset: xr.Dataset, samples: slice | None = None) -> xr.DataArray | None:
-    """Attention that each key receives: mean over heads, valid queries and whatever else there is but
-    samples.
+    """Attention that each key receives: the mean over heads, valid queries and all other dims except samples.
 
     Args:
         dataset: A site.
-        samples: Which; None for all.
+        samples: Which samples to read; None for all.
 
     Returns:
         dims ``(sample, key)``, float64, keys numbered row by row where there are several dims of them; NaN

@@ -1,8 +1,8 @@
-"""`report`: one page that shows what was captured, opens without a network, and holds no script.
+"""`report`: one page about captured attention, which works offline and contains no script.
 
-What is on it, from the top: what was captured, the lint's findings, sections of the caller's own, the sites,
-a legend that explains every mark, and for each site its mean maps, its first samples token by token where a
-sample has tokens of its own, and what each group of samples attends to.
+From top to bottom: what was captured, the lint's findings, the caller's own sections, the sites, a legend that
+explains every mark, and for each site its mean maps, its first samples token by token (where samples have their own
+tokens), and what each group of samples attends to.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from attnscope.pages._page import head, page
 from attnscope.schema import MEANINGS, RANK, UNITS, key_dims, query_dims
 
 MOST_CELLS = 20_000
-"""So many cells of a page are elements with a tooltip; the maps behind them are pictures."""
+"""At most this many cells of a page are elements with tooltips; the maps after them are drawn as pictures."""
 MOST_BARS = 12
 CAUTION = (
-    "Attention shows where the model looks, not why it decides as it does. A position may get much weight "
-    "and change nothing, or little and change all; only an intervention can tell."
+    "Attention shows where the model looks, not why it decides as it does. A position can get a lot of weight "
+    "and change nothing, or little weight and change everything; only an intervention can tell."
 )
 
 
 @dataclass(frozen=True)
 class Section:
-    """Something that the caller adds to the page.
+    """A section that the caller adds to the page.
 
     Attributes:
         title: Its heading.
         paragraphs: Its text.
-        bars: A list of bars under the text, or None.
+        bars: Bars to draw under the text, or None.
     """
 
     title: str
@@ -56,30 +56,30 @@ def report(
     predictions: Sequence[str] | None = None,
     samples: int = 24,
 ) -> str:
-    """One offline page about some maps, as HTML.
+    """An offline page about captured maps, as HTML.
 
-    Every map of a site is drawn on one scale, from 0 to a maximum that its colour bar states. Labels are
-    escaped, and what they hold of control characters is written out.
+    All maps of a site share one scale, from 0 to a maximum that its colour bar states. Labels are escaped, and control
+    characters in them are written out.
 
     Args:
         maps: What was captured, in memory or opened from disk.
-        title: Heading of the page; default: the name of the model.
-        sections: What the caller has to say about these maps; stands before the sites.
-        groups: The group of every sample (its class): adds what each group attends to.
-        predictions: A word per sample to put beside its tokens; default: the model's output as a number.
-        samples: How many samples are shown token by token.
+        title: Heading of the page; default: ``Attention of`` and the name of the model.
+        sections: The caller's own sections, shown before the sites.
+        groups: The group of each sample, such as its class; adds what each group attends to.
+        predictions: One word per sample, shown beside its tokens; default: the model's output as a number.
+        samples: How many samples to show token by token.
 
     Returns:
-        The page. It loads nothing, runs nothing, and says so in its Content-Security-Policy.
+        The page. It loads and runs nothing, which its Content-Security-Policy enforces.
 
     Raises:
-        InputError: There is not one group, or one prediction, per sample.
+        InputError: `groups` or `predictions` does not have one entry per sample.
     """
     _check_one_per_sample("groups", groups, maps.num_samples)
     _check_one_per_sample("predictions", predictions, maps.num_samples)
     title = title or f"Attention of {maps.attrs.get('model', 'a model')}"
-    spoken = _outputs_in_words(maps, samples) if predictions is None else [str(word) for word in predictions]
-    budget = _Budget(MOST_CELLS)
+    outputs = _outputs_in_words(maps, samples) if predictions is None else [str(word) for word in predictions]
+    tooltips = _Tooltips(MOST_CELLS)
     body = [
         _head(maps, title),
         _caution(),
@@ -87,41 +87,41 @@ def report(
         *(_section(section) for section in sections),
         _sites(maps),
         _legend(),
-        *(_site(maps, name, groups, spoken, samples, budget) for name in maps),
+        *(_site(maps, name, groups, outputs, samples, tooltips) for name in maps),
         "<footer>Made by attnscope. This file loads nothing from anywhere.</footer>",
     ]
     return _page(title, "\n".join(body))
 
 
 def save_report(page: str, path: str | Path, *, overwrite: bool = False) -> Path:
-    """Writes a page that `report` made.
+    """Writes a page made by `report` to a file.
 
     Raises:
-        WouldOverwriteError: There is something at `path`, and `overwrite` is False.
+        WouldOverwriteError: `path` exists, and `overwrite` is False.
     """
     path = free_path(path, "save_report(page, path, overwrite=True)", overwrite=overwrite)
     path.write_text(page, encoding="utf-8")
     return path
 
 
-class _Budget:
-    """How many more cells the page can hold as elements."""
+class _Tooltips:
+    """How many more cells of the page can have a tooltip."""
 
     def __init__(self, cells: int) -> None:
         self._left = cells
 
-    def allows(self, means: MeanMaps) -> bool:
-        """Whether a map's cells fit; if so they are taken off."""
+    def reserve(self, means: MeanMaps) -> bool:
+        """Reserves tooltips for all cells of some maps; False where there are too few left."""
         if max(means.values.shape[1:]) > MOST_POSITIONS or means.values.size > self._left:
             return False
         self._left -= means.values.size
         return True
 
 
-def _check_one_per_sample(what: str, given: Sequence[str] | None, samples: int) -> None:
-    if given is not None and len(given) != samples:
+def _check_one_per_sample(what: str, entries: Sequence[str] | None, samples: int) -> None:
+    if entries is not None and len(entries) != samples:
         raise InputError(
-            f"{len(given)} {what} were given, but the maps hold {samples} samples. Give one per sample, in "
+            f"{len(entries)} {what} were given, but the maps hold {samples} samples. Give one per sample, in "
             f"the same order: report(maps, {what}=[...])."
         )
 
@@ -146,18 +146,18 @@ def _caution() -> str:
 
 
 def _findings(maps: AttentionMaps) -> str:
-    found = maps.findings
-    if not found:
+    findings = maps.findings
+    if not findings:
         return (
-            "<section class='lint calm'><h2>Lint</h2><p>No findings: no rule met anything that would make "
+            "<section class='lint calm'><h2>Lint</h2><p>No findings: no rule found anything that would make "
             "these maps misleading.</p></section>"
         )
     items = "".join(
         f"<li><p><code>{html.escape(item.site)}</code> {html.escape(item.message)}</p>"
         f"<p class=fix><b>Fix</b> {html.escape(item.fix)}</p></li>"
-        for item in found
+        for item in findings
     )
-    count = f"{len(found)} finding{'s' if len(found) > 1 else ''}"
+    count = f"{len(findings)} finding{'s' if len(findings) > 1 else ''}"
     return f"<section class='lint warn'><h2>Lint: {count}</h2><ul>{items}</ul></section>"
 
 
@@ -176,7 +176,7 @@ def _sites(maps: AttentionMaps) -> str:
     )
     head = "".join(f"<th>{heading}</th>" for heading in ("site", "layer", "kind", "captured", "why it is attention"))
     return (
-        "<section><h2>Sites</h2><p>The places in the model where attention comes about, in the order of "
+        "<section><h2>Sites</h2><p>The places in the model where attention is computed, in order of "
         "execution.</p><div class=wide "
         f"tabindex=0><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div></section>"
     )
@@ -197,25 +197,25 @@ def _legend() -> str:
     marks = [
         (
             colour_bar(1.0),
-            "The colour of a cell or token is its value. Each scale starts at 0 and states where it ends; "
-            "all pictures beside one scale share it.",
+            "The colour of a cell or token shows its value. Each scale starts at 0 and states where it ends; "
+            "all pictures under a scale share it.",
         ),
         (
             "<span class='token masked'></span>",
-            "Hatched (grey in pictures made of dots): masked, or padding. The value is exactly 0 in every sample.",
+            "Hatched (grey in pictures made of dots): masked or padding. The value is exactly 0 in every sample.",
         ),
         ("<span class='token nan'>&times;</span>", "Red with a cross: NaN in at least one sample."),
         (
             "<span class='token v40'>∅</span>",
-            "An empty label. ␣ is a space, ⏎ a line break, ⟨U+202E⟩ an invisible character by its number.",
+            "An empty label. ␣ is a space, ⏎ a line break, ⟨U+202E⟩ an invisible character, by its code point.",
         ),
-        ("<span class='bar'><i class=g0></i></span>", "A bar starts at 0; the value stands behind it."),
+        ("<span class='bar'><i class=g0></i></span>", "A bar starts at 0, and its value is written beside it."),
     ]
     items = "".join(f"<div><dt>{mark}</dt><dd>{text}</dd></div>" for mark, text in marks)
     return (
         "<section class=legend><h2>How to read the pictures</h2><p>A row is a query: the position that "
-        "looks. A column is a key: the position that is looked at. Each row of a full map sums to 1. Rest on "
-        f"a cell with the pointer to see its names and its value.</p><dl>{items}</dl></section>"
+        "looks. A column is a key: the position that is looked at. Each row of a full map sums to 1. Hover over "
+        f"a cell to see its names and its value.</p><dl>{items}</dl></section>"
     )
 
 
@@ -223,22 +223,22 @@ def _site(
     maps: AttentionMaps,
     name: str,
     groups: Sequence[str] | None,
-    spoken: Sequence[str],
+    outputs: Sequence[str],
     samples: int,
-    budget: _Budget,
+    tooltips: _Tooltips,
 ) -> str:
     dataset = maps.dataset(name)
     site = next(site for site in maps.sites if site.name == name)
     place = list(maps).index(name)
     ranked = [str(variable) for variable in dataset.data_vars if RANK in dataset[variable].dims]
-    parts = [_means(dataset, str(variable), budget) for variable in dataset.data_vars if variable not in ranked]
+    parts = [_means(dataset, str(variable), tooltips) for variable in dataset.data_vars if variable not in ranked]
     if ranked:
         parts.append(
-            f"<p class=small>{' and '.join(ranked)} are in the data and not drawn: the mean of a rank over samples "
-            "would be of different keys.</p>"
+            f"<p class=small>{' and '.join(ranked)} are in the data but not drawn: in each sample a rank belongs to "
+            "another key, so its mean would be of different keys.</p>"
         )
     if _has_own_tokens(dataset):
-        parts.append(_tokens(dataset, spoken, samples))
+        parts.append(_tokens(dataset, outputs, samples))
     if groups is not None:
         parts.append(_groups(dataset, groups))
     layer = f" · {html.escape(site.layer_class)}" if site.layer_class else ""
@@ -249,13 +249,13 @@ def _site(
     )
 
 
-def _means(dataset: xr.Dataset, variable: str, budget: _Budget) -> str:
+def _means(dataset: xr.Dataset, variable: str, tooltips: _Tooltips) -> str:
     means = mean_maps(dataset, variable)
     maximum = rounded_up(largest_drawn(means))
     unit = UNITS.get(variable, "1")
-    tooltips = budget.allows(means)
-    pictures = maps_of_cells(means, maximum, tooltips=tooltips)
-    drawn = "" if tooltips else " Too large for cells with tooltips: the pictures are made of dots."
+    has_tooltips = tooltips.reserve(means)
+    pictures = maps_of_cells(means, maximum, tooltips=has_tooltips)
+    drawn = "" if has_tooltips else " Too large for tooltips: the pictures are made of dots."
     return (
         f"<h3>Mean {html.escape(variable)} over {html.escape(means.over)}</h3>"
         f"<p class=small>{html.escape(MEANINGS.get(variable, variable))}.{drawn}</p>"
@@ -280,7 +280,7 @@ def _has_own_tokens(dataset: xr.Dataset) -> bool:
     return len(keys) == 1 and (per_sample or not query_dims(dataset.dims))
 
 
-def _tokens(dataset: xr.Dataset, spoken: Sequence[str], samples: int) -> str:
+def _tokens(dataset: xr.Dataset, outputs: Sequence[str], samples: int) -> str:
     first = slice(0, samples)
     weights = received(dataset, first)
     if weights is None:
@@ -290,14 +290,14 @@ def _tokens(dataset: xr.Dataset, spoken: Sequence[str], samples: int) -> str:
     maximum = rounded_up(float(np.nanmax(values, initial=0.0)))
     rows = "".join(
         f"<div class=sample><div class=said><b>{place}</b> "
-        f"{isolated(spoken[place]) if place < len(spoken) else ''}</div><div "
+        f"{isolated(outputs[place]) if place < len(outputs) else ''}</div><div "
         f"class=strip>{token_row(labels[place], values[place], real[place], maximum)}</div></div>"
         for place in range(len(values))
     )
     over = "" if not query_dims(dataset.dims) and "head" not in dataset.dims else ", mean over heads and queries"
     return (
         f"<h3>The first {len(values)} of {dataset.sizes['sample']} samples</h3><p class=small>What each "
-        f"position receives{over}; in front the number of the sample and what the model "
+        f"position receives{over}; on the left, the number of the sample and what the model "
         f"said.</p>{colour_bar(maximum)}<div class=samples>{rows}</div>"
     )
 
@@ -322,7 +322,7 @@ def _groups(dataset: xr.Dataset, groups: Sequence[str]) -> str:
     keys = key_dims(dataset.dims)
     label = f"{keys[0]}_label" if keys else ""
     if label in dataset.coords and dataset[label].ndim == 2:
-        return "<p class=small>No bars by group here: each sample has labels of its own.</p>"
+        return "<p class=small>No bars by group here: each sample has its own labels.</p>"
     means = received_per_group(dataset, groups)
     if means is None:
         return ""
