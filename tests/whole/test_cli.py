@@ -419,6 +419,9 @@ def fresh(monkeypatch, tmp_path):
         (["tensorflow", "jax", "torch"], None, None, "torch", "torch"),
         (["jax", "torch"], None, None, None, "jax"),
         (["torch"], None, None, "tensorflow", "torch"),
+        (["jax", "openvino"], None, "openvino", None, "openvino"),
+        (["jax", "openvino"], None, None, "openvino", "openvino"),
+        (["jax", "openvino"], None, None, None, "jax"),
     ],
 )
 def test_the_backend_is_the_option_the_variable_the_settings_or_what_is_there(

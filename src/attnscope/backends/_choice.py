@@ -11,21 +11,23 @@ from pathlib import Path
 from attnscope.errors import UnsupportedError
 
 BACKENDS = ("tensorflow", "jax", "torch")
+INFERENCE_ONLY = ("openvino",)
+"""Backends that compute no gradients: taken where somebody names one, never chosen."""
 
 
 def choose_backend(name: str | None = None) -> str:
     """Decides what Keras runs on, before it is loaded, and says so in ``KERAS_BACKEND``.
 
     Args:
-        name: ``tensorflow``, ``jax`` or ``torch``. None for what the environment variable ``KERAS_BACKEND``
-            names, else what Keras' own settings (``~/.keras/keras.json``) name if that is installed, else the
-            first that is.
+        name: ``tensorflow``, ``jax`` or ``torch``; or ``openvino``, which computes no gradients. None for what the
+            environment variable ``KERAS_BACKEND`` names, else what Keras' own settings (``~/.keras/keras.json``) name
+            if that is installed, else the first of the three that is.
 
     Returns:
         The name.
 
     Raises:
-        UnsupportedError: It is not installed, none is, it is not one of the three, or Keras runs on another
+        UnsupportedError: It is not installed, none is, it is not one of these, or Keras runs on another
             one already.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -35,13 +37,14 @@ def choose_backend(name: str | None = None) -> str:
     if wanted is None:
         installed = [backend for backend in BACKENDS if find_spec(backend)]
         configured = _configured_backend()
-        wanted = configured if configured in installed else next(iter(installed), None)
+        named = configured in (*installed, *filter(find_spec, INFERENCE_ONLY))
+        wanted = configured if named else next(iter(installed), None)
     if wanted is None:
         raise UnsupportedError(
             "No backend of Keras is installed, but one of tensorflow, jax and torch is needed to run a "
             "model. Install one: pip install attnscope[jax]"
         )
-    if wanted not in BACKENDS:
+    if wanted not in (*BACKENDS, *INFERENCE_ONLY):
         raise UnsupportedError(
             f"The backend is {wanted!r}, but one of tensorflow, jax and torch is needed: --backend jax, or "
             "KERAS_BACKEND=jax."

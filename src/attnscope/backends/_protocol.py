@@ -104,6 +104,9 @@ class Backend(Protocol):
         Returns:
             A function from a structure of arrays to the structure that `body` gives beside its scalar, and the
             derivative of the scalar by each probed tensor.
+
+        Raises:
+            UnsupportedError: The backend computes no gradients.
         """
 
     def scan(self, step: Step, carry: Tree, count: int, size: int) -> tuple[Tree, Tree]:

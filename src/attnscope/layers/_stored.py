@@ -8,6 +8,8 @@ to have run:
 * JAX: a host callback, which the compiled function calls each time it runs.
 * TensorFlow: a variable of any shape, assigned in the graph. XLA cannot change the shape of a variable, so code that it
   compiles only records that it ran, and reading the scores raises an error that says so.
+* OpenVINO: a node of the graph, which has numbers after an eager call alone. What it compiles has no way out, and
+  reading the scores raises an error that says so.
 """
 
 from __future__ import annotations
@@ -167,7 +169,27 @@ class TensorFlowScores(Scores):
         return None if kept.shape == self._nothing.shape else kept
 
 
-_SCORES = {"jax": JaxScores, "tensorflow": TensorFlowScores, "torch": TorchScores}
+class OpenVINOScores(Scores):
+    """Kept as a node of the graph; not while Keras only asks for shapes."""
+
+    def put(self, scores: Any) -> None:
+        """Keeps `scores`."""
+        if not _runs("compute_output_spec", "keras."):
+            self._last = scores
+
+    def take(self) -> Any:
+        """The array of the last pass, or None."""
+        try:
+            return None if self._last is None else keras.ops.convert_to_numpy(self._last)
+        except RuntimeError:  # it depends on inputs that only the compiled graph was given
+            raise UnsupportedError(
+                "The layer's last pass ran in a graph that OpenVINO compiled, as predict does, which returns nothing "
+                "but the model's outputs. Call the model itself, model(x), or take the scores without the layer: "
+                "ats.capture(model, x)."
+            ) from None
+
+
+_SCORES = {"jax": JaxScores, "openvino": OpenVINOScores, "tensorflow": TensorFlowScores, "torch": TorchScores}
 
 
 def _jax_trace() -> Any:
@@ -250,7 +272,7 @@ class StoresScores:
 
         Raises:
             NoAttentionError: The layer was made with ``store_scores=False``.
-            UnsupportedError: The pass was compiled by XLA on TensorFlow (``jit_compile=True``).
+            UnsupportedError: The pass was compiled by XLA on TensorFlow (``jit_compile=True``), or by OpenVINO.
         """
         if not self._store_scores:
             raise NoAttentionError(
