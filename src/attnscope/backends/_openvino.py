@@ -47,7 +47,6 @@ _BODY: ContextVar[Hashable] = ContextVar("attnscope_openvino_body", default="gra
 class OpenVINO:
     """See `Backend`."""
 
-    name = "openvino"
     block_bytes = 16 * 2**20
     fused_builds_matrix = True
     masked_rows_vary = False
@@ -57,9 +56,8 @@ class OpenVINO:
         core = keras_backend.core
         bodies = [Function(core, name, _in_a_body) for name in ("while_loop", "switch")]
         return [
-            Function(
-                opset1, "softmax", _softmax, bound_early=True
-            ),  # each later set of operations holds one of the two
+            # Each later set of operations holds one of these two.
+            Function(opset1, "softmax", _softmax, bound_early=True),
             Function(opset8, "softmax", _softmax, bound_early=True),
             Function(opset13, "scaled_dot_product_attention", _fused, bound_early=True),
             *bodies,
@@ -68,10 +66,6 @@ class OpenVINO:
     def current_trace(self) -> Hashable:
         """The graph, or the body inside of it that is being built."""
         return _BODY.get()
-
-    def as_tensor(self, array: np.ndarray) -> Tensor:
-        """A constant."""
-        return ops.convert_to_tensor(array)
 
     def viewed(self, tensor: Tensor) -> np.ndarray:
         """What `compiled` gives is an array already."""
