@@ -286,8 +286,8 @@ class Experiment:
         Args:
             relevance: The relevance by this method.
             measured: What the measures alone say about it.
-            correlations: See `randomisation`, of this method.
-            sensitivity: See `sensitivity`.
+            correlations: How alike its ranking stays while parameters are shuffled, dims ``(stage, sample)``.
+            sensitivity: How far its relevance moves when the input moves a little; None where that is not known.
         """
         stages = {
             order: {str(stage): _mean(row) for stage, row in zip(rows["stage"].values, rows.values, strict=True)}

@@ -48,7 +48,7 @@ def time_limit(budget: str | float, started: float) -> TimeLimit:
     """The limit that a user's ``budget=`` sets.
 
     Args:
-        budget: See `seconds_of`.
+        budget: Seconds, or text such as ``"5 min"``.
         started: When the work started, by `time.monotonic`.
 
     Raises:
