@@ -60,7 +60,7 @@ def test_a_block_with_the_norm_in_front_is_that_of_a_loop(rng, given):
 
 
 def test_a_residual_connection_that_is_not_found_is_refused(rng, given):
-    with pytest.raises(ats.errors.MethodError, match="no residual connection was found"):
+    with pytest.raises(ats.errors.MethodError, match="No residual connection was detected"):
         alti(post_norm(rng, Doubled), given)
 
 

@@ -162,7 +162,7 @@ def test_what_reads_no_target_says_the_same_for_every_target(rng):
 
 def test_a_subject_is_compiled_once_and_reads_the_weights_of_the_day(rng, monkeypatch):
     made = []
-    for module in ("differentiation", "gradients", "integrated"):
+    for module in ("differentiation", "gradient_products", "integrated"):
         path = f"attnscope.attribution._{module}.Differentiator"
         monkeypatch.setattr(path, lambda *args, **options: made.append(args) or Differentiator(*args, **options))
     model, tokens = transformer(length=5), padded_tokens(rng, samples=3, length=5)
@@ -171,7 +171,7 @@ def test_a_subject_is_compiled_once_and_reads_the_weights_of_the_day(rng, monkey
     before = {name: relevance_of(subject, name) for name in names}
     model.get_layer("classes").kernel.assign(rng.normal(size=(10, 3)))
     after = {name: relevance_of(subject, name) for name in names}
-    assert len(made) == 3  # by scores, by embeddings, along the way
+    assert len(made) == 3  # by scores, by embeddings, along the path
     for name in names:
         fresh = ats.attribute(model, tokens, target=1, method=name)
         np.testing.assert_allclose(after[name], fresh, atol=1e-7)
@@ -229,8 +229,8 @@ def test_what_no_method_can_do_is_said_with_what_can(rng):
         "The query 5 was asked for, but there are 5, numbered from 0: query=0."
     )
     assert said(lambda: ats.attribute(model, tokens, method="raw", prefix=1), MethodError) == (
-        "The input has 5 positions, but the attention is over another number: 5 in '5 positions'. Where class or "
-        f"register tokens stand in front, say how many: prefix=1. {others}"
+        "The input has 5 positions, but the attention is over a different number: 5 in '5 positions'. If class or "
+        f"register tokens come first, say how many: prefix=1. {others}"
     )
     given = keras.Input((4,), name="x")
     plain = keras.Model(given, layers.Dense(3, activation="softmax", name="classes")(given))
@@ -239,8 +239,8 @@ def test_what_no_method_can_do_is_said_with_what_can(rng):
     pooling = seed_model()
     words = rng.integers(1, 31, (2, 23))
     assert said(lambda: ats.attribute(pooling, words, method="rollout"), MethodError) == (
-        "A rollout multiplies self-attention over the positions, and there is none: ['attention_vec'] pool them. Take "
-        f"the weights themselves: method='raw'. {others}"
+        "A rollout multiplies self-attention over the positions, but here they are only pooled, by ['attention_vec']. "
+        f"Use the weights themselves: method='raw'. {others}"
     )
 
 
@@ -251,8 +251,8 @@ def test_attention_over_something_else_than_the_positions_is_refused(rng):
     model = keras.Model(given, layers.Dense(1)(layers.GlobalAveragePooling1D()(x)))
     steps = rng.normal(size=(2, 12, 3)).astype("float32")
     assert said(lambda: ats.attribute(model, steps), MethodError) == (
-        "The input has 12 positions, but the attention is over another number: 6 in '6 positions'. Where class or "
-        "register tokens stand in front, say how many: prefix=1. These methods need no attention: "
+        "The input has 12 positions, but the attention is over a different number: 6 in '6 positions'. If class or "
+        "register tokens come first, say how many: prefix=1. These methods need no attention: "
         "method='gradient_x_input', 'integrated_gradients' (both need gradients) or 'occlusion' (needs none)."
     )
     assert ats.attribute(model, steps, method="gradient_x_input").shape == (2, 12)

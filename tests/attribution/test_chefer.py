@@ -1,4 +1,4 @@
-"""Chefer's rules against loops over single cells written from the paper, over every kind of wiring."""
+"""Chefer's rules against loops over single cells written from the paper, for every kind of streams."""
 
 import keras
 import numpy as np
@@ -7,9 +7,9 @@ from keras import layers, ops
 
 import attnscope as ats
 from attnscope.attribution import subjects_of
-from attnscope.attribution._chefer import Step, relevancies
-from attnscope.attribution._differentiation import differentiated_scores
-from attnscope.attribution._streams import wiring
+from attnscope.attribution._chefer import AttentionStep, relevancies
+from attnscope.attribution._differentiation import score_derivatives
+from attnscope.attribution._streams import streams_of
 from attnscope.errors import MethodError
 from models import padded_tokens, seed_model, transformer
 
@@ -72,7 +72,7 @@ def test_the_rules_of_two_modalities_with_co_attention(rng):
     drawn = lambda s, q: rng.uniform(size=(2, sizes[s], sizes[q]))  # noqa: E731
     order = [("text", "text"), ("image", "image"), ("text", "text"), ("text", "image"), ("image", "text")]
     order += [("text", "text"), ("image", "image"), ("text", "image"), ("text", "text")]
-    steps = [Step(s, q, drawn(s, q)) for s, q in order]
+    steps = [AttentionStep(s, q, drawn(s, q)) for s, q in order]
     found = relevancies(steps)
     for sample in range(2):
         weights = [step.weights[sample] for step in steps]
@@ -93,7 +93,7 @@ def test_the_rules_of_two_modalities_with_co_attention(rng):
 def test_a_third_stream_gets_what_the_second_holds(rng):
     """Patches, what attends to them, and a pooling of that: the rules say two; the chain is what their product says."""
     first, second = rng.uniform(size=(1, 3, 5)), rng.uniform(size=(1, 1, 3))
-    found = relevancies([Step("latent", "patch", first), Step("pool", "latent", second)])
+    found = relevancies([AttentionStep("latent", "patch", first), AttentionStep("pool", "latent", second)])
     np.testing.assert_allclose(found["pool", "patch"], second @ first)
     np.testing.assert_allclose(found["pool", "latent"], second)
 
@@ -101,7 +101,7 @@ def test_a_third_stream_gets_what_the_second_holds(rng):
 def parts(model, inputs, **options):
     """Scores and derivatives of a model's sites, by name, for one target."""
     [subject] = subjects_of(model, inputs, **options)
-    [(_, scores, slopes)] = differentiated_scores(subject, wiring(subject).wires)
+    [(_, scores, slopes)] = score_derivatives(subject, streams_of(subject).sites)
     return scores, slopes
 
 
@@ -209,7 +209,7 @@ def test_streams_are_told_by_their_lengths_or_by_the_user(rng):
         roles = {"own": ("left", "left"), "other": ("right", "right"), "mix": ("left", "right")} if same else None
         found = ats.attribute(model, inputs, target=0, positions="right", roles=roles)
         [subject] = subjects_of(model, inputs, target=0, positions="right")
-        [(_, scores, slopes)] = differentiated_scores(subject, wiring(subject, roles=roles).wires)
+        [(_, scores, slopes)] = score_derivatives(subject, streams_of(subject, roles=roles).sites)
         for sample in range(2):
             paper = Paper({"left": 5, "right": right})
             weights = {name: rule_5(scores[name][sample], slopes[name][sample]) for name in scores}
@@ -225,16 +225,16 @@ def test_streams_that_cannot_be_told_are_asked_for(rng):
     with pytest.raises(MethodError) as caught:
         ats.attribute(model, inputs, target=0, positions="right")
     assert str(caught.value) == (
-        "The site 'mix' is cross-attention between two sequences of 5 positions, and it cannot be told which sites "
-        "belong to which. Say it: roles={'mix': ('decoder', 'encoder'), ...}, with the sequence of the queries first, "
-        "for every site."
+        "The site 'mix' is cross-attention between two sequences of 5 positions, and nothing tells which sites belong "
+        "to which of them. Declare every site, the sequence of the queries first: "
+        "roles={'mix': ('decoder', 'encoder'), ...}."
     )
     roles = {"own": ("a", "a"), "other": ("b", "b"), "mix": ("a", "b")}
     with pytest.raises(MethodError) as caught:
         ats.attribute(model, inputs, target=0, positions="right", roles=roles)
     assert str(caught.value) == (
-        "The sequences ['a', 'b'] of the attention all have 5 positions, and it cannot be told which of them the "
-        "input 'right' is. Name the streams after the inputs: roles={'pattern': ('right', 'right'), ...}."
+        "The attention is over the sequences ['a', 'b'], which all have 5 positions, and nothing tells which of them "
+        "the input 'right' is. Name the streams after the inputs: roles={'pattern': ('right', 'right'), ...}."
     )
     with pytest.raises(MethodError) as caught:
         ats.attribute(model, inputs, target=0, positions="right", roles={"mixed": ("a", "b")})
@@ -246,9 +246,9 @@ def test_streams_that_cannot_be_told_are_asked_for(rng):
     with pytest.raises(MethodError) as caught:
         ats.attribute(model, inputs, target=0, positions="right", roles=roles)
     assert str(caught.value) == (
-        "What is read in the end is 'third', at the site 'own', and no attention leads from there to the positions, "
-        "which are 'right'. Name the sites that do: sites=[...]; or the streams: roles={'pattern': ('third', 'right'), "
-        "...}."
+        "The relevance is read from 'third' at the site 'own', but no attention leads from there to the positions, "
+        "which are in 'right'. Name the sites that do: sites=[...]; or the streams: "
+        "roles={'pattern': ('third', 'right'), ...}."
     )
 
 

@@ -7,8 +7,8 @@ from keras import layers, ops
 
 import attnscope as ats
 from attnscope.attribution import subjects_of
-from attnscope.attribution._differentiation import differentiated_scores
-from attnscope.attribution._streams import wiring
+from attnscope.attribution._differentiation import score_derivatives
+from attnscope.attribution._streams import streams_of
 from attnscope.errors import MethodError
 from models import padded_tokens, seed_model, transformer
 
@@ -20,11 +20,11 @@ def small():
 def test_the_derivative_by_a_head_mask_is_the_sum_of_scores_times_their_derivatives(rng):
     model, tokens = small(), padded_tokens(rng, samples=3, length=4)
     [subject] = subjects_of(model, tokens, target=1)
-    wires = wiring(subject).wires
-    [(_, scores, gradients)] = differentiated_scores(subject, wires)
+    sites = streams_of(subject).sites
+    [(_, scores, gradients)] = score_derivatives(subject, sites)
     step = 0.05
-    for wire in wires:
-        name = wire.site.name
+    for site in sites:
+        name = site.name
         identity = (scores[name] * gradients[name]).sum((2, 3))
         copies = 2 * 3  # every head up and down, in one run
         masks = np.ones((copies, 3), "float32")
@@ -78,7 +78,7 @@ def test_batches_change_nothing(rng, monkeypatch):
     bytes_per_sample = 2 * 3 * 4 * 4 * 4  # layers, heads, queries, keys, float32
     monkeypatch.setattr("attnscope.attribution._differentiation.SCORES_BYTES", 3 * bytes_per_sample + 1)
     [subject] = subjects_of(model, tokens, target=0)
-    batches = [rows for rows, _, _ in differentiated_scores(subject, wiring(subject).wires)]
+    batches = [rows for rows, _, _ in score_derivatives(subject, streams_of(subject).sites)]
     assert batches == [slice(0, 3), slice(3, 5)]
     np.testing.assert_allclose(ats.attribute(model, tokens, target=0), whole["chefer"], atol=1e-6)
 
@@ -138,15 +138,15 @@ def test_what_cannot_be_differentiated_is_said():
         with pytest.raises(MethodError) as caught:
             ats.attribute(counted, numbers, method=method)
         assert str(caught.value) == (
-            "The input is whole numbers, and no Embedding layer of the model is given them as they are, so nothing can "
-            "be differentiated by. If they are amounts, give floats: inputs.astype('float32'). If they are tokens, "
-            "method='occlusion' needs no gradient."
+            "The input is whole numbers, but no Embedding layer of the model is given them unchanged, so there is "
+            "nothing to differentiate by. If they are amounts, give floats: inputs.astype('float32'). If they are "
+            "tokens, method='occlusion' needs no gradient."
         )
     with pytest.raises(MethodError) as caught:
         ats.attribute(seed_model(length=5), np.array([[1.0, 2, 3, 4, 5]]), method="gradient_x_input")
     name = seed_model(length=5).layers[1].name.rsplit("_", 1)[0]
     assert str(caught.value).startswith(f"The input is floats, but the Embedding '{name}")
     assert str(caught.value).endswith(
-        "looks them up as whole numbers, so the target's gradient by them is 0. Give tokens as what they are: "
-        "inputs.astype('int32')."
+        "looks them up as whole numbers, so the gradient of the target with respect to them is 0. Give the tokens as "
+        "whole numbers: inputs.astype('int32')."
     )

@@ -164,19 +164,20 @@ def message_of(function, *args, **options):
 
 def test_what_cannot_be_done_is_said(model, given):
     assert message_of(ablation_curve, model, given, class_2, [("first", 3)]) == (
-        "The heads [('first', 3)] are to be taken out, but the model has {'first': 3, 'second': 2}. Name (site, number "
-        "of the head), from 0."
+        "The heads [('first', 3)] are to be removed, but the numbers of heads are {'first': 3, 'second': 2}. Give "
+        "pairs of a site's name and a head's number, from 0."
     )
     assert message_of(head_ablation, model, given, lambda outputs: outputs[0]).endswith(
         "but one number for all samples is needed: lambda outputs: float((outputs.argmax(1) == labels).mean())."
     )
     assert message_of(head_importance, model, given, target=[0, 1]) == (
-        "There are 2 targets, but heads are weighed by one at a time: target=1."
+        "There are 2 targets, but heads are judged by one at a time: target=1."
     )
     assert message_of(head_importance, model, given, labels=[1]) == (
-        "A loss needs labels, labels need a loss, and neither goes with a target: loss=lambda outputs, labels: "
-        "keras.losses.sparse_categorical_crossentropy(labels, outputs), labels=y."
+        "A loss needs labels, labels need a loss, and neither can be combined with a target: "
+        "loss=lambda outputs, labels: keras.losses.sparse_categorical_crossentropy(labels, outputs), labels=y."
     )
     assert message_of(prune, model, given, lambda outputs: 0.5, floor=0.75) == (
-        "The metric of the whole model is 0.5, below the floor 0.75, so no head can go. Lower it: floor=0.475."
+        "The metric of the whole model is 0.5, below the floor 0.75, so no head can be removed. Lower the floor: "
+        "floor=0.475."
     )

@@ -65,9 +65,9 @@ def test_a_residual_connection_is_told_where_it_is_not_found(rng, given):
         norms(model, given, part="residual")
     site = "block_0/attention"
     assert str(caught.value) == (
-        f"Around the site {site!r} no residual connection was found: neither is what the layer was called on added to "
-        "its output before a layer norm, nor what a layer norm before it was called on. Name a layer that is called on "
-        f"the sum: wiring={{{site!r}: Wire(total='path/of/layer', normalises=False)}}."
+        f"No residual connection was detected around the site {site!r}: neither the input of its layer, nor that of a "
+        "layer norm before it, is added to its output. Name a layer that is called on the sum: "
+        f"wiring={{{site!r}: Wire(total='path/of/layer', normalises=False)}}."
     )
     wiring = {"*/attention": Wire(total="block_0/norm", normalises=True)}
     found = norms(model, given, part="residual", wiring=wiring)[site].values
@@ -89,7 +89,7 @@ def test_attention_that_is_no_self_attention_has_no_residual_key(rng):
     with pytest.raises(ats.errors.MethodError) as caught:
         norms(model, arrays, part="residual")
     assert str(caught.value) == (
-        "The site 'cross' has 3 queries and 7 keys, but a residual connection is counted with the key of the same "
+        "The site 'cross' has 3 queries and 7 keys, but the residual connection counts with the key of the query's own "
         "position, which needs self-attention. Leave the site out: sites=[...]."
     )
 
@@ -98,5 +98,5 @@ def test_a_part_that_does_not_exist_is_named(rng, given):
     with pytest.raises(ats.errors.MethodError) as caught:
         norms(pre_norm(rng), given, part="all")
     assert str(caught.value) == (
-        "part is 'all', but it is one of 'heads', 'summed', 'residual', 'layer_norm': part='heads'."
+        "part is 'all', but one of 'heads', 'summed', 'residual', 'layer_norm' is needed: part='heads'."
     )

@@ -9,7 +9,7 @@ import pytest
 from attnscope.attribution._baselines import position, random
 from attnscope.attribution._occlusion import occlusion
 from attnscope.attribution._removal import delete, marginal, mask_token, mean, zero
-from attnscope.attribution._removal_scores import Versions
+from attnscope.attribution._removal_scores import RemovalScores
 from attnscope.attribution._shapley import shapley_estimate
 from attnscope.attribution._subject import subjects_of
 from attnscope.errors import InputError
@@ -83,9 +83,9 @@ def test_occlusion_costs_a_pass_per_sample_and_per_removable_position(rng):
         (marginal(draws=2), None, 3 + 13 * 2),
     ):
         subject = tokens_subject()
-        before = subject.scorer.passes
+        before = subject.network.passes.forward
         occlusion(subject, removal=removal, kept=kept)
-        assert subject.scorer.passes - before == expected
+        assert subject.network.passes.forward - before == expected
 
 
 def test_the_only_token_cannot_be_deleted_and_gets_0():
@@ -163,12 +163,12 @@ def test_shapley_gives_nothing_to_padding_and_to_what_is_kept():
 
 def test_shapley_asks_for_each_version_once():
     subject = tokens_subject()
-    before = subject.scorer.passes
-    asked = Versions(subject, mask_token(10))
-    shapley(subject, permutations=2, versions=asked)
+    before = subject.network.passes.forward
+    asked = RemovalScores(subject, mask_token(10))
+    shapley(subject, permutations=2, removal_scores=asked)
     lengths = (7, 4, 2)  # an order and its reverse have only nothing and everything in common
     bound = sum(2 + 2 * (length - 1) for length in lengths)
-    assert subject.scorer.passes - before == asked.passes == bound
+    assert subject.network.passes.forward - before == asked.passes == bound
 
 
 def test_the_same_seed_gives_the_same_values_and_another_seed_others(rng):
@@ -185,21 +185,22 @@ def test_shapley_says_what_it_cannot_do():
         with pytest.raises(InputError) as raised:
             shapley(subject, permutations=given, removal=mask_token(10))
         assert str(raised.value) == (
-            f"permutations is {given!r}, but orders come in pairs, an even number of 2 or more: permutations=16."
+            f"permutations is {given!r}, but orders come in pairs, so an even number of at least 2 is needed: "
+            "permutations=16."
         )
     with pytest.raises(InputError) as raised:
         shapley(subject, removal=delete())
     assert str(raised.value) == (
-        "All 7 positions of sample 0 are to be removed, but delete() then leaves nothing to give to the model. Keep "
+        "All 7 positions of sample 0 are to be removed, but then delete() leaves nothing to give to the model. Keep "
         "some positions, kept=[101, 102], or use another removal: removal=mask_token(103)."
     )
 
 
 def test_chance_is_seeded_costs_nothing_and_prefers_no_position(rng):
     [subject] = subjects_of(linear(W), rng.normal(size=(4000, 4)).astype("float32"), batch_size=4000)
-    before = subject.scorer.passes
+    before = subject.network.passes.forward
     drawn = random(subject, seed=3)
-    assert subject.scorer.passes == before
+    assert subject.network.passes.forward == before
     np.testing.assert_array_equal(drawn, random(subject, seed=3))
     assert (drawn != random(subject, seed=4)).all()
     first = np.bincount(drawn.argmax(1), minlength=4)
@@ -238,11 +239,11 @@ def test_where_no_other_sample_reaches_the_nearest_position_stands_in():
 
 def test_with_common_versions_the_baseline_costs_no_pass_more_than_occlusion():
     subject = tokens_subject()
-    asked = Versions(subject, delete())
-    occlusion(subject, versions=asked)
-    spent = subject.scorer.passes
-    position(subject, versions=asked)
-    assert subject.scorer.passes == spent
+    asked = RemovalScores(subject, delete())
+    occlusion(subject, removal_scores=asked)
+    spent = subject.network.passes.forward
+    position(subject, removal_scores=asked)
+    assert subject.network.passes.forward == spent
 
 
 def test_a_profile_may_be_given():
@@ -259,6 +260,6 @@ def test_a_profile_may_be_given():
     with pytest.raises(InputError) as raised:
         position(subject.rows(slice(0, 1)))
     assert str(raised.value) == (
-        "The position baseline is the mean over other samples, but there is one sample. Give more, or a list of one "
+        "The position baseline is the mean over other samples, but there is only one sample. Give more, or one "
         "number per position: profile='earlier'."
     )

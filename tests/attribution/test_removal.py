@@ -21,7 +21,7 @@ from attnscope.attribution._removal import (
     removal_of,
     zero,
 )
-from attnscope.attribution._removal_scores import Versions
+from attnscope.attribution._removal_scores import RemovalScores
 from attnscope.attribution._subject import subjects_of
 from attnscope.errors import InputError
 from removal_models import linear, token_inputs, tokens_model, worth
@@ -107,8 +107,8 @@ def test_deleting_tokens_that_have_no_padding_is_an_error():
     with pytest.raises(InputError) as raised:
         delete().on(subject)
     assert str(raised.value) == (
-        "delete() fills up with padding, and these tokens have none. Give its number where the model knows one: "
-        "delete(padding=0), or use mask_token(...)."
+        "delete() fills up with padding, but no token of these inputs is known to be padding. If the model has one, "
+        "give its number: delete(padding=0). If not, use mask_token(...)."
     )
     assert delete(0).on(subject).apply(np.array([0]), np.array([[True, False, False]])).tolist() == [[2, 0, 0]]
 
@@ -195,8 +195,8 @@ def test_all_draws_of_a_small_background_are_the_mean_of_a_linear_model(rng):
     subject = features_subject(x)
     rows = np.array([0, 1, 2, 2])
     removed = masks(rng, rows, 4)
-    by_draws = Versions(subject, marginal(other, draws=5))(rows, removed)
-    by_mean = Versions(subject, mean(other))(rows, removed)
+    by_draws = RemovalScores(subject, marginal(other, draws=5))(rows, removed)
+    by_mean = RemovalScores(subject, mean(other))(rows, removed)
     np.testing.assert_allclose(by_draws, by_mean, atol=1e-5)
     expected = np.where(removed, other.mean(0), x[rows]) @ np.arange(1.0, 5.0)
     np.testing.assert_allclose(by_mean, expected, atol=1e-5)
@@ -296,12 +296,12 @@ def test_errors_say_what_to_use(rng):
         ),
         (
             lambda: mask_token().on(tokens),
-            "mask_token() needs the number of the token that stands for nothing, and the model has no tokenizer with a "
-            "mask token. Give it: mask_token(103), or use delete().",
+            "mask_token() needs the number of the token that stands for nothing, but the model has no tokenizer with a "
+            "mask token. Give the number, mask_token(103), or use delete().",
         ),
         (
             lambda: mean().on(features),
-            "mean() takes what other samples have, but there is one sample. Give others: mean(background=inputs).",
+            "mean() takes what other samples have, but there is only one sample. Give others: mean(background=inputs).",
         ),
         (
             lambda: marginal(np.zeros((4, 2))).on(features),
@@ -314,7 +314,7 @@ def test_errors_say_what_to_use(rng):
         ),
         (
             lambda: marginal(np.zeros((1, 7), int)).on(tokens),
-            "Sample 0 of the background is all padding, and nothing can be drawn from it. Leave it out.",
+            "Sample 0 of the background is all padding, so nothing can be drawn from it. Leave it out.",
         ),
         (
             lambda: removal_of("blur", tokens),
@@ -330,7 +330,7 @@ def test_errors_say_what_to_use(rng):
 
 def test_the_model_answers_to_deleted_tokens_as_the_loop_does(rng):
     subject = tokens_subject()
-    asked = Versions(subject, delete())
+    asked = RemovalScores(subject, delete())
     rows = np.array([0, 0, 1, 1, 2, 0])
     removed = masks(rng, rows, 7)
     removed[4] = [True, False, True, True, True, True, True]
@@ -347,12 +347,12 @@ def test_the_model_answers_to_deleted_tokens_as_the_loop_does(rng):
 def test_the_same_version_is_asked_for_once_and_passes_are_counted(rng):
     x = rng.normal(size=(6, 3)).astype("float32")
     subject = features_subject(x)
-    before = subject.scorer.passes
-    asked = Versions(subject, marginal(draws=5))
+    before = subject.network.passes.forward
+    asked = RemovalScores(subject, marginal(draws=5))
     rows = np.array([1, 1, 1, 2, 2])
     removed = np.array([[0, 0, 0], [1, 0, 1], [1, 0, 1], [1, 0, 1], [0, 0, 0]], bool)
     first = asked(rows, removed)
-    assert asked.passes == subject.scorer.passes - before == 2 * 1 + 2 * 5  # unchanged ones are not drawn
+    assert asked.passes == subject.network.passes.forward - before == 2 * 1 + 2 * 5  # unchanged ones are not drawn
     np.testing.assert_array_equal(asked(rows, removed), first)
     assert asked.passes == 12
     assert first[1] == first[2]
@@ -362,12 +362,12 @@ def test_the_same_version_is_asked_for_once_and_passes_are_counted(rng):
 
 def test_padding_and_kept_positions_are_the_same_version_removed_or_not():
     subject = tokens_subject()
-    asked = Versions(subject, mask_token(10), kept=[3])
-    before = subject.scorer.passes
+    asked = RemovalScores(subject, mask_token(10), kept=[3])
+    before = subject.network.passes.forward
     rows = np.full(2, 2)
     answers = asked(rows, np.array([[True] * 7, [False, True, False, False, False, False, False]]))
     assert answers[0] == answers[1]
-    assert subject.scorer.passes - before == 1
+    assert subject.network.passes.forward - before == 1
 
 
 def test_the_extras_of_a_target_follow_their_samples(rng):
@@ -382,21 +382,21 @@ def test_the_extras_of_a_target_follow_their_samples(rng):
     rows = np.array([3, 0, 1, 2, 1, 0, 3])
     removed = np.array([[0, 1], [0, 1], [1, 0], [1, 0], [0, 0], [0, 0], [0, 0]], bool)
     expected = (np.where(removed, 0.0, x[rows]) @ weights)[np.arange(7), columns[rows]]
-    np.testing.assert_allclose(Versions(subject, zero())(rows, removed), expected, atol=1e-4)
+    np.testing.assert_allclose(RemovalScores(subject, zero())(rows, removed), expected, atol=1e-4)
 
 
 def test_taking_everything_out_of_a_sequence_is_an_error():
-    asked = Versions(tokens_subject(), delete())
+    asked = RemovalScores(tokens_subject(), delete())
     np.testing.assert_array_equal(asked.counts, [7, 4, 2])
     np.testing.assert_array_equal(asked.most, [6, 3, 1])
     with pytest.raises(InputError) as raised:
         asked(np.array([1]), np.ones((1, 7), bool))
     assert str(raised.value) == (
-        "All 4 positions of sample 1 are to be removed, but delete() then leaves nothing to give to the model. Keep "
+        "All 4 positions of sample 1 are to be removed, but then delete() leaves nothing to give to the model. Keep "
         "some positions, kept=[101, 102], or use another removal: removal=mask_token(103)."
     )
-    np.testing.assert_array_equal(Versions(tokens_subject(), delete(), kept=[6]).most, [6, 3, 1])
-    np.testing.assert_array_equal(Versions(tokens_subject(), delete(), kept=[6]).counts, [7, 3, 2])
+    np.testing.assert_array_equal(RemovalScores(tokens_subject(), delete(), kept=[6]).most, [6, 3, 1])
+    np.testing.assert_array_equal(RemovalScores(tokens_subject(), delete(), kept=[6]).counts, [7, 3, 2])
 
 
 def test_a_model_that_says_nan_is_named():
@@ -404,8 +404,8 @@ def test_a_model_that_says_nan_is_named():
     model = keras.Model(inputs, layers.Lambda(lambda x: x[:, :1] / x[:, 1:])(inputs))
     [subject] = subjects_of(model, np.array([[0.0, 1.0], [0.0, 2.0]], "float32"))
     with pytest.raises(InputError) as raised:
-        Versions(subject, zero())(np.array([1]), np.array([[False, True]]))
+        RemovalScores(subject, zero())(np.array([1]), np.array([[False, True]]))
     assert str(raised.value) == (
-        "The model says nan about sample 1 with 1 of its 2 positions removed by zero(), but a finite number is needed. "
+        "The target is nan for sample 1 with 1 of its 2 positions removed by zero(), but a finite number is needed. "
         "Use another removal, or keep the positions that the model cannot do without: kept=..."
     )

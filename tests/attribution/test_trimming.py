@@ -6,7 +6,7 @@ import pytest
 from keras import layers, ops
 
 from attnscope.attribution._removal import delete
-from attnscope.attribution._removal_scores import Versions
+from attnscope.attribution._removal_scores import RemovalScores
 from attnscope.attribution._subject import subjects_of
 
 LENGTH = 40
@@ -29,12 +29,12 @@ def asked(model, tokens, monkeypatch):
     """Answers to versions with random tokens deleted, and the lengths that the model was run at."""
     [subject] = subjects_of(model, tokens, batch_size=4)
     lengths = set()
-    outputs = subject.scorer.outputs
-    monkeypatch.setattr(subject.scorer, "outputs", lambda given: lengths.add(given.shape[1]) or outputs(given))
+    outputs = subject.network.outputs
+    monkeypatch.setattr(subject.network, "outputs", lambda given: lengths.add(given.shape[1]) or outputs(given))
     rng = np.random.default_rng(2)
     rows = np.repeat(np.arange(len(tokens)), 6)
     removed = rng.random((len(rows), LENGTH)) < 0.4
-    return Versions(subject, delete(padding=0))(rows, removed), lengths
+    return RemovalScores(subject, delete(padding=0))(rows, removed), lengths
 
 
 @pytest.mark.parametrize("masked", [True, False])
@@ -58,7 +58,7 @@ def test_an_output_for_each_position_is_not_cut(rng, monkeypatch):
     model = keras.Model(tokens, layers.Dense(1)(layers.Embedding(30, 4, mask_zero=True)(tokens))[..., 0])
     [subject] = subjects_of(model, tokens_of(rng, [20, 5]), target=lambda outputs: ops.max(outputs, axis=-1))
     shapes = []
-    outputs = subject.scorer.outputs
-    monkeypatch.setattr(subject.scorer, "outputs", lambda given: shapes.append(given.shape) or outputs(given))
-    Versions(subject, delete(padding=0)).original()
+    outputs = subject.network.outputs
+    monkeypatch.setattr(subject.network, "outputs", lambda given: shapes.append(given.shape) or outputs(given))
+    RemovalScores(subject, delete(padding=0)).original()
     assert [shape[1] for shape in shapes] == [LENGTH]

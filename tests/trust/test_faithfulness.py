@@ -12,7 +12,7 @@ from keras import layers
 from attnscope.attribution._baselines import random
 from attnscope.attribution._occlusion import occlusion
 from attnscope.attribution._removal import delete, marginal, mask_token, mean, zero
-from attnscope.attribution._removal_scores import Versions
+from attnscope.attribution._removal_scores import RemovalScores
 from attnscope.attribution._subject import subjects_of
 from attnscope.errors import InputError
 from attnscope.trust import (
@@ -34,12 +34,12 @@ SHARES = (0.01, 0.2, 0.5, 1.0)
 
 def features(x, removal, **options):
     [subject] = subjects_of(linear(W, 0.7), x, batch_size=16)
-    return Versions(subject, removal, **options)
+    return RemovalScores(subject, removal, **options)
 
 
 def tokens(removal, **options):
     [subject] = subjects_of(tokens_model(), token_inputs(), batch_size=16)
-    return Versions(subject, removal, **options)
+    return RemovalScores(subject, removal, **options)
 
 
 def said_without(sample, gone):
@@ -81,7 +81,7 @@ def test_comprehensiveness_and_sufficiency_of_a_linear_model_are_sums_of_what_wa
 def test_no_order_is_more_comprehensive_on_a_linear_model_than_that_of_its_parts(rng):
     x = rng.normal(size=(3, 7)).astype("float32")
     versions = features(x, zero())
-    best = comprehensiveness(versions, occlusion(versions.subject, versions=versions), thresholds=(0.4,))
+    best = comprehensiveness(versions, occlusion(versions.subject, removal_scores=versions), thresholds=(0.4,))
     for _ in range(20):
         other = comprehensiveness(versions, rng.normal(size=(3, 7)), thresholds=(0.4,))
         assert (other <= best + 1e-5).all()
@@ -160,7 +160,7 @@ def test_infidelity_leaves_the_unit_open_but_not_the_sign(rng):
 
 def test_equal_relevance_is_removed_in_a_random_order_and_not_from_the_left(rng):
     [subject] = subjects_of(linear(W), rng.normal(size=(3500, 7)).astype("float32"), batch_size=3500)
-    versions = Versions(subject, zero())
+    versions = RemovalScores(subject, zero())
     flat = np.full((3500, 7), 1 / 7) * (1 + 1e-9 * rng.random((3500, 7)))  # but for rounding
     ranks = removal_ranks(versions, flat, seed=1)
     first = np.bincount(ranks.argmin(1), minlength=7)
@@ -234,11 +234,11 @@ def test_all_measures_at_once_are_the_single_ones(rng):
 def test_methods_that_agree_cost_one_and_passes_are_told(rng):
     r = rng.normal(size=(3, 7))
     alone, many = tokens(mask_token(10)), tokens(mask_token(10))
-    before = many.subject.scorer.passes
+    before = many.subject.network.passes.forward
     one = faithfulness(alone, {"a": r})
     all_alike = faithfulness(many, {"a": r, "b": 7 * r, "c": np.exp(r)})
     assert one.attrs["passes"] == all_alike.attrs["passes"] == alone.passes == many.passes
-    assert many.subject.scorer.passes - before == many.passes
+    assert many.subject.network.passes.forward - before == many.passes
     assert faithfulness(many, {"d": r + 9}).attrs["passes"] == 0
 
 
@@ -262,8 +262,10 @@ def test_the_number_of_passes_is_that_of_the_distinct_sets(rng):
 def test_occlusion_beats_chance_on_a_model_that_is_not_linear(rng):
     model, _ = curved(rng)
     [subject] = subjects_of(model, rng.normal(size=(60, 5)).astype("float32"), target=0, batch_size=64)
-    versions = Versions(subject, mean())
-    found = faithfulness(versions, {"occlusion": occlusion(subject, versions=versions), "random": random(subject)})
+    versions = RemovalScores(subject, mean())
+    found = faithfulness(
+        versions, {"occlusion": occlusion(subject, removal_scores=versions), "random": random(subject)}
+    )
     gain = {
         name: found[name].sel(relevance="occlusion") - found[name].sel(relevance="random")
         for name in HIGHER_IS_BETTER

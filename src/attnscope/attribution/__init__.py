@@ -2,26 +2,26 @@
 
 from attnscope.attribution._alti import alti
 from attnscope.attribution._attribute import attribute, relevance_of
-
-# For the rooms above; no part of the public face.
-from attnscope.attribution._baselines import position as position
-from attnscope.attribution._baselines import random as random
 from attnscope.attribution._head_importance import head_ablation, head_importance
 from attnscope.attribution._methods import METHODS, Method
-from attnscope.attribution._methods import method_of as method_of
 from attnscope.attribution._norms import norms
 from attnscope.attribution._pruning import ablation_curve, prune
-from attnscope.attribution._removal import Removal as Removal
-from attnscope.attribution._removal import default_removals as default_removals
 from attnscope.attribution._removal import delete, marginal, mask_token, mean, zero
-from attnscope.attribution._removal import removal_of as removal_of
-from attnscope.attribution._removal_scores import Versions as Versions
 from attnscope.attribution._residual import Wire
-from attnscope.attribution._scoring import Scorer as Scorer
 from attnscope.attribution._subject import Subject, subjects_of
 from attnscope.attribution._targets import AtStep, PerSample
-from attnscope.attribution._targets import Target as Target
 from attnscope.attribution._values import values
+
+# isort: split
+# For the rooms above; not part of the public face.
+from attnscope.attribution._baselines import position as position
+from attnscope.attribution._baselines import random as random
+from attnscope.attribution._methods import method_of as method_of
+from attnscope.attribution._removal import Removal as Removal
+from attnscope.attribution._removal import default_removals as default_removals
+from attnscope.attribution._removal import removal_of as removal_of
+from attnscope.attribution._removal_scores import RemovalScores as RemovalScores
+from attnscope.attribution._targets import Target as Target
 
 __all__ = [
     "METHODS",

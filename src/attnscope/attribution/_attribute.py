@@ -2,50 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import keras
 import xarray as xr
 
 from attnscope.attribution._methods import method_of
-from attnscope.attribution._subject import Subject, subjects_of
+from attnscope.attribution._subject import Names, Subject, subjects_of
+from attnscope.attribution._targets import TargetLike
 from attnscope.discovery import Selection
+from attnscope.tensors import Inputs
 
 
 def attribute(
     model: keras.Model,
-    inputs: Any,
+    inputs: Inputs,
     *,
-    target: Any = None,
+    target: TargetLike = None,
     method: str = "chefer",
     positions: str | None = None,
     grid: tuple[int, int] | None = None,
     padding: int | None = 0,
-    labels: Sequence[Any] | None = None,
+    labels: Names | None = None,
     sites: Selection = None,
     batch_size: int = 64,
     **options: Any,
 ) -> xr.DataArray:
     """How much each position of the input counts for what the model says, by one method.
 
-    A method shows *a* relevance; whether it explains the model is another question, and `class_specific` is the first
-    part of the answer: a class-agnostic method does not read the target at all.
+    A method shows *a* relevance; whether it explains the model is another question. `class_specific` is the first part
+    of the answer: a class-agnostic method does not read the target at all.
 
     Args:
-        model: Any built Keras 3 model, or a KerasHub task. It stays as it is.
-        inputs: As for `capture`; all samples are held in memory.
-        target: What is explained. None: the output where there is one, else the class that the model predicts for each
-            sample. A whole number: that class. A list of them: each. `PerSample`, `AtStep`, a dict of an output's name
-            to any of these, or a function from outputs to one number per sample, in `keras.ops`.
-        method: A name out of `METHODS`; several are a loop around this.
-        positions: Which input is explained, where there are several.
+        model: Any built Keras 3 model, or a KerasHub task. It is not changed.
+        inputs: Arrays or a structure of them, raw texts or images for a task, or anything that yields batches, such as
+            a `tf.data.Dataset`. All samples are held in memory.
+        target: What is explained. None: the output if there is only one, else the class that the model predicts for
+            each sample. A whole number: that class. A list of whole numbers: each of these classes. `PerSample`,
+            `AtStep`, a dict of an output's name to any of these, or a function from outputs to one number per sample,
+            in `keras.ops`.
+        method: A name out of `METHODS`. For several methods, call this in a loop.
+        positions: The name of the input that is explained, where there are several.
         grid: Rows and columns of patches, for pictures.
         padding: The token that is padding where no input is a padding mask; None for none.
         labels: Names of the positions, one list for all samples, or one per sample.
-        sites: Which attention is meant, for methods that read it; see `capture`.
+        sites: Which attention the methods that use it read: a glob pattern of sites, several, or a predicate; None for
+            all sites that are attention.
         batch_size: Samples at a time; fewer where scores would take too much memory.
-        **options: Those of the method.
+        **options: Options of the method.
 
     Returns:
         dims ``(sample, key)``, float64, 0 at padding, with ``key_valid`` and, where names are known, ``key_label``;
@@ -54,11 +58,11 @@ def attribute(
         ``gradient_passes`` forwards and backwards), and what the method adds.
 
     Raises:
-        MethodError: There is no such method or option, or it needs what the model lacks.
+        MethodError: There is no such method or option, or the method needs something that the model lacks.
         NoAttentionError: The method needs attention, and the model has none.
-        TargetError: The target is not among what the model says.
+        TargetError: The target does not fit the model's outputs.
         InputError: It cannot be told what the positions are.
-        LabelError: The labels do not fit them.
+        LabelError: The labels do not fit the positions.
 
     Example:
         >>> import numpy as np
@@ -82,25 +86,34 @@ def attribute(
         batch_size=batch_size,
     )
     arrays = [relevance_of(subject, method, **options) for subject in subjects]
-    return (arrays[0] if len(arrays) == 1 else _stacked(arrays)).assign_attrs(passes=subjects[0].scorer.passes)
+    return (arrays[0] if len(arrays) == 1 else _stacked(arrays)).assign_attrs(passes=subjects[0].network.passes.forward)
 
 
 def relevance_of(subject: Subject, method: str, **options: Any) -> xr.DataArray:
-    """The relevance of a subject's positions by one method; see `attribute`.
+    """The relevance of a subject's positions by one method.
 
-    The attrs ``passes`` and ``gradient_passes`` count those of this method alone.
+    Args:
+        subject: The model, its samples and the target.
+        method: A name out of `METHODS`.
+        **options: Options of the method.
+
+    Returns:
+        dims ``(sample, key)``, float64, 0 at padding. Unit and range are the method's. The attrs are ``method``,
+        ``target``, ``class_specific``, ``passes`` and ``gradient_passes`` (the cost of this method alone, in samples),
+        and what the method adds.
 
     Raises:
-        MethodError: There is no such method or option, or it needs what the model lacks.
+        MethodError: There is no such method or option, or the method needs something that the model lacks.
+        NoAttentionError: The method needs attention, and the model has none.
     """
     chosen = method_of(method, options)
-    scorer = subject.scorer
-    before = scorer.passes, scorer.gradient_passes
-    found = chosen.compute(subject, **options)
-    if not isinstance(found, xr.DataArray):
-        found = subject.relevance(found, method)
-    cost = {"passes": scorer.passes - before[0], "gradient_passes": scorer.gradient_passes - before[1]}
-    return found.assign_attrs({"class_specific": chosen.class_specific, **found.attrs, "method": method, **cost})
+    passes = subject.network.passes
+    forward_before, gradient_before = passes.forward, passes.gradient
+    computed = chosen.compute(subject, **options)
+    relevance = computed if isinstance(computed, xr.DataArray) else subject.relevance(computed, method)
+    cost = {"passes": passes.forward - forward_before, "gradient_passes": passes.gradient - gradient_before}
+    attrs = {"class_specific": chosen.class_specific, **relevance.attrs, "method": method, **cost}
+    return relevance.assign_attrs(attrs)
 
 
 def _stacked(arrays: list[xr.DataArray]) -> xr.DataArray:

@@ -1,29 +1,33 @@
-"""What a method has to beat: chance, and knowing where a position is without having read it."""
+"""What a method has to beat: chance, and what is known from where a position is, without reading it."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
 from attnscope.attribution._occlusion import occlusion
-from attnscope.attribution._removal import removable_of
-from attnscope.attribution._removal_scores import Versions
+from attnscope.attribution._removal import Kept, Removal, removable_of
+from attnscope.attribution._removal_scores import RemovalScores
 from attnscope.attribution._subject import Subject
 from attnscope.errors import InputError
 
+Profile = Literal["earlier", "later"] | Sequence[float] | np.ndarray
+"""One number per position, or which positions come first."""
+
 
 def random(subject: Subject, *, seed: int = 0) -> np.ndarray:
-    """Relevance by chance: every order of positions is as likely as every other.
+    """Relevance by chance: every order of the positions is equally likely.
 
     Class-agnostic; it knows nothing. It costs no pass.
 
     Args:
-        subject: Whose positions.
+        subject: The samples whose positions are ranked.
         seed: The same seed gives the same numbers.
 
     Returns:
-        dims ``(sample, position)``, float64, even within 0 to 1; 0 at padding.
+        dims ``(sample, position)``, float64, uniform within 0 to 1; 0 at padding.
     """
     drawn = np.random.default_rng([seed, 7]).random(subject.positions.valid.shape)
     return np.where(subject.positions.valid, drawn, 0.0)
@@ -32,54 +36,56 @@ def random(subject: Subject, *, seed: int = 0) -> np.ndarray:
 def position(
     subject: Subject,
     *,
-    profile: Any = None,
-    removal: Any = None,
-    kept: Any = None,
+    profile: Profile | None = None,
+    removal: Removal | str | None = None,
+    kept: Kept = None,
     seed: int = 0,
-    versions: Versions | None = None,
+    removal_scores: RemovalScores | None = None,
 ) -> np.ndarray:
-    """The relevance that can be known from where a position is, without having read what stands there.
+    """The relevance that can be known from where a position is, without reading what stands there.
 
     By default r_ij = mean over the *other* samples k of f(x_k) - f(x_k without j): the mean drop at the same position
-    (counted from the start; of features: the same feature), measured by the removal with which methods are judged.
+    (counted from the start; for features: the same feature), measured by the removal that methods are judged with.
 
-    Why this, and not "the first tokens first" or the mean of the method itself: a method that ranks no better than this
-    has shown nothing about *this* sample, however well it does against chance, as a fixed list would have done. So the
-    fixed list has to be a good one. This one is made of the very drops that are measured afterwards, from all samples
-    but the one that is judged (whose own drops would be an explanation of it). A mean of the method's own relevance
-    would be a weak list for a weak method, and so the easier to beat the worse the method is.
+    Why this, and not "the first tokens first" or the mean of the method's own relevance: a method that ranks no better
+    than a fixed list has shown nothing about *this* sample, however clearly it beats chance. So the fixed list has to
+    be a good one. This one is made of the very drops that are measured afterwards, over all samples but the one that is
+    judged (its own drops would be an explanation of it). A mean of the method's own relevance would be a weak list for
+    a weak method, so the worse the method, the easier it would be to beat.
 
-    The list is a mean over few samples where there are few, and then a noisy one that is easier to beat.
-    A position at which no other sample has anything to remove takes the value of the nearest one that has, the earlier
-    one where two are as near.
+    With few samples the list is a mean over few, and so a noisy one that is easier to beat. A position at which no
+    other sample has anything to remove takes the value of the nearest one that has, of two equally near the earlier.
 
-    It costs what `occlusion` costs; with a common `versions` the two cost as much as one. Class-specific, unless a
-    profile is given.
+    It costs what `occlusion` costs; with the same `removal_scores` the two together cost as much as one.
+    Class-specific, unless a profile is given.
 
     Args:
-        subject: Whose positions.
-        profile: A list of one number per position to use instead; or ``earlier`` or ``later``: the first or the last
-            positions first, at no cost.
-        removal: What "removed" means; see `occlusion`.
-        kept: Positions that are never removed; see `kept_of`.
-        seed: Of what the removal draws.
-        versions: Answers to go on with, in place of `removal`, `kept` and `seed`.
+        subject: The model, its samples and the target.
+        profile: A list of one number per position to use instead; or ``earlier`` or ``later``, which rank the first or
+            the last positions first, at no cost.
+        removal: What "removed" means: an object such as ``mask_token(103)``, a name, or None for the first of
+            `default_removals`.
+        kept: Positions that are never removed: dims ``(sample, position)`` or ``(position,)``, bool, or a list of token
+            numbers; None for the start and end tokens of a KerasHub task's tokenizer.
+        seed: Seed of the removal's draws.
+        removal_scores: Scores to use and add to, in place of `removal`, `kept` and `seed`.
 
     Returns:
         dims ``(sample, position)``, float64, in the unit of the target; 0 at padding and at what is kept.
 
     Raises:
-        InputError: There is one sample and no profile is given, or the profile has another length.
+        InputError: There is only one sample and no profile is given, or the profile has another length.
     """
     if profile is not None:
-        return np.where(removable_of(subject, kept), _given(profile, subject), 0.0)
+        return np.where(removable_of(subject, kept), _numbers_of(profile, subject), 0.0)
     if subject.samples < 2:
         raise InputError(
-            "The position baseline is the mean over other samples, but there is one sample. Give more, or a list of "
-            "one number per position: profile='earlier'."
+            "The position baseline is the mean over other samples, but there is only one sample. Give more, or one "
+            "number per position: profile='earlier'."
         )
-    asked = Versions(subject, removal, kept=kept, seed=seed) if versions is None else versions
-    drops, able = occlusion(subject, versions=asked), asked.removable
+    if removal_scores is None:
+        removal_scores = RemovalScores(subject, removal, kept=kept, seed=seed)
+    drops, able = occlusion(subject, removal_scores=removal_scores), removal_scores.removable
     totals, counts = np.where(able, drops, 0.0).sum(0), able.sum(0)
     others = counts - able
     means = np.where(others > 0, (totals - np.where(able, drops, 0.0)) / np.maximum(others, 1), 0.0)
@@ -87,7 +93,7 @@ def position(
     return np.where(able, filled, 0.0)
 
 
-def _given(profile: Any, subject: Subject) -> np.ndarray:
+def _numbers_of(profile: Profile, subject: Subject) -> np.ndarray:
     count = subject.positions.count
     if isinstance(profile, str) and profile in ("earlier", "later"):
         return np.arange(count, dtype=np.float64) * (-1 if profile == "earlier" else 1)
@@ -100,7 +106,7 @@ def _given(profile: Any, subject: Subject) -> np.ndarray:
 
 
 def _nearest(values: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Unknown values filled with the nearest known one, 0 where none is."""
+    """Unknown values replaced by the nearest known one; 0 where none is known."""
     places = np.flatnonzero(known)
     if not len(places):
         return np.zeros_like(values)

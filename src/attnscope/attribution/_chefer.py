@@ -8,29 +8,29 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from attnscope.attribution._differentiation import differentiated_scores
-from attnscope.attribution._gradients import positive_product
-from attnscope.attribution._streams import Roles, Wire, Wiring, valid_positions, weights_of_queries, wiring
+from attnscope.attribution._differentiation import score_derivatives
+from attnscope.attribution._gradient_products import positive_product
+from attnscope.attribution._streams import Roles, SiteStreams, Streams, query_weights, streams_of, valid_positions
 from attnscope.attribution._subject import Subject
 from attnscope.errors import MethodError
 
 Relevancies = dict[tuple[str, str], np.ndarray]
-"""By reading and read stream: how much of what each position of the one holds stems from each position of the other,
-dims ``(sample, position, position)``."""
+"""By query stream and key stream: how much of what each position of the one holds stems from each position of the
+other, dims ``(sample, position, position)``, float64."""
 
 
 @dataclass(frozen=True)
-class Step:
+class AttentionStep:
     """One attention, its heads taken together.
 
     Attributes:
-        reader: Stream of the queries, ``s`` in the paper.
-        read: Stream of the keys, ``q`` in the paper.
+        query_stream: Name of the stream of its queries, ``s`` in the paper.
+        key_stream: Name of the stream of its keys, ``q`` in the paper.
         weights: ``mean_h (A * dy/dA)+``, dims ``(sample, query, key)``.
     """
 
-    reader: str
-    read: str
+    query_stream: str
+    key_stream: str
     weights: np.ndarray
 
 
@@ -41,28 +41,30 @@ def chefer(
     class-specific.
 
     Every attention ``A`` of stream ``s`` over stream ``q`` counts as ``C = mean_h (A * dy/dA)+`` (rule 5). Relevance
-    starts as ``R_ss = I`` and nothing between streams. Self-attention adds ``C R_ss`` to ``R_ss`` (rule 6) and
+    starts as ``R_ss = I``, with none between streams. Self-attention adds ``C R_ss`` to ``R_ss`` (rule 6) and
     ``C R_sq`` to ``R_sq`` (rule 7). Cross-attention adds ``N(R_ss)^T C N(R_qq)`` to ``R_sq`` (rule 10) and ``C R_qs``
     to ``R_ss`` (rule 11), where ``N(R) = I + (R - I) / rowsum(R - I)`` (rules 8 and 9).
 
-    What the paper leaves open is done so: a row without relevance stays that of ``I`` in ``N``. Two cross-attentions
-    in a row that mirror each other are one co-attention, and both read what was there before it. A stream that
-    attends to a third through a second gets ``C R_qr`` added to ``R_sr``, as rule 11 does for ``r = s``. A site that
-    pools is cross-attention of a stream with one position.
+    What the paper leaves open is settled as follows. In ``N``, a row without relevance stays that of ``I``. Two
+    consecutive cross-attentions that mirror each other are one co-attention: both read what was there before it. A
+    stream that attends to a third one through a second gets ``C R_qr`` added to ``R_sr``, as in rule 11 for ``r = s``.
+    A site that pools is cross-attention of a stream with one position.
 
-    What is read in the end: of the streams that no other one attends to (of all where there is none: the one of the
-    last site) the rows of the valid queries that the target depends on at that stream's last site: that of a class
-    token where the class is read from it, those of all tokens where they are averaged, that of a step where a token
-    of it is the target. The ``I`` that a stream's relevance starts as is taken off, so that a query's own position
-    holds what attention brought, and no constant.
+    The relevance is read at the end from the streams that no other stream attends to (where there is none, from the
+    stream of the last site). There it is the mean over those valid queries of the stream's last site that the target
+    depends on: the class token where the class is read from it, all tokens where they are averaged, one step where a
+    token of that step is the target. The ``I`` that a stream's relevance starts as is subtracted, so a query's own
+    position holds what attention brought and no constant.
 
-    Padding gets 0. Masked cells have weight 0 and carry nothing. Sinks are kept. NaN spreads.
+    Padding gets 0. Masked cells have weight 0 and carry nothing. Attention sinks are kept. NaN propagates.
 
     Args:
         subject: The model, its inputs and the target.
-        query: The row that is read instead, 0 for a class token in front.
-        roles: See `wiring`.
-        prefix: See `wiring`.
+        query: The only query to read, 0 for a class token at the start; None for those that the target depends on.
+        roles: From a glob pattern of sites to the names of the streams of their queries and keys, where these cannot be
+            told from the model.
+        prefix: Number of positions in the attention that precede those of the input, such as class tokens; None for 0,
+            or for pictures for 1 or 2 where there are that many more keys than patches.
 
     Returns:
         dims ``(sample, key)``, float64, at least 0; the unit has no meaning, as products of any number of layers are
@@ -75,64 +77,74 @@ def chefer(
         Chefer, Gur and Wolf 2021, "Generic Attention-model Explainability for Interpreting Bi-Modal and
         Encoder-Decoder Transformers", section 3.
     """
-    wired = wiring(subject, roles=roles, prefix=prefix)
-    ends = _ends(wired)
-    values = np.zeros((subject.samples, wired.onto_home[0].keys))
-    for rows, scores, gradients in differentiated_scores(subject, wired.wires):
+    streams = streams_of(subject, roles=roles, prefix=prefix)
+    final_sites = _final_sites(streams)
+    values = np.zeros((subject.samples, streams.over_input[0].num_keys))
+    for rows, scores, derivatives in score_derivatives(subject, streams.sites):
         steps = [
-            Step(wire.reader, wire.read, positive_product(scores[wire.site.name], gradients[wire.site.name]))
-            for wire in wired.wires
+            AttentionStep(
+                site.query_stream, site.key_stream, positive_product(scores[site.name], derivatives[site.name])
+            )
+            for site in streams.sites
         ]
-        found = relevancies(steps)
+        carried = relevancies(steps)
         part = subject.rows(rows)
-        for wire in ends:
-            alive = (gradients[wire.site.name] != 0).any((1, 3))
-            values[rows] += _read(part, wired, wire, found, query, alive)
+        for site in final_sites:
+            influential = (derivatives[site.name] != 0).any((1, 3))
+            values[rows] += _read(part, streams, site, carried, query, influential)
     return subject.relevance(
-        values[:, wired.prefix :],
+        values[:, streams.prefix :],
         "chefer",
         class_specific=True,
-        sites=[wire.site.name for wire in wired.wires],
+        sites=[site.name for site in streams.sites],
     )
 
 
-def relevancies(steps: Sequence[Step]) -> Relevancies:
-    """All relevance after these attentions, in the order of execution; see `chefer` for the rules."""
-    held: Relevancies = {}
+def relevancies(steps: Sequence[AttentionStep]) -> Relevancies:
+    """All relevance after these attentions, by the rules that `chefer` states.
+
+    Args:
+        steps: The attentions, in the order of execution.
+
+    Returns:
+        By query stream and key stream, dims ``(sample, position, position)``, float64, at least 0.
+    """
+    carried: Relevancies = {}
     for step in steps:
         samples, queries, keys = step.weights.shape
-        held.setdefault((step.reader, step.reader), np.tile(np.eye(queries), (samples, 1, 1)))
-        held.setdefault((step.read, step.read), np.tile(np.eye(keys), (samples, 1, 1)))
-    for together in _together(steps):
-        added = [addition for step in together for addition in _additions(step, held)]
-        for pair, addition in added:
-            held[pair] = held[pair] + addition if pair in held else addition
-    return held
+        carried.setdefault((step.query_stream, step.query_stream), np.tile(np.eye(queries), (samples, 1, 1)))
+        carried.setdefault((step.key_stream, step.key_stream), np.tile(np.eye(keys), (samples, 1, 1)))
+    for simultaneous in _co_attentions(steps):
+        additions = [addition for step in simultaneous for addition in _additions(step, carried)]
+        for pair, addition in additions:
+            carried[pair] = carried[pair] + addition if pair in carried else addition
+    return carried
 
 
-def _additions(step: Step, held: Relevancies) -> Iterator[tuple[tuple[str, str], np.ndarray]]:
-    reader, read = step.reader, step.read
-    for source, target in list(held):
-        if source == read and not (target == read and reader != read):  # rules 6, 7 and 11
-            yield (reader, target), step.weights @ held[source, target]
-    if reader != read:  # rule 10
-        inner = step.weights @ _normalised(held[read, read])
-        yield (reader, read), np.swapaxes(_normalised(held[reader, reader]), 1, 2) @ inner
+def _additions(step: AttentionStep, carried: Relevancies) -> Iterator[tuple[tuple[str, str], np.ndarray]]:
+    querying, attended = step.query_stream, step.key_stream
+    for source, target in list(carried):
+        if source == attended and not (target == attended and querying != attended):  # rules 6, 7 and 11
+            yield (querying, target), step.weights @ carried[source, target]
+    if querying != attended:  # rule 10
+        inner = step.weights @ _normalised(carried[attended, attended])
+        yield (querying, attended), np.swapaxes(_normalised(carried[querying, querying]), 1, 2) @ inner
 
 
 def _normalised(relevance: np.ndarray) -> np.ndarray:
-    """Rules 8 and 9: what was added to ``I`` brought to rows that sum to 1."""
+    """Rules 8 and 9: what was added to ``I``, its rows scaled to sum to 1."""
     identity = np.eye(relevance.shape[-1])
     gained = relevance - identity
     total = gained.sum(-1, keepdims=True)
     return np.asarray(identity + gained / np.where(total == 0, 1, total))
 
 
-def _together(steps: Sequence[Step]) -> Iterator[list[Step]]:
-    """The steps one by one; two in a row that mirror each other as one."""
-    waiting: Step | None = None
+def _co_attentions(steps: Sequence[AttentionStep]) -> Iterator[list[AttentionStep]]:
+    """The steps one by one, but two consecutive ones that mirror each other together."""
+    waiting: AttentionStep | None = None
     for step in steps:
-        if waiting is not None and (step.reader, step.read) == (waiting.read, waiting.reader) != (step.read, step.read):
+        pair = (step.query_stream, step.key_stream)
+        if waiting is not None and pair == (waiting.key_stream, waiting.query_stream) != pair[::-1]:
             yield [waiting, step]
             waiting = None
             continue
@@ -143,38 +155,45 @@ def _together(steps: Sequence[Step]) -> Iterator[list[Step]]:
         yield [waiting]
 
 
-def _ends(wired: Wiring) -> list[Wire]:
-    """The last site of every stream that is read in the end."""
-    last = {wire.reader: wire for wire in wired.wires}
-    attended = {wire.read for wire in wired.wires if not wire.is_self}
-    ends = [wire for stream, wire in last.items() if stream not in attended] or [wired.wires[-1]]
-    reached = _reaching(wired)
-    leading = [wire for wire in ends if wire.reader in reached]
+def _final_sites(streams: Streams) -> list[SiteStreams]:
+    """The last site of every stream that the relevance is read from."""
+    last = {site.query_stream: site for site in streams.sites}
+    attended = {site.key_stream for site in streams.sites if not site.is_self}
+    ends = [site for stream, site in last.items() if stream not in attended] or [streams.sites[-1]]
+    reached = _reaching_input(streams)
+    leading = [site for site in ends if site.query_stream in reached]
     if leading:
         return leading
+    stream = ends[0].query_stream
     raise MethodError(
-        f"What is read in the end is {ends[0].reader!r}, at the site {ends[0].site.name!r}, and no attention leads "
-        f"from there to the positions, which are {wired.home!r}. Name the sites that do: sites=[...]; or the streams: "
-        f"roles={{'pattern': ({ends[0].reader!r}, {wired.home!r}), ...}}."
+        f"The relevance is read from {stream!r} at the site {ends[0].name!r}, but no attention leads from there to the "
+        f"positions, which are in {streams.input_stream!r}. Name the sites that do: sites=[...]; or the streams: "
+        f"roles={{'pattern': ({stream!r}, {streams.input_stream!r}), ...}}."
     )
 
 
-def _reaching(wired: Wiring) -> set[str]:
-    """Streams that hold something of the positions."""
-    reached = {wired.home}
-    for wire in wired.wires:
-        if wire.read in reached:
-            reached.add(wire.reader)
+def _reaching_input(streams: Streams) -> set[str]:
+    """Streams that hold something of the input's positions."""
+    reached = {streams.input_stream}
+    for site in streams.sites:
+        if site.key_stream in reached:
+            reached.add(site.query_stream)
     return reached
 
 
 def _read(
-    subject: Subject, wired: Wiring, wire: Wire, found: Relevancies, query: int | None, alive: np.ndarray
+    subject: Subject,
+    streams: Streams,
+    site: SiteStreams,
+    carried: Relevancies,
+    query: int | None,
+    influential: np.ndarray,
 ) -> np.ndarray:
-    relevance = found[wire.reader, wired.home]
-    if wire.reader == wired.home:
+    """What the queries of a final site hold of the input's positions, dims ``(sample, position)``."""
+    relevance = carried[site.query_stream, streams.input_stream]
+    if site.query_stream == streams.input_stream:
         relevance = relevance - np.eye(relevance.shape[-1])
-    if wire.pools:
+    if site.pools:
         return np.asarray(relevance[:, 0])
-    counted = weights_of_queries(valid_positions(subject, wired, wire.reader, wire.queries), query, alive)
-    return np.asarray(np.einsum("sq,sqk->sk", counted, relevance))
+    valid = valid_positions(subject, streams, site.query_stream, site.num_queries)
+    return np.asarray(np.einsum("sq,sqk->sk", query_weights(valid, query, influential), relevance))

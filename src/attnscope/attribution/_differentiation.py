@@ -1,79 +1,82 @@
-"""A subject's model run for its scores, or differentiated, a batch of samples at a time."""
+"""The scores of a subject's sites and derivatives of its target, a batch of samples at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from attnscope.attribution._streams import Wire, Wiring
+from attnscope.attribution._streams import SiteStreams, bytes_per_sample
 from attnscope.attribution._subject import Subject
 from attnscope.handlers import Derivatives, Differentiator
 from attnscope.interception import Call
 from attnscope.running import Runner
+from attnscope.schema import SiteTable
+from attnscope.tensors import Tensor
 
 SCORES_BYTES = 256 * 2**20
-"""All scores of a batch may take this much; their derivatives take as much again."""
+"""All scores of a batch may take this much memory; their derivatives take as much again."""
+ScoresBySite = dict[str, np.ndarray]
+"""By name of the site, dims ``(sample, head, query, key)``: scores, or derivatives by them."""
 
 
-def scored(subject: Subject, wires: tuple[Wire, ...]) -> Iterator[tuple[slice, dict[str, np.ndarray]]]:
-    """The scores of some sites, a batch of samples at a time; each sample is one forward pass, which is counted.
+def site_scores(subject: Subject, sites: Sequence[SiteStreams]) -> Iterator[tuple[slice, ScoresBySite]]:
+    """The scores of some sites, a batch of samples at a time. Costs one forward pass per sample, which is counted.
 
     Yields:
-        The samples, and by name of the site dims ``(sample, head, query, key)``.
+        The samples of the batch, and their scores, float, within 0 to 1, 0 at masked cells.
     """
-    wanted = frozenset(wire.site.name for wire in wires)
+    names = frozenset(site.name for site in sites)
 
-    def handlers(extras: Any) -> tuple[Callable[[Call], None], dict[str, Any]]:
-        collected: dict[str, Any] = {}
+    def handlers(extras: Mapping[str, Tensor]) -> tuple[Callable[[Call], None], dict[str, Tensor]]:
+        collected: dict[str, Tensor] = {}
 
         def handler(call: Call) -> None:
-            if call.name in wanted:
+            if call.name in names:
                 collected[call.name] = call.scores()
 
         return handler, collected
 
-    runner = subject.scorer.kept(("scores", wanted), lambda: Runner(subject.model, handlers))
+    runner = subject.cache.once(("scores", names), lambda: Runner(subject.model, handlers))
     start = 0
-    for _, collected, batch in runner.run(subject.in_batches(_batch_size(subject, wires))):
+    for _, collected, batch in runner.run(subject.in_batches(_batch_size(subject, sites))):
         rows = slice(start, start + batch.size)
         start = rows.stop
-        yield rows, {wire.site.name: wire.scores(collected[wire.site.name][: batch.size]) for wire in wires}
+        yield rows, {site.name: site.in_four_dims(collected[site.name][: batch.size]) for site in sites}
 
 
-def differentiated_scores(
-    subject: Subject, wires: tuple[Wire, ...]
-) -> Iterator[tuple[slice, dict[str, np.ndarray], dict[str, np.ndarray]]]:
-    """The scores of some sites and the target's derivatives by them; each sample is one gradient pass.
+def score_derivatives(
+    subject: Subject, sites: Sequence[SiteStreams]
+) -> Iterator[tuple[slice, ScoresBySite, ScoresBySite]]:
+    """The scores of some sites and the target's derivatives by them. Costs one gradient pass per sample.
 
     Yields:
-        The samples, and twice by name of the site dims ``(sample, head, query, key)``: scores, derivatives.
+        The samples of the batch, their scores, and the derivatives, in units of the target.
     """
-    sites = Wiring(wires, "", 0).sites
-    differentiator = subject.scorer.kept(
-        ("derivatives of scores", subject.target.read, tuple(sites.names)),
-        lambda: Differentiator(subject.model, subject.target.read, sites=sites),
+    table = SiteTable(site.site for site in sites)
+    differentiator = subject.cache.once(
+        ("derivatives of scores", subject.target.read, tuple(table.names)),
+        lambda: Differentiator(subject.model, subject.target.read, sites=table),
     )
-    for rows, found in derivatives(subject, differentiator, _batch_size(subject, wires)):
-        size = found.batch.size
+    for rows, of_batch in derivatives(subject, differentiator, _batch_size(subject, sites)):
+        size = of_batch.batch.size
         yield (
             rows,
-            {wire.site.name: wire.scores(found.values[wire.site.name][:size]) for wire in wires},
-            {wire.site.name: wire.scores(found.gradients[wire.site.name][:size]) for wire in wires},
+            {site.name: site.in_four_dims(of_batch.values[site.name][:size]) for site in sites},
+            {site.name: site.in_four_dims(of_batch.gradients[site.name][:size]) for site in sites},
         )
 
 
 def derivatives(
     subject: Subject, differentiator: Differentiator, batch_size: int
 ) -> Iterator[tuple[slice, Derivatives]]:
-    """Everything that a differentiator gives for the samples of a subject, with the samples that it is for."""
+    """What a differentiator gives for a subject's samples, a batch at a time, each with the samples it is for."""
     start = 0
-    for found in differentiator.run(subject.in_batches(batch_size), extras=subject.target.rows):
-        yield slice(start, start + found.batch.size), found
-        start += found.batch.size
+    for of_batch in differentiator.run(subject.in_batches(batch_size), extras=subject.target.rows):
+        yield slice(start, start + of_batch.batch.size), of_batch
+        start += of_batch.batch.size
 
 
-def _batch_size(subject: Subject, wires: tuple[Wire, ...]) -> int:
-    affordable = SCORES_BYTES // max(1, Wiring(wires, "", 0).bytes_per_sample())
+def _batch_size(subject: Subject, sites: Sequence[SiteStreams]) -> int:
+    affordable = SCORES_BYTES // max(1, bytes_per_sample(sites))
     return max(1, min(subject.batch_size, affordable))

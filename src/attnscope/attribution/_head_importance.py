@@ -1,65 +1,72 @@
-"""How much each head counts: by the gradient of a mask on it, and by what a metric loses without it."""
+"""How much each head counts: by the gradient of a mask on it, and by how much a metric drops without it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import xarray as xr
 from keras import ops, tree
+from numpy.typing import ArrayLike
 
-from attnscope.attribution._targets import Target, targets_of
+from attnscope.attribution._targets import Target, TargetLike, targets_of
 from attnscope.discovery import Selection, discover
 from attnscope.errors import MethodError
 from attnscope.handlers import Differentiator, Edited
 from attnscope.interception import Call
 from attnscope.running import Network
 from attnscope.schema import HEAD, Site, SiteTable
+from attnscope.tensors import Inputs, Tensor, Tree
 
-Metric = Callable[[Any], float]
-"""From the model's outputs on all samples, as arrays, to one number; more is better."""
+Metric = Callable[[Tree], float]
+"""From the model's outputs on all samples, as arrays, to one number; higher is better."""
+Loss = Callable[[Tree, Tensor], Tensor]
+"""From the outputs and labels of some samples, as tensors, to one number per sample; in `keras.ops`."""
 Head = tuple[str, int]
-"""Name of a site, and number of a head; 0 where the site has no heads."""
+"""Name of a site, and number of a head, from 0; 0 if the site has no heads."""
 LABELS = "labels"
 
 
 def head_importance(
     model: keras.Model,
-    inputs: Any,
+    inputs: Inputs,
     *,
-    target: Any = None,
-    loss: Callable[[Any, Any], Any] | None = None,
-    labels: Any = None,
+    target: TargetLike = None,
+    loss: Loss | None = None,
+    labels: ArrayLike | None = None,
     normalise: bool = False,
     sites: Selection = None,
     batch_size: int = 32,
 ) -> xr.DataArray:
-    """How far a number of the model's moves with a mask on each head: the mean of |dL / dxi_h| over samples.
+    """How sensitive a target or a loss is to a mask on each head: the mean of |dL / dxi_h| over samples.
 
     ``xi_h`` is a factor on the head, 1 in the model as it is. What a head adds is linear in its scores, so
     ``dL / dxi_h = sum over query, key of scores * dL / dscores``; the absolute value is taken for each sample. It says
     what a small change of the head would do, which need not be what its removal does: see `head_ablation`.
-    Class-specific: ``L`` is the target, or a loss. Masked cells and padding count with their score, 0. NaN spreads.
+    Class-specific: ``L`` is the target, or a loss. Masked cells and padding have a score of 0 and add nothing. NaN
+    propagates.
 
     Args:
-        model: Any built Keras 3 model, or a KerasHub task. It stays as it is.
-        inputs: As for `capture`, in arrays.
-        target: What is differentiated, as for `attribute`.
+        model: Any built Keras 3 model, or a KerasHub task. It is not changed.
+        inputs: Arrays or a structure of them, or raw texts or images for a task.
+        target: What is differentiated. None: the output if there is only one, else the class that the model predicts
+            for each sample. A whole number: that class. `PerSample`, `AtStep`, a dict of an output's name to any of
+            these, or a function from outputs to one number per sample, in `keras.ops`.
         loss: Instead of a target: from outputs and labels to one number per sample, in `keras.ops`; the paper's choice.
         labels: For `loss`, one row per sample.
         normalise: Whether to divide each site by the Euclidean norm over its heads, as the paper does.
-        sites: Which sites, as for `capture`.
+        sites: Which sites: a glob pattern, several, or a predicate; None for all that are attention.
         batch_size: Samples at a time.
 
     Returns:
-        dims ``(site, head)``, float64, 0 and up, in units of the target; NaN where a site has fewer heads. Each sample
-        is one gradient pass, and one forward pass to read the target.
+        dims ``(site, head)``, float64, at least 0, in units of the target or loss; NaN where a site has fewer heads.
+        Costs one gradient pass per sample, and one forward pass to read the target.
 
     Raises:
-        MethodError: `loss` without `labels`, or the other way round; or more than one target.
-        TargetError: The target is not among what the model says.
+        MethodError: There is a `loss` without `labels`, or the other way round; or more than one target.
+        TargetError: The target does not fit the model's outputs.
         NoAttentionError: The model computes no attention.
 
     Source:
@@ -97,27 +104,28 @@ def head_importance(
 
 
 def head_ablation(
-    model: keras.Model, inputs: Any, metric: Metric, *, sites: Selection = None, batch_size: int = 32
+    model: keras.Model, inputs: Inputs, metric: Metric, *, sites: Selection = None, batch_size: int = 32
 ) -> xr.DataArray:
-    """What a metric loses when one head is taken out: the metric of the model less that without the head.
+    """How much a metric drops when one head is removed: the metric of the whole model minus that without the head.
 
-    A head that is taken out attends to nothing, so it adds nothing but what its biases add (`ablate`). The model is
-    compiled once, whatever the number of heads. Whether it is class-specific is the metric's affair.
+    A removed head attends to nothing, so it adds only what its biases add (see `ablate`). The model is compiled once,
+    whatever the number of heads. Whether this is class-specific depends on the metric.
 
     Args:
-        model: Any built Keras 3 model, or a KerasHub task. It stays as it is.
-        inputs: As for `capture`, in arrays.
-        metric: From the outputs on all samples, as arrays, to one number; more is better.
-        sites: Which sites, as for `capture`.
+        model: Any built Keras 3 model, or a KerasHub task. It is not changed.
+        inputs: Arrays or a structure of them, or raw texts or images for a task.
+        metric: From the outputs on all samples, as arrays, to one number; higher is better.
+        sites: Which sites: a glob pattern, several, or a predicate; None for all that are attention.
         batch_size: Samples at a time.
 
     Returns:
         dims ``(site, head)``, float64, in units of the metric: above 0 where the head helps; NaN where a site has fewer
-        heads. The attr ``metric`` is that of the whole model; ``passes`` is samples times one more than heads.
+        heads. The attr ``metric`` is that of the whole model; ``passes`` is the number of samples times one more than
+        the number of heads.
 
     Raises:
         NoAttentionError: The model computes no attention.
-        MethodError: The metric gives no number.
+        MethodError: The metric does not give a number.
 
     Source:
         Michel et al. 2019, "Are Sixteen Heads Really Better than One?", section 3.2.
@@ -129,13 +137,13 @@ def head_ablation(
 
 
 class MaskedHeads:
-    """A metric of a model with any of its heads taken out; compiled once, the heads being an input.
+    """A metric of a model with any of its heads removed. The heads are an input, so the model is compiled once.
 
     Args:
-        model: Any built Keras 3 model, or a KerasHub task.
-        inputs: As for `capture`, in arrays.
-        metric: From the outputs on all samples, as arrays, to one number.
-        sites: Which sites, as for `capture`.
+        model: Any built Keras 3 model, or a KerasHub task. It is not changed.
+        inputs: Arrays or a structure of them, or raw texts or images for a task.
+        metric: From the outputs on all samples, as arrays, to one number; higher is better.
+        sites: Which sites: a glob pattern, several, or a predicate; None for all that are attention.
         batch_size: Samples at a time.
 
     Attributes:
@@ -143,7 +151,7 @@ class MaskedHeads:
     """
 
     def __init__(
-        self, model: keras.Model, inputs: Any, metric: Metric, *, sites: Selection = None, batch_size: int = 32
+        self, model: keras.Model, inputs: Inputs, metric: Metric, *, sites: Selection = None, batch_size: int = 32
     ) -> None:
         self._network = Network(model, inputs, batch_size=batch_size)
         self._edited = Edited(self._network, sites, _masked)
@@ -163,38 +171,39 @@ class MaskedHeads:
         return [(site.name, head) for site in self.sites for head in range(heads_of(site))]
 
     def __call__(self, removed: Iterable[Head]) -> float:
-        """The metric without these heads; the same heads are run once.
+        """The metric without these heads; the same set of heads is run only once.
 
         Raises:
-            MethodError: There is no such head, or the metric gives no number.
+            MethodError: There is no such head, or the metric does not give a number.
         """
-        gone = frozenset(removed)
-        unknown = gone - set(self.heads)
+        heads = frozenset(removed)
+        unknown = heads - set(self.heads)
         if unknown:
             numbers = {site.name: heads_of(site) for site in self.sites}
             raise MethodError(
-                f"The heads {sorted(unknown)} are to be taken out, but the model has "
-                f"{numbers}. Name (site, number of the head), from 0."
+                f"The heads {sorted(unknown)} are to be removed, but the numbers of heads are {numbers}. Give pairs of "
+                "a site's name and a head's number, from 0."
             )
-        if gone not in self._known:
-            self._known[gone] = self._measured(gone)
-        return self._known[gone]
+        if heads not in self._known:
+            self._known[heads] = self._measured(heads)
+        return self._known[heads]
 
-    def _measured(self, gone: frozenset[Head]) -> float:
-        kept = {site.name: np.ones((self._samples, heads_of(site)), "float32") for site in self.sites}
-        for name, head in gone:
-            kept[name][:, head] = 0.0
-        found = self._metric(self._edited.outputs(kept))
-        if np.ndim(found) != 0 or not np.isreal(found):
+    def _measured(self, removed: frozenset[Head]) -> float:
+        factors = {site.name: np.ones((self._samples, heads_of(site)), "float32") for site in self.sites}
+        for name, head in removed:
+            factors[name][:, head] = 0.0
+        number = self._metric(self._edited.outputs(factors))
+        if np.ndim(number) != 0 or not np.isreal(number):
             raise MethodError(
-                f"The metric gave {found!r}, but one number for all samples is needed: "
+                f"The metric gave {number!r}, but one number for all samples is needed: "
                 "lambda outputs: float((outputs.argmax(1) == labels).mean())."
             )
-        return float(found)
+        return float(number)
 
 
-def _masked(scores: Any, call: Call, kept: dict[str, Any]) -> Any:
-    factor = kept[call.name]
+def _masked(scores: Tensor, call: Call, factors: Mapping[str, Tensor]) -> Tensor:
+    """The scores times a factor for each sample and head."""
+    factor = factors[call.name]
     dims = call.layout.dims
     shape = [1] * len(dims)
     shape[0] = scores.shape[0]
@@ -204,7 +213,7 @@ def _masked(scores: Any, call: Call, kept: dict[str, Any]) -> Any:
 
 
 def heads_of(site: Site) -> int:
-    """How many heads a site has; 1 where it has no such axis."""
+    """How many heads a site has; 1 if it has no head axis."""
     return site.shape[site.dims.index(HEAD)] if HEAD in site.dims else 1
 
 
@@ -221,28 +230,29 @@ def _outside_of_loops(sites: SiteTable) -> SiteTable:
     inside = [site.name for site in sites if site.loop is not None]
     if inside:
         raise MethodError(
-            f"The attention {inside[0]!r} is inside a loop, and is not differentiated. head_ablation(model, inputs, "
-            "metric) needs no gradient."
+            f"The attention {inside[0]!r} is inside a loop, where it cannot be differentiated. No gradient is needed "
+            "by head_ablation(model, inputs, metric)."
         )
     return sites
 
 
-def _target(target: Any, loss: Any, labels: Any, outputs: Any) -> Target:
+def _target(target: TargetLike, loss: Loss | None, labels: ArrayLike | None, outputs: Tree) -> Target:
+    """What is differentiated: the target, or the loss with its labels."""
     if (loss is None) != (labels is None) or (loss is not None and target is not None):
         raise MethodError(
-            "A loss needs labels, labels need a loss, and neither goes with a target: "
+            "A loss needs labels, labels need a loss, and neither can be combined with a target: "
             "loss=lambda outputs, labels: keras.losses.sparse_categorical_crossentropy(labels, outputs), labels=y."
         )
     if loss is not None:
         return Target("the loss", lambda tensors, rows: loss(tensors, rows[LABELS]), {LABELS: np.asarray(labels)})
-    found = targets_of(target, outputs)
-    if len(found) != 1:
-        raise MethodError(f"There are {len(found)} targets, but heads are weighed by one at a time: target=1.")
-    return found[0]
+    targets = targets_of(target, outputs)
+    if len(targets) != 1:
+        raise MethodError(f"There are {len(targets)} targets, but heads are judged by one at a time: target=1.")
+    return targets[0]
 
 
 def _over_cells(product: np.ndarray, site: Site) -> np.ndarray:
-    """Summed over all but samples and heads, dims ``(sample, head)``."""
+    """The sum over all axes but samples and heads, dims ``(sample, head)``."""
     if HEAD not in site.dims:
         return np.asarray(product.reshape(len(product), -1).sum(1, keepdims=True))
     moved = np.moveaxis(product, site.dims.index(HEAD), 1)

@@ -1,22 +1,23 @@
-"""The table of methods of attribution."""
+"""The table of attribution methods."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from attnscope.attribution._attention import raw, rollout
 from attnscope.attribution._baselines import position, random
 from attnscope.attribution._chefer import chefer
-from attnscope.attribution._gradients import gradient_x_attention, gradient_x_input
+from attnscope.attribution._gradient_products import gradient_x_attention, gradient_x_input
 from attnscope.attribution._integrated import integrated_gradients
 from attnscope.attribution._occlusion import occlusion
-from attnscope.attribution._removal_scores import Versions
+from attnscope.attribution._removal import Kept, Removal
+from attnscope.attribution._removal_scores import RemovalScores
 from attnscope.attribution._shapley import shapley_estimate
 from attnscope.attribution._subject import Subject
 from attnscope.errors import MethodError
@@ -29,13 +30,13 @@ class Method:
     Attributes:
         compute: From a `Subject` and options of its own to dims ``(sample, position)``: an array, or what
             `Subject.relevance` makes of one.
-        class_specific: Whether it reads the target; if not, it answers the same for every target.
-        formula: In one line.
-        source: Paper, with its year.
+        class_specific: Whether it reads the target; if not, its answer is the same for every target.
+        formula: The formula, in one line.
+        source: The paper, with its year.
         needs: What the model must have.
     """
 
-    compute: Callable[..., Any]
+    compute: Callable[..., np.ndarray | xr.DataArray]
     class_specific: bool
     formula: str
     source: str
@@ -43,7 +44,7 @@ class Method:
 
     @property
     def options(self) -> tuple[str, ...]:
-        """Names of its options."""
+        """Names of the options of `compute`."""
         return tuple(inspect.signature(self.compute).parameters)[1:]
 
 
@@ -51,21 +52,26 @@ def shapley(
     subject: Subject,
     *,
     permutations: int = 16,
-    removal: Any = None,
-    kept: Any = None,
+    removal: Removal | str | None = None,
+    kept: Kept = None,
     seed: int = 0,
-    versions: Versions | None = None,
+    removal_scores: RemovalScores | None = None,
 ) -> xr.DataArray:
-    """Shapley values with their standard errors as the coordinate ``standard_error``; see `shapley_estimate`."""
-    found = shapley_estimate(
-        subject, permutations=permutations, removal=removal, kept=kept, seed=seed, versions=versions
+    """Shapley values by sampling, as labelled arrays; `shapley_estimate` describes them and the options.
+
+    Returns:
+        dims ``(sample, key)``, float64, in the unit of the target, with the coordinate ``standard_error`` of the same
+        dims and unit.
+    """
+    estimate = shapley_estimate(
+        subject, permutations=permutations, removal=removal, kept=kept, seed=seed, removal_scores=removal_scores
     )
-    relevance = subject.relevance(found.values, "shapley", class_specific=True, permutations=found.permutations)
-    return relevance.assign_coords(standard_error=(relevance.dims, found.standard_error))
+    relevance = subject.relevance(estimate.values, "shapley", class_specific=True, permutations=estimate.permutations)
+    return relevance.assign_coords(standard_error=(relevance.dims, estimate.standard_error))
 
 
 _MAPPED = "attention over the positions"
-_REMOVABLE = "no more than to be run; something has to stand for what is removed"
+_REMOVABLE = "nothing but to be run; something has to stand in place of what is removed"
 _SMOOTH = "a target that can be differentiated; for tokens an Embedding layer"
 
 METHODS: dict[str, Method] = {
@@ -89,25 +95,27 @@ METHODS: dict[str, Method] = {
     "shapley": Method(
         shapley,
         True,
-        "mean over orders of the loss when j goes",
+        "mean over orders of the drop when j is removed",
         "Castro et al. 2009; Lundberg and Lee 2017",
         _REMOVABLE,
     ),
-    "random": Method(random, False, "drawn evenly within 0 to 1", "a baseline", "nothing"),
-    "position": Method(position, True, "mean over the other samples of the loss when j goes", "a baseline", _REMOVABLE),
+    "random": Method(random, False, "drawn uniformly within 0 to 1", "a baseline", "nothing"),
+    "position": Method(
+        position, True, "mean over the other samples of the drop when j is removed", "a baseline", _REMOVABLE
+    ),
 }
-"""By name. More can be added: ``METHODS["mine"] = Method(...)``."""
+"""The methods by name. Add your own: ``METHODS["mine"] = Method(...)``."""
 
 
-def method_of(name: str, options: Any = ()) -> Method:
-    """The method of a name.
+def method_of(name: str, options: Iterable[str] = ()) -> Method:
+    """The method of that name.
 
     Args:
-        name: Its name.
-        options: Names of options that it has to know.
+        name: Its name in `METHODS`.
+        options: Names of options that it has to have.
 
     Raises:
-        MethodError: There is none of that name, or it has no such option.
+        MethodError: There is no method of that name, or it has no such option.
     """
     if name not in METHODS:
         near = get_close_matches(str(name), METHODS, n=1)

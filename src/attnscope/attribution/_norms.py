@@ -1,21 +1,22 @@
-"""Attention weighted by the length of what is carried: how much each key adds to each query's output."""
+"""Attention weighted by the length of what it carries: how much each key adds to each query's output."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import keras
 import numpy as np
 import xarray as xr
 
-from attnscope.attribution._residual import Block, Wire, block_of
+from attnscope.attribution._residual import ResidualBlock, Wire, block_of
 from attnscope.attribution._values import contributed
 from attnscope.discovery import Selection, discover
 from attnscope.errors import MethodError
 from attnscope.handlers import Contribution, Passed
 from attnscope.running import Network
 from attnscope.schema import HEAD, KEY, QUERY, SAMPLE
+from attnscope.tensors import Inputs
 
 Part = Literal["heads", "summed", "residual", "layer_norm"]
 PARTS = ("heads", "summed", "residual", "layer_norm")
@@ -23,7 +24,7 @@ PARTS = ("heads", "summed", "residual", "layer_norm")
 
 def norms(
     model: keras.Model,
-    inputs: Any,
+    inputs: Inputs,
     sites: Selection = None,
     *,
     part: Part = "heads",
@@ -36,22 +37,23 @@ def norms(
     that the layer norm divides by:
 
     * ``heads``: ``|a_hij f_h(x_j)|`` for each head;
-    * ``summed``: ``|sum_h a_hij f_h(x_j)|``, heads may cancel;
+    * ``summed``: ``|sum_h a_hij f_h(x_j)|``, in which heads may cancel;
     * ``residual``: ``|sum_h a_hij f_h(x_j) + [i = j] x_i|``;
     * ``layer_norm``: ``|g (v - mean(v)) / s_i|`` of that vector ``v``, with the norm's factor ``g``; the same as
-      ``residual`` where the block has its norm in front (GPT-2), which no mixing follows.
+      ``residual`` where the block's norm comes first (GPT-2), as then none follows the mixing.
 
     Biases (`rest` of `values`, the shift of a layer norm) belong to no key and are left out. Class-agnostic. Masked
-    cells and padded keys are 0 (under ``residual``, a query keeps itself). NaN spreads.
+    cells and padded keys are 0 (under ``residual``, a query keeps itself). NaN propagates.
 
     Args:
-        model: Any built Keras 3 model, or a KerasHub task. It stays as it is.
-        inputs: As for `capture`.
-        sites: Which sites, as for `capture`; see `values` for those that can be asked. ``residual`` and ``layer_norm``
-            need self-attention.
-        part: What the length is of.
-        wiring: For ``residual`` and ``layer_norm``: where the residual connection is, by pattern of sites, for blocks
-            in which it is not found; see `Wire`.
+        model: Any built Keras 3 model, or a KerasHub task. It is not changed.
+        inputs: Arrays or a structure of them, raw texts or images for a task, or anything that yields batches, such as
+            a `tf.data.Dataset`.
+        sites: Which sites: a glob pattern, several, or a predicate; None for all that are attention. Their dims have to
+            be ``(sample, [head,] [query,] key)``; ``residual`` and ``layer_norm`` need self-attention.
+        part: Which of these lengths.
+        wiring: For ``residual`` and ``layer_norm``: from a glob pattern of sites to the `Wire` that says where the
+            residual connection is, for blocks in which it is not detected.
         batch_size: Samples at a time.
 
     Returns:
@@ -59,8 +61,8 @@ def norms(
         0 and up, in units of the layer's output (of its norm under ``layer_norm``). Rows do not sum to 1.
 
     Raises:
-        MethodError: No such part; a layer that cannot be asked (see `values`); a residual connection that is not
-            found, or a norm other than Keras' `LayerNormalization`.
+        MethodError: There is no such part; a layer has no vectors of this kind (see `values`); a residual connection is
+            not detected; or a norm is not Keras' `LayerNormalization`.
         NoAttentionError: The model computes no attention.
 
     Source:
@@ -75,15 +77,15 @@ def norms(
         {'sample': 3, 'head': 2, 'query': 5, 'key': 5}
     """
     if part not in PARTS:
-        raise MethodError(f"part is {part!r}, but it is one of {', '.join(map(repr, PARTS))}: part='heads'.")
+        raise MethodError(f"part is {part!r}, but one of {', '.join(map(repr, PARTS))} is needed: part='heads'.")
     network = Network(model, inputs, batch_size=batch_size)
-    found = discover(network, sites).chosen
+    chosen = discover(network, sites).chosen
     paths = frozenset(wire.total for wire in (wiring or {}).values())
-    around = part in ("residual", "layer_norm")
-    pieces: dict[str, list[np.ndarray]] = {name: [] for name in found.names}
-    for contributions, passed in contributed(network, found, passed=around, paths=paths):
-        for name, one in contributions.items():
-            pieces[name].append(_lengths(name, one, passed, part, wiring))
+    with_block = part in ("residual", "layer_norm")
+    pieces: dict[str, list[np.ndarray]] = {name: [] for name in chosen.names}
+    for contributions, passed in contributed(network, chosen, passed=with_block, paths=paths):
+        for name, contribution in contributions.items():
+            pieces[name].append(_lengths(name, contribution, passed, part, wiring))
     dims = (SAMPLE, HEAD, QUERY, KEY) if part == "heads" else (SAMPLE, QUERY, KEY)
     attrs = {"method": f"norms, {part}", "class_specific": False, "passes": "one, and calls of the layers; see values"}
     return {
@@ -93,30 +95,31 @@ def norms(
 
 
 def _lengths(
-    name: str, found: Contribution, passed: list[Passed], part: str, wiring: Mapping[str, Wire] | None
+    name: str, contribution: Contribution, passed: list[Passed], part: Part, wiring: Mapping[str, Wire] | None
 ) -> np.ndarray:
-    scores, vectors = found.scores.astype(np.float64), found.vectors.astype(np.float64)
+    scores, vectors = contribution.scores.astype(np.float64), contribution.vectors.astype(np.float64)
     if part == "heads":
         return np.asarray(scores * np.linalg.norm(vectors, axis=-1)[:, :, None])
     if part == "summed":
         return np.asarray(np.sqrt(_squared(scores, vectors)))
-    block = block_of(name, found, passed, wiring)
+    block = block_of(name, contribution, passed, wiring)
     if part == "residual":
-        block = Block(block.residual, block.output, None, np.ones(block.scale.shape))
+        block = ResidualBlock(block.residual, block.output, None, np.ones(block.scale.shape))
     return _with_residual(scores, block.through(vectors), block)
 
 
 def _squared(scores: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """Squared lengths of the sums over heads, dims ``(sample, query, key)``, by products of heads at each key.
+    """Squared lengths of the sums over heads, dims ``(sample, query, key)``.
 
-    So no array of queries by keys by features is made.
+    Products of heads are taken at each key first, so that no array of queries by keys by features is made.
     """
     products = np.einsum("nhkd,ngkd->nkhg", vectors, vectors, optimize=True)
     mixed = np.einsum("nhqk,nkhg->ngqk", scores, products, optimize=True)
     return np.asarray(np.maximum((mixed * scores).sum(1), 0.0))
 
 
-def _with_residual(scores: np.ndarray, vectors: np.ndarray, block: Block) -> np.ndarray:
+def _with_residual(scores: np.ndarray, vectors: np.ndarray, block: ResidualBlock) -> np.ndarray:
+    """Lengths with the residual connection added at each query's own key, dims ``(sample, query, key)``."""
     lengths = np.sqrt(_squared(scores, vectors))
     own = np.einsum("nhqq,nhqd->nqd", scores, vectors) + block.through(block.residual.astype(np.float64))
     places = np.arange(scores.shape[2])

@@ -1,20 +1,23 @@
-"""What of the inputs is explained: tokens, features, time steps, or patches of pictures."""
+"""Which parts of the inputs are explained: tokens, features, time steps, or patches of pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import keras
 import numpy as np
 from keras import tree
 
 from attnscope.errors import InputError
+from attnscope.tensors import Tree
 
 Kind = Literal["tokens", "features", "steps", "patches"]
+Rows = slice | np.ndarray
+"""Which samples: a slice, their numbers, or a mask."""
 MASKS = ("padding_mask", "attention_mask")
-"""Ends of the names of inputs that are 0 at padding."""
+"""Endings of the names of inputs that are 0 at padding."""
 
 
 @dataclass(frozen=True)
@@ -23,19 +26,17 @@ class Positions:
 
     Attributes:
         kind: ``tokens`` (whole numbers, one per position), ``features`` (one number each), ``steps`` (vectors), or
-            ``patches`` (of pictures).
+            ``patches`` (of pictures; see `PatchPositions`).
         leaf: Number of the input that holds them, among the leaves of the inputs' structure.
         mask: Number of the input that is 0 at padding; None where there is none.
-        valid: dims ``(sample, position)``, False on padding.
-        grid: Rows and columns of the patches.
-        padding: Of tokens: the number that stands for padding; None where there is none.
+        valid: dims ``(sample, position)``, bool, False at padding.
+        padding: The number of the padding token; None where there is none.
     """
 
     kind: Kind
     leaf: int
     mask: int | None
     valid: np.ndarray
-    grid: tuple[int, int] | None = None
     padding: int | None = None
 
     @property
@@ -43,12 +44,12 @@ class Positions:
         """Number of positions."""
         return int(self.valid.shape[1])
 
-    def of(self, inputs: Any) -> np.ndarray:
+    def of(self, inputs: Tree) -> np.ndarray:
         """The array that holds the positions."""
         return np.asarray(tree.flatten(inputs)[self.leaf])
 
-    def valid_of(self, inputs: Any) -> np.ndarray:
-        """Which positions of other inputs of the same model are no padding, dims ``(sample, position)``, bool."""
+    def valid_of(self, inputs: Tree) -> np.ndarray:
+        """Which positions of other inputs of the same model are not padding, dims ``(sample, position)``, bool."""
         array = self.of(inputs)
         leaves = tree.flatten(inputs)
         if self.mask is not None and np.shape(leaves[self.mask]) == array.shape[:2]:
@@ -57,59 +58,84 @@ class Positions:
             return np.asarray(array != self.padding)
         return np.ones((len(array), self.count), bool)
 
-    def changed(self, inputs: Any, change: Callable[[np.ndarray], np.ndarray]) -> Any:
-        """The inputs with another array of positions; what was given stays as it is."""
+    def changed(self, inputs: Tree, change: Callable[[np.ndarray], np.ndarray]) -> Tree:
+        """The inputs with another array of positions; the given ones stay as they are."""
         leaves = list(tree.flatten(inputs))
         leaves[self.leaf] = change(np.asarray(leaves[self.leaf]))
         return tree.pack_sequence_as(inputs, leaves)
 
-    def spread(self, removed: np.ndarray) -> np.ndarray:
-        """Which cells of the array of positions belong to these.
+    def cells(self, chosen: np.ndarray, array: np.ndarray) -> np.ndarray:
+        """Which cells of the array that holds the positions belong to the chosen ones.
 
         Args:
-            removed: dims ``(sample, position)``, bool.
+            chosen: dims ``(sample, position)``, bool.
+            array: The array, samples first.
 
         Returns:
-            Broadcastable to the array: ``(sample, position)``, ``(sample, position, 1)``, or for pictures ``(sample,
-            height, width, 1)`` divided by the size of a patch, to be repeated.
+            Bool, broadcastable to `array`.
         """
-        if self.kind in ("tokens", "features"):
-            return removed
-        if self.kind == "steps":
-            return removed[..., None]
-        assert self.grid is not None
-        return removed.reshape(len(removed), *self.grid, 1)
+        return chosen[..., None] if self.kind == "steps" else chosen
+
+    def summed(self, values: np.ndarray) -> np.ndarray:
+        """Values for each number of the input, or of its embedding, summed to dims ``(sample, position)``."""
+        if self.kind == "features":
+            return values
+        return np.asarray(values.reshape(*values.shape[:2], -1).sum(-1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatchPositions(Positions):
+    """The patches of pictures ``(sample, height, width, channel)``, row by row.
+
+    Attributes:
+        grid: Rows and columns of patches; they divide height and width.
+    """
+
+    grid: tuple[int, int]
+
+    def cells(self, chosen: np.ndarray, array: np.ndarray) -> np.ndarray:
+        """The pixels of the chosen patches, dims ``(sample, height, width, 1)``."""
+        rows, columns = self.grid
+        patches = chosen.reshape(len(chosen), rows, columns, 1)
+        return patches.repeat(array.shape[1] // rows, axis=1).repeat(array.shape[2] // columns, axis=2)
+
+    def summed(self, values: np.ndarray) -> np.ndarray:
+        """Values for each number of the pictures, summed to dims ``(sample, position)``."""
+        rows, columns = self.grid
+        samples, height, width, _ = values.shape
+        blocks = values.reshape(samples, rows, height // rows, columns, width // columns, -1)
+        return np.asarray(blocks.sum((2, 4, 5)).reshape(samples, rows * columns))
 
 
 def positions_of(
-    inputs: Any, *, name: str | None = None, grid: tuple[int, int] | None = None, padding: int | None = 0
+    inputs: Tree, *, name: str | None = None, grid: tuple[int, int] | None = None, padding: int | None = 0
 ) -> Positions:
-    """Finds what the positions of some inputs are.
+    """Finds the positions of some inputs.
 
     Args:
         inputs: Inputs of a model, in arrays or structures of them.
-        name: Which input holds the positions, where there are several; default: the one whose name ends in
+        name: Which input holds the positions, where there are several; None for the one whose name ends in
             ``token_ids``, or the only one.
         grid: Rows and columns of patches, for pictures ``(sample, height, width, channel)``.
         padding: The whole number that stands for padding where no input is a padding mask; None for none.
 
     Raises:
-        InputError: It cannot be told which input it is, or its rank has no meaning here.
+        InputError: It cannot be told which input it is, or an input of its rank and dtype has no positions.
     """
     leaves = tree.flatten(inputs)
     names = [str(path[-1]) if path else "" for path, _ in tree.flatten_with_path(inputs)]
     leaf = _leaf(leaves, names, name)
     array = np.asarray(leaves[leaf])
-    mask = next((place for place, found in enumerate(names) if found.endswith(MASKS)), None)
-    whole = array.dtype.kind in "iub"
+    mask = next((number for number, leaf_name in enumerate(names) if leaf_name.endswith(MASKS)), None)
+    is_whole = array.dtype.kind in "iub"
     if array.ndim == 2:
-        if not whole:
+        if not is_whole:
             return Positions("features", leaf, None, np.ones(array.shape, bool))
-        found = Positions("tokens", leaf, mask, np.ones(array.shape, bool), padding=padding)
-        return replace(found, valid=found.valid_of(inputs))
-    if array.ndim == 3 and not whole:
-        found = Positions("steps", leaf, mask, np.ones(array.shape[:2], bool))
-        return replace(found, valid=found.valid_of(inputs))
+        tokens = Positions("tokens", leaf, mask, np.ones(array.shape, bool), padding)
+        return replace(tokens, valid=tokens.valid_of(inputs))
+    if array.ndim == 3 and not is_whole:
+        steps = Positions("steps", leaf, mask, np.ones(array.shape[:2], bool))
+        return replace(steps, valid=steps.valid_of(inputs))
     if array.ndim == 4:
         return _patches(array, leaf, grid)
     raise InputError(
@@ -119,27 +145,27 @@ def positions_of(
     )
 
 
-def _leaf(leaves: list[Any], names: list[str], name: str | None) -> int:
+def _leaf(leaves: list[np.ndarray], names: list[str], name: str | None) -> int:
     if name is not None:
         if name not in names:
             raise InputError(f"There is no input {name!r} among {names}. Give the name of one of them.")
         return names.index(name)
     if len(leaves) == 1:
         return 0
-    tokens = [place for place, found in enumerate(names) if found.endswith("token_ids")]
-    others = [place for place, found in enumerate(names) if not found.endswith((*MASKS, "segment_ids"))]
+    tokens = [number for number, leaf_name in enumerate(names) if leaf_name.endswith("token_ids")]
+    others = [number for number, leaf_name in enumerate(names) if not leaf_name.endswith((*MASKS, "segment_ids"))]
     if len(tokens) == 1 or len(others) == 1:
         return (tokens if len(tokens) == 1 else others)[0]
     raise InputError(
-        f"The model has the inputs {names}, and it cannot be told which of them is to be explained. Name it: "
+        f"The model has the inputs {names}, and nothing tells which of them is to be explained. Name it: "
         f"positions={names[0]!r}."
     )
 
 
-def _patches(array: np.ndarray, leaf: int, grid: tuple[int, int] | None) -> Positions:
+def _patches(array: np.ndarray, leaf: int, grid: tuple[int, int] | None) -> PatchPositions:
     if keras.config.image_data_format() != "channels_last":
         raise InputError(
-            "Pictures are explained with channels last: keras.config.set_image_data_format('channels_last')."
+            "Pictures can be explained only with channels last: keras.config.set_image_data_format('channels_last')."
         )
     height, width = array.shape[1:3]
     if grid is None or height % grid[0] or width % grid[1]:
@@ -147,22 +173,9 @@ def _patches(array: np.ndarray, leaf: int, grid: tuple[int, int] | None) -> Posi
             f"Pictures of {height} x {width} need a grid of patches that divides them, but {grid} was given: "
             f"grid=({max(1, height // 16)}, {max(1, width // 16)}) makes patches of about 16 x 16."
         )
-    return Positions("patches", leaf, None, np.ones((len(array), grid[0] * grid[1]), bool), grid)
+    return PatchPositions("patches", leaf, None, np.ones((len(array), grid[0] * grid[1]), bool), grid=grid)
 
 
-def on_cells(array: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """Cells of patches repeated to the pixels of pictures; all else as it is."""
-    if array.ndim != 4:
-        return chosen
-    high, wide = array.shape[1] // chosen.shape[1], array.shape[2] // chosen.shape[2]
-    return chosen.repeat(high, axis=1).repeat(wide, axis=2)
-
-
-def rows_of(inputs: Any, rows: Any) -> Any:
-    """Some samples of the inputs: a slice, numbers or a mask."""
+def rows_of(inputs: Tree, rows: Rows) -> Tree:
+    """The given samples of the inputs."""
     return tree.map_structure(lambda array: np.asarray(array)[rows], inputs)
-
-
-def named_leaves(inputs: Any) -> Mapping[str, np.ndarray]:
-    """The inputs by name (their number where they have none)."""
-    return {"/".join(map(str, path)) or "0": np.asarray(leaf) for path, leaf in tree.flatten_with_path(inputs)}

@@ -1,9 +1,8 @@
-"""Heads taken out one after the other: what a metric says on the way, and how far one can go."""
+"""Heads removed one after another: how a metric changes along the way, and how many heads can be removed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import keras
 import numpy as np
@@ -13,34 +12,36 @@ from attnscope.attribution._head_importance import Head, MaskedHeads, Metric, he
 from attnscope.discovery import Selection
 from attnscope.errors import MethodError
 from attnscope.schema import HEAD
+from attnscope.tensors import Inputs
 
 
 def ablation_curve(
     model: keras.Model,
-    inputs: Any,
+    inputs: Inputs,
     metric: Metric,
     order: xr.DataArray | Iterable[Head],
     *,
     sites: Selection = None,
     batch_size: int = 32,
 ) -> xr.DataArray:
-    """The metric against the number of heads taken out, in an order.
+    """The metric against the number of heads removed, in a given order.
 
     Args:
-        model: Any built Keras 3 model, or a KerasHub task. It stays as it is.
-        inputs: As for `capture`, in arrays.
-        metric: From the outputs on all samples, as arrays, to one number.
-        order: Importance of heads, dims ``(site, head)``: the least important goes first (of equals, the first). Or
-            pairs of a site's name and a head's number.
-        sites: Which sites, as for `capture`.
+        model: Any built Keras 3 model, or a KerasHub task. It is not changed.
+        inputs: Arrays or a structure of them, or raw texts or images for a task.
+        metric: From the outputs on all samples, as arrays, to one number; higher is better.
+        order: The importance of heads, dims ``(site, head)``: the least important is removed first (of equals, the
+            first). Or pairs of a site's name and a head's number, from 0.
+        sites: Which sites: a glob pattern, several, or a predicate; None for all that are attention.
         batch_size: Samples at a time.
 
     Returns:
-        dims ``(removed,)``: the metric with 0, 1, 2... heads taken out, float64; coordinates ``removed_site`` and
-        ``removed_head`` name the last one (empty and -1 at 0). ``passes`` is samples times length.
+        dims ``(removed,)``, float64, in units of the metric: the metric with 0, 1, 2... heads removed. The coordinates
+        ``removed_site`` and ``removed_head`` name the last head removed (empty and -1 at 0). The attr ``passes`` is the
+        number of samples times the length.
 
     Raises:
-        MethodError: There is no such head, or the metric gives no number.
+        MethodError: There is no such head, or the metric does not give a number.
 
     Source:
         Michel et al. 2019, "Are Sixteen Heads Really Better than One?", section 4.2, figure 3.
@@ -53,7 +54,7 @@ def ablation_curve(
 
 def prune(
     model: keras.Model,
-    inputs: Any,
+    inputs: Inputs,
     metric: Metric,
     *,
     floor: float,
@@ -61,57 +62,61 @@ def prune(
     sites: Selection = None,
     batch_size: int = 32,
 ) -> xr.Dataset:
-    """Heads taken out greedily for as long as a metric stays at or above a floor.
+    """Removes heads greedily for as long as a metric stays at or above a floor.
 
-    In each round every head that is left is tried, and the one without which the metric is highest goes (of equals, the
-    first). Greedy: there may be a larger set that would do. The model is compiled once and stays as it is. The metric
-    holds on these samples; choose on some, and report on others.
+    In each round every remaining head is tried, and the one without which the metric is highest is removed (of equals,
+    the first). This is greedy: there may be a larger set that could be removed. The model is compiled once. The metric
+    is known for these samples only; choose heads on some samples, and report on others.
 
     Args:
-        model: Any built Keras 3 model, or a KerasHub task.
-        inputs: As for `capture`, in arrays.
-        metric: From the outputs on all samples, as arrays, to one number; more is better.
-        floor: What the metric is kept at.
-        most: So many heads at the most; None for no limit.
-        sites: Which sites, as for `capture`.
+        model: Any built Keras 3 model, or a KerasHub task. It is not changed.
+        inputs: Arrays or a structure of them, or raw texts or images for a task.
+        metric: From the outputs on all samples, as arrays, to one number; higher is better.
+        floor: The metric never falls below this.
+        most: The largest number of heads to remove; None for no limit.
+        sites: Which sites: a glob pattern, several, or a predicate; None for all that are attention.
         batch_size: Samples at a time.
 
     Returns:
-        ``round`` (site, head): in which round a head went, from 1; 0 where it is kept, NaN where there is none.
-        ``metric`` (removed,): the metric after 0, 1, 2... rounds, with ``removed_site`` and ``removed_head``. The attr
-        ``passes`` counts samples: with `n` heads, a round tries as many heads as are left.
+        ``round`` (site, head), float64: the round in which a head was removed, from 1; 0 where it is kept, NaN where a
+        site has fewer heads. ``metric`` (removed,), float64: the metric after 0, 1, 2... rounds, with the coordinates
+        ``removed_site`` and ``removed_head``. The attr ``passes`` counts samples; a round runs all of them once for
+        each remaining head.
 
     Raises:
-        MethodError: The metric is below the floor with all heads, or gives no number.
+        MethodError: The metric of the whole model is below the floor, or the metric does not give a number.
     """
     masked = MaskedHeads(model, inputs, metric, sites=sites, batch_size=batch_size)
     whole = masked(())
     if not whole >= floor:
         raise MethodError(
-            f"The metric of the whole model is {whole:.6g}, below the floor {floor:.6g}, so no head can go. Lower it: "
-            f"floor={0.95 * whole if whole > 0 else whole:.6g}."
+            f"The metric of the whole model is {whole:.6g}, below the floor {floor:.6g}, so no head can be removed. "
+            f"Lower the floor: floor={0.95 * whole if whole > 0 else whole:.6g}."
         )
-    gone: list[Head] = []
+    removed: list[Head] = []
     numbers = [whole]
     limit = len(masked.heads) if most is None else most
-    while len(gone) < min(limit, len(masked.heads)):
-        best, number = _best(masked, gone)
+    while len(removed) < min(limit, len(masked.heads)):
+        best, number = _best(masked, removed)
         if not number >= floor:
             break
-        gone.append(best)
+        removed.append(best)
         numbers.append(number)
     rounds = [
-        np.array([gone.index((site.name, head)) + 1.0 if (site.name, head) in gone else 0.0 for head in range(heads)])
+        np.array(
+            [removed.index((site.name, head)) + 1.0 if (site.name, head) in removed else 0.0 for head in range(heads)]
+        )
         for site, heads in ((site, heads_of(site)) for site in masked.sites)
     ]
     return xr.Dataset(
-        {"round": of_heads(masked.sites, rounds), "metric": _curve(numbers, gone)},
+        {"round": of_heads(masked.sites, rounds), "metric": _curve(numbers, removed)},
         attrs={"method": "greedy pruning", "floor": floor, "passes": masked.passes},
     )
 
 
-def _best(masked: MaskedHeads, gone: list[Head]) -> tuple[Head, float]:
-    tried = [(head, masked([*gone, head])) for head in masked.heads if head not in gone]
+def _best(masked: MaskedHeads, removed: list[Head]) -> tuple[Head, float]:
+    """The remaining head without which the metric is highest, and that metric."""
+    tried = [(head, masked([*removed, head])) for head in masked.heads if head not in removed]
     return max(tried, key=lambda pair: -np.inf if np.isnan(pair[1]) else pair[1])
 
 
@@ -121,7 +126,7 @@ def _ordered(order: xr.DataArray | Iterable[Head]) -> list[Head]:
     if set(order.dims) != {"site", HEAD} or "site" not in order.coords:
         raise MethodError(
             f"The order has the dims {tuple(map(str, order.dims))}, but importance with dims ('site', 'head') and "
-            "names of the sites is needed, as head_importance(model, inputs) gives it."
+            "the names of the sites is needed, as head_importance(model, inputs) gives it."
         )
     array = order.transpose("site", HEAD)
     flat = array.values.ravel()

@@ -1,8 +1,8 @@
-"""Ways to take positions out of a model's inputs, so that it can be asked what it says without them.
+"""Ways of removing positions from a model's inputs, to learn what the model would say without them.
 
-A model has no answer to "without": something has to stand where the position stood, and what that is changes the
-answer. So each way is an object that says what it does; a result names the one that it was made with, and what is to
-be believed should hold under two of them.
+A model cannot be run "without" a position: something has to stand in its place, and what that is changes the answer. So
+each way is an object that says what it does. A result names the way it was made with, and a finding worth believing
+holds under two of them.
 
 Every way leaves padding as it is, and never writes into what it is given.
 """
@@ -11,27 +11,36 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from keras import tree
+from numpy.typing import ArrayLike
 
-from attnscope.attribution._positions import Kind, Positions, on_cells, rows_of
+from attnscope.attribution._positions import Kind, Positions, rows_of
 from attnscope.attribution._subject import Subject
 from attnscope.errors import InputError
+from attnscope.tensors import Tree
 
-Apply = Callable[[np.ndarray, np.ndarray, int], Any]
+Apply = Callable[[np.ndarray, np.ndarray, int], Tree]
+"""From numbers of samples ``(version,)``, what is removed ``(version, position)`` and the draw, to inputs."""
 _SEGMENTS = ("segment_ids", "token_type_ids")
 _ENDS = ("start_token_id", "end_token_id", "cls_token_id", "sep_token_id")
+Background = Tree | None
+"""Samples as the model takes them, or only the array that holds the positions; None for the subject's own."""
+Kept = ArrayLike | None
+"""Positions that are never removed: which they are, or the numbers of such tokens; None for start and end tokens."""
 
 
 @dataclass(frozen=True)
 class Remover:
-    """A way of removing, ready for one subject.
+    """A way of removing, made ready for one subject.
+
+    A *version* of a sample is that sample with some of its positions removed.
 
     Attributes:
-        words: What stands where the position stood, for titles: ``the token 103``.
-        draws: How many inputs one removal is averaged over.
+        words: What stands in place of a removed position, for titles: ``the token 103``.
+        draws: How many inputs each version is averaged over.
         least: How many positions have to stay.
     """
 
@@ -40,12 +49,12 @@ class Remover:
     least: int
     _apply: Apply
 
-    def apply(self, rows: np.ndarray, removed: np.ndarray, draw: int = 0) -> Any:
-        """The inputs of some samples without some of their positions.
+    def apply(self, rows: np.ndarray, removed: np.ndarray, draw: int = 0) -> Tree:
+        """The inputs for some versions of the samples.
 
         Args:
-            rows: Numbers of samples of the subject, dims ``(version,)``; a sample may come again and again.
-            removed: What is taken out, dims ``(version, position)``, bool; padding is left as it is.
+            rows: The number of each version's sample, dims ``(version,)``; a sample may occur any number of times.
+            removed: What is removed, dims ``(version, position)``, bool; padding is left as it is.
             draw: Which of the `draws`, from 0.
 
         Returns:
@@ -56,11 +65,11 @@ class Remover:
 
 @dataclass(frozen=True)
 class Removal:
-    """A way of removing positions, see `mask_token`, `delete`, `mean`, `marginal` and `zero`.
+    """A way of removing positions: made by `mask_token`, `delete`, `mean`, `marginal` or `zero`.
 
     Attributes:
         name: Its name.
-        kinds: The kinds of positions that it serves.
+        kinds: The kinds of positions that it can remove.
     """
 
     name: ClassVar[str]
@@ -70,11 +79,11 @@ class Removal:
         """Makes it ready for a subject.
 
         Args:
-            subject: Whose positions are removed.
-            seed: Of what is drawn, where something is.
+            subject: The model and the samples whose positions are removed.
+            seed: Seed of the draws, where any are made.
 
         Raises:
-            InputError: It cannot serve the subject's positions, or needs something that is not known.
+            InputError: It cannot remove positions of the subject's kind, or needs something that is not known.
         """
         positions = subject.positions
         if positions.kind not in self.kinds:
@@ -85,7 +94,7 @@ class Removal:
             )
         words, draws, least, change = self._ready(subject, seed)
 
-        def apply(rows: np.ndarray, removed: np.ndarray, draw: int) -> Any:
+        def apply(rows: np.ndarray, removed: np.ndarray, draw: int) -> Tree:
             return change(rows, removed & positions.valid[rows], draw)
 
         return Remover(words, draws, least, apply)
@@ -96,7 +105,7 @@ class Removal:
 
 @dataclass(frozen=True)
 class MaskToken(Removal):
-    """See `mask_token`."""
+    """A token that stands for nothing takes the place of those removed; made by `mask_token`."""
 
     name = "mask_token"
     kinds = ("tokens",)
@@ -106,15 +115,15 @@ class MaskToken(Removal):
         token = getattr(subject.tokenizer, "mask_token_id", None) if self.token is None else self.token
         if token is None:
             raise InputError(
-                "mask_token() needs the number of the token that stands for nothing, and the model has no tokenizer "
-                "with a mask token. Give it: mask_token(103), or use delete()."
+                "mask_token() needs the number of the token that stands for nothing, but the model has no tokenizer "
+                "with a mask token. Give the number, mask_token(103), or use delete()."
             )
         return f"the token {token}", 1, 0, _replaced(subject, lambda rows, draw: np.asarray(token))
 
 
 @dataclass(frozen=True)
 class Delete(Removal):
-    """See `delete`."""
+    """Tokens are taken out, and the rest moves up; made by `delete`."""
 
     name = "delete"
     kinds = ("tokens",)
@@ -131,7 +140,7 @@ class Delete(Removal):
                 fills[place] = 0
         fills = {place: fill for place, fill in fills.items() if leaves[place].shape == positions.valid.shape}
 
-        def apply(rows: np.ndarray, removed: np.ndarray, draw: int) -> Any:
+        def apply(rows: np.ndarray, removed: np.ndarray, draw: int) -> Tree:
             changed = [leaf[rows] for leaf in leaves]
             order, stays = _closed_up(positions.valid[rows], removed)
             for place, fill in fills.items():
@@ -146,25 +155,25 @@ class Delete(Removal):
 
     def _padding(self, subject: Subject) -> int:
         positions = subject.positions
-        known = getattr(subject.tokenizer, "pad_token_id", None) if self.padding is None else self.padding
-        if known is None and not positions.valid.all():
-            known = int(positions.of(subject.inputs)[~positions.valid][0])
-        known = positions.padding if known is None else known
-        if known is None:
+        token = getattr(subject.tokenizer, "pad_token_id", None) if self.padding is None else self.padding
+        if token is None and not positions.valid.all():
+            token = int(positions.of(subject.inputs)[~positions.valid][0])
+        token = positions.padding if token is None else token
+        if token is None:
             raise InputError(
-                "delete() fills up with padding, and these tokens have none. Give its number where the model knows "
-                "one: delete(padding=0), or use mask_token(...)."
+                "delete() fills up with padding, but no token of these inputs is known to be padding. If the model has "
+                "one, give its number: delete(padding=0). If not, use mask_token(...)."
             )
-        return int(known)
+        return int(token)
 
 
 @dataclass(frozen=True, eq=False)
 class Mean(Removal):
-    """See `mean`."""
+    """The mean over a background takes the place of what is removed; made by `mean`."""
 
     name = "mean"
     kinds = ("features", "steps", "patches")
-    background: Any = None
+    background: Background = None
 
     def _ready(self, subject: Subject, seed: int) -> tuple[str, int, int, Apply]:
         values, valid = _background(subject, self.background, self.name)
@@ -172,7 +181,7 @@ class Mean(Removal):
         if subject.positions.kind == "patches":
             weights = np.ones((len(values), 1, 1, 1))
         total, count = (values.astype(np.float64) * weights).sum(0), weights.sum(0)
-        # a step that every sample of the background pads gets the mean over all steps
+        # a step that is padding in every sample of the background gets the mean over all steps
         everywhere = total.sum(0) / count.sum(0).clip(1)
         centre = np.where(count > 0, total / count.clip(1), everywhere)
         words = f"the mean over {len(values)} samples"
@@ -181,11 +190,11 @@ class Mean(Removal):
 
 @dataclass(frozen=True, eq=False)
 class Marginal(Removal):
-    """See `marginal`."""
+    """What other samples hold takes the place of what is removed; made by `marginal`."""
 
     name = "marginal"
     kinds = ("tokens", "features", "steps", "patches")
-    background: Any = None
+    background: Background = None
     draws: int = 8
 
     def _ready(self, subject: Subject, seed: int) -> tuple[str, int, int, Apply]:
@@ -203,7 +212,7 @@ class Marginal(Removal):
 
 @dataclass(frozen=True)
 class Zero(Removal):
-    """See `zero`."""
+    """Zeros take the place of what is removed; made by `zero`."""
 
     name = "zero"
     kinds = ("features", "steps", "patches")
@@ -218,11 +227,11 @@ REMOVALS: dict[str, type[Removal]] = {kind.name: kind for kind in (MaskToken, De
 def mask_token(token: int | None = None) -> Removal:
     """A token that stands for nothing takes the place of those removed; the length stays.
 
-    For tokens. What it shows is what the model makes of that token: one that was trained with masks knows it, another
-    has never seen it.
+    For tokens. The result depends on what the model makes of that token: a model that was trained with masks knows it,
+    another has never seen it.
 
     Args:
-        token: Its number; default: the mask token of a KerasHub task's tokenizer.
+        token: Its number; None for the mask token of a KerasHub task's tokenizer.
 
     Example:
         >>> mask_token(103)
@@ -232,41 +241,43 @@ def mask_token(token: int | None = None) -> Removal:
 
 
 def delete(padding: int | None = None) -> Removal:
-    """Tokens are taken out: the rest moves up, padding behind (in front, for a sample that is padded in front).
+    """Tokens are taken out: the rest moves up, with padding after it (before it in samples that are padded in front).
 
-    For tokens. The padding mask and segment numbers follow; position numbers do not, as the model counts positions
-    anew. The distances between what is left change. At least one position stays, as an empty sequence is none.
+    For tokens. The padding mask and segment numbers move along; position numbers do not, as the model counts positions
+    anew. The distances between the remaining tokens change. At least one position stays, as a sequence cannot be empty.
 
     Args:
-        padding: Number of the padding token; default: the tokenizer's, or what the inputs are padded with.
+        padding: Number of the padding token; None for the tokenizer's, or whatever the inputs are padded with.
     """
     return Delete(padding)
 
 
-def mean(background: Any = None) -> Removal:
-    """The mean of the same position over a background takes the place of those removed.
+def mean(background: Background = None) -> Removal:
+    """The mean of the same position over a background takes the place of what is removed.
 
     For features, steps (a vector each) and patches (pixel by pixel). Steps that are padding in the background do not
-    count. A mean of unlike samples may lie where no sample lies.
+    count. The mean of dissimilar samples may be far from any real sample.
 
     Args:
-        background: Samples as the model takes them, or only the array of positions; default: all of the subject's.
+        background: Samples as the model takes them, or only the array of positions; None for all of the subject's
+            samples.
     """
     return Mean(background)
 
 
-def marginal(background: Any = None, draws: int = 8) -> Removal:
-    """What another sample has at the same positions takes the place of those removed; the mean over several draws.
+def marginal(background: Background = None, draws: int = 8) -> Removal:
+    """What another sample has at the same positions takes the place of what is removed; averaged over several draws.
 
-    For all kinds. All removed positions take the values of one and the same other sample, which keeps what goes
-    together there, and which a sample draws once: so all its versions are compared under the same draws. It is the
-    interventional way of SHAP. Where the other sample has padding, or a start or end token of a known tokenizer, one
-    of its n other steps or tokens stands in: number p modulo n for position p.
+    For all kinds. All removed positions take the values of one and the same other sample, so that values which belong
+    together stay together. Each sample draws its others once, so all its versions are compared under the same draws.
+    This is SHAP's interventional way. Where the other sample has padding, or a start or end token of a known tokenizer,
+    one of its n other steps or tokens is used instead: number p modulo n for position p.
 
     Args:
-        background: Samples as the model takes them, or only the array of positions; default: the subject's other
+        background: Samples as the model takes them, or only the array of positions; None for the subject's other
             samples.
-        draws: How many other samples, drawn without replacement; all of them where the background has fewer.
+        draws: How many other samples, drawn without replacement, at least 1; all of them where the background has
+            fewer.
 
     Source:
         Lundberg and Lee 2017, "A Unified Approach to Interpreting Model Predictions", section 4; Janzing, Minorics and
@@ -276,89 +287,94 @@ def marginal(background: Any = None, draws: int = 8) -> Removal:
 
 
 def zero() -> Removal:
-    """Zeros take the place of those removed, for features, steps and patches.
+    """Zeros take the place of what is removed, for features, steps and patches.
 
-    A zero is "nothing" only where the model was trained on values for which it is, such as standardised ones.
+    A zero means "nothing" only if it did in the values that the model was trained on, such as standardised ones.
     """
     return Zero()
 
 
 def default_removals(subject: Subject) -> tuple[Removal, ...]:
-    """Two ways of removing that suit a subject, the first of them the one to take where one is wanted.
+    """Up to two ways of removing that suit a subject, the one to use by default first.
 
-    Tokens: the mask token where the tokenizer has one, and deleting; without a mask token deleting and the tokens of
-    other samples. All else: the mean, and values of other samples; for one sample alone zeros.
+    For tokens: the mask token, if the tokenizer has one, and deleting; otherwise deleting and the tokens of other
+    samples. For everything else: the mean and the values of other samples. A single sample has no others: its tokens
+    are masked or deleted, and anything else is replaced by zeros.
     """
     if subject.positions.kind == "tokens":
-        known = getattr(subject.tokenizer, "mask_token_id", None) is not None
-        first: tuple[Removal, ...] = (mask_token(),) if known else ()
+        has_mask = getattr(subject.tokenizer, "mask_token_id", None) is not None
+        first: tuple[Removal, ...] = (mask_token(),) if has_mask else ()
         second: tuple[Removal, ...] = (delete(), marginal()) if subject.samples > 1 else (delete(),)
         return (*first, *second)[:2]
     return (mean(), marginal()) if subject.samples > 1 else (zero(),)
 
 
-def removal_of(given: Any, subject: Subject) -> Removal:
-    """A way of removing from what a user gives: the object, its name, or None for the subject's default.
+def removal_of(removal: Removal | str | None, subject: Subject) -> Removal:
+    """The way of removing that a user asks for.
+
+    Args:
+        removal: The object, its name, or None for the first of `default_removals`.
+        subject: The model and its samples.
 
     Raises:
         InputError: It is none of these.
     """
-    if given is None:
+    if removal is None:
         return default_removals(subject)[0]
-    if isinstance(given, Removal):
-        return given
-    if isinstance(given, str) and given in REMOVALS:
-        return REMOVALS[given]()
+    if isinstance(removal, Removal):
+        return removal
+    if isinstance(removal, str) and removal in REMOVALS:
+        return REMOVALS[removal]()
     raise InputError(
-        f"The removal is {given!r}, but one of {', '.join(REMOVALS)} is needed, or an object: removal=mask_token(103)."
+        f"The removal is {removal!r}, but one of {', '.join(REMOVALS)} is needed, or an object: "
+        "removal=mask_token(103)."
     )
 
 
-def kept_of(subject: Subject, kept: Any = None) -> np.ndarray:
-    """The positions that are never removed though they are no padding.
+def kept_of(subject: Subject, kept: Kept = None) -> np.ndarray:
+    """The positions that are never removed although they are not padding.
 
     Args:
-        subject: Whose positions.
-        kept: dims ``(sample, position)`` or ``(position,)``, bool; or a list of token numbers, wherever they stand;
-            default: start and end tokens of a KerasHub task's tokenizer, which a classifier reads from rather than
-            about, and none elsewhere.
+        subject: The model and its samples.
+        kept: dims ``(sample, position)`` or ``(position,)``, bool; or a list of token numbers, which are kept wherever
+            they stand. None for the start and end tokens of a KerasHub task's tokenizer, which a classifier reads from
+            rather than about; elsewhere for no positions.
 
     Returns:
         dims ``(sample, position)``, bool.
 
     Raises:
-        InputError: Neither shape nor kind fits.
+        InputError: Its shape or dtype does not fit.
     """
     positions = subject.positions
     if kept is None:
         tokens = positions.kind == "tokens"
         return _end_tokens(subject, positions.of(subject.inputs)) if tokens else np.zeros(positions.valid.shape, bool)
-    given = np.asarray(kept)
-    if given.dtype == bool and given.shape in (positions.valid.shape, positions.valid.shape[1:]):
-        return np.broadcast_to(given, positions.valid.shape).copy()
-    if positions.kind == "tokens" and given.ndim == 1 and (given.dtype.kind in "iu" or not len(given)):
-        return np.isin(positions.of(subject.inputs), given)
+    array = np.asarray(kept)
+    if array.dtype == bool and array.shape in (positions.valid.shape, positions.valid.shape[1:]):
+        return np.broadcast_to(array, positions.valid.shape).copy()
+    if positions.kind == "tokens" and array.ndim == 1 and (array.dtype.kind in "iu" or not len(array)):
+        return np.isin(positions.of(subject.inputs), array)
     raise InputError(
-        f"kept has shape {given.shape} and dtype {given.dtype}, but True or False for each of "
+        f"kept has shape {array.shape} and dtype {array.dtype}, but True or False for each of "
         f"{positions.valid.shape} positions is needed, or for tokens a list of their numbers: kept=[101, 102]."
     )
 
 
-def removable_of(subject: Subject, kept: Any = None) -> np.ndarray:
-    """The positions that may be removed: no padding, and not `kept_of`; dims ``(sample, position)``, bool."""
+def removable_of(subject: Subject, kept: Kept = None) -> np.ndarray:
+    """The positions that may be removed, dims ``(sample, position)``, bool: neither padding nor kept by `kept_of`."""
     return np.asarray(subject.positions.valid & ~kept_of(subject, kept))
 
 
 def _replaced(subject: Subject, values: Callable[[np.ndarray, int], np.ndarray]) -> Apply:
-    """Removal by other values at the same place: `values` gives them for rows and a draw, broadcastable."""
+    """Removal by other values in the same place: `values` gives them for rows and a draw, broadcastable."""
     positions = subject.positions
 
-    def apply(rows: np.ndarray, removed: np.ndarray, draw: int) -> Any:
+    def apply(rows: np.ndarray, removed: np.ndarray, draw: int) -> Tree:
         def change(array: np.ndarray) -> np.ndarray:
-            cells = on_cells(array, positions.spread(removed))
-            standing = values(rows, draw)
-            standing = np.rint(standing) if array.dtype.kind in "iu" else standing
-            return np.where(cells, standing.astype(array.dtype), array)
+            others = values(rows, draw)
+            others = np.rint(others) if array.dtype.kind in "iu" else others
+            return np.where(positions.cells(removed, array), others.astype(array.dtype), array)
 
         return positions.changed(rows_of(subject.inputs, rows), change)
 
@@ -366,7 +382,7 @@ def _replaced(subject: Subject, values: Callable[[np.ndarray, int], np.ndarray])
 
 
 def _closed_up(valid: np.ndarray, removed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where each position takes its token from once the gaps are closed, and which positions still hold one."""
+    """Where each position takes its token from once the gaps are closed, and which positions then hold one."""
     stays = valid & ~removed
     in_front = ~valid[:, 0] & valid[:, -1]
     last = np.where(in_front[:, None], stays, ~stays)
@@ -374,20 +390,20 @@ def _closed_up(valid: np.ndarray, removed: np.ndarray) -> tuple[np.ndarray, np.n
     return order, np.take_along_axis(stays, order, axis=1)
 
 
-def _background(subject: Subject, given: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Values of positions in other samples and which of them are no padding."""
+def _background(subject: Subject, background: Background, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Values of positions in other samples, and which of the positions are not padding."""
     positions = subject.positions
     array = positions.of(subject.inputs)
-    if given is None:
+    if background is None:
         if len(array) < 2:
             raise InputError(
-                f"{name}() takes what other samples have, but there is one sample. Give others: "
+                f"{name}() takes what other samples have, but there is only one sample. Give others: "
                 f"{name}(background=inputs)."
             )
         return array, positions.valid
-    leaves = [np.asarray(leaf) for leaf in tree.flatten(given)]
+    leaves = [np.asarray(leaf) for leaf in tree.flatten(background)]
     several = len(leaves) == len(tree.flatten(subject.inputs)) > 1
-    values = leaves[positions.leaf] if several else np.asarray(given) if len(leaves) != 1 else leaves[0]
+    values = leaves[positions.leaf] if several else np.asarray(background) if len(leaves) != 1 else leaves[0]
     if values.shape[1:] != array.shape[1:] or not len(values):
         raise InputError(
             f"The background of {name}() has shape {values.shape}, but samples of shape {array.shape[1:]} are needed: "
@@ -406,16 +422,17 @@ def _background_valid(positions: Positions, leaves: list[np.ndarray] | None, val
 
 
 def _end_tokens(subject: Subject, tokens: np.ndarray) -> np.ndarray:
-    known = [getattr(subject.tokenizer, name, None) for name in _ENDS]
-    return np.isin(tokens, [number for number in known if number is not None])
+    """Which tokens are start or end tokens of the subject's tokenizer, bool."""
+    numbers = [getattr(subject.tokenizer, name, None) for name in _ENDS]
+    return np.isin(tokens, [number for number in numbers if number is not None])
 
 
 def _repeated(values: np.ndarray, usable: np.ndarray) -> np.ndarray:
-    """Samples whose unusable positions hold their usable ones again, from the start."""
+    """Samples whose unusable positions repeat their usable ones, from the start."""
     if not usable.any(1).all():
         row = int(np.argmin(usable.any(1)))
         raise InputError(
-            f"Sample {row} of the background is all padding, and nothing can be drawn from it. Leave it out."
+            f"Sample {row} of the background is all padding, so nothing can be drawn from it. Leave it out."
         )
     order = np.argsort(~usable, axis=1, kind="stable")
     again = np.take_along_axis(order, np.arange(values.shape[1]) % usable.sum(1)[:, None], axis=1)
@@ -424,7 +441,7 @@ def _repeated(values: np.ndarray, usable: np.ndarray) -> np.ndarray:
 
 
 def _donors(samples: int, background: int, draws: int, seed: int, *, own: bool) -> np.ndarray:
-    """Other samples for each sample, drawn without replacement, dims ``(sample, draw)``; never itself."""
+    """Other samples for each sample, drawn without replacement, dims ``(sample, draw)``; never the sample itself."""
     rng = np.random.default_rng(seed)
     others = background - 1 if own else background
     chosen = np.argsort(rng.random((samples, others)), axis=1)[:, : min(draws, others)]

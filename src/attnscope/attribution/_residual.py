@@ -1,11 +1,10 @@
-"""What is added to an attention layer's output, and which layer norm follows: found in a run, or told by the user."""
+"""What is added to an attention layer's output, and which layer norm follows: detected in a run, or declared."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
 
 import keras
 import numpy as np
@@ -15,17 +14,17 @@ from attnscope.errors import MethodError
 from attnscope.handlers import Contribution, Passed
 
 TOLERANCE = 1e-4
-"""How far two tensors may lie apart, as a share of the largest number, and count as the same."""
+"""How far apart two tensors may be, as a share of the largest number, and still count as the same."""
 
 
 @dataclass(frozen=True)
 class Wire:
-    """What the user says of a site: where its output and the residual connection have met.
+    """What the user declares about a site: where its output and the residual connection meet.
 
     Attributes:
         total: Path of a layer that is called on their sum.
         normalises: Whether that layer is the layer norm of the block (BERT's order), so that it belongs to the mixing;
-            False where it only happens to be the next one.
+            False if it only happens to come next.
     """
 
     total: str
@@ -33,14 +32,14 @@ class Wire:
 
 
 @dataclass(frozen=True)
-class Block:
-    """A site with what is around it, on one batch.
+class ResidualBlock:
+    """What surrounds a site, on one batch.
 
     Attributes:
         residual: What is added to the layer's output, dims ``(sample, query, feature)``.
         output: What the block gives: the sum, or its layer norm; same dims.
-        factor: What the centred sum is multiplied by, dims ``(feature,)``; None where there is no layer norm.
-        scale: One over the standard deviation of the sum, dims ``(sample, query)``; 1 where there is none.
+        factor: What the centred sum is multiplied by, dims ``(feature,)``; None where no layer norm follows.
+        scale: One over the standard deviation of the sum, dims ``(sample, query)``; 1 where no layer norm follows.
     """
 
     residual: np.ndarray
@@ -49,95 +48,103 @@ class Block:
     scale: np.ndarray
 
     def through(self, vectors: np.ndarray) -> np.ndarray:
-        """The part of the layer norm that is linear and the same for all queries, on vectors ``(..., feature)``."""
+        """Vectors ``(..., feature)`` after the part of the layer norm that is linear and the same for all queries."""
         if self.factor is None:
             return vectors
         return np.asarray((vectors - vectors.mean(-1, keepdims=True)) * self.factor)
 
 
-def block_of(site: str, found: Contribution, passed: list[Passed], wiring: Mapping[str, Wire] | None) -> Block:
+def block_of(
+    site: str, contribution: Contribution, passed: list[Passed], wiring: Mapping[str, Wire] | None
+) -> ResidualBlock:
     """The residual connection and the layer norm around a site.
 
-    Two orders are found, both checked on the numbers themselves: the sum of the layer's output and what it was called
-    on goes into a layer norm (BERT); or the layer was called on the norm of something, and that is added to its output
-    (GPT-2). Keras' own layers of norm and addition, and any with ``norm`` in the name of their class, are looked at.
+    Two orders are detected, both checked on the numbers themselves: the sum of the layer's output and what it was
+    called on goes into a layer norm (BERT); or the layer was called on the norm of something, and that is added to its
+    output (GPT-2). Keras' own normalisation and addition layers are examined, and any layer with ``norm`` in the name
+    of its class.
 
     Args:
         site: Name of the site.
-        found: What it carries.
-        passed: The calls of layers that were noted.
-        wiring: What the user says, by pattern of sites; it goes before what is found.
+        contribution: What its layer was called on, and what it carries.
+        passed: The recorded calls of layers, in the order of execution.
+        wiring: What the user declares, by glob pattern of sites; it takes precedence over detection.
 
     Raises:
-        MethodError: Neither order is there, or the norm is of a kind that is not known.
+        MethodError: Neither order is there, or the norm is of an unknown kind.
     """
-    queries, keys = found.scores.shape[2:]
-    if queries != keys or found.given.shape != found.output.shape:
+    queries, keys = contribution.scores.shape[2:]
+    if queries != keys or contribution.given.shape != contribution.output.shape:
         raise MethodError(
-            f"The site {site!r} has {queries} queries and {keys} keys, but a residual connection is counted with the "
-            "key of the same position, which needs self-attention. Leave the site out: sites=[...]."
+            f"The site {site!r} has {queries} queries and {keys} keys, but the residual connection counts with the key "
+            "of the query's own position, which needs self-attention. Leave the site out: sites=[...]."
         )
-    place = next(number for number, one in enumerate(passed) if one.site == site)
-    told = next((wire for pattern, wire in (wiring or {}).items() if fnmatchcase(site, pattern)), None)
-    if told is not None:
-        return _told(site, found, passed[place + 1 :], told)
-    block = _found(found, passed, place)
+    number = next(number for number, layer_call in enumerate(passed) if layer_call.site == site)
+    declared = next((wire for pattern, wire in (wiring or {}).items() if fnmatchcase(site, pattern)), None)
+    if declared is not None:
+        return _declared(site, contribution, passed[number + 1 :], declared)
+    block = _detected(contribution, passed[:number], passed[number + 1 :])
     if block is None:
         raise MethodError(
-            f"Around the site {site!r} no residual connection was found: neither is what the layer was called on added "
-            "to its output before a layer norm, nor what a layer norm before it was called on. Name a layer that is "
-            f"called on the sum: wiring={{{site!r}: Wire(total='path/of/layer', normalises=False)}}."
+            f"No residual connection was detected around the site {site!r}: neither the input of its layer, nor that "
+            "of a layer norm before it, is added to its output. Name a layer that is called on the sum: "
+            f"wiring={{{site!r}: Wire(total='path/of/layer', normalises=False)}}."
         )
     return block
 
 
-def _found(found: Contribution, passed: list[Passed], place: int) -> Block | None:
-    before = [one for one in passed[:place] if one.given is not None and same(one.outputs, found.given)]
-    after = [one for one in passed[place + 1 :] if one.outputs.shape == found.output.shape]
-    for one in after:  # a norm on the sum with what the layer was called on
-        if (
-            one.given is not None
-            and one.given.shape == found.output.shape
-            and same(one.given - found.output, found.given)
-        ):
-            return _normalised(found.given, one)
-    for one in after:
-        total = one.outputs if one.given is None else one.given
-        if total.shape != found.output.shape:
+def _detected(contribution: Contribution, before: list[Passed], after: list[Passed]) -> ResidualBlock | None:
+    """The block by the numbers of the layers that were called before and after the site's; None where none fits."""
+    called_on, output = contribution.given, contribution.output
+    sources = [norm.given for norm in before if norm.given is not None and same(norm.outputs, called_on)]
+    after = [layer_call for layer_call in after if layer_call.outputs.shape == output.shape]
+    for norm in after:  # a norm of the sum with what the layer was called on
+        if norm.given is not None and norm.given.shape == output.shape and same(norm.given - output, called_on):
+            return _normalised(called_on, norm, norm.given)
+    for layer_call in after:
+        total = layer_call.outputs if layer_call.given is None else layer_call.given
+        if total.shape != output.shape:
             continue
-        for norm in before:
-            if norm.given is not None and same(total - found.output, norm.given):
-                return _plain(norm.given, total)
-        if same(total - found.output, found.given):
-            return _plain(found.given, total)
+        for residual in (*sources, called_on):
+            if same(total - output, residual):
+                return _plain(residual, total)
     return None
 
 
-def _told(site: str, found: Contribution, after: list[Passed], wire: Wire) -> Block:
-    for one in after:
-        if one.path == wire.total and one.given is not None and one.given.shape == found.output.shape:
-            residual = one.given - found.output
-            return _normalised(residual, one) if wire.normalises else _plain(residual, one.given)
+def _declared(site: str, contribution: Contribution, after: list[Passed], wire: Wire) -> ResidualBlock:
+    output = contribution.output
+    for layer_call in after:
+        total = layer_call.given
+        if layer_call.path == wire.total and total is not None and total.shape == output.shape:
+            residual = total - output
+            return _normalised(residual, layer_call, total) if wire.normalises else _plain(residual, total)
     raise MethodError(
         f"The wiring of {site!r} names the layer {wire.total!r}, but no layer of that path is called after it on "
-        f"something of the shape {found.output.shape}. Paths are those of model.layers, joined by '/'."
+        f"something of the shape {output.shape}. Paths are those of model.layers, joined by '/'."
     )
 
 
-def _plain(residual: np.ndarray, total: np.ndarray) -> Block:
-    return Block(residual, total, None, np.ones(total.shape[:2]))
+def _plain(residual: np.ndarray, total: np.ndarray) -> ResidualBlock:
+    """A block whose sum goes on as it is."""
+    return ResidualBlock(residual, total, None, np.ones(total.shape[:2]))
 
 
-def _normalised(residual: np.ndarray, norm: Passed) -> Block:
+def _normalised(residual: np.ndarray, norm: Passed, called_on: np.ndarray) -> ResidualBlock:
+    """A block whose sum goes through a layer norm.
+
+    Args:
+        residual: What is added to the layer's output, dims ``(sample, query, feature)``.
+        norm: The call of the layer norm.
+        called_on: The sum, which the norm was called on, same dims.
+    """
     layer = norm.layer
-    assert norm.given is not None
     if not isinstance(layer, keras.layers.LayerNormalization) or getattr(layer, "rms_scaling", False):
         raise MethodError(_unknown(norm))
-    total = norm.given.astype(np.float64)
+    total = called_on.astype(np.float64)
     gamma, beta = (_numbers(getattr(layer, name, None), default) for name, default in (("gamma", 1.0), ("beta", 0.0)))
     scale = 1 / np.sqrt(total.var(-1) + layer.epsilon)
     factor = np.broadcast_to(gamma, total.shape[-1:])
-    block = Block(residual, norm.outputs, factor, scale)
+    block = ResidualBlock(residual, norm.outputs, factor, scale)
     if not same(block.through(total) * scale[..., None] + beta, norm.outputs):
         raise MethodError(_unknown(norm))
     return block
@@ -145,17 +152,18 @@ def _normalised(residual: np.ndarray, norm: Passed) -> Block:
 
 def _unknown(norm: Passed) -> str:
     return (
-        f"The norm {norm.path!r} behind the residual connection is a {type(norm.layer).__name__}, but only "
-        "keras.layers.LayerNormalization over the last axis is taken apart. Without it: part='residual'."
+        f"The norm {norm.path!r} after the residual connection is a {type(norm.layer).__name__}, but only "
+        "keras.layers.LayerNormalization over the last axis can be taken apart. To leave it out: "
+        "norms(..., part='residual')."
     )
 
 
-def _numbers(variable: Any, default: float) -> np.ndarray:
+def _numbers(variable: keras.Variable | None, default: float) -> np.ndarray:
     return np.asarray(default if variable is None else ops.convert_to_numpy(variable), np.float64)
 
 
 def same(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether two arrays hold the same numbers, up to rounding."""
+    """Whether two arrays have the same shape and the same numbers, up to rounding."""
     if one.shape != other.shape:
         return False
     largest = max(np.abs(one).max(initial=0.0), np.abs(other).max(initial=0.0))

@@ -1,17 +1,16 @@
-"""Which sequence each attention site reads from and writes to, and which of them the positions are.
+"""Which sequences each attention site reads from and writes to, and which of them holds the input's positions.
 
 A *stream* is a sequence that a model carries through its layers: the tokens of an encoder, those of a decoder, the
-patches of a picture. A site's queries belong to one stream and its keys to one: the same in self-attention, another in
-cross-attention. A site that pools, without queries, has a stream of its own with one position.
+patches of a picture. A site's queries belong to one stream and its keys to one: the same stream in self-attention,
+different ones in cross-attention. A site that pools, without queries, has a stream of its own with one position.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
 
 import keras
 import numpy as np
@@ -25,135 +24,138 @@ from attnscope.interception import symbolic_calls
 from attnscope.schema import HEAD, SAMPLE, Site, SiteTable, key_dims, query_dims
 
 Roles = Mapping[str, tuple[str, str]]
-"""From a glob pattern of sites to the stream of their queries and the stream of their keys."""
+"""From a glob pattern of sites to the names of the stream of their queries and the stream of their keys."""
 OTHERWISE = (
     "These methods need no attention: method='gradient_x_input', 'integrated_gradients' (both need gradients) or "
     "'occlusion' (needs none)."
 )
 _CROSS = ("cross", "encoder_decoder")
 _PREFIXES = (1, 2)
-"""Class token, or class and distillation token, in front of a picture's patches."""
+"""A class token, or a class and a distillation token, in front of a picture's patches."""
 
 
 @dataclass(frozen=True)
-class Wire:
-    """A site with its streams.
+class SiteStreams:
+    """A site and the streams that its queries and its keys belong to.
 
     Attributes:
         site: The site.
-        reader: Stream of its queries.
-        read: Stream of its keys.
-        queries: Number of queries; 1 where it pools.
-        keys: Number of keys, learned sinks left out.
+        query_stream: Name of the stream of its queries.
+        key_stream: Name of the stream of its keys.
+        num_queries: Number of queries; 1 where the site pools.
+        num_keys: Number of keys, without learned sink columns.
     """
 
     site: Site
-    reader: str
-    read: str
-    queries: int
-    keys: int
+    query_stream: str
+    key_stream: str
+    num_queries: int
+    num_keys: int
+
+    @property
+    def name(self) -> str:
+        """Name of the site."""
+        return self.site.name
 
     @property
     def is_self(self) -> bool:
-        """Whether queries and keys are one stream."""
-        return self.reader == self.read
+        """Whether queries and keys belong to one stream."""
+        return self.query_stream == self.key_stream
 
     @property
     def pools(self) -> bool:
-        """Whether it has no queries."""
+        """Whether the site has no queries."""
         return not query_dims(self.site.dims)
 
-    def scores(self, array: np.ndarray) -> np.ndarray:
-        """Scores, or their derivatives, in the dims of the site, as ``(sample, head, query, key)``.
+    def in_four_dims(self, array: np.ndarray) -> np.ndarray:
+        """Scores, or their derivatives, from the dims of the site to dims ``(sample, head, query, key)``.
 
-        Several axes of queries or keys become one, row by row; learned sinks are left out.
+        Several axes of queries or keys become one, row by row; learned sink columns are dropped.
         """
         dims = self.site.dims
         order = [SAMPLE, *(dim for dim in dims if dim == HEAD), *query_dims(dims), *key_dims(dims)]
         moved = np.transpose(array, [dims.index(dim) for dim in order])
         heads = moved.shape[1] if HEAD in dims else 1
-        whole = moved.reshape(len(array), heads, self.queries, self.keys + self.site.sinks)
-        return whole[..., : self.keys]
+        whole = moved.reshape(len(array), heads, self.num_queries, self.num_keys + self.site.sinks)
+        return whole[..., : self.num_keys]
 
 
 @dataclass(frozen=True)
-class Wiring:
-    """All sites that count, in the order of execution, and the stream of the positions.
+class Streams:
+    """The streams of all chosen sites, and the one whose positions are those of the explained input.
 
     Attributes:
-        wires: The sites.
-        home: The stream whose positions relevance is given to.
-        prefix: How many of its first positions stand for none of the inputs' (class and register tokens).
+        sites: The sites with their streams, in the order of execution.
+        input_stream: Name of the stream that holds the positions relevance is given to.
+        prefix: How many positions at its start stand for none of the input's (class and register tokens).
     """
 
-    wires: tuple[Wire, ...]
-    home: str
+    sites: tuple[SiteStreams, ...]
+    input_stream: str
     prefix: int
 
     @property
-    def sites(self) -> SiteTable:
-        """The sites alone."""
-        return SiteTable(wire.site for wire in self.wires)
-
-    @property
-    def onto_home(self) -> tuple[Wire, ...]:
-        """Those whose keys are the positions."""
-        return tuple(wire for wire in self.wires if wire.read == self.home)
-
-    def bytes_per_sample(self) -> int:
-        """Size of all scores of one sample in float32."""
-        return 4 * sum(math.prod(wire.site.shape[1:]) for wire in self.wires)
+    def over_input(self) -> tuple[SiteStreams, ...]:
+        """The sites whose keys are the positions of the input."""
+        return tuple(site for site in self.sites if site.key_stream == self.input_stream)
 
 
-def wiring(subject: Subject, *, roles: Roles | None = None, prefix: int | None = None) -> Wiring:
-    """Finds the streams of the sites, and which of them the positions are.
+def streams_of(subject: Subject, *, roles: Roles | None = None, prefix: int | None = None) -> Streams:
+    """Finds the streams of the sites, and which of them holds the positions of the input.
 
-    A site is told by its place: one without queries pools; one whose path says ``cross`` or ``encoder_decoder``, or
-    which has other numbers of queries and keys, or whose layer was called on two tensors, is cross-attention; the rest
-    is self-attention. Where the paths say ``encoder`` and ``decoder``, these are the streams; else streams are told
-    apart by their lengths.
+    A site without queries pools. A site is cross-attention if its path contains ``cross`` or ``encoder_decoder``, if it
+    has different numbers of queries and keys, or if its layer was called on two tensors; every other site is
+    self-attention. Where the paths contain both ``encoder`` and ``decoder``, these are the streams; elsewhere streams
+    are told apart by their lengths.
 
     Args:
         subject: The model and its inputs.
-        roles: The streams of sites of which that cannot be told, by pattern.
-        prefix: Positions of the attention in front of those of the inputs; default: none, or for pictures 1 or 2 where
-            there are so many keys more than patches.
+        roles: From a glob pattern of sites to the streams of their queries and keys, for sites where these rules do not
+            tell.
+        prefix: Number of positions in the attention that precede those of the input; None for 0, or for pictures for 1
+            or 2 where there are that many more keys than patches.
 
     Raises:
         NoAttentionError: The model computes no attention.
         MethodError: A site's axes cannot be mapped to the positions; the message names methods that work.
     """
-    found = subject.scorer.kept(("sites", _wish(subject.sites)), lambda: _discovered(subject))
-    for site in found:
+    chosen = subject.cache.once(("sites", _comparable(subject.sites)), lambda: _chosen_sites(subject))
+    for site in chosen:
         _check(site, subject)
-    names = _named_streams(found, subject.model, roles or {})
-    wires = tuple(
-        Wire(site, *names[site.name], _size(site, query_dims(site.dims)), _size(site, key_dims(site.dims)) - site.sinks)
-        for site in found
+    names = _named_streams(chosen, subject.model, roles or {})
+    sites = tuple(
+        SiteStreams(
+            site, *names[site.name], _size(site, query_dims(site.dims)), _size(site, key_dims(site.dims)) - site.sinks
+        )
+        for site in chosen
     )
-    lengths = _lengths(wires)
-    read = {wire.read for wire in wires}
-    home, in_front = _home(subject, {name: size for name, size in lengths.items() if name in read}, prefix)
-    return Wiring(wires, home, in_front)
+    attended = {site.key_stream for site in sites}
+    lengths = {stream: size for stream, size in _lengths(sites).items() if stream in attended}
+    return Streams(sites, *_input_stream(subject, lengths, prefix))
 
 
-def _wish(selection: Selection) -> Hashable:
-    """Sites as they were asked for, to be compared."""
+def bytes_per_sample(sites: Sequence[SiteStreams]) -> int:
+    """Size of all scores of one sample at these sites, in float32."""
+    return 4 * sum(math.prod(site.site.shape[1:]) for site in sites)
+
+
+def _comparable(selection: Selection) -> Hashable:
+    """The selection of sites as something hashable, so that two of them can be compared."""
     return selection if selection is None or isinstance(selection, str) or callable(selection) else tuple(selection)
 
 
-def _discovered(subject: Subject) -> SiteTable:
+def _chosen_sites(subject: Subject) -> SiteTable:
     first = rows_of(subject.inputs, slice(0, min(2, subject.samples)))
-    found = discover(subject.in_batches(2, first), subject.sites)
+    discovery = discover(subject.in_batches(2, first), subject.sites)
     try:
-        chosen = found.chosen
+        chosen = discovery.chosen
     except NoAttentionError as error:
         raise NoAttentionError(f"{error} {OTHERWISE}") from None
-    if found.unroll:
-        inside = next((site.name for site in found.sites if site.loop), next(iter(found.unroll)))
+    if discovery.unroll:
+        in_loop = next((site.name for site in discovery.sites if site.loop), next(iter(discovery.unroll)))
         raise MethodError(
-            f"The attention {inside!r} is computed anew at every step of a loop, so that its keys are no fixed "
-            f"positions of the input. {OTHERWISE}"
+            f"The attention {in_loop!r} is computed anew at every step of a loop, so its keys are not fixed positions "
+            f"of the input. {OTHERWISE}"
         )
     return chosen
 
@@ -164,7 +166,7 @@ def _check(site: Site, subject: Subject) -> None:
         return
     raise MethodError(
         f"The site {site.name!r} has dims {site.dims} with shape {site.shape}: its keys are windows or parts of the "
-        f"input, not its {subject.positions.count} positions. Leave it out: sites=[...] names those to use. "
+        f"input, not its {subject.positions.count} positions. Leave it out by naming the sites to use: sites=[...]. "
         f"{OTHERWISE}"
     )
 
@@ -174,25 +176,26 @@ def _size(site: Site, dims: tuple[str, ...]) -> int:
     return math.prod(sizes[dim] for dim in dims)
 
 
-def _named_streams(found: SiteTable, model: keras.Layer, roles: Roles) -> dict[str, tuple[str, str]]:
-    given = {site.name: streams for site in found for pattern, streams in roles.items() if matches(site, pattern)}
-    unmet = [pattern for pattern in roles if not any(matches(site, pattern) for site in found)]
-    if unmet:
+def _named_streams(sites: SiteTable, model: keras.Layer, roles: Roles) -> dict[str, tuple[str, str]]:
+    """By name of the site the streams of its queries and keys."""
+    declared = {site.name: streams for site in sites for pattern, streams in roles.items() if matches(site, pattern)}
+    unmatched = [pattern for pattern in roles if not any(matches(site, pattern) for site in sites)]
+    if unmatched:
         raise MethodError(
-            f"The roles name {unmet[0]!r}, which matches none of the sites {found.names}. Name sites by patterns: "
+            f"The roles name {unmatched[0]!r}, which matches none of the sites {sites.names}. Name sites by patterns: "
             "roles={'*cross*': ('decoder', 'encoder')}."
         )
-    return {site.name: given.get(site.name) or _told(site, found, model) for site in found}
+    return {site.name: declared.get(site.name) or _inferred(site, sites, model) for site in sites}
 
 
-def _told(site: Site, found: SiteTable, model: keras.Layer) -> tuple[str, str]:
-    """The streams of a site by its name, its shape, and how its layer was called."""
+def _inferred(site: Site, sites: SiteTable, model: keras.Layer) -> tuple[str, str]:
+    """The streams of a site, inferred from its path, its shape, and how its layer was called."""
     queries, keys = _size(site, query_dims(site.dims)), _size(site, key_dims(site.dims)) - site.sinks
-    both = all(any(_side(other.path) == side for other in found) for side in ("encoder", "decoder"))
+    both = all(any(_side(other.path) == side for other in sites) for side in ("encoder", "decoder"))
     side = _side(site.path) if both else ""
-    read = side or f"{keys} positions"
+    key_stream = side or f"{keys} positions"
     if not query_dims(site.dims):
-        return f"pooled by {site.name}", read
+        return f"pooled by {site.name}", key_stream
     crossing = any(word in site.path for word in _CROSS)
     if crossing and both:
         return "decoder", "encoder"
@@ -200,11 +203,11 @@ def _told(site: Site, found: SiteTable, model: keras.Layer) -> tuple[str, str]:
         return f"{queries} positions", f"{keys} positions"
     if crossing or _called_on_two(model, site):
         raise MethodError(
-            f"The site {site.name!r} is cross-attention between two sequences of {queries} positions, and it cannot be "
-            f"told which sites belong to which. Say it: roles={{{site.name!r}: ('decoder', 'encoder'), ...}}, with the "
-            "sequence of the queries first, for every site."
+            f"The site {site.name!r} is cross-attention between two sequences of {queries} positions, and nothing "
+            "tells which sites belong to which of them. Declare every site, the sequence of the queries first: "
+            f"roles={{{site.name!r}: ('decoder', 'encoder'), ...}}."
         )
-    return read, read
+    return key_stream, key_stream
 
 
 def _side(path: str) -> str:
@@ -219,26 +222,29 @@ def _called_on_two(model: keras.Layer, site: Site) -> bool:
     calls = [arguments for one in operations for arguments in symbolic_calls(one)]
     if site.call_index >= len(calls):
         return False
-    given = [leaf for leaf in tree.flatten(calls[site.call_index].args) if keras.backend.is_keras_tensor(leaf)]
-    named = calls[site.call_index].kwargs
-    given += [named[name] for name in ("query", "value", "key") if keras.backend.is_keras_tensor(named.get(name))]
-    return len({id(tensor) for tensor in given[:2]}) > 1
+    arguments = calls[site.call_index]
+    called_on = [leaf for leaf in tree.flatten(arguments.args) if keras.backend.is_keras_tensor(leaf)]
+    by_name = [arguments.kwargs.get(name) for name in ("query", "value", "key")]
+    called_on += [tensor for tensor in by_name if keras.backend.is_keras_tensor(tensor)]
+    return len({id(tensor) for tensor in called_on[:2]}) > 1
 
 
-def _lengths(wires: tuple[Wire, ...]) -> dict[str, int]:
+def _lengths(sites: Sequence[SiteStreams]) -> dict[str, int]:
+    """Number of positions of each stream."""
     lengths: dict[str, int] = {}
-    for wire in wires:
-        for stream, size in ((wire.reader, wire.queries), (wire.read, wire.keys)):
+    for site in sites:
+        for stream, size in ((site.query_stream, site.num_queries), (site.key_stream, site.num_keys)):
             if lengths.setdefault(stream, size) != size:
                 raise MethodError(
-                    f"The stream {stream!r} has {lengths[stream]} positions, but {size} at the site "
-                    f"{wire.site.name!r}. Name the streams: roles={{{wire.site.name!r}: ('decoder', 'encoder'), ...}}, "
-                    "with the sequence of the queries first."
+                    f"The stream {stream!r} has {lengths[stream]} positions, but {size} at the site {site.name!r}. "
+                    "Name the streams of each site, the sequence of the queries first: "
+                    f"roles={{{site.name!r}: ('decoder', 'encoder'), ...}}."
                 )
     return lengths
 
 
-def _home(subject: Subject, lengths: dict[str, int], prefix: int | None) -> tuple[str, int]:
+def _input_stream(subject: Subject, lengths: dict[str, int], prefix: int | None) -> tuple[str, int]:
+    """Name of the stream that holds the input's positions, and how many of its positions precede them."""
     fitting = {
         stream: extra for stream, size in lengths.items() if (extra := _extra(subject, size, prefix)) is not None
     }
@@ -250,18 +256,18 @@ def _home(subject: Subject, lengths: dict[str, int], prefix: int | None) -> tupl
     if not named:
         sizes = ", ".join(f"{size} in {stream!r}" for stream, size in lengths.items())
         raise MethodError(
-            f"The input has {count} positions, but the attention is over another number: {sizes}. Where class or "
-            f"register tokens stand in front, say how many: prefix=1. {OTHERWISE}"
+            f"The input has {count} positions, but the attention is over a different number: {sizes}. If class or "
+            f"register tokens come first, say how many: prefix=1. {OTHERWISE}"
         )
     raise MethodError(
-        f"The sequences {sorted(named)} of the attention all have {count} positions, and it cannot be told which of "
-        f"them the input {name!r} is. Name the streams after the inputs: "
+        f"The attention is over the sequences {sorted(named)}, which all have {count} positions, and nothing tells "
+        f"which of them the input {name!r} is. Name the streams after the inputs: "
         f"roles={{'pattern': ({name!r}, {name!r}), ...}}."
     )
 
 
 def _extra(subject: Subject, size: int, prefix: int | None) -> int | None:
-    """How many positions of a stream of this size are in front of those of the input; None where it does not fit."""
+    """How many positions of a stream of this size precede those of the input; None where the sizes do not fit."""
     extra = size - subject.positions.count
     if prefix is not None:
         return prefix if extra == prefix else None
@@ -273,14 +279,20 @@ def _input_name(subject: Subject) -> str:
     return str(path[-1]) if path else ""
 
 
-def valid_positions(subject: Subject, wired: Wiring, stream: str, size: int) -> np.ndarray:
-    """Which positions of a stream are no padding, dims ``(sample, position)``.
+def valid_positions(subject: Subject, streams: Streams, stream: str, size: int) -> np.ndarray:
+    """Which positions of a stream are not padding, dims ``(sample, position)``, bool.
 
-    For the positions' own stream those of the subject, with the prefix in front; for another one those of a padding
-    mask of that length whose name says the stream, or of the only one; all where there is none.
+    For the input's own stream these are the subject's, with the prefix in front. For another stream they come from a
+    padding mask of that length: the one whose name contains the stream's, or the only one. Without one all are valid.
+
+    Args:
+        subject: The model and its inputs.
+        streams: Its streams.
+        stream: Name of the one that is meant.
+        size: Number of its positions.
     """
-    if stream == wired.home:
-        front = np.ones((subject.samples, wired.prefix), bool)
+    if stream == streams.input_stream:
+        front = np.ones((subject.samples, streams.prefix), bool)
         return np.concatenate([front, subject.positions.valid], axis=1)
     masks = {
         str(path[-1]): np.asarray(leaf).astype(bool)
@@ -291,13 +303,17 @@ def valid_positions(subject: Subject, wired: Wiring, stream: str, size: int) -> 
     return named[0] if len(named) == 1 else np.ones((subject.samples, size), bool)
 
 
-def weights_of_queries(valid: np.ndarray, query: int | None, alive: Any = None) -> np.ndarray:
-    """How much each query counts in what is read, dims ``(sample, query)``, summing to 1, or to 0 where none is valid.
+def query_weights(valid: np.ndarray, query: int | None, influential: np.ndarray | None = None) -> np.ndarray:
+    """How much each query counts in the mean over queries.
 
     Args:
-        valid: dims ``(sample, query)``.
-        query: Number of the one that is read, from the end where negative; None for the mean over the valid ones.
-        alive: Those of the valid ones that count, where any of a sample's do; same dims.
+        valid: Queries that are not padding, dims ``(sample, query)``, bool.
+        query: Number of the only query that counts, from the end where negative; None for all valid ones alike.
+        influential: Queries that the target depends on, same dims, bool: only these count in samples that have any.
+
+    Returns:
+        dims ``(sample, query)``, float64, within 0 to 1, summing to 1 over the queries; 0 everywhere in a sample
+        without a valid query.
 
     Raises:
         MethodError: There is no such query.
@@ -307,9 +323,9 @@ def weights_of_queries(valid: np.ndarray, query: int | None, alive: Any = None) 
         if not -size <= query < size:
             raise MethodError(f"The query {query} was asked for, but there are {size}, numbered from 0: query=0.")
         return np.asarray(np.eye(size)[np.full(len(valid), query % size)])
-    counted = valid.astype(float)
-    if alive is not None:
-        both = counted * alive
-        counted = np.where(both.any(1, keepdims=True), both, counted)
-    total = counted.sum(1, keepdims=True)
-    return np.asarray(counted / np.where(total == 0, 1, total))
+    weights = valid.astype(float)
+    if influential is not None:
+        both = weights * influential
+        weights = np.where(both.any(1, keepdims=True), both, weights)
+    total = weights.sum(1, keepdims=True)
+    return np.asarray(weights / np.where(total == 0, 1, total))

@@ -1,8 +1,8 @@
-"""What every method of attribution is given: a model, samples, what is explained, and to which positions."""
+"""What every attribution method is given: a model, its samples, the target that is explained, and the positions."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,14 +10,17 @@ import keras
 import numpy as np
 import xarray as xr
 
-from attnscope.attribution._positions import Positions, positions_of, rows_of
-from attnscope.attribution._scoring import Scorer
-from attnscope.attribution._targets import Target, targets_of
+from attnscope.attribution._compilation_cache import CompilationCache
+from attnscope.attribution._positions import Positions, Rows, positions_of, rows_of
+from attnscope.attribution._targets import Target, TargetLike, targets_of
 from attnscope.discovery import Selection
 from attnscope.errors import LabelError
 from attnscope.running import Network
 from attnscope.schema import KEY, SAMPLE
-from attnscope.tensors import Tree
+from attnscope.tensors import Inputs, Tree
+
+Names = Sequence[str] | Sequence[Sequence[str]]
+"""Names of positions: one list for all samples, or one list per sample."""
 
 
 @dataclass(frozen=True)
@@ -25,13 +28,14 @@ class Subject:
     """A model on some samples, and the one number per sample that is to be explained.
 
     Attributes:
-        network: The model and its data, its passes counted.
-        inputs: Its inputs, arrays in its structure, all samples.
+        network: The model, made ready to run; it counts its passes.
+        inputs: The samples, as arrays in the structure that the model takes.
         positions: What relevance is given to.
         target: What is explained.
-        scorer: The model's forward passes, counted.
+        cache: What was traced or compiled for the model.
         labels: Names of the positions, dims ``(position,)`` or ``(sample, position)``; None where none are known.
-        sites: Which attention is meant; see `capture`.
+        sites: Which attention the methods that use it read: a glob pattern of sites, several, or a predicate; None for
+            all sites that are attention.
         batch_size: Samples at a time.
     """
 
@@ -39,38 +43,43 @@ class Subject:
     inputs: Tree
     positions: Positions
     target: Target
-    scorer: Scorer
+    cache: CompilationCache
     labels: np.ndarray | None
     sites: Selection
     batch_size: int
 
     @property
     def model(self) -> keras.Layer:
-        """The network itself."""
+        """The Keras model itself."""
         return self.network.model
 
     @property
     def tokenizer(self) -> Any:
-        """Of a KerasHub task; None elsewhere."""
+        """The tokenizer of a KerasHub task; None for other models."""
         return self.network.tokenizer
 
     def in_batches(self, batch_size: int | None = None, inputs: Tree | None = None, *, full: bool = False) -> Network:
-        """The network on this subject's inputs, or others, so many samples at a time; its passes are counted here."""
+        """The network on these samples, to be run in batches; its passes count for this subject.
+
+        Args:
+            batch_size: Samples at a time; None for the subject's own.
+            inputs: Other inputs, in arrays; None for the subject's own.
+            full: Whether fewer samples than a batch holds are filled up to it.
+        """
         samples = self.inputs if inputs is None else inputs
         return self.network.on(samples, batch_size=batch_size or self.batch_size, full=full)
 
     def of_model(self, model: keras.Layer) -> Subject:
-        """The same samples for another model; its passes are counted here too."""
-        network = self.network.of_model(model)
-        return replace(self, network=network, scorer=Scorer(network))
+        """The same samples and target for another model; its passes count for this subject too."""
+        return replace(self, network=self.network.of_model(model), cache=CompilationCache())
 
     @property
     def samples(self) -> int:
         """Number of samples."""
         return len(self.positions.valid)
 
-    def rows(self, chosen: Any) -> Subject:
-        """Some of the samples: a slice, numbers or a mask."""
+    def rows(self, chosen: Rows) -> Subject:
+        """Some of the samples: a slice, their numbers, or a mask."""
         labels = self.labels if self.labels is None or self.labels.ndim == 1 else self.labels[chosen]
         return replace(
             self,
@@ -80,17 +89,25 @@ class Subject:
             labels=labels,
         )
 
-    def numbers(self) -> np.ndarray:
-        """The explained number of every sample, as the model gives it, float64."""
-        return self.scorer(self.inputs, self.target)
-
-    def relevance(self, values: np.ndarray, method: str, **attrs: Any) -> xr.DataArray:
-        """The relevance of positions as a labelled array, 0 at padding.
+    def numbers(self, inputs: Tree | None = None, extras: Mapping[str, np.ndarray] | None = None) -> np.ndarray:
+        """The target's numbers, dims ``(sample,)``, float64. Costs one forward pass per sample.
 
         Args:
-            values: dims ``(sample, position)``.
+            inputs: Other inputs, in arrays; None for the subject's own samples.
+            extras: The target's extras for these inputs; None where they are the subject's own samples in order.
+        """
+        return self.target.of(self.network.outputs(self.inputs if inputs is None else inputs), extras)
+
+    def relevance(self, values: np.ndarray, method: str, **attrs: Any) -> xr.DataArray:
+        """The relevance of the positions as a labelled array.
+
+        Args:
+            values: dims ``(sample, position)``; what they are at padding does not matter.
             method: Name of the method.
-            attrs: What else there is to say.
+            **attrs: Further attrs.
+
+        Returns:
+            dims ``(sample, key)``, 0 at padding, with ``key_valid`` and, where names are known, ``key_label``.
         """
         array = xr.DataArray(
             np.where(self.positions.valid, values, 0.0),
@@ -106,41 +123,55 @@ class Subject:
 
 def subjects_of(
     model: keras.Model,
-    inputs: Any,
+    inputs: Inputs,
     *,
-    target: Any = None,
+    target: TargetLike = None,
     positions: str | None = None,
     grid: tuple[int, int] | None = None,
     padding: int | None = 0,
-    labels: Sequence[Any] | None = None,
+    labels: Names | None = None,
     sites: Selection = None,
     batch_size: int = 64,
 ) -> list[Subject]:
-    """One subject per target; see `attribute` for the arguments.
+    """One subject for each target, as `attribute` makes them from the same arguments.
+
+    Args:
+        model: Any built Keras 3 model, or a KerasHub task. It is not changed.
+        inputs: Arrays or a structure of them, raw texts or images for a task, or anything that yields batches. All
+            samples are held in memory.
+        target: What is explained: None, a whole number, a list of them, `PerSample`, `AtStep`, a dict of an output's
+            name to any of these, or a function from outputs to one number per sample.
+        positions: The name of the input that is explained, where there are several.
+        grid: Rows and columns of patches, for pictures.
+        padding: The token that is padding where no input is a padding mask; None for none.
+        labels: Names of the positions, one list for all samples, or one per sample.
+        sites: Which attention the methods that use it read: a glob pattern of sites, several, or a predicate; None for
+            all sites that are attention.
+        batch_size: Samples at a time.
 
     Raises:
-        InputError: It cannot be told what their positions are.
-        TargetError: The target is not among what the model says.
+        InputError: It cannot be told what the positions are.
+        TargetError: The target does not fit the model's outputs.
         LabelError: The labels do not fit the positions.
     """
     network = Network(model, inputs, batch_size=batch_size)
     arrays = network.arrays()
-    found = positions_of(arrays, name=positions, grid=grid, padding=padding)
-    names = _labels(labels, network, found)
-    scorer = Scorer(network)
+    explained = positions_of(arrays, name=positions, grid=grid, padding=padding)
+    names = _labels(labels, network, explained)
+    cache = CompilationCache()
     return [
-        Subject(network, arrays, found, one, scorer, names, sites, batch_size)
-        for one in targets_of(target, scorer.outputs(arrays))
+        Subject(network, arrays, explained, one_target, cache, names, sites, batch_size)
+        for one_target in targets_of(target, network.outputs(arrays))
     ]
 
 
-def _labels(given: Sequence[Any] | None, network: Network, positions: Positions) -> np.ndarray | None:
-    if given is None:
+def _labels(labels: Names | None, network: Network, positions: Positions) -> np.ndarray | None:
+    if labels is None:
         fitting = [
             item.names for item in network.labels if len(item.names) and _fits(np.asarray(item.names), positions)
         ]
         return np.asarray(fitting[0], dtype=str) if fitting else None
-    names = np.asarray(given, dtype=str)
+    names = np.asarray(labels, dtype=str)
     if not _fits(names, positions):
         raise LabelError(
             f"The labels have the shape {names.shape}, but there are {positions.count} positions in "

@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike
 from attnscope.attribution import (
     METHODS,
     Removal,
+    RemovalScores,
     Subject,
-    Versions,
     default_removals,
     method_of,
     position,
@@ -143,11 +143,11 @@ class Experiment:
         }
         return Results({**methods, **baselines}, self.attention())
 
-    def versions(self) -> list[Versions]:
+    def versions(self) -> list[RemovalScores]:
         """The samples with positions removed, by each way of removing; every step reuses their answers."""
-        return [Versions(self.subject, removal, kept=self.kept, seed=self.seed) for removal in self.removals]
+        return [RemovalScores(self.subject, removal, kept=self.kept, seed=self.seed) for removal in self.removals]
 
-    def relevance(self, method: str, versions: Versions | None = None) -> xr.DataArray:
+    def relevance(self, method: str, versions: RemovalScores | None = None) -> xr.DataArray:
         """The relevance by one method, with those of the experiment's settings that the method has an option for.
 
         Args:
@@ -159,12 +159,12 @@ class Experiment:
             "seed": self.seed,
             "steps": PATH_STEPS,
             "removal": self.removals[0],
-            "versions": versions,
+            "removal_scores": versions,
         }
         known = method_of(method).options
         return relevance_of(self.subject, method, **{name: v for name, v in settings.items() if name in known})
 
-    def relevances(self, versions: Versions, advance: Callable[[], object]) -> dict[str, xr.DataArray]:
+    def relevances(self, versions: RemovalScores, advance: Callable[[], object]) -> dict[str, xr.DataArray]:
         """The relevance by each method.
 
         Args:
@@ -178,7 +178,7 @@ class Experiment:
         return relevances
 
     def measures(
-        self, versions: Sequence[Versions], relevances: Mapping[str, xr.DataArray], advance: Callable[[], object]
+        self, versions: Sequence[RemovalScores], relevances: Mapping[str, xr.DataArray], advance: Callable[[], object]
     ) -> dict[str, xr.Dataset]:
         """All measures by removal, of the methods and the baselines.
 
@@ -194,7 +194,7 @@ class Experiment:
         for removed in versions:
             draws = {f"random {n}": random(self.subject, seed=self.seed + n) for n in range(RANDOM_DRAWS)}
             arrays = {name: relevance.values for name, relevance in relevances.items()}
-            arrays |= {"position": position(self.subject, versions=removed)}
+            arrays |= {"position": position(self.subject, removal_scores=removed)}
             every = faithfulness(
                 removed, {**arrays, **draws}, steps=None, perturbations=PERTURBATIONS, seed=self.seed
             ).drop_dims("threshold")

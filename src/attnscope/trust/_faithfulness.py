@@ -1,8 +1,8 @@
 """Whether the model's answer depends on what a relevance ranks first: remove it, or keep it alone, and ask again.
 
-All measures take `Versions`, which hold the model, its samples and the way of removing, and keep every answer: methods
-that agree on a set of positions, and measures that ask for the same one, share a pass. Each measure is one number per
-sample (and threshold), so that intervals over samples can be computed.
+All measures take `RemovalScores`, which hold the model, its samples and the way of removing, and keep every answer:
+methods that agree on a set of positions, and measures that ask for the same one, share a pass. Each measure is one
+number per sample (and threshold), so that intervals over samples can be computed.
 
 The relevance is read as a ranking. What speaks for the target comes first, what speaks against it last: the sign
 counts. Equal numbers are put in a seeded random order, as the order of positions would be a guess of its own, and often
@@ -18,7 +18,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from attnscope.attribution import Versions
+from attnscope.attribution import RemovalScores
 from attnscope.errors import InputError
 from attnscope.schema import SAMPLE
 
@@ -39,7 +39,7 @@ Relevances = Mapping[str, ArrayLike]
 
 
 def faithfulness(
-    versions: Versions,
+    versions: RemovalScores,
     relevances: Relevances,
     *,
     thresholds: Iterable[float] = THRESHOLDS,
@@ -114,7 +114,7 @@ def faithfulness(
 
 
 def comprehensiveness(
-    versions: Versions, relevance: ArrayLike, *, thresholds: Iterable[float] = THRESHOLDS, seed: int = 0
+    versions: RemovalScores, relevance: ArrayLike, *, thresholds: Iterable[float] = THRESHOLDS, seed: int = 0
 ) -> xr.DataArray:
     """How much of the target is lost without the most relevant positions: f(x) - f(x without the top k).
 
@@ -141,7 +141,7 @@ def comprehensiveness(
 
 
 def sufficiency(
-    versions: Versions, relevance: ArrayLike, *, thresholds: Iterable[float] = THRESHOLDS, seed: int = 0
+    versions: RemovalScores, relevance: ArrayLike, *, thresholds: Iterable[float] = THRESHOLDS, seed: int = 0
 ) -> xr.DataArray:
     """How much of the target is lost when only the most relevant positions are left: f(x) - f(top k alone).
 
@@ -166,7 +166,7 @@ def sufficiency(
     return _by_threshold(versions, relevance, thresholds, seed, "sufficiency")
 
 
-def deletion(versions: Versions, relevance: ArrayLike, *, steps: int = 10, seed: int = 0) -> xr.DataArray:
+def deletion(versions: RemovalScores, relevance: ArrayLike, *, steps: int = 10, seed: int = 0) -> xr.DataArray:
     """The area under the target while positions are removed one after another, the most relevant ones first.
 
     Lower is better: the target falls early. The curve goes from nothing removed to all removed in at most `steps` steps
@@ -194,7 +194,7 @@ def deletion(versions: Versions, relevance: ArrayLike, *, steps: int = 10, seed:
     return _by_steps(versions, relevance, steps, seed, "deletion")
 
 
-def insertion(versions: Versions, relevance: ArrayLike, *, steps: int = 10, seed: int = 0) -> xr.DataArray:
+def insertion(versions: RemovalScores, relevance: ArrayLike, *, steps: int = 10, seed: int = 0) -> xr.DataArray:
     """The area under the target while positions are put back one after another, the most relevant ones first.
 
     Higher is better: the target rises early. It starts with everything removed (by deleting: all but the most relevant
@@ -221,7 +221,7 @@ def insertion(versions: Versions, relevance: ArrayLike, *, steps: int = 10, seed
 
 
 def infidelity(
-    versions: Versions, relevance: ArrayLike, *, perturbations: int = 32, scaled: bool = True, seed: int = 0
+    versions: RemovalScores, relevance: ArrayLike, *, perturbations: int = 32, scaled: bool = True, seed: int = 0
 ) -> xr.DataArray:
     """How far the relevance of a set of positions is from what the target loses with them, squared and averaged.
 
@@ -258,7 +258,7 @@ def infidelity(
     return _labelled(versions, infidelities[0], "infidelity", seed)
 
 
-def removal_ranks(versions: Versions, relevance: np.ndarray, seed: int = 0) -> np.ndarray:
+def removal_ranks(versions: RemovalScores, relevance: np.ndarray, seed: int = 0) -> np.ndarray:
     """The rank of each position in the order of removal, the most relevant one first.
 
     Numbers that differ by less than a millionth of the largest of their sample count as equal, as they differ by
@@ -282,7 +282,7 @@ def removal_ranks(versions: Versions, relevance: np.ndarray, seed: int = 0) -> n
 
 
 def _by_threshold(
-    versions: Versions, relevance: ArrayLike, thresholds: Iterable[float], seed: int, name: str
+    versions: RemovalScores, relevance: ArrayLike, thresholds: Iterable[float], seed: int, name: str
 ) -> xr.DataArray:
     shares = _thresholds(thresholds)
     ranks = removal_ranks(versions, _checked(versions, relevance), seed)[None]
@@ -298,7 +298,7 @@ def _by_threshold(
     )
 
 
-def _by_steps(versions: Versions, relevance: ArrayLike, steps: int, seed: int, name: str) -> xr.DataArray:
+def _by_steps(versions: RemovalScores, relevance: ArrayLike, steps: int, seed: int, name: str) -> xr.DataArray:
     ranks = removal_ranks(versions, _checked(versions, relevance), seed)[None]
     levels = _step_levels(versions, _steps(steps))
     removed = _without_top(ranks, levels.removed) if name == "deletion" else _top_alone(ranks, levels.kept)
@@ -317,19 +317,19 @@ class _Levels:
     kept: np.ndarray
 
 
-def _threshold_levels(versions: Versions, shares: np.ndarray) -> _Levels:
+def _threshold_levels(versions: RemovalScores, shares: np.ndarray) -> _Levels:
     """A level for each share."""
     counts = versions.counts[:, None]
     top = np.clip(np.ceil(counts * shares - 1e-9), np.minimum(1, counts), counts).astype(int)
     return _levels(versions, top)
 
 
-def _step_levels(versions: Versions, steps: int) -> _Levels:
+def _step_levels(versions: RemovalScores, steps: int) -> _Levels:
     """Levels from nothing to all, in steps of about equal size."""
     return _levels(versions, np.floor(versions.counts[:, None] * np.arange(steps + 1) / steps + 0.5).astype(int))
 
 
-def _curve_levels(versions: Versions, shares: np.ndarray) -> _Levels:
+def _curve_levels(versions: RemovalScores, shares: np.ndarray) -> _Levels:
     """The levels of the thresholds, between nothing and all."""
     counts = versions.counts[:, None]
     between = _threshold_levels(versions, np.sort(shares))
@@ -340,7 +340,7 @@ def _curve_levels(versions: Versions, shares: np.ndarray) -> _Levels:
     )
 
 
-def _levels(versions: Versions, top: np.ndarray) -> _Levels:
+def _levels(versions: RemovalScores, top: np.ndarray) -> _Levels:
     """The levels for these numbers of top positions, dims ``(sample, level)``."""
     counts, most = versions.counts[:, None], versions.most[:, None]
     return _Levels(np.minimum(top, most), np.maximum(top, counts - most))
@@ -365,7 +365,7 @@ def _area(values: np.ndarray, levels: np.ndarray) -> np.ndarray:
 
 
 def _infidelities(
-    versions: Versions, relevances: np.ndarray, sets: np.ndarray, answers: np.ndarray, *, scaled: bool
+    versions: RemovalScores, relevances: np.ndarray, sets: np.ndarray, answers: np.ndarray, *, scaled: bool
 ) -> np.ndarray:
     """The infidelity of every relevance, dims ``(relevance, sample)``.
 
@@ -384,14 +384,14 @@ def _infidelities(
     return np.asarray(((sums - drops) ** 2).mean(-1))
 
 
-def _all_sets(versions: Versions, perturbations: int, seed: int) -> np.ndarray:
+def _all_sets(versions: RemovalScores, perturbations: int, seed: int) -> np.ndarray:
     """Random sets of positions, dims ``(sample, set, position)``, bool."""
     if isinstance(perturbations, bool) or not isinstance(perturbations, int) or perturbations < 1:
         raise InputError(f"perturbations is {perturbations!r}, but at least one set is needed: perturbations=32.")
     return np.stack([_sets(versions, row, perturbations, seed) for row in range(versions.subject.samples)])
 
 
-def _sets(versions: Versions, row: int, perturbations: int, seed: int) -> np.ndarray:
+def _sets(versions: RemovalScores, row: int, perturbations: int, seed: int) -> np.ndarray:
     """Random sets of a sample's positions, dims ``(set, position)``, bool."""
     rng = np.random.default_rng([seed, 11, row])
     able, most = versions.removable[row], int(versions.most[row])
@@ -400,7 +400,7 @@ def _sets(versions: Versions, row: int, perturbations: int, seed: int) -> np.nda
     return np.argsort(np.argsort(chance, axis=1), axis=1) < sizes[:, None]
 
 
-def _answers(versions: Versions, removed: list[np.ndarray]) -> list[np.ndarray]:
+def _answers(versions: RemovalScores, removed: list[np.ndarray]) -> list[np.ndarray]:
     """The target with each of these removed, computed together: each array with dims ``(relevance, sample, level)``."""
     rows = [np.broadcast_to(np.arange(part.shape[1])[:, None], part.shape[:3]).ravel() for part in removed]
     flat = [part.reshape(-1, part.shape[-1]) for part in removed]
@@ -409,7 +409,7 @@ def _answers(versions: Versions, removed: list[np.ndarray]) -> list[np.ndarray]:
     return [part.reshape(array.shape[:3]) for part, array in zip(np.split(numbers, ends), removed, strict=True)]
 
 
-def _labelled(versions: Versions, values: np.ndarray, name: str, seed: int) -> xr.DataArray:
+def _labelled(versions: RemovalScores, values: np.ndarray, name: str, seed: int) -> xr.DataArray:
     return xr.DataArray(values, dims=(SAMPLE,), name=name, attrs={**_origin(versions, seed), **_attrs_of(name)})
 
 
@@ -418,7 +418,7 @@ def _attrs_of(measure: str) -> dict[str, bool | str]:
     return {"higher_is_better": HIGHER_IS_BETTER[measure], "units": units}
 
 
-def _origin(versions: Versions, seed: int) -> dict[str, str | int]:
+def _origin(versions: RemovalScores, seed: int) -> dict[str, str | int]:
     """What a measure was computed from."""
     return {
         "removal": versions.removal.name,
@@ -428,7 +428,7 @@ def _origin(versions: Versions, seed: int) -> dict[str, str | int]:
     }
 
 
-def _checked(versions: Versions, relevance: ArrayLike) -> np.ndarray:
+def _checked(versions: RemovalScores, relevance: ArrayLike) -> np.ndarray:
     array = np.asarray(relevance, dtype=np.float64)
     shape = versions.removable.shape
     if array.shape != shape:

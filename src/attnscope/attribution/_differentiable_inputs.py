@@ -1,0 +1,97 @@
+"""What a target can be differentiated by at each position: embeddings of tokens, or the input itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import keras
+import numpy as np
+from keras import tree
+
+from attnscope.attribution._positions import rows_of
+from attnscope.attribution._subject import Subject
+from attnscope.errors import MethodError
+from attnscope.handlers import EMBEDDED, GIVEN
+from attnscope.interception import call_model, intercept, layers_of
+from attnscope.running import as_numpy, compiled
+from attnscope.tensors import Tensor, Tree
+
+
+@dataclass(frozen=True)
+class DifferentiableInputs:
+    """What a target is differentiated by.
+
+    Attributes:
+        subject: The subject; pictures that are given in whole numbers are floats here.
+        names: The keys of `Derivatives.values` that hold it: embeddings, or the one input.
+    """
+
+    subject: Subject
+    names: tuple[str, ...]
+
+    @property
+    def embedded(self) -> frozenset[str]:
+        """Paths of the embedding layers; empty where the input itself is differentiated by."""
+        return frozenset(name.removeprefix(EMBEDDED) for name in self.names if name.startswith(EMBEDDED))
+
+
+def differentiable_inputs(subject: Subject) -> DifferentiableInputs:
+    """Finds what the target can be differentiated by.
+
+    A model with embeddings is run once for this, on up to 2 samples.
+
+    Raises:
+        MethodError: The input is whole numbers that no `Embedding` layer is given, or floats that one is given.
+    """
+    positions = subject.positions
+    tokens = positions.kind == "tokens"
+    embeddings: tuple[str, ...] = ()
+    if positions.kind in ("tokens", "features"):
+        embeddings = subject.cache.once(
+            ("embeddings", positions.kind, positions.leaf), lambda: _embeddings_of_positions(subject)
+        )
+    if tokens and embeddings:
+        return DifferentiableInputs(subject, tuple(f"{EMBEDDED}{path}" for path in embeddings))
+    if tokens:
+        raise MethodError(
+            "The input is whole numbers, but no Embedding layer of the model is given them unchanged, so there is "
+            "nothing to differentiate by. If they are amounts, give floats: inputs.astype('float32'). If they are "
+            "tokens, method='occlusion' needs no gradient."
+        )
+    if embeddings:
+        raise MethodError(
+            f"The input is floats, but the Embedding {embeddings[0]!r} looks them up as whole numbers, so the gradient "
+            "of the target with respect to them is 0. Give the tokens as whole numbers: inputs.astype('int32')."
+        )
+    return DifferentiableInputs(_as_floats(subject), (f"{GIVEN}{positions.leaf}",))
+
+
+def _embeddings_of_positions(subject: Subject) -> tuple[str, ...]:
+    """Paths of the embeddings that are given exactly the numbers of the positions."""
+    if not any(isinstance(layer, keras.layers.Embedding) for layer in layers_of(subject.model)):
+        return ()
+    first = rows_of(subject.inputs, slice(0, min(2, subject.samples)))
+
+    def body(model: keras.Layer, tensors: Tree) -> dict[str, Tensor]:
+        numbers_by_path: dict[str, Tensor] = {}
+
+        def note(layer: keras.Layer, path: str, numbers: Tensor, result: Tensor) -> Tensor:
+            numbers_by_path[path] = numbers
+            return result
+
+        batch = len(tree.flatten(first)[0])
+        with intercept(lambda _: None, model, batch=batch, inputs=tensors, embedded=note):
+            call_model(model, tensors)
+        return numbers_by_path
+
+    looked_up = tree.map_structure(as_numpy, compiled(subject.model, body)(first))
+    subject.network.passes.forward += len(tree.flatten(first)[0])
+    wanted = subject.positions.of(first)
+    return tuple(path for path, numbers in looked_up.items() if np.array_equal(numbers, wanted))
+
+
+def _as_floats(subject: Subject) -> Subject:
+    positions = subject.positions
+    if positions.of(subject.inputs).dtype.kind == "f":
+        return subject
+    return replace(subject, inputs=positions.changed(subject.inputs, lambda array: array.astype("float32")))
