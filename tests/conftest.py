@@ -1,4 +1,12 @@
-"""One backend per run: the one that KERAS_BACKEND names."""
+"""One backend per run: the one that KERAS_BACKEND names.
+
+PyTorch runs every test; JAX and TensorFlow run those that are marked `every_backend`: see `run_all.sh`.
+"""
+
+import os
+
+# Before JAX is loaded, and for the processes that tests start: it compiles programs that run once, on a few numbers.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import keras
 import numpy as np
@@ -7,9 +15,44 @@ import pytest
 from browser import chromium, open_page, problems  # noqa: F401, fixtures for the tests of pages
 
 
-@pytest.fixture(autouse=True)
-def _same_weights_every_time():
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """What one process should run, because it shares something costly: a file, or one family of KerasHub."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            variant = item.callspec.params.get("family") if hasattr(item, "callspec") else None
+            group = "keras2" if "keras2" in item.fixturenames else getattr(variant, "name", item.path.name)
+            item.add_marker(pytest.mark.xdist_group(f"{item.path.parent.name}/{group}"))
+
+
+def start_anew():
+    """No test sees what ran before it: Keras counts names and draws numbers from the start."""
+    keras.backend.clear_session(free_memory=False)
     keras.utils.set_random_seed(7)
+
+
+@pytest.fixture(autouse=True)
+def _whatever_ran_before():
+    start_anew()
+    yield
+    start_anew()  # for what the next file makes for all of its tests
+
+
+@pytest.fixture(autouse=True)
+def _optimised_where_a_test_is_about_it(request, monkeypatch):
+    if request.node.get_closest_marker("optimised") is None:
+        yield
+        return
+    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "0")
+    if keras.backend.backend() != "jax":
+        yield
+        return
+    import jax
+
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture

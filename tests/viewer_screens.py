@@ -11,8 +11,6 @@ import attnscope as ats
 from attnscope import colours
 from attnscope.marks import rounded_up
 
-ONCE = "pages do not depend on Keras' backend: they are tested once, where it is torch"
-
 
 def softmax(logits):
     raised = np.exp(logits - logits.max(-1, keepdims=True))

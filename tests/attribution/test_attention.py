@@ -160,6 +160,7 @@ def test_what_reads_no_target_says_the_same_for_every_target(rng):
             np.testing.assert_array_equal(both[1], ats.attribute(model, tokens, method=name, target=2))
 
 
+@pytest.mark.every_backend
 def test_a_subject_is_compiled_once_and_reads_the_weights_of_the_day(rng, monkeypatch):
     made = []
     for module in ("differentiation", "gradient_products", "integrated"):
@@ -195,6 +196,7 @@ def test_the_methods_that_remove_are_in_the_table(rng):
     assert values.standard_error.dims == ("sample", "key")
 
 
+@pytest.mark.every_backend
 def test_the_model_stays_as_it_is(rng):
     model, tokens = transformer(dropout=0.2), padded_tokens(rng, samples=3)
     before = model.predict(tokens, verbose=0)

@@ -68,6 +68,7 @@ def test_gradient_x_attention_by_finite_differences_of_every_score(rng):
     assert found.attrs["passes"] == found.attrs["gradient_passes"] == 2
 
 
+@pytest.mark.every_backend
 def test_batches_change_nothing(rng, monkeypatch):
     model, tokens = small(), padded_tokens(rng, samples=5, length=4)
     names = ("raw", "gradient_x_attention", "gradient_x_input", "chefer")
@@ -114,6 +115,7 @@ def test_steps_and_patches_add_up_their_numbers(rng):
         np.testing.assert_allclose(found, np.transpose(expected), rtol=1e-4, atol=1e-2)
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("dtype", ["int32", "float32"])
 def test_tokens_are_explained_through_their_embeddings(rng, dtype):
     """Also where the model takes the numbers as floats, as `Input` does unless told otherwise."""
@@ -130,6 +132,7 @@ def test_tokens_are_explained_through_their_embeddings(rng, dtype):
     assert found.attrs["passes"] == 3 + 2  # 2 to find the embedding
 
 
+@pytest.mark.every_backend
 def test_what_cannot_be_differentiated_is_said():
     given = keras.Input((4,), dtype="int32")
     counted = keras.Model(given, layers.Dense(2)(ops.cast(given, "float32")))

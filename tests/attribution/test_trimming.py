@@ -37,6 +37,7 @@ def asked(model, tokens, monkeypatch):
     return RemovalScores(subject, delete(padding=0))(rows, removed), lengths
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("masked", [True, False])
 def test_answers_are_those_of_a_model_of_a_fixed_length(rng, masked, monkeypatch):
     """Such a model cannot be cut. The mean over padding differs where padding is cut, and is not cut then."""

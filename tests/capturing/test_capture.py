@@ -14,6 +14,8 @@ from attnscope.running import _compiled as compiled_room
 from attnscope.running import _runner as running
 from models import padded_tokens, seed_model, transformer
 
+pytestmark = pytest.mark.every_backend
+
 
 def scores_by_submodel(model, name, x):
     """The scores as Keras gives them where the softmax is a layer's output."""
@@ -35,6 +37,7 @@ def test_its_own_name_works_as_a_pattern(rng):
     assert list(ats.capture(seed_model(), x, sites="attention_*")) == ["attention_vec"]
 
 
+@pytest.mark.optimised
 @pytest.mark.parametrize("jit", [False, True, "auto"])
 def test_after_predict_and_fit_have_compiled_the_model_all_samples_come(rng, backend, jit):
     if backend == "torch" and jit is True:
@@ -59,6 +62,7 @@ def test_after_predict_and_fit_have_compiled_the_model_all_samples_come(rng, bac
     np.testing.assert_allclose(after.outputs, model.predict(x, verbose=0), atol=1e-6)
 
 
+@pytest.mark.optimised
 def test_the_output_is_the_same_before_during_and_after(rng):
     model = transformer()
     x = padded_tokens(rng)

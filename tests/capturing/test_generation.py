@@ -8,6 +8,8 @@ keras_hub = pytest.importorskip("keras_hub", reason="the package keras-hub is no
 
 import attnscope as ats  # noqa: E402
 
+pytestmark = pytest.mark.every_backend
+
 VOCABULARY = ["<|endoftext|>", *"abcdefghĠ", "Ġa", "ab"]
 
 

@@ -57,6 +57,7 @@ def expected(encoded):
     return [attention.numpy() for attention in outputs.attentions], outputs.last_hidden_state.numpy()
 
 
+@pytest.mark.every_backend
 def test_all_72_maps_agree_with_transformers(backbone, inputs, expected, encoded):
     tokenizer, batch = encoded
     tokens = [tokenizer.convert_ids_to_tokens(row) for row in batch["input_ids"]]

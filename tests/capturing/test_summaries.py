@@ -12,6 +12,8 @@ import attnscope as ats
 from attnscope.backends import current
 from models import padded_tokens, seed_model, transformer
 
+pytestmark = pytest.mark.every_backend
+
 
 def received(scores, valid):
     """By the definition: the mean of each column over the valid queries."""
@@ -165,6 +167,7 @@ print(peak[0] - before)
 """
 
 
+@pytest.mark.optimised
 def test_received_and_entropy_of_8192_tokens_need_under_400_megabytes(backend):
     if backend == "torch" and tuple(map(int, keras.__version__.split(".")[:2])) < (3, 15):
         pytest.skip("on PyTorch with Keras 3.13 it takes 0.6 GB; docs/cost.md says so")

@@ -8,6 +8,8 @@ from keras import layers, ops
 import attnscope as ats
 from attnscope.backends import current
 
+pytestmark = pytest.mark.every_backend
+
 
 class Guided(layers.Layer):
     """Runs a batch and a copy of it through one attention, as classifier-free guidance does."""

@@ -9,6 +9,8 @@ from keras import layers, ops
 import attnscope as ats
 from models import padded_tokens, seed_model, transformer
 
+pytestmark = pytest.mark.every_backend
+
 
 @pytest.fixture(params=[0.0, 0.3], ids=["fused", "softmax"])
 def masked(request, rng):

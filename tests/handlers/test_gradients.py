@@ -2,12 +2,15 @@
 
 import keras
 import numpy as np
+import pytest
 from keras import layers, ops
 
 from attnscope.discovery._discover import discover
 from attnscope.handlers._gradients import Differentiator
 from attnscope.interception import intercept
 from attnscope.running import Network
+
+pytestmark = pytest.mark.every_backend
 
 
 def build(dropout):

@@ -9,6 +9,8 @@ from keras import layers
 
 import attnscope as ats
 
+pytestmark = pytest.mark.every_backend
+
 TOLERANCE = 1e-6
 HAS_WINDOW = "sliding_window" in inspect.signature(layers.MultiHeadAttention.__init__).parameters
 

@@ -15,6 +15,8 @@ from models import (
     recurrent_model,
 )
 
+pytestmark = pytest.mark.every_backend
+
 if keras.backend.backend() == "tensorflow":
     from tensorflow.nn import softmax as softmax_by_name
 elif keras.backend.backend() == "jax":

@@ -11,6 +11,8 @@ import attnscope as ats
 from attnscope.layers import InterpretableMultiHeadAttention
 from layers_by_hand import HEADS, SIZE, WIDTH, head_scores, padded, scores_by_hand, sequences
 
+pytestmark = pytest.mark.every_backend
+
 OPTIONS = {
     "defaults": {},
     "no bias": {"use_bias": False},

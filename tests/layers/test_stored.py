@@ -13,6 +13,8 @@ import attnscope as ats
 from attnscope import errors
 from layers_by_hand import LAYERS, attending, padded, scores_by_hand, sequences
 
+pytestmark = pytest.mark.every_backend
+
 layers = pytest.mark.parametrize("name", LAYERS)
 only = {
     name: pytest.mark.skipif(keras.backend.backend() != name, reason=name) for name in ("jax", "tensorflow", "torch")

@@ -13,6 +13,8 @@ import pytest
 import attnscope as ats
 from layers_by_hand import LAYERS, SAMPLES, attending, padded, scores_by_hand, sequences
 
+pytestmark = pytest.mark.every_backend
+
 BATCH = 4  # of 7 samples: the last batch has 3
 
 layers = pytest.mark.parametrize("name", LAYERS)
@@ -45,6 +47,7 @@ def test_eager_calls(name, rng, saw):
     saw(name, "eager", layer.attention_scores, scores_by_hand(layer, x[:2]))
 
 
+@pytest.mark.optimised
 @layers
 def test_predict_also_after_an_eager_call_between(name, rng, saw):
     model, layer = attending(name)
@@ -76,6 +79,7 @@ def test_evaluate(name, rng, saw):
     saw(name, "evaluate", layer.attention_scores, scores_by_hand(layer, x[BATCH:]))
 
 
+@pytest.mark.optimised
 @layers
 @pytest.mark.filterwarnings("ignore:Model doesn't support `jit_compile=True`:UserWarning")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")

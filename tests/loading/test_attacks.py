@@ -197,6 +197,7 @@ def lookups():
     return keras.Sequential([keras.Input((1,), dtype="string"), words])
 
 
+@pytest.mark.every_backend
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="Keras models take strings on TensorFlow alone")
 def test_a_vocabulary_that_was_learned_is_missed_in_an_h5_file(tmp_path):
     lookups().save(tmp_path / "model.h5")

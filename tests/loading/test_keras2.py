@@ -34,6 +34,7 @@ LOADED = [name for name in MODELS if name not in ("summed_by_lambda", "doubled_b
 # Keras 2 --------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize(
     ("name", "suffix"), [(name, suffix) for name in LOADED for suffix in ("h5", "keras") if (name, suffix) != NO_GRAPH]
 )
@@ -99,6 +100,7 @@ def test_every_function_that_may_be_stored_is_compared_with_tensorflows():
     assert set(CALLS) == set(FUNCTIONS)
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("name", CALLS)
 def test_a_function_gives_what_tensorflows_gives(keras2, name):
     found = {key: ops.convert_to_tensor(array) for key, array in arrays().items()}

@@ -86,6 +86,7 @@ def samples(model, rng):
     return inputs[0] if len(inputs) == 1 else inputs
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("suffix", ["h5", "keras"])
 @pytest.mark.parametrize("make", KERAS3)
 def test_a_model_of_keras_3_gives_what_it_gave(make, suffix, tmp_path, rng):
@@ -127,6 +128,7 @@ def test_a_compiled_model_comes_back_uncompiled_and_can_be_trained_on(tmp_path, 
         loaded.fit(inputs, np.zeros((3, 7, 5)), verbose=0)
 
 
+@pytest.mark.every_backend
 def test_a_vocabulary_comes_back(tmp_path):
     if keras.backend.backend() != "tensorflow":
         pytest.skip("Keras models take strings on TensorFlow alone")

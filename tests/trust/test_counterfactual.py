@@ -97,6 +97,7 @@ def test_an_adversarial_distance_is_one_that_exists(steps):
         assert -1e-9 <= float(found[sample]) <= best + 1e-3
 
 
+@pytest.mark.every_backend
 def test_draws_are_the_same_for_the_same_seed_and_change_nothing_of_the_model(steps):
     model = pooled("own")
     before = model.predict(steps, verbose=0)
@@ -109,6 +110,7 @@ def test_draws_are_the_same_for_the_same_seed_and_change_nothing_of_the_model(st
     np.testing.assert_array_equal(model.predict(steps, verbose=0), before)
 
 
+@pytest.mark.every_backend
 def test_rows_of_all_heads_and_sites_stay_distributions(rng):
     """Read from the inside: permuted scores have the values of the row, at open keys alone."""
     from attnscope.handlers._edits import Edited

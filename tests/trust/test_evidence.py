@@ -29,7 +29,7 @@ def steps_of(seed, samples=40):
     return np.random.default_rng(seed).normal(size=(samples, STEPS, WIDTH)).astype("float32")
 
 
-@pytest.mark.parametrize("seed", range(10 if keras.backend.backend() == "torch" else 2))  # where it takes seconds
+@pytest.mark.parametrize("seed", [pytest.param(0, marks=pytest.mark.every_backend), *range(1, 10)])
 @pytest.mark.parametrize(
     ("kind", "words"), [("everything", {"explains"}), ("nothing", {"descriptive only", "misleading here"})]
 )

@@ -53,6 +53,7 @@ def test_many_blocks_are_put_together_and_the_head_stays_alone():
     assert len(found) == 5
 
 
+@pytest.mark.every_backend
 def test_the_model_is_as_it_was_even_after_an_error():
     model = small()
     before = [weight.copy() for weight in model.get_weights()]

@@ -5,7 +5,6 @@ import io
 import re
 from xml.etree import ElementTree
 
-import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -13,7 +12,6 @@ from PIL import Image
 import attnscope as ats
 from attnscope import colours
 from viewer_screens import (
-    ONCE,
     cell_shown,
     end_of_scale,
     expected_colour,
@@ -30,8 +28,6 @@ from viewer_screens import (
     told,
     translation,
 )
-
-pytestmark = pytest.mark.skipif(keras.backend.backend() != "torch", reason=ONCE)
 
 
 @pytest.fixture

@@ -1,13 +1,10 @@
 """What a saved page holds: all of it, as much as fits, and what it says of what is not there."""
 
-import keras
 import numpy as np
 import pytest
 
 import attnscope as ats
-from viewer_screens import ONCE, cell_shown, grid, names, one_site, readout, saved, settled, softmax, told, translation
-
-pytestmark = pytest.mark.skipif(keras.backend.backend() != "torch", reason=ONCE)
+from viewer_screens import cell_shown, grid, names, one_site, readout, saved, settled, softmax, told, translation
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Tokens and weights that break viewers: none runs a script, blanks the page, throws, or shows what is not so."""
 
-import keras
 import numpy as np
 import pytest
 import xarray as xr
@@ -10,7 +9,6 @@ from attnscope import colours
 from attnscope.errors import SchemaError
 from attnscope.marks import shown
 from viewer_screens import (
-    ONCE,
     cell_shown,
     grid,
     middle_colour,
@@ -24,8 +22,6 @@ from viewer_screens import (
     softmax,
     told,
 )
-
-pytestmark = pytest.mark.skipif(keras.backend.backend() != "torch", reason=ONCE)
 
 HOSTILE = [
     "</script><script>window.ran=1</script>",

@@ -2,14 +2,12 @@
 
 import re
 
-import keras
 import numpy as np
 import pytest
 import xarray as xr
 
 import attnscope as ats
 from viewer_screens import (
-    ONCE,
     cell_shown,
     expected_colour,
     grid,
@@ -21,8 +19,6 @@ from viewer_screens import (
     told,
     translation,
 )
-
-pytestmark = pytest.mark.skipif(keras.backend.backend() != "torch", reason=ONCE)
 
 TEXTS = ["Peter ate the soup.", "The bank lends money.", "Why?"]
 CLASSES = ["eats", "lends", "asks"]

@@ -3,12 +3,10 @@
 import re
 from itertools import pairwise
 
-import keras
 import numpy as np
 import pytest
 
 from viewer_screens import (
-    ONCE,
     end_of_scale,
     expected_colour,
     names,
@@ -22,8 +20,6 @@ from viewer_screens import (
     told,
     translation,
 )
-
-pytestmark = pytest.mark.skipif(keras.backend.backend() != "torch", reason=ONCE)
 
 
 @pytest.fixture(scope="module")

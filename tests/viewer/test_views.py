@@ -1,11 +1,9 @@
 """All heads, one head large, lines and text, by what a person does and sees: pixels, numbers, names."""
 
-import keras
 import numpy as np
 import pytest
 
 from viewer_screens import (
-    ONCE,
     cell_shown,
     end_of_scale,
     expected_colour,
@@ -19,8 +17,6 @@ from viewer_screens import (
     told,
     translation,
 )
-
-pytestmark = pytest.mark.skipif(keras.backend.backend() != "torch", reason=ONCE)
 
 
 @pytest.fixture(scope="module")

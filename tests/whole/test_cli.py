@@ -75,6 +75,7 @@ def test_inspect_takes_the_shapes_of_samples(folder, capsys):
     assert "7 x 2 x 5 x 5" in capsys.readouterr().out
 
 
+@pytest.mark.every_backend
 def test_capture_writes_what_the_function_gives(folder, capsys):
     assert run("capture", "model.keras", "samples.npy", "-o", "run.zarr", "--batch-size", "3") == 0
     said = capsys.readouterr().out
@@ -328,6 +329,7 @@ def test_a_text_file_gives_a_text_per_line(folder):
     assert read_inputs("texts.txt").arrays.tolist() == ["the first", "", "the third"]
 
 
+@pytest.mark.every_backend
 def test_texts_are_captured_line_by_line(folder, backend):
     if backend != "tensorflow":
         pytest.skip("Keras models take strings on TensorFlow alone")
