@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # The whole suite: style, types, and the tests on three backends and two releases of Keras, on the built wheel.
 #
-# The newest Keras runs everything on each backend. The oldest that is supported runs what touches Keras' insides,
-# on one backend each, so that each backend meets it: what depends on Keras alone need not run three times.
+# On the newest Keras, PyTorch runs every test, and JAX and TensorFlow those that are marked `every_backend`. Each family of
+# KerasHub runs on one of the three; ATTNSCOPE_EVERY_FAMILY=1 runs each on all. The oldest Keras that is supported runs
+# what touches Keras' insides, on one backend each, so that each backend meets it.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 VENV=${VENV:-.venv}
@@ -58,14 +59,20 @@ if ! browser && [[ $(id -u) == 0 ]] && command -v apt-get > /dev/null; then
 fi
 browser || without_browser
 
-# Two processes: the families of KerasHub, which are one file, take as long as all the rest.
-for backend in jax tensorflow torch; do
-    step "newest Keras on $backend" env KERAS_BACKEND=$backend "$VENV/bin/python" -m pytest -q -n 2 --dist loadfile
-done
+# One process per core of a small machine; what shares something costly stays together (see `conftest.py`).
+on() {
+    local backend=$1
+    shift
+    step "newest Keras on $backend" env KERAS_BACKEND="$backend" "$VENV/bin/python" -m pytest -q -n 2 --dist loadgroup "$@"
+}
+on torch
+on jax -m every_backend
+on tensorflow -m every_backend
 
 step "examples in the docstrings" env KERAS_BACKEND=torch "$VENV/bin/python" -m pytest -q --doctest-modules --pyargs attnscope
 
-step "oldest Keras on jax" env KERAS_BACKEND=jax "$OLDEST/bin/python" -m pytest -q \
+# Here JAX optimises everything, as it does for users.
+step "oldest Keras on jax" env KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=0 "$OLDEST/bin/python" -m pytest -q \
     tests/interception/test_custom_layers.py tests/handlers/test_gradients.py tests/capturing/test_generation.py \
     tests/layers/test_stored.py
 step "oldest Keras on tensorflow" env KERAS_BACKEND=tensorflow "$OLDEST/bin/python" -m pytest -q \
