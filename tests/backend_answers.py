@@ -16,8 +16,8 @@ import attnscope as ats
 from attnscope.attribution import METHODS, alti, attribute, head_ablation, head_importance, norms, values
 from attnscope.discovery import discover
 from attnscope.handlers import Differentiator, dealt_out
-from attnscope.handlers._edits import Changed
-from attnscope.running import batches_of
+from attnscope.handlers._edits import Change
+from attnscope.running import Network
 from models import AttendingCell, Bahdanau, padded_tokens, seed_model, transformer
 
 BATCH = 4
@@ -56,12 +56,11 @@ def scores(model, tokens):
 
 def gradients(model, tokens):
     """Of the probability of a class of its own for each sample, by scores, embeddings and what goes into them."""
-    batches = batches_of(tokens, BATCH, model)
-    sites = discover(model, batches, None).sites
+    network = Network(model, tokens, batch_size=BATCH)
+    sites = discover(network).chosen
     columns = np.arange(len(tokens), dtype="int32") % 3
     chosen = lambda outputs, rows: ops.take_along_axis(outputs, rows["column"][:, None], axis=1)[:, 0]  # noqa: E731
-    differentiator = Differentiator(model, chosen, sites=sites, inputs=True)
-    runs = list(differentiator.run(batches_of(tokens, BATCH, model), extras={"column": columns}))
+    runs = list(Differentiator(model, chosen, sites=sites, inputs=True).run(network, extras={"column": columns}))
     for name in runs[0].gradients:
         yield f"gradients/{name}", np.concatenate([run.gradients[name][: run.batch.size] for run in runs])
 
@@ -73,7 +72,7 @@ def edits(model, tokens):
     chosen = {
         "ablate": ats.ablate(heads=[1]),
         "uniform": ats.uniform(),
-        "permute": Changed("permuted", lambda scores, call: dealt_out(scores, call, ops.convert_to_tensor(drawn))),
+        "permute": Change("permuted", lambda scores, call: dealt_out(scores, call, ops.convert_to_tensor(drawn))),
         "replace": ats.replace(replacing),
         "function": lambda scores: ops.square(scores),
     }

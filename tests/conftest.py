@@ -21,8 +21,9 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
             variant = item.callspec.params.get("family") if hasattr(item, "callspec") else None
-            group = "keras2" if "keras2" in item.fixturenames else getattr(variant, "name", item.path.name)
-            item.add_marker(pytest.mark.xdist_group(f"{item.path.parent.name}/{group}"))
+            item.add_marker(
+                pytest.mark.xdist_group(f"{item.path.parent.name}/{getattr(variant, 'name', item.path.name)}")
+            )
 
 
 def start_anew():
