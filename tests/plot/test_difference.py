@@ -14,8 +14,8 @@ def test_the_first_less_the_second_on_a_scale_that_reaches_as_far_to_both_sides(
     np.testing.assert_allclose(cells(ax), one - other)
     low, high = ax.images[0].get_clim()
     assert low == -high and high >= np.abs(one - other).max()
-    assert bar(ax) == ("attention: first less second", [f"−{high:g}", "0", f"+{high:g}"])  # noqa: RUF001
-    assert title(ax) == "first less second"
+    assert bar(ax) == ("attention: first minus second", [f"−{high:g}", "0", f"+{high:g}"])  # noqa: RUF001
+    assert title(ax) == "first minus second"
 
 
 def test_more_is_orange_less_is_blue_and_alike_is_the_page():
@@ -35,7 +35,7 @@ def test_no_difference_is_flat(rng):
 def test_the_title_says_what_differs_and_the_remarks_what_is_shared(rng):
     given = array(scores(rng, 2, 4, 3, 5), head=("head", [0, 1, 2, 3]))
     ax = ats.plot.difference(given.sel(head=2), given.sel(head=3), ax=axes())
-    assert (title(ax), remarks(ax)) == ("head 2 less head 3", "encoder/mha · sample 0 of 2")
+    assert (title(ax), remarks(ax)) == ("head 2 minus head 3", "encoder/mha · sample 0 of 2")
 
 
 def test_masked_or_nan_in_either_is_marked(rng):
@@ -66,7 +66,7 @@ def test_other_names_sizes_and_sites_are_refused(rng):
             first,
             array(values, key_label=("key", list("abd"))),
             "Key 2 is 'c' in the first and 'd' in the second, but only maps of the same positions can be compared. "
-            "If they are meant to be, drop the names of one: second.drop_vars('key_label').",
+            "If they are the same, drop the names of one: second.drop_vars('key_label').",
         ),
         (
             first,
@@ -97,4 +97,4 @@ def test_two_models_are_compared_head_by_head(rng):
     np.testing.assert_allclose(cells(ax, 1), (first["a"] - second["a"]).values[1, 1])
     np.testing.assert_allclose(cells(ax, 5), (first["b"] - second["b"]).values[1, 1])
     assert {image.get_clim() for image in ax.images} == {ax.images[0].get_clim()}
-    assert (title(ax), remarks(ax)) == ("first less second", "sample 1 of 2 · queries down, keys across")
+    assert (title(ax), remarks(ax)) == ("first minus second", "sample 1 of 2 · queries down, keys across")

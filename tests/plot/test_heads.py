@@ -69,7 +69,7 @@ def test_it_draws_on_axes_that_are_given_and_leaves_the_figure_its_title(rng):
 def test_too_few_axes_are_refused(rng):
     with pytest.raises(SchemaError) as caught:
         ats.plot.heads(scores(rng, 5, 3, 3), ax=Figure().subplots(2, 2))
-    assert str(caught.value) == "4 axes were given for 5 heads. Give one for each: plt.subplots(1, 5)[1]."
+    assert str(caught.value) == "4 axes were given for 5 heads. Pass one for each: plt.subplots(1, 5)[1]."
 
 
 @pytest.mark.parametrize("heads", [1, 12, 96])
@@ -152,7 +152,7 @@ def test_a_model_without_sites_is_refused():
     with pytest.raises(SchemaError) as caught:
         ats.plot.heads(ats.AttentionMaps({}))
     assert str(caught.value) == (
-        "The maps have no site, so there is nothing to draw. Capture some: ats.capture(model, inputs)."
+        "The maps have no sites, so there is nothing to draw. Capture some: ats.capture(model, inputs)."
     )
 
 

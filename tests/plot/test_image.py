@@ -46,7 +46,7 @@ def test_the_grid_is_found_in_labels_and_in_dims(rng):
 def test_tokens_that_are_no_patch_stand_beside_the_picture_with_their_share():
     weights = np.array([0.5, 0.05, 0.1, 0.15, 0.2])
     ax = ats.plot.image(np.zeros((4, 4)), weights, grid=(2, 2), ax=axes())
-    assert remarks(ax) == "2 x 2 patches · the patches have 50% of the attention, 1 token outside of the picture 50%"
+    assert remarks(ax) == "2 x 2 patches · the patches have 50% of the attention, 1 token outside the picture 50%"
     (square,) = special(ax)
     assert square.get_x() > 3.5
     assert [text.get_text() for text in ax.texts if not text.get_gid()] == ["token 0  0.500"]
@@ -120,18 +120,18 @@ def test_pictures_of_every_kind(given, grey):
     [
         (
             np.zeros((3, 8, 9)),
-            "The picture has shape (3, 8, 9), but (height, width), or (height, width, 1), 3 or 4 colours, is needed. "
-            "The colours come first here: np.moveaxis(picture, 0, -1).",
+            "The picture has shape (3, 8, 9), but (height, width) or (height, width, channels) with 1, 3 or 4 "
+            "channels is needed. Its channels come first; move them to the end: np.moveaxis(picture, 0, -1).",
         ),
         (
             np.zeros((5, 8, 9, 3)),
-            "The picture has shape (5, 8, 9, 3), but (height, width), or (height, width, 1), 3 or 4 colours, is "
-            "needed. Of several pictures, give one: pictures[0].",
+            "The picture has shape (5, 8, 9, 3), but (height, width) or (height, width, channels) with 1, 3 or "
+            "4 channels is needed. To draw one of several pictures, select it: pictures[0].",
         ),
         (
             np.array([[-2.1, 2.5]]),
-            "The picture is float64 from -2.10 to 2.50, but floats lie within 0 and 1, and integers within 0 and 255. "
-            "Undo what was done to it for the model: picture / 255, or picture * std + mean.",
+            "The picture is float64 from -2.10 to 2.50, but floats have to lie between 0 and 1, and integers between "
+            "0 and 255. Undo the model's preprocessing: picture / 255, or picture * std + mean.",
         ),
     ],
 )
@@ -147,19 +147,19 @@ def test_what_is_no_picture_is_refused(given, message):
         (
             197,
             None,
-            "The weights have 197 keys, and neither their labels nor their dims say how many rows and columns of "
-            "patches these are. Say it, such as grid=(14, 14) (1 special token before them).",
+            "The weights have 197 keys, but neither labels nor dims say how many rows and columns of patches they "
+            "are. Write, for example, grid=(14, 14), which leaves 1 special token before them.",
         ),
         (
             23,
             None,
-            "The weights have 23 keys, and neither their labels nor their dims say how many rows and columns of "
-            "patches these are. Say it: grid=(rows, columns).",
+            "The weights have 23 keys, but neither labels nor dims say how many rows and columns of patches they "
+            "are. Write grid=(rows, columns).",
         ),
         (
             16,
             (5, 4),
-            "grid=(5, 4) has 20 patches, but the weights have 16 keys. Say it, such as grid=(4, 4).",
+            "grid=(5, 4) has 20 patches, but the weights have 16 keys. Write, for example, grid=(4, 4).",
         ),
     ],
 )

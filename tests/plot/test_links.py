@@ -83,4 +83,4 @@ def test_what_has_no_queries_or_no_line_is_refused(rng):
     )
     with pytest.raises(SchemaError) as caught:
         ats.plot.links(scores(rng, 3, 5), most=0, ax=axes())
-    assert str(caught.value) == "most=0 lines were asked for, but a picture has one at least. Write most=40."
+    assert str(caught.value) == "most=0 was given, but at least one line is needed. Write most=40."

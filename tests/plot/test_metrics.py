@@ -125,14 +125,14 @@ def test_statistics_of_whole_layers():
         ),
         (
             xr.Dataset({"entropy": ("head", [1.0]), "distance": ("head", [1.0])}),
-            "A dataset of 2 statistics was given, but a picture shows one. Choose it: statistics['entropy'].",
+            "A dataset of 2 statistics was given, but a picture shows one. Choose one: statistics['entropy'].",
         ),
         (
             ats.AttentionMaps.from_arrays({"mha": scores(np.random.default_rng(0), 1, 2, 3, 3)}),
             "'mha' holds scores with the dims ('sample', 'head', 'query', 'key'), but a statistic of each head is "
-            "needed. Capture one and choose it: maps.select('entropy'); or draw the maps: ats.plot.heads(maps).",
+            "needed. Capture one and select it: maps.select('entropy'); or draw the maps: ats.plot.heads(maps).",
         ),
-        ({}, "There is no layer among the statistics, so there is nothing to draw. Give one value per head."),
+        ({}, "The statistics have no layers, so there is nothing to draw. Give one value per head."),
     ],
 )
 def test_what_is_no_statistic_of_heads_is_refused(given, message):

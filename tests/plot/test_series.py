@@ -155,14 +155,14 @@ def test_one_step(rng):
             xr.DataArray(np.full((3, 2, 4), 0.25), dims=("step", "query", "key")),
             {"time": "step"},
             SchemaError,
-            "Beside 'step' the weights have the dims ('query', 'key'), but lines can only stand for one. Average the "
-            "other, or choose one: weights.mean('query').",
+            "Besides 'step', the weights have the dims ('query', 'key'), but lines can only show one. Average the "
+            "other: weights.mean('query').",
         ),
         (
             np.full((2, 4), 0.25),
             {"lines": [2]},
             SchemaError,
-            "lines=[2] were asked for, but there are 0 to 1. Write lines=[0].",
+            "lines=[2] was given, but lines are numbered from 0 to 1. Write lines=[0].",
         ),
     ],
 )

@@ -105,9 +105,9 @@ def test_the_style_in_a_notebook_touches_nothing_outside():
             np.zeros((2, 3, 5, 7)),
             {},
             SchemaError,
-            "The weights have shape (2, 3, 5, 7), but a plain array has to have the axes ('key',) or ('sample', 'key') "
-            "for this picture. Name the axes: xr.DataArray(weights, dims=('sample', 'head', 'query', 'key')); and "
-            "select or average those that are too many.",
+            "The weights have shape (2, 3, 5, 7), but this picture needs a plain array with the axes ('key',) or "
+            "('sample', 'key'). Name the axes: xr.DataArray(weights, dims=('sample', 'head', 'query', 'key')); then "
+            "select or average the ones that are too many.",
         ),
         (
             xr.DataArray(np.zeros((2, 3, 5)), dims=("sample", "head", "key")),
@@ -120,9 +120,9 @@ def test_the_style_in_a_notebook_touches_nothing_outside():
             np.array([-1.5, 2.0]),
             {},
             SchemaError,
-            "The weights run from -1.50 to 2.00, but attention after the softmax lies within 0 and 1. Logits become "
-            "weights by their softmax: keras.ops.softmax(logits, axis=-1). The output of an attention layer holds no "
-            "weights: ats.capture(model, inputs)[site].",
+            "The weights run from -1.50 to 2.00, but attention after the softmax lies between 0 and 1. To turn logits "
+            "into weights, apply the softmax: keras.ops.softmax(logits, axis=-1). An attention layer's output is not "
+            "its weights; capture those: ats.capture(model, inputs)[site].",
         ),
         (
             np.array([0.5, 0.5]),

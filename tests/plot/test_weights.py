@@ -1,4 +1,4 @@
-"""What is no attention is refused with the mend, by all pictures alike; what is attention gets in."""
+"""All pictures alike reject what is not attention, and say how to fix it; what is attention passes."""
 
 import numpy as np
 import pytest
@@ -12,8 +12,8 @@ from drawings import array, axes, cells, remarks, scores
 EVEN = np.full((1, 2, 3, 5), 0.2)
 CAPTURE = "ats.capture(model, inputs)[site]"
 NO_WEIGHTS = (
-    "Logits become weights by their softmax: keras.ops.softmax(logits, axis=-1). The output of an attention layer "
-    f"holds no weights: {CAPTURE}."
+    "To turn logits into weights, apply the softmax: keras.ops.softmax(logits, axis=-1). An attention layer's output "
+    f"is not its weights; capture those: {CAPTURE}."
 )
 
 
@@ -24,23 +24,23 @@ def two_sites():
 REFUSED = {
     "an output": (
         np.zeros((2, 7, 16)),
-        "The weights have shape (2, 7, 16), but a plain array has to have the axes ('query', 'key') or ('sample', "
-        "'head', 'query', 'key') for this picture. Name the axes: xr.DataArray(weights, dims=('head', 'query', "
-        "'key')); and select or average those that are too many. The output of an attention layer holds no weights: "
+        "The weights have shape (2, 7, 16), but this picture needs a plain array with the axes ('query', 'key') or "
+        "('sample', 'head', 'query', 'key'). Name the axes: xr.DataArray(weights, dims=('head', 'query', 'key')); then "
+        "select or average the ones that are too many. An attention layer's output is not its weights; capture those: "
         f"{CAPTURE}.",
     ),
     "one sample's output": (
         np.array([[0.3, -1.25], [0.5, 0.5]]),
-        f"The weights run from -1.25 to 0.500, but attention after the softmax lies within 0 and 1. {NO_WEIGHTS}",
+        f"The weights run from -1.25 to 0.500, but attention after the softmax lies between 0 and 1. {NO_WEIGHTS}",
     ),
     "logits": (
         np.array([[3.0, 7.25]]),
-        f"The weights run from 3.00 to 7.25, but attention after the softmax lies within 0 and 1. {NO_WEIGHTS}",
+        f"The weights run from 3.00 to 7.25, but attention after the softmax lies between 0 and 1. {NO_WEIGHTS}",
     ),
     "masked logits": (
         np.array([[3.0, -np.inf]]),
-        "1 of the 2 weights are infinite, but attention after the softmax lies within 0 and 1. Logits become weights "
-        "by their softmax: keras.ops.softmax(logits, axis=-1).",
+        "1 of the 2 weights are infinite, but attention after the softmax lies between 0 and 1. To turn logits into "
+        "weights, apply the softmax: keras.ops.softmax(logits, axis=-1).",
     ),
     "rows that sum to less": (
         np.array([[0.5, 0.5, 0.0], [0.25, 0.25, 0.25]]),
@@ -50,14 +50,14 @@ REFUSED = {
     ),
     "rows that sum to more": (
         np.array([[0.5, 0.75], [0.5, 0.5]]),
-        "1 of 2 rows sum to more than 1, up to 1.25, but attention after the softmax sums to 1 over the keys. Give the "
-        f"scores of the softmax, before dropout and not rescaled: {CAPTURE}.",
+        "1 of 2 rows sum to more than 1, up to 1.25, but attention after the softmax sums to 1 over the keys. Use the "
+        f"scores as they leave the softmax, before dropout and without rescaling: {CAPTURE}.",
     ),
     "swapped axes": (
         np.array([[0.5, 0.25], [0.5, 0.75]]),
-        "1 of 2 rows sum to more than 1, up to 1.25, but attention after the softmax sums to 1 over the keys. Its "
-        "columns do: the axes are swapped; of a plain array, give weights.T. Give the scores of the softmax, before "
-        f"dropout and not rescaled: {CAPTURE}.",
+        "1 of 2 rows sum to more than 1, up to 1.25, but attention after the softmax sums to 1 over the keys. The "
+        "columns do, so the axes are swapped; transpose a plain array: weights.T. Use the scores as they leave the "
+        f"softmax, before dropout and without rescaling: {CAPTURE}.",
     ),
     "no numbers": (
         np.array([["a", "b"]]),
@@ -65,7 +65,7 @@ REFUSED = {
     ),
     "several sites": (
         two_sites(),
-        "Maps of 2 sites were given ('a', 'b'), but this is a picture of one. Choose it: maps['a']; or draw them all: "
+        "Maps of 2 sites were given ('a', 'b'), but this picture shows one. Choose it, maps['a'], or draw them all: "
         "ats.plot.heads(maps).",
     ),
     "an entropy": (
@@ -90,14 +90,14 @@ REFUSED = {
     "steps": (
         xr.DataArray(np.full((2, 3, 5), 0.2), dims=("step", "query", "key")),
         "The weights have the dims ('step', 'query', 'key') with shape (2, 3, 5), but a picture has only samples, "
-        "heads, queries and keys. Choose one of 'step': weights.isel(step=0); or average: weights.mean('step').",
+        "heads, queries and keys. Select one of 'step': weights.isel(step=0); or average: weights.mean('step').",
     ),
 }
 
 
 @pytest.mark.parametrize("picture", [ats.plot.heatmap, ats.plot.links], ids=["heatmap", "links"])
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_is_no_map_is_refused_with_the_mend(picture, case):
+def test_what_is_no_map_is_refused_with_a_fix(picture, case):
     given, message = REFUSED[case]
     with pytest.raises(SchemaError) as caught:
         picture(given, ax=axes())
@@ -115,7 +115,7 @@ def test_what_is_no_map_is_refused_with_the_mend(picture, case):
     ],
     ids=["heads", "difference", "series", "image", "tokens"],
 )
-def test_all_pictures_share_the_door(draw):
+def test_all_pictures_share_the_checks(draw):
     with pytest.raises(SchemaError) as caught:
         draw(np.array([[3.0, 7.25]]))
     assert str(caught.value) == REFUSED["logits"][1]
@@ -126,16 +126,17 @@ def test_all_pictures_share_the_door(draw):
     [
         (
             {"sample": 3},
-            "Sample 3 was asked for, but there are 2 samples: 0 to 1. Give one of these, or sample='mean'.",
+            "Sample 3 was asked for, but there are 2 samples: 0 to 1. Give one of these, or write sample='mean'.",
         ),
         (
             {"head": 7},
-            "Head 7 was asked for, but there is head 0 to head 3. Give the number of one: head=0; or head='mean'.",
+            "Head 7 was asked for, but there is head 0 to head 3. Give the number of one, head=0, or write "
+            "head='mean'.",
         ),
         (
             {"normalize": "minmax"},
-            "normalize='minmax' was asked for, but there are None (the weights as they are), 'max', 'row', 'rank' and "
-            "'log'. Leave it out, or write normalize='max'.",
+            "normalize='minmax' was given, but None (the weights as they are), 'max', 'row', 'rank' or 'log' is "
+            "needed. Leave it out, or write normalize='max'.",
         ),
         (
             {"maximum": 0},
@@ -162,7 +163,7 @@ def test_a_sample_or_head_of_a_map_that_has_none():
     with pytest.raises(SchemaError) as caught:
         ats.plot.heatmap(EVEN[0, 0], head=1, ax=axes())
     assert str(caught.value) == (
-        "Head 1 was asked for, but there is a map without heads. Give the number of one: head=0; or head='mean'."
+        "Head 1 was asked for, but there is a map without heads. Give the number of one, head=0, or write head='mean'."
     )
 
 

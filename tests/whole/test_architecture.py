@@ -271,8 +271,8 @@ for call in (lambda: ats.plot.heatmap, text.draw):
     except ats.errors.NotInstalledError as error:
         said.append(str(error))
 rest = (
-    " draws with Matplotlib, which is not installed; only the HTML of ats.plot.tokens needs none. Install it: "
-    'pip install "attnscope[plot]".'
+    " draws with Matplotlib, which is not installed; only the HTML of ats.plot.tokens works without it. "
+    'Install it: pip install "attnscope[plot]".'
 )
 assert said == [f"ats.plot.heatmap{rest}", f"ats.plot.tokens(...).draw{rest}"], said
 """

@@ -1,6 +1,6 @@
-"""Pictures of labelled attention: arrays in, pictures out, without a model.
+"""Pictures of labelled attention: arrays in, pictures out; no model needed.
 
-`tokens` makes HTML and needs nothing more; the others draw with Matplotlib (``pip install "attnscope[plot]"``), which
+`tokens` makes HTML and needs nothing else; the others draw with Matplotlib (``pip install "attnscope[plot]"``), which
 is loaded when the first of them is used.
 """
 
@@ -35,27 +35,31 @@ if TYPE_CHECKING:
 __all__ = ["ColouredTokens", "difference", "heads", "heatmap", "image", "links", "metrics", "series", "tokens"]
 
 
-def matplotlib_room(room: str, name: str) -> ModuleType:
-    """A module of this package that draws with Matplotlib.
+def drawing_module(file: str, name: str) -> ModuleType:
+    """A module of this package that draws with Matplotlib, which is loaded with it.
+
+    Args:
+        file: Name of the module.
+        name: What was called, for the error.
 
     Raises:
         NotInstalledError: Matplotlib is not installed.
     """
     try:
-        return import_module(f"attnscope.plot.{room}")
+        return import_module(f"attnscope.plot.{file}")
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] != "matplotlib":
             raise
         raise NotInstalledError(
-            f"ats.plot.{name} draws with Matplotlib, which is not installed; only the HTML of ats.plot.tokens needs "
-            'none. Install it: pip install "attnscope[plot]".'
+            f"ats.plot.{name} draws with Matplotlib, which is not installed; only the HTML of ats.plot.tokens works "
+            'without it. Install it: pip install "attnscope[plot]".'
         ) from error
 
 
 def __getattr__(name: str) -> Any:
     if name not in _DRAWN:
         raise AttributeError(f"module 'attnscope.plot' has no attribute {name!r}; it offers {', '.join(__all__)}")
-    return getattr(matplotlib_room(_DRAWN[name], name), name)
+    return getattr(drawing_module(_DRAWN[name], name), name)
 
 
 def __dir__() -> list[str]:

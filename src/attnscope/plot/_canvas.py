@@ -1,4 +1,4 @@
-"""What all pictures are drawn with: axes, colours for light and dark pages, colour bars, hatching, crosses, remarks."""
+"""What all pictures are drawn with: axes, colours for light and dark pages, bars, hatching, crosses and remarks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from attnscope.plot._scale import Scale
 from attnscope.plot._typesetting import plain_text, wrapped, written
 
 MOST_CROSSES = 2500
-"""With more cells that are NaN than this, red alone marks them."""
+"""If more cells than this are NaN, they are only red."""
 _MARGIN = 0.09
 """Inches around the axes."""
 _NARROWEST = 2.5
@@ -37,11 +37,11 @@ _DARK_PAGE = 0.18
 def new_figure(width: float, height: float) -> Figure:
     """A figure of pyplot's, so that notebooks, ``plt.show()`` and ``plt.savefig(...)`` show what was drawn.
 
-    Pyplot is imported here alone: who gives axes of his own needs none of it.
+    Pyplot is imported here alone: whoever passes axes does not need it.
 
     Args:
         width: In inches.
-        height: Likewise.
+        height: In inches.
     """
     from matplotlib import pyplot
 
@@ -50,7 +50,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def axes_or_new(ax: Axes | None, width: float, height: float) -> Axes:
-    """The axes to draw on; in a figure of our own they stand at its upper left, beside their names."""
+    """The axes to draw on; in a new figure they sit at the upper left."""
     if ax is not None:
         return ax
     ax = new_figure(width, height).add_subplot()
@@ -108,14 +108,14 @@ def norm_of(scale: Scale) -> Normalize:
 
 
 def ink_on(colour: Any) -> str:
-    """Black or white, whichever is read better on a colour."""
+    """Black or white, whichever is easier to read on a colour."""
     return "black" if luminance(np.array(to_rgba(colour)[:3]) * 255) > _DARK_PAGE else "white"
 
 
 def add_bar(
     axes: Axes | Sequence[Axes], mappable: ScalarMappable, label: str, ticks: dict[float, str], **options: Any
 ) -> Colorbar:
-    """The colour bar: its ends, and what they are."""
+    """Adds a colour bar with its ticks and its label."""
     first = axes if isinstance(axes, Axes) else axes[0]
     options.setdefault("pad", 0.1 / figure_of(first).bbox.width * figure_of(first).get_dpi())
     bar = figure_of(first).colorbar(mappable, ax=axes, **{"shrink": 0.8, "aspect": 28, **options})
@@ -136,7 +136,7 @@ def frame(ax: Axes) -> None:
 
 
 def head_line(ax: Axes, title: str, remarks: Sequence[str] = (), left: float | None = None) -> None:
-    """The title, and under it, smaller, what else has to be said of the picture.
+    """Writes the title, and under it, smaller, the remarks about the picture.
 
     Args:
         ax: Over which to write.
@@ -169,7 +169,7 @@ def _keep_inside(heading: Text, ax: Axes) -> None:
 
 
 def title_over(figure: Figure | SubFigure, title: str, remarks: Sequence[str]) -> None:
-    """The same above all axes of a figure of our own."""
+    """Writes the title and the remarks above all axes of a new figure."""
     texts, fonts = written([part for part in (title, *remarks) if part], None)
     text = wrapped(texts[1:], figure.bbox.width * 72 / figure.get_dpi(), 0.83 * rcParams["font.size"])
     over = figure.suptitle("\n".join(filter(None, [*texts[:1], text])), x=0.02, ha="left", fontsize="medium")
@@ -234,7 +234,14 @@ def hatch(
 def cross_out(
     ax: Axes, cells: np.ndarray, block: tuple[float, float] = (1, 1), start: tuple[float, float] = (0, 0)
 ) -> None:
-    """Marks cells that are NaN: red, with a cross; see `hatch` for the arguments."""
+    """Marks cells that are NaN: red, with a cross.
+
+    Args:
+        ax: Axes whose x counts columns and whose y counts rows.
+        cells: dims ``(row, column)``, bool.
+        block: How many positions a cell is high and wide.
+        start: Column and row of the first cell.
+    """
     if not cells.any():
         return
     ax.add_patch(PathPatch(_outline(cells, block, start), facecolor=nan_colour(ax), linewidth=0, gid="nan"))

@@ -1,4 +1,4 @@
-"""What every picture asks of the weights that it is given: that they are attention, and not something else."""
+"""What every picture checks: that its weights are attention and not something else."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from attnscope.marks import number
 from attnscope.schema import ENTROPY, HEAD, KEY, QUERY, RANK, SAMPLE, key_dims, query_dims
 
 ROW_TOLERANCE = 0.02
-"""How far from 1 a row may sum: float16 and bfloat16 come as near as that."""
+"""How far the sum of a row may be from 1: float16 and bfloat16 stay within this."""
 RANGE_TOLERANCE = 1e-3
 LAYOUTS = {2: (QUERY, KEY), 4: (SAMPLE, HEAD, QUERY, KEY)}
-"""What the axes of a plain array are; three could begin with heads or with samples."""
+"""What the axes of a plain array are; of three, the first could be heads or samples."""
 _CAPTURE = "ats.capture(model, inputs)[site]"
 
 
 def labelled(weights: Any, layouts: Mapping[int, tuple[str, ...]] = LAYOUTS) -> xr.DataArray:
-    """What was given as weights, every axis with its name.
+    """The weights as an array whose axes have names.
 
     Args:
         weights: A DataArray; maps of a single site; or a plain array (NumPy, or a tensor of any backend).
-        layouts: What the axes of a plain array are, by their number.
+        layouts: What the axes of a plain array are, by how many there are.
 
     Raises:
         SchemaError: There are several sites; a plain array has another number of axes; or it holds no numbers.
@@ -47,11 +47,11 @@ def labelled(weights: Any, layouts: Mapping[int, tuple[str, ...]] = LAYOUTS) -> 
 
 def _unknown_layout(shape: tuple[int, ...], layouts: Mapping[int, tuple[str, ...]]) -> str:
     expected = " or ".join(str(layout) for layout in layouts.values())
-    outputs = "" if len(shape) != 3 else f" The output of an attention layer holds no weights: {_CAPTURE}."
+    outputs = "" if len(shape) != 3 else f" An attention layer's output is not its weights; capture those: {_CAPTURE}."
     names = ("layer", SAMPLE, HEAD, QUERY, KEY)[-len(shape) :] if 0 < len(shape) < 6 else (SAMPLE, HEAD, QUERY, KEY)
     return (
-        f"The weights have shape {shape}, but a plain array has to have the axes {expected} for this picture. Name the "
-        f"axes: xr.DataArray(weights, dims={names}); and select or average those that are too many.{outputs}"
+        f"The weights have shape {shape}, but this picture needs a plain array with the axes {expected}. Name the "
+        f"axes: xr.DataArray(weights, dims={names}); then select or average the ones that are too many.{outputs}"
     )
 
 
@@ -61,27 +61,27 @@ def _only_site(maps: Mapping[str, Any]) -> xr.DataArray:
     names = ", ".join(map(repr, list(maps)[:4])) + (", ..." if len(maps) > 4 else "")
     first = repr(next(iter(maps), "site"))
     raise SchemaError(
-        f"Maps of {len(maps)} sites were given ({names}), but this is a picture of one. Choose it: maps[{first}]; or "
+        f"Maps of {len(maps)} sites were given ({names}), but this picture shows one. Choose it, maps[{first}], or "
         "draw them all: ats.plot.heads(maps)."
     )
 
 
 def require_keys(array: xr.DataArray) -> None:
-    """Checks that there are keys to look at, and something to draw.
+    """Checks that there are keys, and that there is something to draw.
 
     Raises:
         SchemaError: There is no dim ``key``, or one of size 0.
     """
     dims = tuple(map(str, array.dims))
     if not key_dims(dims):
-        mend = "Average or select the rest first."
+        fix = "Average or select the rest first."
         if array.name == ENTROPY:
-            mend = "Draw statistics with ats.plot.metrics(maps.select('entropy'))."
+            fix = "Draw statistics with ats.plot.metrics(maps.select('entropy'))."
         elif RANK in dims:
-            mend = "Capture whole maps: ats.capture(model, inputs, summaries=[ats.Full()])."
+            fix = "Capture whole maps: ats.capture(model, inputs, summaries=[ats.Full()])."
         elif dims:
-            mend = f"If an axis goes by another name, rename it: weights.rename({{{dims[-1]!r}: 'key'}})."
-        raise SchemaError(f"The weights have the dims {dims}, but a dim 'key' is needed for this picture. {mend}")
+            fix = f"If an axis goes by another name, rename it: weights.rename({{{dims[-1]!r}: 'key'}})."
+        raise SchemaError(f"The weights have the dims {dims}, but a dim 'key' is needed for this picture. {fix}")
     if 0 in array.shape:
         raise SchemaError(
             f"The weights have shape {array.shape}, so there is nothing to draw. Give at least one sample and one "
@@ -90,28 +90,28 @@ def require_keys(array: xr.DataArray) -> None:
 
 
 def check(array: xr.DataArray, *, partial: bool = False) -> None:
-    """Checks that the values can be attention after the softmax. NaN is let through: pictures mark it.
+    """Checks that the values can be attention after the softmax. NaN passes: pictures mark it.
 
     Args:
         array: Any dims with a ``key`` among them; checked where ``query_valid`` is not False.
         partial: Whether the keys may be a selection, so that rows sum to less than 1.
 
     Raises:
-        SchemaError: A value is infinite, negative or above 1; a row sums to more than 1, or, with queries and all
-            keys there, to less. A row of zeros is one that may attend to nothing.
+        SchemaError: A value is infinite, negative or above 1; a row sums to more than 1, or to less although all keys
+            are there. A row of zeros passes: its query may attend to nothing.
     """
     values = np.asarray(array.values)
     if np.isinf(values).any():
         raise SchemaError(
             f"{int(np.isinf(values).sum())} of the {values.size} weights are infinite, but attention after the softmax "
-            f"lies within 0 and 1. Logits become weights by their softmax: keras.ops.softmax(logits, axis=-1)."
+            f"lies between 0 and 1. To turn logits into weights, apply the softmax: keras.ops.softmax(logits, axis=-1)."
         )
     least, most = _range(values)
     if least < -1e-6 or most > 1 + RANGE_TOLERANCE:
         raise SchemaError(
-            f"The weights run from {number(least)} to {number(most)}, but attention after the softmax lies within 0 "
-            "and 1. Logits become weights by their softmax: keras.ops.softmax(logits, axis=-1). The output of an "
-            f"attention layer holds no weights: {_CAPTURE}."
+            f"The weights run from {number(least)} to {number(most)}, but attention after the softmax lies between "
+            "0 and 1. To turn logits into weights, apply the softmax: keras.ops.softmax(logits, axis=-1). An attention "
+            f"layer's output is not its weights; capture those: {_CAPTURE}."
         )
     _check_rows(array, partial)
 
@@ -129,8 +129,8 @@ def _check_rows(array: xr.DataArray, partial: bool) -> None:
     if over.size:
         raise SchemaError(
             f"{over.size} of {sums.size} rows sum to more than 1, up to {number(float(over.max()))}, but attention "
-            f"after the softmax sums to 1 over the keys.{_swapped(array)} Give the scores of the softmax, before "
-            f"dropout and not rescaled: {_CAPTURE}."
+            f"after the softmax sums to 1 over the keys.{_swapped(array)} Use the scores as they leave the "
+            f"softmax, before dropout and without rescaling: {_CAPTURE}."
         )
     under = several[several < 1 - ROW_TOLERANCE]
     if under.size and queries and not partial:
@@ -160,4 +160,4 @@ def _swapped(array: xr.DataArray) -> str:
     columns = np.asarray(array.astype(np.float64).sum(queries).values)
     if not np.allclose(columns, 1, atol=ROW_TOLERANCE):
         return ""
-    return " Its columns do: the axes are swapped; of a plain array, give weights.T."
+    return " The columns do, so the axes are swapped; transpose a plain array: weights.T."

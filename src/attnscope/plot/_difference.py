@@ -30,27 +30,29 @@ def difference(
     partial: bool = False,
     ax: Axes | None = None,
 ) -> Axes:
-    """The first map less the second: of two heads, two samples, two models.
+    """The first map minus the second: of two heads, two samples or two models.
 
-    Orange: the first has more. Blue: the second has more. The colour of the page: alike. The scale reaches as far to
-    one side as to the other, and the colour bar names its ends. Hatched: masked in one of the two. Red with
-    a cross: NaN in one of the two. Maps of all sites are drawn as thumbnails, as `heads` draws them.
+    Orange: the first has more. Blue: the second has more. The colour of the page: no difference. The scale is
+    symmetric around 0, and the colour bar shows its ends. Hatched: masked in either map. Red with a cross: NaN in
+    either map. Maps of all sites are drawn as thumbnails, as `heads` draws them.
 
     Args:
-        first: Like `heatmap`'s weights; or the maps of all sites of a model.
-        second: Likewise, with the same positions; sites go by their names.
-        sample: See `heatmap`.
-        head: Likewise; maps of all sites are compared head by head.
-        maximum: End of the scale to both sides; default: the largest difference, rounded up.
-        partial: See `heatmap`.
-        ax: Where to draw; default: on a new figure of pyplot's.
+        first: A site's scores, ``maps[site]`` in full or selected; maps of a single site; or a plain array
+            ``(query, key)`` or ``(sample, head, query, key)``. Or the maps of all sites of a model.
+        second: The same kind of weights for the same positions; sites are matched by name.
+        sample: Number of the sample; default: the first. ``mean``: over all samples, without padding.
+        head: Number of the head; ``mean`` or ``max`` over the heads; default: their mean. Maps of all
+            sites are compared head by head.
+        maximum: End of the scale on both sides; default: the largest difference, rounded up.
+        partial: Whether the keys are a selection, so that rows may sum to less than 1.
+        ax: Where to draw; default: on a new pyplot figure.
 
     Returns:
-        The axes, as `heatmap` or `heads` give them.
+        The axes: of one map, x counts keys and y queries; of a model, x counts heads and y sites.
 
     Raises:
-        SchemaError: These are no attention weights, or not of the same shape or the same sites.
-        LabelError: The positions have other names in the second than in the first.
+        SchemaError: The weights are not attention, or differ in shape or sites.
+        LabelError: The positions are named differently in the two.
 
     Example:
         >>> from matplotlib.figure import Figure
@@ -76,7 +78,7 @@ def difference(
 
 
 def _compared(a: Panels, b: Panels) -> Panels:
-    """The first less the second; what is masked or NaN in either is so in the result."""
+    """The first minus the second; what is masked or NaN in either is so in the result."""
     where = f" at {a.site!r}" if a.site else ""
     if a.values.shape != b.values.shape:
         raise SchemaError(
@@ -99,7 +101,7 @@ def _same_names(left: Side, right: Side) -> None:
     place = next(n for n, (one, other) in enumerate(zip(left.labels, right.labels, strict=True)) if one != other)
     raise LabelError(
         f"{left.name.capitalize()} {place} is {left.labels[place]!r} in the first and {right.labels[place]!r} in the "
-        "second, but only maps of the same positions can be compared. If they are meant to be, drop the names of one: "
+        "second, but only maps of the same positions can be compared. If they are the same, drop the names of one: "
         f"second.drop_vars('{left.name}_label')."
     )
 
@@ -115,7 +117,7 @@ def _extend(values: np.ndarray, masked: np.ndarray, end: float) -> str:
 
 
 def _bar_label(unit: str) -> str:
-    return f"{unit}: first less second"
+    return f"{unit}: first minus second"
 
 
 def _ticks(end: float) -> dict[float, str]:
@@ -124,11 +126,11 @@ def _ticks(end: float) -> dict[float, str]:
 
 def _titled(a: Panels, b: Panels) -> tuple[str, list[str]]:
     """What differs between the two, as a title; and what they share."""
-    left, right = ((one.site, *one.said) for one in (a, b))
+    left, right = ((one.site, *one.selection) for one in (a, b))
     own = [
         ", ".join(part for part in mine if part and part not in other) for mine, other in ((left, right), (right, left))
     ]
-    title = f"{own[0]} less {own[1]}" if all(own) else "first less second"
+    title = f"{own[0]} minus {own[1]}" if all(own) else "first minus second"
     return title, [part for part in left if part and part in right]
 
 
@@ -163,6 +165,6 @@ def _of_models(
         _ticks(end),
         extend="neither" if not ends else ends.pop() if len(ends) == 1 else "both",
     )
-    shared = [part for part in next(iter(sites.values())).said if not part.startswith("head")]
-    head_line(ax, "first less second", [*shared, *remarks])
+    shared = [part for part in next(iter(sites.values())).selection if not part.startswith("head")]
+    head_line(ax, "first minus second", [*shared, *remarks])
     return ax

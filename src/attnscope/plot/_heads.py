@@ -77,26 +77,28 @@ def heads(
 ) -> Any:
     """Every head of a site, or of a whole model, on one colour scale.
 
-    Of a site, each head is a map like `heatmap`'s, queries down and keys across. Of a model, each row is a
-    site and each column a head; the thumbnails are maps of at most 32 by 32 cells, larger maps being drawn in
-    blocks, each in the colour of its largest weight. Hatched: masked. Red: NaN.
+    For a site, each head is a map like `heatmap`'s, queries down and keys across. For a model, each row is a
+    site and each column a head; thumbnails have at most 32 by 32 cells, and larger maps are drawn in blocks, each in
+    the colour of its largest weight. Hatched: masked. Red: NaN.
 
     Args:
         weights: One site, ``maps[site]`` or a plain array ``(head, query, key)`` or ``(sample, head, query, key)``; or
             all sites, ``maps``.
         sample: Number of the sample; default: the first. ``mean``: over all samples, without padding.
-        normalize: See `heatmap`; what is divided by the largest of the map is divided by that of the head.
+        normalize: None: the weights as they are. ``max``, ``row``: as shares of the largest weight of the head, or of
+            each row. ``rank``: the share of the head's cells that have no more weight. ``log``: colours by powers of
+            ten.
         maximum: End of the colour scale that all heads share; default: the largest weight, rounded up.
         partial: Whether the keys are a selection, so that rows may sum to less than 1.
-        ax: Where to draw: axes for a model; for a site as many as it has heads, as ``plt.subplots(...)[1]`` gives
-            them. Default: on a new figure of pyplot's.
+        ax: Where to draw: for a model, one axes; for a site, as many as it has heads, as returned by
+            ``plt.subplots(...)[1]``. Default: on a new pyplot figure.
 
     Returns:
-        Of a model, the axes: x counts heads and y sites. Of a site, an array with the axes of each head, by rows;
+        For a model, the axes: x counts heads and y sites. For a site, an array with the axes of each head, row by row;
         the last row may end with empty ones.
 
     Raises:
-        SchemaError: These are no attention weights, or there are too few axes.
+        SchemaError: The weights are not attention, or there are too few axes.
 
     Example:
         >>> from matplotlib.figure import Figure
@@ -131,12 +133,12 @@ def by_head(panels: Panels) -> Panels:
     return replace(panels, values=values, masked=masked, names=names, rows=side)
 
 
-def _axes_for(panels: Panels, given: Any) -> np.ndarray:
+def _axes_for(panels: Panels, ax: Any) -> np.ndarray:
     count = len(panels.names)
-    axes = _new_axes(panels) if given is None else np.atleast_1d(np.asarray(given, dtype=object))
+    axes = _new_axes(panels) if ax is None else np.atleast_1d(np.asarray(ax, dtype=object))
     if axes.size < count:
         raise SchemaError(
-            f"{axes.size} axes were given for {count} heads. Give one for each: plt.subplots(1, {count})[1]."
+            f"{axes.size} axes were given for {count} heads. Pass one for each: plt.subplots(1, {count})[1]."
         )
     for spare in list(axes.flat)[count:]:
         spare.set_axis_off()
@@ -164,7 +166,7 @@ def _new_axes(panels: Panels) -> np.ndarray:
 def _draw_heads(
     axes: np.ndarray, panels: Panels, values: np.ndarray, colours: Colormap, norm: Norm, label: bool
 ) -> tuple[list[AxesImage], list[str]]:
-    images, said = [], []
+    images, all_remarks = [], []
     wide = axes.shape[-1]
     count = len(panels.names)
     for place, (axis, name) in enumerate(zip(axes.flat, panels.names, strict=False)):
@@ -174,8 +176,8 @@ def _draw_heads(
         remarks += _outer_ticks(axis, panels, lowest=lowest, leftmost=leftmost, label=label)
         plain_text(axis.set_title(name, fontsize="small"))
         images.append(image)
-        said += remarks
-    return images, list(dict.fromkeys(said))
+        all_remarks += remarks
+    return images, list(dict.fromkeys(all_remarks))
 
 
 def _outer_ticks(ax: Axes, panels: Panels, *, lowest: bool, leftmost: bool, label: bool) -> list[str]:
@@ -197,7 +199,7 @@ def _of_model(
 ) -> Axes:
     if not maps:
         raise SchemaError(
-            "The maps have no site, so there is nothing to draw. Capture some: ats.capture(model, inputs)."
+            "The maps have no sites, so there is nothing to draw. Capture some: ats.capture(model, inputs)."
         )
     sites = {name: by_head(panels_of(maps[name], sample=sample, partial=partial)) for name in maps}
     drawn = [
@@ -206,12 +208,12 @@ def _of_model(
     ]
     scale = max((scale for _, scale in drawn), key=lambda scale: scale.maximum)
     first = next(iter(sites.values()))
-    said = [part for part in first.said if not part.startswith("head")]
+    selection = [part for part in first.selection if not part.startswith("head")]
     ax = axes_or_new(ax, *mosaic_size(list(sites.values())))
     image, remarks = mosaic(ax, sites, [values for values, _ in drawn], colour_map(is_dark(ax)), norm_of(scale))
     most = [extend(values, site.masked, scale.maximum) for (values, _), site in zip(drawn, sites.values(), strict=True)]
     add_bar(ax, image, scale.label, scale.ticks, extend=max(most, key=lambda end: end == "max"))
-    head_line(ax, f"{len(sites)} sites and their heads" if len(sites) > 1 else first.site, [*said, *remarks])
+    head_line(ax, f"{len(sites)} sites and their heads" if len(sites) > 1 else first.site, [*selection, *remarks])
     return ax
 
 
@@ -236,18 +238,18 @@ def mosaic(
         norm: How values become places on it.
 
     Returns:
-        The thumbnails of the first site, and what has to be said of all.
+        The thumbnails of the first site, and the remarks on all.
     """
     widest = max(len(site.names) for site in sites.values())
     _empty_mosaic(ax, list(sites), widest)
-    said, image = [], None
+    tiles_remarks, image = [], None
     for row, (site, drawn) in enumerate(zip(sites.values(), values, strict=True)):
         for column, (panel, hidden) in enumerate(zip(drawn, site.masked, strict=True)):
-            tile, said_of_it = _tile(ax, panel, hidden, (column, row), colours, norm)
+            tile, tile_remarks = _tile(ax, panel, hidden, (column, row), colours, norm)
             image = image or tile
-            said += said_of_it
+            tiles_remarks += tile_remarks
     assert image is not None
-    remarks = ["queries down, keys across", *dict.fromkeys(said)]
+    remarks = ["queries down, keys across", *dict.fromkeys(tiles_remarks)]
     return image, remarks
 
 

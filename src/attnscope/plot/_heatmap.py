@@ -31,7 +31,7 @@ from attnscope.plot._typesetting import LONGEST
 MOST_CELLS = 512
 """A map with more rows or columns than this is drawn in blocks."""
 SQUARE_UP_TO = 6
-"""Maps that are longer than wide, or wider than long, by more than this have cells that are not square."""
+"""Maps whose sides differ by more than this factor have cells that are not square."""
 
 
 def heatmap(
@@ -46,8 +46,8 @@ def heatmap(
 ) -> Axes:
     """One map: queries down, keys across.
 
-    Every cell has the colour of its weight, from pale at 0 (dark on dark pages) to the end that the colour bar names.
-    Hatched: masked, which is padding and, in causal maps, what comes later; see `docs/pictures.md`. Red with a
+    Every cell has the colour of its weight, from pale at 0 (dark on dark pages) to the end that the colour bar shows.
+    Hatched: masked, which means padding and, in causal maps, later positions; see `docs/pictures.md`. Red with a
     cross: NaN. A map of more than 512 rows or columns is drawn in blocks, each in the colour of its largest weight, and
     the picture says so. The title says which sample and heads it shows.
 
@@ -57,17 +57,17 @@ def heatmap(
         sample: Number of the sample; default: the first. ``mean``: over all samples, without padding.
         head: Number of the head; ``mean`` or ``max`` over the heads; default: their mean (where the heads are the
             rows: all of them).
-        normalize: None: the weights as they are. ``max``, ``row``: as shares of the largest of the map, or of each
-            row. ``rank``: the share of cells that have no more weight. ``log``: colours by powers of ten.
-        maximum: End of the colour scale, which begins at 0; default: the largest weight, rounded up.
+        normalize: None: the weights as they are. ``max``, ``row``: as shares of the largest weight of the map, or of
+            each row. ``rank``: the share of cells that have no more weight. ``log``: colours by powers of ten.
+        maximum: End of the colour scale, which starts at 0; default: the largest weight, rounded up.
         partial: Whether the keys are a selection, so that rows may sum to less than 1.
-        ax: Where to draw; default: on a new figure of pyplot's.
+        ax: Where to draw; default: on a new pyplot figure.
 
     Returns:
         The axes: x counts keys and y queries, so that ``ax.plot(key, query, "o")`` marks a cell.
 
     Raises:
-        SchemaError: These are no attention weights, or not of one map.
+        SchemaError: The weights are not attention, or not a single map.
 
     Example:
         >>> from matplotlib.figure import Figure
@@ -111,16 +111,16 @@ def draw_map(
     """Draws the cells of a map, its marks and its ticks.
 
     Args:
-        ax: Where.
+        ax: Where to draw.
         values: dims ``(row, column)``, as they are drawn.
-        panels: What they are; its first panel tells what is masked.
+        panels: Where they come from; the first panel says what is masked.
         colours: The ramp.
         norm: How values become places on it.
         ticks: Whether to name the positions.
-        block_of: What is said to be drawn of a block of cells.
+        block_of: What the remarks call the value that is drawn for a block of cells.
 
     Returns:
-        The cells, and what has to be said of them.
+        The cells, and the remarks on them.
     """
     nothing = np.isnan(values)
     drawn, hidden, block = pooled(values, panels.masked[0], (MOST_CELLS, MOST_CELLS))
@@ -153,7 +153,7 @@ def draw_cells(
     """Draws cells as a picture whose x counts columns and whose y counts rows, the first row on top.
 
     Args:
-        ax: Where.
+        ax: Where to draw.
         values: dims ``(row, column)``.
         left_open: Same dims: cells that other marks are drawn in.
         block: How many positions a cell is high and wide.

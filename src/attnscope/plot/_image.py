@@ -1,4 +1,4 @@
-"""`image`: attention to the patches of a picture, laid over it."""
+"""`image`: attention to the patches of a picture, drawn over the picture."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ from attnscope.plot._scale import Normalize, scaled
 from attnscope.plot._typesetting import plain_text, written
 
 OPACITY = 0.62
-"""Of the colours over the picture; the bar is drawn over the picture's mean grey, so that it has the same colours."""
+"""Of the colours over the picture. The bar has the colours as they look over the picture's mean grey."""
 LAYOUTS = {1: ("key",), 2: ("query", "key"), 4: ("sample", "head", "query", "key")}
 MOST_SPECIAL = 12
 
 
 @dataclass(frozen=True)
-class _Patches:
-    """Weights of the patches, dims ``(row, column)``, and of the tokens that stand for none."""
+class _PatchWeights:
+    """Weights of the patches, dims ``(row, column)``, and of the tokens that are not patches."""
 
     weights: np.ndarray
     masked: np.ndarray
@@ -61,29 +61,30 @@ def image(
     maximum: float | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """The picture in grey, each patch in the colour of its weight, nothing blurred.
+    """The picture in grey, each patch in the colour of its weight, without any blurring.
 
-    Tokens that stand for no patch (CLS, registers, sinks) have squares of their own beside the picture, with their
-    weights in numbers; the title says what share of the attention they take, and what the patches have. Where they
-    have more than the strongest patch, the colour bar has a tip. Hatched: masked. Red with a cross: NaN.
+    Tokens that are not patches (CLS, registers, sinks) have their own squares beside the picture, with their weights
+    as numbers; the title says what share of the attention they take, and what share the patches have. If one has more
+    weight than the strongest patch, the colour bar has a tip. Hatched: masked. Red with a cross: NaN.
 
     Args:
-        picture: ``(height, width)``, grey; or ``(height, width, 1 | 3 | 4)``; integers up to 255, or floats in 0 to 1.
-        weights: A site's scores. Of queries the mean is taken, which is the attention that a patch receives; select
-            one first for what it looks at: ``maps[site].isel(query=0)``. Or a plain array ``(key,)``.
-        grid: Rows and columns of the patches. Default: what labels as `attnscope.labels.patches` makes them say, or
-            the sizes of ``key_0`` and ``key_1``. With `grid`, what stands before the patches are the special tokens.
-        sample: See `heatmap`.
-        head: Likewise.
-        normalize: Likewise; a row is the whole picture.
+        picture: ``(height, width)``, grey; or ``(height, width, 1 | 3 | 4)``; integers to 255, or floats from 0 to 1.
+        weights: A site's scores, averaged over the queries: the attention that each patch receives. To see what one
+            query looks at, select it first: ``maps[site].isel(query=0)``. Or a plain array ``(key,)``.
+        grid: Rows and columns of the patches. Default: taken from labels made with `attnscope.labels.patches`, or the
+            sizes of ``key_0`` and ``key_1``. If given, all tokens before the patches are special tokens.
+        sample: Number of the sample; default: the first. ``mean``: over all samples, without padding.
+        head: Number of the head; ``mean`` or ``max`` over the heads; default: their mean.
+        normalize: None: the weights as they are. ``max``, ``row``: as shares of the largest weight. ``rank``: the share
+            of patches that have no more weight. ``log``: colours by powers of ten.
         maximum: End of the colour scale; default: the largest weight of a patch, rounded up.
-        ax: Where to draw; default: on a new figure of pyplot's.
+        ax: Where to draw; default: on a new pyplot figure.
 
     Returns:
         The axes: x and y count pixels of the picture.
 
     Raises:
-        SchemaError: The picture is none, or the weights are none.
+        SchemaError: `picture` is not a picture, or `weights` are not attention.
         LabelError: The grid is not known, or does not fit.
 
     Example:
@@ -126,21 +127,21 @@ def grey_picture(picture: Any) -> np.ndarray:
     """
     pixels = np.asarray(picture.detach().cpu() if hasattr(picture, "detach") else picture)
     if pixels.ndim == 3 and pixels.shape[0] in (1, 3) and pixels.shape[2] not in (1, 3, 4):
-        mend = "The colours come first here: np.moveaxis(picture, 0, -1)."
+        fix = "Its channels come first; move them to the end: np.moveaxis(picture, 0, -1)."
     else:
-        mend = "Of several pictures, give one: pictures[0]."
+        fix = "To draw one of several pictures, select it: pictures[0]."
     if not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (1, 3, 4))) or 0 in pixels.shape:
         raise SchemaError(
-            f"The picture has shape {pixels.shape}, but (height, width), or (height, width, 1), 3 or 4 colours, is "
-            f"needed. {mend}"
+            f"The picture has shape {pixels.shape}, but (height, width) or (height, width, channels) with 1, 3 or "
+            f"4 channels is needed. {fix}"
         )
     whole = pixels.dtype.kind in "uib"
     values = pixels.astype(np.float64) / (255 if whole and pixels.dtype != bool else 1)
     if not np.isfinite(values).all() or values.min() < 0 or values.max() > 1 + 1e-6:
-        given = f"{number(float(np.nanmin(pixels.astype(float))))} to {number(float(np.nanmax(pixels.astype(float))))}"
+        extent = f"{number(float(np.nanmin(pixels.astype(float))))} to {number(float(np.nanmax(pixels.astype(float))))}"
         raise SchemaError(
-            f"The picture is {pixels.dtype} from {given}, but floats lie within 0 and 1, and integers within 0 and "
-            "255. Undo what was done to it for the model: picture / 255, or picture * std + mean."
+            f"The picture is {pixels.dtype} from {extent}, but floats have to lie between 0 and 1, and integers "
+            "between 0 and 255. Undo the model's preprocessing: picture / 255, or picture * std + mean."
         )
     if pixels.ndim == 2:
         return values
@@ -148,73 +149,75 @@ def grey_picture(picture: Any) -> np.ndarray:
 
 
 def _over_queries(panels: Panels) -> Panels:
-    """The mean over the queries that are no padding and attend to something."""
+    """The mean over the queries that are not padding and attend to something."""
     rows = panels.rows.valid & ~(panels.values[0] == 0).all(axis=-1)
     if len(panels.rows) == 1:
         return panels
-    kept = panels.values[0][rows] if rows.any() else panels.values[0]
+    attending = panels.values[0][rows] if rows.any() else panels.values[0]
     side = Side("", ("",), False, np.ones(1, bool))
     masked = panels.masked[0][rows].all(axis=0) if rows.any() else panels.masked[0].all(axis=0)
-    said = (*panels.said, f"mean of {len(kept)} queries")
+    selection = (*panels.selection, f"mean of {len(attending)} queries")
     return Panels(
-        kept.mean(axis=0)[None, None],
+        attending.mean(axis=0)[None, None],
         masked[None, None],
         ("",),
         side,
         panels.columns,
         panels.site,
-        said,
+        selection,
         "attention received",
     )
 
 
-def _arranged(panels: Panels, array: xr.DataArray, grid: tuple[int, int] | None) -> _Patches:
+def _arranged(panels: Panels, array: xr.DataArray, grid: tuple[int, int] | None) -> _PatchWeights:
     rows, columns, first = _grid(panels.columns.labels, array, grid)
     values, masked = panels.values[0, 0], panels.masked[0, 0]
     inside = np.zeros(len(values), bool)
     inside[first : first + rows * columns] = True
     names = tuple(label for label, patch in zip(_names(panels.columns), inside, strict=True) if not patch)
     shape = (rows, columns)
-    return _Patches(values[inside].reshape(shape), masked[inside].reshape(shape), values[~inside], names)
+    return _PatchWeights(values[inside].reshape(shape), masked[inside].reshape(shape), values[~inside], names)
 
 
 def _names(side: Side) -> tuple[str, ...]:
     return side.labels if side.named else tuple(f"token {label}" for label in side.labels)
 
 
-def _grid(labels: tuple[str, ...], array: xr.DataArray, given: tuple[int, int] | None) -> tuple[int, int, int]:
+def _grid(labels: tuple[str, ...], array: xr.DataArray, grid: tuple[int, int] | None) -> tuple[int, int, int]:
     """Rows, columns and the position of the first patch."""
     sinks = int(array.attrs.get("sinks", 0))
     before = len(labels) - sinks
-    if given is not None:
-        rows, columns = given
+    if grid is not None:
+        rows, columns = grid
         if rows < 1 or columns < 1 or rows * columns > before:
             raise LabelError(
-                f"grid={given!r} has {rows * columns} patches, but the weights have {before} keys. {_suggested(before)}"
+                f"grid={grid!r} has {rows * columns} patches, but the weights have {before} keys. {_suggested(before)}"
             )
         return rows, columns, before - rows * columns
     sizes = [size for dim, size in array.sizes.items() if str(dim).startswith("key_")]
     if len(sizes) == 2:
         return sizes[0], sizes[1], 0
-    found = patch_grid(labels)
-    if found is None:
+    labelled_grid = patch_grid(labels)
+    if labelled_grid is None:
         raise LabelError(
-            f"The weights have {len(labels)} keys, and neither their labels nor their dims say how many rows and "
-            f"columns of patches these are. {_suggested(before)}"
+            f"The weights have {len(labels)} keys, but neither labels nor dims say how many rows and columns of "
+            f"patches they are. {_suggested(before)}"
         )
-    return found
+    return labelled_grid
 
 
 def _suggested(keys: int) -> str:
     for special in (0, 1, 2, 4, 5, 8):
         side = math.isqrt(max(0, keys - special))
         if side > 1 and side * side + special == keys:
-            beside = f" ({special} special token{'s' if special > 1 else ''} before them)" if special else ""
-            return f"Say it, such as grid=({side}, {side}){beside}."
-    return "Say it: grid=(rows, columns)."
+            beside = (
+                f", which leaves {special} special token{'s' if special > 1 else ''} before them" if special else ""
+            )
+            return f"Write, for example, grid=({side}, {side}){beside}."
+    return "Write grid=(rows, columns)."
 
 
-def _figure_size(grey: np.ndarray, patches: _Patches) -> tuple[float, float]:
+def _figure_size(grey: np.ndarray, patches: _PatchWeights) -> tuple[float, float]:
     high, wide = grey.shape
     scale = min(4.4 / wide, 4.4 / high)
     beside = 1.4 if len(patches.special) else 0.0
@@ -226,7 +229,7 @@ def _extent(grey: np.ndarray) -> tuple[float, float, float, float]:
 
 
 def _quiet(grey: np.ndarray, dark: bool) -> np.ndarray:
-    """The picture nearer to the page, so that its own light and dark are not taken for weights."""
+    """The picture faded towards the page, so that its own light and dark are not taken for weights."""
     return 0.7 * grey if dark else 0.3 + 0.7 * grey
 
 
@@ -237,7 +240,7 @@ def _over_grey(colours: Colormap, grey: float) -> Colormap:
     return ListedColormap(table, name="attnscope weights over a picture").with_extremes(bad=(0, 0, 0, 0))
 
 
-def _draw_patches(ax: Axes, values: np.ndarray, patches: _Patches, grey: np.ndarray, norm: Norm) -> None:
+def _draw_patches(ax: Axes, values: np.ndarray, patches: _PatchWeights, grey: np.ndarray, norm: Norm) -> None:
     missing = np.isnan(values) & ~patches.masked
     overlay = ax.imshow(
         np.ma.masked_array(values, missing | patches.masked),
@@ -257,7 +260,7 @@ def _draw_patches(ax: Axes, values: np.ndarray, patches: _Patches, grey: np.ndar
 
 
 def _draw_special(
-    ax: Axes, values: np.ndarray, patches: _Patches, grey: np.ndarray, colours: Colormap, norm: Norm
+    ax: Axes, values: np.ndarray, patches: _PatchWeights, grey: np.ndarray, colours: Colormap, norm: Norm
 ) -> None:
     """A column of squares right of the picture, each with its name and weight."""
     count = min(len(values), MOST_SPECIAL)
@@ -282,15 +285,15 @@ def _draw_special(
         ax.text(left, -0.5 + count * 1.25 * side + side / 2, rest, va="center", fontsize="small")
 
 
-def _in_words(patches: _Patches, panels: Panels) -> list[str]:
+def _in_words(patches: _PatchWeights, panels: Panels) -> list[str]:
     rows, columns = patches.weights.shape
-    said = [f"{rows} x {columns} patches"]
+    remarks = [f"{rows} x {columns} patches"]
     if len(patches.special):
         inside, outside = float(np.nansum(patches.weights)), float(np.nansum(patches.special))
         tokens = "1 token" if len(patches.special) == 1 else f"{len(patches.special)} tokens"
-        said.append(f"the patches have {inside:.0%} of the attention, {tokens} outside of the picture {outside:.0%}")
+        remarks.append(f"the patches have {inside:.0%} of the attention, {tokens} outside the picture {outside:.0%}")
     if patches.masked.any():
-        said.append("hatched: masked")
+        remarks.append("hatched: masked")
     if np.isnan(panels.values).any():
-        said.append("red: NaN")
-    return said
+        remarks.append("red: NaN")
+    return remarks

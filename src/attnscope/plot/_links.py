@@ -41,24 +41,25 @@ def links(
 ) -> Axes:
     """Which query looks at which key: a line for each of the strongest weights, queries left and keys right.
 
-    Width and opacity of a line are in proportion to its weight; the key beside the picture names three widths. Weights
-    of 0, masked cells and NaN have no line. What was left out is said: how many weights, and how much of
-    the attention the lines that are drawn carry. Hatched strips: padding.
+    The width and opacity of a line are proportional to its weight; the key below the picture shows three widths.
+    Weights of 0, masked cells and NaN have no line. The picture says how many weights were left out, and how much
+    of the attention the drawn lines carry. Hatched strips: padding.
 
     Args:
-        weights: See `heatmap`; there have to be queries.
-        sample: See `heatmap`.
-        head: Likewise.
-        most: How many lines to draw at most.
+        weights: A site's scores, ``maps[site]`` in full or selected; maps of a single site; or a plain array
+            ``(query, key)`` or ``(sample, head, query, key)``. There have to be queries.
+        sample: Number of the sample; default: the first. ``mean``: over all samples, without padding.
+        head: Number of the head; ``mean`` or ``max`` over the heads; default: their mean.
+        most: The largest number of lines to draw.
         maximum: The weight of the widest line; default: the largest, rounded up.
-        partial: See `heatmap`.
-        ax: Where to draw; default: on a new figure of pyplot's.
+        partial: Whether the keys are a selection, so that rows may sum to less than 1.
+        ax: Where to draw; default: on a new pyplot figure.
 
     Returns:
         The axes: y counts queries; x is 0 at the queries and 1 at the keys.
 
     Raises:
-        SchemaError: These are no attention weights, there are no queries, or `most` is less than 1.
+        SchemaError: The weights are not attention, there are no queries, or `most` is less than 1.
 
     Example:
         >>> from matplotlib.figure import Figure
@@ -67,7 +68,7 @@ def links(
         [4.0]
     """
     if most < 1:
-        raise SchemaError(f"most={most} lines were asked for, but a picture has one at least. Write most=40.")
+        raise SchemaError(f"most={most} was given, but at least one line is needed. Write most=40.")
     panels = panels_of(labelled(weights), sample=sample, partial=partial).one(head)
     if not panels.rows.name.startswith("query"):
         raise SchemaError(
@@ -82,12 +83,12 @@ def links(
     cuts = _two_sides(ax, panels)
     _width_key(ax, scale.maximum)
     missing = int((np.isnan(panels.values) & ~panels.masked).sum())
-    said = [
+    remarks = [
         f"{missing} weights are NaN and have no line" if missing else "",
         "hatched: padding" if not (panels.rows.valid.all() and panels.columns.valid.all()) else "",
         f"names cut to {LONGEST} letters" if cuts else "",
     ]
-    head_line(ax, panels.title, [panels.subtitle, remark, *said], left)
+    head_line(ax, panels.title, [panels.subtitle, remark, *remarks], left)
     return ax
 
 
@@ -108,10 +109,10 @@ def _strongest(panels: Panels, most: int) -> tuple[np.ndarray, np.ndarray, str]:
     if len(values) == count:
         return places, values, f"all {count:,} weights above 0" if count > 1 else "the only weight above 0"
     carry = "it carries" if len(values) == 1 else "they carry"
-    said = (
+    remark = (
         f"the strongest {len(values):,} of {count:,} weights; {carry} {_percent(values.sum() / total)} of the attention"
     )
-    return places, values, said
+    return places, values, remark
 
 
 def _percent(share: float) -> str:

@@ -48,7 +48,7 @@ class _Table:
         heads: Numbers of the heads; none where the statistic is one of whole layers.
         what: Name and unit of the statistic.
         short: The same for the colour bar.
-        said: What was averaged.
+        selection: What was averaged, in words.
     """
 
     values: np.ndarray
@@ -57,7 +57,7 @@ class _Table:
     heads: Side
     what: str
     short: str
-    said: str
+    selection: str
 
 
 def metrics(
@@ -69,8 +69,8 @@ def metrics(
 ) -> Axes:
     """Any statistic over layers and heads: entropy, distance, importance.
 
-    A row is a layer, a column a head; colour and number in a cell are the value. The scale runs from 0 to a stated
-    maximum; where there are negative values, as far to the one side (blue) as to the other (orange). No cell: the
+    A row is a layer, a column a head; the colour and the number in a cell are the value. The scale runs from 0 to a
+    stated maximum; if there are negative values, it is symmetric around 0 (blue below, orange above). No cell: the
     layer has no such head. Red with a cross: NaN. As lines, each dot is a head, and the line is their mean.
 
     Args:
@@ -79,8 +79,8 @@ def metrics(
             statistics, ``maps.select("entropy")``, of which the mean over samples and valid queries is taken. Or a
             dict from the layer's name to one value per head.
         maximum: End of the scale; default: the largest absolute value, rounded up.
-        lines: Whether to draw lines over the layers.
-        ax: Where to draw; default: on a new figure of pyplot's.
+        lines: Whether to draw lines over the layers instead of cells.
+        ax: Where to draw; default: on a new pyplot figure.
 
     Returns:
         The axes: x counts heads and y layers; as lines, x counts layers.
@@ -105,12 +105,12 @@ def metrics(
     if not end > 0:
         raise SchemaError(f"maximum={maximum!r} was given, but a scale from 0 has to end above it. Write maximum=1.")
     draw = _draw_lines if lines else _draw_cells
-    ax, said = draw(ax, table, end, signed)
+    ax, remarks = draw(ax, table, end, signed)
     missing = (np.isnan(table.values) & table.there).any()
     head_line(
         ax,
         "" if lines and table.what == table.short else table.what,
-        [table.said, *said, "red: NaN" if missing else ""],
+        [table.selection, *remarks, "red: NaN" if missing else ""],
     )
     return ax
 
@@ -119,7 +119,7 @@ def _table(statistic: Any) -> _Table:
     if isinstance(statistic, xr.Dataset):
         names = list(statistic.data_vars)
         raise SchemaError(
-            f"A dataset of {len(names)} statistics was given, but a picture shows one. Choose it: "
+            f"A dataset of {len(names)} statistics was given, but a picture shows one. Choose one: "
             f"statistics[{names[0]!r}]."
             if names
             else "The dataset holds no statistic. Give an array: metrics(array)."
@@ -141,10 +141,10 @@ def _of_array(array: xr.DataArray) -> _Table:
     layer = next((dim for dim in _LAYERS if dim in array.dims), None)
     others = [str(dim) for dim in array.dims if dim not in (layer, HEAD)]
     if others or not array.ndim:
-        mend = f"Average the rest: statistic.mean({others!r})." if others else "Give one value per layer and head."
+        fix = f"Average the rest: statistic.mean({others!r})." if others else "Give one value per layer and head."
         raise SchemaError(
             f"The statistic has the dims {tuple(map(str, array.dims))}, but ('site', 'head') or ('layer', 'head') is "
-            f"needed. {mend}"
+            f"needed. {fix}"
         )
     wide = array if layer else array.expand_dims("layer")
     layer = layer or "layer"
@@ -186,9 +186,7 @@ def _what(array: xr.DataArray) -> tuple[str, str]:
 def _of_layers(layers: Mapping[str, Any]) -> _Table:
     """One row per layer, whatever number of heads each has."""
     if not layers:
-        raise SchemaError(
-            "There is no layer among the statistics, so there is nothing to draw. Give one value per head."
-        )
+        raise SchemaError("The statistics have no layers, so there is nothing to draw. Give one value per head.")
     rows = {name: _per_head(name, value) for name, value in layers.items()}
     most = max(len(row) for row in rows.values())
     there = np.array([np.arange(most) < len(row) for row in rows.values()])
@@ -220,7 +218,7 @@ def _per_head(name: str, value: Any) -> np.ndarray:
     if key_dims(value.dims) or value.name in (SCORES, RECEIVED):
         raise SchemaError(
             f"{name!r} holds {value.name or 'weights'} with the dims {tuple(map(str, value.dims))}, but a statistic of "
-            "each head is needed. Capture one and choose it: maps.select('entropy'); or draw the maps: "
+            "each head is needed. Capture one and select it: maps.select('entropy'); or draw the maps: "
             "ats.plot.heads(maps)."
         )
     array = value.compute().astype(np.float64)

@@ -1,9 +1,9 @@
-"""A site of any rank as maps of rows and columns, and in words what was chosen and averaged to get there."""
+"""A site of any rank as maps of rows and columns, and a description of what was selected and averaged for them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import xarray as xr
@@ -25,7 +25,7 @@ class Side:
     Attributes:
         name: ``query``, ``key``, ``head`` or what else is counted; empty where there is nothing to name.
         labels: What each position is called; its number where nothing else is known.
-        named: Whether those are more than one number each.
+        named: Whether these are names, and not only numbers.
         valid: dims ``(position,)``, False on padding.
     """
 
@@ -50,12 +50,12 @@ class Panels:
     Attributes:
         values: dims ``(panel, row, column)``, float64.
         masked: Same dims, see `attnscope.masking`.
-        names: Of the panels, such as ``head 0``; one empty name for a single one.
+        names: Names of the panels, such as ``head 0``; one empty name for a single panel.
         rows: What the rows are.
         columns: What the columns are.
-        site: Name of the site; empty where it is not known.
-        said: What was chosen and averaged, in words.
-        unit: What a value is.
+        site: Name of the site; empty if it is not known.
+        selection: What was selected and averaged, in words.
+        unit: What the values are.
     """
 
     values: np.ndarray
@@ -64,7 +64,7 @@ class Panels:
     rows: Side
     columns: Side
     site: str
-    said: tuple[str, ...]
+    selection: tuple[str, ...]
     unit: str
 
     def one(self, head: Head | None) -> Panels:
@@ -92,27 +92,34 @@ class Panels:
         side = Side("", ("",), False, np.ones(1, bool))
         if isinstance(head, int):
             place = _place(head, names)
-            values, masked, said = self.values[:, [place]], self.masked[:, [place]], names[place]
+            values, masked, selection = self.values[:, [place]], self.masked[:, [place]], names[place]
         else:
             values = getattr(self.values, head)(1, keepdims=True)
             masked = np.asarray(self.masked.all(1, keepdims=True))
-            said = f"{'largest' if head == 'max' else 'mean'} of {len(names)} heads"
-        return Panels(values, masked, ("",), side, self.columns, self.site, (*self.said, said), self.unit)
+            selection = f"{'largest' if head == 'max' else 'mean'} of {len(names)} heads"
+        return Panels(values, masked, ("",), side, self.columns, self.site, (*self.selection, selection), self.unit)
 
-    def _with(self, values: np.ndarray, masked: np.ndarray, said: str) -> Panels:
+    def _with(self, values: np.ndarray, masked: np.ndarray, selection: str) -> Panels:
         return Panels(
-            values[None], masked[None], (said,), self.rows, self.columns, self.site, (*self.said, said), self.unit
+            values[None],
+            masked[None],
+            (selection,),
+            self.rows,
+            self.columns,
+            self.site,
+            (*self.selection, selection),
+            self.unit,
         )
 
     @property
     def title(self) -> str:
         """The site, and what was chosen of it."""
-        return self.site or (", ".join(self.said))
+        return self.site or (", ".join(self.selection))
 
     @property
     def subtitle(self) -> str:
         """What was chosen, where the title has the site."""
-        return ", ".join(self.said) if self.site else ""
+        return ", ".join(self.selection) if self.site else ""
 
 
 def _place(head: int, names: tuple[str, ...]) -> int:
@@ -120,7 +127,7 @@ def _place(head: int, names: tuple[str, ...]) -> int:
         return names.index(f"head {head}")
     have = f"{names[0]} to {names[-1]}" if len(names) > 1 else (names[0] or "a map without heads")
     raise SchemaError(
-        f"Head {head} was asked for, but there is {have}. Give the number of one: head=0; or head='mean'."
+        f"Head {head} was asked for, but there is {have}. Give the number of one, head=0, or write head='mean'."
     )
 
 
@@ -129,15 +136,15 @@ def panels_of(array: xr.DataArray, *, sample: Sample = None, partial: bool = Fal
 
     Args:
         array: A site's scores, or what its keys receive; with or without samples, heads and queries.
-        sample: Number of the sample, None for the first; or ``mean``, which leaves queries that are padding out.
-        partial: See `attnscope.plot._checks.check`.
+        sample: Number of the sample, None for the first; or ``mean``, which leaves out queries that are padding.
+        partial: Whether the keys are a selection, so that rows may sum to less than 1.
 
     Raises:
-        SchemaError: There is no such sample, there are dims beyond these, or the values are no weights.
+        SchemaError: There is no such sample, there are other dims, or the values are not weights.
     """
     require_keys(array)
     _refuse_others(array)
-    chosen, said = _sample_of(array, sample, partial)
+    chosen, selection = _sample_of(array, sample, partial)
     chosen = chosen.squeeze([dim for dim in chosen.dims if dim not in _known(chosen)], drop=True)
     queries, keys = query_dims(chosen.dims), key_dims(chosen.dims)
     heads = [HEAD] if HEAD in chosen.dims else []
@@ -150,8 +157,8 @@ def panels_of(array: xr.DataArray, *, sample: Sample = None, partial: bool = Fal
     if not queries and heads:
         rows = Side(HEAD, tuple(name.removeprefix("head ") for name in names), True, np.ones(len(names), bool))
         values, masked, names = values.reshape(1, *sizes[::2]), masked.reshape(1, *sizes[::2]), ("",)
-    said = (*said, *chosen_before(array))
-    return Panels(values, masked, names, rows, columns, str(array.attrs.get("site", "")), said, unit)
+    selection = (*selection, *chosen_before(array))
+    return Panels(values, masked, names, rows, columns, str(array.attrs.get("site", "")), selection, unit)
 
 
 def _known(array: xr.DataArray) -> tuple[str, ...]:
@@ -163,7 +170,7 @@ def _refuse_others(array: xr.DataArray) -> None:
     if others:
         raise SchemaError(
             f"The weights have the dims {tuple(map(str, array.dims))} with shape {array.shape}, but a picture has only "
-            f"samples, heads, queries and keys. Choose one of {others[0]!r}: weights.isel({others[0]}=0); or average: "
+            f"samples, heads, queries and keys. Select one of {others[0]!r}: weights.isel({others[0]}=0); or average: "
             f"weights.mean({others[0]!r})."
         )
 
@@ -187,7 +194,7 @@ def _sample_of(array: xr.DataArray, sample: Sample, partial: bool) -> tuple[xr.D
     if not -size <= number < size:
         raise SchemaError(
             f"Sample {number} was asked for, but there are {size} samples: 0 to {size - 1}. Give one of these, or "
-            "sample='mean'."
+            "write sample='mean'."
         )
     chosen = array.isel({SAMPLE: number}).compute()
     check(chosen, partial=partial)
@@ -195,7 +202,7 @@ def _sample_of(array: xr.DataArray, sample: Sample, partial: bool) -> tuple[xr.D
 
 
 def mean_over_samples(array: xr.DataArray) -> xr.DataArray:
-    """The mean over the samples, each counting only for the queries that are no padding in it.
+    """The mean over the samples, each counting only for the queries that are not padding in it.
 
     Validity says what is real in any sample; labels are kept where all samples have the same. NaN where a valid
     query has NaN in any sample.
@@ -210,8 +217,8 @@ def mean_over_samples(array: xr.DataArray) -> xr.DataArray:
 
 def _query_validity(array: xr.DataArray) -> xr.DataArray | None:
     names = [f"{dim}_valid" for dim in query_dims(array.dims)]
-    found = [name for name in (*names, "query_valid") if name in array.coords]
-    valid = array.coords[found[0]] if found else None
+    present = [name for name in (*names, "query_valid") if name in array.coords]
+    valid = array.coords[present[0]] if present else None
     return valid if valid is not None and set(valid.dims) <= set(array.dims) else None
 
 
@@ -240,12 +247,12 @@ def _head_names(array: xr.DataArray) -> tuple[str, ...]:
 
 def chosen_before(array: xr.DataArray) -> tuple[str, ...]:
     """What the user selected with xarray before, which leaves coordinates without dims behind."""
-    said = []
+    selection = []
     for name in (SAMPLE, HEAD, "query_label", "key_label"):
         if name in array.coords and array.coords[name].ndim == 0:
             kind = name.removesuffix("_label")
-            said.append(f"{kind}{':' if name.endswith('_label') else ''} {array.coords[name].item()}")
-    return tuple(said)
+            selection.append(f"{kind}{':' if name.endswith('_label') else ''} {array.coords[name].item()}")
+    return tuple(selection)
 
 
 def side_of(array: xr.DataArray, dims: tuple[str, ...], name: str) -> Side:
@@ -277,10 +284,10 @@ def side_of(array: xr.DataArray, dims: tuple[str, ...], name: str) -> Side:
 
 
 def _valid(array: xr.DataArray, dims: tuple[str, ...], name: str, size: int) -> np.ndarray:
-    found: Any = next((n for n in (f"{dims[0]}_valid", f"{name}_valid") if n in array.coords), None)
-    if found is None or not set(array.coords[found].dims) <= set(array.dims):
+    coordinate = next((n for n in (f"{dims[0]}_valid", f"{name}_valid") if n in array.coords), None)
+    if coordinate is None or not set(array.coords[coordinate].dims) <= set(array.dims):
         return np.ones(size, bool)
-    valid = array.coords[found].astype(bool)
+    valid = array.coords[coordinate].astype(bool)
     others = [dim for dim in valid.dims if dim not in dims]
     valid = valid.any(others) if others else valid
     wide = valid.broadcast_like(array.isel({dim: 0 for dim in array.dims if dim not in dims}, drop=True))

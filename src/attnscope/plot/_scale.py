@@ -1,4 +1,4 @@
-"""From weights to the length of a colour bar: scales that are stated, and large maps made small enough to see."""
+"""From weights to a colour bar: scales that are stated, and large maps made small enough to see."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Scale:
     """What the ends of the colours stand for.
 
     Attributes:
-        maximum: The upper end; the lower is 0.
+        maximum: The upper end; the lower end is 0.
         label: What is written along the colour bar.
-        logarithmic: Whether the colours go by powers of ten; the lower end is then 0 and all up to `floor`.
+        logarithmic: Whether colours go by powers of ten; the lower end then stands for 0 and everything up to `floor`.
     """
 
     maximum: float
@@ -64,12 +64,12 @@ def scaled(
         unit: What a value is.
 
     Raises:
-        SchemaError: There is no such way, or the maximum is no positive number.
+        SchemaError: There is no such `normalize`, or `maximum` is not a positive number.
     """
     if normalize not in (None, *get_args(Normalize)):
         raise SchemaError(
-            f"normalize={normalize!r} was asked for, but there are None (the weights as they are), 'max', 'row', "
-            "'rank' and 'log'. Leave it out, or write normalize='max'."
+            f"normalize={normalize!r} was given, but None (the weights as they are), 'max', 'row', 'rank' or 'log' is "
+            "needed. Leave it out, or write normalize='max'."
         )
     if normalize in ("max", "row", "rank"):
         if maximum is not None:
@@ -145,7 +145,7 @@ def pooled(
 
 
 def blocks_in_words(shape: tuple[int, ...], block: tuple[int, int], what: str = "largest") -> str:
-    """What a pooled picture says of itself; empty where it is not pooled."""
+    """What a picture drawn in blocks says about them; empty where it is not."""
     if block == (1, 1):
         return ""
     return f"{shape[-2]:,} x {shape[-1]:,}: each cell is the {what} of {block[0]} x {block[1]}"

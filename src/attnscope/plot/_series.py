@@ -49,7 +49,7 @@ class _Courses:
         absent: dims ``(time,)``: no sample has this step.
         lines: What the lines are.
         time: What the steps are.
-        said: What was averaged.
+        selection: What was averaged, in words.
     """
 
     values: np.ndarray
@@ -57,7 +57,7 @@ class _Courses:
     absent: np.ndarray
     lines: Side
     time: Side
-    said: tuple[str, ...]
+    selection: tuple[str, ...]
 
     @property
     def mean(self) -> np.ndarray:
@@ -77,10 +77,10 @@ def series(
 ) -> Axes:
     """Attention over time: a line for each query, such as each horizon of a forecast, along the steps it looks at.
 
-    A line is the mean over heads, and over the samples that have the step; the band around it reaches from one
-    percentile of the samples to the other. Darker lines (on dark pages paler ones) are later queries. Dashed: what
-    every step would have if attention were even. A red cross on the axis: NaN. Hatched: steps that are padding in
-    all samples. As a strip, every line is a row of cells, with the colours and marks of `heatmap`.
+    A line is the mean over heads and over the samples that have the step; the band around it runs from one percentile
+    of the samples to the other. Darker lines (paler ones on dark pages) are later queries. Dashed: what every step
+    would get if attention were even. Red cross on the axis: NaN. Hatched: steps that are padding in all samples. As a
+    strip, every line becomes a row of cells, with the colours and marks of `heatmap`.
 
     Args:
         weights: A site's scores, with or without samples, heads and queries; or a plain array ``(key,)``,
@@ -88,16 +88,16 @@ def series(
         time: The dim that is time: ``key``; or ``query`` or ``step``, where the keys are features.
         times: When each step is: numbers or dates. Default: the step's label, or its number.
         lines: Numbers of the queries (or features) to draw. Default: all, or five of them if there are more than six.
-        percentiles: Ends of the band.
+        percentiles: Where the band starts and ends, from 0 to 100.
         strip: Whether to draw cells.
-        ax: Where to draw; default: on a new figure of pyplot's.
+        ax: Where to draw; default: on a new pyplot figure.
 
     Returns:
         The axes: x is time.
 
     Raises:
-        SchemaError: These are no attention weights, or there is no such dim.
-        LabelError: The times are not one per step.
+        SchemaError: The weights are not attention, or they have no such dim.
+        LabelError: There is not one time per step.
 
     Example:
         >>> from matplotlib.figure import Figure
@@ -119,7 +119,10 @@ def series(
     kind = {"query": "queries", "key": "keys"}.get(courses.lines.name.split(":")[0], "lines")
     some = f"{len(chosen)} of {len(courses.lines)} {kind}" if part else ""
     head_line(
-        ax, site or ", ".join(courses.said), [*(courses.said if site else ()), some, _share(courses), *remarks], left
+        ax,
+        site or ", ".join(courses.selection),
+        [*(courses.selection if site else ()), some, _share(courses), *remarks],
+        left,
     )
     return ax
 
@@ -148,8 +151,8 @@ def _courses(array: xr.DataArray, time: str) -> _Courses:
     long = [dim for dim in rest if array.sizes[dim] > 1]
     if len(long) > 1:
         raise SchemaError(
-            f"Beside {time!r} the weights have the dims {tuple(long)}, but lines can only stand for one. Average the "
-            f"other, or choose one: weights.mean({long[0]!r})."
+            f"Besides {time!r}, the weights have the dims {tuple(long)}, but lines can only show one. Average the "
+            f"other: weights.mean({long[0]!r})."
         )
     kept = long[:1] or [dim for dim in rest if dim in (*query_dims(rest), *key_dims(rest))][:1]
     valid = _validity(array)
@@ -216,7 +219,9 @@ def _chosen(lines: Sequence[int] | None, count: int, strip: bool) -> list[int]:
         return list(range(count)) if every else np.linspace(0, count - 1, MOST_LINES - 1).round().astype(int).tolist()
     wrong = [line for line in lines if not 0 <= line < count]
     if wrong or not len(lines):
-        raise SchemaError(f"lines={list(lines)} were asked for, but there are 0 to {count - 1}. Write lines=[0].")
+        raise SchemaError(
+            f"lines={list(lines)} was given, but lines are numbered from 0 to {count - 1}. Write lines=[0]."
+        )
     return [int(line) for line in lines]
 
 
@@ -265,9 +270,9 @@ def _draw_lines(
     _time_axis(ax, courses, when)
     _marks(ax, courses, chosen, places)
     _legend(ax, fonts)
-    said = [f"band: {percentiles[0]:g}th to {percentiles[1]:g}th percentile of the samples"] if ends else []
-    said += ["hatched: masked"] if courses.absent.any() else []
-    return ax, [*said, *(["red cross: NaN"] if courses.broken[chosen].any() else [])]
+    remarks = [f"band: {percentiles[0]:g}th to {percentiles[1]:g}th percentile of the samples"] if ends else []
+    remarks += ["hatched: masked"] if courses.absent.any() else []
+    return ax, [*remarks, *(["red cross: NaN"] if courses.broken[chosen].any() else [])]
 
 
 def _line_names(side: Side) -> list[str]:

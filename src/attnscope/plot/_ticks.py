@@ -18,7 +18,7 @@ _LINE, _LETTER = 1.25, 0.62
 
 
 class PositionLocator(Locator):
-    """Whole numbers, as many as there is room for when the picture is drawn.
+    """Ticks at whole numbers, as many as there is room for when the picture is drawn.
 
     Args:
         size: Number of positions.

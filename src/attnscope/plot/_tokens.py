@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ColouredTokens:
-    """Rows of tokens, each token on the colour of its weight, and the bar that tells the scale.
+    """Rows of tokens, each on the colour of its weight, and a bar that shows the scale.
 
-    A notebook shows it as it is; `save` writes a page that loads nothing. Labels are escaped, and what they hold
-    of invisible characters is written out.
+    A notebook displays it directly; `save` writes a page that loads nothing. Labels are escaped, and invisible
+    characters in them are written out.
 
     Attributes:
         labels: dims ``(row, position)``.
-        weights: Likewise.
-        valid: Likewise; False on padding, which is drawn hatched where it has no weight.
-        titles: In front of each row.
+        weights: Same dims: their weights.
+        valid: Same dims: False on padding, which is hatched where it has no weight.
+        titles: What stands in front of each row.
         maximum: End of the colour scale.
     """
 
@@ -65,10 +65,10 @@ class ColouredTokens:
         return "\n".join(f"{title + ': ' if title else ''}{row}" for title, row in zip(self.titles, rows, strict=True))
 
     def draw(self, ax: Axes | None = None) -> Axes:
-        """The same with Matplotlib, for a figure; at most 40 rows.
+        """Draws the rows with Matplotlib; at most 40 of them.
 
         Each token stands on the colour of its weight, on the scale that the bar names. Hatched: padding without any
-        weight. A red cross: NaN. Lines break at the right edge of the axes, as wide as they are now.
+        weight. Red cross: NaN. Lines break at the right edge of the axes, at their current width.
 
         Args:
             ax: Where to draw; default: on a new figure of pyplot's.
@@ -79,18 +79,18 @@ class ColouredTokens:
         Raises:
             NotInstalledError: Matplotlib is not installed.
         """
-        from attnscope.plot import matplotlib_room
+        from attnscope.plot import drawing_module
 
-        drawn: Axes = matplotlib_room("_word_rows", "tokens(...).draw").draw(
+        drawn: Axes = drawing_module("_word_rows", "tokens(...).draw").draw(
             self.labels, self.weights, self.valid, self.titles, self.maximum, ax
         )
         return drawn
 
     def save(self, path: str | Path, *, title: str = "Tokens by attention", overwrite: bool = False) -> Path:
-        """Writes a page.
+        """Writes the rows as a page that loads nothing.
 
         Raises:
-            WouldOverwriteError: There is something at `path`, and `overwrite` is False.
+            WouldOverwriteError: `path` exists, and `overwrite` is False.
         """
         path = free_path(path, f"save({str(path)!r}, overwrite=True)", overwrite=overwrite)
         margins = "body{margin:0 auto;max-width:1100px;padding:32px 24px;font:16px/1.5 system-ui,sans-serif}"
@@ -127,19 +127,19 @@ def tokens(
     """Text coloured by weight: characters, sub-words or words.
 
     Args:
-        weights: dims ``(key,)`` or ``(sample, key)``, within 0 and 1. Average or select heads and queries first.
+        weights: dims ``(key,)`` or ``(sample, key)``, between 0 and 1. Average or select heads and queries first.
         labels: One per position, or one list per sample; default: the ``key_label`` coordinate, else numbers.
-        titles: In front of each sample; default: none.
-        maximum: End of the colour scale, which begins at 0; default: the largest weight, rounded up. It is written
-            beside the colours, and all rows share it.
-        ax: Axes of Matplotlib's to draw on; default: none, the text is HTML.
+        titles: What stands in front of each sample; default: nothing.
+        maximum: End of the colour scale, which starts at 0; default: the largest weight, rounded up. All rows share
+            it, and the colour bar shows it.
+        ax: Matplotlib axes to draw on; default: none, for HTML.
 
     Returns:
-        What a notebook shows, ``save`` writes and ``draw`` draws; or, where `ax` was given, these axes.
+        An object that a notebook displays, ``save`` writes and ``draw`` draws; or `ax`, if it was given.
 
     Raises:
-        SchemaError: There are other dims, or values that are no weights.
-        LabelError: The labels are not one per position, or the titles not one per row.
+        SchemaError: There are other dims, or the values are not weights.
+        LabelError: There is not one label per position, or not one title per row.
 
     Example:
         >>> tokens(np.array([0.1, 0.7, 0.2]), list("abc"))
@@ -169,9 +169,9 @@ def _key_of(array: xr.DataArray) -> str:
     return str(keys[0])
 
 
-def _labels(array: xr.DataArray, key: str, given: Sequence[Any] | None, shape: tuple[int, ...]) -> list[list[str]]:
-    names: Any = given
-    if given is None and f"{key}_label" in array.coords:
+def _labels(array: xr.DataArray, key: str, labels: Sequence[Any] | None, shape: tuple[int, ...]) -> list[list[str]]:
+    names: Any = labels
+    if labels is None and f"{key}_label" in array.coords:
         names = array.coords[f"{key}_label"].values.tolist()
     if names is None:
         names = [str(place) for place in range(shape[1])]

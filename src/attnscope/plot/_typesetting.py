@@ -1,4 +1,4 @@
-"""Text in pictures: every label can be written, by whatever fonts there are, and none is read as a formula."""
+"""Text in pictures: any label can be written with the fonts that are installed, and none is read as a formula."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ _NO_SIGNS = "LastResort"
 
 
 def plain_text(text: Text) -> Text:
-    """The text with its `$` and backslashes read as what they are."""
+    """The text with `$` and backslashes taken literally."""
     text.set_parse_math(False)
     text.set_usetex(False)
     return text
 
 
 def cut(label: str, longest: int = LONGEST) -> str:
-    """A label that is not longer than that, an ellipsis standing for the rest."""
+    """A label cut to at most `longest` characters, with an ellipsis for the rest."""
     return label if len(label) <= longest else label[: longest - 1] + "…"
 
 
 def cut_front(label: str, longest: int = LONGEST) -> str:
-    """The same for names of sites, which differ at their end."""
+    """A label cut at its front, for names of sites, which differ at their end."""
     return label if len(label) <= longest else "…" + label[1 - longest :]
 
 
 def written(labels: Iterable[str], longest: int | None = LONGEST) -> tuple[list[str], list[str]]:
-    """Labels as they are drawn, and the fonts that have all of their signs.
+    """Labels as they are drawn, and the fonts that have all of their characters.
 
-    Invisible and steering characters are written out, as everywhere. A sign that no font on the machine has becomes
-    its number, such as ⟨U+1F600⟩.
+    Invisible and control characters are written out, as everywhere. A character that no installed font has becomes its
+    code point, such as ⟨U+1F600⟩.
     """
     visible = [shown(label) for label in labels]
     fonts = families(frozenset("".join(visible)))
@@ -97,7 +97,7 @@ def _fonts_with(missing: frozenset[int]) -> tuple[str, ...]:
 
 
 def wrapped(parts: Sequence[str], points: float, size: float) -> str:
-    """Remarks one behind the other, in lines that fit a width.
+    """Remarks one after the other, in lines that fit a width.
 
     Args:
         parts: The remarks; empty ones are left out.

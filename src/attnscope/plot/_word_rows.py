@@ -1,4 +1,4 @@
-"""Coloured tokens drawn with Matplotlib: rows of words that break like a text."""
+"""Coloured tokens drawn with Matplotlib: rows of words that wrap like text."""
 
 from __future__ import annotations
 
@@ -64,13 +64,13 @@ class Word:
 def draw(
     labels: list[list[str]], weights: np.ndarray, valid: np.ndarray, titles: list[str], maximum: float, ax: Axes | None
 ) -> Axes:
-    """Draws rows of tokens; see `attnscope.plot._tokens.ColouredTokens.draw`.
+    """Draws rows of tokens, each on the colour of its weight, with a colour bar below them.
 
     Args:
         labels: dims ``(row, position)``.
-        weights: Likewise.
-        valid: Likewise.
-        titles: In front of each row.
+        weights: Same dims.
+        valid: Same dims; False on padding.
+        titles: What stands in front of each row.
         maximum: End of the colour scale.
         ax: Where to draw; None for a new figure.
     """
@@ -83,7 +83,7 @@ def draw(
     font = FontProperties(family=fonts, size=SIZE)
     scale = Scale(maximum, "attention")
     if ax is None:
-        words = flow(names, rows, weights, valid, font, 72 * _WIDTH - 24)
+        words = placed_words(names, rows, weights, valid, font, 72 * _WIDTH - 24)
         figure = new_figure(_WIDTH, (_bottom(words) + 12) / 72 + 0.8)
         ax = figure.add_subplot()
     mappable = ScalarMappable(norm_of(scale), colour_map(is_dark(ax)))
@@ -91,7 +91,7 @@ def draw(
     options = {"location": "bottom", "shrink": 0.5, "aspect": 40, "anchor": (0.0, 0.0), "pad": 0.02}
     add_bar(ax, mappable, scale.label, scale.ticks, extend="max" if over else "neither", **options)
     width = ax.get_window_extent().width * 72 / figure_of(ax).get_dpi()
-    words = flow(names, rows, weights, valid, font, width)
+    words = placed_words(names, rows, weights, valid, font, width)
     ax.set_axis_off()
     _draw_words(ax, words, font, mappable)
     masked, missing = any(word.masked for word in words), np.isnan(weights[:shown]).any()
@@ -104,13 +104,13 @@ def draw(
     return ax
 
 
-def flow(
+def placed_words(
     titles: list[str], rows: list[list[str]], weights: np.ndarray, valid: np.ndarray, font: FontProperties, width: float
 ) -> list[Word]:
     """Where each token stands, lines being broken before the right edge.
 
     Args:
-        titles: In front of each row.
+        titles: What stands in front of each row.
         rows: The tokens, as they are written.
         weights: dims ``(row, position)``.
         valid: Same dims.
