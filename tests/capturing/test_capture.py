@@ -37,7 +37,6 @@ def test_its_own_name_works_as_a_pattern(rng):
     assert list(ats.capture(seed_model(), x, sites="attention_*")) == ["attention_vec"]
 
 
-@pytest.mark.optimised
 @pytest.mark.parametrize("jit", [False, True, "auto"])
 def test_after_predict_and_fit_have_compiled_the_model_all_samples_come(rng, backend, jit):
     if backend == "torch" and jit is True:
