@@ -13,7 +13,6 @@ from attnscope.attribution._subject import Subject
 from attnscope.errors import MethodError
 from attnscope.handlers import EMBEDDED, GIVEN
 from attnscope.interception import call_model, intercept, layers_of
-from attnscope.running import as_numpy, compiled
 from attnscope.tensors import Tensor, Tree
 
 
@@ -72,7 +71,7 @@ def _embeddings_of_positions(subject: Subject) -> tuple[str, ...]:
         return ()
     first = rows_of(subject.inputs, slice(0, min(2, subject.samples)))
 
-    def body(model: keras.Layer, tensors: Tree) -> dict[str, Tensor]:
+    def body(model: keras.Layer, tensors: Tree) -> Tree:
         numbers_by_path: dict[str, Tensor] = {}
 
         def note(layer: keras.Layer, path: str, numbers: Tensor, result: Tensor) -> Tensor:
@@ -84,8 +83,7 @@ def _embeddings_of_positions(subject: Subject) -> tuple[str, ...]:
             call_model(model, tensors)
         return numbers_by_path
 
-    looked_up = tree.map_structure(as_numpy, compiled(subject.model, body)(first))
-    subject.network.passes.forward += len(tree.flatten(first)[0])
+    looked_up = subject.network.ask(body, first)
     wanted = subject.positions.of(first)
     return tuple(path for path, numbers in looked_up.items() if np.array_equal(numbers, wanted))
 

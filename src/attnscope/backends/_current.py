@@ -15,7 +15,7 @@ def register(name: str, backend: Backend) -> None:
 
     Args:
         name: What `keras.backend.backend()` gives where Keras runs on it.
-        backend: See `Backend`.
+        backend: An object with all members of `Backend`.
     """
     _REGISTERED[name] = backend
 

@@ -42,7 +42,7 @@ class Node:
         inputs: Numbers of the tensors that go in.
         output: Number of the tensor that comes out.
         axes: What becomes of the inputs' axes.
-        kind: See `Kind`.
+        kind: What it does with its inputs.
     """
 
     name: str

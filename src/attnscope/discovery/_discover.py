@@ -156,7 +156,8 @@ def selected(found: SiteTable, selection: Selection) -> SiteTable:
 
     Args:
         found: All sites of a model.
-        selection: See `Selection`. A pattern also takes what is left out by default.
+        selection: A glob pattern, several, a predicate, or None for all that are attention. A pattern also takes what
+            is left out by default.
 
     Raises:
         PatternError: A pattern matches nothing; the message names the nearest.

@@ -229,7 +229,7 @@ def intervene(
 
     Args:
         model: Any built Keras 3 model, or a KerasHub task.
-        inputs: As for `capture`.
+        inputs: Arrays or a structure of them, raw texts or images of a task, or whatever gives batches.
         edits: From a glob pattern of sites to an edit: `ablate`, `uniform`, `permute`, `replace`, or any function
             from scores to scores (backend tensors, dims as `ats.sites` shows). Of several patterns that match a
             site, the first counts.

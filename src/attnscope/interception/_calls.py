@@ -75,7 +75,7 @@ class UntakenCall:
 
     Attributes:
         at: Where it happens.
-        kind: As for `Call`.
+        kind: ``softmax``, ``fused`` or ``declared``.
         shape: Of its scores, as far as they are known (-1 elsewhere).
         dtype: Of its scores; empty where that is not known.
         reason: Why, in words for the user.

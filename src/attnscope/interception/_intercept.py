@@ -59,7 +59,7 @@ def intercept(
     the block, everything is as before afterwards.
 
     Args:
-        handler: See `Handler`.
+        handler: Takes a call; gives None, or scores in the dims of ``call.layout`` that stand in for the model's own.
         root: The model whose layers the paths are counted from.
         batch: Number of samples that the model is given, which tells the sample axis.
         inputs: The model's inputs, read for padding masks.

@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 from keras import tree
 
+from attnscope.backends import Body
 from attnscope.errors import UnbuiltModelError, UnsupportedError
 from attnscope.interception import call_model
 from attnscope.labels import AxisLabels
@@ -119,6 +120,17 @@ class Network:
         other.batch_size = self.batch_size if batch_size is None else batch_size
         other._next = batches_of(inputs, other.batch_size, self.model, full=full)
         return other
+
+    def ask(self, body: Body, inputs: Tree) -> Tree:
+        """What `body` gives as it runs the model once on some inputs, as arrays; each sample is a forward pass.
+
+        Args:
+            body: Takes the model and tensors.
+            inputs: Arrays, all in one batch.
+        """
+        answer = tree.map_structure(as_numpy, compiled(self.model, body)(inputs))
+        self.passes.forward += len(tree.flatten(inputs)[0])
+        return answer
 
     def of_model(self, model: keras.Layer) -> Network:
         """Another model on the same inputs; its passes count for both."""
