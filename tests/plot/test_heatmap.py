@@ -340,3 +340,15 @@ def test_maps_of_a_single_site_are_that_site(rng):
     ax = ats.plot.heatmap(maps, ax=axes())
     np.testing.assert_allclose(cells(ax), values[0].mean(0))
     assert title(ax) == "only"
+
+
+def test_remarks_are_inside_of_the_figure_where_there_is_no_title():
+    weights = np.full((5, 6), 1 / 6)
+    weights[1, 1] = np.nan
+    ax = ats.plot.heatmap(weights)
+    figure = ax.get_figure()
+    figure.canvas.draw()
+    (note,) = (text for text in ax.texts if text.get_gid() == "remarks")
+    assert note.get_text() == "red: NaN"
+    assert note.get_window_extent().y1 <= figure.bbox.y1
+    pyplot.close(figure)

@@ -152,9 +152,8 @@ def head_line(ax: Axes, title: str, remarks: Sequence[str] = (), left: float | N
     note = wrapped(texts[1:] if title else texts, 72 * width, 0.83 * float(heading.get_fontsize()))
     if note:
         size = float(_note(ax, note, fonts, heading.get_color()).get_fontsize())
-        ax.set_title(
-            heading.get_text(), loc="left", pad=rcParams["axes.titlepad"] + 2 + 1.25 * size * (note.count("\n") + 1)
-        )
+        lines = note.count("\n") + (1 if title else 0)  # without a title, a blank one makes room for the highest line
+        ax.set_title(heading.get_text() or " ", loc="left", pad=rcParams["axes.titlepad"] + 2 + 1.25 * size * lines)
     _keep_inside(heading, ax)
 
 
