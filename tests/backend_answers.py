@@ -93,7 +93,12 @@ def carried(model, tokens):
 
 def relevance(model, tokens):
     removal = {"removal": ats.attribution.mask_token(12)}
-    options = {"occlusion": removal, "shapley": {**removal, "permutations": 4}, "position": removal}
+    options = {
+        "integrated_gradients": {"steps": 8},
+        "occlusion": removal,
+        "shapley": {**removal, "permutations": 3},
+        "position": removal,
+    }
     for method in METHODS:
         found = attribute(model, tokens, target=2, method=method, batch_size=BATCH, **options.get(method, {}))
         yield f"relevance/{method}", found.values
