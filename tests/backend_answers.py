@@ -107,6 +107,25 @@ def relevance(model, tokens):
     yield "relevance/heads by ablation", head_ablation(model, tokens, metric, batch_size=BATCH).values
 
 
+def words():
+    """The mean of words, weighed by a softmax that has no name of attention."""
+    inputs = keras.Input((7, 6))
+    weights = layers.Softmax(axis=1, name="weights")(layers.Dense(1)(inputs))
+    return keras.Model(inputs, layers.Flatten()(layers.Dot(axes=1)([weights, inputs])), name="words")
+
+
+class ByHeads(layers.Layer):
+    """Attention as people write it themselves: heads by einsum, their scores by a product of matrices."""
+
+    def build(self, shape):
+        self.project = self.add_weight(shape=(shape[-1], 2, 5), name="project")
+
+    def call(self, x):
+        heads = ops.transpose(ops.einsum("btc,chd->bthd", x, self.project), (0, 2, 1, 3))
+        weights = ops.softmax(ops.matmul(heads, ops.swapaxes(heads, 2, 3)))
+        return ops.mean(ops.matmul(weights, heads), axis=1)
+
+
 def zoo():
     """Models whose softmaxes are attention, or are not, each for a reason of its own."""
     yield "encoder", encoder()
@@ -115,6 +134,13 @@ def zoo():
     states = keras.Input((7, 6))
     query = keras.Input((4,))
     yield "additive attention", keras.Model([query, states], Bahdanau(name="bahdanau")(query, states)[0])
+    activated = layers.Dense(6, activation="silu")(states)
+    attended = layers.Dense(5, activation="silu")(ByHeads(name="heads")(activated))
+    yield "attention written by hand", keras.Model(states, attended)
+    yield (
+        "sentences of words",
+        keras.Model(sentences := keras.Input((3, 7, 6)), layers.TimeDistributed(words(), name="sentences")(sentences)),
+    )
     yield "cell", keras.Model(states, layers.RNN(AttendingCell(name="cell"), name="rnn")(states))
     memory = keras.Input((11, 6))
     grouped = layers.GroupQueryAttention(3, 4, 2, name="grouped")(states, memory)
