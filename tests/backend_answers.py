@@ -96,7 +96,7 @@ def relevance(model, tokens):
     options = {
         "integrated_gradients": {"steps": 8},
         "occlusion": removal,
-        "shapley": {**removal, "permutations": 3},
+        "shapley": {**removal, "permutations": 4},
         "position": removal,
     }
     for method in METHODS:
