@@ -122,7 +122,7 @@ def message_of(model, inputs):
 def test_a_layer_whose_output_is_no_weighted_sum_is_refused(rng):
     x = keras.Input((5, 3))
     message = message_of(keras.Model(x, Squared(name="squared")(x)), rng.normal(size=(4, 5, 3)).astype("float32"))
-    begin, end = message.split(" lies ")[0], message.split(": the layer does ")[1]
+    begin, end = message.split(" is ")[0], message.split(": the layer does ")[1]
     assert begin == "At the site 'squared' the weighted sum of the keys' vectors"
     assert end == (
         "more with its scores than weight vectors that are the same for all queries. Leave the site out: sites=[...]."

@@ -266,7 +266,10 @@ def test_zero_samples_are_refused_before_there_is_a_page():
     maps = ats.AttentionMaps.from_arrays({"site": np.zeros((0, 2, 5, 5), "float32")})
     with pytest.raises(SchemaError) as caught:
         ats.view(maps)
-    assert str(caught.value) == "There are no sites, or no samples, so there is nothing to show."
+    assert str(caught.value) == (
+        "The maps have no sites, or no samples, but at least one of each is needed to show anything: "
+        "ats.view(ats.capture(model, inputs))."
+    )
 
 
 SHAPES = {
