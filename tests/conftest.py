@@ -15,15 +15,16 @@ import pytest
 from browser import chromium, open_page, problems  # noqa: F401, fixtures for the tests of pages
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """What one process should run, because it shares something costly: a file, or one family of KerasHub."""
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            variant = item.callspec.params.get("family") if hasattr(item, "callspec") else None
-            item.add_marker(
-                pytest.mark.xdist_group(f"{item.path.parent.name}/{getattr(variant, 'name', item.path.name)}")
-            )
+def pytest_xdist_make_scheduler(config, log):
+    """What one of several processes runs as a whole, as it shares something costly: a file, or a family of KerasHub."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFileOrFamily(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            file, _, test = nodeid.partition("::")
+            return f"{file}[{test.partition('[')[2]}" if file.endswith("test_keras_hub.py") and "[" in test else file
+
+    return ByFileOrFamily(config, log)
 
 
 def start_anew():

@@ -63,22 +63,22 @@ browser || without_browser
 on() {
     local backend=$1
     shift
-    step "newest Keras on $backend" env KERAS_BACKEND="$backend" "$VENV/bin/python" -m pytest -q -n 2 --dist loadgroup "$@"
+    step "newest Keras on $backend" env KERAS_BACKEND="$backend" "$VENV/bin/python" -m pytest -q -n 2 --dist loadscope "$@"
 }
 on torch
 on jax -m every_backend
 on tensorflow -m every_backend
 
-step "examples in the docstrings" env KERAS_BACKEND=torch "$VENV/bin/python" -m pytest -q --doctest-modules --pyargs attnscope
+step "examples in the docstrings" env KERAS_BACKEND=torch "$VENV/bin/python" -m pytest -q -n 2 --dist loadscope --doctest-modules --pyargs attnscope
 
 # Here JAX optimises everything, as it does for users.
-step "oldest Keras on jax" env KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=0 "$OLDEST/bin/python" -m pytest -q \
+step "oldest Keras on jax" env KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=0 "$OLDEST/bin/python" -m pytest -q -n 2 --dist loadscope \
     tests/interception/test_custom_layers.py tests/handlers/test_gradients.py tests/capturing/test_generation.py \
     tests/layers/test_stored.py
-step "oldest Keras on tensorflow" env KERAS_BACKEND=tensorflow "$OLDEST/bin/python" -m pytest -q \
+step "oldest Keras on tensorflow" env KERAS_BACKEND=tensorflow "$OLDEST/bin/python" -m pytest -q -n 2 --dist loadscope \
     tests/interception/test_against_keras.py tests/interception/test_custom_layers.py tests/capturing/test_capture.py \
     tests/layers/test_multi_head.py
-step "oldest Keras on torch" env KERAS_BACKEND=torch "$OLDEST/bin/python" -m pytest -q \
+step "oldest Keras on torch" env KERAS_BACKEND=torch "$OLDEST/bin/python" -m pytest -q -n 2 --dist loadscope \
     tests/interception/test_against_keras.py tests/capturing/test_capture.py tests/capturing/test_summaries.py \
     tests/handlers/test_edits.py tests/layers/test_pooling.py tests/layers/test_shared_value.py tests/loading
 
