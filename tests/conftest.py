@@ -3,6 +3,7 @@
 PyTorch runs every test; JAX and TensorFlow run those that are marked `every_backend`: see `run_all.sh`.
 """
 
+import gc
 import os
 
 # Before JAX is loaded, and for the processes that tests start: it compiles programs that run once, on a few numbers.
@@ -25,6 +26,12 @@ def pytest_xdist_make_scheduler(config, log):
             return f"{file}[{test.partition('[')[2]}" if file.endswith("test_keras_hub.py") and "[" in test else file
 
     return ByFileOrFamily(config, log)
+
+
+def pytest_collection_finish():
+    """Three frameworks are loaded for good, so that no search for garbage need look at them again."""
+    gc.collect()
+    gc.freeze()
 
 
 def start_anew():
