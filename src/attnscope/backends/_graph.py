@@ -274,6 +274,35 @@ def reshaped(shape: Shape, out: Shape) -> AxisMap:
     return exact
 
 
+def transposition(order: Iterable[int] | None, shapes: Sequence[Shape]) -> Axes | None:
+    """Axes of a transpose whose output axis ``n`` is input axis ``order[n]``; None where the order is not known."""
+    return None if order is None else of_first(permuted(order), shapes)
+
+
+def reduction(axes: Iterable[int] | None, shapes: Sequence[Shape], *, keepdims: bool) -> Axes | None:
+    """Axes of a sum or the like over these axes, which count from either end; None where they are not known."""
+    if axes is None:
+        return None
+    rank = len(shapes[0])
+    summed = {axis % rank for axis in axes}
+    return of_first(reduced(rank, summed, keepdims=keepdims), shapes, summed=summed)
+
+
+def read_reshape(record: Any, shapes: Sequence[Shape], out: Shape) -> Axes:
+    """Reader of a reshape, of axes of size 1 that come or go, too."""
+    return of_first(reshaped(shapes[0], out), shapes)
+
+
+def read_repeat(record: Any, shapes: Sequence[Shape], out: Shape) -> Axes:
+    """Reader of an operation that repeats its first input."""
+    return of_first(elementwise([shapes[0]], out)[0], shapes)
+
+
+def read_in_place(record: Any, shapes: Sequence[Shape], out: Shape) -> Axes:
+    """Reader of an operation that leaves each axis of its first input in its place: a slice, padding, a flip."""
+    return of_first({axis: axis for axis in range(len(out))}, shapes)
+
+
 def _spans(shape: Shape) -> list[tuple[int, int]]:
     """For each axis the elements that lie inside of it, and those inside of it with its own size."""
     spans, inner = [], 1

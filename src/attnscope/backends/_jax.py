@@ -29,9 +29,10 @@ from attnscope.backends._graph import (
     Vocabulary,
     einsum,
     of_first,
-    permuted,
-    reduced,
-    reshaped,
+    read_in_place,
+    read_reshape,
+    reduction,
+    transposition,
 )
 from attnscope.backends._protocol import Body, Function, Interception, Model, ModelOf, Probe, ProbedBody, Step
 from attnscope.tensors import Tensor, Tree
@@ -281,8 +282,8 @@ def _dot(params: Params, shapes: Sequence[Shape], out: Shape) -> Axes:
     return einsum(f"{''.join(first)},{''.join(second)}->{batch}{free}")
 
 
-def _transpose(params: Params, shapes: Sequence[Shape], out: Shape) -> Axes:
-    return of_first(permuted(params["permutation"]), shapes)
+def _transpose(params: Params, shapes: Sequence[Shape], out: Shape) -> Axes | None:
+    return transposition(params["permutation"], shapes)
 
 
 def _broadcast(params: Params, shapes: Sequence[Shape], out: Shape) -> Axes:
@@ -290,14 +291,8 @@ def _broadcast(params: Params, shapes: Sequence[Shape], out: Shape) -> Axes:
     return of_first({axis: target for axis, target in targets if shapes[0][axis] == out[target]}, shapes)
 
 
-def _reshape(params: Params, shapes: Sequence[Shape], out: Shape) -> Axes:
-    return of_first(reshaped(shapes[0], out), shapes)
-
-
 def _reduce(params: Params, shapes: Sequence[Shape], out: Shape) -> Axes | None:
-    if "axes" not in params:
-        return None
-    return of_first(reduced(len(shapes[0]), params["axes"], keepdims=False), shapes, summed=params["axes"])
+    return reduction(params.get("axes"), shapes, keepdims=False)
 
 
 def _convolution(params: Params, shapes: Sequence[Shape], out: Shape) -> Axes:
@@ -305,10 +300,6 @@ def _convolution(params: Params, shapes: Sequence[Shape], out: Shape) -> Axes:
     (batch, _, *places), out_spec = numbers.lhs_spec, numbers.out_spec
     data = {batch: out_spec[0], **dict(zip(places, out_spec[2:], strict=True))}
     return Axes((data, {numbers.rhs_spec[0]: out_spec[1]}))
-
-
-def _in_place(params: Params, shapes: Sequence[Shape], out: Shape) -> Axes:
-    return of_first({axis: axis for axis in range(len(out))}, shapes)
 
 
 _REDUCTIONS = ("sum", "max", "min", "prod", "and", "or", "xor", "precision")
@@ -324,10 +315,10 @@ _VOCABULARY = Vocabulary(
         "dot_general": _dot,
         "transpose": _transpose,
         "broadcast_in_dim": _broadcast,
-        **dict.fromkeys(("reshape", "squeeze", "expand_dims"), _reshape),
+        **dict.fromkeys(("reshape", "squeeze", "expand_dims"), read_reshape),
         **dict.fromkeys((f"reduce_{name}" for name in _REDUCTIONS), _reduce),
         "conv_general_dilated": _convolution,
-        **dict.fromkeys(("slice", "dynamic_slice", "pad", "rev"), _in_place),
+        **dict.fromkeys(("slice", "dynamic_slice", "pad", "rev"), read_in_place),
     },
 )
 

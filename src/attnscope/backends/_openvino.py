@@ -29,12 +29,12 @@ from attnscope.backends._graph import (
     Vocabulary,
     all_but,
     einsum,
-    elementwise,
     matmul,
-    of_first,
-    permuted,
-    reduced,
-    reshaped,
+    read_in_place,
+    read_repeat,
+    read_reshape,
+    reduction,
+    transposition,
 )
 from attnscope.backends._protocol import Body, Function, Interception, Model, ModelOf, ProbedBody, Step
 from attnscope.errors import UnsupportedError
@@ -259,21 +259,11 @@ def _einsum(node: Any, shapes: Sequence[Shape], out: Shape) -> Axes | None:
 
 
 def _transpose(node: Any, shapes: Sequence[Shape], out: Shape) -> Axes | None:
-    order = _constant(node, 1)
-    return None if order is None else of_first(permuted(order), shapes)
-
-
-def _reshape(node: Any, shapes: Sequence[Shape], out: Shape) -> Axes:
-    return of_first(reshaped(shapes[0], out), shapes)
+    return transposition(_constant(node, 1), shapes)
 
 
 def _reduce(node: Any, shapes: Sequence[Shape], out: Shape) -> Axes | None:
-    constant = _constant(node, 1)
-    if constant is None:
-        return None
-    rank = len(shapes[0])
-    axes = {axis % rank for axis in constant}
-    return of_first(reduced(rank, axes, keepdims=node.get_attributes()["keep_dims"]), shapes, summed=axes)
+    return reduction(_constant(node, 1), shapes, keepdims=node.get_attributes()["keep_dims"])
 
 
 def _convolution(node: Any, shapes: Sequence[Shape], out: Shape) -> Axes:
@@ -282,9 +272,7 @@ def _convolution(node: Any, shapes: Sequence[Shape], out: Shape) -> Axes:
 
 
 def _slice(node: Any, shapes: Sequence[Shape], out: Shape) -> Axes:
-    if len(shapes[0]) == len(out):
-        return of_first({axis: axis for axis in range(len(out))}, shapes)
-    return _reshape(node, shapes, out)
+    return (read_in_place if len(shapes[0]) == len(out) else read_reshape)(node, shapes, out)
 
 
 def _gather(node: Any, shapes: Sequence[Shape], out: Shape) -> Axes | None:
@@ -296,10 +284,6 @@ def _gather(node: Any, shapes: Sequence[Shape], out: Shape) -> Axes | None:
     place = constant[0] % rank
     kept = {axis: axis if axis < place else axis + wide - 1 for axis in range(rank) if axis != place or wide == 1}
     return Axes((kept, {axis: place + axis for axis in range(wide)}, {}))
-
-
-def _repeat(node: Any, shapes: Sequence[Shape], out: Shape) -> Axes:
-    return of_first(elementwise([shapes[0]], out)[0], shapes)
 
 
 _NO_DATA = ("Result", "ShapeOf")
@@ -316,12 +300,12 @@ _VOCABULARY = Vocabulary(
         "MatMul": _matmul,
         "Einsum": _einsum,
         "Transpose": _transpose,
-        **dict.fromkeys(("Reshape", "Squeeze", "Unsqueeze"), _reshape),
+        **dict.fromkeys(("Reshape", "Squeeze", "Unsqueeze"), read_reshape),
         **dict.fromkeys(("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd"), _reduce),
         **dict.fromkeys(("Convolution", "GroupConvolution"), _convolution),
         **dict.fromkeys(("Slice", "StridedSlice", "Pad"), _slice),
         "Gather": _gather,
-        **dict.fromkeys(("Broadcast", "Tile"), _repeat),
+        **dict.fromkeys(("Broadcast", "Tile"), read_repeat),
     },
 )
 

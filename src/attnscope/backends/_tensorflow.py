@@ -19,12 +19,12 @@ from attnscope.backends._graph import (
     Vocabulary,
     all_but,
     einsum,
-    elementwise,
     matmul,
-    of_first,
-    permuted,
-    reduced,
-    reshaped,
+    read_in_place,
+    read_repeat,
+    read_reshape,
+    reduction,
+    transposition,
 )
 from attnscope.backends._protocol import Body, Function, Interception, Model, ModelOf, ProbedBody, Step
 from attnscope.tensors import Tensor, Tree
@@ -176,21 +176,11 @@ def _einsum(operation: Any, shapes: Sequence[Shape], out: Shape) -> Axes | None:
 
 
 def _transpose(operation: Any, shapes: Sequence[Shape], out: Shape) -> Axes | None:
-    order = _constant(operation, 1)
-    return None if order is None else of_first(permuted(order), shapes)
-
-
-def _reshape(operation: Any, shapes: Sequence[Shape], out: Shape) -> Axes:
-    return of_first(reshaped(shapes[0], out), shapes)
+    return transposition(_constant(operation, 1), shapes)
 
 
 def _reduce(operation: Any, shapes: Sequence[Shape], out: Shape) -> Axes | None:
-    constant = _constant(operation, 1)
-    if constant is None:
-        return None
-    rank = len(shapes[0])
-    axes = {axis % rank for axis in constant}
-    return of_first(reduced(rank, axes, keepdims=operation.get_attr("keep_dims")), shapes, summed=axes)
+    return reduction(_constant(operation, 1), shapes, keepdims=operation.get_attr("keep_dims"))
 
 
 def _convolution(operation: Any, shapes: Sequence[Shape], out: Shape) -> Axes:
@@ -201,12 +191,8 @@ def _convolution(operation: Any, shapes: Sequence[Shape], out: Shape) -> Axes:
 
 def _slice(operation: Any, shapes: Sequence[Shape], out: Shape) -> Axes | None:
     if len(shapes[0]) == len(out):
-        return of_first({axis: axis for axis in range(len(out))}, shapes)
-    return _reshape(operation, shapes, out) if operation.type == "StridedSlice" else None
-
-
-def _repeat(operation: Any, shapes: Sequence[Shape], out: Shape) -> Axes:
-    return of_first(elementwise([shapes[0]], out)[0], shapes)
+        return read_in_place(operation, shapes, out)
+    return read_reshape(operation, shapes, out) if operation.type == "StridedSlice" else None
 
 
 _VOCABULARY = Vocabulary(
@@ -220,11 +206,11 @@ _VOCABULARY = Vocabulary(
         **dict.fromkeys(("MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3"), _matmul),
         "Einsum": _einsum,
         "Transpose": _transpose,
-        **dict.fromkeys(("Reshape", "ExpandDims", "Squeeze"), _reshape),
+        **dict.fromkeys(("Reshape", "ExpandDims", "Squeeze"), read_reshape),
         **dict.fromkeys(("Sum", "Mean", "Max", "Min", "Prod"), _reduce),
         **dict.fromkeys(("Conv1D", "Conv2D", "Conv3D", "DepthwiseConv2dNative"), _convolution),
         **dict.fromkeys(("StridedSlice", "Slice", "PadV2", "Pad"), _slice),
-        **dict.fromkeys(("Tile", "BroadcastTo"), _repeat),
+        **dict.fromkeys(("Tile", "BroadcastTo"), read_repeat),
     },
 )
 

@@ -21,12 +21,13 @@ from attnscope.backends._graph import (
     Trace,
     Vocabulary,
     all_but,
-    elementwise,
     matmul,
     of_first,
     permuted,
-    reduced,
-    reshaped,
+    read_in_place,
+    read_repeat,
+    read_reshape,
+    reduction,
 )
 from attnscope.backends._protocol import Body, Function, Interception, Model, ModelOf, ProbedBody, Step
 from attnscope.tensors import Tensor, Tree
@@ -235,28 +236,15 @@ def _transpose(args: Any, shapes: Sequence[Shape], out: Shape) -> Axes:
     return of_first(permuted(order), shapes)
 
 
-def _reshape(args: Any, shapes: Sequence[Shape], out: Shape) -> Axes:
-    return of_first(reshaped(shapes[0], out), shapes)
-
-
-def _reduce(args: Any, shapes: Sequence[Shape], out: Shape) -> Axes:
+def _reduce(args: Any, shapes: Sequence[Shape], out: Shape) -> Axes | None:
     rank = len(shapes[0])
     axes = args[1] if len(args) > 1 and args[1] else range(rank)
-    summed = {axis % rank for axis in ([axes] if isinstance(axes, int) else axes)}
-    return of_first(reduced(rank, summed, keepdims=len(out) == rank), shapes, summed=summed)
+    return reduction([axes] if isinstance(axes, int) else axes, shapes, keepdims=len(out) == rank)
 
 
 def _convolution(args: Any, shapes: Sequence[Shape], out: Shape) -> Axes:
     bias = [{0: 1}] * (len(shapes) - 2)
     return Axes((all_but(len(out), 1), {0: 1}, *bias))
-
-
-def _in_place(args: Any, shapes: Sequence[Shape], out: Shape) -> Axes:
-    return of_first({axis: axis for axis in range(len(out))}, shapes)
-
-
-def _repeat(args: Any, shapes: Sequence[Shape], out: Shape) -> Axes:
-    return of_first(elementwise([shapes[0]], out)[0], shapes)
 
 
 def _select(args: Any, shapes: Sequence[Shape], out: Shape) -> Axes:
@@ -278,11 +266,11 @@ _VOCABULARY = Vocabulary(
         **dict.fromkeys(("mm", "bmm", "addmm", "baddbmm"), _matmul),
         "permute": _permute,
         **dict.fromkeys(("transpose", "t"), _transpose),
-        **dict.fromkeys(("view", "_unsafe_view", "reshape", "unsqueeze", "squeeze", "_reshape_alias"), _reshape),
+        **dict.fromkeys(("view", "_unsafe_view", "reshape", "unsqueeze", "squeeze", "_reshape_alias"), read_reshape),
         **dict.fromkeys(("sum", "mean", "amax", "amin"), _reduce),
         "convolution": _convolution,
-        **dict.fromkeys(("slice", "constant_pad_nd", "flip"), _in_place),
-        **dict.fromkeys(("expand", "repeat"), _repeat),
+        **dict.fromkeys(("slice", "constant_pad_nd", "flip"), read_in_place),
+        **dict.fromkeys(("expand", "repeat"), read_repeat),
         "select": _select,
     },
 )

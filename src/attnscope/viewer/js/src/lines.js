@@ -1,6 +1,7 @@
 // The head view: two columns of tokens and a line for each of the strongest weights between them.
 import { makeButton, makeElement, uniqueId } from "./elements.js";
 import { formatCell, formatCount, formatNumber, quoted } from "./format.js";
+import { NextFrame } from "./frame.js";
 import { LINES_HEADER, LINES_MARGIN, LinesLayout, edgesOf, linesToDraw, paintLines } from "./linework.js";
 import { screenPainter, textWidth } from "./painter.js";
 import { searchMatches } from "./search.js";
@@ -67,7 +68,7 @@ class LinesView {
     this.shown = "";
     this.revealed = "";
     this.turn = 0;
-    this.frame = 0;
+    this.painting = new NextFrame(() => this.element.isConnected && this.content && this.paint());
     this.rest = 0;
     this.rowHeight = USUAL_ROW;
     this.least = USUAL_ROW;
@@ -104,7 +105,7 @@ class LinesView {
     this.canvas.addEventListener("pointerleave", () => this.hover(null));
     this.canvas.addEventListener("click", (event) => this.click(event));
     this.stage.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
-    this.sized = new ResizeObserver(() => this.paintSoon());
+    this.sized = new ResizeObserver(() => this.painting.ask());
     this.sized.observe(this.element);
   }
 
@@ -239,14 +240,6 @@ class LinesView {
     return tokens.queries.labels.length === count ? [zoom.y0, zoom.y1] : [zoom.x0, zoom.x1];
   }
 
-  paintSoon() {
-    if (this.frame || !this.content) return;
-    this.frame = requestAnimationFrame(() => {
-      this.frame = 0;
-      if (this.element.isConnected && this.content) this.paint();
-    });
-  }
-
   paint() {
     const { content } = this;
     if (!content) return;
@@ -299,7 +292,7 @@ class LinesView {
     if (Math.abs(this.stage.scrollTop - this.placedTop) < 1) return;
     this.placedTop = -1;
     this.scrolling = true;
-    this.paintSoon();
+    this.painting.ask();
     clearTimeout(this.rest);
     this.rest = setTimeout(() => {
       this.scrolling = false;
@@ -365,7 +358,7 @@ class LinesView {
     if (!this.content) return;
     if (next?.side === this.hovered?.side && next?.place === this.hovered?.place) return;
     this.hovered = next;
-    this.paintSoon();
+    this.painting.ask();
   }
 
   /** @param {MouseEvent} event */
@@ -533,7 +526,7 @@ class LinesView {
   dispose() {
     this.sized.disconnect();
     clearTimeout(this.rest);
-    cancelAnimationFrame(this.frame);
+    this.painting.cancel();
     this.turn = -1;
   }
 }

@@ -2,6 +2,7 @@
 import { screenPainter } from "./painter.js";
 import { searchMatches } from "./search.js";
 import { formatCell, formatCount, formatNumber, quoted } from "./format.js";
+import { NextFrame } from "./frame.js";
 import { makeButton, makeElement } from "./elements.js";
 import { axisText, drawPointedLabel, labelStep } from "./axes.js";
 import { Plane, boxedRegion, pannedRegion, regionAround, wholeRegion, zoomedRegion } from "./plane.js";
@@ -49,7 +50,10 @@ class MatrixPane {
     this.plane = NO_PLANE;
     this.pointed = NOWHERE;
     this.byKeys = false;
-    this.frame = 0;
+    this.painting = new NextFrame(() => {
+      this.paintOverlay();
+      this.tell();
+    });
     this.revealed = JSON.stringify(this.pinned);
     this.cursor = createGridCursor("Attention map");
     this.base = makeElement("canvas", { "aria-hidden": "true" });
@@ -203,11 +207,7 @@ class MatrixPane {
     if (!this.shown || (row === this.pointed.row && column === this.pointed.column)) return;
     const fits = row < this.shown.map.rows && column < this.shown.map.columns;
     this.pointed = fits ? { row, column } : NOWHERE;
-    this.frame ||= requestAnimationFrame(() => {
-      this.frame = 0;
-      this.paintOverlay();
-      this.tell();
-    });
+    this.painting.ask();
   }
 
   placeCursor() {
@@ -354,7 +354,7 @@ class MatrixPane {
   }
 
   dispose() {
-    cancelAnimationFrame(this.frame);
+    this.painting.cancel();
     this.stopListening();
     this.stopHovering();
   }

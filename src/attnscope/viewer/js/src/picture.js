@@ -2,6 +2,7 @@
 import { createGridCursor } from "./cursor.js";
 import { makeElement, makeSelect } from "./elements.js";
 import { formatCell, formatNumber, quoted } from "./format.js";
+import { NextFrame, repaint } from "./frame.js";
 import { messageOf } from "./messages.js";
 import { screenPainter } from "./painter.js";
 import { TokenParagraph } from "./paragraph.js";
@@ -52,7 +53,7 @@ class PictureView {
     this.drawn = "";
     this.revealed = "";
     this.byKeys = false;
-    this.frame = 0;
+    this.repainting = new NextFrame(() => this.element.isConnected && this.map && repaint(this));
     this.turn = 0;
     this.canvas = makeElement("canvas", { "aria-hidden": "true" });
     this.cursor = createGridCursor("Patches of the picture");
@@ -306,21 +307,8 @@ class PictureView {
   hover(next) {
     if (!this.map || (next?.side === this.hovered?.side && next?.place === this.hovered?.place)) return;
     this.hovered = next;
-    if (this.pinned) {
-      this.read();
-      return;
-    }
-    this.frame ||= requestAnimationFrame(() => {
-      this.frame = 0;
-      if (this.element.isConnected && this.map) this.repaint();
-    });
-  }
-
-  /** Paints, and has the legend say so where the colours mean something else than before. */
-  repaint() {
-    const before = this.shown?.received;
-    this.paint();
-    if (this.shown?.received !== before) this.explain();
+    if (this.pinned) this.read();
+    else this.repainting.ask();
   }
 
   read() {
@@ -465,7 +453,7 @@ class PictureView {
   dispose() {
     this.turn = -1;
     this.sized.disconnect();
-    cancelAnimationFrame(this.frame);
+    this.repainting.cancel();
   }
 }
 

@@ -1,6 +1,7 @@
 // The text view: tokens on the colour of what the pinned token gives them, or of what they receive.
 import { formatCell, formatNumber, quoted, shortened } from "./format.js";
 import { makeElement } from "./elements.js";
+import { NextFrame, repaint } from "./frame.js";
 import { TokenParagraph, paintParagraph, paragraphHeight } from "./paragraph.js";
 import { createRanking } from "./ranking.js";
 import { searchMatches } from "./search.js";
@@ -32,7 +33,7 @@ class TextView {
     /** @type {ShownWeights | null} */
     this.shown = null;
     this.drawn = "";
-    this.frame = 0;
+    this.repainting = new NextFrame(() => this.element.isConnected && this.map && repaint(this));
     this.turn = 0;
     /** @type {Picked | null} */
     this.hovered = null;
@@ -218,19 +219,7 @@ class TextView {
     this.hovered = next;
     if (!this.map) return;
     if (this.pinned) this.read();
-    else {
-      this.frame ||= requestAnimationFrame(() => {
-        this.frame = 0;
-        if (this.element.isConnected && this.map) this.repaint();
-      });
-    }
-  }
-
-  /** Paints, and has the legend say so where the colours mean something else than before. */
-  repaint() {
-    const before = this.shown?.received;
-    this.paint();
-    if (this.shown?.received !== before) this.explain();
+    else this.repainting.ask();
   }
 
   /** The number at the token that is pointed at. */
@@ -366,7 +355,7 @@ class TextView {
 
   dispose() {
     this.turn = -1;
-    cancelAnimationFrame(this.frame);
+    this.repainting.cancel();
     this.sized.disconnect();
   }
 }
