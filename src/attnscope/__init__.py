@@ -7,7 +7,7 @@ a backend.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from attnscope._version import __version__ as __version__
 
@@ -86,7 +86,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name == "open":
         return import_module("attnscope.maps").open_maps
     if name in _FACE:

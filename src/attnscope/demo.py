@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -155,7 +154,7 @@ def feature_transformer(train: np.ndarray, *, width: int = 8, blocks: int = 2) -
     return keras.Model(inputs, outputs, name="biopsy_transformer")
 
 
-def _block(x: Any, name: str, width: int) -> Any:
+def _block(x: keras.KerasTensor, name: str, width: int) -> keras.KerasTensor:
     normed = layers.LayerNormalization(name=f"{name}_norm")(x)
     attended = layers.MultiHeadAttention(4, width // 4, dropout=0.1, name=f"{name}_attention")(normed, normed)
     x = layers.Add(name=f"{name}_add")([x, attended])

@@ -12,6 +12,7 @@ from attnscope.errors import InputError, LabelError
 
 if TYPE_CHECKING:
     import keras
+    import numpy as np
 
 
 def read_model(path: str | Path, *, backend: str | None = None) -> keras.Model:
@@ -40,7 +41,7 @@ class Inputs:
         names: The names in the header of a table, one per column; None if there are none.
     """
 
-    arrays: Any
+    arrays: np.ndarray | dict[str, np.ndarray]
     names: list[str] | None = None
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 import xarray as xr
@@ -26,6 +26,10 @@ SINK = "<sink>"
 """The label of a learned sink."""
 Names = Sequence[str] | Sequence[Sequence[str]]
 """Names of positions, shared by all samples; or a sequence of them for each sample."""
+NamesLike: TypeAlias = Names | np.ndarray
+"""The same, or an array of them."""
+LabelsLike: TypeAlias = NamesLike | Mapping[str, NamesLike | Mapping[str, NamesLike]] | None
+"""What a user may give as ``labels=``; `read_labels` says what each means."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class AxisLabels:
         return AxisLabels(names, self.axis, self.sites, self.source)
 
 
-def read_labels(labels: Any) -> list[AxisLabels]:
+def read_labels(labels: LabelsLike) -> list[AxisLabels]:
     """Turns whatever a user passes as ``labels=`` into one form.
 
     Args:
@@ -81,7 +85,7 @@ def read_labels(labels: Any) -> list[AxisLabels]:
             f"The labels are {labels!r}, but a sequence of names is needed, one per position (list('abc') for "
             "characters), or a dict of sequences: labels={'key': names}."
         )
-    names: Any = [item if isinstance(item, str) else _name_or_names(item) for item in labels]
+    names = [item if isinstance(item, str) else _name_or_names(item) for item in labels]
     return [AxisLabels(names)]
 
 
@@ -145,7 +149,7 @@ def check_that_labels_fit(
 
 def _names_for(
     dataset: xr.Dataset, site: Site, dim: str, kind: str, labels: list[AxisLabels]
-) -> tuple[Any, Any] | None:
+) -> tuple[tuple[str, ...], np.ndarray] | None:
     size = dataset.sizes[dim]
     fitting = [
         item
@@ -188,7 +192,7 @@ def _with_sinks(names: list[str], size: int) -> list[str]:
     return [*names, *[SINK] * (size - len(names))]
 
 
-def _placed(names: Sequence[str], size: int, valid: Any, site: str, dim: str) -> list[str]:
+def _placed(names: Sequence[str], size: int, valid: np.ndarray | None, site: str, dim: str) -> list[str]:
     if len(names) == size:
         return list(names)
     if valid is not None and int(np.sum(valid)) == len(names):

@@ -5,19 +5,22 @@ from __future__ import annotations
 import html
 import json
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import xarray as xr
+from numpy.typing import ArrayLike
 
 from attnscope.errors import IncompleteRunError, SchemaError, free_path
 from attnscope.findings import Findings, findings
-from attnscope.labels import check_that_labels_fit, labelled, read_labels
+from attnscope.labels import LabelsLike, check_that_labels_fit, labelled, read_labels
 from attnscope.schema import MEANINGS, SAMPLE, SCORES, UNITS, Site, SiteTable, key_dims, query_dims
 
+Variable: TypeAlias = tuple[tuple[str, ...], np.ndarray]
+"""Names of the dims, and the values."""
 FORMAT = 1
 """Version of the layout on disk, as `docs/schema.md` describes it."""
 COMPLETE = "attnscope_complete"
@@ -51,7 +54,11 @@ class AttentionMaps(Mapping[str, xr.DataArray]):
 
     @classmethod
     def from_arrays(
-        cls, arrays: Any, *, dims: tuple[str, ...] = (SAMPLE, "head", "query", "key"), labels: Any = None
+        cls,
+        arrays: Mapping[str, ArrayLike] | Iterable[ArrayLike],
+        *,
+        dims: tuple[str, ...] = (SAMPLE, "head", "query", "key"),
+        labels: LabelsLike = None,
     ) -> AttentionMaps:
         """Maps from elsewhere, with the meaning of their axes declared, never guessed.
 
@@ -135,7 +142,7 @@ class AttentionMaps(Mapping[str, xr.DataArray]):
         """The raw inputs, dims ``(sample,)``, if they were texts; else None."""
         return self._inputs
 
-    def with_inputs(self, texts: Any) -> AttentionMaps:
+    def with_inputs(self, texts: ArrayLike) -> AttentionMaps:
         """The same maps with these raw texts, one per sample."""
         inputs = xr.DataArray(np.asarray(texts, dtype=str), dims=(SAMPLE,), name="input")
         return AttentionMaps(self._datasets, outputs=self.outputs, inputs=inputs, attrs=self.attrs)
@@ -257,7 +264,7 @@ def _opened_outputs(tree: xr.DataTree) -> xr.DataArray | dict[str, xr.DataArray]
     return {str(name): dataset[name] for name in dataset.data_vars}
 
 
-def dataset_of(site: Site, variables: Mapping[str, Any], coordinates: Mapping[str, Any]) -> xr.Dataset:
+def dataset_of(site: Site, variables: Mapping[str, Variable], coordinates: Mapping[str, Variable]) -> xr.Dataset:
     """A site's variables as one dataset, with their units, their meaning and the site itself as attributes."""
     dataset = xr.Dataset(
         {
@@ -272,7 +279,7 @@ def dataset_of(site: Site, variables: Mapping[str, Any], coordinates: Mapping[st
     return dataset
 
 
-def attrs_of_site(site: Site) -> dict[str, Any]:
+def attrs_of_site(site: Site) -> dict[str, str | int]:
     """A site as plain values, which any store can hold."""
     return {
         "site": site.name,
@@ -331,7 +338,7 @@ def _described(dataset: xr.Dataset) -> str:
 class quiet_about_strings(warnings.catch_warnings):  # noqa: N801, a context manager
     """Silences Zarr's warning that version 3 does not specify its string type yet; all readers in use have it."""
 
-    def __enter__(self) -> Any:
+    def __enter__(self) -> list[warnings.WarningMessage] | None:
         log = super().__enter__()
         warnings.filterwarnings("ignore", message=".*Zarr V3 specification.*")
         warnings.filterwarnings("ignore", message=".*does not have a Zarr V3.*")

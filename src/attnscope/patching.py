@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from types import FunctionType
-from typing import Any
+from types import FunctionType, ModuleType
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
 
 _LOCK = threading.RLock()
 _INSTALLED: dict[tuple[int, str], list[Any]] = {}
@@ -22,7 +24,7 @@ _FRAMEWORKS = ("jax", "jaxlib", "tensorflow", "torch", "keras", "attnscope", "nu
 
 
 @contextmanager
-def patched(owner: Any, name: str, wrapped: Callable[[Any], Any]) -> Iterator[None]:
+def patched(owner: object, name: str, wrapped: Callable[[Any], object]) -> Iterator[None]:
     """Puts ``wrapped(original)`` in the place of ``owner.name`` while the block runs.
 
     Args:
@@ -51,7 +53,7 @@ def patched(owner: Any, name: str, wrapped: Callable[[Any], Any]) -> Iterator[No
                     setattr(owner, name, entry[1])
 
 
-def stand_in(original: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+def stand_in(original: object, function: Callable[..., Result]) -> Callable[..., Result]:
     """Marks `function` as what stands in for `original`."""
     function.__wrapped__ = original  # type: ignore[attr-defined]
     function.__name__ = getattr(original, "__name__", "stand_in")
@@ -59,7 +61,7 @@ def stand_in(original: Any, function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def _is_stand_in(value: Any) -> bool:
+def _is_stand_in(value: object) -> bool:
     return type(value) is FunctionType and "_attnscope_stand_in" in vars(value)
 
 
@@ -68,7 +70,7 @@ def behind(value: Any) -> Any:
     return value.__wrapped__ if _is_stand_in(value) else value
 
 
-def _may_hold(module_name: str, module: Any, names: Iterable[str]) -> bool:
+def _may_hold(module_name: str, module: ModuleType, names: Iterable[str]) -> bool:
     """Whether a module has one of these names.
 
     Thousands of modules are loaded and few have one, so that it is remembered which had none: a module is looked at
@@ -78,13 +80,13 @@ def _may_hold(module_name: str, module: Any, names: Iterable[str]) -> bool:
     as_it_was = (id(held), len(held))
     if _WITHOUT.get(module_name) == as_it_was and module_name != "__main__":
         return False
-    found = any(name in held for name in names)
-    if not found:
+    has_one = any(name in held for name in names)
+    if not has_one:
         _WITHOUT[module_name] = as_it_was
-    return found
+    return has_one
 
 
-def bound_early(originals: dict[str, list[Any]], layers: list[Any]) -> list[tuple[Any, str, Any]]:
+def bound_early(originals: Mapping[str, list[object]], layers: Sequence[object]) -> list[tuple[object, str, object]]:
     """Where else these functions are held, since somebody wrote ``from owner import name`` or kept one in a layer.
 
     Looked at are the attributes of `layers`, the modules of their classes, and all other modules outside of the
@@ -99,7 +101,7 @@ def bound_early(originals: dict[str, list[Any]], layers: list[Any]) -> list[tupl
     """
     wanted = {id(original) for same_name in originals.values() for original in same_name}
     of_classes = {cls.__module__ for layer in layers for cls in type(layer).__mro__}
-    holders: list[Any] = list(layers)
+    holders: list[object] = list(layers)
     for module_name, module in list(sys.modules.items()):
         of_frameworks = module_name.partition(".")[0] in _FRAMEWORKS
         if not of_frameworks and (module_name in of_classes or _may_hold(module_name, module, originals)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -143,7 +143,9 @@ def _merged(array: xr.DataArray, dim: str, scheme: Scheme) -> xr.DataArray:
     ]
     real = xr.ones_like(array, dtype=bool) if valid is None else (xr.zeros_like(array, dtype=bool) | valid)
     values = _gathered([array] if dim == KEY else [array, real], dim, starts, own, _sum if dim == KEY else _mean)
-    coords: dict[str, Any] = {str(name): one for name, one in array.coords.items() if dim not in one.dims}
+    coords: dict[str, xr.DataArray | tuple[Hashable | tuple[Hashable, ...], np.ndarray]] = {
+        str(name): one for name, one in array.coords.items() if dim not in one.dims
+    }
     names = [
         [_spelled(row[start:end], scheme) for start, end in zip(begin, [*begin[1:], len(row)], strict=True)]
         for row, begin in zip(tokens, starts, strict=True)

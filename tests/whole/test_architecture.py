@@ -32,7 +32,7 @@ ALLOWED = {
     "discovery": {"backends", "interception", "running", "errors", "schema", "tensors"},
     "handlers": {"backends", "interception", "running", "discovery", "errors", "schema", "tensors"},
     "capturing": {*MODEL, *GROUND},
-    "layers": {"errors"},
+    "layers": {"errors", "tensors"},
     "loading": {"errors", "layers", "patching", "tensors"},
     "analysis": GROUND,
     "attribution": {*MODEL, "capturing", "analysis", *GROUND},

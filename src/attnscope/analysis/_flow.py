@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -125,7 +124,7 @@ def maximum_flows(layers: Sequence[np.ndarray], queries: Iterable[int]) -> np.nd
         capacities.append(scaled[query, key])
     nodes = (len(layers) + 1) * size
     edges = (np.concatenate(sources), np.concatenate(targets))
-    graph: Any = sparse.csr_array((np.concatenate(capacities), edges), shape=(nodes, nodes))
+    graph = sparse.csr_array((np.concatenate(capacities), edges), shape=(nodes, nodes))
     flows = [
         [csgraph.maximum_flow(graph, len(layers) * size + query, key).flow_value for key in range(size)]
         for query in queries

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import xarray as xr
+from numpy.typing import ArrayLike
 
 from attnscope.analysis._mass import mass
 from attnscope.analysis._validity import averaged, described, named, with_coords
@@ -41,7 +41,7 @@ def previous_token_score(scores: xr.DataArray, *, leave_out: Sequence[str] = ())
     return _score(weight, scores, "previous_token_score")
 
 
-def duplicate_token_score(scores: xr.DataArray, tokens: Any = None) -> xr.DataArray:
+def duplicate_token_score(scores: xr.DataArray, tokens: ArrayLike | None = None) -> xr.DataArray:
     """The mean weight on earlier occurrences of the query's token; class-agnostic.
 
     Over the queries `q` whose token occurred before: ``mean_q sum(a[q, k] for k < q if token[k] == token[q])``.
@@ -71,7 +71,7 @@ def duplicate_token_score(scores: xr.DataArray, tokens: Any = None) -> xr.DataAr
     return _score(mass(scores, "duplicates", tokens=tokens), scores, "duplicate_token_score")
 
 
-def induction_score(scores: xr.DataArray, tokens: Any = None) -> xr.DataArray:
+def induction_score(scores: xr.DataArray, tokens: ArrayLike | None = None) -> xr.DataArray:
     """The mean weight on what followed earlier occurrences of the query's token (prefix matching); class-agnostic.
 
     Over the queries `q` for which there is such a key: ``mean_q sum(a[q, k] for k < q if token[k - 1] == token[q])``.

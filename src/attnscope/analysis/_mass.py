@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import xarray as xr
+from numpy.typing import ArrayLike
 
 from attnscope.analysis._repeats import after_earlier, earlier
 from attnscope.analysis._sinks import sinks
@@ -54,7 +55,7 @@ MEANINGS: dict[str, str] = {
 
 
 def mass(
-    scores: xr.DataArray, on: Place, *, separators: Sequence[str] = SEPARATORS, tokens: Any = None
+    scores: xr.DataArray, on: Place, *, separators: Sequence[str] = SEPARATORS, tokens: ArrayLike | None = None
 ) -> xr.DataArray:
     """The weight that each query puts on keys of one kind: ``sum(a[q, k] for k in on)``; class-agnostic.
 
@@ -107,7 +108,7 @@ _OFFSETS = {"self": 0, "previous": -1, "next": 1}
 
 
 def _chosen(
-    scores: xr.DataArray, on: Place, separators: Sequence[str], tokens: Any
+    scores: xr.DataArray, on: Place, separators: Sequence[str], tokens: ArrayLike | None
 ) -> tuple[xr.DataArray, xr.DataArray | None]:
     """The chosen cells, and the queries for which they are defined (None: for all)."""
     if on in _OFFSETS:

@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import ArrayLike
 
 from attnscope.analysis._validity import QUERY_VALID, labels_of, real_keys, validity
 from attnscope.errors import LabelError
 from attnscope.schema import KEY, QUERY, SAMPLE
 
 
-def earlier(scores: xr.DataArray, tokens: Any = None) -> xr.DataArray:
+def earlier(scores: xr.DataArray, tokens: ArrayLike | None = None) -> xr.DataArray:
     """Which keys are earlier occurrences of the query's token.
 
     Args:
@@ -37,7 +38,7 @@ def earlier(scores: xr.DataArray, tokens: Any = None) -> xr.DataArray:
     return cells if valid is None else cells & valid
 
 
-def after_earlier(scores: xr.DataArray, tokens: Any = None) -> xr.DataArray:
+def after_earlier(scores: xr.DataArray, tokens: ArrayLike | None = None) -> xr.DataArray:
     """Which keys come right after an earlier occurrence of the query's token, and before the query.
 
     Args:
@@ -52,7 +53,7 @@ def after_earlier(scores: xr.DataArray, tokens: Any = None) -> xr.DataArray:
     return cells & before & real_keys(scores)
 
 
-def _tokens(scores: xr.DataArray, tokens: Any) -> xr.DataArray:
+def _tokens(scores: xr.DataArray, tokens: ArrayLike | None) -> xr.DataArray:
     """The token at each query: dims ``(query,)`` or ``(sample, query)``, names or whole numbers."""
     if tokens is None:
         labels = labels_of(scores, QUERY)

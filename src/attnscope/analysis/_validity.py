@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -164,7 +163,7 @@ def averaged(values: xr.DataArray, scores: xr.DataArray) -> xr.DataArray:
     return mean.where(~(broken.any(gone) if gone else broken)).transpose(*mean.dims)
 
 
-def described(array: xr.DataArray, name: str, units: str, meaning: str, **attrs: Any) -> xr.DataArray:
+def described(array: xr.DataArray, name: str, units: str, meaning: str, **attrs: object) -> xr.DataArray:
     """The array with its own name, unit and meaning, and without the attributes of the array it was computed from."""
     return array.rename(name).drop_attrs().assign_attrs(units=units, long_name=meaning, **attrs)
 

@@ -8,9 +8,10 @@ import keras
 import xarray as xr
 
 from attnscope.attribution._methods import method_of
-from attnscope.attribution._subject import Names, Subject, subjects_of
+from attnscope.attribution._subject import Subject, subjects_of
 from attnscope.attribution._targets import TargetLike
 from attnscope.discovery import Selection
+from attnscope.labels import Names
 from attnscope.tensors import Inputs
 
 

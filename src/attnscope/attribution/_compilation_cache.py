@@ -15,11 +15,11 @@ class CompilationCache:
     """
 
     def __init__(self) -> None:
-        self._made: dict[Hashable, Any] = {}
+        self._values: dict[Hashable, Any] = {}
 
     def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
         """What was made under this key, or what `make` gives now."""
-        if key not in self._made:
-            self._made[key] = make()
-        made: Made = self._made[key]
-        return made
+        if key not in self._values:
+            self._values[key] = make()
+        value: Made = self._values[key]
+        return value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 import keras
 import numpy as np
@@ -81,11 +80,11 @@ def head_importance(
     """
     network = Network(model, inputs, batch_size=batch_size)
     wanted = _target(target, loss, labels, network.outputs())
-    found = _outside_of_loops(discover(network, sites).chosen)
-    total = {site.name: np.zeros(heads_of(site)) for site in found}
-    differentiator = Differentiator(network.model, wanted.read, sites=found)
+    differentiable = _outside_of_loops(discover(network, sites).chosen)
+    total = {site.name: np.zeros(heads_of(site)) for site in differentiable}
+    differentiator = Differentiator(network.model, wanted.read, sites=differentiable)
     for part in differentiator.run(network, extras=wanted.rows):
-        for site in found:
+        for site in differentiable:
             product = part.values[site.name].astype(np.float64) * part.gradients[site.name]
             total[site.name] += np.abs(_over_cells(product[: part.batch.size], site)).sum(0)
     samples = network.passes.gradient
@@ -93,7 +92,7 @@ def head_importance(
     if normalise:
         rows = [row / (np.linalg.norm(row) or 1.0) for row in rows]
     return of_heads(
-        found,
+        differentiable,
         rows,
         method="gradient of a head mask",
         target=wanted.words,
@@ -217,7 +216,7 @@ def heads_of(site: Site) -> int:
     return site.shape[site.dims.index(HEAD)] if HEAD in site.dims else 1
 
 
-def of_heads(sites: SiteTable, rows: Sequence[np.ndarray], **attrs: Any) -> xr.DataArray:
+def of_heads(sites: SiteTable, rows: Sequence[np.ndarray], **attrs: object) -> xr.DataArray:
     """Numbers of heads as a labelled array, dims ``(site, head)``, NaN where a site has fewer heads."""
     whole = np.full((len(rows), max(map(len, rows))), np.nan)
     for place, row in enumerate(rows):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,12 +15,10 @@ from attnscope.attribution._positions import Positions, Rows, positions_of, rows
 from attnscope.attribution._targets import Target, TargetLike, targets_of
 from attnscope.discovery import Selection
 from attnscope.errors import LabelError
+from attnscope.labels import Names
 from attnscope.running import Network
 from attnscope.schema import KEY, SAMPLE
 from attnscope.tensors import Inputs, Tree
-
-Names = Sequence[str] | Sequence[Sequence[str]]
-"""Names of positions: one list for all samples, or one list per sample."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +96,7 @@ class Subject:
         """
         return self.target.of(self.network.outputs(self.inputs if inputs is None else inputs), extras)
 
-    def relevance(self, values: np.ndarray, method: str, **attrs: Any) -> xr.DataArray:
+    def relevance(self, values: np.ndarray, method: str, **attrs: object) -> xr.DataArray:
         """The relevance of the positions as a labelled array.
 
         Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 from keras import ops, tree
@@ -40,7 +40,9 @@ class AtStep:
     token: int
 
 
-TargetLike = int | Sequence[int] | PerSample | AtStep | Mapping[str, Any] | Callable[[Tree], Tensor] | None
+TargetLike: TypeAlias = (
+    int | Sequence[int] | PerSample | AtStep | Mapping[str, "TargetLike"] | Callable[[Tree], Tensor] | None
+)
 """What a user may give as ``target=``; `targets_of` says what each means."""
 
 
@@ -152,7 +154,7 @@ def _at_step(wanted: AtStep, outputs: np.ndarray) -> Target:
     return Target(f"token {token} at step {step}", lambda tensors, rows: tensors[:, step, token])
 
 
-def _of_named(wanted: Mapping[str, Any], outputs: Tree) -> list[Target]:
+def _of_named(wanted: Mapping[str, TargetLike], outputs: Tree) -> list[Target]:
     if not isinstance(outputs, Mapping):
         raise TargetError(
             f"The target names the outputs {sorted(map(str, wanted))}, but the model's outputs have no names. Leave "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from pathlib import Path
-from typing import Any
 
 import keras
 from keras import tree
@@ -17,7 +16,7 @@ from attnscope.capturing._summaries import Full, Summary
 from attnscope.discovery import Selection, discover
 from attnscope.errors import InputError
 from attnscope.interception import declarations
-from attnscope.labels import check_that_labels_fit, read_labels
+from attnscope.labels import LabelsLike, check_that_labels_fit, read_labels
 from attnscope.maps import AttentionMaps
 from attnscope.running import Network, Runner, reused
 from attnscope.schema import Site, key_dims, query_dims
@@ -30,7 +29,7 @@ def capture(
     *,
     sites: Selection = None,
     summaries: Sequence[Summary] = (),
-    labels: Any = None,
+    labels: LabelsLike = None,
     batch_size: int = 32,
     store: str | Path | None = None,
     resume: bool = False,
@@ -99,24 +98,24 @@ def captured(
     *,
     sites: Selection = None,
     summaries: Sequence[Summary] = (),
-    labels: Any = None,
+    labels: LabelsLike = None,
     store: str | Path | None = None,
     resume: bool = False,
     progress: bool = True,
 ) -> AttentionMaps:
     """`capture` of a network, which counts the passes."""
-    kept = list(summaries) or [Full()]
-    given = read_labels(labels)
-    ready = reused(network.model, _wishes(network, sites, kept), lambda: _Ready(network, sites, kept))
+    summaries = list(summaries) or [Full()]
+    axis_labels = read_labels(labels)
+    ready = reused(network.model, _wishes(network, sites, summaries), lambda: _Ready(network, sites, summaries))
     if resume and store is None:
         raise InputError(
             "resume=True was given, but it needs a store to resume: capture(..., store='run.zarr', resume=True)."
         )
     if store is None:
-        check_that_it_fits(ready.chosen, kept, network)
-    check_that_labels_fit({site.name: _axis_sizes(site) for site in ready.chosen}, given, network.samples)
+        check_that_it_fits(ready.chosen, summaries, network)
+    check_that_labels_fit({site.name: _axis_sizes(site) for site in ready.chosen}, axis_labels, network.samples)
     description = Description(
-        network.model, ready.chosen, kept, given or network.labels, network.texts, ready.removed_masks
+        network.model, ready.chosen, summaries, axis_labels or network.labels, network.texts, ready.removed_masks
     )
     destination = InMemory(description, network.samples) if store is None else OnDisk(description, store, resume=resume)
     for outputs, collected, batch in ready.runner.run(network, progress=progress, skips=destination.skips):

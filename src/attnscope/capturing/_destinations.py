@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import numpy as np
@@ -33,7 +32,7 @@ class Description:
     removed_masks: dict[str, tuple[str, ...]]
 
     @property
-    def attrs(self) -> dict[str, Any]:
+    def attrs(self) -> dict[str, str]:
         """What the result says of its making."""
         return {
             "model": self.model.name,
@@ -89,13 +88,13 @@ class Outputs:
 def named_outputs(model: keras.Layer, outputs: Tree, batch: Batch) -> Outputs:
     """A model's outputs, whatever their structure, by name and cut to the batch's real samples."""
     length = len(tree.flatten(batch.inputs)[0])
-    given = tree.flatten_with_path(outputs)
-    names = ["/".join(map(str, path)) for path, _ in given]
+    leaves = tree.flatten_with_path(outputs)
+    names = ["/".join(map(str, path)) for path, _ in leaves]
     of_model = getattr(model, "output_names", None) or []
-    if isinstance(outputs, (list, tuple)) and len(of_model) == len(given):
+    if isinstance(outputs, (list, tuple)) and len(of_model) == len(leaves):
         names = list(of_model)
     per_sample, fixed = {}, {}
-    for name, (_, array) in zip(names, given, strict=True):
+    for name, (_, array) in zip(names, leaves, strict=True):
         if array is None:
             continue
         if array.ndim and len(array) == length:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -12,10 +13,16 @@ from attnscope.capturing._capture import capture
 from attnscope.errors import UnsupportedError
 from attnscope.maps import AttentionMaps
 from attnscope.running import as_numpy
+from attnscope.tensors import Tensor
 
 
 def capture_generation(
-    task: Any, prompt: Any, *, max_length: int | None = None, stop_token_ids: Any = "auto", **options: Any
+    task: keras.Model,
+    prompt: str | Sequence[str],
+    *,
+    max_length: int | None = None,
+    stop_token_ids: Sequence[int] | Literal["auto"] | None = "auto",
+    **options: Any,
 ) -> AttentionMaps:
     """Generates from a prompt, then captures prompt and output in one pass over both.
 
@@ -56,7 +63,9 @@ def capture_generation(
     return maps.with_inputs(np.array([str(text) for text in np.atleast_1d(np.asarray(texts))]))
 
 
-def _until_the_stop(finished: dict[str, Any], ready: dict[str, Any], stop_token_ids: Any) -> np.ndarray:
+def _until_the_stop(
+    finished: Mapping[str, np.ndarray], ready: Mapping[str, Tensor], stop_token_ids: Sequence[int] | None
+) -> np.ndarray:
     """Which positions hold prompt or output: up to the first stop token behind the prompt, that one included."""
     tokens = finished["token_ids"]
     prompt = as_numpy(keras.ops.convert_to_tensor(ready["padding_mask"])).astype(bool)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,7 @@ class OnDisk:
                 self._append(node.path, node.to_dataset(inherit=False))
         self._root.attrs.update(state)
 
-    def _begin(self, written: xr.DataTree, state: dict[str, Any]) -> None:
+    def _begin(self, written: xr.DataTree, state: Mapping[str, object]) -> None:
         """The first batch makes the store, all at once."""
         written.attrs.update(state)
         beside = self._path.with_name(self._path.name + ".part")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
 
 import keras
 
@@ -40,20 +39,20 @@ class Declaration:
         Raises:
             DeclarationError: The layer returns nothing under that number or name.
         """
-        named: Any = self.output
+        named = self.output
         if hasattr(outputs, "shape") and named in (None, 0):
             return outputs
         if isinstance(outputs, dict) and named in outputs:
             return outputs[named]
         if isinstance(outputs, (tuple, list)) and isinstance(named, int) and named < len(outputs):
             return outputs[named]
-        given = "one output"
+        returned = "one output"
         if isinstance(outputs, dict):
-            given = f"a dict with {sorted(outputs)}"
+            returned = f"a dict with {sorted(outputs)}"
         elif isinstance(outputs, (tuple, list)):
-            given = f"{len(outputs)} outputs"
+            returned = f"{len(outputs)} outputs"
         raise DeclarationError(
-            f"The declared layer {self._layer_name} returns {given}, but output {self.output!r} is declared to be "
+            f"The declared layer {self._layer_name} returns {returned}, but output {self.output!r} is declared to be "
             f"its attention. Name one that it returns: ats.declare({self._layer_name}, output=..., "
             f"dims={self.dims})."
         )
@@ -71,15 +70,15 @@ class Declaration:
             )
         axes = [(_DIMS.index(dim), axis) for axis, dim in enumerate(self.dims) if dim is not None]
         dropped = [axis for axis, dim in enumerate(self.dims) if dim is None]
-        kept = [axis for _, axis in sorted(axes)]
-        if shape[kept[0]] != batch or any(shape[axis] != 1 for axis in dropped):
+        ordered = [axis for _, axis in sorted(axes)]
+        if shape[ordered[0]] != batch or any(shape[axis] != 1 for axis in dropped):
             raise DeclarationError(
                 f"The declared output of {self._layer_name} has shape {shape} and dims {self.dims}, but there "
                 f"are {batch} samples, and a dropped axis must have size 1."
             )
         return Layout(
-            permutation=(kept[0], *dropped, *kept[1:]),
-            shape=tuple(shape[axis] for axis in kept),
+            permutation=(ordered[0], *dropped, *ordered[1:]),
+            shape=tuple(shape[axis] for axis in ordered),
             dims=tuple(_DIMS[order] for order, _ in sorted(axes)),
         )
 
@@ -137,6 +136,6 @@ def declarations() -> tuple[Declaration, ...]:
     return tuple(reversed(_DECLARED))
 
 
-def declared_at(given: tuple[Declaration, ...], layer: keras.Layer, path: str) -> Declaration | None:
+def declared_at(candidates: tuple[Declaration, ...], layer: keras.Layer, path: str) -> Declaration | None:
     """The first of the declarations that means this layer."""
-    return next((declaration for declaration in given if declaration.fits(layer, path)), None)
+    return next((declaration for declaration in candidates if declaration.fits(layer, path)), None)

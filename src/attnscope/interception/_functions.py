@@ -17,8 +17,8 @@ from keras.src import backend as keras_backend
 
 from attnscope.backends import Function, current
 from attnscope.interception import _loops as loops
-from attnscope.interception._interception import Interception
-from attnscope.tensors import Tensor
+from attnscope.interception._interception import Interception, Unroller
+from attnscope.tensors import Tensor, Tree
 
 
 def intercepted_functions() -> list[Function]:
@@ -41,17 +41,17 @@ def intercepted_functions() -> list[Function]:
     ]
 
 
-def _map(original: Callable[..., Any]) -> Any:
+def _map(original: Callable[..., Tree]) -> Callable[..., Tree]:
     return loops.unrolled_map
 
 
-def _softmax(taking: Interception, original: Callable[..., Any], x: Tensor, axis: Any = -1, **rest: Any) -> Tensor:
+def _softmax(taking: Interception, original: Callable[..., Tree], x: Tensor, axis: Any = -1, **rest: Any) -> Tensor:
     return taking.softmax(partial(original, x, axis=axis, **rest), x, axis)
 
 
 def _softmax_layer(
-    taking: Interception, original: Callable[..., Any], layer: keras.Layer, inputs: Tensor, mask: Tensor | None = None
-) -> Any:
+    taking: Interception, original: Callable[..., Tree], layer: keras.Layer, inputs: Tensor, mask: Tensor | None = None
+) -> Tensor:
     """Over several axes Keras' `Softmax` computes without a softmax; that call is taken here."""
     if not isinstance(layer.axis, (tuple, list)) or len(layer.axis) == 1:
         return original(layer, inputs, mask=mask)
@@ -59,7 +59,7 @@ def _softmax_layer(
     return taking.softmax(partial(original, layer, inputs, mask=mask), logits, layer.axis)
 
 
-def _layer(taking: Interception, original: Callable[..., Any], layer: keras.Layer, *args: Any, **kwargs: Any) -> Any:
+def _layer(taking: Interception, original: Callable[..., Tree], layer: keras.Layer, *args: Any, **kwargs: Any) -> Tree:
     before = taking.progress.counts.copy() if taking.listeners.ended is not None else None
     outputs = original(layer, *args, **kwargs)
     taking.mask_made(layer, outputs)
@@ -71,30 +71,30 @@ def _layer(taking: Interception, original: Callable[..., Any], layer: keras.Laye
     return outputs
 
 
-def _set_keras_mask(taking: Interception, original: Callable[..., Any], x: Tensor, mask: Tensor) -> None:
+def _set_keras_mask(taking: Interception, original: Callable[..., None], x: Tensor, mask: Tensor) -> None:
     taking.mask_set(x, mask)
     original(x, mask)
 
 
-def _concatenate(taking: Interception, original: Callable[..., Any], xs: Sequence[Tensor], axis: int = 0) -> Tensor:
+def _concatenate(taking: Interception, original: Callable[..., Tree], xs: Sequence[Tensor], axis: int = 0) -> Tensor:
     taking.concatenated(xs, axis)
     return original(xs, axis=axis)
 
 
 def _loop(
     kind: str,
-    unrolled: Callable[..., Any],
+    unrolled: Unroller,
     taking: Interception,
-    original: Callable[..., Any],
+    original: Callable[..., Tree],
     *args: Any,
     **kwargs: Any,
-) -> Any:
+) -> Tree:
     return taking.loop(kind, original, unrolled, *args, **kwargs)
 
 
 def _keras_attention(
     taking: Interception,
-    original: Callable[..., Any],
+    original: Callable[..., Tree],
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -104,7 +104,7 @@ def _keras_attention(
     is_causal: bool = False,
     flash_attention: bool | None = None,
     attn_logits_soft_cap: float | None = None,
-) -> Any:
+) -> Tensor:
     """Keras' fused attention: query ``(B, T, N, H)``, key and value ``(B, S, K, H)``."""
     settings = {"flash_attention": flash_attention, "attn_logits_soft_cap": attn_logits_soft_cap}
     if attn_logits_soft_cap is None:  # Keras before 3.7 has no such argument

@@ -7,7 +7,7 @@ All of attnscope rests on `intercept`. Capture, summaries, interventions and gra
 
 What is intercepted, on every backend: Keras' `backend.nn.softmax` and `backend.nn.dot_product_attention`,
 `Softmax` over several axes (which Keras computes without a softmax), and, inside a layer, the framework's own
-softmax and fused attention. See `functions` for the list.
+softmax and fused attention. `intercepted_functions` is the list.
 """
 
 from __future__ import annotations
@@ -103,23 +103,23 @@ def intercept(
 
 def _install(stack: ExitStack, layers: list[keras.Layer]) -> None:
     functions = intercepted_functions()
-    originals: dict[str, list[Any]] = defaultdict(list)
-    takes: dict[Any, Callable[..., Any]] = {}
+    originals: dict[str, list[object]] = defaultdict(list)
+    takes: dict[object, Callable[..., Tree]] = {}
     for function in functions:
         if function.bound_early:
             original = behind(getattr(function.owner, function.name))
             originals[function.name].append(original)
             takes[original] = function.take
-    held = bound_early(originals, layers)
+    bindings = bound_early(originals, layers)
     for function in functions:
         stack.enter_context(patched(function.owner, function.name, _asking_first(function.take)))
-    for holder, alias, original in held:
+    for holder, alias, original in bindings:
         stack.enter_context(patched(holder, alias, _asking_first(takes[original])))
 
 
-def _asking_first(take: Callable[..., Any]) -> Callable[[Any], Any]:
-    def wrapped(original: Any) -> Any:
-        def function(*args: Any, **kwargs: Any) -> Any:
+def _asking_first(take: Callable[..., Tree]) -> Callable[[Callable[..., Tree]], Callable[..., Tree]]:
+    def wrapped(original: Callable[..., Tree]) -> Callable[..., Tree]:
+        def function(*args: Any, **kwargs: Any) -> Tree:
             running = ACTIVE.get()
             if running is None:
                 return original(*args, **kwargs)

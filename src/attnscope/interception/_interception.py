@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import keras
 from keras.src import backend as keras_backend
@@ -24,11 +24,18 @@ from attnscope.interception._location import Location, current_location
 from attnscope.interception._padding import ORIGINS, Padding
 from attnscope.tensors import Tensor, Tree
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Counts = Counter[tuple[str, tuple[int, ...]]]
+"""How many calls there were at each path and step."""
 Handler = Callable[[Call], Tensor | None]
 """Takes a call; gives None, or scores in the dims of ``call.layout`` that stand in for the model's own."""
 Embedded = Callable[[keras.Layer, str, Tensor, Tensor], Tensor]
 """Takes an embedding layer, its path, the whole numbers that it was given and what it made of them; gives the embedding
 that the model goes on with."""
+
+Unroller = Callable[[Callable[..., Tree]], Callable[..., Tree]]
+"""Takes a function of Keras that loops; gives one that does the same step by step."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +113,7 @@ class Progress:
 
     padding: Padding = field(default_factory=Padding)
     copied: set[int] = field(default_factory=set)
-    counts: Counter[tuple[str, tuple[int, ...]]] = field(default_factory=Counter)
+    counts: Counts = field(default_factory=Counter)
     loops: list[str] = field(default_factory=list)
     heads: list[int] = field(default_factory=list)
 
@@ -189,7 +196,9 @@ class Interception:
         edited = self._edited(DeclaredCall(**common, output=weights, is_the_output=weights is outputs))
         return outputs if edited is None else edited
 
-    def embedding(self, layer: keras.Layer, args: Any, kwargs: Any, outputs: Tensor) -> Tensor:
+    def embedding(
+        self, layer: keras.Layer, args: Sequence[Tree], kwargs: Mapping[str, Tree], outputs: Tensor
+    ) -> Tensor:
         """Hands over what an `Embedding` makes of numbers of tokens; gives what the model goes on with."""
         embedded = self.listeners.embedded
         if embedded is None or not isinstance(layer, keras.layers.Embedding):
@@ -208,7 +217,7 @@ class Interception:
         return edited
 
     def layer_ended(
-        self, layer: keras.Layer, run: Callable[[], Tree], inputs: Tree, outputs: Tree, before: Counter[Any]
+        self, layer: keras.Layer, run: Callable[[], Tree], inputs: Tree, outputs: Tree, before: Counts
     ) -> None:
         """Tells of a call of a layer that is over; `before` is what had been counted when it began."""
         ended = self.listeners.ended
@@ -218,7 +227,7 @@ class Interception:
         again = partial(self._again, run, before)
         self._noting_errors(aside, ended, LayerCall(layer, path, inputs, outputs, again))
 
-    def _again(self, run: Callable[[], Tree], before: Counter[Any], handler: Handler) -> Tree:
+    def _again(self, run: Callable[[], Tree], before: Counts, handler: Handler) -> Tree:
         progress = Progress(copied=self.progress.copied, counts=before.copy())
         token = ACTIVE.set(Interception(Listeners(handler, everywhere=True), self.run, progress))
         try:
@@ -226,7 +235,7 @@ class Interception:
         finally:
             ACTIVE.reset(token)
 
-    def concatenated(self, pieces: Any, axis: Any) -> None:
+    def concatenated(self, pieces: Sequence[Tensor], axis: int | None) -> None:
         """Notes copies of the batch that are put behind each other, as classifier-free guidance does."""
         if axis == 0 and isinstance(pieces, (list, tuple)) and len(pieces) > 1:
             sizes = [piece.shape[0] for piece in pieces if len(getattr(piece, "shape", ())) > 0]
@@ -250,7 +259,7 @@ class Interception:
         elif keras_backend.get_keras_mask(tensor) is not None and path not in padding.removed_by:
             padding.removed_by.append(path)
 
-    def loop(self, kind: str, original: Callable[..., Any], unrolled: Any, *args: Any, **kwargs: Any) -> Any:
+    def loop(self, kind: str, original: Callable[..., Tree], unrolled: Unroller, *args: Any, **kwargs: Any) -> Tree:
         """Runs a loop of the model's: step by step where that is wanted, else as it is."""
         name = f"{self._location().path}:{kind}"
         if name in self.run.unroll:
@@ -293,7 +302,7 @@ class Interception:
 
         return self._noting_errors(aside, ask)
 
-    def _noting_errors(self, function: Callable[..., Any], *args: Any) -> Any:
+    def _noting_errors(self, function: Callable[..., Result], *args: Any) -> Result:
         try:
             return function(*args)
         except AttnscopeError as error:
@@ -326,7 +335,7 @@ ACTIVE: ContextVar[Interception | None] = ContextVar("attnscope_interception", d
 """The interception of this thread or task; None where nobody looks, or while an original or a handler runs."""
 
 
-def aside(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def aside(function: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
     """Calls a function whose own calls are not taken: an original, or a handler."""
     token = ACTIVE.set(None)
     try:
@@ -347,7 +356,7 @@ def own_errors(errors: list[AttnscopeError]) -> Iterator[None]:
 
 
 @contextmanager
-def _pushed(stack: list[Any], item: Any) -> Iterator[None]:
+def _pushed(stack: list[Item], item: Item) -> Iterator[None]:
     stack.append(item)
     try:
         yield

@@ -61,13 +61,13 @@ def _joined(stacked: Tensor, length: int) -> Tensor:
     return flat[..., :length]
 
 
-def unrolled_rnn(original: Callable[..., Any]) -> Callable[..., Any]:
+def unrolled_rnn(original: Callable[..., Tree]) -> Callable[..., Tree]:
     """`backend.rnn`, told to unroll, with the number of the step known inside."""
 
-    def rnn(step_function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def rnn(step_function: Callable[..., Tree], *args: Any, **kwargs: Any) -> Tree:
         steps = iter(range(10**9))
 
-        def numbered(*step_args: Any, **step_kwargs: Any) -> Any:
+        def numbered(*step_args: Any, **step_kwargs: Any) -> Tree:
             with _step(next(steps)):
                 return step_function(*step_args, **step_kwargs)
 
@@ -77,27 +77,27 @@ def unrolled_rnn(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def unrolled_scan(
-    f: Callable[..., Any],
+    f: Callable[..., Tree],
     init: Tree,
     xs: Tree = None,
     length: int | None = None,
     reverse: bool = False,
-    unroll: Any = 1,
+    unroll: bool | int = 1,
 ) -> tuple[Tree, Tree]:
     """`ops.scan`, step by step."""
     count = int(tree.flatten(xs)[0].shape[0]) if xs is not None else int(length or 0)
-    carry, given = init, []
+    carry, outputs = init, []
     for number in reversed(range(count)) if reverse else range(count):
         item = None if xs is None else tree.map_structure(lambda x, n=number: x[n], xs)
         with _step(number):
             carry, out = f(carry, item)
-        given.append(out)
+        outputs.append(out)
     if reverse:
-        given.reverse()
-    return carry, tree.map_structure(lambda *outs: None if outs[0] is None else ops.stack(outs), *given)
+        outputs.reverse()
+    return carry, tree.map_structure(lambda *outs: None if outs[0] is None else ops.stack(outs), *outputs)
 
 
-def unrolled_map(f: Callable[..., Any], xs: Tree) -> Tree:
+def unrolled_map(f: Callable[..., Tree], xs: Tree) -> Tree:
     """`ops.map` and `ops.vectorized_map`, element by element."""
     return unrolled_scan(lambda carry, x: (carry, f(x)), (), xs)[1]
 

@@ -1,6 +1,6 @@
 """Keras layers for people who build models and want to see what they attend to.
 
-This room stands apart: it knows Keras, and nothing of the rest of attnscope except its errors.
+This room stands apart: it knows Keras, and of the rest of attnscope only its errors and its names for tensors.
 """
 
 from attnscope.layers._multi_head import InterpretableMultiHeadAttention

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 import keras
+
+from attnscope.tensors import Tensor
+
+Shape: TypeAlias = tuple[int | None, ...]
+"""Of a tensor, None where a size is not known yet."""
+Argument = TypeVar("Argument")
+"""A tensor, or its shape, or its mask."""
 
 
 def first_given(*choices: Any) -> Any:
@@ -14,7 +21,7 @@ def first_given(*choices: Any) -> Any:
     return next((choice for choice in choices if choice is not None), None)
 
 
-def filled_in(query: Any, key: Any, value: Any) -> tuple[Any, Any, Any]:
+def filled_in(query: Argument, key: Argument | None, value: Argument | None) -> tuple[Argument, Argument, Argument]:
     """Query, key and value, where a missing key or value is replaced by the other, or else by the query.
 
     Args:
@@ -25,7 +32,7 @@ def filled_in(query: Any, key: Any, value: Any) -> tuple[Any, Any, Any]:
     return query, first_given(key, value, query), first_given(value, key, query)
 
 
-def check_dims(layer: str, argument: str, shape: Sequence[Any], dims: str) -> None:
+def check_dims(layer: str, argument: str, shape: Shape, dims: str) -> None:
     """Checks that a shape has one size for each of `dims`.
 
     Args:
@@ -47,10 +54,10 @@ def check_dims(layer: str, argument: str, shape: Sequence[Any], dims: str) -> No
 class _Masked(keras.layers.Layer):  # type: ignore[misc]
     """A copy of the tensor with a mask on it; only Keras knows where the mask of a tensor is kept."""
 
-    def call(self, inputs: Any, mask: Any = None) -> Any:
+    def call(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
         return keras.ops.copy(inputs)
 
-    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+    def compute_mask(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor | None:
         return mask
 
 
@@ -59,7 +66,7 @@ def _masked() -> _Masked:
     return _Masked(name="masked", autocast=False)
 
 
-def with_masks(tensors: Sequence[Any], masks: Sequence[Any]) -> list[Any]:
+def with_masks(tensors: Sequence[Tensor], masks: Sequence[Tensor | None]) -> list[Tensor]:
     """Tensors with these masks on them, for a Keras layer that removes the masks of its arguments.
 
     Args:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 
-from attnscope.layers._arguments import filled_in, first_given, with_masks
+from attnscope.layers._arguments import Shape, filled_in, first_given, with_masks
 from attnscope.layers._stored import StoresScores
-
-_Shape = tuple[int | None, ...]
+from attnscope.tensors import Tensor
 
 
 @keras.saving.register_keras_serializable(package="attnscope")
@@ -89,25 +89,25 @@ class InterpretableMultiHeadAttention(StoresScores, keras.layers.MultiHeadAttent
         ours = {"d_model": self._d_model, "n_head": n_head, "dropout_rate": dropout_rate, "head_dim": self._head_dim}
         return {**config, **ours}
 
-    def build(self, query_shape: _Shape, key_shape: _Shape | None = None, value_shape: _Shape | None = None) -> None:
+    def build(self, query_shape: Shape, key_shape: Shape | None = None, value_shape: Shape | None = None) -> None:
         """Creates the weights."""
         query_shape, key_shape, value_shape = filled_in(query_shape, key_shape, value_shape)
         super().build(query_shape, value_shape, key_shape)
 
     def call(
         self,
-        query: Any,
-        key: Any = None,
-        value: Any = None,
-        mask: Any = None,
-        query_mask: Any = None,
-        key_mask: Any = None,
-        value_mask: Any = None,
-        attention_mask: Any = None,
+        query: Tensor,
+        key: Tensor | None = None,
+        value: Tensor | None = None,
+        mask: Tensor | None = None,
+        query_mask: Tensor | None = None,
+        key_mask: Tensor | None = None,
+        value_mask: Tensor | None = None,
+        attention_mask: Tensor | None = None,
         return_attention_scores: bool = False,
         training: bool | None = None,
         use_causal_mask: bool = False,
-    ) -> Any:
+    ) -> Tensor | tuple[Tensor, Tensor]:
         """Attends, as the docstring of the class describes."""
         query_mask = first_given(mask, query_mask)
         if key is None and value is None:
@@ -115,7 +115,7 @@ class InterpretableMultiHeadAttention(StoresScores, keras.layers.MultiHeadAttent
         masks = (query_mask, key_mask, value_mask)
         query, key, value = with_masks(filled_in(query, key, value), masks)
         fused = self._may_fuse([*masks, attention_mask]) and not training  # to rematerialise, JAX traces `training`
-        layer: Any = _AtInference(self) if fused else super()
+        layer: keras.layers.MultiHeadAttention = _AtInference(self) if fused else super()
         outputs = layer.call(
             query,
             value,
@@ -132,7 +132,7 @@ class InterpretableMultiHeadAttention(StoresScores, keras.layers.MultiHeadAttent
             self._stored.put(outputs[1])
         return outputs[0] if self.store_scores and not return_attention_scores else outputs
 
-    def _may_fuse(self, masks: list[Any]) -> bool:
+    def _may_fuse(self, masks: Sequence[Tensor | None]) -> bool:
         """Whether Keras' fused path gives what its other path, which it takes with dropout, gives at inference."""
         if self.store_scores or not self.dropout or any(mask is not None for mask in masks):
             return False  # without dropout Keras does so by itself; with masks, queries that see nothing differ
@@ -141,15 +141,20 @@ class InterpretableMultiHeadAttention(StoresScores, keras.layers.MultiHeadAttent
         return not overridden and self.value_dim == self.key_dim  # JAX's fused call needs that
 
     def compute_output_shape(
-        self, query_shape: _Shape, key_shape: _Shape | None = None, value_shape: _Shape | None = None
-    ) -> _Shape:
+        self, query_shape: Shape, key_shape: Shape | None = None, value_shape: Shape | None = None
+    ) -> Shape:
         """The shape of the output."""
         query_shape, key_shape, value_shape = filled_in(query_shape, key_shape, value_shape)
         return tuple(super().compute_output_shape(query_shape, value_shape, key_shape))
 
     def compute_output_spec(
-        self, query: Any, key: Any = None, value: Any = None, return_attention_scores: bool = False, **_: Any
-    ) -> Any:
+        self,
+        query: Tensor,
+        key: Tensor | None = None,
+        value: Tensor | None = None,
+        return_attention_scores: bool = False,
+        **_: Any,
+    ) -> keras.KerasTensor | tuple[keras.KerasTensor, keras.KerasTensor]:
         """Shape and dtype of the output, and of the scores if they are asked for."""
         query, key, value = filled_in(query, key, value)
         shape = self.compute_output_shape(query.shape, key.shape, value.shape)
@@ -158,7 +163,7 @@ class InterpretableMultiHeadAttention(StoresScores, keras.layers.MultiHeadAttent
             return output
         return output, keras.KerasTensor(self._scores_shape(query.shape, key.shape), dtype=self.compute_dtype)
 
-    def _scores_shape(self, query_shape: _Shape, key_shape: _Shape) -> _Shape:
+    def _scores_shape(self, query_shape: Shape, key_shape: Shape) -> Shape:
         axes = first_given(self.attention_axes, tuple(range(1, len(query_shape) - 1)))
         others = [size for axis, size in enumerate(query_shape[:-1]) if axis not in axes]
         return (*others, self.num_heads, *(query_shape[axis] for axis in axes), *(key_shape[axis] for axis in axes))

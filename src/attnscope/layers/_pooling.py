@@ -7,10 +7,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from attnscope.layers._arguments import check_dims, first_given
+from attnscope.layers._arguments import Shape, check_dims, first_given
 from attnscope.layers._stored import StoresScores
-
-_Shape = tuple[int | None, ...]
+from attnscope.tensors import Tensor
 
 
 @keras.saving.register_keras_serializable(package="attnscope")
@@ -60,7 +59,12 @@ class AttentionPooling(StoresScores, keras.layers.Layer):  # type: ignore[misc]
     """
 
     def __init__(
-        self, units: int, *, score: str = "additive", kernel_initializer: Any = "glorot_uniform", **kwargs: Any
+        self,
+        units: int,
+        *,
+        score: str = "additive",
+        kernel_initializer: str | dict[str, Any] | keras.Initializer = "glorot_uniform",
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         if score not in ("additive", "dot"):
@@ -89,7 +93,7 @@ class AttentionPooling(StoresScores, keras.layers.Layer):  # type: ignore[misc]
         score = config.get("score", "additive")
         return cls(**{**config, "score": getattr(score, "__name__", score)})
 
-    def build(self, states_shape: _Shape, query_shape: _Shape | None = None) -> None:
+    def build(self, states_shape: Shape, query_shape: Shape | None = None) -> None:
         """Creates the weights."""
         self._check(states_shape, query_shape)
         self.key_dense.build(states_shape)
@@ -102,12 +106,12 @@ class AttentionPooling(StoresScores, keras.layers.Layer):  # type: ignore[misc]
 
     def call(
         self,
-        states: Any,
-        query: Any = None,
-        mask: Any = None,
-        states_mask: Any = None,
+        states: Tensor,
+        query: Tensor | None = None,
+        mask: Tensor | None = None,
+        states_mask: Tensor | None = None,
         return_attention_scores: bool = False,
-    ) -> Any:
+    ) -> Tensor | tuple[Tensor, Tensor]:
         """Attends, as the docstring of the class describes."""
         mask = first_given(mask, states_mask)
         self._check(states.shape, None if query is None else query.shape, None if mask is None else mask.shape)
@@ -118,7 +122,7 @@ class AttentionPooling(StoresScores, keras.layers.Layer):  # type: ignore[misc]
             self._stored.put(scores)
         return (output, scores) if return_attention_scores else output
 
-    def _logits(self, states: Any, query: Any) -> Any:
+    def _logits(self, states: Tensor, query: Tensor | None) -> Tensor:
         """How well each state answers the query: dims ``(sample, key)``."""
         keys = self.key_dense(states)
         asked = None if self.query_dense is None else ops.expand_dims(self.query_dense(query), -1)
@@ -127,7 +131,7 @@ class AttentionPooling(StoresScores, keras.layers.Layer):  # type: ignore[misc]
         keys = keys if asked is None else keys + ops.transpose(asked, (0, 2, 1))
         return ops.squeeze(ops.matmul(ops.tanh(keys), self.vector), -1)
 
-    def _check(self, states: Any, query: Any = None, mask: Any = None) -> None:
+    def _check(self, states: Shape, query: Shape | None = None, mask: Shape | None = None) -> None:
         """Checks that shapes have the documented dims, and that there is a query if there was one in `build`."""
         dims = {"states": "(sample, key, feature)", "a query": "(sample, feature)", "a mask": "(sample, key)"}
         for (argument, named), shape in zip(dims.items(), (states, query, mask), strict=True):
@@ -144,16 +148,16 @@ class AttentionPooling(StoresScores, keras.layers.Layer):  # type: ignore[misc]
                 "layer(states, query); or make another layer, which learns its query."
             )
 
-    def compute_mask(self, states: Any, mask: Any = None) -> None:
+    def compute_mask(self, states: Tensor, mask: Tensor | None = None) -> None:
         """Returns None, as no positions are left to mask."""
 
-    def compute_output_shape(self, states_shape: _Shape, query_shape: _Shape | None = None) -> _Shape:
+    def compute_output_shape(self, states_shape: Shape, query_shape: Shape | None = None) -> Shape:
         """The shape of the output."""
         return (states_shape[0], states_shape[-1])
 
     def compute_output_spec(
-        self, states: Any, query: Any = None, return_attention_scores: bool = False, **_: Any
-    ) -> Any:
+        self, states: Tensor, query: Tensor | None = None, return_attention_scores: bool = False, **_: Any
+    ) -> keras.KerasTensor | tuple[keras.KerasTensor, keras.KerasTensor]:
         """Shape and dtype of the output, and of the scores if they are asked for."""
         self._check(states.shape, None if query is None else query.shape)
         output = keras.KerasTensor(self.compute_output_shape(states.shape), dtype=self.compute_dtype)

@@ -7,10 +7,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from attnscope.layers._arguments import check_dims, filled_in, first_given
+from attnscope.layers._arguments import Shape, check_dims, filled_in, first_given
 from attnscope.layers._stored import StoresScores
-
-_Shape = tuple[int | None, ...]
+from attnscope.tensors import Tensor
 
 
 @keras.saving.register_keras_serializable(package="attnscope")
@@ -76,7 +75,7 @@ class SharedValueMultiHeadAttention(StoresScores, keras.layers.Layer):  # type: 
         dropout: float = 0.0,
         use_bias: bool = False,
         output_dim: int | None = None,
-        kernel_initializer: Any = "glorot_uniform",
+        kernel_initializer: str | dict[str, Any] | keras.Initializer = "glorot_uniform",
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
@@ -108,7 +107,7 @@ class SharedValueMultiHeadAttention(StoresScores, keras.layers.Layer):  # type: 
             "kernel_initializer": initializer,
         }
 
-    def build(self, query_shape: _Shape, key_shape: _Shape | None = None, value_shape: _Shape | None = None) -> None:
+    def build(self, query_shape: Shape, key_shape: Shape | None = None, value_shape: Shape | None = None) -> None:
         """Creates the weights."""
         query_shape, key_shape, value_shape = filled_in(query_shape, key_shape, value_shape)
         for name, shape in (("a query", query_shape), ("a key", key_shape), ("a value", value_shape)):
@@ -121,18 +120,18 @@ class SharedValueMultiHeadAttention(StoresScores, keras.layers.Layer):  # type: 
 
     def call(
         self,
-        query: Any,
-        key: Any = None,
-        value: Any = None,
-        mask: Any = None,
-        query_mask: Any = None,
-        key_mask: Any = None,
-        value_mask: Any = None,
-        attention_mask: Any = None,
+        query: Tensor,
+        key: Tensor | None = None,
+        value: Tensor | None = None,
+        mask: Tensor | None = None,
+        query_mask: Tensor | None = None,
+        key_mask: Tensor | None = None,
+        value_mask: Tensor | None = None,
+        attention_mask: Tensor | None = None,
         return_attention_scores: bool = False,
         training: bool | None = None,
         use_causal_mask: bool = False,
-    ) -> Any:
+    ) -> Tensor | tuple[Tensor, Tensor]:
         """Attends, as the docstring of the class describes."""
         query_mask = first_given(mask, query_mask)
         if key is None and value is None:
@@ -148,24 +147,29 @@ class SharedValueMultiHeadAttention(StoresScores, keras.layers.Layer):  # type: 
             self._stored.put(scores)
         return (output, scores) if return_attention_scores else output
 
-    def _by_head(self, projected: Any) -> Any:
+    def _by_head(self, projected: Tensor) -> Tensor:
         """Splits dims ``(sample, position, head x size)`` into ``(sample, head, position, size)``."""
         samples, length = ops.shape(projected)[:2]
         return ops.transpose(ops.reshape(projected, (samples, length, self.num_heads, self.key_dim)), (0, 2, 1, 3))
 
-    def compute_mask(self, query: Any, mask: Any = None) -> Any:
+    def compute_mask(self, query: Tensor, mask: Tensor | None = None) -> Tensor | None:
         """The query's mask, as the output has the query's positions."""
         return mask
 
     def compute_output_shape(
-        self, query_shape: _Shape, key_shape: _Shape | None = None, value_shape: _Shape | None = None
-    ) -> _Shape:
+        self, query_shape: Shape, key_shape: Shape | None = None, value_shape: Shape | None = None
+    ) -> Shape:
         """The shape of the output."""
         return (*query_shape[:-1], first_given(self.output_dim, query_shape[-1]))
 
     def compute_output_spec(
-        self, query: Any, key: Any = None, value: Any = None, return_attention_scores: bool = False, **_: Any
-    ) -> Any:
+        self,
+        query: Tensor,
+        key: Tensor | None = None,
+        value: Tensor | None = None,
+        return_attention_scores: bool = False,
+        **_: Any,
+    ) -> keras.KerasTensor | tuple[keras.KerasTensor, keras.KerasTensor]:
         """Shape and dtype of the output, and of the scores if they are asked for."""
         query, key, value = filled_in(query, key, value)
         output = keras.KerasTensor(self.compute_output_shape(query.shape), dtype=self.compute_dtype)
@@ -179,7 +183,15 @@ def _positive(name: str, number: int) -> int:
     return number
 
 
-def _allowed(logits: Any, query_mask: Any, key_mask: Any, value_mask: Any, attention_mask: Any, *, causal: bool) -> Any:
+def _allowed(
+    logits: Tensor,
+    query_mask: Tensor | None,
+    key_mask: Tensor | None,
+    value_mask: Tensor | None,
+    attention_mask: Tensor | None,
+    *,
+    causal: bool,
+) -> Tensor | None:
     """Where queries may attend to keys: bool, broadcast to ``(sample, head, query, key)``; None if everywhere."""
     masks = []
     if query_mask is not None:

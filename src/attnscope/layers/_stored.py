@@ -16,21 +16,23 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 import keras
 import numpy as np
 
 from attnscope.errors import NoAttentionError, UnsupportedError
+from attnscope.tensors import Tensor, Tree
 
 
 class Scores:
     """The scores of one layer's last pass. They are never saved, copied or tracked with the layer."""
 
     def __init__(self) -> None:
-        self._last: Any = None
+        self._last: Tensor | None = None
 
-    def put(self, scores: Any) -> None:
+    def put(self, scores: Tensor) -> None:
         """Keeps `scores`, a tensor of the running pass, whether concrete or traced."""
         self._last = scores
 
@@ -42,7 +44,7 @@ class Scores:
         """Handles a call that `error` ended: it leaves no scores, rather than those of an earlier call."""
         self.clear()
 
-    def take(self) -> Any:
+    def take(self) -> Tensor | None:
         """The tensor of the last pass, or None."""
         return self._last
 
@@ -50,7 +52,7 @@ class Scores:
 class TorchScores(Scores):
     """Kept as they are, without their gradients, except while Keras only asks for shapes, or exports."""
 
-    def put(self, scores: Any) -> None:
+    def put(self, scores: Tensor) -> None:
         """Keeps `scores`."""
         import torch
 
@@ -80,10 +82,10 @@ class JaxScores(Scores):
 
     def __init__(self) -> None:
         super().__init__()
-        self._trace: Any = None
+        self._trace: object = None
         self._newest: list[int] = []  # one number: the last call in that trace; each trace has its own list
 
-    def put(self, scores: Any) -> None:
+    def put(self, scores: Tensor) -> None:
         """Keeps `scores`."""
         import jax
 
@@ -93,7 +95,7 @@ class JaxScores(Scores):
         elif not _is_exported():
             jax.debug.callback(self._handed_over(), scores)
 
-    def _handed_over(self) -> Callable[[Any], None]:
+    def _handed_over(self) -> Callable[[Tensor], None]:
         """A callback for the call being traced, which keeps nothing if another call comes after it."""
         trace = _jax_trace()
         if trace != self._trace:
@@ -101,7 +103,7 @@ class JaxScores(Scores):
         self._newest[0] += 1
         call, newest = self._newest[0], self._newest
 
-        def keep(scores: Any) -> None:
+        def keep(scores: Tensor) -> None:
             if call == newest[0]:
                 self._last = scores
 
@@ -114,7 +116,7 @@ class JaxScores(Scores):
         jax.effects_barrier()
         super().clear()
 
-    def take(self) -> Any:
+    def take(self) -> Tensor | None:
         """The tensor of the last pass, or None."""
         import jax
 
@@ -128,7 +130,7 @@ class TensorFlowScores(Scores):
     def __init__(self) -> None:
         import tensorflow as tf
 
-        def variable(value: Any, shape: Any) -> Any:
+        def variable(value: Tensor, shape: tf.TensorShape) -> tf.Variable:
             first = tf.VariableAggregation.ONLY_FIRST_REPLICA
             return tf.Variable(value, shape=shape, trainable=False, aggregation=first)
 
@@ -137,7 +139,7 @@ class TensorFlowScores(Scores):
             self._kept = variable(self._nothing, tf.TensorShape(None))
             self._in_xla = variable(False, tf.TensorShape(()))
 
-    def put(self, scores: Any) -> None:
+    def put(self, scores: Tensor) -> None:
         """Keeps `scores`."""
         import tensorflow as tf
         from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
@@ -157,7 +159,7 @@ class TensorFlowScores(Scores):
             self._in_xla.assign(False)
             self._kept.assign(self._nothing)
 
-    def take(self) -> Any:
+    def take(self) -> Tensor | None:
         """The tensor of the last pass, or None."""
         if self._in_xla.numpy():
             raise UnsupportedError(
@@ -165,19 +167,19 @@ class TensorFlowScores(Scores):
                 "change from call to call. Compile without XLA: tf.function(..., jit_compile=False); or get the scores "
                 "with ats.capture(model, x)."
             )
-        kept = self._kept.value()
-        return None if kept.shape == self._nothing.shape else kept
+        scores = self._kept.value()
+        return None if scores.shape == self._nothing.shape else scores
 
 
 class OpenVINOScores(Scores):
     """Kept as a node of the graph; not while Keras only asks for shapes."""
 
-    def put(self, scores: Any) -> None:
+    def put(self, scores: Tensor) -> None:
         """Keeps `scores`."""
         if not _runs("compute_output_spec", "keras."):
             self._last = scores
 
-    def take(self) -> Any:
+    def take(self) -> Tensor | None:
         """The array of the last pass, or None."""
         try:
             return None if self._last is None else keras.ops.convert_to_numpy(self._last)
@@ -192,7 +194,7 @@ class OpenVINOScores(Scores):
 _SCORES = {"jax": JaxScores, "openvino": OpenVINOScores, "tensorflow": TensorFlowScores, "torch": TorchScores}
 
 
-def _jax_trace() -> Any:
+def _jax_trace() -> object:
     """Something that compares equal within one trace of JAX, and does not keep the trace alive."""
     import jax
     import jax.extend
@@ -201,9 +203,9 @@ def _jax_trace() -> Any:
     return trace_state()
 
 
-def _frames() -> Iterator[Any]:
+def _frames() -> Iterator[FrameType]:
     """The running Python functions, innermost first."""
-    frame: Any = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         yield frame
         frame = frame.f_back
@@ -242,7 +244,7 @@ class StoresScores:
         if store_scores and keras.backend.backend() == "tensorflow":
             self.supports_jit = False  # so that Keras, left to choose, does not compile with XLA
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Tree:
         """Calls the layer."""
         try:
             return super().__call__(*args, **kwargs)  # type: ignore[misc]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from attnscope.errors import NotInstalledError
 from attnscope.plot._tokens import ColouredTokens, tokens
@@ -56,7 +56,7 @@ def drawing_module(file: str, name: str) -> ModuleType:
         ) from error
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _DRAWN:
         raise AttributeError(f"module 'attnscope.plot' has no attribute {name!r}; it offers {', '.join(__all__)}")
     return getattr(drawing_module(_DRAWN[name], name), name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib import rcParams
@@ -23,6 +23,9 @@ from matplotlib.transforms import BboxBase
 from attnscope.colours import diverging, luminance, palette, ramp
 from attnscope.plot._scale import Scale
 from attnscope.plot._typesetting import plain_text, wrapped, written
+
+if TYPE_CHECKING:
+    from matplotlib.typing import ColorType
 
 MOST_CROSSES = 2500
 """If more cells than this are NaN, they are only red."""
@@ -190,12 +193,12 @@ def _inches(box: BboxBase, ax: Axes) -> float:
     return float(box.width) / figure_of(ax).get_dpi()
 
 
-def _title_size() -> Any:
-    size = rcParams["axes.titlesize"]
+def _title_size() -> float | str:
+    size: float | str = rcParams["axes.titlesize"]
     return "medium" if size == "large" else size
 
 
-def _note(ax: Axes, text: str, fonts: Sequence[str], colour: Any) -> Text:
+def _note(ax: Axes, text: str, fonts: Sequence[str], colour: ColorType) -> Text:
     note = ax.annotate(
         text,
         (0, 1),

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 import xarray as xr
+from numpy.typing import ArrayLike
 
 from attnscope.errors import SchemaError
 from attnscope.marks import number
 from attnscope.schema import ENTROPY, HEAD, KEY, QUERY, RANK, SAMPLE, key_dims, query_dims
+from attnscope.tensors import Tensor
+
+Weights: TypeAlias = xr.DataArray | Mapping[str, xr.DataArray] | ArrayLike | Tensor
+"""What a picture is given: a labelled array, maps of a single site, or a plain array."""
 
 ROW_TOLERANCE = 0.02
 """How far the sum of a row may be from 1: float16 and bfloat16 stay within this."""
@@ -20,7 +25,7 @@ LAYOUTS = {2: (QUERY, KEY), 4: (SAMPLE, HEAD, QUERY, KEY)}
 _CAPTURE = "ats.capture(model, inputs)[site]"
 
 
-def labelled(weights: Any, layouts: Mapping[int, tuple[str, ...]] = LAYOUTS) -> xr.DataArray:
+def labelled(weights: Weights, layouts: Mapping[int, tuple[str, ...]] = LAYOUTS) -> xr.DataArray:
     """The weights as an array whose axes have names.
 
     Args:
@@ -55,7 +60,7 @@ def _unknown_layout(shape: tuple[int, ...], layouts: Mapping[int, tuple[str, ...
     )
 
 
-def _only_site(maps: Mapping[str, Any]) -> xr.DataArray:
+def _only_site(maps: Mapping[str, xr.DataArray]) -> xr.DataArray:
     if len(maps) == 1:
         return labelled(next(iter(maps.values())))
     names = ", ".join(map(repr, list(maps)[:4])) + (", ..." if len(maps) > 4 else "")

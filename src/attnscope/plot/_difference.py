@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -13,7 +12,7 @@ from matplotlib.colors import Normalize as Norm
 
 from attnscope.errors import LabelError, SchemaError
 from attnscope.plot._canvas import add_bar, axes_or_new, difference_map, head_line, is_dark
-from attnscope.plot._checks import labelled
+from attnscope.plot._checks import Weights, labelled
 from attnscope.plot._heads import by_head, mosaic, mosaic_size
 from attnscope.plot._heatmap import draw_map, figure_size, margin
 from attnscope.plot._panels import Head, Panels, Sample, Side, panels_of
@@ -21,8 +20,8 @@ from attnscope.plot._scale import scaled
 
 
 def difference(
-    first: xr.DataArray | Mapping[str, xr.DataArray] | Any,
-    second: xr.DataArray | Mapping[str, xr.DataArray] | Any,
+    first: Weights,
+    second: Weights,
     *,
     sample: Sample = None,
     head: Head | None = None,

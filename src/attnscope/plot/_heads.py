@@ -14,6 +14,7 @@ from matplotlib.colors import Colormap
 from matplotlib.colors import Normalize as Norm
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
+from numpy.typing import ArrayLike
 
 from attnscope.errors import SchemaError
 from attnscope.maps import AttentionMaps
@@ -30,12 +31,13 @@ from attnscope.plot._canvas import (
     norm_of,
     title_over,
 )
-from attnscope.plot._checks import labelled
+from attnscope.plot._checks import Weights, labelled
 from attnscope.plot._heatmap import SQUARE_UP_TO, draw_map, extend, margin
 from attnscope.plot._panels import Panels, Sample, Side, panels_of
 from attnscope.plot._scale import Normalize, pooled, scaled
 from attnscope.plot._ticks import name_positions
 from attnscope.plot._typesetting import cut_front, plain_text
+from attnscope.tensors import Tensor
 
 LONGEST_SITE = 40
 """Longer names of sites are cut in front."""
@@ -58,23 +60,23 @@ def heads(
 ) -> Axes: ...
 @overload
 def heads(
-    weights: xr.DataArray | Any,
+    weights: xr.DataArray | ArrayLike | Tensor,
     *,
     sample: Sample = ...,
     normalize: Normalize | None = ...,
     maximum: float | None = ...,
     partial: bool = ...,
-    ax: Any = ...,
+    ax: Axes | Sequence[Axes] | np.ndarray | None = ...,
 ) -> np.ndarray: ...
 def heads(
-    weights: AttentionMaps | xr.DataArray | Any,
+    weights: Weights,
     *,
     sample: Sample = None,
     normalize: Normalize | None = None,
     maximum: float | None = None,
     partial: bool = False,
     ax: Any = None,
-) -> Any:
+) -> Axes | np.ndarray:
     """Every head of a site, or of a whole model, on one colour scale.
 
     For a site, each head is a map like `heatmap`'s, queries down and keys across. For a model, each row is a
@@ -133,7 +135,7 @@ def by_head(panels: Panels) -> Panels:
     return replace(panels, values=values, masked=masked, names=names, rows=side)
 
 
-def _axes_for(panels: Panels, ax: Any) -> np.ndarray:
+def _axes_for(panels: Panels, ax: Axes | Sequence[Axes] | np.ndarray | None) -> np.ndarray:
     count = len(panels.names)
     axes = _new_axes(panels) if ax is None else np.atleast_1d(np.asarray(ax, dtype=object))
     if axes.size < count:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap
 from matplotlib.colors import Normalize as Norm
@@ -22,7 +19,7 @@ from attnscope.plot._canvas import (
     is_dark,
     norm_of,
 )
-from attnscope.plot._checks import labelled
+from attnscope.plot._checks import Weights, labelled
 from attnscope.plot._panels import Head, Panels, Sample, Side, panels_of
 from attnscope.plot._scale import Normalize, blocks_in_words, pooled, scaled
 from attnscope.plot._ticks import name_positions
@@ -35,7 +32,7 @@ SQUARE_UP_TO = 6
 
 
 def heatmap(
-    weights: xr.DataArray | Any,
+    weights: Weights,
     *,
     sample: Sample = None,
     head: Head | None = None,

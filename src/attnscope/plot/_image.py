@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -13,6 +12,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, ListedColormap
 from matplotlib.colors import Normalize as Norm
 from matplotlib.patches import Rectangle
+from numpy.typing import ArrayLike
 
 from attnscope.errors import LabelError, SchemaError
 from attnscope.labels import patch_grid
@@ -28,11 +28,12 @@ from attnscope.plot._canvas import (
     nan_colour,
     norm_of,
 )
-from attnscope.plot._checks import labelled
+from attnscope.plot._checks import Weights, labelled
 from attnscope.plot._heatmap import extend
 from attnscope.plot._panels import Head, Panels, Sample, Side, panels_of
 from attnscope.plot._scale import Normalize, scaled
 from attnscope.plot._typesetting import plain_text, written
+from attnscope.tensors import Tensor
 
 OPACITY = 0.62
 """Of the colours over the picture. The bar has the colours as they look over the picture's mean grey."""
@@ -51,8 +52,8 @@ class _PatchWeights:
 
 
 def image(
-    picture: np.ndarray | Any,
-    weights: xr.DataArray | Any,
+    picture: ArrayLike | Tensor,
+    weights: Weights,
     *,
     grid: tuple[int, int] | None = None,
     sample: Sample = None,
@@ -119,7 +120,7 @@ def image(
     return ax
 
 
-def grey_picture(picture: Any) -> np.ndarray:
+def grey_picture(picture: ArrayLike | Tensor) -> np.ndarray:
     """A picture as lightness, dims ``(height, width)``, 0 to 1.
 
     Raises:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgba
@@ -14,7 +11,7 @@ from matplotlib.lines import Line2D
 from attnscope.errors import SchemaError
 from attnscope.marks import number
 from attnscope.plot._canvas import axes_or_new, colour_map, hatch, head_line, is_dark
-from attnscope.plot._checks import labelled
+from attnscope.plot._checks import Weights, labelled
 from attnscope.plot._heatmap import margin
 from attnscope.plot._panels import Head, Panels, Sample, panels_of
 from attnscope.plot._scale import scaled
@@ -30,7 +27,7 @@ _EDGE = 0.035
 
 
 def links(
-    weights: xr.DataArray | Any,
+    weights: Weights,
     *,
     sample: Sample = None,
     head: Head | None = None,

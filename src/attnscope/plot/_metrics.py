@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.colors import Normalize as Norm
 from matplotlib.image import AxesImage
+from numpy.typing import ArrayLike
 
 from attnscope.errors import SchemaError
 from attnscope.marks import number, rounded_up
@@ -34,6 +36,9 @@ MOST_NUMBERS = 200
 """With more cells than this the numbers in them are left out."""
 LONGEST_SITE = 40
 _LAYERS = ("site", "layer")
+
+Statistic: TypeAlias = xr.DataArray | Mapping[str, xr.DataArray | ArrayLike] | ArrayLike
+"""A labelled array; one value per head for each layer, by its name; or a plain array ``(layer, head)``."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,7 @@ class _Table:
 
 
 def metrics(
-    statistic: xr.DataArray | Mapping[str, Any] | Any,
+    statistic: Statistic,
     *,
     maximum: float | None = None,
     lines: bool = False,
@@ -115,7 +120,7 @@ def metrics(
     return ax
 
 
-def _table(statistic: Any) -> _Table:
+def _table(statistic: Statistic) -> _Table:
     if isinstance(statistic, xr.Dataset):
         names = list(statistic.data_vars)
         raise SchemaError(
@@ -183,7 +188,7 @@ def _what(array: xr.DataArray) -> tuple[str, str]:
     return f"{array.attrs.get('long_name', short)}{unit}", f"{short}{unit}"
 
 
-def _of_layers(layers: Mapping[str, Any]) -> _Table:
+def _of_layers(layers: Mapping[str, xr.DataArray | ArrayLike]) -> _Table:
     """One row per layer, whatever number of heads each has."""
     if not layers:
         raise SchemaError("The statistics have no layers, so there is nothing to draw. Give one value per head.")
@@ -204,14 +209,14 @@ def _of_layers(layers: Mapping[str, Any]) -> _Table:
     )
 
 
-def _averaged(array: Any) -> str:
+def _averaged(array: xr.DataArray | ArrayLike) -> str:
     samples = array.sizes.get(SAMPLE, 1) if isinstance(array, xr.DataArray) else 1
     parts = [f"{samples} samples"] if samples > 1 else []
     parts += ["valid queries"] if isinstance(array, xr.DataArray) and query_dims(array.dims) else []
     return f"mean of {' and '.join(parts)}" if parts else ""
 
 
-def _per_head(name: str, value: Any) -> np.ndarray:
+def _per_head(name: str, value: xr.DataArray | ArrayLike) -> np.ndarray:
     """One value per head: the mean over samples and over the queries that are no padding."""
     if not isinstance(value, xr.DataArray):
         return np.atleast_1d(np.asarray(value, dtype=np.float64))
@@ -266,7 +271,7 @@ def _draw_cells(ax: Axes | None, table: _Table, end: float, signed: bool) -> tup
     return ax, [] if table.there.all() else ["no cell: no such head"]
 
 
-def _name_layers(axis: Any, side: Side) -> None:
+def _name_layers(axis: Axis, side: Side) -> None:
     labels = tuple(cut_front(label, LONGEST_SITE) for label in side.labels)
     name_positions(axis, Side(side.name, labels, side.named, side.valid), longest=LONGEST_SITE)
 

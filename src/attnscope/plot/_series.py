@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike
 
 from attnscope.errors import LabelError, SchemaError
 from attnscope.marks import rounded_up
@@ -24,7 +25,7 @@ from attnscope.plot._canvas import (
     nan_colour,
     norm_of,
 )
-from attnscope.plot._checks import check, labelled, require_keys
+from attnscope.plot._checks import Weights, check, labelled, require_keys
 from attnscope.plot._heatmap import draw_map, margin
 from attnscope.plot._panels import Panels, Side, chosen_before, side_of
 from attnscope.plot._scale import scaled
@@ -35,7 +36,7 @@ from attnscope.schema import HEAD, KEY, SAMPLE, key_dims, query_dims
 MOST_LINES = 6
 LAYOUTS = {1: (KEY,), 2: ("query", KEY), 4: (SAMPLE, HEAD, "query", KEY)}
 _BAND = 0.18
-_STYLES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)))
+_STYLES: tuple[str | tuple[float, tuple[float, ...]], ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)))
 """Features have no order that colours could show."""
 
 
@@ -66,10 +67,10 @@ class _Courses:
 
 
 def series(
-    weights: xr.DataArray | Any,
+    weights: Weights,
     *,
     time: str = KEY,
-    times: Sequence[Any] | np.ndarray | None = None,
+    times: Sequence[object] | np.ndarray | None = None,
     lines: Sequence[int] | None = None,
     percentiles: tuple[float, float] = (10, 90),
     strip: bool = False,
@@ -154,15 +155,15 @@ def _courses(array: xr.DataArray, time: str) -> _Courses:
             f"Besides {time!r}, the weights have the dims {tuple(long)}, but lines can only show one. Average the "
             f"other: weights.mean({long[0]!r})."
         )
-    kept = long[:1] or [dim for dim in rest if dim in (*query_dims(rest), *key_dims(rest))][:1]
+    along = long[:1] or [dim for dim in rest if dim in (*query_dims(rest), *key_dims(rest))][:1]
     valid = _validity(array)
     values = array.where(valid).astype(np.float64)
     if HEAD in array.dims:
         values, valid = values.mean(HEAD, skipna=False), valid.any(HEAD)
-    flat, real = (_ordered(one, kept, time) for one in (values, valid))
+    flat, real = (_ordered(one, along, time) for one in (values, valid))
     broken = np.asarray((np.isnan(flat) & real).any(axis=0))
     return _Courses(
-        flat, broken, np.asarray(~real.any(axis=(0, 1))), _side(array, kept), _side(array, [time]), _averaged(array)
+        flat, broken, np.asarray(~real.any(axis=(0, 1))), _side(array, along), _side(array, [time]), _averaged(array)
     )
 
 
@@ -172,8 +173,8 @@ def _validity(array: xr.DataArray) -> xr.DataArray:
     for dim in (*query_dims(array.dims), *key_dims(array.dims)):
         name = f"{dim}_valid"
         if name in array.coords and set(array.coords[name].dims) <= set(array.dims):
-            kept = array.coords[name] if dim in query_dims([dim]) else array.coords[name] | (array != 0)
-            valid = valid & kept
+            meant = array.coords[name] if dim in query_dims([dim]) else array.coords[name] | (array != 0)
+            valid = valid & meant
     return valid.transpose(*array.dims)
 
 
@@ -204,7 +205,7 @@ def _averaged(array: xr.DataArray) -> tuple[str, ...]:
     return (*(f"mean of {size} {dim}s" for dim, size in sizes.items()), *chosen_before(array))
 
 
-def _times(times: Sequence[Any] | np.ndarray, steps: int) -> np.ndarray:
+def _times(times: Sequence[object] | np.ndarray, steps: int) -> np.ndarray:
     when = np.asarray(times)
     if when.shape != (steps,):
         raise LabelError(
@@ -225,7 +226,7 @@ def _chosen(lines: Sequence[int] | None, count: int, strip: bool) -> list[int]:
     return [int(line) for line in lines]
 
 
-def _over_samples(function: Any, values: np.ndarray, *arguments: Any) -> np.ndarray:
+def _over_samples(function: Callable[..., ArrayLike], values: np.ndarray, *arguments: float) -> np.ndarray:
     """A statistic over the samples that have a value; NaN where none has."""
     result = np.full(values.shape[1:], np.nan)
     full = ~np.isnan(values).any(axis=0)

@@ -77,7 +77,7 @@ def name_positions(axis: Axis, side: Side, *, longest: int = LONGEST, label: boo
         side: What is counted along it.
         longest: Longer names are cut.
         label: Whether to write the axis' own name.
-        origin: See `PositionLocator`.
+        origin: What the first position counts as.
 
     Returns:
         Whether a name was cut.

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 import xarray as xr
 
 from attnscope.errors import LabelError, SchemaError, free_path
+from attnscope.labels import Names
 from attnscope.marks import colour_bar, isolated, number, offline_page, rounded_up, shown, style, token_row
-from attnscope.plot._checks import check, labelled, require_keys
+from attnscope.plot._checks import Weights, check, labelled, require_keys
 from attnscope.schema import KEY, SAMPLE, key_dims
 
 if TYPE_CHECKING:
@@ -100,8 +101,8 @@ class ColouredTokens:
 
 @overload
 def tokens(
-    weights: xr.DataArray | np.ndarray | Sequence[Any],
-    labels: Sequence[Any] | None = ...,
+    weights: Weights,
+    labels: Names | None = ...,
     *,
     titles: Sequence[str] | None = ...,
     maximum: float | None = ...,
@@ -109,16 +110,16 @@ def tokens(
 ) -> ColouredTokens: ...
 @overload
 def tokens(
-    weights: xr.DataArray | np.ndarray | Sequence[Any],
-    labels: Sequence[Any] | None = ...,
+    weights: Weights,
+    labels: Names | None = ...,
     *,
     titles: Sequence[str] | None = ...,
     maximum: float | None = ...,
     ax: Axes,
 ) -> Axes: ...
 def tokens(
-    weights: xr.DataArray | np.ndarray | Sequence[Any],
-    labels: Sequence[Any] | None = None,
+    weights: Weights,
+    labels: Names | None = None,
     *,
     titles: Sequence[str] | None = None,
     maximum: float | None = None,
@@ -169,13 +170,15 @@ def _key_of(array: xr.DataArray) -> str:
     return str(keys[0])
 
 
-def _labels(array: xr.DataArray, key: str, labels: Sequence[Any] | None, shape: tuple[int, ...]) -> list[list[str]]:
-    names: Any = labels
+def _labels(array: xr.DataArray, key: str, labels: Names | None, shape: tuple[int, ...]) -> list[list[str]]:
+    names = labels
     if labels is None and f"{key}_label" in array.coords:
         names = array.coords[f"{key}_label"].values.tolist()
     if names is None:
         names = [str(place) for place in range(shape[1])]
-    rows = [list(names)] * shape[0] if len(names) == 0 or isinstance(names[0], str) else [list(row) for row in names]
+    rows: list[list[object]] = (
+        [list(names)] * shape[0] if len(names) == 0 or isinstance(names[0], str) else [list(row) for row in names]
+    )
     if len(rows) != shape[0] or any(len(row) != shape[1] for row in rows):
         raise LabelError(
             f"The labels are {len(rows)} row(s) of {sorted({len(row) for row in rows})} names, but the weights have "

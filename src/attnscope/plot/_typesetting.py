@@ -69,14 +69,14 @@ def _signs_of(path: str) -> frozenset[int]:
 
 
 def _signs(names: tuple[str, ...]) -> frozenset[int]:
-    found: frozenset[int] = frozenset()
+    signs: frozenset[int] = frozenset()
     for name in names:
         try:
             path = font_manager.findfont(font_manager.FontProperties(family=name), fallback_to_default=False)
         except ValueError:
             continue
-        found |= _signs_of(str(path))
-    return found
+        signs |= _signs_of(str(path))
+    return signs
 
 
 @lru_cache(maxsize=256)

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import numpy as np
 from keras import tree
+from numpy.typing import ArrayLike
 
 from attnscope.errors import InputError
-from attnscope.tensors import Inputs, Tree
+from attnscope.tensors import Inputs, Tensor, Tree
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def _takes_one_input(model: keras.Layer | None) -> bool:
     return len(getattr(model, "inputs", None) or []) == 1
 
 
-def _array(value: Any) -> np.ndarray:
+def _array(value: ArrayLike | Tensor) -> np.ndarray:
     if hasattr(value, "detach"):
         value = value.detach().cpu()
     array = np.asarray(value)

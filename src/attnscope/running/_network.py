@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -155,7 +154,7 @@ class Network:
         return joined(parts)
 
 
-def check_model(model: Any) -> None:
+def check_model(model: object) -> None:
     """Refuses what is no model, and a model without weights.
 
     Raises:

@@ -25,7 +25,7 @@ KEPT_PER_MODEL = 4
 """How many compiled runs of one model are kept, the latest ones."""
 
 _LOCK = threading.Lock()
-_KEPT: WeakKeyDictionary[Any, OrderedDict[Hashable, Any]] = WeakKeyDictionary()
+_KEPT: WeakKeyDictionary[keras.Layer, OrderedDict[Hashable, Any]] = WeakKeyDictionary()
 _PLAIN = (bool, int, float, str, bytes, type(None))
 # What Keras' trainer notes on a model as it runs; it says nothing about what the model computes.
 _OF_TRAINING = frozenset(
@@ -55,17 +55,17 @@ def reused(model: keras.Layer, wishes: Hashable | None, make: Callable[[], Made]
         return make()
     key = (wishes, fingerprint(model))
     with _LOCK:
-        kept = _KEPT.setdefault(model, OrderedDict())
-        if key in kept:
-            kept.move_to_end(key)
-            known: Made = kept[key]
+        runs = _KEPT.setdefault(model, OrderedDict())
+        if key in runs:
+            runs.move_to_end(key)
+            known: Made = runs[key]
             return known
-    made = make()
+    new = make()
     with _LOCK:
-        kept[key] = made
-        while len(kept) > KEPT_PER_MODEL:
-            kept.popitem(last=False)
-    return made
+        runs[key] = new
+        while len(runs) > KEPT_PER_MODEL:
+            runs.popitem(last=False)
+    return new
 
 
 def fingerprint(model: keras.Layer) -> Hashable:
@@ -82,7 +82,7 @@ def _attributes(layer: keras.Layer) -> Hashable:
     return tuple((name, _value(value)) for name, value in sorted(vars(layer).items()) if name not in _OF_TRAINING)
 
 
-def _value(value: Any) -> Hashable:
+def _value(value: object) -> Hashable:
     if isinstance(value, _PLAIN):
         return (type(value).__name__, value)
     if isinstance(value, (tuple, list)):

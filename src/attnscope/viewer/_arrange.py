@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -52,7 +51,7 @@ class Tokens:
                 starts.append(following)
         return starts
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """As it stands in the manifest: the labels as they are written, see `marks.shown`."""
         labels = [shown(label) for label in self.labels]
         return {"labels": labels, "invalid": self.invalid, "segments": self.segments, "grid": self.grid}
@@ -143,7 +142,7 @@ class SiteMaps:
             for places in np.ndindex(*sizes)
         ]
 
-    def _number(self, dim: str, place: int) -> Any:
+    def _number(self, dim: str, place: int) -> object:
         return self.array.coords[dim].values[place] if dim in self.array.coords else place
 
     def maps(self, sample: int) -> list[Map]:
@@ -260,16 +259,16 @@ class RolloutMaps:
 
 def sites_of(runs: Sequence[AttentionMaps], grid: tuple[int, int] | None = None) -> list[SiteMaps | RolloutMaps]:
     """All that can be looked at: the sites of every run, and a rollout of every chain of self-attention."""
-    found: list[SiteMaps | RolloutMaps] = []
+    everything: list[SiteMaps | RolloutMaps] = []
     for number, maps in enumerate(runs):
         sites = [SiteMaps(shown(name), number, maps.dataset(name), grid) for name in maps]
-        found += [*sites, *(RolloutMaps(chain) for chain in _chains(sites))]
-    return found
+        everything += [*sites, *(RolloutMaps(chain) for chain in _chains(sites))]
+    return everything
 
 
 def _chains(sites: Sequence[SiteMaps]) -> Iterator[tuple[SiteMaps, ...]]:
     """Sites of self-attention over one sequence, in the order of execution."""
-    chains: dict[Any, list[SiteMaps]] = {}
+    chains: dict[tuple[str, tuple[int, int]], list[SiteMaps]] = {}
     for site in sites:
         plain = set(site.panel_dims) <= {HEAD} and site.variable == SCORES and not site.sinks
         if plain and site.role in ("self", "encoder", "decoder"):
@@ -277,13 +276,13 @@ def _chains(sites: Sequence[SiteMaps]) -> Iterator[tuple[SiteMaps, ...]]:
     yield from (tuple(chain) for chain in chains.values() if len(chain) > 1)
 
 
-def described(attrs: Mapping[str, Any]) -> str:
+def described(attrs: Mapping[str, object]) -> str:
     """The model and what it ran on, in one line."""
     parts = [f"model {attrs['model']}" if "model" in attrs else "", str(attrs.get("backend", ""))]
     return shown(" · ".join(part for part in parts if part) or "maps from elsewhere")
 
 
-def escaped_json(content: Any) -> str:
+def escaped_json(content: object) -> str:
     """JSON in ASCII that can stand inside of a script element."""
     text = json.dumps(content, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

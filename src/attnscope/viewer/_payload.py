@@ -113,7 +113,7 @@ class Payload:
         }
         return [numbers.get(sample) for sample in self.samples]
 
-    def _sample(self, sample: int, maps: AttentionMaps) -> dict[str, Any]:
+    def _sample(self, sample: int, maps: AttentionMaps) -> dict[str, object]:
         there = sample < maps.num_samples
         text = None if maps.inputs is None or not there else str(maps.inputs.values[sample])
         return {
@@ -124,7 +124,7 @@ class Payload:
             "image": None if self.images is None else self._picture(sample),
         }
 
-    def _picture(self, sample: int) -> dict[str, Any]:
+    def _picture(self, sample: int) -> dict[str, int | None]:
         assert self.images is not None
         height, width = np.asarray(self.images[sample]).shape[:2]
         grids = (site.tokens("key", [sample])[0].grid for site in self.sites if sample < site.samples)
@@ -210,7 +210,7 @@ def _shortened(text: str) -> str:
     return shown(text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]} ... ({len(text):,} characters)")
 
 
-def _output(outputs: Any, sample: int) -> str | None:
+def _output(outputs: xr.DataArray | dict[str, xr.DataArray] | None, sample: int) -> str | None:
     """What the model said, in a few numbers."""
     if outputs is None:
         return None

@@ -135,7 +135,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self, payload: Payload, port: int | None = None) -> None:
         if port is not None and not 0 <= port < 2**16:
             raise InputError(f"The port is {port}, but a number from 0 to 65535 is needed: --port {PORT}.")
-        self._connections: set[Any] = set()
+        self._connections: set[socket.socket] = set()
         self.payload = payload
         self.page = "".join([head(payload, SERVED), script_element(SERVED), END]).encode()
         self.policy = f"{policy(SERVED)}; frame-ancestors 'none'"
@@ -160,7 +160,7 @@ class Server(ThreadingHTTPServer):
         names = {f"{name}:{self.server_port}" for name in (ADDRESS, "localhost")}
         return frozenset(names | ({ADDRESS, "localhost"} if self.server_port == 80 else set()))
 
-    def process_request(self, request: Any, client_address: Any) -> None:
+    def process_request(self, request: Any, client_address: object) -> None:
         """Answers a connection, which stays open for more."""
         self._connections.add(request)
         super().process_request(request, client_address)
@@ -177,7 +177,7 @@ class Server(ThreadingHTTPServer):
                 connection.shutdown(socket.SHUT_RDWR)
         super().server_close()
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
+    def handle_error(self, request: Any, client_address: object) -> None:
         """A browser that goes away while it is answered is no error."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
@@ -261,5 +261,5 @@ class Handler(BaseHTTPRequestHandler):
         """The program, without what it runs on."""
         return "attnscope"
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002, the name in http.server
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002, the name in http.server
         """Logs nothing: the answer says what went wrong."""

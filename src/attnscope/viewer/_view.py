@@ -106,7 +106,7 @@ class View:
             self._presence = Presence(self, self.payload, self.state)
         return self._presence
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
         """A widget; without a kernel or anywidget, a page with a few samples; in a terminal, text."""
         plain = {"text/plain": repr(self)}
         running = shell()
@@ -199,10 +199,10 @@ def view(
     runs = _runs(maps)
     there = max(run.num_samples for run in runs.values())
     chosen = range(min(there, MOST_SAMPLES)) if samples is None else checked_samples(samples, there)
-    for given, name in ((labels, "labels"), (images, "images")):
-        if given is not None and len(given) != there:
+    for items, name in ((labels, "labels"), (images, "images")):
+        if items is not None and len(items) != there:
             raise InputError(
-                f"{len(given)} {name} were given, but the maps hold {there} samples. Give one per sample of the maps: "
+                f"{len(items)} {name} were given, but the maps hold {there} samples. Give one per sample of the maps: "
                 f"ats.view(maps, {name}=[...])."
             )
     if not 0 < max_error < 1:

@@ -31,7 +31,7 @@ class Presence:
         widget: The widget; its `state` is what the user looks at.
     """
 
-    def __init__(self, view: object, payload: Payload, state: Mapping[str, Any]) -> None:
+    def __init__(self, view: object, payload: Payload, state: Mapping[str, object]) -> None:
         self.widget = _widget_class()(
             manifest=escaped_json(payload.manifest), thumbnails=payload.block("thumbnails/0"), state=dict(state)
         )
@@ -113,7 +113,7 @@ def shell() -> Any:
     return get_ipython()
 
 
-def _answer(widget: Any, payload: Payload, content: Mapping[str, Any]) -> None:
+def _answer(widget: Any, payload: Payload, content: Mapping[str, object]) -> None:
     """Sends the block that a page asks for, or why it cannot be had; or only that Python is there."""
     call, name = content.get("call"), str(content.get("name"))
     if content.get("kind") == "check":
