@@ -10,17 +10,34 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FunctionType, ModuleType
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 
 _LOCK = threading.RLock()
-_INSTALLED: dict[tuple[int, str], list[Any]] = {}
 _MISSING = object()
 _WITHOUT: dict[str, tuple[int, int]] = {}
 """Modules that have none of the functions' names: by their name, the id and the size of their dict."""
 _FRAMEWORKS = ("jax", "jaxlib", "tensorflow", "torch", "keras", "attnscope", "numpy")
+
+
+@dataclass
+class _Patch:
+    """A stand-in that is installed.
+
+    Attributes:
+        own: What the owner itself held under the name; `_MISSING` where it inherits it.
+        users: How many blocks run that asked for it.
+    """
+
+    own: object
+    users: int = 0
+
+
+_INSTALLED: dict[tuple[int, str], _Patch] = {}
+"""By the id of the owner and the name."""
 
 
 @contextmanager
@@ -34,23 +51,23 @@ def patched(owner: object, name: str, wrapped: Callable[[Any], object]) -> Itera
     """
     key = (id(owner), name)
     with _LOCK:
-        entry = _INSTALLED.get(key)
-        if entry is None:
+        patch = _INSTALLED.get(key)
+        if patch is None:
             own = vars(owner).get(name, _MISSING)
             setattr(owner, name, wrapped(getattr(owner, name)))
-            entry = _INSTALLED[key] = [0, own]
-        entry[0] += 1
+            patch = _INSTALLED[key] = _Patch(own)
+        patch.users += 1
     try:
         yield
     finally:
         with _LOCK:
-            entry[0] -= 1
-            if entry[0] == 0:
+            patch.users -= 1
+            if patch.users == 0:
                 del _INSTALLED[key]
-                if entry[1] is _MISSING:
+                if patch.own is _MISSING:
                     delattr(owner, name)
                 else:
-                    setattr(owner, name, entry[1])
+                    setattr(owner, name, patch.own)
 
 
 def stand_in(original: object, function: Callable[..., Result]) -> Callable[..., Result]:

@@ -74,7 +74,7 @@ def block_of(
         MethodError: Neither order is there, or the norm is of an unknown kind.
     """
     queries, keys = contribution.scores.shape[2:]
-    if queries != keys or contribution.given.shape != contribution.output.shape:
+    if queries != keys or contribution.inputs.shape != contribution.output.shape:
         raise MethodError(
             f"The site {site!r} has {queries} queries and {keys} keys, but the residual connection counts with the key "
             "of the query's own position, which needs self-attention. Leave the site out: sites=[...]."
@@ -95,14 +95,14 @@ def block_of(
 
 def _detected(contribution: Contribution, before: list[Passed], after: list[Passed]) -> ResidualBlock | None:
     """The block by the numbers of the layers that were called before and after the site's; None where none fits."""
-    called_on, output = contribution.given, contribution.output
-    sources = [norm.given for norm in before if norm.given is not None and same(norm.outputs, called_on)]
+    called_on, output = contribution.inputs, contribution.output
+    sources = [norm.inputs for norm in before if norm.inputs is not None and same(norm.outputs, called_on)]
     after = [layer_call for layer_call in after if layer_call.outputs.shape == output.shape]
     for norm in after:  # a norm of the sum with what the layer was called on
-        if norm.given is not None and norm.given.shape == output.shape and same(norm.given - output, called_on):
-            return _normalised(called_on, norm, norm.given)
+        if norm.inputs is not None and norm.inputs.shape == output.shape and same(norm.inputs - output, called_on):
+            return _normalised(called_on, norm, norm.inputs)
     for layer_call in after:
-        total = layer_call.outputs if layer_call.given is None else layer_call.given
+        total = layer_call.outputs if layer_call.inputs is None else layer_call.inputs
         if total.shape != output.shape:
             continue
         for residual in (*sources, called_on):
@@ -114,7 +114,7 @@ def _detected(contribution: Contribution, before: list[Passed], after: list[Pass
 def _declared(site: str, contribution: Contribution, after: list[Passed], wire: Wire) -> ResidualBlock:
     output = contribution.output
     for layer_call in after:
-        total = layer_call.given
+        total = layer_call.inputs
         if layer_call.path == wire.total and total is not None and total.shape == output.shape:
             residual = total - output
             return _normalised(residual, layer_call, total) if wire.normalises else _plain(residual, total)

@@ -121,10 +121,10 @@ class OnDisk:
             if SAMPLE not in variable.dims:
                 continue
             array = self._root[f"{group.strip('/')}/{name}"]
-            for dim, there, given in zip(variable.dims[1:], array.shape[1:], variable.shape[1:], strict=True):
-                if there != given:
+            for dim, stored, new in zip(variable.dims[1:], array.shape[1:], variable.shape[1:], strict=True):
+                if stored != new:
                     raise InputError(
-                        f"The batches differ: {dim!r} of {group!r} has {there} positions in the store and {given} in "
+                        f"The batches differ: {dim!r} of {group!r} has {stored} positions in the store and {new} in "
                         "this batch. Pad all batches to one length, or leave store= out."
                     )
             array.append(variable.values.astype(array.dtype), axis=0)

@@ -94,9 +94,9 @@ def ablate(heads: int | Iterable[int]) -> Change:
             raise InterventionError(
                 f"The heads {wrong} are to be ablated at {call.name!r}, but its heads are 0 to {number - 1}."
             )
-        kept = np.ones([number if position == axis else 1 for position in range(len(scores.shape))], "float32")
-        kept.reshape(-1)[chosen] = 0.0
-        return ops.multiply(scores, ops.cast(kept, scores.dtype))
+        factors = np.ones([number if position == axis else 1 for position in range(len(scores.shape))], "float32")
+        factors.reshape(-1)[chosen] = 0.0
+        return ops.multiply(scores, ops.cast(factors, scores.dtype))
 
     return Change(f"ablate(heads={chosen})", change)
 

@@ -35,7 +35,7 @@ class Contribution:
         rest: What the layer gives with all scores 0: its biases; dims ``(sample, query, feature)``.
         output: What it gives, same dims.
         attends: Queries that may attend to something, dims ``(sample, query)``.
-        given: What the layer was called on, first argument.
+        inputs: What the layer was called on, first argument.
     """
 
     scores: np.ndarray
@@ -43,7 +43,7 @@ class Contribution:
     rest: np.ndarray
     output: np.ndarray
     attends: np.ndarray
-    given: np.ndarray
+    inputs: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -54,14 +54,14 @@ class Passed:
         path: Path of the layer.
         layer: The layer; None where the call is that of a site's layer.
         site: Name of the site; empty elsewhere.
-        given: What it was called on; None for what adds, which is called on several.
+        inputs: What it was called on; None for what adds, which is called on several.
         outputs: What it gave.
     """
 
     path: str
     layer: keras.Layer | None
     site: str
-    given: np.ndarray | None
+    inputs: np.ndarray | None
     outputs: np.ndarray
 
 
@@ -87,7 +87,7 @@ class Contributor:
 
         def body(model: keras.Layer, inputs: Tree) -> Tree:
             pending: dict[str, list[Call]] = {}
-            found: dict[str, dict[str, Tensor]] = {}
+            answers: dict[str, dict[str, Tensor]] = {}
             noted: list[tuple[Tensor | None, Tensor]] = []
             seen.clear()
 
@@ -99,20 +99,20 @@ class Contributor:
 
             def ended(layer: LayerCall) -> None:
                 for call in pending.pop(layer.path, []):
-                    found[call.name] = _asked(layer, call)
+                    answers[call.name] = _asked(layer, call)
                     seen.append((layer.path, None, call.name))
-                    noted.append((_first(layer.inputs), found[call.name]["output"]))
+                    noted.append((_first(layer.inputs), answers[call.name]["output"]))
                 if passed and (layer.path in paths or _normalises(layer.layer) or _adds(layer.layer)):
                     seen.append((layer.path, layer.layer, ""))
-                    given = None if _adds(layer.layer) else _first(layer.inputs)
-                    noted.append((given, _first(layer.outputs)))
+                    called_on = None if _adds(layer.layer) else _first(layer.inputs)
+                    noted.append((called_on, _first(layer.outputs)))
 
             batch = len(tree.flatten(inputs)[0])
             with intercept(
                 handler, model, batch=batch, inputs=inputs, declarations=declared, errors=errors, ended=ended
             ):
                 call_model(model, inputs)
-            return found, noted
+            return answers, noted
 
         self._run = compiled(model, body)
 
@@ -125,16 +125,19 @@ class Contributor:
         self._errors.clear()
         for batch in network.batches():
             with own_errors(self._errors):
-                found, noted = self._run(batch.inputs)
+                answers, noted = self._run(batch.inputs)
             network.passes.forward += batch.size
             cut = tree.map_structure(
-                lambda tensor, n=batch.size: None if tensor is None else as_numpy(tensor)[:n], (found, noted)
+                lambda tensor, n=batch.size: None if tensor is None else as_numpy(tensor)[:n], (answers, noted)
             )
             contributions = {name: Contribution(**arrays) for name, arrays in cut[0].items()}
             yield (
                 batch,
                 contributions,
-                [Passed(*known, given, outputs) for known, (given, outputs) in zip(self._seen, cut[1], strict=True)],
+                [
+                    Passed(*known, called_on, outputs)
+                    for known, (called_on, outputs) in zip(self._seen, cut[1], strict=True)
+                ],
             )
 
 
@@ -173,7 +176,7 @@ def _asked(layer: LayerCall, call: Call) -> dict[str, Tensor]:
         "rest": rest,
         "output": _of_queries(tree.flatten(layer.outputs)[place], call.batch, queries),
         "attends": any_along(attends, axis=(1, 3)),
-        "given": _first(layer.inputs),
+        "inputs": _first(layer.inputs),
     }
 
 
@@ -197,9 +200,9 @@ def _of_queries(tensor: Tensor, batch: int, queries: int) -> Tensor:
     return ops.reshape(tensor, (batch, queries, tensor.shape[-1]))
 
 
-def _first(given: Tree) -> Tensor:
+def _first(tensors: Tree) -> Tensor:
     """The first tensor of some arguments or outputs."""
-    return ops.convert_to_tensor(tree.flatten(given)[0])
+    return ops.convert_to_tensor(tree.flatten(tensors)[0])
 
 
 def _normalises(layer: keras.Layer) -> bool:

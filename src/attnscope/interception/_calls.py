@@ -191,8 +191,8 @@ class Call(ABC):
             return None
         if len(cells.shape) < len(self.layout.dims):
             return None
-        kept = {"sample", "window", *dims}
-        axes = tuple(axis for axis, dim in enumerate(self.layout.dims) if dim not in kept)
+        remaining = {"sample", "window", *dims}
+        axes = tuple(axis for axis, dim in enumerate(self.layout.dims) if dim not in remaining)
         return any_along(cells, axis=axes) if axes else cells
 
 

@@ -136,7 +136,7 @@ class TensorFlowScores(Scores):
 
         with tf.init_scope():
             self._nothing = tf.zeros((0,))
-            self._kept = variable(self._nothing, tf.TensorShape(None))
+            self._scores = variable(self._nothing, tf.TensorShape(None))
             self._in_xla = variable(False, tf.TensorShape(()))
 
     def put(self, scores: Tensor) -> None:
@@ -149,7 +149,7 @@ class TensorFlowScores(Scores):
         in_xla = GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
         self._in_xla.assign(in_xla)
         if not in_xla:
-            self._kept.assign(tf.cast(scores, self._kept.dtype))
+            self._scores.assign(tf.cast(scores, self._scores.dtype))
 
     def clear(self) -> None:
         """Forgets them."""
@@ -157,7 +157,7 @@ class TensorFlowScores(Scores):
 
         with tf.init_scope():
             self._in_xla.assign(False)
-            self._kept.assign(self._nothing)
+            self._scores.assign(self._nothing)
 
     def take(self) -> Tensor | None:
         """The tensor of the last pass, or None."""
@@ -167,7 +167,7 @@ class TensorFlowScores(Scores):
                 "change from call to call. Compile without XLA: tf.function(..., jit_compile=False); or get the scores "
                 "with ats.capture(model, x)."
             )
-        scores = self._kept.value()
+        scores = self._scores.value()
         return None if scores.shape == self._nothing.shape else scores
 
 

@@ -62,7 +62,8 @@ def batches_of(inputs: Inputs, batch_size: int, model: keras.Layer | None = None
     """Cuts inputs into batches, or takes the batches that they give.
 
     Args:
-        inputs: See the module. Arrays need one length along their first axis.
+        inputs: Arrays or structures of arrays, or anything that gives batches. Arrays need one length along their
+            first axis.
         batch_size: Samples per batch, for inputs that are arrays.
         model: Tells whether a list of arrays is one input of many, or many batches of one.
         full: Whether fewer samples than a batch holds are filled up to it too, so that they need no trace of their own.

@@ -215,7 +215,7 @@ def _gain(gain: Interval | None) -> str:
     return f"{number(float(gain.mean))} [{number(float(gain.low))}, {number(float(gain.high))}]"
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import keras
 from numpy.typing import ArrayLike
 
-from attnscope.attribution import Removal, subjects_of
+from attnscope.attribution import Removal, TargetLike, subjects_of
 from attnscope.discovery import Selection
 from attnscope.errors import InputError
+from attnscope.labels import Names
 from attnscope.tensors import Inputs
 from attnscope.trust._card import EvidenceCard
 from attnscope.trust._experiment import experiment_on
@@ -24,13 +24,13 @@ def evidence(
     model: keras.Model,
     inputs: Inputs,
     *,
-    target: Any = None,
+    target: TargetLike = None,
     methods: Sequence[str] | None = None,
     removals: Sequence[Removal | str] | None = None,
     kept: ArrayLike | None = None,
     positions: str | None = None,
     grid: tuple[int, int] | None = None,
-    labels: Sequence[Any] | None = None,
+    labels: Names | None = None,
     sites: Selection = None,
     models: Sequence[keras.Model] = (),
     retrain: Callable[[bool], float] | None = None,
@@ -51,7 +51,8 @@ def evidence(
     Args:
         model: Any built Keras 3 model, or a KerasHub task. It is restored afterwards; while this runs, no other thread
             should use it.
-        inputs: As for `capture`; all samples are held in memory. They should be independent of each other.
+        inputs: Samples in any form that `capture` takes; all are held in memory. They should be independent of each
+            other.
         target: What is explained; see `attribute`. One target.
         methods: Names from `METHODS`; default: all that this model allows but ``shapley``, which costs most. The
             baselines ``random`` and ``position`` are on every card.

@@ -59,13 +59,13 @@ def page(payload: Payload, max_bytes: int) -> list[str]:
 
 def _within(parts: Iterator[str], most: int) -> list[str] | None:
     """The parts, unless they are too long together; none is made after that is known."""
-    kept, size = [], 0
+    read, size = [], 0
     for part in parts:
         size += len(part.encode())
         if size > most:
             return None
-        kept.append(part)
-    return kept
+        read.append(part)
+    return read
 
 
 def _parts(payload: Payload) -> Iterator[str]:

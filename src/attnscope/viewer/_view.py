@@ -98,7 +98,7 @@ class View:
         Raises:
             ImportError: anywidget is not installed.
         """
-        return self._present().kept()
+        return self._present().released()
 
     def _present(self) -> Presence:
         """The widget in its cells; made when it is first needed, and again after its cell has run again."""

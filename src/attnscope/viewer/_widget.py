@@ -56,7 +56,7 @@ class Presence:
             if not self._cells:
                 self.close()
 
-    def kept(self) -> Any:
+    def released(self) -> Any:
         """The widget, not closed any more by this."""
         self._cells.add(None)
         self._leaving.detach()
@@ -123,12 +123,12 @@ def _answer(widget: Any, payload: Payload, content: Mapping[str, object]) -> Non
         block = payload.block(name)
     except Exception as error:  # the page tells it, and the log of the kernel where from
         widget.log.exception("The block %r could not be made.", name)
-        widget.send({"kind": "failure", "call": call, "message": _said(error)})
+        widget.send({"kind": "failure", "call": call, "message": _message(error)})
         return
     widget.send({"kind": "block", "call": call}, [block])
 
 
-def _said(error: Exception) -> str:
+def _message(error: Exception) -> str:
     return str(error.args[0]) if isinstance(error, KeyError) else f"{type(error).__name__}: {error}"
 
 
