@@ -14,7 +14,7 @@ import keras
 import attnscope.layers  # noqa: F401, so that the layers of ours that a file names are known
 from attnscope.errors import AttnscopeError, InputError, ModelFileError, UnsupportedError
 from attnscope.loading._known_vulnerabilities import warn_of_known_vulnerabilities
-from attnscope.loading._replaced_layers import layer_names, with_replacements
+from attnscope.loading._replaced_layers import LayerOrFunction, layer_names, with_replacements
 from attnscope.loading._weights import assign_weights, restored_on_failure
 from attnscope.loading.allowed import check_config
 from attnscope.loading.container import CONFIG, StoredModel, check_kind, opened
@@ -28,8 +28,8 @@ def load_model(
     path: str | Path,
     model: keras.Model | None = None,
     *,
-    custom_objects: Mapping[str, Any] | None = None,
-    replacements: Mapping[str, keras.layers.Layer | Callable[..., Any]] | None = None,
+    custom_objects: Mapping[str, object] | None = None,
+    replacements: Mapping[str, LayerOrFunction] | None = None,
     trust: bool = False,
 ) -> keras.Model:
     """A Keras model from a file, old or new, without running any code in the file.
@@ -87,8 +87,8 @@ def load_model(
 def _whole_model(
     stored: StoredModel,
     config: Mapping[str, Any],
-    custom_objects: dict[str, Any],
-    replacements: dict[str, Any],
+    custom_objects: dict[str, object],
+    replacements: dict[str, LayerOrFunction],
     trust: bool,
 ) -> keras.Model:
     config, stand_ins = _built(stored, lambda: with_replacements(config, replacements, stored.path.name))
@@ -120,7 +120,7 @@ def _assign_weights(stored: StoredModel, model: keras.Model) -> None:
 
 
 def _loaded_by_keras(
-    stored: StoredModel, config: Mapping[str, Any], custom_objects: dict[str, Any], trust: bool
+    stored: StoredModel, config: Mapping[str, Any], custom_objects: dict[str, object], trust: bool
 ) -> object:
     """What Keras' own loader makes of the private copy, with the configuration that was checked."""
     folder = stored.folder

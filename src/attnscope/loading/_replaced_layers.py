@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 
 from attnscope.errors import InputError
+from attnscope.tensors import Tensor
+
+LayerOrFunction: TypeAlias = "keras.layers.Layer | Callable[[Tensor], Tensor]"
 
 
 def with_replacements(
-    config: Mapping[str, Any], replacements: Mapping[str, Any], source: str
+    config: Mapping[str, Any], replacements: Mapping[str, LayerOrFunction], source: str
 ) -> tuple[dict[str, Any], dict[str, type]]:
     """A configuration with stand-ins for some of its layers.
 
@@ -78,7 +81,7 @@ def _without_mask(node: Any) -> Any:
     return {**node, "kwargs": {name: value for name, value in node["kwargs"].items() if name != "mask"}}
 
 
-def _stand_in(name: str, replacement: Any) -> type:
+def _stand_in(name: str, replacement: LayerOrFunction) -> type:
     """A class that Keras asks for the layer that stands in."""
     if not isinstance(replacement, keras.layers.Layer) and not callable(replacement):
         raise InputError(

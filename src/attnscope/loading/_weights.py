@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import h5py
 import keras
@@ -21,7 +21,8 @@ import numpy as np
 
 from attnscope.errors import AttnscopeError, ModelFileError, UnbuiltModelError, WeightsMismatchError
 
-Array: TypeAlias = "h5py.Dataset | np.ndarray[Any, Any]"
+Array: TypeAlias = "h5py.Dataset | np.ndarray"
+Item = TypeVar("Item")
 
 NOT_WEIGHTS = ("optimizer", "metrics", "compile_metrics", "loss", "_compile_metrics", "_compile_loss")
 
@@ -178,7 +179,7 @@ def _assign(weights: Sequence[tuple[str, Array]], variables: Sequence[keras.Vari
         variable.assign(np.asarray(array))
 
 
-def _finish(layer: Any) -> None:
+def _finish(layer: object) -> None:
     """Let a preprocessing layer compute what it uses from what is stored."""
     if hasattr(layer, "finalize_state"):
         layer.finalize_state()
@@ -201,7 +202,7 @@ def _by_attribute(group: h5py.Group, model: keras.Model, source: str, config: Ma
 
 def _stores(
     group: h5py.Group, holder: Any, config: Any = None, skip: tuple[str, ...] = ()
-) -> Iterator[tuple[Any, dict[str, np.ndarray[Any, Any]]]]:
+) -> Iterator[tuple[Any, dict[str, np.ndarray]]]:
     """Every holder of weights under `holder`, with what is stored for it."""
     for name, inner in group.items():
         if name == "vars":
@@ -226,7 +227,7 @@ def _name(layer: Mapping[str, Any]) -> str:
     return str(layer.get("name") or layer["config"]["name"]).replace("/", "_")
 
 
-def _numbered(items: Iterable[Any], class_of: Callable[[Any], str]) -> Iterator[tuple[str, Any]]:
+def _numbered(items: Iterable[Item], class_of: Callable[[Item], str]) -> Iterator[tuple[str, Item]]:
     """Each item after the name of its class and its number within the class."""
     counts: Counter[str] = Counter()
     for item in items:
@@ -258,7 +259,7 @@ def _listed(group: h5py.Group) -> dict[str, list[tuple[str, Array]]]:
     """The arrays of a file in the newer layout, by the group that holds them."""
     listed: dict[str, list[tuple[str, Array]]] = {}
 
-    def note(name: str, item: Any) -> None:
+    def note(name: str, item: h5py.Group | h5py.Dataset) -> None:
         if isinstance(item, h5py.Dataset) and name.split("/")[0] not in NOT_WEIGHTS:
             holder, _, last = name.rpartition("/")
             listed.setdefault(holder.removesuffix("/vars"), []).append((last, item))

@@ -32,7 +32,7 @@ _SAVE_AGAIN = "Load it where you trust it, and save it again: model.save('model.
 
 
 def check_config(
-    stored: StoredModel, *, custom_objects: dict[str, Any] | None, trust: bool, keras_2: bool = False
+    stored: StoredModel, *, custom_objects: dict[str, object] | None, trust: bool, keras_2: bool = False
 ) -> None:
     """Refuse a configuration that names anything that does more than compute.
 
@@ -69,7 +69,7 @@ class _Place:
 
 @dataclass(frozen=True)
 class _Rules:
-    custom_objects: dict[str, Any]
+    custom_objects: dict[str, object]
     trust: bool
     keras_2: bool
 
@@ -144,7 +144,7 @@ class _Rules:
             if not (is_text and named_function(module, name)):
                 self._unknown("function", module, str(name), str(name), place)
 
-    def _custom_object(self, name: object) -> Any:
+    def _custom_object(self, name: object) -> object:
         """The object that the user passed or registered under this name, which Keras prefers to any of its own."""
         return keras.saving.get_registered_object(name, self.custom_objects) if isinstance(name, str) else None
 

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Iterator
 from functools import cache
 from types import FunctionType, ModuleType
-from typing import Any
 
 import keras
 
@@ -93,11 +92,11 @@ def named_in_keras_2(module: str | None, name: str) -> type | None:
     return _classes_by_name().get(name)
 
 
-def _lookup(module: str, name: str) -> Any:
+def _lookup(module: str, name: str) -> object:
     package, *rest = module.split(".")
     if package not in PACKAGES or (package not in sys.modules and importlib.util.find_spec(package) is None):
         return None
-    holder: Any = importlib.import_module(package)
+    holder: object = importlib.import_module(package)
     for part in rest:
         holder = vars(holder).get(part) if isinstance(holder, ModuleType) else None
     if not isinstance(holder, ModuleType):
@@ -144,7 +143,7 @@ def _kinds() -> tuple[type, ...]:
 def _public_modules() -> list[ModuleType]:
     modules = [keras]
     for path in _CLASSES:
-        module: Any = keras
+        module: ModuleType = keras
         for part in path.split("."):
             module = getattr(module, part)
         modules.append(module)

@@ -52,12 +52,12 @@ def _reduced(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return reduce
 
 
-def _part(tensor: Tensor, slice_spec: list[Any] | Any) -> Tensor:
+def _part(tensor: Tensor, slice_spec: object) -> Tensor:
     spec = slice_spec if isinstance(slice_spec, list | tuple) else [slice_spec]
     return tensor[tuple(map(_index, spec))]
 
 
-def _index(stored: Any) -> Any:
+def _index(stored: object) -> object:
     if not isinstance(stored, Mapping):
         return stored
     if stored.get("class_name") == "__ellipsis__":

@@ -7,12 +7,14 @@ from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import keras
 
 from attnscope.errors import UnsafeFileError
 from attnscope.patching import patched
+
+Result = TypeVar("Result")
 
 MAX_STEPS = 100_000
 """Calls of layers, and tensors between them; a model of 800 layers takes about twelve thousand."""
@@ -71,8 +73,8 @@ _COUNTED = (
 )
 
 
-def _counted(function: Callable[..., Any], *, steps: int) -> Callable[..., Any]:
-    def counted_function(self: Any, *args: Any, **kwargs: Any) -> Any:
+def _counted(function: Callable[..., Result], *, steps: int) -> Callable[..., Result]:
+    def counted_function(self: object, *args: Any, **kwargs: Any) -> Result:
         count = _count.get()
         if count is not None:
             count.take(steps)

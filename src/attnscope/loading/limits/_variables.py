@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -77,7 +77,12 @@ def limited_variables(stored_bytes: int) -> Iterator[None]:
 
 def _counted(init: Callable[..., None]) -> Callable[..., None]:
     def counted_init(
-        variable: keras.Variable, initializer: Any, shape: Any = None, dtype: Any = None, *args: Any, **kwargs: Any
+        variable: keras.Variable,
+        initializer: object,
+        shape: int | Sequence[int | None] | None = None,
+        dtype: str | None = None,
+        *args: Any,
+        **kwargs: Any,
     ) -> None:
         allowance = _allowance.get()
         if allowance is not None and shape is not None:
