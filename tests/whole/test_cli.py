@@ -211,7 +211,11 @@ def test_view_serves_a_run_until_it_is_interrupted(folder):
     assert run("capture", "model.keras", "samples.csv", "-o", "run.zarr") == 0
     command = [sys.executable, "-m", "attnscope", "view", "run.zarr", "--no-browser", "--port", "0", "--title", "Mine"]
     with subprocess.Popen(
-        [*command, "--samples", "2:5"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*command, "--samples", "2:5"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # background jobs of a shell ignore it
     ) as served:
         line = served.stdout.readline()
         address = re.fullmatch(r"'run\.zarr' is shown at (http://127\.0\.0\.1:\d+/) \(Ctrl-C ends it\)\n", line)[1]
