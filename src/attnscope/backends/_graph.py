@@ -1,36 +1,24 @@
-"""The trace of a model in one form for all backends: operations, and where each axis of an input goes."""
+"""The trace of a model in one form for all backends: operations, and what each does with the axes of its tensors."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
-AxisMap = dict[int, int]
-"""Which axis of an input is which axis of the output; what is not in it is lost there."""
+from attnscope.backends._operations import (
+    Chosen,
+    Contraction,
+    Elementwise,
+    Moved,
+    Operation,
+    Reshaped,
+    Unknown,
+)
+
 Shape = tuple[int, ...]
-Kind = Literal["product", "contraction", "choice", "stack", "broadcast", "other"]
-"""What a node does with its inputs: multiplies them element by element; sums over axes in which two of them meet; picks
-some (top-k and the like); puts them beside each other; repeats one; anything else."""
-
-
-@dataclass(frozen=True)
-class Axes:
-    """What an operation does with the axes of its inputs.
-
-    Attributes:
-        maps: For each input, which of its axes is which axis of the output.
-        summed: For each input, the axes that are summed away.
-        paired: In a contraction of two, the summed axes of the first input and their partners in the second.
-        kind: Of the operation; None where its name tells.
-    """
-
-    maps: tuple[AxisMap, ...]
-    summed: tuple[frozenset[int], ...] = ()
-    paired: AxisMap = field(default_factory=dict)
-    kind: Kind | None = None
 
 
 @dataclass(frozen=True)
@@ -41,25 +29,13 @@ class Node:
         name: The backend's name for it.
         inputs: Numbers of the tensors that go in.
         output: Number of the tensor that comes out.
-        axes: What becomes of the inputs' axes.
-        kind: What it does with its inputs.
+        operation: What it does with their axes.
     """
 
     name: str
     inputs: tuple[int, ...]
     output: int
-    axes: Axes
-    kind: Kind = "other"
-
-    def is_summed(self, position: int, axis: int) -> bool:
-        """Whether this axis of this input is summed away."""
-        return position < len(self.axes.summed) and axis in self.axes.summed[position]
-
-    def partner(self, position: int, axis: int) -> int:
-        """The axis of the other input that a contracted axis meets."""
-        if position == 0:
-            return self.axes.paired[axis]
-        return next(first for first, second in self.axes.paired.items() if second == axis)
+    operation: Operation
 
 
 @dataclass
@@ -69,14 +45,17 @@ class Graph:
     Attributes:
         nodes: In the order of execution.
         shapes: Shape of each tensor.
-        inputs: The model's inputs; what depends on one of them is data, all else is weights and constants.
+        inputs: The model's inputs, in their order; what depends on one of them is data, all else is weights and
+            constants.
+        weights: Path of each variable of the model that is read, by the number of its tensor.
         outputs: What the model returns.
         booleans: Tensors of bool dtype; what is made of them alone is a mask and counts as no data.
     """
 
     nodes: list[Node] = field(default_factory=list)
     shapes: dict[int, Shape] = field(default_factory=dict)
-    inputs: set[int] = field(default_factory=set)
+    inputs: list[int] = field(default_factory=list)
+    weights: dict[int, str] = field(default_factory=dict)
     outputs: set[int] = field(default_factory=set)
     booleans: set[int] = field(default_factory=set)
 
@@ -90,16 +69,12 @@ class Graph:
         return consumers
 
     @cached_property
-    def producers(self) -> dict[int, Node]:
-        """For each tensor the node it comes from."""
-        return {node.output: node for node in self.nodes}
-
-    @cached_property
     def data(self) -> set[int]:
         """Tensors that depend on the model's input other than through a mask or a choice."""
         data = set(self.inputs)
         for node in self.nodes:
-            if node.kind != "choice" and node.output not in self.booleans and not data.isdisjoint(node.inputs):
+            choice = isinstance(node.operation, Chosen)
+            if not choice and node.output not in self.booleans and not data.isdisjoint(node.inputs):
                 data.add(node.output)
         return data
 
@@ -125,38 +100,29 @@ class Trace:
     numbers: Mapping[Hashable, int]
 
 
-Reader = Callable[[Any, Sequence[Shape], Shape], Axes | None]
+Reader = Callable[[Any, Sequence[Shape], Shape], Operation | None]
 """From the backend's record of an operation, the shapes of its inputs and the shape of its output to what it does with
-axes; None where it cannot tell, so that axes are matched by shape."""
+axes; None where it cannot tell."""
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The operations of one backend that the data flow has to understand, by the backend's names.
+    """The operations of one backend that are understood, by the backend's names.
 
     Attributes:
-        kinds: Kinds of the operations that have one; of all others it is ``other``.
-        readers: How axes are followed through an operation. Of one that has no reader axes are matched by shape.
+        elementwise: Those that combine their inputs element by element and do nothing else.
+        readers: How the others are read.
     """
 
-    kinds: Mapping[str, Kind]
+    elementwise: Container[str]
     readers: Mapping[str, Reader]
 
-    def axes(self, name: str, record: Any, shapes: Sequence[Shape], out: Shape) -> Axes:
+    def operation(self, name: str, record: Any, shapes: Sequence[Shape], out: Shape) -> Operation:
         """What an operation does with the axes of its inputs."""
+        if name in self.elementwise:
+            return Elementwise()
         reader = self.readers.get(name)
-        axes = None if reader is None else reader(record, shapes, out)
-        if axes is not None:
-            return axes
-        return (
-            Axes(tuple(_of_a_piece(shape, out) for shape in shapes))
-            if self.kind(name) == "stack"
-            else Axes(_by_shape(shapes, out))
-        )
-
-    def kind(self, name: str) -> Kind:
-        """What an operation of this name does."""
-        return self.kinds.get(name, "other")
+        return (None if reader is None else reader(record, shapes, out)) or Unknown()
 
 
 class GraphBuilder:
@@ -198,136 +164,106 @@ class GraphBuilder:
             output: Number of its output.
         """
         shapes = [self.graph.shapes[tensor] for tensor in inputs]
-        axes = self._vocabulary.axes(name, record, shapes, self.graph.shapes[output])
-        kind = axes.kind or self._vocabulary.kind(name)
-        self.graph.nodes.append(Node(name, tuple(inputs), output, axes, kind))
+        operation = self._vocabulary.operation(name, record, shapes, self.graph.shapes[output])
+        self.graph.nodes.append(Node(name, tuple(inputs), output, operation))
 
 
-def _by_shape(shapes: Sequence[Shape], out: Shape) -> tuple[AxisMap, ...]:
-    """Axes of an unknown operation: where the rank stays, equal sizes keep their place."""
-    maps = elementwise([shape if len(shape) <= len(out) else () for shape in shapes], out)
-    same_rank = [len(shape) == len(out) for shape in shapes]
-    return tuple(mapping if fits or len(shapes) > 1 else {} for mapping, fits in zip(maps, same_rank, strict=True))
+def read_reshape(record: Any, shapes: Sequence[Shape], out: Shape) -> Operation:
+    """Reader of a reshape."""
+    return Reshaped()
 
 
-def _of_a_piece(shape: Shape, out: Shape) -> AxisMap:
-    """Axes of a piece of a concatenation; pieces of size 1 make a new axis."""
-    if len(shape) != len(out):
-        return {}
-    return {axis: axis for axis, size in enumerate(shape) if size == out[axis] or size > 1}
+def read_product(record: Any, shapes: Sequence[Shape], out: Shape) -> Operation:
+    """Reader of an element-wise product."""
+    return Elementwise(product=True)
 
 
-def of_first(mapping: AxisMap, shapes: Sequence[Shape], summed: Iterable[int] = ()) -> Axes:
-    """Axes of an operation on its first input; the others (sizes, indices) hand on no axis."""
-    return Axes((mapping, *[{}] * (len(shapes) - 1)), (frozenset(summed),))
+def read_first(record: Any, shapes: Sequence[Shape], out: Shape) -> Operation:
+    """Reader of an operation that leaves each position of its first input in its place; the others are settings."""
+    return Elementwise(inputs=1)
 
 
-def elementwise(shapes: Sequence[Shape], out: Shape) -> tuple[AxisMap, ...]:
-    """Axis maps of an operation that broadcasts from the right."""
-    return tuple(
-        {
-            axis: axis + len(out) - len(shape)
-            for axis, size in enumerate(shape)
-            if axis + len(out) - len(shape) >= 0 and size == out[axis + len(out) - len(shape)]
-        }
-        for shape in shapes
-    )
+def read_repeat(record: Any, shapes: Sequence[Shape], out: Shape) -> Operation:
+    """Reader of an operation that repeats axes of size 1, and adds new ones in front."""
+    return repeated(len(shapes[0]), len(out))
 
 
-def permuted(order: Iterable[int]) -> AxisMap:
-    """Axis map of a transpose whose output axis ``n`` is input axis ``order[n]``."""
-    return {source: target for target, source in enumerate(order)}
+def repeated(rank: int, out: int) -> Moved:
+    """Axes keep their places, counted from the last; axes of size 1 may grow."""
+    return Moved(tuple(axis + out - rank for axis in range(rank)))
 
 
-def all_but(rank: int, *axes: int) -> AxisMap:
-    """Axis map of an operation that keeps all axes in place but hands these ones not on."""
-    return {axis: axis for axis in range(rank) if axis not in axes}
+def transposition(order: Iterable[int] | None) -> Moved | None:
+    """A transpose whose output axis ``n`` is input axis ``order[n]``; None where the order is not known."""
+    if order is None:
+        return None
+    sources = list(order)
+    return Moved(tuple(sources.index(axis) for axis in range(len(sources))))
 
 
-def reduced(rank: int, axes: Iterable[int], *, keepdims: bool) -> AxisMap:
-    """Axis map of a sum or the like over some axes."""
-    left = [axis for axis in range(rank) if axis not in set(axes)]
-    return {axis: axis for axis in left} if keepdims else permuted(left)
-
-
-def reshaped(shape: Shape, out: Shape) -> AxisMap:
-    """Axis map of a reshape: axes that keep their size and what lies before them, and splits by their span.
-
-    An axis that is split or merged is mapped to the first part that it shares elements with, so that the origin
-    of a merged axis can still be told.
-    """
-    spans, out_spans = _spans(shape), _spans(out)
-    exact = {
-        axis: target
-        for axis, span in enumerate(spans)
-        for target, out_span in enumerate(out_spans)
-        if span == out_span and shape[axis] > 1
-    }
-    taken = set(exact.values())
-    for axis, (inner, outer) in enumerate(spans):
-        if axis in exact or shape[axis] == 1:
-            continue
-        for target, (out_inner, out_outer) in enumerate(out_spans):
-            if target not in taken and out[target] > 1 and inner < out_outer and out_inner < outer:
-                exact[axis] = target
-                break
-    return exact
-
-
-def transposition(order: Iterable[int] | None, shapes: Sequence[Shape]) -> Axes | None:
-    """Axes of a transpose whose output axis ``n`` is input axis ``order[n]``; None where the order is not known."""
-    return None if order is None else of_first(permuted(order), shapes)
-
-
-def reduction(axes: Iterable[int] | None, shapes: Sequence[Shape], *, keepdims: bool) -> Axes | None:
-    """Axes of a sum or the like over these axes, which count from either end; None where they are not known."""
+def reduction(axes: Iterable[int] | None, rank: int, *, keepdims: bool) -> Moved | None:
+    """A sum or the like over these axes, which count from either end; None where they are not known."""
     if axes is None:
         return None
-    rank = len(shapes[0])
-    summed = {axis % rank for axis in axes}
-    return of_first(reduced(rank, summed, keepdims=keepdims), shapes, summed=summed)
+    summed = frozenset(axis % rank for axis in axes)
+    return Moved(_without(rank, summed, keepdims=keepdims), summed)
 
 
-def read_reshape(record: Any, shapes: Sequence[Shape], out: Shape) -> Axes:
-    """Reader of a reshape, of axes of size 1 that come or go, too."""
-    return of_first(reshaped(shapes[0], out), shapes)
+def squeeze(axes: Iterable[int], rank: int) -> Moved:
+    """Axes of size 1 are dropped; they count from either end."""
+    return Moved(_without(rank, frozenset(axis % rank for axis in axes), keepdims=False))
 
 
-def read_repeat(record: Any, shapes: Sequence[Shape], out: Shape) -> Axes:
-    """Reader of an operation that repeats its first input."""
-    return of_first(elementwise([shapes[0]], out)[0], shapes)
-
-
-def read_in_place(record: Any, shapes: Sequence[Shape], out: Shape) -> Axes:
-    """Reader of an operation that leaves each axis of its first input in its place: a slice, padding, a flip."""
-    return of_first({axis: axis for axis in range(len(out))}, shapes)
-
-
-def _spans(shape: Shape) -> list[tuple[int, int]]:
-    """For each axis the elements that lie inside of it, and those inside of it with its own size."""
-    spans, inner = [], 1
-    for size in reversed(shape):
-        spans.append((inner, inner * size))
-        inner *= size
-    return spans[::-1]
-
-
-def einsum(equation: str) -> Axes:
-    """Axes of an einsum of two tensors, its equation without an ellipsis."""
-    inputs, out = equation.replace(" ", "").split("->")
-    terms = inputs.split(",")
-    first, second = terms
-    return Axes(
-        maps=tuple({axis: out.index(label) for axis, label in enumerate(term) if label in out} for term in terms),
-        summed=tuple(frozenset(axis for axis, label in enumerate(term) if label not in out) for term in terms),
-        paired={axis: second.index(label) for axis, label in enumerate(first) if label not in out and label in second},
-        kind="contraction",
+def _without(rank: int, dropped: frozenset[int], *, keepdims: bool) -> tuple[int | None, ...]:
+    left = [axis for axis in range(rank) if axis not in dropped]
+    return tuple(
+        None if axis in dropped else axis if keepdims else left.index(axis) for axis in range(rank)
     )
 
 
-def matmul(rank: int, transpose_first: bool = False, transpose_second: bool = False) -> Axes:
-    """Axes of a (batched) matrix product of two tensors of this rank."""
-    lead = "abcdefgh"[: rank - 2]
-    first = "km" if transpose_first else "mk"
-    second = "nk" if transpose_second else "kn"
-    return einsum(f"{lead}{first},{lead}{second}->{lead}mn")
+def expansion(axes: Iterable[int], out: int) -> Moved:
+    """New axes of size 1 at these places of the output, which has rank `out`; they count from either end."""
+    new = {axis % out for axis in axes}
+    return Moved(tuple(axis for axis in range(out) if axis not in new))
+
+
+def einsum(equation: str, ranks: Sequence[int]) -> Operation | None:
+    """An einsum of one or two tensors; None where an axis is met with itself.
+
+    Args:
+        equation: With ``->``; an ellipsis stands for the same axes everywhere, from the last on.
+        ranks: Of the inputs.
+    """
+    inputs, output = equation.replace(" ", "").split("->")
+    terms = inputs.split(",")
+    dots = max(rank - len(term.replace("...", "")) for term, rank in zip(terms, ranks, strict=True))
+
+    def labels(term: str, count: int) -> tuple[str, ...]:
+        if "..." not in term:
+            return tuple(term)
+        before, after = term.split("...")
+        return (*before, *(f".{number}" for number in range(dots - count, dots)), *after)
+
+    named = [
+        labels(term, rank - len(term.replace("...", ""))) for term, rank in zip(terms, ranks, strict=True)
+    ]
+    out = labels(output, dots)
+    if any(len(set(term)) < len(term) for term in named):
+        return None
+    if len(named) == 2:
+        return Contraction(named[0], named[1], out)
+    (term,) = named
+    targets = tuple(out.index(label) if label in out else None for label in term)
+    return Moved(targets, frozenset(axis for axis, target in enumerate(targets) if target is None))
+
+
+def matmul(ranks: Sequence[int], *, transpose_first: bool = False, transpose_second: bool = False) -> Operation | None:
+    """A matrix product of two tensors, broadcast over the leading axes; a tensor of rank 1 is one row or column."""
+    first, second = ranks
+    if first < 2 or second < 2:
+        row, column = ("k" if first == 1 else "...mk"), ("k" if second == 1 else "...kn")
+        out = "..." + ("m" if first > 1 else "") + ("n" if second > 1 else "")
+        return einsum(f"{row},{column}->{out}", ranks)
+    return einsum(
+        f"...{'km' if transpose_first else 'mk'},...{'nk' if transpose_second else 'kn'}->...mn", ranks
+    )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Sequence
-from functools import partial
+from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
 import keras
@@ -15,19 +16,29 @@ from keras import ops, tree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from attnscope.backends._graph import (
-    Axes,
     GraphBuilder,
     Shape,
     Trace,
     Vocabulary,
-    all_but,
+    expansion,
     matmul,
-    of_first,
-    permuted,
-    read_in_place,
+    read_first,
+    read_product,
     read_repeat,
     read_reshape,
     reduction,
+    squeeze,
+    transposition,
+)
+from attnscope.backends._operations import (
+    Chosen,
+    Elementwise,
+    Joined,
+    Looked,
+    Operation,
+    Sliced,
+    Taken,
+    Windowed,
 )
 from attnscope.backends._protocol import Body, Function, Interception, Model, ModelOf, ProbedBody, Step
 from attnscope.tensors import Tensor, Tree
@@ -107,19 +118,21 @@ class Torch:
         """A recorded run, on the meta device if every operation of the model knows it."""
         try:
             with keras.device("meta"):
-                return self._recorded(body, inputs)
+                return self._recorded(model, body, inputs)
         except (NotImplementedError, RuntimeError, TypeError, ValueError):
             # Not every operation of PyTorch knows the meta device; what is wrong with the model itself is raised
             # again by the run on real tensors.
-            return self._recorded(body, inputs)
+            return self._recorded(model, body, inputs)
 
-    def _recorded(self, body: Callable[[Tree], Tree], inputs: Tree) -> Trace:
+    def _recorded(self, model: Model, body: Callable[[Tree], Tree], inputs: Tree) -> Trace:
         tensors = tree.map_structure(ops.convert_to_tensor, inputs)
-        with torch.no_grad(), keras.StatelessScope(), _Recorder() as recorder:
-            given = {recorder.number(tensor) for tensor in tree.flatten(tensors)}
+        values = [(variable, variable.value) for variable in model.variables]
+        with torch.no_grad(), keras.StatelessScope(state_mapping=values), _Recorder() as recorder:
+            given = [recorder.number(tensor) for tensor in tree.flatten(tensors)]
+            weights = {recorder.number(value): variable.path for variable, value in values}
             outputs = body(tensors)
         graph = recorder.builder.graph
-        graph.inputs = given
+        graph.inputs, graph.weights = given, weights
         leaves = [leaf for leaf in tree.flatten(outputs) if isinstance(leaf, torch.Tensor)]
         graph.outputs = {recorder.number(leaf) for leaf in leaves}
         return Trace(graph, recorder.builder.numbers)
@@ -187,6 +200,19 @@ def _fused(
     )
 
 
+@dataclass(frozen=True)
+class _Record:
+    """How an operation was called, and the how manieth of its results this is."""
+
+    args: Sequence[Any]
+    kwargs: dict[str, Any]
+    place: int
+
+    def setting(self, position: int, name: str, default: Any = None) -> Any:
+        """An argument by its position or its name."""
+        return self.args[position] if len(self.args) > position else self.kwargs.get(name, default)
+
+
 class _Recorder(TorchDispatchMode):  # type: ignore[misc]
     """Records every operation that runs; tensors are known by their identity, and kept alive."""
 
@@ -203,14 +229,15 @@ class _Recorder(TorchDispatchMode):  # type: ignore[misc]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         results = func(*args, **(kwargs or {}))
         operands = [leaf for leaf in _leaves((args, kwargs or {})) if isinstance(leaf, torch.Tensor)]
-        for result in _leaves(results):
+        for place, result in enumerate(_leaves(results)):
             if isinstance(result, torch.Tensor) and operands and all(result is not tensor for tensor in operands):
-                self._add(func.overloadpacket.__name__, args, operands, result)
+                record = _Record(args, kwargs or {}, place)
+                self._add(func.overloadpacket.__name__, record, operands, result)
         return results
 
-    def _add(self, name: str, args: Any, operands: list[Tensor], result: Tensor) -> None:
+    def _add(self, name: str, record: _Record, operands: list[Tensor], result: Tensor) -> None:
         inputs = [self.number(tensor) for tensor in operands]
-        self.builder.add(name, args, inputs[_ADDED.get(name, 0) :], self.number(result))
+        self.builder.add(name, record, inputs[_ADDED.get(name, 0) :], self.number(result))
 
 
 def _leaves(structure: Any) -> list[Any]:
@@ -221,58 +248,246 @@ def _leaves(structure: Any) -> list[Any]:
     return [structure]
 
 
-def _matmul(args: Any, shapes: Sequence[Shape], out: Shape) -> Axes:
-    return matmul(len(shapes[0]))
+def _matmul(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    return matmul([len(shape) for shape in shapes[:2]])
 
 
-def _permute(args: Any, shapes: Sequence[Shape], out: Shape) -> Axes:
-    return of_first(permuted(axis % len(out) for axis in args[1]), shapes)
+def _permute(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    return transposition(axis % len(out) for axis in record.args[1])
 
 
-def _transpose(args: Any, shapes: Sequence[Shape], out: Shape) -> Axes:
+def _transpose(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
     order = list(range(len(out)))
-    one, other = (args[1], args[2]) if len(args) > 2 else (0, len(out) - 1)
-    order[one], order[other] = order[other], order[one]
-    return of_first(permuted(order), shapes)
+    if len(order) > 1:
+        one, other = (record.args[1], record.args[2]) if len(record.args) > 2 else (0, 1)
+        order[one], order[other] = order[other], order[one]
+    return transposition(order)
 
 
-def _reduce(args: Any, shapes: Sequence[Shape], out: Shape) -> Axes | None:
+def _reduce(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
     rank = len(shapes[0])
-    axes = args[1] if len(args) > 1 and args[1] else range(rank)
-    return reduction([axes] if isinstance(axes, int) else axes, shapes, keepdims=len(out) == rank)
+    axes = record.setting(1, "dim")
+    if axes is None or axes == []:
+        axes = range(rank)
+    return reduction([axes] if isinstance(axes, int) else axes, rank, keepdims=len(out) == rank > 0)
 
 
-def _convolution(args: Any, shapes: Sequence[Shape], out: Shape) -> Axes:
-    bias = [{0: 1}] * (len(shapes) - 2)
-    return Axes((all_but(len(out), 1), {0: 1}, *bias))
-
-
-def _select(args: Any, shapes: Sequence[Shape], out: Shape) -> Axes:
+def _norm(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    axes = record.setting(2, "dim")
     rank = len(shapes[0])
-    return of_first(permuted(axis for axis in range(rank) if axis != args[1] % rank), shapes)
+    return reduction(range(rank) if axes is None else axes, rank, keepdims=len(out) == rank > 0)
+
+
+def _extreme(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    return _chosen(record, shapes, out) if record.place else _reduce(record, shapes, out)
+
+
+def _chosen(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    rank = len(shapes[0])
+    position = 2 if isinstance(record.setting(1, "k"), int) and len(record.args) > 2 else 1
+    axis = record.setting(position, "dim", -1)
+    return Chosen(axis % rank, keeps=len(out) == rank) if isinstance(axis, int) and rank else None
+
+
+def _top_k(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    return Chosen(record.setting(2, "dim", -1) % len(shapes[0]))
+
+
+def _first_of_several(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    return Elementwise(inputs=1) if len(out) == len(shapes[0]) else None
+
+
+def _convolution(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    strides, transposed = record.args[3], record.args[6]
+    rank = len(out)
+    spread = {axis: (axis, 0 if transposed else strides[(axis - 2) % len(strides)]) for axis in range(2, rank)}
+    return Windowed({0: 0}, spread, units=(1 if transposed else 0, 1))
+
+
+def _pooling(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    strides = record.setting(2, "stride") or record.args[1]
+    strides = [strides] if isinstance(strides, int) else strides
+    first = len(out) - (3 if len(strides) == 3 else 2)
+    spread = {axis: (axis, strides[(axis - first) % len(strides)]) for axis in range(first, len(out))}
+    return Windowed({axis: axis for axis in range(first)}, spread)
+
+
+def _resized(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    return Windowed({0: 0, 1: 1}, {axis: (axis, 0) for axis in range(2, len(out))})
+
+
+def _select(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    axis = record.args[1] % len(shapes[0])
+    return Taken(axis, record.args[2] % shapes[0][axis])
+
+
+def _unbind(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    return Taken(record.setting(1, "dim", 0) % len(shapes[0]), record.place)
+
+
+def _from(axis: int, start: int | None, rank: int, step: int = 1) -> Operation:
+    starts = tuple(start if number == axis else 0 for number in range(rank))
+    return Sliced(starts, tuple(step if number == axis else 1 for number in range(rank)))
+
+
+def _slice(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    axis = record.setting(1, "dim", 0) % len(out)
+    start = record.setting(2, "start") or 0
+    size = shapes[0][axis]
+    return _from(axis, min(size, start + size if start < 0 else start), len(out), record.setting(4, "step", 1))
+
+
+def _split(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    sizes = record.args[1]
+    start = record.place * sizes if isinstance(sizes, int) else sum(sizes[: record.place])
+    return _from(record.setting(2, "dim", 0) % len(out), start, len(out))
+
+
+def _padded(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    pads = record.args[1]
+    rank = len(out)
+    front = {rank - 1 - number: pads[2 * number] for number in range(len(pads) // 2)}
+    return Sliced(tuple(-front.get(axis, 0) for axis in range(rank)), (1,) * rank)
+
+
+def _flip(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    turned = {axis % len(out) for axis in record.args[1]}
+    starts = tuple(size - 1 if axis in turned else 0 for axis, size in enumerate(out))
+    return Sliced(starts, tuple(-1 if axis in turned else 1 for axis in range(len(out))))
+
+
+def _roll(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    rolled = {axis % len(out) for axis in record.setting(2, "dims", ()) or range(len(out))}
+    return Sliced(tuple(None if axis in rolled else 0 for axis in range(len(out))), (1,) * len(out))
+
+
+def _squeeze(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    axes = record.setting(1, "dim")
+    rank = len(shapes[0])
+    if axes is None:
+        axes = range(rank)
+    listed = [axis % rank for axis in ([axes] if isinstance(axes, int) else axes)]
+    return squeeze([axis for axis in listed if shapes[0][axis] == 1], rank)
+
+
+def _unsqueeze(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    return expansion([record.args[1]], len(out))
+
+
+def _cat(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    return Joined(record.setting(1, "dim", 0) % len(out))
+
+
+def _stack(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    return Joined(record.setting(1, "dim", 0) % len(out), stacked=True)
+
+
+def _embedding(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    return Looked((None, len(out) - 1), tuple(range(len(out) - 1)))
+
+
+def _index_select(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    axis = record.args[1] % len(out)
+    return Looked(tuple(None if number == axis else number for number in range(len(out))), (axis,))
+
+
+def _gather(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    axis = record.args[1] % len(out)
+    return Looked(tuple(None if number == axis else number for number in range(len(out))), tuple(range(len(out))))
+
+
+def _index(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    """Indexing by one tensor of whole numbers; by several, or by a mask, the trail is lost."""
+    indices = record.args[1]
+    axes = [axis for axis, index in enumerate(indices) if index is not None]
+    if len(axes) != 1 or indices[axes[0]].dtype == torch.bool:
+        return None
+    (axis,), wide = axes, indices[axes[0]].ndim
+    table = tuple(
+        None if number == axis else number if number < axis else number + wide - 1 for number in range(len(shapes[0]))
+    )
+    return Looked(table, tuple(axis + number for number in range(wide)))
+
+
+def _attended(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    if record.place or len(out) != 4:
+        return None
+    return Looked((0, 1, 2, None), (None,) * len(shapes[1]))
+
+
+class _Pointwise:
+    """The names of operations that PyTorch itself calls pointwise."""
+
+    def __contains__(self, name: object) -> bool:
+        return name not in _READERS and _is_pointwise(str(name))
+
+
+@cache
+def _is_pointwise(name: str) -> bool:
+    packet = getattr(torch.ops.aten, name, None)
+    if packet is None or not hasattr(packet, "overloads"):
+        return False
+    return any(torch.Tag.pointwise in getattr(packet, overload).tags for overload in packet.overloads())
 
 
 _ADDED = {"addmm": 1, "baddbmm": 1}
 """Operations that add their first inputs, so many, to a product of the others."""
 
-_VOCABULARY = Vocabulary(
-    kinds={
-        "mul": "product",
-        **dict.fromkeys(("topk", "argmax", "argmin", "sort"), "choice"),
-        **dict.fromkeys(("stack", "cat"), "stack"),
-        **dict.fromkeys(("expand", "repeat"), "broadcast"),
-    },
-    readers={
-        **dict.fromkeys(("mm", "bmm", "addmm", "baddbmm"), _matmul),
-        "permute": _permute,
-        **dict.fromkeys(("transpose", "t"), _transpose),
-        **dict.fromkeys(("view", "_unsafe_view", "reshape", "unsqueeze", "squeeze", "_reshape_alias"), read_reshape),
-        **dict.fromkeys(("sum", "mean", "amax", "amin"), _reduce),
-        "convolution": _convolution,
-        **dict.fromkeys(("slice", "constant_pad_nd", "flip"), read_in_place),
-        **dict.fromkeys(("expand", "repeat"), read_repeat),
-        "select": _select,
-    },
-)
+_READERS = {
+    **dict.fromkeys(("mul", "mul_"), read_product),
+    **dict.fromkeys(("mm", "bmm", "addmm", "baddbmm", "mv", "dot"), _matmul),
+    "permute": _permute,
+    **dict.fromkeys(("transpose", "t"), _transpose),
+    **dict.fromkeys(("view", "_unsafe_view", "reshape", "_reshape_alias"), read_reshape),
+    "squeeze": _squeeze,
+    "unsqueeze": _unsqueeze,
+    **dict.fromkeys(("sum", "mean", "amax", "amin", "any", "all", "logsumexp", "var", "std"), _reduce),
+    **dict.fromkeys(("linalg_vector_norm", "norm"), _norm),
+    **dict.fromkeys(("max", "min"), _extreme),
+    **dict.fromkeys(("argmax", "argmin", "sort"), _chosen),
+    "topk": _top_k,
+    **dict.fromkeys(("convolution", "mkldnn_convolution"), _convolution),
+    **dict.fromkeys(("max_pool2d_with_indices", "max_pool3d_with_indices", "avg_pool2d", "avg_pool3d"), _pooling),
+    **dict.fromkeys(("upsample_nearest2d", "upsample_bilinear2d", "upsample_bicubic2d"), _resized),
+    "slice": _slice,
+    **dict.fromkeys(("split", "split_with_sizes"), _split),
+    "constant_pad_nd": _padded,
+    "flip": _flip,
+    "roll": _roll,
+    "select": _select,
+    "unbind": _unbind,
+    "cat": _cat,
+    "stack": _stack,
+    **dict.fromkeys(("expand", "repeat"), read_repeat),
+    "embedding": _embedding,
+    "index_select": _index_select,
+    "gather": _gather,
+    "index": _index,
+    **dict.fromkeys(
+        ("clone", "_to_copy", "alias", "detach", "lift_fresh", "cumsum", "cumprod", "_softmax", "_log_softmax"),
+        read_first,
+    ),
+    **dict.fromkeys(
+        (
+            "native_layer_norm",
+            "native_group_norm",
+            "native_batch_norm",
+            "_native_batch_norm_legit",
+            "_native_batch_norm_legit_no_training",
+            "native_dropout",
+        ),
+        _first_of_several,
+    ),
+    **dict.fromkeys(
+        (
+            "_scaled_dot_product_flash_attention_for_cpu",
+            "_scaled_dot_product_flash_attention",
+            "_scaled_dot_product_efficient_attention",
+            "_scaled_dot_product_attention_math",
+        ),
+        _attended,
+    ),
+}
+_VOCABULARY = Vocabulary(elementwise=_Pointwise(), readers=_READERS)
 
 BACKEND = Torch()

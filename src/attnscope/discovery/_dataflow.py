@@ -8,17 +8,34 @@ that come after it:
 * **A router**: the scores go into a top-k, arg-max or sort; or they weight the outputs of parallel layers
   (experts): their axis comes from the units of a layer's kernel *and* so does, or from stacking, the weighted
   tensor's axis.
-* **Class probabilities**: they leave the model as they are, or nothing is weighted by them.
-
-Each backend's trace is brought into one form: nodes with, for every input, a map from its axes to the output's.
+* **Class probabilities**: they leave the model as they are.
+* **Nothing is weighted by them**: they end somewhere else.
+* **The trail is lost**: an operation that nobody knows lies between, so that it cannot be told.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from attnscope.backends import Graph, Node
+from attnscope.backends import Chosen, Contraction, Elementwise, Node, Unknown
+from attnscope.discovery._lineage import Lineage, Steps, steps_after
+from attnscope.discovery._origins import (
+    Axis,
+    Factor,
+    Guessed,
+    Made,
+    Mark,
+    Origin,
+    Part,
+    Pieces,
+    Split,
+    Symbol,
+    Units,
+    is_data,
+    one,
+    roots,
+    size_of,
+)
 
 
 @dataclass(frozen=True)
@@ -29,112 +46,187 @@ class Use:
         is_attention: Whether it weights data.
         reason: Why, or why not, in words for the user.
         unweighted_keys: How many of its last columns are cut off before anything is weighted: attention sinks.
+        shared: Factors of its other axes, by axis and number, that the weighted tensor has too.
+        value: The weighted tensor's axis that the keys met; empty where none is known.
+        lost: The operation at which the trail was lost; empty where it was not.
     """
 
     is_attention: bool
     reason: str
     unweighted_keys: int = 0
+    shared: frozenset[tuple[int, int]] = frozenset()
+    value: Axis = ()
+    lost: str = ""
 
 
-def use_of(graph: Graph, tensor: int, axis: int) -> Use:
-    """What the softmax that gave `tensor` along `axis` is for; see the module's rule."""
-    walk = _Walk(graph, tensor)
-    walk.follow(tensor, axis % len(graph.shapes[tensor]))
-    length = graph.shapes[tensor][axis]
-    for other, other_axis in walk.weighted:
-        if not (_origin(graph, tensor, axis) == "units" and _origin(graph, other, other_axis) in _PARALLEL):
-            cut = max(0, length - graph.shapes[other][other_axis])
-            return Use(True, "its scores weight data along the softmax's axis", cut)
-    if walk.weighted:
+def use_of(lineage: Lineage, tensor: int, axes: tuple[int, ...]) -> Use:
+    """What the softmax that gave `tensor` along `axes` is for; see the module's rule."""
+    walk = _Walk(lineage, tensor, axes)
+    walk.follow()
+    axis = lineage.symbols[tensor][axes[-1]] if tensor in lineage.symbols else ()
+    for meeting in walk.meetings:
+        if not (_of_units(axis) and _parallel(meeting.value)):
+            cut = max(0, size_of(axis) - size_of(meeting.value)) if meeting.value and axis else 0
+            return Use(
+                True, "its scores weight data along the softmax's axis", cut, meeting.shared, meeting.value, walk.guess
+            )
+    if walk.meetings or (walk.single and _of_units(axis)):
         return Use(False, "a gate: it weights the outputs of parallel layers (experts), not positions")
+    if len(walk.single) > 1:
+        return Use(True, "its scores, taken apart, weight data one by one", 0, frozenset(walk.shared_singly or ()), ())
     if walk.chosen:
         return Use(False, "a router: its scores go into a top-k or the like, which picks units")
+    if walk.lost:
+        return Use(
+            False,
+            f"its trail was lost at the operation {walk.lost!r}, so that it is not known what it weights; take it by "
+            "name if it is attention",
+            lost=walk.lost,
+        )
     if walk.returned:
         return Use(False, "class probabilities: the model returns them as they are")
+    if walk.added:
+        return Use(False, "its scores are added to something: nothing that depends on the input is weighted by it")
     return Use(False, "nothing that depends on the input is weighted by it")
 
 
-_PARALLEL = ("units", "stack", "broadcast")
+def _of_units(axis: Axis) -> bool:
+    return any(isinstance(root, Units) for factor in axis for origin in factor.origins for root in roots(origin)) and (
+        not any(is_data(factor) for factor in axis)
+    )
 
 
+def _parallel(axis: Axis) -> bool:
+    """Whether parallel layers lie along an axis: units, or outputs put beside each other."""
+    origins = [origin for factor in axis for origin in factor.origins]
+    return all(
+        (isinstance(origin, Pieces) and origin.stacked) or all(isinstance(root, (Units, Made)) for root in roots(origin))
+        for origin in origins
+    )
+
+
+@dataclass(frozen=True)
+class _Meeting:
+    """Where the scores weight a tensor: its axis that meets the keys, and the factors that both have."""
+
+    value: Axis
+    shared: frozenset[tuple[int, int]]
+
+
+@dataclass
 class _Walk:
-    """Follows one axis of one tensor forward."""
+    """Follows the scores forward, with each factor of their axes marked."""
 
-    def __init__(self, graph: Graph, start: int) -> None:
-        self.graph = graph
-        self.own = graph.reached_from(start)
-        self.weighted: list[tuple[int, int]] = []
-        self.chosen = False
-        self.returned = False
-        self._seen: set[tuple[int, int]] = set()
+    lineage: Lineage
+    start: int
+    key_axes: tuple[int, ...]
+    meetings: list[_Meeting] = field(default_factory=list)
+    single: set[int] = field(default_factory=set)
+    shared_singly: frozenset[tuple[int, int]] | None = None
+    chosen: bool = False
+    returned: bool = False
+    added: bool = False
+    lost: str = ""
+    guess: str = ""
 
-    def follow(self, tensor: int, axis: int) -> None:
-        """Walks on from an axis of a tensor; each is walked once."""
-        waiting = [(tensor, axis)]
-        while waiting:
-            tensor, axis = waiting.pop()
-            if (tensor, axis) in self._seen:
-                continue
-            self._seen.add((tensor, axis))
-            self.returned = self.returned or tensor in self.graph.outputs
-            for node, position in self.graph.consumers.get(tensor, ()):
-                waiting += self._through(node, position, axis)
+    def follow(self) -> None:
+        """Walks through all that is computed from the scores, as long as the keys are to be seen in it."""
+        graph = self.lineage.graph
+        self.own = graph.reached_from(self.start)
+        self.marked: dict[int, Symbol] = {self.start: _marked(self.lineage, self.start)}
+        self.steps: dict[int, Steps] = {}
+        for node in graph.nodes:
+            if any(tensor in self.marked for tensor in node.inputs):
+                self._through(node)
+        self.returned = any(tensor in self.marked for tensor in graph.outputs)
 
-    def _through(self, node: Node, position: int, axis: int) -> Iterable[tuple[int, int]]:
-        if node.kind == "choice":
-            self.chosen = True
-            return ()
-        if node.kind == "contraction" and node.is_summed(position, axis):
-            self._note(node.inputs[1 - position], node.partner(position, axis))
-            return ()
-        if axis not in node.axes.maps[position]:
-            return ()
-        out_axis = node.axes.maps[position][axis]
-        if node.kind == "product":
-            self._note_product(node, position, out_axis)
-        return ((node.output, out_axis),)
+    def _through(self, node: Node) -> None:
+        known = {tensor: self.marked.get(tensor) or self.lineage.symbol(tensor) for tensor in node.inputs}
+        for position, tensor in enumerate(node.inputs):
+            if tensor in self.marked:
+                self._meet(node, position, known)
+        output = self.lineage.after(node, known)
+        steps = steps_after(
+            node, [self.steps.get(tensor, {}) for tensor in node.inputs], known[node.inputs[0]], output
+        )
+        if isinstance(node.operation, Unknown) and not self._holds_keys(output):
+            self.lost = self.lost or node.name
+        if self._holds_keys(output) or any(self._is_key(origin) for origin, _ in steps):
+            self.marked[node.output] = output
+            self.steps[node.output] = steps
 
-    def _note(self, other: int, other_axis: int) -> None:
-        if other in self.graph.data and other not in self.own:
-            self.weighted.append((other, other_axis))
+    def _meet(self, node: Node, position: int, known: dict[int, Symbol]) -> None:
+        operation, symbol = node.operation, known[node.inputs[position]]
+        if isinstance(operation, Chosen):
+            self.chosen = self.chosen or (position == 0 and self._holds_keys((symbol[operation.axis],)))
+        elif isinstance(operation, Contraction):
+            mine, others = (operation.first, operation.second) if position == 0 else (operation.second, operation.first)
+            self._note(node.inputs[1 - position], known, dict(zip(mine, symbol, strict=True)), others)
+        elif isinstance(operation, Elementwise):
+            for place, other in enumerate(node.inputs[: operation.inputs]):
+                if place == position or other == node.inputs[position]:
+                    continue
+                if operation.product:
+                    self._note(other, known, _by_place(symbol), tuple(_by_place(known[other])))
+                elif other in self.lineage.graph.data and other not in self.own:
+                    self.added = True
 
-    def _note_product(self, node: Node, position: int, out_axis: int) -> None:
-        for place, other in enumerate(node.inputs):
-            if place == position or other == node.inputs[position]:
-                continue
-            for other_axis, mapped in node.axes.maps[place].items():
-                if mapped == out_axis and self.graph.shapes[other][other_axis] > 1:
-                    self._note(other, other_axis)
+    def _note(self, other: int, known: dict[int, Symbol], mine: dict[object, Axis], labels: tuple[object, ...]) -> None:
+        """A product with a tensor: a meeting where it has an axis of its own along the keys'."""
+        if other not in self.lineage.graph.data or other in self.own:
+            return
+        theirs = dict(zip(labels, known[other], strict=True))
+        shared = frozenset(
+            (mark.axis, mark.factor)
+            for label, axis in mine.items()
+            if label in theirs and _same_length(axis, theirs[label])
+            for mark in _marks(axis)
+        )
+        for label, axis in mine.items():
+            if label in theirs and self._holds_keys((axis,)) and _same_length(axis, theirs[label]):
+                self.meetings.append(_Meeting(theirs[label], shared))
+                self._note_guess(axis)
+        steps = self.steps.get(self._tensor_of(mine, known), {})
+        for (origin, _), (first, last) in steps.items():
+            if self._is_key(origin) and first == last:
+                self.single.add(first)
+                self.shared_singly = shared
+
+    def _tensor_of(self, mine: dict[object, Axis], known: dict[int, Symbol]) -> int:
+        return next((tensor for tensor, symbol in known.items() if tuple(mine.values()) == symbol), -1)
+
+    def _note_guess(self, axis: Axis) -> None:
+        for factor in axis:
+            for origin in factor.origins:
+                if isinstance(origin, Guessed):
+                    self.guess = self.guess or origin.operation
+
+    def _holds_keys(self, symbol: Symbol) -> bool:
+        return any(self._is_key(origin) for axis in symbol for factor in axis for origin in factor.origins)
+
+    def _is_key(self, origin: Origin) -> bool:
+        return any(isinstance(root, Mark) and root.axis in self.key_axes for root in roots(origin))
 
 
-def _origin(graph: Graph, tensor: int, axis: int) -> str:
-    """Where an axis comes from.
-
-    Returns:
-        ``input``, ``units`` (of a weight), ``stack``, ``steps`` (of a recurrence), ``broadcast`` or ``unknown``.
-    """
-    axis %= len(graph.shapes[tensor])
-    for _ in range(len(graph.nodes) + 1):
-        if tensor not in graph.data:
-            return "units"
-        node = graph.producers.get(tensor)
-        if node is None:
-            return "input"
-        if node.kind == "stack" and axis not in {out for each in node.axes.maps for out in each.values()}:
-            return "steps" if _follow_each_other(graph, node) else "stack"
-        sources = [
-            (given, in_axis)
-            for given, mapping in zip(node.inputs, node.axes.maps, strict=True)
-            for in_axis, out_axis in mapping.items()
-            if out_axis == axis and (graph.shapes[given][in_axis] > 1 or graph.shapes[tensor][axis] == 1)
-        ]
-        if not sources:
-            return "broadcast" if node.kind == "broadcast" else "unknown"
-        tensor, axis = next((source for source in sources if source[0] in graph.data), sources[0])
-    return "unknown"
+def _marked(lineage: Lineage, tensor: int) -> Symbol:
+    """The axes of a tensor, each factor with a mark of its own."""
+    shape = lineage.graph.shapes[tensor]
+    return tuple(
+        tuple(Factor(frozenset((Mark(number, place),)), factor.size) for place, factor in enumerate(axis))
+        or one(Mark(number, 0), size)
+        for number, (axis, size) in enumerate(zip(lineage.symbol(tensor), shape, strict=True))
+    )
 
 
-def _follow_each_other(graph: Graph, stack: Node) -> bool:
-    """Whether the pieces of a stack are steps of a recurrence, each made from the one before, and no experts."""
-    first, last = stack.inputs[0], stack.inputs[-1]
-    return first != last and (last in graph.reached_from(first) or first in graph.reached_from(last))
+def _by_place(symbol: Symbol) -> dict[object, Axis]:
+    """Axes by their place from the last on, as operations broadcast."""
+    return {number - len(symbol): axis for number, axis in enumerate(symbol)}
+
+
+def _same_length(axis: Axis, other: Axis) -> bool:
+    """Whether both run along the axis, rather than one of them being repeated."""
+    return bool(axis) and bool(other) and size_of(axis) == size_of(other)
+
+
+def _marks(axis: Axis) -> list[Mark]:
+    return [root for factor in axis for origin in factor.origins for root in roots(origin) if isinstance(root, Mark)]

@@ -1,0 +1,332 @@
+"""Lineage: for every tensor of a trace, where each of its axes comes from.
+
+The operations of a trace are followed in their order, each by what it does with axes (`attnscope.backends`). What an
+operation that nobody knows makes of an axis is not known either; where the axis keeps its place and its size there, that
+is taken as a guess, and is called one wherever it leads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import singledispatchmethod
+
+from attnscope.backends import (
+    Chosen,
+    Collected,
+    Contraction,
+    Elementwise,
+    Graph,
+    Joined,
+    Looked,
+    Moved,
+    Node,
+    Reshaped,
+    Sliced,
+    Taken,
+    Unknown,
+    Updated,
+    Windowed,
+)
+from attnscope.discovery._origins import (
+    Axis,
+    Factor,
+    Guessed,
+    Lost,
+    Made,
+    Origin,
+    Part,
+    Pieces,
+    Position,
+    Samples,
+    Symbol,
+    Units,
+    Windows,
+    joined,
+    one,
+    part,
+    regrouped,
+    size_of,
+    together,
+)
+
+Steps = dict[tuple[Origin, int], tuple[int, int]]
+"""Axes that were taken apart on the way to a tensor, each with its size: the first and the last of their positions that
+it was made from."""
+
+
+class Lineage:
+    """Where the axes of the tensors of a trace come from.
+
+    Args:
+        graph: The trace.
+        inputs: Names of the model's inputs, in the order of ``graph.inputs``.
+
+    Attributes:
+        symbols: For each tensor its axes.
+        steps: For each tensor the single positions it was made from.
+    """
+
+    def __init__(self, graph: Graph, inputs: Sequence[str]) -> None:
+        self.graph = graph
+        self.symbols: dict[int, Symbol] = {}
+        self.steps: dict[int, Steps] = {}
+        for tensor, name in zip(graph.inputs, inputs, strict=True):
+            self.symbols[tensor] = tuple(
+                one(Position(name, axis) if axis else Samples(), size) for axis, size in enumerate(graph.shapes[tensor])
+            )
+        for node in graph.nodes:
+            known = {tensor: self.symbol(tensor) for tensor in node.inputs}
+            self.symbols[node.output] = self.after(node, known)
+            self.steps[node.output] = self._steps_after(node)
+
+    def symbol(self, tensor: int) -> Symbol:
+        """The axes of a tensor; of one that nothing computes, the units of a weight or the axes of a constant."""
+        if tensor not in self.symbols:
+            weight = self.graph.weights.get(tensor)
+            self.symbols[tensor] = tuple(
+                one(Made(tensor, axis) if weight is None else Units(weight, axis), size)
+                for axis, size in enumerate(self.graph.shapes[tensor])
+            )
+        return self.symbols[tensor]
+
+    def after(self, node: Node, symbols: Mapping[int, Symbol]) -> Symbol:
+        """The axes of a node's output, where its inputs have these."""
+        return self._after(node.operation, node, [symbols[tensor] for tensor in node.inputs])
+
+    def _shape(self, node: Node) -> tuple[int, ...]:
+        return self.graph.shapes[node.output]
+
+    def _made(self, node: Node, axis: int) -> Origin:
+        return Made(node.output, axis)
+
+    def _lost(self, node: Node, axis: int) -> Origin:
+        return Lost(node.name, node.output, axis)
+
+    @singledispatchmethod
+    def _after(self, operation: object, node: Node, symbols: list[Symbol]) -> Symbol:
+        raise TypeError(f"No rule for {operation!r}.")
+
+    @_after.register
+    def _(self, operation: Elementwise, node: Node, symbols: list[Symbol]) -> Symbol:
+        return self._aligned(node, symbols[: operation.inputs])
+
+    def _aligned(self, node: Node, symbols: Sequence[Symbol]) -> Symbol:
+        shape = self._shape(node)
+        rank = len(shape)
+        return tuple(
+            together(
+                [symbol[axis - rank + len(symbol)] for symbol in symbols if axis - rank + len(symbol) >= 0],
+                size,
+                self._lost(node, axis),
+            )
+            for axis, size in enumerate(shape)
+        )
+
+    @_after.register
+    def _(self, operation: Contraction, node: Node, symbols: list[Symbol]) -> Symbol:
+        first, second = (
+            dict(zip(labels, symbol, strict=True))
+            for labels, symbol in zip((operation.first, operation.second), symbols[:2], strict=True)
+        )
+        return tuple(
+            together([axes[label] for axes in (first, second) if label in axes], size, self._lost(node, axis))
+            for axis, (label, size) in enumerate(zip(operation.output, self._shape(node), strict=True))
+        )
+
+    @_after.register
+    def _(self, operation: Moved, node: Node, symbols: list[Symbol]) -> Symbol:
+        sources = {target: axis for axis, target in enumerate(operation.targets) if target is not None}
+        moved = []
+        for axis, size in enumerate(self._shape(node)):
+            source = symbols[0][sources[axis]] if axis in sources else ()
+            moved.append(source if size_of(source) == size and (source or size == 1) else one(self._made(node, axis), size))
+        return tuple(moved)
+
+    @_after.register
+    def _(self, operation: Reshaped, node: Node, symbols: list[Symbol]) -> Symbol:
+        shape = self._shape(node)
+        return regrouped(symbols[0], shape, [self._lost(node, axis) for axis in range(len(shape))])
+
+    @_after.register
+    def _(self, operation: Sliced, node: Node, symbols: list[Symbol]) -> Symbol:
+        return tuple(
+            self._sliced(node, number, axis, start, step)
+            for number, (axis, start, step) in enumerate(
+                zip(symbols[0], operation.starts, operation.steps, strict=True)
+            )
+        )
+
+    def _sliced(self, node: Node, number: int, axis: Axis, start: int | None, step: int) -> Axis:
+        size, total = self._shape(node)[number], size_of(axis)
+        if start is not None and (start < 0 or start + (size - 1) * step >= total) and step == 1:
+            front = max(0, -start)
+            inside = min(total - max(0, start), size - front)
+            sizes = [front, inside, size - front - inside]
+            made = one(self._made(node, number), 1)
+            axes = [made, part(axis, max(0, start), 1, inside), made]
+            real = [(each, length) for each, length in zip(axes, sizes, strict=True) if length > 0]
+            return joined([each for each, _ in real], [length for _, length in real], self._made(node, number))
+        return part(axis, start, step, size) if axis else ()
+
+    @_after.register
+    def _(self, operation: Taken, node: Node, symbols: list[Symbol]) -> Symbol:
+        return (*symbols[0][: operation.axis], *symbols[0][operation.axis + 1 :])
+
+    @_after.register
+    def _(self, operation: Joined, node: Node, symbols: list[Symbol]) -> Symbol:
+        pieces, tensors = symbols[: operation.inputs], node.inputs[: operation.inputs]
+        shape, axis = self._shape(node), operation.axis
+        if operation.stacked:
+            pieces = [(*symbol[:axis], (), *symbol[axis:]) for symbol in pieces]
+        sizes = [1 if operation.stacked else self.graph.shapes[tensor][axis] for tensor in tensors]
+        singles = len(pieces) > 1 and set(sizes) == {1} and not any(_is_known(symbol[axis]) for symbol in pieces)
+        along = self._stacked(node, tensors) if singles else joined(
+            [symbol[axis] for symbol in pieces], sizes, self._made(node, axis)
+        )
+        return tuple(
+            along if number == axis else together([symbol[number] for symbol in pieces], size, self._lost(node, number))
+            for number, size in enumerate(shape)
+        )
+
+    def _stacked(self, node: Node, tensors: Sequence[int]) -> Axis:
+        """A new axis of which each tensor is one position: of what each was made from, or of the tensors."""
+        count = len(tensors)
+        steps = [self.steps.get(tensor, {}) for tensor in tensors]
+        origins = [
+            found
+            for axis in steps[0]
+            if all(axis in each for each in steps)
+            and (found := _in_order(axis, [each[axis] for each in steps])) is not None
+        ]
+        if origins:
+            return (Factor(frozenset(origins), count),)
+        if len(set(tensors)) == 1:
+            return one(self._made(node, 0), count)
+        return one(Pieces(tuple((Made(tensor, 0), 1) for tensor in tensors), stacked=True), count)
+
+    @_after.register
+    def _(self, operation: Windowed, node: Node, symbols: list[Symbol]) -> Symbol:
+        shape = self._shape(node)
+        axes: list[Axis] = [one(self._made(node, axis), size) for axis, size in enumerate(shape)]
+        for axis, target in operation.kept.items():
+            axes[target] = symbols[0][axis]
+        for axis, (target, distance) in operation.windows.items():
+            source = symbols[0][axis]
+            if distance == 1 and size_of(source) == shape[target]:
+                axes[target] = source
+            else:
+                axes[target] = self._windows(source, distance, shape[target])
+        if operation.units is not None:
+            axis, target = operation.units
+            axes[target] = symbols[1][axis]
+        return tuple(axes)
+
+    def _windows(self, source: Axis, distance: int, size: int) -> Axis:
+        if len(source) != 1:
+            return one(Windows(Part(Lost("windows", -1, 0), 0, None, 1, 0), distance), size)
+        return (Factor(frozenset(Windows(origin, distance) for origin in source[0].origins), size),)
+
+    @_after.register
+    def _(self, operation: Looked, node: Node, symbols: list[Symbol]) -> Symbol:
+        targets: dict[int, list[Axis]] = {}
+        for symbol, moves in zip(symbols, (operation.table, operation.numbers), strict=False):
+            for axis, target in zip(symbol, moves, strict=True):
+                if target is not None:
+                    targets.setdefault(target, []).append(axis)
+        return tuple(
+            together(targets[axis], size, self._lost(node, axis)) if axis in targets else one(self._made(node, axis), size)
+            for axis, size in enumerate(self._shape(node))
+        )
+
+    @_after.register
+    def _(self, operation: Updated, node: Node, symbols: list[Symbol]) -> Symbol:
+        whole = [
+            symbol
+            for symbol, tensor in zip(symbols[:2], node.inputs, strict=False)
+            if len(self.graph.shapes[tensor]) == len(self._shape(node))
+        ]
+        return self._aligned(node, whole)
+
+    @_after.register
+    def _(self, operation: Chosen, node: Node, symbols: list[Symbol]) -> Symbol:
+        shape = self._shape(node)
+        left = [axis for number, axis in enumerate(symbols[0]) if operation.keeps or number != operation.axis]
+        if len(left) != len(shape):
+            return tuple(one(self._lost(node, axis), size) for axis, size in enumerate(shape))
+        return tuple(
+            one(self._made(node, number), size) if number == operation.axis and operation.keeps else axis
+            for number, (axis, size) in enumerate(zip(left, shape, strict=True))
+        )
+
+    @_after.register
+    def _(self, operation: Collected, node: Node, symbols: list[Symbol]) -> Symbol:
+        inner, *over = symbols
+        size = self._shape(node)[0]
+        axes = [symbol[0] for symbol in over if symbol]
+        steps = together(axes, size, self._lost(node, 0)) if axes else one(self._made(node, 0), size)
+        return (steps, *inner)
+
+    @_after.register
+    def _(self, operation: Unknown, node: Node, symbols: list[Symbol]) -> Symbol:
+        shape = self._shape(node)
+        aligned = self._aligned(node, [symbol for symbol in symbols if len(symbol) == len(shape)])
+        return tuple(
+            tuple(Factor(frozenset(_guessed(origin, node.name) for origin in factor.origins), factor.size) for factor in axis)
+            for axis in aligned
+        )
+
+    def _steps_after(self, node: Node) -> Steps:
+        known = [self.steps.get(tensor, {}) for tensor in node.inputs]
+        first = self.symbol(node.inputs[0]) if node.inputs else ()
+        return steps_after(node, known, first, self.symbols[node.output])
+
+
+def steps_after(node: Node, known: Sequence[Steps], first: Symbol, output: Symbol) -> Steps:
+    """The single positions that a node's output was made from.
+
+    Args:
+        node: The node.
+        known: The same of its inputs.
+        first: Axes of its first input.
+        output: Axes of its output.
+    """
+    steps: Steps = {}
+    for each in known:
+        for axis, (start, stop) in each.items():
+            before = steps.get(axis, (start, stop))
+            steps[axis] = (min(start, before[0]), max(stop, before[1]))
+    left = {origin for axis in output for factor in axis for origin in factor.origins}
+    if isinstance(node.operation, Taken) and node.operation.position is not None:
+        axis = first[node.operation.axis]
+        steps.update({
+            (origin, axis[0].size): (node.operation.position, node.operation.position)
+            for origin in (axis[0].origins if len(axis) == 1 else ())
+        })
+    if isinstance(node.operation, (Moved, Reshaped)):
+        for origin in (origin for axis in first for factor in axis if factor.size == 1 for origin in factor.origins):
+            if isinstance(origin, Part) and origin.start is not None and origin not in left:
+                steps[origin.of, origin.total] = (origin.start, origin.start)
+    if isinstance(node.operation, Joined):
+        joined_again = {origin.of if isinstance(origin, Part) else origin for origin in left}
+        steps = {axis: positions for axis, positions in steps.items() if axis[0] not in joined_again}
+    return steps
+
+
+def _is_known(axis: Axis) -> bool:
+    return any(not isinstance(origin, Made) for factor in axis for origin in factor.origins)
+
+
+def _guessed(origin: Origin, operation: str) -> Origin:
+    return origin if isinstance(origin, (Lost, Guessed)) else Guessed(origin, operation)
+
+
+def _in_order(axis: tuple[Origin, int], steps: Sequence[tuple[int, int]]) -> Origin | None:
+    """The axis whose positions these are, one after another: each piece reads on from where the one before stopped."""
+    firsts, lasts = zip(*steps, strict=True)
+    origin, total = axis
+    count = len(steps)
+    if lasts == tuple(range(lasts[0], lasts[0] + count)) and count > 1:
+        return origin if count == total else Part(origin, total, lasts[0], 1, count)
+    if firsts == tuple(range(firsts[0], firsts[0] - count, -1)):
+        return Part(origin, total, firsts[0], -1, count)
+    return None

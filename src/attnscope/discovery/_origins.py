@@ -1,0 +1,415 @@
+"""Where the positions along an axis come from.
+
+An axis is a row of *factors*, the outermost first, whose sizes multiply to its own: a reshape splits and joins factors
+and loses none. Each factor knows its origins: an input's axis, the units of a weight, a part of another axis, and so on.
+Nothing here looks at a size to tell what an axis is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The samples: axis 0 of the inputs."""
+
+
+@dataclass(frozen=True)
+class Position:
+    """Another axis of an input."""
+
+    input: str
+    axis: int
+
+
+@dataclass(frozen=True)
+class Units:
+    """An axis of a weight."""
+
+    weight: str
+    axis: int
+
+
+@dataclass(frozen=True)
+class Made:
+    """An axis that the model makes itself: of constants, or by repeating something."""
+
+    tensor: int
+    axis: int
+
+
+@dataclass(frozen=True)
+class Lost:
+    """An axis whose trail was lost at an operation."""
+
+    operation: str
+    tensor: int
+    axis: int
+
+
+@dataclass(frozen=True)
+class Guessed:
+    """An axis that was followed through an unknown operation because it kept its place and its size there."""
+
+    of: Origin
+    operation: str
+
+
+@dataclass(frozen=True)
+class Split:
+    """One of the factors into which an axis was split: position ``(before * size + n) * after + ...``."""
+
+    of: Origin
+    before: int
+    size: int
+    after: int
+
+
+@dataclass(frozen=True)
+class Part:
+    """Every `step`-th of the `total` positions of an axis, from `start` on; unknown where None."""
+
+    of: Origin
+    total: int
+    start: int | None
+    step: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """Several axes behind each other, each with its size; or several tensors, each of which is one position."""
+
+    of: tuple[tuple[Origin, int], ...]
+    stacked: bool = False
+
+
+@dataclass(frozen=True)
+class Product:
+    """Several axes flattened into one, the last running fastest; each with its size."""
+
+    of: tuple[tuple[Origin, int], ...]
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows of positions, `distance` apart: patches."""
+
+    of: Origin
+    distance: int
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A factor of the axis of a tensor whose use is followed."""
+
+    axis: int
+    factor: int
+
+
+Origin = Mark | Samples | Position | Units | Made | Lost | Guessed | Split | Part | Pieces | Product | Windows
+
+
+@dataclass(frozen=True)
+class Factor:
+    """Some positions and where they come from: one origin, or several that were added or multiplied position by position."""
+
+    origins: frozenset[Origin]
+    size: int
+
+
+Axis = tuple[Factor, ...]
+Symbol = tuple[Axis, ...]
+"""The axes of a tensor."""
+
+_MARK, _DATA, _LOST, _UNITS, _MADE = 4, 3, 2, 1, 0
+
+
+def roots(origin: Origin) -> Iterator[Origin]:
+    """What an origin was made from in the end."""
+    if isinstance(origin, (Split, Part, Windows, Guessed)):
+        yield from roots(origin.of)
+    elif isinstance(origin, (Pieces, Product)):
+        for piece, _ in origin.of:
+            yield from roots(piece)
+    else:
+        yield origin
+
+
+def level(origin: Origin) -> int:
+    """How much an origin says, so that of two axes that meet position by position the one that says more stands."""
+    if isinstance(origin, Pieces) and origin.stacked:
+        return _DATA
+    return max((_LEVELS.get(type(root), _MADE) for root in roots(origin)), default=_MADE)
+
+
+_LEVELS = {Mark: _MARK, Samples: _DATA, Position: _DATA, Lost: _LOST, Units: _UNITS}
+
+
+def is_data(factor: Factor) -> bool:
+    """Whether positions of the inputs lie along it."""
+    return any(level(origin) == _DATA for origin in factor.origins)
+
+
+def is_lost(factor: Factor) -> bool:
+    """Whether its trail was lost."""
+    return max((level(origin) for origin in factor.origins), default=_MADE) == _LOST
+
+
+def is_units(factor: Factor) -> bool:
+    """Whether units of a weight lie along it."""
+    return max((level(origin) for origin in factor.origins), default=_MADE) == _UNITS
+
+
+def size_of(axis: Axis) -> int:
+    """Number of positions."""
+    return math.prod(factor.size for factor in axis)
+
+
+def one(origin: Origin, size: int) -> Axis:
+    """An axis of one origin."""
+    if isinstance(origin, Product):
+        return tuple(Factor(frozenset((each,)), length) for each, length in origin.of)
+    return (Factor(frozenset((origin,)), size),)
+
+
+def strongest(origins: Iterable[Origin]) -> frozenset[Origin]:
+    """The origins that say most. Of data all are kept; of weights, which nobody needs to tell apart, the first."""
+    listed = list(dict.fromkeys(origins))
+    highest = max(map(level, listed), default=_MADE)
+    best = [origin for origin in listed if level(origin) == highest]
+    known = [origin for origin in best if not isinstance(origin, Guessed)]
+    best = known or best
+    return frozenset(best if highest >= _DATA else best[:1])
+
+
+def together(axes: Sequence[Axis], size: int, lost: Origin) -> Axis:
+    """The axis along which several meet position by position; those of size 1 are repeated and say nothing.
+
+    Args:
+        axes: Of the operands, in their order.
+        size: Number of positions.
+        lost: What to take where their factors do not fit into each other.
+    """
+    full = [axis for axis in axes if size_of(axis) == size and axis]
+    if not full:
+        return () if size == 1 else one(lost, size)
+    if len(set(full)) == 1:
+        return full[0]
+    cuts = sorted({cut for axis in full for cut in _cuts(axis)})
+    if any(outer % inner for inner, outer in zip(cuts, cuts[1:], strict=False)):
+        best = max(full, key=lambda axis: max((level(o) for f in axis for o in f.origins), default=_MADE))
+        return best
+    sizes = [outer // inner for inner, outer in zip(cuts, cuts[1:], strict=False)][::-1] or [1]
+    parts = [_cut(axis, sizes) for axis in full]
+    factors = [
+        Factor(strongest(origin for part in column for origin in _ordered(part.origins)), column[0].size)
+        for column in zip(*parts, strict=True)
+    ]
+    return rejoined(factors)
+
+
+def _ordered(origins: frozenset[Origin]) -> list[Origin]:
+    return sorted(origins, key=repr) if len(origins) > 1 else list(origins)
+
+
+def _cuts(axis: Axis) -> list[int]:
+    cuts, inner = [1], 1
+    for factor in reversed(axis):
+        inner *= factor.size
+        cuts.append(inner)
+    return cuts
+
+
+def _cut(axis: Axis, sizes: Sequence[int]) -> list[Factor]:
+    """The axis with factors of these sizes, which divide its own."""
+    factors: list[Factor] = []
+    left = list(axis)
+    for size in sizes:
+        factor = left.pop(0)
+        while factor.size < size:  # factors that another operand does not have apart are never joined, only cut
+            raise AssertionError("the sizes do not divide the factors")
+        if factor.size > size:
+            outer, inner = split(factor, size)
+            left.insert(0, inner)
+            factor = outer
+        factors.append(factor)
+    return factors
+
+
+def split(factor: Factor, outer: int) -> tuple[Factor, Factor]:
+    """A factor in two, the outer one of this size."""
+    inner = factor.size // outer
+    first = frozenset(_split(origin, factor.size, 1, outer, inner) for origin in factor.origins)
+    second = frozenset(_split(origin, factor.size, outer, inner, 1) for origin in factor.origins)
+    return Factor(first, outer), Factor(second, inner)
+
+
+def _split(origin: Origin, total: int, before: int, size: int, after: int) -> Origin:
+    if isinstance(origin, Split):
+        return Split(origin.of, origin.before * before, size, after * origin.after)
+    return Split(origin, before, size, after)
+
+
+def rejoined(factors: Iterable[Factor]) -> Axis:
+    """Neighbours that are parts of one split become what was split; factors of size 1 go where there are others."""
+    listed = list(factors)
+    several = [factor for factor in listed if factor.size != 1]
+    axis: list[Factor] = []
+    for factor in several or listed[:1]:
+        axis.append(factor)
+        while len(axis) > 1:
+            merged = _merged(axis[-2], axis[-1])
+            if merged is None:
+                break
+            axis[-2:] = [merged]
+    return tuple(axis)
+
+
+def _merged(outer: Factor, inner: Factor) -> Factor | None:
+    size = outer.size * inner.size
+    merged = set()
+    for first in outer.origins:
+        for second in inner.origins:
+            if not (isinstance(first, Split) and isinstance(second, Split) and first.of == second.of):
+                continue
+            if first.after != second.size * second.after or second.before != first.before * first.size:
+                continue
+            whole = first.before == 1 and second.after == 1
+            merged.add(first.of if whole else Split(first.of, first.before, size, second.after))
+    return Factor(frozenset(merged), size) if len(merged) == len(outer.origins) == len(inner.origins) else None
+
+
+def regrouped(symbol: Symbol, shape: Sequence[int], lost: Sequence[Origin]) -> Symbol:
+    """The axes of a reshaped tensor.
+
+    Axes of size 1 hold no elements, so that nothing but their order tells which is which: between two axes that are
+    known to be the same, as many as there were before are the same; of more or fewer nothing is known.
+
+    Args:
+        symbol: Axes before.
+        shape: Sizes afterwards.
+        lost: For each new axis what to take where the sizes do not fit into each other.
+    """
+    waiting = [factor for axis in symbol for factor in axis if factor.size != 1]
+    singles = _singles(symbol)
+    grouped: list[Axis | None] = []
+    for number, size in enumerate(shape):
+        grouped.append(None if size == 1 else _taken(waiting, size, lost[number]))
+    done = 1
+    gaps: dict[int, list[int]] = {}
+    for number, size in enumerate(shape):
+        if size == 1:
+            gaps.setdefault(done, []).append(number)
+        done *= size
+    for gap, numbers in gaps.items():
+        before = singles.get(gap, [])
+        known = before if len(before) == len(numbers) else [axis for axis in before if _says_something(axis)]
+        for place, number in enumerate(numbers):
+            grouped[number] = known[place] if len(known) == len(numbers) else ()
+    return tuple(axis if axis is not None else () for axis in grouped)
+
+
+def _singles(symbol: Symbol) -> dict[int, list[Axis]]:
+    """Axes of size 1 by the number of positions that lie outside of them."""
+    done, singles = 1, {}
+    for axis in symbol:
+        size = size_of(axis)
+        if size == 1:
+            singles.setdefault(done, []).append(axis)
+        done *= size
+    return singles
+
+
+def _says_something(axis: Axis) -> bool:
+    return any(level(origin) > _MADE for factor in axis for origin in factor.origins)
+
+
+def _taken(waiting: list[Factor], size: int, lost: Origin) -> Axis:
+    """The next factors whose sizes multiply to `size`, taken away; one is split where it must be."""
+    factors: list[Factor] = []
+    left = size
+    while left > 1 and waiting:
+        factor = waiting.pop(0)
+        if left % factor.size == 0:
+            factors.append(factor)
+            left //= factor.size
+        elif factor.size % left == 0:
+            outer, inner = split(factor, left)
+            factors.append(outer)
+            waiting.insert(0, inner)
+            left = 1
+        else:
+            common = math.gcd(left, factor.size)
+            rest = factor.size * math.prod(each.size for each in factors) // size if common else 1
+            waiting.insert(0, Factor(frozenset((lost,)), max(1, rest)))
+            return one(lost, size)
+    return rejoined(factors)
+
+
+def part(axis: Axis, start: int | None, step: int, size: int) -> Axis:
+    """Every `step`-th position of an axis, `size` of them."""
+    total = size_of(axis)
+    if start == 0 and step == 1 and size == total:
+        return axis
+    if len(axis) != 1:
+        return one(_part(_whole(axis), total, start, step, size), size)
+    parts = [_part(origin, total, start, step, size) for origin in _ordered(axis[0].origins)]
+    return one(parts[0], size) if len(parts) == 1 else (Factor(frozenset(parts), size),)
+
+
+def _part(origin: Origin, total: int, start: int | None, step: int, size: int) -> Origin:
+    if isinstance(origin, Guessed):
+        return Guessed(_part(origin.of, total, start, step, size), origin.operation)
+    if start is not None and isinstance(origin, Part) and origin.start is not None:
+        start, step, total, origin = origin.start + start * origin.step, step * origin.step, origin.total, origin.of
+        if start == 0 and step == 1 and size == total:
+            return origin
+    if start is not None and step == 1 and isinstance(origin, Pieces) and not origin.stacked:
+        before = 0
+        for piece, length in origin.of:
+            if before <= start and start + size <= before + length:
+                if start == before and size == length:
+                    return piece
+                return _part(piece, length, start - before, 1, size)
+            before += length
+    return Part(origin, total, start, step, size)
+
+
+def joined(axes: Sequence[Axis], sizes: Sequence[int], made: Origin) -> Axis:
+    """Several axes behind each other."""
+    total = sum(sizes)
+    if len(axes) == 1:
+        return axes[0]
+    if len(set(axes)) == 1 and axes[0] and any(isinstance(o, Samples) for f in axes[0] for o in f.origins):
+        return (*one(made, len(axes)), *axes[0])  # copies of the batch
+    pieces: list[tuple[Origin, int]] = []
+    for axis, size in zip(axes, sizes, strict=True):
+        origin = _whole(axis) if axis else made
+        if pieces:
+            merged = _continued(*pieces[-1], origin, size)
+            if merged is not None:
+                pieces[-1] = (merged, pieces[-1][1] + size)
+                continue
+        pieces.append((origin, size))
+    if len(pieces) == 1:
+        return one(pieces[0][0], total)
+    return one(Pieces(tuple(pieces)), total)
+
+
+def _whole(axis: Axis) -> Origin:
+    """One origin for an axis."""
+    factors = tuple((_ordered(factor.origins)[0], factor.size) for factor in axis)
+    return factors[0][0] if len(factors) == 1 else Product(factors)
+
+
+def _continued(first: Origin, first_size: int, second: Origin, second_size: int) -> Origin | None:
+    """What two parts are together where the second begins where the first ends."""
+    if not (isinstance(first, Part) and isinstance(second, Part) and first.of == second.of):
+        return None
+    if first.start is None or second.start != first.start + first_size * first.step or first.step != second.step:
+        return None
+    return _part(first.of, first.total, first.start, first.step, first_size + second_size)
