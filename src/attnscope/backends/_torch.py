@@ -126,10 +126,10 @@ class Torch:
 
     def _recorded(self, model: Model, body: Callable[[Tree], Tree], inputs: Tree) -> Trace:
         tensors = tree.map_structure(ops.convert_to_tensor, inputs)
-        values = [(variable, variable.value) for variable in model.variables]
-        with torch.no_grad(), keras.StatelessScope(state_mapping=values), _Recorder() as recorder:
+        scope = keras.StatelessScope(state_mapping=[(variable, variable.value) for variable in model.variables])
+        with torch.no_grad(), scope, _Recorder() as recorder:
             given = [recorder.number(tensor) for tensor in tree.flatten(tensors)]
-            weights = {recorder.number(value): variable.path for variable, value in values}
+            weights = {recorder.number(scope.get_current_value(each)): each.path for each in model.variables}
             outputs = body(tensors)
         graph = recorder.builder.graph
         graph.inputs, graph.weights = given, weights
@@ -464,7 +464,10 @@ _READERS = {
     "gather": _gather,
     "index": _index,
     **dict.fromkeys(
-        ("clone", "_to_copy", "alias", "detach", "lift_fresh", "cumsum", "cumprod", "_softmax", "_log_softmax"),
+        (
+            *("clone", "_to_copy", "alias", "detach", "lift_fresh", "empty_like", "zeros_like", "ones_like", "full_like"),
+            *("cumsum", "cumprod", "_softmax", "_safe_softmax", "_log_softmax"),
+        ),
         read_first,
     ),
     **dict.fromkeys(

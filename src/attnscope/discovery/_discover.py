@@ -19,6 +19,7 @@ from keras import tree
 
 from attnscope.backends import Trace, current
 from attnscope.discovery._dataflow import use_of
+from attnscope.discovery._lineage import Lineage
 from attnscope.errors import AttnscopeError, NoAttentionError, PatternError, UnsupportedError
 from attnscope.interception import (
     Call,
@@ -143,7 +144,7 @@ def discover(network: Network, selection: Selection = None, unroll: frozenset[st
 
     with own_errors(errors):
         trace = current().trace(network.model, body, inputs)
-    listed = _listed(met, trace)
+    listed = _listed(met, trace, Lineage(trace.graph, _input_names(network.model, inputs)))
     loops = {site.loop for site in listed if site.loop and _wanted(site, selection)}
     if loops - unroll:
         return discover(network, selection, unroll | loops)
@@ -223,7 +224,7 @@ def _nothing(found: SiteTable, chosen: SiteTable) -> str:
     )
 
 
-def _listed(met: list[_Met | UntakenCall], trace: Trace) -> list[Site]:
+def _listed(met: list[_Met | UntakenCall], trace: Trace, lineage: Lineage) -> list[Site]:
     rows: dict[str, Site] = {}
     steps: Counter[str] = Counter(call.site.name for call in met if isinstance(call, _Met) and call.in_loop)
     for call in met:
@@ -232,7 +233,7 @@ def _listed(met: list[_Met | UntakenCall], trace: Trace) -> list[Site]:
             if name not in rows or rows[name].loop is None:
                 rows[name] = _untaken_site(call)
         elif call.site.name not in rows:
-            rows[call.site.name] = _judged(call, trace)
+            rows[call.site.name] = _judged(call, trace, lineage)
     listed = [_with_steps(site, steps.get(site.name)) for site in rows.values()]
     declared = {site.path for site in listed if site.kind == "declared"}
     return [
@@ -292,15 +293,25 @@ def _site(at: Occurrence, **rest: Any) -> Site:
     )
 
 
-def _judged(call: _Met, trace: Trace) -> Site:
+def _judged(call: _Met, trace: Trace, lineage: Lineage) -> Site:
     if call.site.loop is not None:  # judged once its loop is unrolled
         return replace(call.site, taken=True)
     if call.axis is None:
         return call.site
     if call.key not in trace.numbers:
         return replace(call.site, reason="what it is used for cannot be traced; take it by name")
-    use = use_of(trace.graph, trace.numbers[call.key], call.axis)
+    use = use_of(lineage, trace.numbers[call.key], (call.axis,))
     return replace(call.site, taken=use.is_attention, reason=use.reason, sinks=use.unweighted_keys)
+
+
+def _input_names(model: keras.Layer, inputs: Tree) -> list[str]:
+    """A name for each leaf of the inputs: its key, the name of the model's `Input`, or its number."""
+    declared = declared_inputs(model)
+    names = [] if declared is None else [tensor.name for tensor in tree.flatten(declared)]
+    leaves = tree.flatten_with_path(inputs)
+    if len(names) == len(leaves):
+        return names
+    return [str(path[-1]) if path and isinstance(path[-1], str) else str(number) for number, (path, _) in enumerate(leaves)]
 
 
 def _example_inputs(model: keras.Model) -> Tree:
