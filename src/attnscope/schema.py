@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Hashable, Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import xarray as xr
@@ -70,6 +70,10 @@ class Site:
         taken: Whether `capture` takes it by default.
         reason: Why, or why not.
         sinks: How many of the last keys are learned sinks that stand for no position.
+        lineage: For each dim where its positions come from, in words; a dim whose trail was lost is left out.
+        certainty: How the dims are known: ``traced`` (they follow from the data flow), ``by size`` (the trail was lost at
+            an operation that is not known, and the sizes suggest them) or ``declared``.
+        plan: What a run of the model needs to know to take it; None where no trace was made.
         loop: The compiled loop around it, which must be unrolled for its scores to be seen; else None.
     """
 
@@ -86,6 +90,9 @@ class Site:
     reason: str
     sinks: int = 0
     loop: str | None = None
+    lineage: Mapping[str, str] = field(default_factory=dict)
+    certainty: str = "traced"
+    plan: object = field(default=None, repr=False, compare=False)
 
 
 class SiteTable(tuple[Site, ...]):
@@ -106,7 +113,7 @@ class SiteTable(tuple[Site, ...]):
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """One dict of plain values per site, for whatever table library you use."""
-        return [asdict(site) for site in self]
+        return [{name: value for name, value in vars(site).items() if name != "plan"} for site in self]
 
     def rows(self) -> list[tuple[str, ...]]:
         """The cells of the table, as text."""

@@ -151,8 +151,8 @@ def _chosen_sites(subject: Subject) -> SiteTable:
         chosen = discovery.chosen
     except NoAttentionError as error:
         raise NoAttentionError(f"{error} {OTHERWISE}") from None
-    if discovery.unroll:
-        in_loop = next((site.name for site in discovery.sites if site.loop), next(iter(discovery.unroll)))
+    if discovery.plan.unroll:
+        in_loop = next((site.name for site in discovery.sites if site.loop), next(iter(discovery.plan.unroll)))
         raise MethodError(
             f"The attention {in_loop!r} is computed anew at every step of a loop, so its keys are not fixed positions "
             f"of the input. {OTHERWISE}"

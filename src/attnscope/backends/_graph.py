@@ -216,9 +216,7 @@ def squeeze(axes: Iterable[int], rank: int) -> Moved:
 
 def _without(rank: int, dropped: frozenset[int], *, keepdims: bool) -> tuple[int | None, ...]:
     left = [axis for axis in range(rank) if axis not in dropped]
-    return tuple(
-        None if axis in dropped else axis if keepdims else left.index(axis) for axis in range(rank)
-    )
+    return tuple(None if axis in dropped else axis if keepdims else left.index(axis) for axis in range(rank))
 
 
 def expansion(axes: Iterable[int], out: int) -> Moved:
@@ -244,9 +242,7 @@ def einsum(equation: str, ranks: Sequence[int]) -> Operation | None:
         before, after = term.split("...")
         return (*before, *(f".{number}" for number in range(dots - count, dots)), *after)
 
-    named = [
-        labels(term, rank - len(term.replace("...", ""))) for term, rank in zip(terms, ranks, strict=True)
-    ]
+    named = [labels(term, rank - len(term.replace("...", ""))) for term, rank in zip(terms, ranks, strict=True)]
     out = labels(output, dots)
     if any(len(set(term)) < len(term) for term in named):
         return None
@@ -264,6 +260,4 @@ def matmul(ranks: Sequence[int], *, transpose_first: bool = False, transpose_sec
         row, column = ("k" if first == 1 else "...mk"), ("k" if second == 1 else "...kn")
         out = "..." + ("m" if first > 1 else "") + ("n" if second > 1 else "")
         return einsum(f"{row},{column}->{out}", ranks)
-    return einsum(
-        f"...{'km' if transpose_first else 'mk'},...{'nk' if transpose_second else 'kn'}->...mn", ranks
-    )
+    return einsum(f"...{'km' if transpose_first else 'mk'},...{'nk' if transpose_second else 'kn'}->...mn", ranks)

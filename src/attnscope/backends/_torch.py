@@ -465,7 +465,17 @@ _READERS = {
     "index": _index,
     **dict.fromkeys(
         (
-            *("clone", "_to_copy", "alias", "detach", "lift_fresh", "empty_like", "zeros_like", "ones_like", "full_like"),
+            *(
+                "clone",
+                "_to_copy",
+                "alias",
+                "detach",
+                "lift_fresh",
+                "empty_like",
+                "zeros_like",
+                "ones_like",
+                "full_like",
+            ),
             *("cumsum", "cumprod", "_softmax", "_safe_softmax", "_log_softmax"),
         ),
         read_first,

@@ -142,7 +142,7 @@ class _Ready:
         self.chosen = discovery.chosen
         self.removed_masks = discovery.removed_masks
         self.observer = Observer(self.chosen, summaries)
-        self.runner = Runner(network.model, self.observer.handlers, unroll=discovery.unroll)
+        self.runner = Runner(network.model, self.observer.handlers, plan=discovery.plan)
 
 
 def _wishes(network: Network, sites: Selection, summaries: list[Summary]) -> Hashable | None:

@@ -26,9 +26,7 @@ from attnscope.discovery._origins import (
     Made,
     Mark,
     Origin,
-    Part,
     Pieces,
-    Split,
     Symbol,
     Units,
     is_data,
@@ -48,6 +46,7 @@ class Use:
         unweighted_keys: How many of its last columns are cut off before anything is weighted: attention sinks.
         shared: Factors of its other axes, by axis and number, that the weighted tensor has too.
         value: The weighted tensor's axis that the keys met; empty where none is known.
+        guess: The unknown operation through which it was followed by its size; empty where there was none.
         lost: The operation at which the trail was lost; empty where it was not.
     """
 
@@ -56,6 +55,7 @@ class Use:
     unweighted_keys: int = 0
     shared: frozenset[tuple[int, int]] = frozenset()
     value: Axis = ()
+    guess: str = ""
     lost: str = ""
 
 
@@ -100,7 +100,8 @@ def _parallel(axis: Axis) -> bool:
     """Whether parallel layers lie along an axis: units, or outputs put beside each other."""
     origins = [origin for factor in axis for origin in factor.origins]
     return all(
-        (isinstance(origin, Pieces) and origin.stacked) or all(isinstance(root, (Units, Made)) for root in roots(origin))
+        (isinstance(origin, Pieces) and origin.stacked)
+        or all(isinstance(root, (Units, Made)) for root in roots(origin))
         for origin in origins
     )
 
@@ -146,9 +147,7 @@ class _Walk:
             if tensor in self.marked:
                 self._meet(node, position, known)
         output = self.lineage.after(node, known)
-        steps = steps_after(
-            node, [self.steps.get(tensor, {}) for tensor in node.inputs], known[node.inputs[0]], output
-        )
+        steps = steps_after(node, [self.steps.get(tensor, {}) for tensor in node.inputs], known[node.inputs[0]], output)
         if isinstance(node.operation, Unknown) and not self._holds_keys(output):
             self.lost = self.lost or node.name
         if self._holds_keys(output) or any(self._is_key(origin) for origin, _ in steps):

@@ -7,10 +7,11 @@ by what they are; for every other softmax `dataflow` tells, by what its scores a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from itertools import count
 from typing import Any
 
 import keras
@@ -19,11 +20,19 @@ from keras import tree
 
 from attnscope.backends import Trace, current
 from attnscope.discovery._dataflow import use_of
-from attnscope.discovery._lineage import Lineage
+from attnscope.discovery._lineage import Lineage, input_names
+from attnscope.discovery._masks import Masks
+from attnscope.discovery._origins import Axis, Symbol
+from attnscope.discovery._roles import Roles, in_words, roles_of
 from attnscope.errors import AttnscopeError, NoAttentionError, PatternError, UnsupportedError
 from attnscope.interception import (
     Call,
+    DeclaredCall,
+    FusedCall,
+    Layout,
     Occurrence,
+    Plan,
+    SitePlan,
     SoftmaxCall,
     UntakenCall,
     call_model,
@@ -34,7 +43,7 @@ from attnscope.interception import (
 )
 from attnscope.running import Network, check_model
 from attnscope.schema import Site, SiteTable
-from attnscope.tensors import Inputs, Tree
+from attnscope.tensors import Inputs, Tensor, Tree
 
 _ATTENDING = (
     keras.layers.MultiHeadAttention,
@@ -52,18 +61,26 @@ class _Met:
     """What is kept of one call that the trace met: plain values, so that no tensor outlives the trace.
 
     Attributes:
-        site: All but the verdict, which is filled in for softmaxes that only their use can tell.
-        in_loop: Whether it is one step of an unrolled loop.
-        axis: The axis that the softmax ran over, where its use has to be looked up; else None.
-        key: What the trace knows its output by.
+        at: Where.
+        kind: ``softmax``, ``fused`` or ``declared``.
+        shape: Of its scores as they came.
+        dtype: Of its scores; empty where that is not known.
+        reason: Why it cannot be taken, as far as that is known when it happens.
+        axes: The axes that its softmax runs over.
+        keys: What the trace knows its tensors by; empty where they are out of reach.
+        by_size: The layout that its sizes suggest, which counts where the trail is lost; the declared one is never lost.
         removed_masks: Layers that had taken a padding mask off before it.
     """
 
-    site: Site
-    in_loop: bool
-    axis: int | None
-    key: Hashable
-    removed_masks: tuple[str, ...]
+    at: Occurrence
+    kind: str
+    shape: tuple[int, ...]
+    dtype: str
+    reason: str
+    axes: tuple[int, ...]
+    keys: Mapping[str, Hashable]
+    by_size: Layout | None
+    removed_masks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,13 +90,13 @@ class Discovery:
     Attributes:
         sites: All of them, in the order of execution.
         selection: Which were asked for.
-        unroll: Loops that have to run step by step so that what is taken in them can be seen.
+        plan: What a run of the model needs to know to take them.
         removed_masks: For each site the layers that had taken a padding mask off before it.
     """
 
     sites: SiteTable
     selection: Selection
-    unroll: frozenset[str]
+    plan: Plan
     removed_masks: dict[str, tuple[str, ...]]
 
     @property
@@ -125,31 +142,40 @@ def discover(network: Network, selection: Selection = None, unroll: frozenset[st
     """
     inputs = network.first.inputs
     batch = len(tree.flatten(inputs)[0])
-    met: list[_Met | UntakenCall] = []
+    met: list[_Met] = []
+    masks: list[tuple[str, Hashable]] = []
     errors: list[AttnscopeError] = []
 
     def body(tensors: Tree) -> Tree:
         met.clear()
+        masks.clear()
+        numbers = count()
+
+        def key_of(tensor: Tensor) -> Hashable:
+            return current().key_of(tensor, next(numbers))
+
         with intercept(
-            lambda call: met.append(_met(call, len(met))),
+            lambda call: met.append(_met(call, key_of)),
             network.model,
             batch=batch,
             inputs=tensors,
-            unroll=unroll,
+            plan=Plan(unroll),
             declarations=declarations(),
             errors=errors,
-            untaken=met.append,
+            masked=lambda name, mask: masks.append((name, key_of(mask))),
+            untaken=lambda call: met.append(_not_taken(call, key_of)),
         ):
             return call_model(network.model, tensors)
 
     with own_errors(errors):
         trace = current().trace(network.model, body, inputs)
-    listed = _listed(met, trace, Lineage(trace.graph, _input_names(network.model, inputs)))
+    lineage = Lineage(trace.graph, input_names(network.model, inputs))
+    listed = _listed(met, trace, lineage, Masks(trace, lineage, masks))
     loops = {site.loop for site in listed if site.loop and _wanted(site, selection)}
     if loops - unroll:
         return discover(network, selection, unroll | loops)
-    removed = {call.site.name: call.removed_masks for call in met if isinstance(call, _Met)}
-    return Discovery(SiteTable(listed), selection, unroll, removed)
+    removed = {call.at.name: call.removed_masks for call in met}
+    return Discovery(SiteTable(listed), selection, Plan.of(listed, unroll), removed)
 
 
 def selected(found: SiteTable, selection: Selection) -> SiteTable:
@@ -224,16 +250,45 @@ def _nothing(found: SiteTable, chosen: SiteTable) -> str:
     )
 
 
-def _listed(met: list[_Met | UntakenCall], trace: Trace, lineage: Lineage) -> list[Site]:
+def _met(call: Call, key_of: Callable[[Tensor], Hashable]) -> _Met:
+    return _Met(
+        call.at,
+        call.kind,
+        _shape_of(call),
+        call.dtype,
+        "",
+        call.axes if isinstance(call, SoftmaxCall) else (-1,),
+        {name: key_of(getattr(call, name)) for name in _TENSORS[call.kind]},
+        call.layout,
+        call.removed_masks,
+    )
+
+
+_TENSORS = {"softmax": ("output",), "fused": ("query", "key", "value"), "declared": ("output",)}
+"""The tensors of a call whose axes say what those of its scores are."""
+
+
+def _shape_of(call: Call) -> tuple[int, ...]:
+    if isinstance(call, FusedCall):
+        lead, queries, heads, _ = call.query.shape
+        return (lead, heads, queries, call.key.shape[1])
+    return tuple(call.output.shape) if isinstance(call, (SoftmaxCall, DeclaredCall)) else ()
+
+
+def _not_taken(call: UntakenCall, key_of: Callable[[Tensor], Hashable]) -> _Met:
+    keys = {name: key_of(call.tensors[name]) for name in _TENSORS[call.kind] if name in call.tensors}
+    return _Met(call.at, call.kind, call.shape, call.dtype, call.reason, call.axes, keys, None)
+
+
+def _listed(met: list[_Met], trace: Trace, lineage: Lineage, masks: Masks) -> list[Site]:
+    """The sites in the order of their first calls."""
     rows: dict[str, Site] = {}
-    steps: Counter[str] = Counter(call.site.name for call in met if isinstance(call, _Met) and call.in_loop)
+    steps: Counter[str] = Counter(call.at.name for call in met if call.at.step)
     for call in met:
-        if isinstance(call, UntakenCall):
-            name = call.at.name
-            if name not in rows or rows[name].loop is None:
-                rows[name] = _untaken_site(call)
-        elif call.site.name not in rows:
-            rows[call.site.name] = _judged(call, trace, lineage)
+        name = call.at.name
+        if name in rows and (call.keys or rows[name].loop is None):
+            continue
+        rows[name] = _Judge(call, trace, lineage, masks).verdict()
     listed = [_with_steps(site, steps.get(site.name)) for site in rows.values()]
     declared = {site.path for site in listed if site.kind == "declared"}
     return [
@@ -254,64 +309,100 @@ def _with_steps(site: Site, steps: int | None) -> Site:
 _BY_KIND = {"declared": "declared by the user", "fused": "a fused attention call"}
 
 
-def _met(call: Call, number: int) -> _Met:
-    reason, axis, key = _BY_KIND.get(call.kind, ""), None, None
-    if isinstance(call, SoftmaxCall):
-        if isinstance(call.at.location.layer, _ATTENDING):
-            reason = f"a softmax in {type(call.at.location.layer).__name__}"
-        else:
-            axis, key = call.layout.permutation[-1], current().key_of(call.output, number)
-    site = _site(
-        call.at,
-        kind=call.kind,
-        dims=call.layout.dims,
-        shape=call.layout.shape,
-        dtype=call.dtype,
-        taken=axis is None,
-        reason=reason,
+@dataclass(frozen=True)
+class _Judge:
+    """Decides what one call is."""
+
+    call: _Met
+    trace: Trace
+    lineage: Lineage
+    masks: Masks
+
+    def verdict(self) -> Site:
+        """The site."""
+        call = self.call
+        if not call.keys:  # out of reach; in a loop that can be unrolled it is judged then
+            return self._site(taken=call.at.loop is not None, reason=call.reason, plan=SitePlan(None))
+        if call.kind == "declared":
+            return self._labelled(call.by_size, {}, "declared", taken=True, reason=_BY_KIND["declared"])
+        if any(key not in self.trace.numbers for key in call.keys.values()):
+            reason = "what it is used for cannot be traced; take it by name"
+            return self._labelled(call.by_size, {}, "by size", taken=False, reason=reason)
+        return self._fused() if call.kind == "fused" else self._softmax()
+
+    def _fused(self) -> Site:
+        query, key, value = (self.lineage.symbol(self._number(name)) for name in ("query", "key", "value"))
+        symbol = (query[0], query[2], query[1], key[1])
+        roles = roles_of(symbol, self.call.shape, (3,), _all_but(symbol, 2), heads=1)
+        return self._with_roles(roles, value[1], _BY_KIND["fused"], taken=True)
+
+    def _softmax(self) -> Site:
+        number, layer = self._number("output"), self.call.at.location.layer
+        symbol = self.lineage.symbol(number)
+        use = use_of(self.lineage, number, tuple(axis % len(symbol) for axis in self.call.axes))
+        taken, reason = use.is_attention, use.reason
+        if isinstance(layer, _ATTENDING):
+            taken, reason = True, f"a softmax in {type(layer).__name__}"
+        roles = roles_of(symbol, self.call.shape, self.call.axes, use.shared)
+        roles = replace(roles, guess=roles.guess or use.guess)
+        return self._with_roles(roles, use.value, reason, taken=taken, sinks=use.unweighted_keys)
+
+    def _number(self, name: str) -> int:
+        return self.trace.numbers[self.call.keys[name]]
+
+    def _with_roles(self, roles: Roles, value: Axis, reason: str, *, taken: bool, sinks: int = 0) -> Site:
+        if roles.layout is None:
+            return self._labelled(self.call.by_size, {}, "by size", taken=taken, reason=reason, sinks=sinks)
+        origins = dict(roles.origins)
+        if "key" in origins and value and not sinks:
+            origins["key"] = value  # the scores' own axis may have met a mask on its way
+        certainty = "by size" if roles.guess else "traced"
+        return self._labelled(roles.layout, origins, certainty, taken=taken, reason=reason, sinks=sinks)
+
+    def _labelled(
+        self,
+        layout: Layout | None,
+        origins: Mapping[str, Axis],
+        certainty: str,
+        *,
+        taken: bool,
+        reason: str,
+        sinks: int = 0,
+    ) -> Site:
+        if layout is None:
+            return self._site(taken=False, reason=self.call.reason or reason, plan=SitePlan(None))
+        return self._site(
+            dims=layout.dims,
+            shape=layout.shape,
+            taken=taken,
+            reason=reason,
+            sinks=sinks,
+            lineage={dim: in_words(origins[dim]) for dim in layout.dims if dim in origins},
+            certainty=certainty,
+            plan=SitePlan(layout, {} if "window" in layout.dims else self.masks.of(origins)),
+        )
+
+    def _site(self, **rest: Any) -> Site:
+        at = self.call.at
+        layer = at.location.layer
+        return Site(
+            **{"dims": (), "shape": self.call.shape, **rest},
+            name=at.name,
+            path=at.location.path,
+            full_path=at.location.full_path,
+            call_index=at.index,
+            layer_class="" if layer is None else type(layer).__name__,
+            kind=self.call.kind,
+            dtype=self.call.dtype,
+            loop=at.loop,
+        )
+
+
+def _all_but(symbol: Symbol, axis: int) -> frozenset[tuple[int, int]]:
+    """All factors but those of one axis."""
+    return frozenset(
+        (number, place) for number, factors in enumerate(symbol) if number != axis for place in range(len(factors))
     )
-    return _Met(site, bool(call.at.step), axis, key, tuple(call.padding.removed_by))
-
-
-def _untaken_site(call: UntakenCall) -> Site:
-    in_loop = call.at.loop is not None  # judged once it is unrolled
-    return _site(
-        call.at, kind=call.kind, dims=(), shape=call.shape, dtype=call.dtype, taken=in_loop, reason=call.reason
-    )
-
-
-def _site(at: Occurrence, **rest: Any) -> Site:
-    layer = at.location.layer
-    return Site(
-        name=at.name,
-        path=at.location.path,
-        full_path=at.location.full_path,
-        call_index=at.index,
-        layer_class="" if layer is None else type(layer).__name__,
-        loop=at.loop,
-        **rest,
-    )
-
-
-def _judged(call: _Met, trace: Trace, lineage: Lineage) -> Site:
-    if call.site.loop is not None:  # judged once its loop is unrolled
-        return replace(call.site, taken=True)
-    if call.axis is None:
-        return call.site
-    if call.key not in trace.numbers:
-        return replace(call.site, reason="what it is used for cannot be traced; take it by name")
-    use = use_of(lineage, trace.numbers[call.key], (call.axis,))
-    return replace(call.site, taken=use.is_attention, reason=use.reason, sinks=use.unweighted_keys)
-
-
-def _input_names(model: keras.Layer, inputs: Tree) -> list[str]:
-    """A name for each leaf of the inputs: its key, the name of the model's `Input`, or its number."""
-    declared = declared_inputs(model)
-    names = [] if declared is None else [tensor.name for tensor in tree.flatten(declared)]
-    leaves = tree.flatten_with_path(inputs)
-    if len(names) == len(leaves):
-        return names
-    return [str(path[-1]) if path and isinstance(path[-1], str) else str(number) for number, (path, _) in enumerate(leaves)]
 
 
 def _example_inputs(model: keras.Model) -> Tree:

@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import singledispatchmethod
 
+import keras
+from keras import tree
+
 from attnscope.backends import (
     Chosen,
     Collected,
@@ -48,6 +51,8 @@ from attnscope.discovery._origins import (
     size_of,
     together,
 )
+from attnscope.interception import declared_inputs
+from attnscope.tensors import Tree
 
 Steps = dict[tuple[Origin, int], tuple[int, int]]
 """Axes that were taken apart on the way to a tensor, each with its size: the first and the last of their positions that
@@ -139,7 +144,9 @@ class Lineage:
         moved = []
         for axis, size in enumerate(self._shape(node)):
             source = symbols[0][sources[axis]] if axis in sources else ()
-            moved.append(source if size_of(source) == size and (source or size == 1) else one(self._made(node, axis), size))
+            moved.append(
+                source if size_of(source) == size and (source or size == 1) else one(self._made(node, axis), size)
+            )
         return tuple(moved)
 
     @_after.register
@@ -180,8 +187,10 @@ class Lineage:
             pieces = [(*symbol[:axis], (), *symbol[axis:]) for symbol in pieces]
         sizes = [1 if operation.stacked else self.graph.shapes[tensor][axis] for tensor in tensors]
         singles = len(pieces) > 1 and set(sizes) == {1} and not any(_is_known(symbol[axis]) for symbol in pieces)
-        along = self._stacked(node, tensors) if singles else joined(
-            [symbol[axis] for symbol in pieces], sizes, self._made(node, axis)
+        along = (
+            self._stacked(node, tensors)
+            if singles
+            else joined([symbol[axis] for symbol in pieces], sizes, self._made(node, axis))
         )
         return tuple(
             along if number == axis else together([symbol[number] for symbol in pieces], size, self._lost(node, number))
@@ -234,7 +243,9 @@ class Lineage:
                 if target is not None:
                     targets.setdefault(target, []).append(axis)
         return tuple(
-            together(targets[axis], size, self._lost(node, axis)) if axis in targets else one(self._made(node, axis), size)
+            together(targets[axis], size, self._lost(node, axis))
+            if axis in targets
+            else one(self._made(node, axis), size)
             for axis, size in enumerate(self._shape(node))
         )
 
@@ -271,7 +282,10 @@ class Lineage:
         shape = self._shape(node)
         aligned = self._aligned(node, [symbol for symbol in symbols if len(symbol) == len(shape)])
         return tuple(
-            tuple(Factor(frozenset(_guessed(origin, node.name) for origin in factor.origins), factor.size) for factor in axis)
+            tuple(
+                Factor(frozenset(_guessed(origin, node.name) for origin in factor.origins), factor.size)
+                for factor in axis
+            )
             for axis in aligned
         )
 
@@ -297,11 +311,9 @@ def steps_after(node: Node, known: Sequence[Steps], first: Symbol, output: Symbo
             steps[axis] = (min(start, before[0]), max(stop, before[1]))
     left = {origin for axis in output for factor in axis for origin in factor.origins}
     if isinstance(node.operation, Taken) and node.operation.position is not None:
-        axis = first[node.operation.axis]
-        steps.update({
-            (origin, axis[0].size): (node.operation.position, node.operation.position)
-            for origin in (axis[0].origins if len(axis) == 1 else ())
-        })
+        taken, position = first[node.operation.axis], node.operation.position
+        origins = taken[0].origins if len(taken) == 1 else frozenset()
+        steps.update({(origin, taken[0].size): (position, position) for origin in origins})
     if isinstance(node.operation, (Moved, Reshaped)):
         for origin in (origin for axis in first for factor in axis if factor.size == 1 for origin in factor.origins):
             if isinstance(origin, Part) and origin.start is not None and origin not in left:
@@ -330,3 +342,15 @@ def _in_order(axis: tuple[Origin, int], steps: Sequence[tuple[int, int]]) -> Ori
     if firsts == tuple(range(firsts[0], firsts[0] - count, -1)):
         return Part(origin, total, firsts[0], -1, count)
     return None
+
+
+def input_names(model: keras.Layer, inputs: Tree) -> list[str]:
+    """A name for each leaf of a model's inputs: the name of its `Input`, its key, or its number."""
+    declared = declared_inputs(model)
+    names = [] if declared is None else [tensor.name for tensor in tree.flatten(declared)]
+    leaves = tree.flatten_with_path(inputs)
+    if len(names) == len(leaves):
+        return names
+    return [
+        str(path[-1]) if path and isinstance(path[-1], str) else str(number) for number, (path, _) in enumerate(leaves)
+    ]

@@ -200,7 +200,7 @@ class Edited:
 
             return handler, []
 
-        self._runner = Runner(network.model, handlers, unroll=discovery.unroll)
+        self._runner = Runner(network.model, handlers, plan=discovery.plan)
 
     def outputs(self, extras: Mapping[str, np.ndarray] | None = None, *, progress: bool = False) -> Tree:
         """What the edited model says, as arrays in its structure of outputs.

@@ -16,7 +16,7 @@ from keras import ops, tree
 
 from attnscope.backends import Probe
 from attnscope.errors import AttnscopeError
-from attnscope.interception import Call, call_model, declarations, intercept, own_errors
+from attnscope.interception import Call, Plan, call_model, declarations, intercept, own_errors
 from attnscope.running import Batch, Network, as_numpy, differentiated, with_rows
 from attnscope.schema import SiteTable
 from attnscope.tensors import Tensor, Tree
@@ -59,7 +59,6 @@ class Differentiator:
         inputs: Whether it is differentiated by embeddings and floating inputs as well.
         embed: Asked for every embedding with its layer, path, numbers, result and the extras of the batch, before the
             zero is added: gives the embedding to go on with. For interpolation between two inputs.
-        unroll: Loops to run step by step.
     """
 
     def __init__(
@@ -70,11 +69,11 @@ class Differentiator:
         sites: SiteTable | None = None,
         inputs: bool = False,
         embed: Callable[[keras.Layer, str, Tensor, Tensor, dict[str, Tensor]], Tensor] | None = None,
-        unroll: frozenset[str] = frozenset(),
     ) -> None:
         self._errors: list[AttnscopeError] = []
         errors, declared = self._errors, declarations()
         wanted = frozenset(site.name for site in sites or ())
+        plan = Plan.of(sites or ())
 
         def body(model: keras.Layer, batch: tuple[Tree, dict[str, Tensor]], probe: Probe) -> tuple[Tensor, Tree]:
             arrays, rows = batch
@@ -95,7 +94,7 @@ class Differentiator:
                 arrays = _probed_inputs(arrays, probed)
             size = len(tree.flatten(arrays)[0])
             with intercept(
-                handler, model, batch=size, inputs=arrays, unroll=unroll, declarations=declared, errors=errors,
+                handler, model, batch=size, inputs=arrays, plan=plan, declarations=declared, errors=errors,
                 embedded=embedded,
             ):  # fmt: skip
                 outputs = call_model(model, arrays)

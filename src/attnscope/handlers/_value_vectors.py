@@ -19,7 +19,7 @@ import numpy as np
 from keras import ops, tree
 
 from attnscope.errors import AttnscopeError, MethodError
-from attnscope.interception import Call, LayerCall, any_along, call_model, declarations, intercept, own_errors
+from attnscope.interception import Call, LayerCall, Plan, any_along, call_model, declarations, intercept, own_errors
 from attnscope.running import Batch, Network, as_numpy, compiled
 from attnscope.schema import HEAD, KEY, QUERY, SAMPLE, SiteTable
 from attnscope.tensors import Tensor, Tree
@@ -82,7 +82,7 @@ class Contributor:
             _check(site.kind, site.loop, site.dims, site.name)
         self._errors: list[AttnscopeError] = []
         self._seen: list[tuple[str, keras.Layer | None, str]] = []
-        errors, seen, declared = self._errors, self._seen, declarations()
+        errors, seen, declared, plan = self._errors, self._seen, declarations(), Plan.of(sites)
         wanted = frozenset(sites.names)
 
         def body(model: keras.Layer, inputs: Tree) -> Tree:
@@ -109,7 +109,7 @@ class Contributor:
 
             batch = len(tree.flatten(inputs)[0])
             with intercept(
-                handler, model, batch=batch, inputs=inputs, declarations=declared, errors=errors, ended=ended
+                handler, model, batch=batch, inputs=inputs, plan=plan, declarations=declared, errors=errors, ended=ended
             ):
                 call_model(model, inputs)
             return answers, noted

@@ -3,21 +3,35 @@
 from importlib import import_module
 from typing import Any
 
-from attnscope.interception._calls import Block, Call, FusedCall, Occurrence, SoftmaxCall, UntakenCall, any_along
+from attnscope.interception._calls import (
+    Block,
+    Call,
+    DeclaredCall,
+    FusedCall,
+    Occurrence,
+    SoftmaxCall,
+    UntakenCall,
+    any_along,
+)
 from attnscope.interception._declarations import declarations, declare, undeclare
 from attnscope.interception._intercept import intercept
 from attnscope.interception._interception import Handler, LayerCall, own_errors
 from attnscope.interception._keras import call_model, declared_inputs, layers_of, symbolic_calls
-from attnscope.interception._layout import Layout
+from attnscope.interception._layout import Layout, Parts, layout_by_size, number_of_heads
+from attnscope.interception._plan import Plan, SitePlan
 
 __all__ = [
     "Block",
     "Call",
+    "DeclaredCall",
     "FusedCall",
     "Handler",
     "LayerCall",
     "Layout",
     "Occurrence",
+    "Parts",
+    "Plan",
+    "SitePlan",
     "SoftmaxCall",
     "UntakenCall",
     "any_along",
@@ -27,6 +41,8 @@ __all__ = [
     "declared_inputs",
     "intercept",
     "layers_of",
+    "layout_by_size",
+    "number_of_heads",
     "own_errors",
     "symbolic_calls",
     "undeclare",

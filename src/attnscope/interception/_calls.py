@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import keras
@@ -22,7 +22,7 @@ from attnscope.errors import InterventionError
 from attnscope.interception._layout import Layout
 from attnscope.interception._location import Location
 from attnscope.interception._loops import scan_blocks
-from attnscope.interception._padding import MASKED_LOGIT, Padding
+from attnscope.interception._padding import MASKED_LOGIT
 from attnscope.tensors import Tensor, Tree
 
 SMALL_BYTES = 2**20
@@ -79,6 +79,8 @@ class UntakenCall:
         shape: Of its scores, as far as they are known (-1 elsewhere).
         dtype: Of its scores; empty where that is not known.
         reason: Why, in words for the user.
+        tensors: What it is made of, by the names of the fields of a `Call`; empty where they are out of reach.
+        axes: The axes that its softmax runs over.
     """
 
     at: Occurrence
@@ -86,6 +88,8 @@ class UntakenCall:
     shape: tuple[int, ...]
     dtype: str
     reason: str
+    tensors: Mapping[str, Tensor] = field(default_factory=dict)
+    axes: tuple[int, ...] = ()
 
 
 @dataclass
@@ -97,14 +101,16 @@ class Call(ABC):
         kind: ``softmax``, ``fused`` or ``declared``.
         batch: Number of samples.
         layout: How the tensor becomes labelled scores.
-        padding: The padding masks seen so far.
+        masks: Padding masks of its dims where they are known, each ``(sample, position)``.
+        removed_masks: Paths of the layers that had taken a padding mask off before it.
     """
 
     at: Occurrence
     kind: str
     batch: int
     layout: Layout
-    padding: Padding
+    masks: Mapping[str, Tensor]
+    removed_masks: tuple[str, ...]
 
     @property
     def name(self) -> str:
@@ -145,12 +151,7 @@ class Call(ABC):
 
     def known_padding(self, dims: tuple[str, ...]) -> Tensor | None:
         """The model's padding mask for an axis, dims ``(sample, position)``; None where it is not known."""
-        if len(dims) != 1 or "window" in self.layout.dims:
-            return None
-        sizes = dict(zip(self.layout.dims, self.layout.shape, strict=True))
-        if sizes["sample"] != self.batch:
-            return None
-        return self.padding.of_length(sizes[dims[0]], self.batch, self.at.location.path)
+        return self.masks.get(dims[0]) if len(dims) == 1 else None
 
     def key_valid(self) -> Tensor | None:
         """Which keys are no padding, dims ``(sample, key)``; None where all are.
@@ -203,10 +204,12 @@ class SoftmaxCall(Call):
     Attributes:
         logits: What it was given.
         output: What it gave, same shape.
+        axes: The axes that it ran over.
     """
 
     logits: Tensor = None
     output: Tensor = None
+    axes: tuple[int, ...] = (-1,)
 
     @property
     def dtype(self) -> str:
@@ -230,9 +233,8 @@ class SoftmaxCall(Call):
         edited = self.layout.restore(ops.cast(scores, self.output.dtype), tuple(self.output.shape))
         if everywhere:
             return edited
-        key_axes = self.layout.permutation[-self.layout.num_keys :]
         cells = ops.greater(self.logits, MASKED_LOGIT)
-        any_cell = any_along(cells, axis=key_axes, keepdims=True)
+        any_cell = any_along(cells, axis=self.layout.key_axes, keepdims=True)
         return ops.where(any_cell, edited, self.output)
 
 
@@ -348,7 +350,7 @@ class FusedCall(Call):
         return bool(ops.all(any_along(cells, axis=-1)))
 
     def _in_layout(self, tensor: Tensor) -> Tensor:
-        return self.layout.split(tensor, self.layout.shape)
+        return self.layout.arrange(tensor)
 
     def _any_cell(self, dims: tuple[str, ...]) -> Tensor | None:
         # The causal rule hides no key from every query, so it is left out: the mask stays at its own size.
@@ -361,8 +363,15 @@ class FusedCall(Call):
         if self.is_causal and cells.shape[2] == queries:
             cells = self._cells_of(self.mask, self.bias, 0, queries)
         flat = ops.broadcast_to(any_along(cells, axis=(1, 2)), (lead, keys))
-        windows = self.layout.shape[1:2] if "window" in self.layout.dims else ()
-        return self.layout.split(flat, (self.layout.shape[0], *windows, keys))
+        return self._without_heads(self.layout.arrange(flat, axes=(0, 3)))
+
+    def _without_heads(self, cells: Tensor) -> Tensor:
+        """Dims ``(sample, window, key)`` where heads are folded into the first axis."""
+        heads = [dim for dim, _ in self.layout.axes[0]]
+        if "head" not in heads:
+            return cells
+        dims = [dim for dim in self.layout.dims if dim in heads]
+        return any_along(cells, axis=dims.index("head"))
 
     def replaced(self, scores: Tensor, *, everywhere: bool = False) -> Tensor:
         """The context that the edited scores give; rows that may attend to nothing keep the model's own."""
@@ -407,7 +416,7 @@ class FusedCall(Call):
             rows = _both(inside, None if cells is None else any_along(cells, axis=-1))
             if rows is not None:
                 rows = ops.broadcast_to(rows, (*self._sizes[:2], size))
-                rows = layout.split(rows, (*layout.shape[:-2], size))
+                rows = layout.arrange(rows, axes=(0, 1, 2))
             valid = _both(rows, _slice(padding, -1, start, size, queries))
             carry, emitted = update(carry, Block(self._block_in_layout(_zeroed(own, cells)), valid, start, layout))
             context = [ops.moveaxis(self._context(own), 1, -1)] if keep_context else []
@@ -419,7 +428,7 @@ class FusedCall(Call):
         return carry, emitted
 
     def _block_in_layout(self, scores: Tensor) -> Tensor:
-        return self.layout.split(scores, (*self.layout.shape[:-2], *scores.shape[-2:]))
+        return self.layout.arrange(scores)
 
 
 @dataclass

@@ -76,11 +76,8 @@ class Declaration:
                 f"The declared output of {self._layer_name} has shape {shape} and dims {self.dims}, but there "
                 f"are {batch} samples, and a dropped axis must have size 1."
             )
-        return Layout(
-            permutation=(ordered[0], *dropped, *ordered[1:]),
-            shape=tuple(shape[axis] for axis in ordered),
-            dims=tuple(_DIMS[order] for order, _ in sorted(axes)),
-        )
+        parts = [() if dim is None else ((dim, size),) for dim, size in zip(self.dims, shape, strict=True)]
+        return Layout(tuple(parts), tuple(_DIMS[order] for order, _ in sorted(axes)))
 
     @property
     def _layer_name(self) -> str:

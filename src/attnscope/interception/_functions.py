@@ -7,7 +7,7 @@ again, so each softmax is taken once, at the outermost of the functions below.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -30,7 +30,6 @@ def intercepted_functions() -> list[Function]:
         Function(keras.layers.Softmax, "call", _softmax_layer),
         Function(keras.Layer, "__call__", _layer),
         Function(keras_backend, "set_keras_mask", _set_keras_mask),
-        Function(keras_backend.numpy, "concatenate", _concatenate),
         Function(keras_backend, "rnn", partial(_loop, "rnn", loops.unrolled_rnn)),
         Function(keras_backend, "vectorized_map", partial(_loop, "vectorized_map", _map)),
         Function(core, "vectorized_map", partial(_loop, "vectorized_map", _map)),
@@ -62,7 +61,6 @@ def _softmax_layer(
 def _layer(taking: Interception, original: Callable[..., Tree], layer: keras.Layer, *args: Any, **kwargs: Any) -> Tree:
     before = taking.progress.counts.copy() if taking.listeners.ended is not None else None
     outputs = original(layer, *args, **kwargs)
-    taking.mask_made(layer, outputs)
     outputs = taking.declared(layer, taking.embedding(layer, args, kwargs, outputs))
     if before is not None:
         run = partial(original, layer, *args, **kwargs)
@@ -74,11 +72,6 @@ def _layer(taking: Interception, original: Callable[..., Tree], layer: keras.Lay
 def _set_keras_mask(taking: Interception, original: Callable[..., None], x: Tensor, mask: Tensor) -> None:
     taking.mask_set(x, mask)
     original(x, mask)
-
-
-def _concatenate(taking: Interception, original: Callable[..., Tree], xs: Sequence[Tensor], axis: int = 0) -> Tensor:
-    taking.concatenated(xs, axis)
-    return original(xs, axis=axis)
 
 
 def _loop(

@@ -35,8 +35,9 @@ from attnscope.interception._interception import (
     Run,
 )
 from attnscope.interception._keras import layers_of
+from attnscope.interception._plan import Plan
 from attnscope.patching import behind, bound_early, patched, stand_in
-from attnscope.tensors import Tree
+from attnscope.tensors import Tensor, Tree
 
 
 @contextmanager
@@ -46,11 +47,12 @@ def intercept(
     *,
     batch: int,
     inputs: Tree = None,
-    unroll: frozenset[str] = frozenset(),
+    plan: Plan | None = None,
     declarations: tuple[Declaration, ...] = (),
     errors: list[AttnscopeError] | None = None,
     embedded: Embedded | None = None,
     ended: Callable[[LayerCall], None] | None = None,
+    masked: Callable[[str, Tensor], None] | None = None,
     untaken: Callable[[UntakenCall], None] | None = None,
 ) -> Iterator[Interception]:
     """Gives `handler` every attention call of the code that runs in the block, in this thread or task alone.
@@ -63,12 +65,14 @@ def intercept(
         root: The model whose layers the paths are counted from.
         batch: Number of samples that the model is given, which tells the sample axis.
         inputs: The model's inputs, read for padding masks.
-        unroll: Paths of loops that are run step by step, as `Occurrence.loop` names them.
+        plan: What a trace of the model found out: what the axes mean, masks, loops to run step by step. Without one
+            the axes are told by their sizes.
         declarations: Declared sites; see `attnscope.declare`.
         errors: Where to note errors of our own on their way out through the model.
         embedded: Asked of each `Embedding` with its layer, path, whole numbers and result: gives the embedding that
             the model goes on with.
         ended: Told of each call of a layer once it is over.
+        masked: Told of each Keras mask that a layer sets, with its name.
         untaken: Told of each softmax and fused call that cannot be taken, with the reason.
 
     Yields:
@@ -88,11 +92,11 @@ def intercept(
         root,
         batch,
         current().current_trace(),
-        unroll,
+        plan,
         declarations,
         [] if errors is None else errors,
     )
-    running = Interception(Listeners(handler, embedded, ended, untaken), run, Progress())
+    running = Interception(Listeners(handler, embedded, ended, masked, untaken), run, Progress())
     with ExitStack() as stack:
         _install(stack, [] if root is None else layers_of(root))
         token = ACTIVE.set(running)

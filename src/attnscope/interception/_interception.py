@@ -18,10 +18,10 @@ from attnscope.errors import AttnscopeError
 from attnscope.interception import _loops as loops
 from attnscope.interception._calls import Call, DeclaredCall, FusedCall, Occurrence, SoftmaxCall, UntakenCall
 from attnscope.interception._declarations import Declaration, declared_at
-from attnscope.interception._keras import number_of_attention_axes
-from attnscope.interception._layout import Layout, layout_of, number_of_heads
+from attnscope.interception._layout import Layout, layout_by_size, number_of_heads
 from attnscope.interception._location import Location, current_location
-from attnscope.interception._padding import ORIGINS, Padding
+from attnscope.interception._padding import Padding
+from attnscope.interception._plan import Plan, SitePlan
 from attnscope.tensors import Tensor, Tree
 
 Item = TypeVar("Item")
@@ -66,6 +66,7 @@ class Listeners:
         handler: Of each attention call.
         embedded: Of each embedding; None where nobody asks.
         ended: Of each call of a layer that is over; None where nobody asks.
+        masked: Of each Keras mask, with its name; None where nobody asks.
         untaken: Of each softmax and fused call that cannot be taken; None where nobody asks.
         everywhere: Whether the handler's scores count also in rows that may attend to nothing.
     """
@@ -73,6 +74,7 @@ class Listeners:
     handler: Handler
     embedded: Embedded | None = None
     ended: Callable[[LayerCall], None] | None = None
+    masked: Callable[[str, Tensor], None] | None = None
     untaken: Callable[[UntakenCall], None] | None = None
     everywhere: bool = False
 
@@ -85,7 +87,7 @@ class Run:
         root: The model; paths are counted from it.
         batch: Number of samples.
         trace: The trace that it is in.
-        unroll: Names of the loops to run step by step.
+        plan: What a trace found out; None where nothing was traced, so that axes are told by their sizes.
         declarations: What the user declared to be attention.
         errors: Where to note errors of our own that are raised inside of the model; frameworks wrap them beyond
             recognition.
@@ -94,7 +96,7 @@ class Run:
     root: keras.Layer | None
     batch: int
     trace: Hashable
-    unroll: frozenset[str] = frozenset()
+    plan: Plan | None = None
     declarations: tuple[Declaration, ...] = ()
     errors: list[AttnscopeError] = field(default_factory=list)
 
@@ -105,14 +107,12 @@ class Progress:
 
     Attributes:
         padding: The padding masks.
-        copied: First sizes that came about by putting copies of the batch behind each other.
         counts: How many calls there were at each path and step.
         loops: Names of the model's loops that run now, outermost first.
         heads: Heads of the framework's own modules that run now, outermost first.
     """
 
     padding: Padding = field(default_factory=Padding)
-    copied: set[int] = field(default_factory=set)
     counts: Counts = field(default_factory=Counter)
     loops: list[str] = field(default_factory=list)
     heads: list[int] = field(default_factory=list)
@@ -145,20 +145,13 @@ class Interception:
         if None in axes or self._is_out_of_reach(location, "softmax", shape):
             return aside(run)
         occurrence = self._occurrence(location)
-        layout = layout_of(
-            shape,
-            axes,
-            self.run.batch,
-            self.progress.heads[-1] if self.progress.heads else number_of_heads(location.layers),
-            number_of_attention_axes(location.layer),
-            window_first=shape[0] in self.progress.copied,
-        )
+        layout = self._layout(occurrence, shape, axes, self._heads(location))
         output = aside(run)
+        tensors = {"logits": _with_shape(logits, shape), "output": _with_shape(output, shape)}
         if layout is None:
-            self._note_untaken(UntakenCall(occurrence, "softmax", shape, _dtype(output), _NO_SAMPLE))
+            self._note_untaken(UntakenCall(occurrence, "softmax", shape, _dtype(output), _NO_SAMPLE, tensors, axes))
             return output
-        logits, known = _with_shape(logits, shape), _with_shape(output, shape)
-        edited = self._edited(SoftmaxCall(**self._common(occurrence, "softmax", layout), logits=logits, output=known))
+        edited = self._edited(SoftmaxCall(**self._common(occurrence, "softmax", layout), **tensors, axes=axes))
         return output if edited is None else edited
 
     def fused(self, run: Callable[[], Tensor], **tensors: Any) -> Tensor:
@@ -171,11 +164,12 @@ class Interception:
         if self._is_out_of_reach(location, "fused", shape):
             return aside(run)
         occurrence = self._occurrence(location)
-        layout = layout_of(shape, (-1,), self.run.batch, heads, window_first=lead in self.progress.copied)
-        if layout is None:
-            self._note_untaken(UntakenCall(occurrence, "fused", shape, _dtype(tensors["query"]), _NO_SAMPLE))
-            return aside(run)
+        layout = self._layout(occurrence, shape, (-1,), heads)
         tensors.update({name: _with_shape(tensors[name], known) for name, known in shapes.items()})
+        if layout is None:
+            dtype = _dtype(tensors["query"])
+            self._note_untaken(UntakenCall(occurrence, "fused", shape, dtype, _NO_SAMPLE, tensors, (-1,)))
+            return aside(run)
         call = FusedCall(**self._common(occurrence, "fused", layout), **tensors, run=run)
         edited = self._edited(call)
         if edited is not None:
@@ -228,26 +222,12 @@ class Interception:
         self._noting_errors(aside, ended, LayerCall(layer, path, inputs, outputs, again))
 
     def _again(self, run: Callable[[], Tree], before: Counts, handler: Handler) -> Tree:
-        progress = Progress(copied=self.progress.copied, counts=before.copy())
+        progress = Progress(counts=before.copy())
         token = ACTIVE.set(Interception(Listeners(handler, everywhere=True), self.run, progress))
         try:
             return run()
         finally:
             ACTIVE.reset(token)
-
-    def concatenated(self, pieces: Sequence[Tensor], axis: int | None) -> None:
-        """Notes copies of the batch that are put behind each other, as classifier-free guidance does."""
-        if axis == 0 and isinstance(pieces, (list, tuple)) and len(pieces) > 1:
-            sizes = [piece.shape[0] for piece in pieces if len(getattr(piece, "shape", ())) > 0]
-            if sizes == [self.run.batch] * len(pieces):
-                self.progress.copied.add(self.run.batch * len(pieces))
-
-    def mask_made(self, layer: keras.Layer, outputs: Tensor) -> None:
-        """Notes the mask of a layer where masks begin; Keras sets it when that layer is no longer the running one."""
-        if isinstance(layer, ORIGINS) and current().current_trace() == self.run.trace:
-            mask = keras_backend.get_keras_mask(outputs)
-            if mask is not None:
-                self.progress.padding.read_origin(mask, self._location().inside(layer).path)
 
     def mask_set(self, tensor: Tensor, mask: Tensor | None) -> None:
         """Notes a Keras mask that a layer sets, or takes off."""
@@ -255,14 +235,16 @@ class Interception:
             return
         path, padding = self._location().path, self.progress.padding
         if mask is not None:
-            padding.read_keras_mask(mask, path)
+            name = padding.read_keras_mask(mask, path, loops.current_step())
+            if name is not None and self.listeners.masked is not None:
+                aside(self.listeners.masked, name, mask)
         elif keras_backend.get_keras_mask(tensor) is not None and path not in padding.removed_by:
             padding.removed_by.append(path)
 
     def loop(self, kind: str, original: Callable[..., Tree], unrolled: Unroller, *args: Any, **kwargs: Any) -> Tree:
         """Runs a loop of the model's: step by step where that is wanted, else as it is."""
         name = f"{self._location().path}:{kind}"
-        if name in self.run.unroll:
+        if self.run.plan is not None and name in self.run.plan.unroll:
             return unrolled(original)(*args, **kwargs)
         with _pushed(self.progress.loops, name):
             return original(*args, **kwargs)
@@ -290,8 +272,31 @@ class Interception:
         return Occurrence(location, index, step, self.progress.loop)
 
     def _common(self, occurrence: Occurrence, kind: str, layout: Layout) -> dict[str, Any]:
-        padding = self.progress.padding
-        return {"at": occurrence, "kind": kind, "batch": self.run.batch, "layout": layout, "padding": padding}
+        padding, site = self.progress.padding, self._site(occurrence.name)
+        masks = {} if site is None else {dim: padding.masks[name] for dim, name in site.masks.items()}
+        return {
+            "at": occurrence,
+            "kind": kind,
+            "batch": self.run.batch,
+            "layout": layout,
+            "masks": masks,
+            "removed_masks": tuple(padding.removed_by),
+        }
+
+    def _site(self, name: str) -> SitePlan | None:
+        return None if self.run.plan is None else self.run.plan.sites.get(name)
+
+    def _layout(
+        self, occurrence: Occurrence, shape: tuple[int, ...], axes: tuple[int, ...], heads: int | None
+    ) -> Layout | None:
+        """As the plan has it; by the sizes where there is no plan for this site."""
+        site = self._site(occurrence.name)
+        if site is None:
+            return layout_by_size(shape, axes, self.run.batch, heads)
+        return None if site.layout is None else site.layout.at(shape, self.run.batch)
+
+    def _heads(self, location: Location) -> int | None:
+        return self.progress.heads[-1] if self.progress.heads else number_of_heads(location.layers)
 
     def _edited(self, call: Call) -> Tensor | None:
         """What the model goes on with once the handler has seen the call; None where it only looked."""

@@ -1,15 +1,13 @@
-"""Which positions are padding: from the masks that the model was given, and from the cells it masked.
+"""The padding masks that a model meets while it runs: those among its inputs, and every Keras mask that a layer sets.
 
-Two sources are read while the model runs: inputs whose name ends in ``padding_mask`` or ``attention_mask``, and
-every Keras mask that a layer sets (`Embedding(mask_zero=True)`, `Masking`). A mask belongs to an axis by its
-length; where several of one length differ, the model itself decides by the cells that it masked.
+Each has a name that is the same in every run, so that a trace can tell which sequence it belongs to.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
-import keras
 from keras import ops, tree
 
 from attnscope.tensors import Tensor, Tree
@@ -21,9 +19,7 @@ Keras writes -1e9 (float32), -3e4 or -65504 (float16), KerasHub also -1e4, other
 logit that a model means lies far above: at -5,000 the score is 0 in every float format unless all cells are so.
 """
 
-_NAMES = ("padding_mask", "attention_mask")
-ORIGINS = (keras.layers.Embedding, keras.layers.Masking)
-"""Layers where masks begin."""
+_INPUT_NAMES = ("padding_mask", "attention_mask")
 
 
 @dataclass
@@ -31,50 +27,33 @@ class Padding:
     """The padding masks that were seen so far in one run of a model.
 
     Attributes:
-        masks: Mask and the name of where it came from; each of shape ``(batch, positions)``.
-        unmasked_lengths: Lengths of inputs that bring features for each position, so that no embedding masks them.
+        masks: By name, each of shape ``(sample, position)``. In a loop those of the step that runs.
         removed_by: Paths of the layers that took the mask off a tensor, in order.
     """
 
-    masks: list[tuple[str, Tensor]] = field(default_factory=list)
-    unmasked_lengths: set[int] = field(default_factory=set)
+    masks: dict[str, Tensor] = field(default_factory=dict)
     removed_by: list[str] = field(default_factory=list)
+    _counts: Counter[tuple[str, tuple[int, ...]]] = field(default_factory=Counter)
 
     def read_inputs(self, inputs: Tree) -> None:
         """Takes the masks among a model's inputs, told by their names."""
         for path, value in [] if inputs is None else tree.flatten_with_path(inputs):
             name = str(path[-1]) if path else ""
-            if name.endswith(_NAMES) and len(value.shape) == 2:
-                self.masks.append((name, ops.cast(value, "bool")))
-            elif len(value.shape) == 3:
-                self.unmasked_lengths.add(value.shape[1])
+            if name.endswith(_INPUT_NAMES) and len(value.shape) == 2:
+                self.masks[f"input {name}"] = ops.cast(value, "bool")
 
-    def read_keras_mask(self, mask: Tensor, path: str) -> None:
-        """Takes a mask that a layer sets, where it is the first of its length.
-
-        Layers hand masks on, some as new tensors; what they hand on is not another mask.
-        """
-        if len(mask.shape) == 2 and mask.shape[1] not in [known.shape[1] for _, known in self.masks]:
-            self.masks.append((path, mask))
-
-    def read_origin(self, mask: Tensor, path: str) -> None:
-        """Takes the mask that an embedding or a `Masking` made, under that layer's path."""
-        if len(mask.shape) == 2:
-            self.masks = [*(entry for entry in self.masks if entry[1] is not mask), (path, mask)]
-
-    def of_length(self, length: int, batch: int, path: str) -> Tensor | None:
-        """The mask for an axis of this length, or None where there is none or it cannot be told which.
+    def read_keras_mask(self, mask: Tensor, path: str, step: tuple[int, ...]) -> str | None:
+        """Takes a mask that a layer sets, and gives its name; None for one that has not one cell per position.
 
         Args:
-            length: Positions of the axis.
-            batch: Samples.
-            path: Path of the site. Of an encoder's and a decoder's mask, the one whose name shares that word
-                with the path is meant.
+            mask: The mask.
+            path: Of the layer.
+            step: Of the unrolled loops around it: each step sets the same masks anew.
         """
-        fitting = [(name, mask) for name, mask in self.masks if tuple(mask.shape) == (batch, length)]
-        named = [(n, m) for n, m in fitting for word in ("encoder", "decoder") if word in n and word in path]
-        candidates = named or fitting
-        from_layers = any("/" in name or not name.endswith(_NAMES) for name, _ in candidates)
-        if length in self.unmasked_lengths and from_layers and not named:
+        if len(mask.shape) != 2:
             return None
-        return candidates[0][1] if len(candidates) == 1 else None
+        number = self._counts[path, step]
+        self._counts[path, step] += 1
+        name = f"{path}#{number}"
+        self.masks[name] = mask
+        return name

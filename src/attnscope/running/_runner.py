@@ -11,7 +11,7 @@ import numpy as np
 from keras import tree
 
 from attnscope.errors import AttnscopeError
-from attnscope.interception import Handler, call_model, declarations, intercept, own_errors
+from attnscope.interception import Handler, Plan, call_model, declarations, intercept, own_errors
 from attnscope.running._batches import Batch, Batches, filled
 from attnscope.running._compiled import as_numpy, compiled, viewed
 from attnscope.running._network import Network
@@ -27,7 +27,7 @@ class Runner:
         model: A built model.
         handlers: Called inside the compiled function with the extras of the batch, as tensors: gives the handler,
             and the structure that it collects tensors in, which is read once the model has run.
-        unroll: Loops to run step by step.
+        plan: What a trace of the model found out.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Runner:
         model: keras.Layer,
         handlers: Callable[[dict[str, Tensor]], tuple[Handler, Tree]],
         *,
-        unroll: frozenset[str] = frozenset(),
+        plan: Plan | None = None,
     ) -> None:
         self._errors: list[AttnscopeError] = []
         errors, declared = self._errors, declarations()
@@ -44,9 +44,7 @@ class Runner:
             inputs, rows = batch
             handler, collected = handlers(rows)
             size = len(tree.flatten(inputs)[0])
-            with intercept(
-                handler, model, batch=size, inputs=inputs, unroll=unroll, declarations=declared, errors=errors
-            ):
+            with intercept(handler, model, batch=size, inputs=inputs, plan=plan, declarations=declared, errors=errors):
                 outputs = call_model(model, inputs)
             return outputs, collected
 

@@ -1,0 +1,242 @@
+"""What each axis of a site's scores is: sample, window, head, query or key, from its lineage and from what it meets.
+
+* **sample**: the samples lie along it;
+* **key**: the softmax ran over it;
+* **window**: the weighted values have it too, and positions lie along it: each row of a picture by itself, each window;
+* **head**: units of a weight lie along it, and the values have it too, or else another axis asks;
+* **query**: the values do not have it, and positions lie along it, or units that ask by themselves (learned queries).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from attnscope.discovery._origins import (
+    Axis,
+    Factor,
+    Guessed,
+    Lost,
+    Made,
+    Origin,
+    Part,
+    Pieces,
+    Position,
+    Product,
+    Samples,
+    Split,
+    Symbol,
+    Units,
+    Windows,
+    is_data,
+    is_lost,
+    is_units,
+    roots,
+)
+from attnscope.interception import Layout, Parts
+
+_ORDER = ("sample", "window", "head", "query", "key")
+
+
+@dataclass(frozen=True)
+class Roles:
+    """What the axes of a site are.
+
+    Attributes:
+        layout: Its dims; None where a trail was lost, so that they are not known.
+        origins: For each dim the factors that lie along it, outermost first.
+        guess: The unknown operation that an axis was followed through by its size; empty where there is none.
+    """
+
+    layout: Layout | None
+    origins: Mapping[str, tuple[Factor, ...]]
+    guess: str = ""
+
+
+def roles_of(
+    symbol: Symbol,
+    shape: Sequence[int],
+    key_axes: Sequence[int],
+    shared: frozenset[tuple[int, int]],
+    *,
+    heads: int | None = None,
+) -> Roles:
+    """The roles of the axes of a softmax's output.
+
+    Args:
+        symbol: Where its axes come from.
+        shape: Its shape.
+        key_axes: The axes that the softmax ran over.
+        shared: Factors, by axis and number, that the weighted values have too.
+        heads: The axis of the heads where the call itself says which it is; then the next one asks.
+    """
+    keys = sorted(axis % len(shape) for axis in key_axes)
+    entries: list[tuple[int, Factor | None, str]] = []
+    for axis, factors in enumerate(symbol):
+        if axis in keys:
+            continue
+        if heads is not None and axis in (heads, heads + 1):
+            whole = Factor(frozenset(origin for factor in factors for origin in factor.origins), shape[axis])
+            entries.append((axis, whole, "head" if axis == heads else "query"))
+            continue
+        if not factors:
+            entries.append((axis, None, "single"))
+        for number, factor in enumerate(factors):
+            entries.append((axis, factor, _role(factor, shared=(axis, number) in shared)))
+    entries = _decided(entries, keys)
+    if any(role == "lost" for _, _, role in entries):
+        return Roles(None, {}, _operation(entries))
+    names = _key_names(len(keys))
+    queries = list(dict.fromkeys(axis for axis, _, role in entries if role == "query"))
+    parts: dict[int, list[tuple[str, int]]] = {axis: [] for axis in range(len(shape))}
+    origins: dict[str, tuple[Factor, ...]] = {}
+    for axis, factor, role in entries:
+        dim = f"query_{queries.index(axis)}" if role == "query" and len(queries) > 1 else role
+        if dim:
+            parts[axis].append((dim, 1 if factor is None else factor.size))
+            origins[dim] = (*origins.get(dim, ()), *(() if factor is None else (factor,)))
+    for axis, name in zip(keys, names, strict=True):
+        parts[axis] = [(name, shape[axis])]
+        origins[name] = symbol[axis]
+    if "sample" not in origins:
+        return Roles(*_same_for_all(parts, origins, names, shape))
+    return Roles(_layout(parts, names), origins, _guess(origins))
+
+
+def _same_for_all(
+    parts: dict[int, list[tuple[str, int]]],
+    origins: dict[str, tuple[Factor, ...]],
+    names: list[str],
+    shape: Sequence[int],
+) -> tuple[Layout | None, dict[str, tuple[Factor, ...]], str]:
+    """Scores that are the same for all samples: a first axis of size 1 stands for them."""
+    if shape[0] != 1 or 0 in [axis for axis, listed in parts.items() if any(dim in names for dim, _ in listed)]:
+        return None, {}, ""
+    origins = {
+        dim: factors for dim, factors in origins.items() if any(dim == name for a in parts if a for name, _ in parts[a])
+    }
+    parts = {**parts, 0: [("sample", 1)]}
+    origins["sample"] = ()
+    return _layout(parts, names), origins, _guess(origins)
+
+
+def _layout(parts: Mapping[int, Sequence[tuple[str, int]]], names: list[str]) -> Layout:
+    axes: tuple[Parts, ...] = tuple(tuple(parts[axis]) for axis in range(len(parts)))
+    dims = dict.fromkeys(dim for listed in axes for dim, _ in listed)
+    others = sorted((dim for dim in dims if dim not in names), key=lambda dim: (_ORDER.index(dim.split("_")[0]), dim))
+    return Layout(axes, (*others, *names), len(names))
+
+
+def _role(factor: Factor, *, shared: bool) -> str:
+    if any(isinstance(root, Samples) for origin in factor.origins for root in roots(origin)) and is_data(factor):
+        return "sample"
+    if is_lost(factor):
+        return "lost"
+    if is_data(factor):
+        return "window" if shared else "query"
+    if is_units(factor):
+        return "head" if shared else "units"
+    return "window" if shared else "made"
+
+
+def _decided(entries: list[tuple[int, Factor | None, str]], keys: list[int]) -> list[tuple[int, Factor | None, str]]:
+    """What units that the values lack, axes that the model made, and axes of size 1 are, once the others are known."""
+    asks = any(role == "query" for _, _, role in entries)
+    heads = any(role == "head" for _, _, role in entries)
+    decided: list[tuple[int, Factor | None, str]] = []
+    for axis, factor, role in entries:
+        if role in ("single", "made", "units") and axis > keys[-1] and (factor is None or factor.size == 1):
+            role = ""  # an axis of size 1 behind the keys: one column of scores
+        elif role == "units" or (role == "made" and not asks):
+            role = "head" if asks else "query"
+        elif role == "made":
+            role = "head"
+        elif role == "single":
+            role = "query" if not asks else "" if heads else "head"
+        asks = asks or role == "query"
+        heads = heads or role == "head"
+        decided.append((axis, factor, role))
+    return decided
+
+
+def _key_names(count: int) -> list[str]:
+    return ["key"] if count == 1 else [f"key_{number}" for number in range(count)]
+
+
+def _operation(entries: Sequence[tuple[int, Factor | None, str]]) -> str:
+    return next(
+        (
+            root.operation
+            for _, factor, role in entries
+            if role == "lost" and factor is not None
+            for origin in factor.origins
+            for root in roots(origin)
+            if isinstance(root, Lost)
+        ),
+        "",
+    )
+
+
+def _guess(origins: Mapping[str, tuple[Factor, ...]]) -> str:
+    return next((guess for factors in origins.values() for factor in factors for guess in _guesses(factor)), "")
+
+
+def _guesses(factor: Factor) -> list[str]:
+    def inside(origin: Origin) -> list[str]:
+        if isinstance(origin, Guessed):
+            return [origin.operation]
+        if isinstance(origin, (Split, Part, Windows)):
+            return inside(origin.of)
+        if isinstance(origin, (Pieces, Product)):
+            return [each for piece, _ in origin.of for each in inside(piece)]
+        return []
+
+    return [each for origin in factor.origins for each in inside(origin)]
+
+
+def in_words(factors: Axis) -> str:
+    """Where an axis comes from, in words for users."""
+    places: dict[str, list[str]] = {}
+    for factor in factors:
+        for origin in sorted(factor.origins, key=repr):
+            head, tail = _words(origin)
+            places.setdefault(tail, [])
+            if head not in places[tail]:
+                places[tail].append(head)
+    return " and ".join(_listed(heads, tail) for tail, heads in places.items())
+
+
+def _listed(heads: list[str], tail: str) -> str:
+    numbers = [head.removeprefix("axis ") for head in heads if head.startswith("axis ")]
+    if len(numbers) == len(heads) > 1:
+        heads = [f"axes {', '.join(numbers[:-1])} and {numbers[-1]}"]
+    return " and ".join(heads) + tail
+
+
+def _words(origin: Origin) -> tuple[str, str]:
+    """What it is, and of what."""
+    match origin:
+        case Samples():
+            return "samples", ""
+        case Position(name, axis):
+            return f"axis {axis}", f" of input {name!r}"
+        case Units(weight, _):
+            return "units", f" of {weight!r}" if weight else " of a weight"
+        case Made():
+            return "made by the model", ""
+        case Lost(operation):
+            return f"not known: the trail was lost at {operation!r}", ""
+        case Guessed(of) | Split(of):
+            return _words(of)
+        case Windows(of):
+            return "patches", _words(of)[1]
+        case Part(of):
+            head, tail = _words(of)
+            return f"a part of {head}", tail
+        case Pieces(of, stacked):
+            if stacked:
+                return f"{len(of)} tensors, stacked", ""
+            return ", then ".join("".join(_words(piece)) for piece, _ in of), ""
+        case Product(of):
+            return " and ".join(dict.fromkeys("".join(_words(piece)) for piece, _ in of)), ""
+    raise TypeError(f"No words for {origin!r}.")
