@@ -69,6 +69,7 @@ class _Met:
         axes: The axes that its softmax runs over.
         keys: What the trace knows its tensors by; empty where they are out of reach.
         by_size: The layout that its sizes suggest, which counts where the trail is lost; the declared one is never lost.
+        masks: How many Keras masks had been set before it.
         removed_masks: Layers that had taken a padding mask off before it.
     """
 
@@ -80,6 +81,7 @@ class _Met:
     axes: tuple[int, ...]
     keys: Mapping[str, Hashable]
     by_size: Layout | None
+    masks: int
     removed_masks: tuple[str, ...] = ()
 
 
@@ -155,7 +157,7 @@ def discover(network: Network, selection: Selection = None, unroll: frozenset[st
             return current().key_of(tensor, next(numbers))
 
         with intercept(
-            lambda call: met.append(_met(call, key_of)),
+            lambda call: met.append(_met(call, key_of, len(masks))),
             network.model,
             batch=batch,
             inputs=tensors,
@@ -163,7 +165,7 @@ def discover(network: Network, selection: Selection = None, unroll: frozenset[st
             declarations=declarations(),
             errors=errors,
             masked=lambda name, mask: masks.append((name, key_of(mask))),
-            untaken=lambda call: met.append(_not_taken(call, key_of)),
+            untaken=lambda call: met.append(_not_taken(call, key_of, len(masks))),
         ):
             return call_model(network.model, tensors)
 
@@ -250,7 +252,7 @@ def _nothing(found: SiteTable, chosen: SiteTable) -> str:
     )
 
 
-def _met(call: Call, key_of: Callable[[Tensor], Hashable]) -> _Met:
+def _met(call: Call, key_of: Callable[[Tensor], Hashable], masks: int) -> _Met:
     return _Met(
         call.at,
         call.kind,
@@ -260,6 +262,7 @@ def _met(call: Call, key_of: Callable[[Tensor], Hashable]) -> _Met:
         call.axes if isinstance(call, SoftmaxCall) else (-1,),
         {name: key_of(getattr(call, name)) for name in _TENSORS[call.kind]},
         call.layout,
+        masks,
         call.removed_masks,
     )
 
@@ -275,9 +278,9 @@ def _shape_of(call: Call) -> tuple[int, ...]:
     return tuple(call.output.shape) if isinstance(call, (SoftmaxCall, DeclaredCall)) else ()
 
 
-def _not_taken(call: UntakenCall, key_of: Callable[[Tensor], Hashable]) -> _Met:
+def _not_taken(call: UntakenCall, key_of: Callable[[Tensor], Hashable], masks: int) -> _Met:
     keys = {name: key_of(call.tensors[name]) for name in _TENSORS[call.kind] if name in call.tensors}
-    return _Met(call.at, call.kind, call.shape, call.dtype, call.reason, call.axes, keys, None)
+    return _Met(call.at, call.kind, call.shape, call.dtype, call.reason, call.axes, keys, None, masks)
 
 
 def _listed(met: list[_Met], trace: Trace, lineage: Lineage, masks: Masks) -> list[Site]:
@@ -379,7 +382,7 @@ class _Judge:
             sinks=sinks,
             lineage={dim: in_words(origins[dim]) for dim in layout.dims if dim in origins},
             certainty=certainty,
-            plan=SitePlan(layout, {} if "window" in layout.dims else self.masks.of(origins)),
+            plan=SitePlan(layout, {} if "window" in layout.dims else self.masks.of(origins, self.call.masks)),
         )
 
     def _site(self, **rest: Any) -> Site:

@@ -19,19 +19,20 @@ class Masks:
     """
 
     def __init__(self, trace: Trace, lineage: Lineage, keras_masks: Sequence[tuple[str, Hashable]]) -> None:
-        self._by_axis: list[tuple[Axis, str]] = []
-        for name, key in keras_masks:
+        self._by_axis: list[tuple[int, Axis, str]] = []
+        for number, (name, key) in enumerate(keras_masks):
             symbol = lineage.symbol(trace.numbers[key]) if key in trace.numbers else ()
             if len(symbol) == 2 and _is_samples(symbol[0]) and symbol[1]:
-                self._by_axis.append((symbol[1], name))
+                self._by_axis.append((number, symbol[1], name))
 
-    def of(self, origins: Mapping[str, Axis]) -> dict[str, str]:
-        """For each dim whose sequence has a mask the name of that mask: the last one that was set."""
-        found = {dim: self._of_axis(axis) for dim, axis in origins.items() if dim in ("query", "key")}
-        return {dim: name for dim, name in found.items() if name}
+    def of(self, origins: Mapping[str, Axis], count: int) -> dict[str, str]:
+        """For each dim whose sequence has a mask the name of that mask: the last of the first `count` that were set."""
+        names = {dim: self._of_axis(axis, count) for dim, axis in origins.items() if dim in ("query", "key")}
+        return {dim: name for dim, name in names.items() if name}
 
-    def _of_axis(self, axis: Axis) -> str:
-        return next((name for known, name in reversed(self._by_axis) if axis and known == axis), "")
+    def _of_axis(self, axis: Axis, count: int) -> str:
+        known = reversed(self._by_axis)
+        return next((name for number, each, name in known if number < count and axis and each == axis), "")
 
 
 def _is_samples(axis: Axis) -> bool:
