@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import string
 import time
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
@@ -21,18 +20,30 @@ except ImportError:  # before it moved out of jax.core
     from jax.core import get_opaque_trace_state
 
 from attnscope.backends._graph import (
-    Axes,
     Graph,
     GraphBuilder,
     Shape,
     Trace,
     Vocabulary,
-    einsum,
-    of_first,
-    read_in_place,
-    read_reshape,
+    read_first,
+    read_product,
     reduction,
+    squeeze,
     transposition,
+)
+from attnscope.backends._operations import (
+    Chosen,
+    Collected,
+    Contraction,
+    Joined,
+    Looked,
+    Moved,
+    Operation,
+    Reshaped,
+    Sliced,
+    Taken,
+    Updated,
+    Windowed,
 )
 from attnscope.backends._protocol import Body, Function, Interception, Model, ModelOf, Probe, ProbedBody, Step
 from attnscope.tensors import Tensor, Tree
@@ -116,7 +127,8 @@ class Jax:
         values = [jax.ShapeDtypeStruct(variable.shape, variable.dtype) for variable in variables]
         tensors = keras.tree.map_structure(ops.convert_to_tensor, inputs)
         closed = jax.make_jaxpr(traced)(values, tensors)
-        return _read(closed.jaxpr, len(jax.tree_util.tree_leaves(tensors)))
+        paths = [variable.path for variable in variables]
+        return _read(closed.jaxpr, len(jax.tree_util.tree_leaves(tensors)), paths)
 
     def key_of(self, tensor: Tensor, number: int) -> Hashable:
         """The number itself: the tensor is marked with it in the jaxpr."""
@@ -196,7 +208,7 @@ def _fused(
     )
 
 
-def _read(jaxpr: Any, input_count: int) -> Trace:
+def _read(jaxpr: Any, input_count: int, weights: Sequence[str]) -> Trace:
     """The graph of a jaxpr whose last `input_count` arguments are the model's inputs, and the marked tensors."""
     builder = GraphBuilder(_VOCABULARY)
     marked: dict[Hashable, int] = {}
@@ -205,26 +217,54 @@ def _read(jaxpr: Any, input_count: int) -> Trace:
         key = ("literal", id(atom)) if hasattr(atom, "val") else atom
         return builder.tensor(key, atom.aval.shape, getattr(atom.aval, "dtype", ""))
 
+    def enter(jaxpr: Any) -> None:
+        """JAX shares one jaxpr among all calls of a function: each has tensors of its own."""
+        builder.forget(_variables_of(jaxpr))
+
     def walk(jaxpr: Any) -> None:
         for equation in jaxpr.eqns:
             name = equation.primitive.name
             inner = _inner_jaxpr(equation)
             if inner is not None:
-                builder.forget(_variables_of(inner))  # JAX shares one jaxpr among all calls of a function
-                for outer_var, inner_var in zip(equation.invars[-len(inner.invars) :], inner.invars, strict=True):
-                    builder.same(inner_var, number(outer_var))
+                given = [number(atom) for atom in equation.invars[-len(inner.invars) :]] if inner.invars else []
+                enter(inner)
+                for inner_var, outer in zip(inner.invars, given, strict=True):
+                    builder.same(inner_var, outer)
                 walk(inner)
                 for outer_var, inner_var in zip(equation.outvars, inner.outvars, strict=True):
                     builder.same(outer_var, number(inner_var))
-                continue
-            inputs = [number(atom) for atom in equation.invars]
-            for variable in equation.outvars:
-                builder.add(name, equation.params, inputs, number(variable))
-            if name == "name" and str(equation.params["name"]).startswith(_MARK):
-                marked[int(str(equation.params["name"])[len(_MARK) :])] = inputs[0]
+            elif name == "scan":
+                scan(equation)
+            else:
+                inputs = [number(atom) for atom in equation.invars]
+                record = {**equation.params, "starts": [_constant(atom) for atom in equation.invars[1:]]}
+                for variable in equation.outvars:
+                    builder.add(name, record, inputs, number(variable))
+                if name == "name" and str(equation.params["name"]).startswith(_MARK):
+                    marked[int(str(equation.params["name"])[len(_MARK) :])] = inputs[0]
+
+    def scan(equation: Any) -> None:
+        """A loop is walked through once: what it runs over loses its first axis, and what its steps give gets one."""
+        body = equation.params["jaxpr"].jaxpr
+        constants, carried = equation.params["num_consts"], equation.params["num_carry"]
+        given = [number(atom) for atom in equation.invars]
+        enter(body)
+        for place, variable in enumerate(body.invars):
+            if place < constants + carried:
+                builder.same(variable, given[place])
+            else:
+                builder.add("attnscope taken", {}, [given[place]], number(variable))
+        walk(body)
+        over = given[constants + carried :]
+        for place, (outer, inner) in enumerate(zip(equation.outvars, body.outvars, strict=True)):
+            if place < carried:
+                builder.same(outer, number(inner))
+            else:
+                builder.add("attnscope collected", equation.params, [number(inner), *over], number(outer))
 
     graph: Graph = builder.graph
-    graph.inputs = {number(variable) for variable in jaxpr.invars[len(jaxpr.invars) - input_count :]}
+    graph.inputs = [number(variable) for variable in jaxpr.invars[len(jaxpr.invars) - input_count :]]
+    graph.weights = {number(variable): path for variable, path in zip(jaxpr.invars, weights, strict=False)}
     walk(jaxpr)
     graph.outputs = {number(variable) for variable in jaxpr.outvars}
     return Trace(graph, marked)
@@ -249,6 +289,12 @@ def _variables_of(jaxpr: Any) -> list[Any]:
     return [*jaxpr.invars, *jaxpr.constvars, *computed]
 
 
+def _constant(atom: Any) -> int | None:
+    """The value of a whole number that stands in the program."""
+    value = getattr(atom, "val", None)
+    return int(value) if value is not None and np.ndim(value) == 0 and np.asarray(value).dtype.kind in "iu" else None
+
+
 def _inner_jaxpr(equation: Any) -> Any | None:
     if equation.primitive.name not in _CALLS:
         return None
@@ -262,63 +308,155 @@ def _inner_jaxpr(equation: Any) -> Any | None:
 Params = dict[str, Any]
 
 
-def _dot(params: Params, shapes: Sequence[Shape], out: Shape) -> Axes:
+def _dot(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | None:
     (first_summed, second_summed), (first_batch, second_batch) = params["dimension_numbers"]
-    letters = iter(string.ascii_letters)
-    first: list[str] = [""] * len(shapes[0])
-    second: list[str] = [""] * len(shapes[1])
-    batch = ""
-    for one, other in zip(first_batch, second_batch, strict=True):
-        first[one] = second[other] = next(letters)
-        batch += first[one]
-    for one, other in zip(first_summed, second_summed, strict=True):
-        first[one] = second[other] = next(letters)
-    free = ""
-    for term in (first, second):
-        for axis, label in enumerate(term):
-            if not label:
-                term[axis] = next(letters)
-                free += term[axis]
-    return einsum(f"{''.join(first)},{''.join(second)}->{batch}{free}")
+    first = [f"first {axis}" for axis in range(len(shapes[0]))]
+    second = [f"second {axis}" for axis in range(len(shapes[1]))]
+    for one, other in zip((*first_summed, *first_batch), (*second_summed, *second_batch), strict=True):
+        second[other] = first[one]
+    batch = [first[axis] for axis in first_batch]
+    free = [first[axis] for axis in range(len(first)) if axis not in (*first_summed, *first_batch)]
+    free += [second[axis] for axis in range(len(second)) if axis not in (*second_summed, *second_batch)]
+    return Contraction(tuple(first), tuple(second), (*batch, *free))
 
 
-def _transpose(params: Params, shapes: Sequence[Shape], out: Shape) -> Axes | None:
-    return transposition(params["permutation"], shapes)
+def _transpose(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    return transposition(params["permutation"])
 
 
-def _broadcast(params: Params, shapes: Sequence[Shape], out: Shape) -> Axes:
-    targets = enumerate(params["broadcast_dimensions"])
-    return of_first({axis: target for axis, target in targets if shapes[0][axis] == out[target]}, shapes)
+def _broadcast(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    return Moved(tuple(params["broadcast_dimensions"]))
 
 
-def _reduce(params: Params, shapes: Sequence[Shape], out: Shape) -> Axes | None:
-    return reduction(params.get("axes"), shapes, keepdims=False)
+def _squeeze(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    return squeeze(params["dimensions"], len(shapes[0]))
 
 
-def _convolution(params: Params, shapes: Sequence[Shape], out: Shape) -> Axes:
+def _reshape(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    return None if params.get("dimensions") is not None else Reshaped()
+
+
+def _reduce(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    return reduction(params.get("axes"), len(shapes[0]), keepdims=False)
+
+
+def _chosen(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    axes = params.get("axes") or (params.get("dimension", params.get("axis", len(shapes[0]) - 1)),)
+    return Chosen(axes[0] % len(shapes[0]), keeps=len(out) == len(shapes[0]))
+
+
+def _convolution(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | None:
     numbers = params["dimension_numbers"]
-    (batch, _, *places), out_spec = numbers.lhs_spec, numbers.out_spec
-    data = {batch: out_spec[0], **dict(zip(places, out_spec[2:], strict=True))}
-    return Axes((data, {numbers.rhs_spec[0]: out_spec[1]}))
+    (batch, _, *places), (out_batch, out_channel, *out_places) = numbers.lhs_spec, numbers.out_spec
+    transposed = any(size != 1 for size in params["lhs_dilation"])
+    strides = [0 if transposed else stride for stride in params["window_strides"]]
+    windows = {place: (target, stride) for place, target, stride in zip(places, out_places, strides, strict=True)}
+    return Windowed({batch: out_batch}, windows, units=(numbers.rhs_spec[0], out_channel))
+
+
+def _pooling(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    sizes, strides = params["window_dimensions"], params["window_strides"]
+    kept = {axis: axis for axis, size in enumerate(sizes) if size == strides[axis] == 1}
+    windows = {axis: (axis, strides[axis]) for axis in range(len(sizes)) if axis not in kept}
+    return Windowed(kept, windows)
+
+
+def _slice(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    return Sliced(tuple(params["start_indices"]), tuple(params["strides"] or (1,) * len(out)))
+
+
+def _dynamic_slice(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    starts = params["starts"]
+    return Sliced(
+        tuple(0 if size == whole else start for size, whole, start in zip(out, shapes[0], starts, strict=True)),
+        (1,) * len(out),
+    )
+
+
+def _padded(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    config = params["padding_config"]
+    if any(inner for _, _, inner in config):
+        return None
+    return Sliced(tuple(-low for low, _, _ in config), (1,) * len(out))
+
+
+def _flip(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    turned = {axis % len(out) for axis in params["dimensions"]}
+    starts = tuple(size - 1 if axis in turned else 0 for axis, size in enumerate(out))
+    return Sliced(starts, tuple(-1 if axis in turned else 1 for axis in range(len(out))))
+
+
+def _concatenate(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    return Joined(params["dimension"])
+
+
+def _gather(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    """Rows by their numbers: axes of the table that are taken whole keep their positions, those of the numbers follow."""
+    numbers = params["dimension_numbers"]
+    batching = tuple(getattr(numbers, "operand_batching_dims", ()))
+    index_batching = tuple(getattr(numbers, "start_indices_batching_dims", ()))
+    dropped = (*numbers.collapsed_slice_dims, *batching)
+    table: list[int | None] = [None] * len(shapes[0])
+    whole = [axis for axis in range(len(shapes[0])) if axis not in dropped]
+    for axis, target in zip(whole, numbers.offset_dims, strict=True):
+        if params["slice_sizes"][axis] == shapes[0][axis]:
+            table[axis] = target
+    places = [axis for axis in range(len(out)) if axis not in numbers.offset_dims]
+    indices: list[int | None] = [*places, None]
+    for axis, other in zip(batching, index_batching, strict=True):
+        table[axis] = indices[other]
+    return Looked(tuple(table), tuple(indices))
+
+
+def _update(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    return Updated()
+
+
+def _taken(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    """One step of what a loop runs over."""
+    return Taken(0, None)
+
+
+def _collected(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    """What the steps of a loop gave."""
+    return Collected(reverse=params["reverse"])
 
 
 _REDUCTIONS = ("sum", "max", "min", "prod", "and", "or", "xor", "precision")
 
+_ELEMENTWISE = frozenset(
+    (
+        "abs acos acosh add add_any and asin asinh atan atan2 atanh bessel_i0e bessel_i1e cbrt ceil clamp conj "
+        "convert_element_type copy copy_p cos cosh digamma div eq erf erf_inv erfc exp exp2 expm1 floor ge gt imag "
+        "integer_pow is_finite le lgamma log log1p logistic lt max min name ne neg nextafter not or pow real "
+        "reduce_precision rem round rsqrt select_n shift_left shift_right_arithmetic shift_right_logical sign sin sinh "
+        "sqrt square stop_gradient sub tan tanh xor optimization_barrier"
+    ).split()
+)
+
 _VOCABULARY = Vocabulary(
-    kinds={
-        "mul": "product",
-        **dict.fromkeys(("top_k", "approx_top_k", "argmax", "argmin", "sort"), "choice"),
-        **dict.fromkeys(("concatenate", "stack"), "stack"),
-        "broadcast_in_dim": "broadcast",
-    },
+    elementwise=_ELEMENTWISE,
     readers={
+        "mul": read_product,
         "dot_general": _dot,
         "transpose": _transpose,
         "broadcast_in_dim": _broadcast,
-        **dict.fromkeys(("reshape", "squeeze", "expand_dims"), read_reshape),
+        "reshape": _reshape,
+        "squeeze": _squeeze,
         **dict.fromkeys((f"reduce_{name}" for name in _REDUCTIONS), _reduce),
+        **dict.fromkeys(("top_k", "approx_top_k", "argmax", "argmin", "sort"), _chosen),
+        **dict.fromkeys(("cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp"), read_first),
         "conv_general_dilated": _convolution,
-        **dict.fromkeys(("slice", "dynamic_slice", "pad", "rev"), read_in_place),
+        **dict.fromkeys(("reduce_window_max", "reduce_window_sum", "reduce_window_min", "reduce_window"), _pooling),
+        "slice": _slice,
+        "dynamic_slice": _dynamic_slice,
+        "pad": _padded,
+        "rev": _flip,
+        "concatenate": _concatenate,
+        "gather": _gather,
+        **dict.fromkeys(("dynamic_update_slice", "scatter", "scatter-add", "scatter_add"), _update),
+        "attnscope taken": _taken,
+        "attnscope collected": _collected,
     },
 )
 
