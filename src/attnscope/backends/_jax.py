@@ -391,7 +391,7 @@ def _concatenate(params: Params, shapes: Sequence[Shape], out: Shape) -> Operati
 
 
 def _gather(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | None:
-    """Rows by their numbers: axes of the table that are taken whole keep their positions, those of the numbers follow."""
+    """Rows by their numbers; axes of the table that are taken whole keep their positions."""
     numbers = params["dimension_numbers"]
     batching = tuple(getattr(numbers, "operand_batching_dims", ()))
     index_batching = tuple(getattr(numbers, "start_indices_batching_dims", ()))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from typing import Any
 
 import keras
@@ -12,19 +14,33 @@ import tensorflow as tf
 from keras import ops, tree
 
 from attnscope.backends._graph import (
-    Axes,
     GraphBuilder,
     Shape,
     Trace,
     Vocabulary,
-    all_but,
     einsum,
+    expansion,
     matmul,
-    read_in_place,
+    read_first,
+    read_product,
     read_repeat,
     read_reshape,
     reduction,
+    squeeze,
     transposition,
+)
+from attnscope.backends._operations import (
+    Chosen,
+    Collected,
+    Elementwise,
+    Joined,
+    Looked,
+    Moved,
+    Operation,
+    Sliced,
+    Taken,
+    Updated,
+    Windowed,
 )
 from attnscope.backends._protocol import Body, Function, Interception, Model, ModelOf, ProbedBody, Step
 from attnscope.tensors import Tensor, Tree
@@ -115,7 +131,12 @@ class TensorFlow:
                 return body(tensors)
 
         concrete = tf.function(stateless).get_concrete_function(specs)
-        return _read(concrete.graph, concrete.inputs[: len(tree.flatten(specs))], concrete.outputs)
+        reading = _Reading(model.variables)
+        graph = reading.builder.graph
+        graph.inputs = [reading.number(tensor) for tensor in concrete.inputs[: len(tree.flatten(specs))]]
+        reading.read(concrete.graph)
+        graph.outputs = {reading.number(tensor) for tensor in concrete.outputs}
+        return Trace(graph, reading.builder.numbers)
 
     def key_of(self, tensor: Tensor, number: int) -> Hashable:
         """The name of a tensor in the graph."""
@@ -140,77 +161,386 @@ def _softmax(taking: Interception, original: Any, logits: Tensor, axis: Any = No
     return taking.softmax(partial(original, logits, axis=axis, name=name), logits, axis)
 
 
-def _read(func_graph: Any, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Trace:
-    """The graph of a FuncGraph; tensors are known by their names."""
-    builder = GraphBuilder(_VOCABULARY)
+class _Reading:
+    """Reads the graph of a function and of the functions that it calls; a loop's body is read once.
 
-    def number(tensor: Tensor) -> int:
+    Tensors of the outermost graph are known by their names, others by the call that they belong to and their names.
+
+    Args:
+        variables: The model's variables.
+    """
+
+    def __init__(self, variables: Sequence[Any]) -> None:
+        self.builder = GraphBuilder(_VOCABULARY)
+        self._paths = {id(variable.value.handle): variable for variable in variables}
+        self._resources: dict[Hashable, Any] = {}
+        self._lists: dict[Hashable, _List] = {}
+        self._calls = count(1)
+
+    def read(self, graph: Any, call: int = 0) -> None:
+        """Adds the operations of a graph."""
+        for outer, inner in getattr(graph, "captures", ()):
+            if id(outer) in self._paths:
+                self._resources[self._key(inner, call)] = self._paths[id(outer)]
+        for operation in graph.get_operations():
+            self._add(operation, call)
+
+    def number(self, tensor: Tensor, call: int = 0) -> int:
+        """Number of a tensor."""
         shape = tensor.shape
-        return builder.tensor(tensor.name, shape.as_list() if shape.rank is not None else (), tensor.dtype.name)
+        sizes = shape.as_list() if shape.rank is not None else ()
+        return self.builder.tensor(self._key(tensor, call), sizes, tensor.dtype.name)
 
-    for operation in func_graph.get_operations():
-        if operation.inputs:
-            operands = [number(tensor) for tensor in operation.inputs]
-            for tensor in operation.outputs:
-                builder.add(operation.type, operation, operands, number(tensor))
-    builder.graph.inputs = {number(tensor) for tensor in inputs}
-    builder.graph.outputs = {number(tensor) for tensor in outputs}
-    return Trace(builder.graph, builder.numbers)
+    @staticmethod
+    def _key(tensor: Tensor, call: int) -> Hashable:
+        return (call, tensor.name) if call else tensor.name
+
+    def _add(self, operation: Any, call: int) -> None:
+        kind = operation.type
+        if kind in ("While", "StatelessWhile"):
+            self._enter(operation, operation.get_attr("body").name, operation.inputs, call, loop=True)
+        elif kind in ("PartitionedCall", "StatefulPartitionedCall"):
+            self._enter(operation, operation.get_attr("f").name, operation.inputs, call)
+        elif kind in ("If", "StatelessIf"):
+            self._enter(operation, operation.get_attr("then_branch").name, operation.inputs[1:], call)
+        elif kind.startswith("TensorList"):
+            self._list(operation, call)
+        elif kind == "ReadVariableOp":
+            self._variable(self._key(operation.inputs[0], call), self.number(operation.outputs[0], call))
+        elif operation.inputs:
+            self._plain(operation, call)
+
+    def _plain(self, operation: Any, call: int) -> None:
+        operands = [self._operand(tensor, call) for tensor in operation.inputs]
+        for place, tensor in enumerate(operation.outputs):
+            self.builder.add(operation.type, _Record(operation, place), operands, self.number(tensor, call))
+        for tensor in operation.outputs:
+            if operation.type == "Identity":
+                self._same(self._key(operation.inputs[0], call), self._key(tensor, call))
+
+    def _operand(self, tensor: Tensor, call: int) -> int:
+        """Number of an operand; of a variable that is read where it lies, that of its value."""
+        variable = self._resources.get(self._key(tensor, call))
+        if variable is None:
+            return self.number(tensor, call)
+        number = self.builder.tensor(("value", id(variable)), variable.shape, variable.dtype)
+        self.builder.graph.weights[number] = variable.path
+        return number
+
+    def _variable(self, resource: Hashable, number: int) -> None:
+        variable = self._resources.get(resource)
+        if variable is not None:
+            self.builder.graph.weights[number] = variable.path
+
+    def _same(self, known: Hashable, other: Hashable) -> None:
+        """What is known of one tensor beside its axes holds for the other too."""
+        for table in (self._resources, self._lists):
+            if known in table:
+                table[other] = table[known]
+
+    def _enter(self, operation: Any, name: str, given: Sequence[Tensor], call: int, *, loop: bool = False) -> None:
+        """Reads a function in the place of its call."""
+        graph = operation.graph._get_function(name).graph
+        inside = next(self._calls)
+        for outer, inner in zip(given, graph.inputs, strict=False):
+            self.builder.same(self._key(inner, inside), self.number(outer, call))
+            self._same(self._key(outer, call), self._key(inner, inside))
+        self.read(graph, inside)
+        over = [item for listed in self._read_in(graph, inside) for item in listed.over] if loop else []
+        for outer, inner in zip(operation.outputs, graph.outputs, strict=False):
+            key = self._key(outer, call)
+            self.builder.same(key, self.number(inner, inside))
+            self._same(self._key(inner, inside), key)
+            if loop and key in self._lists and self._lists[key].item is not None:
+                self._lists[key] = _List(over, self._lists[key].item)
+
+    def _read_in(self, graph: Any, call: int) -> list[_List]:
+        """The lists that a loop's body reads from."""
+        keys = [
+            self._key(operation.inputs[0], call)
+            for operation in graph.get_operations()
+            if operation.type == "TensorListGetItem"
+        ]
+        return [self._lists[key] for key in keys if key in self._lists]
+
+    def _list(self, operation: Any, call: int) -> None:
+        """Lists of tensors: what a loop runs over, and what its steps give."""
+        key = self._key(operation.outputs[0], call)
+        first = self._key(operation.inputs[0], call)
+        listed = self._lists.get(first, _List([]))
+        if operation.type == "TensorListFromTensor":
+            self._lists[key] = _List([self.number(operation.inputs[0], call)])
+        elif operation.type == "TensorListSetItem":
+            self._lists[key] = _List(listed.over, self.number(operation.inputs[2], call))
+        elif operation.type == "TensorListGetItem" and listed.over:
+            self.builder.add("TensorListGetItem", None, listed.over[:1], self.number(operation.outputs[0], call))
+        elif operation.type == "TensorListStack" and listed.item is not None:
+            inputs = [listed.item, *listed.over]
+            self.builder.add("TensorListStack", None, inputs, self.number(operation.outputs[0], call))
+        else:
+            self._plain(operation, call)
 
 
-def _constant(operation: Any, position: int) -> list[int] | None:
-    value = tf.get_static_value(operation.inputs[position])
-    return None if value is None else value.reshape(-1).tolist()
+@dataclass(frozen=True)
+class _List:
+    """A list of tensors.
+
+    Attributes:
+        over: Tensors that a loop runs over along their first axes: the one that the list was made of, or all that the
+            loop that filled it runs over.
+        item: What one step put into it; None where it was not filled in a loop.
+    """
+
+    over: list[int]
+    item: int | None = None
 
 
-def _matmul(operation: Any, shapes: Sequence[Shape], out: Shape) -> Axes | None:
-    if len(shapes[0]) != len(shapes[1]):
-        return None
-    flags = ("transpose_a", "transpose_b") if operation.type == "MatMul" else ("adj_x", "adj_y")
-    return matmul(len(shapes[0]), *(operation.get_attr(flag) for flag in flags))
+@dataclass(frozen=True)
+class _Record:
+    """An operation, and the how manieth of its results this is."""
+
+    operation: Any
+    place: int
+
+    def attribute(self, name: str) -> Any:
+        """One of its attributes."""
+        return self.operation.get_attr(name)
+
+    def constant(self, position: int) -> list[int] | None:
+        """The values of one of its inputs, where they are known."""
+        value = tf.get_static_value(self.operation.inputs[position])
+        return None if value is None else value.reshape(-1).tolist()
+
+    def number(self, position: int) -> int | None:
+        """The value of one of its inputs that is a single number, where it is known."""
+        values = self.constant(position)
+        return values[0] if values else None
 
 
-def _einsum(operation: Any, shapes: Sequence[Shape], out: Shape) -> Axes | None:
-    equation = operation.get_attr("equation").decode()
-    return einsum(equation) if len(shapes) == 2 and "." not in equation else None
+def _matmul(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    flags = ("transpose_a", "transpose_b") if record.operation.type == "MatMul" else ("adj_x", "adj_y")
+    first, second = (record.attribute(flag) for flag in flags)
+    return matmul([len(shape) for shape in shapes], transpose_first=first, transpose_second=second)
 
 
-def _transpose(operation: Any, shapes: Sequence[Shape], out: Shape) -> Axes | None:
-    return transposition(_constant(operation, 1), shapes)
+def _einsum(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    return einsum(record.attribute("equation").decode(), [len(shape) for shape in shapes]) if len(shapes) < 3 else None
 
 
-def _reduce(operation: Any, shapes: Sequence[Shape], out: Shape) -> Axes | None:
-    return reduction(_constant(operation, 1), shapes, keepdims=operation.get_attr("keep_dims"))
+def _transpose(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    return transposition(record.constant(1))
 
 
-def _convolution(operation: Any, shapes: Sequence[Shape], out: Shape) -> Axes:
+def _expand(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    axis = record.number(1)
+    return None if axis is None else expansion([axis], len(out))
+
+
+def _squeeze(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    rank = len(shapes[0])
+    axes = record.attribute("squeeze_dims") or [axis for axis, size in enumerate(shapes[0]) if size == 1]
+    return squeeze(axes, rank)
+
+
+def _reduce(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    return reduction(record.constant(1), len(shapes[0]), keepdims=record.attribute("keep_dims"))
+
+
+def _convolution(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
     rank = len(out)
-    channel = rank - 1 if operation.get_attr("data_format").decode().endswith("C") else 1
-    return Axes((all_but(rank, channel), {rank - 1: channel}))
+    channel = rank - 1 if record.attribute("data_format").decode().endswith("C") else 1
+    strides = record.attribute("strides")
+    windows = {axis: (axis, strides[axis]) for axis in range(1, rank) if axis != channel}
+    return Windowed({0: 0}, windows, units=(len(shapes[1]) - 1, channel))
 
 
-def _slice(operation: Any, shapes: Sequence[Shape], out: Shape) -> Axes | None:
-    if len(shapes[0]) == len(out):
-        return read_in_place(operation, shapes, out)
-    return read_reshape(operation, shapes, out) if operation.type == "StridedSlice" else None
+def _pooling(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    rank = len(out)
+    channel = rank - 1 if record.attribute("data_format").decode().endswith("C") else 1
+    strides = record.attribute("strides")
+    windows = {axis: (axis, strides[axis]) for axis in range(1, rank) if axis != channel}
+    return Windowed({0: 0, channel: channel}, windows)
 
+
+def _resized(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    return Windowed({0: 0, 3: 3}, {1: (1, 0), 2: (2, 0)})
+
+
+def _strided_slice(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    """Slices, single positions and new axes, as indexing in Python gives them.
+
+    More than one single position at a time are not told apart from what follows them.
+    """
+    begins, ends, steps = (record.constant(position) for position in (1, 2, 3))
+    if begins is None or ends is None or steps is None or record.attribute("ellipsis_mask"):
+        return None
+    new, dropped = record.attribute("new_axis_mask"), record.attribute("shrink_axis_mask")
+    begin_mask = record.attribute("begin_mask")
+    starts, strides, single, fresh, axis = [], [], [], [], 0
+    for place, (begin, step) in enumerate(zip(begins, steps, strict=True)):
+        if new >> place & 1:
+            fresh.append(place)
+            continue
+        size = shapes[0][axis]
+        start = (0 if step > 0 else size - 1) if begin_mask >> place & 1 else begin + size if begin < 0 else begin
+        starts.append(start)
+        strides.append(step)
+        if dropped >> place & 1:
+            single.append((axis, start))
+        axis += 1
+    rank = len(shapes[0])
+    whole = all(start == 0 and step == 1 for start, step in zip(starts, strides, strict=True))
+    starts += [0] * (rank - len(starts))
+    strides += [1] * (rank - len(strides))
+    if fresh:
+        return expansion(fresh, len(out)) if whole and not single and len(out) == rank + len(fresh) else None
+    if len(single) == 1 and all(
+        start == 0 and step == 1
+        for number, (start, step) in enumerate(zip(starts, strides, strict=True))
+        if number != single[0][0]
+    ):
+        return Taken(*single[0])
+    return None if single else Sliced(tuple(starts), tuple(strides))
+
+
+def _slice(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    starts = record.constant(1)
+    known = (
+        tuple(starts)
+        if starts is not None
+        else tuple(0 if size == whole else None for size, whole in zip(out, shapes[0], strict=True))
+    )
+    return Sliced(known, (1,) * len(out))
+
+
+def _split(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    position, sizes = (0, None) if record.operation.type == "Split" else (2, record.constant(1))
+    axis = record.number(position)
+    if axis is None:
+        return None
+    axis %= len(out)
+    start = record.place * out[axis] if sizes is None else sum(sizes[: record.place])
+    return Sliced(tuple(start if number == axis else 0 for number in range(len(out))), (1,) * len(out))
+
+
+def _unpack(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    return Taken(record.attribute("axis") % len(shapes[0]), record.place)
+
+
+def _padded(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    pads = record.constant(1)
+    return None if pads is None else Sliced(tuple(-front for front in pads[::2]), (1,) * len(out))
+
+
+def _flip(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    axes = record.constant(1)
+    if axes is None:
+        return None
+    turned = {axis % len(out) for axis in axes}
+    starts = tuple(size - 1 if axis in turned else 0 for axis, size in enumerate(out))
+    return Sliced(starts, tuple(-1 if axis in turned else 1 for axis in range(len(out))))
+
+
+def _roll(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    axes = record.constant(2)
+    rolled = range(len(out)) if axes is None else [axis % len(out) for axis in axes]
+    return Sliced(tuple(None if axis in rolled else 0 for axis in range(len(out))), (1,) * len(out))
+
+
+def _concatenate(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    axis = record.number(len(shapes) - 1)
+    return None if axis is None else Joined(axis % len(out), inputs=len(shapes) - 1)
+
+
+def _pack(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    return Joined(record.attribute("axis") % len(out), stacked=True)
+
+
+def _gather(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    """Rows by their numbers; the first axes may be those of both."""
+    axis = record.number(2) if record.operation.type == "GatherV2" else 0
+    if axis is None:
+        return None
+    both = record.attribute("batch_dims")
+    rank, wide = len(shapes[0]), len(shapes[1]) - both
+    axis %= rank
+    table = tuple(None if number == axis else number if number < axis else number + wide - 1 for number in range(rank))
+    numbers = (*range(both), *(axis + number for number in range(wide)))
+    return Looked(table, numbers)
+
+
+def _chosen(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    rank = len(shapes[0])
+    axis = record.number(1) if record.operation.type.startswith("Arg") else rank - 1
+    return None if axis is None else Chosen(axis % rank, keeps=len(out) == rank)
+
+
+def _one_hot(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    axis = record.attribute("axis") % len(out)
+    return Moved(tuple(number if number < axis else number + 1 for number in range(len(shapes[0]))))
+
+
+def _batch_norm(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    return Elementwise(inputs=1) if len(out) == len(shapes[0]) else None
+
+
+def _item(record: None, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    """One step of what a loop runs over."""
+    return Taken(0, None)
+
+
+def _stacked(record: None, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    """What the steps of a loop gave."""
+    return Collected()
+
+
+def _update(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    return Updated()
+
+
+_ELEMENTWISE = frozenset(
+    (
+        "Abs Acos Acosh Add AddN AddV2 Asin Asinh Atan Atan2 Atanh BiasAdd Cast Ceil CheckNumerics ClipByValue Complex "
+        "Cos Cosh Digamma Div DivNoNan Elu Equal Erf Erfc Erfinv Exp Expm1 Floor FloorDiv FloorMod Greater GreaterEqual "
+        "Identity IsFinite IsInf IsNan LeakyRelu Less LessEqual Lgamma Log Log1p LogicalAnd LogicalNot LogicalOr Maximum "
+        "Minimum Mod Neg NotEqual OnesLike Pow PreventGradient RealDiv Reciprocal Relu Relu6 Rint Round Rsqrt Select "
+        "SelectV2 Selu Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Square SquaredDifference StopGradient Sub Tan Tanh "
+        "TruncateDiv Xdivy Xlog1py Xlogy ZerosLike BitwiseAnd BitwiseOr BitwiseXor Invert LeftShift RightShift"
+    ).split()
+)
 
 _VOCABULARY = Vocabulary(
-    kinds={
-        **dict.fromkeys(("Mul", "MulNoNan"), "product"),
-        **dict.fromkeys(("TopKV2", "ArgMax", "ArgMin"), "choice"),
-        **dict.fromkeys(("Pack", "ConcatV2"), "stack"),
-        **dict.fromkeys(("BroadcastTo", "Tile"), "broadcast"),
-    },
+    elementwise=_ELEMENTWISE,
     readers={
+        **dict.fromkeys(("Mul", "MulNoNan"), read_product),
         **dict.fromkeys(("MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3"), _matmul),
         "Einsum": _einsum,
         "Transpose": _transpose,
-        **dict.fromkeys(("Reshape", "ExpandDims", "Squeeze"), read_reshape),
-        **dict.fromkeys(("Sum", "Mean", "Max", "Min", "Prod"), _reduce),
+        "Reshape": read_reshape,
+        "ExpandDims": _expand,
+        "Squeeze": _squeeze,
+        **dict.fromkeys(("Sum", "Mean", "Max", "Min", "Prod", "Any", "All", "EuclideanNorm"), _reduce),
         **dict.fromkeys(("Conv1D", "Conv2D", "Conv3D", "DepthwiseConv2dNative"), _convolution),
-        **dict.fromkeys(("StridedSlice", "Slice", "PadV2", "Pad"), _slice),
+        **dict.fromkeys(("MaxPool", "AvgPool", "MaxPool3D", "AvgPool3D"), _pooling),
+        **dict.fromkeys(("ResizeBilinear", "ResizeNearestNeighbor", "ResizeBicubic"), _resized),
+        "StridedSlice": _strided_slice,
+        "Slice": _slice,
+        **dict.fromkeys(("Split", "SplitV"), _split),
+        "Unpack": _unpack,
+        **dict.fromkeys(("PadV2", "Pad", "MirrorPad"), _padded),
+        "ReverseV2": _flip,
+        "Roll": _roll,
+        "ConcatV2": _concatenate,
+        "Pack": _pack,
+        **dict.fromkeys(("GatherV2", "ResourceGather"), _gather),
+        **dict.fromkeys(("TopKV2", "ArgMax", "ArgMin"), _chosen),
+        "OneHot": _one_hot,
         **dict.fromkeys(("Tile", "BroadcastTo"), read_repeat),
+        **dict.fromkeys(("Softmax", "LogSoftmax", "Cumsum", "Cumprod"), read_first),
+        **dict.fromkeys(("FusedBatchNormV3", "FusedBatchNorm"), _batch_norm),
+        **dict.fromkeys(("TensorScatterUpdate", "TensorScatterAdd", "XlaDynamicUpdateSlice"), _update),
+        "TensorListGetItem": _item,
+        "TensorListStack": _stacked,
     },
 )
 
