@@ -212,6 +212,8 @@ class _Reading:
 
     def _plain(self, operation: Any, call: int) -> None:
         operands = [self._operand(tensor, call) for tensor in operation.inputs]
+        if operation.type == "Split":  # its first input is the axis
+            operands = operands[1:]
         for place, tensor in enumerate(operation.outputs):
             self.builder.add(operation.type, _Record(operation, place), operands, self.number(tensor, call))
         for tensor in operation.outputs:
