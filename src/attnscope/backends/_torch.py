@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
@@ -65,8 +66,9 @@ class Torch:
         ]
 
     def current_trace(self) -> Hashable:
-        """Always the same: everything runs at once."""
-        return "eager"
+        """The level of `torch.vmap` and the like; outside of them everything runs at once."""
+        interpreter = torch._C._functorch.peek_interpreter_stack()
+        return None if interpreter is None else interpreter.level()
 
     def viewed(self, tensor: Tensor) -> np.ndarray:
         """An array over the same memory."""
@@ -127,6 +129,14 @@ class Torch:
     def _recorded(self, model: Model, body: Callable[[Tree], Tree], inputs: Tree) -> Trace:
         tensors = tree.map_structure(ops.convert_to_tensor, inputs)
         scope = keras.StatelessScope(state_mapping=[(variable, variable.value) for variable in model.variables])
+        token = _KEPT.set([])
+        try:
+            return self._read(scope, model, body, tensors)
+        finally:
+            _KEPT.reset(token)
+
+    @staticmethod
+    def _read(scope: Any, model: Model, body: Callable[[Tree], Tree], tensors: Tree) -> Trace:
         with torch.no_grad(), scope, _Recorder() as recorder:
             given = [recorder.number(tensor) for tensor in tree.flatten(tensors)]
             weights = {recorder.number(scope.get_current_value(each)): each.path for each in model.variables}
@@ -138,7 +148,8 @@ class Torch:
         return Trace(graph, recorder.builder.numbers)
 
     def key_of(self, tensor: Tensor, number: int) -> Hashable:
-        """The tensor's own identity; the recorder keeps it alive."""
+        """The tensor's own identity; it is kept alive until the trace is over, so that nothing else gets it."""
+        _KEPT.get().append(tensor)
         return id(tensor)
 
 
@@ -211,6 +222,10 @@ class _Record:
     def setting(self, position: int, name: str, default: Any = None) -> Any:
         """An argument by its position or its name."""
         return self.args[position] if len(self.args) > position else self.kwargs.get(name, default)
+
+
+_KEPT: ContextVar[list[Tensor]] = ContextVar("attnscope_kept")
+"""Tensors that a running trace is asked about by their identity."""
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[misc]
