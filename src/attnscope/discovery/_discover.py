@@ -7,10 +7,11 @@ by what they are; for every other softmax `dataflow` tells, by what its scores a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from functools import cached_property
 from itertools import count
 from typing import Any
 
@@ -19,8 +20,8 @@ import numpy as np
 from keras import tree
 
 from attnscope.backends import Trace, current
-from attnscope.discovery._dataflow import use_of
-from attnscope.discovery._lineage import Lineage, input_names
+from attnscope.discovery._dataflow import Use, use_of
+from attnscope.discovery._lineage import Lineage
 from attnscope.discovery._masks import Masks
 from attnscope.discovery._origins import Axis, Symbol
 from attnscope.discovery._roles import Roles, in_words, roles_of
@@ -38,6 +39,7 @@ from attnscope.interception import (
     call_model,
     declarations,
     declared_inputs,
+    input_names,
     intercept,
     own_errors,
 )
@@ -260,14 +262,14 @@ def _met(call: Call, key_of: Callable[[Tensor], Hashable], masks: int) -> _Met:
         call.dtype,
         "",
         call.axes if isinstance(call, SoftmaxCall) else (-1,),
-        {name: key_of(getattr(call, name)) for name in _TENSORS[call.kind]},
+        {name: key_of(tensor) for name in _TENSORS[call.kind] if (tensor := getattr(call, name)) is not None},
         call.layout,
         masks,
         call.removed_masks,
     )
 
 
-_TENSORS = {"softmax": ("output",), "fused": ("query", "key", "value"), "declared": ("output",)}
+_TENSORS = {"softmax": ("output",), "fused": ("query", "key", "value", "mask", "bias"), "declared": ("output",)}
 """The tensors of a call whose axes say what those of its scores are."""
 
 
@@ -279,7 +281,8 @@ def _shape_of(call: Call) -> tuple[int, ...]:
 
 
 def _not_taken(call: UntakenCall, key_of: Callable[[Tensor], Hashable], masks: int) -> _Met:
-    keys = {name: key_of(call.tensors[name]) for name in _TENSORS[call.kind] if name in call.tensors}
+    given = call.tensors
+    keys = {name: key_of(given[name]) for name in _TENSORS[call.kind] if given.get(name) is not None}
     return _Met(call.at, call.kind, call.shape, call.dtype, call.reason, call.axes, keys, None, masks)
 
 
@@ -287,11 +290,14 @@ def _listed(met: list[_Met], trace: Trace, lineage: Lineage, masks: Masks) -> li
     """The sites in the order of their first calls."""
     rows: dict[str, Site] = {}
     steps: Counter[str] = Counter(call.at.name for call in met if call.at.step)
-    for call in met:
-        name = call.at.name
-        if name in rows and (call.keys or rows[name].loop is None):
-            continue
-        rows[name] = _Judge(call, trace, lineage, masks).verdict()
+    judges = [_Judge(call, trace, lineage, masks) for call in met]
+    for judge in judges:
+        for sequence, limit in judge.masked():
+            masks.link(sequence, limit)
+    for judge in judges:
+        name = judge.call.at.name
+        if name not in rows or (not judge.call.keys and rows[name].loop is not None):
+            rows[name] = judge.verdict()
     listed = [_with_steps(site, steps.get(site.name)) for site in rows.values()]
     declared = {site.path for site in listed if site.kind == "declared"}
     return [
@@ -321,6 +327,37 @@ class _Judge:
     lineage: Lineage
     masks: Masks
 
+    @property
+    def _is_traced(self) -> bool:
+        keys = self.call.keys
+        return bool(keys) and all(key in self.trace.numbers for key in keys.values()) and self.call.kind != "declared"
+
+    @cached_property
+    def _scores(self) -> Symbol:
+        """Where the axes of the scores come from, as they came."""
+        if self.call.kind == "softmax":
+            return self.lineage.symbol(self._number("output"))
+        query, key = (self.lineage.symbol(self._number(name)) for name in ("query", "key"))
+        return (query[0], query[2], query[1], key[1])
+
+    @cached_property
+    def _use(self) -> Use:
+        if self.call.kind == "softmax":
+            axes = tuple(axis % len(self._scores) for axis in self.call.axes)
+            return use_of(self.lineage, self._number("output"), axes)
+        value = self.lineage.symbol(self._number("value"))[1]
+        return Use(True, _BY_KIND["fused"], shared=_all_but(self._scores, 2), value=value)
+
+    def masked(self) -> Iterator[tuple[Axis, Axis]]:
+        """The sequence of the keys, and what a mask was laid along it."""
+        if not self._is_traced or not self._use.value:
+            return
+        yield self._use.value, self._scores[self.call.axes[-1]]
+        for name in ("mask", "bias"):
+            if name in self.call.keys:
+                limit = self.lineage.symbol(self._number(name))
+                yield self._use.value, limit[-1] if limit else ()
+
     def verdict(self) -> Site:
         """The site."""
         call = self.call
@@ -328,25 +365,14 @@ class _Judge:
             return self._site(taken=call.at.loop is not None, reason=call.reason, plan=SitePlan(None))
         if call.kind == "declared":
             return self._labelled(call.by_size, {}, "declared", taken=True, reason=_BY_KIND["declared"])
-        if any(key not in self.trace.numbers for key in call.keys.values()):
+        if not self._is_traced:
             reason = "what it is used for cannot be traced; take it by name"
             return self._labelled(call.by_size, {}, "by size", taken=False, reason=reason)
-        return self._fused() if call.kind == "fused" else self._softmax()
-
-    def _fused(self) -> Site:
-        query, key, value = (self.lineage.symbol(self._number(name)) for name in ("query", "key", "value"))
-        symbol = (query[0], query[2], query[1], key[1])
-        roles = roles_of(symbol, self.call.shape, (3,), _all_but(symbol, 2), heads=1)
-        return self._with_roles(roles, value[1], _BY_KIND["fused"], taken=True)
-
-    def _softmax(self) -> Site:
-        number, layer = self._number("output"), self.call.at.location.layer
-        symbol = self.lineage.symbol(number)
-        use = use_of(self.lineage, number, tuple(axis % len(symbol) for axis in self.call.axes))
+        use, layer = self._use, call.at.location.layer
         taken, reason = use.is_attention, use.reason
-        if isinstance(layer, _ATTENDING):
+        if call.kind == "softmax" and isinstance(layer, _ATTENDING):
             taken, reason = True, f"a softmax in {type(layer).__name__}"
-        roles = roles_of(symbol, self.call.shape, self.call.axes, use.shared)
+        roles = roles_of(self._scores, call.shape, call.axes, use.shared, heads=1 if call.kind == "fused" else None)
         roles = replace(roles, guess=roles.guess or use.guess)
         return self._with_roles(roles, use.value, reason, taken=taken, sinks=use.unweighted_keys)
 

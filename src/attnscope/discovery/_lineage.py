@@ -10,9 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import singledispatchmethod
 
-import keras
-from keras import tree
-
 from attnscope.backends import (
     Chosen,
     Collected,
@@ -51,8 +48,6 @@ from attnscope.discovery._origins import (
     size_of,
     together,
 )
-from attnscope.interception import declared_inputs
-from attnscope.tensors import Tree
 
 Steps = dict[tuple[Origin, int], tuple[int, int]]
 """Axes that were taken apart on the way to a tensor, each with its size: the first and the last of their positions that
@@ -342,15 +337,3 @@ def _in_order(axis: tuple[Origin, int], steps: Sequence[tuple[int, int]]) -> Ori
     if firsts == tuple(range(firsts[0], firsts[0] - count, -1)):
         return Part(origin, total, firsts[0], -1, count)
     return None
-
-
-def input_names(model: keras.Layer, inputs: Tree) -> list[str]:
-    """A name for each leaf of a model's inputs: the name of its `Input`, its key, or its number."""
-    declared = declared_inputs(model)
-    names = [] if declared is None else [tensor.name for tensor in tree.flatten(declared)]
-    leaves = tree.flatten_with_path(inputs)
-    if len(names) == len(leaves):
-        return names
-    return [
-        str(path[-1]) if path and isinstance(path[-1], str) else str(number) for number, (path, _) in enumerate(leaves)
-    ]

@@ -200,7 +200,7 @@ def together(axes: Sequence[Axis], size: int, lost: Origin) -> Axis:
     if len(set(full)) == 1:
         return full[0]
     cuts = sorted({cut for axis in full for cut in _cuts(axis)})
-    if any(outer % inner for inner, outer in zip(cuts, cuts[1:], strict=False)):
+    if 0 in cuts or any(outer % inner for inner, outer in zip(cuts, cuts[1:], strict=False)):
         best = max(full, key=lambda axis: max((level(o) for f in axis for o in f.origins), default=_MADE))
         return best
     sizes = [outer // inner for inner, outer in zip(cuts, cuts[1:], strict=False)][::-1] or [1]

@@ -16,8 +16,9 @@ from attnscope.interception._calls import (
 from attnscope.interception._declarations import declarations, declare, undeclare
 from attnscope.interception._intercept import intercept
 from attnscope.interception._interception import Handler, LayerCall, own_errors
-from attnscope.interception._keras import call_model, declared_inputs, layers_of, symbolic_calls
+from attnscope.interception._keras import call_model, declared_inputs, input_names, layers_of, symbolic_calls
 from attnscope.interception._layout import Layout, Parts, layout_by_size, number_of_heads
+from attnscope.interception._padding import mask_input
 from attnscope.interception._plan import Plan, SitePlan
 
 __all__ = [
@@ -39,9 +40,11 @@ __all__ = [
     "declarations",
     "declare",
     "declared_inputs",
+    "input_names",
     "intercept",
     "layers_of",
     "layout_by_size",
+    "mask_input",
     "number_of_heads",
     "own_errors",
     "symbolic_calls",

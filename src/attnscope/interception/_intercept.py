@@ -34,7 +34,7 @@ from attnscope.interception._interception import (
     Progress,
     Run,
 )
-from attnscope.interception._keras import layers_of
+from attnscope.interception._keras import input_names, layers_of
 from attnscope.interception._plan import Plan
 from attnscope.patching import behind, bound_early, patched, stand_in
 from attnscope.tensors import Tensor, Tree
@@ -101,7 +101,9 @@ def intercept(
         _install(stack, [] if root is None else layers_of(root))
         token = ACTIVE.set(running)
         stack.callback(ACTIVE.reset, token)
-        running.progress.padding.read_inputs(inputs)
+        if inputs is not None:
+            names = [] if root is None else input_names(root, inputs)
+            running.progress.padding.read_inputs(inputs, names)
         yield running
 
 

@@ -222,7 +222,7 @@ class Interception:
         self._noting_errors(aside, ended, LayerCall(layer, path, inputs, outputs, again))
 
     def _again(self, run: Callable[[], Tree], before: Counts, handler: Handler) -> Tree:
-        progress = Progress(counts=before.copy())
+        progress = Progress(padding=self.progress.padding, counts=before.copy())
         token = ACTIVE.set(Interception(Listeners(handler, everywhere=True), self.run, progress))
         try:
             return run()
@@ -273,7 +273,11 @@ class Interception:
 
     def _common(self, occurrence: Occurrence, kind: str, layout: Layout) -> dict[str, Any]:
         padding, site = self.progress.padding, self._site(occurrence.name)
-        masks = {} if site is None else {dim: padding.masks[name] for dim, name in site.masks.items()}
+        masks = (
+            {}
+            if site is None
+            else {dim: padding.masks[name] for dim, name in site.masks.items() if name in padding.masks}
+        )
         return {
             "at": occurrence,
             "kind": kind,

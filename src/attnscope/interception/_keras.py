@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keras
+from keras import tree
 from keras.src.ops.symbolic_arguments import SymbolicArguments
 
 from attnscope.tensors import Tree
@@ -24,6 +25,18 @@ def declared_inputs(model: keras.Layer) -> Tree | None:
     """Symbolic inputs of a functional or Sequential model, in its structure; None where it declares none."""
     structure = getattr(model, "_inputs_struct", None)
     return getattr(model, "inputs", None) if structure is None else structure
+
+
+def input_names(model: keras.Layer, inputs: Tree) -> list[str]:
+    """A name for each leaf of a model's inputs: the name of its `Input`, its key, or its number."""
+    declared = declared_inputs(model)
+    names = [] if declared is None else [tensor.name for tensor in tree.flatten(declared)]
+    leaves = tree.flatten_with_path(inputs)
+    if len(names) == len(leaves):
+        return names
+    return [
+        str(path[-1]) if path and isinstance(path[-1], str) else str(number) for number, (path, _) in enumerate(leaves)
+    ]
 
 
 def symbolic_calls(operation: keras.Operation) -> list[SymbolicArguments]:

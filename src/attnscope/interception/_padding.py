@@ -6,8 +6,10 @@ Each has a name that is the same in every run, so that a trace can tell which se
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import keras
 from keras import ops, tree
 
 from attnscope.tensors import Tensor, Tree
@@ -19,7 +21,12 @@ Keras writes -1e9 (float32), -3e4 or -65504 (float16), KerasHub also -1e4, other
 logit that a model means lies far above: at -5,000 the score is 0 in every float format unless all cells are so.
 """
 
-_INPUT_NAMES = ("padding_mask", "attention_mask")
+_INPUT_NAMES = ("padding_mask", "attention_mask", "mask")
+
+
+def mask_input(name: str) -> str:
+    """The name of a mask that is an input."""
+    return f"input {name}"
 
 
 @dataclass
@@ -35,12 +42,17 @@ class Padding:
     removed_by: list[str] = field(default_factory=list)
     _counts: Counter[tuple[str, tuple[int, ...]]] = field(default_factory=Counter)
 
-    def read_inputs(self, inputs: Tree) -> None:
-        """Takes the masks among a model's inputs, told by their names."""
-        for path, value in [] if inputs is None else tree.flatten_with_path(inputs):
-            name = str(path[-1]) if path else ""
-            if name.endswith(_INPUT_NAMES) and len(value.shape) == 2:
-                self.masks[f"input {name}"] = ops.cast(value, "bool")
+    def read_inputs(self, inputs: Tree, names: Sequence[str]) -> None:
+        """Takes the inputs that can be masks: one cell per position, and bool, or called a mask.
+
+        Args:
+            inputs: The model's inputs.
+            names: Of each of their leaves.
+        """
+        for name, value in zip(names, tree.flatten(inputs), strict=True):
+            is_bool = keras.backend.standardize_dtype(value.dtype) == "bool"
+            if len(value.shape) == 2 and (is_bool or name.endswith(_INPUT_NAMES)):
+                self.masks[mask_input(name)] = ops.cast(value, "bool")
 
     def read_keras_mask(self, mask: Tensor, path: str, step: tuple[int, ...]) -> str | None:
         """Takes a mask that a layer sets, and gives its name; None for one that has not one cell per position.
