@@ -39,6 +39,7 @@ from attnscope.backends._operations import (
     Operation,
     Sliced,
     Taken,
+    Updated,
     Windowed,
 )
 from attnscope.backends._protocol import Body, Function, Interception, Model, ModelOf, ProbedBody, Step
@@ -248,7 +249,23 @@ class _Recorder(TorchDispatchMode):  # type: ignore[misc]
             if isinstance(result, torch.Tensor) and operands and all(result is not tensor for tensor in operands):
                 record = _Record(args, kwargs or {}, place)
                 self._add(func.overloadpacket.__name__, record, operands, result)
+        if func._schema.is_mutable and operands and results is operands[0]:
+            self._change(func.overloadpacket.__name__, _Record(args, kwargs or {}, 0), operands)
         return results
+
+    def _change(self, name: str, record: _Record, operands: list[Tensor]) -> None:
+        """An operation in place: what the tensor, and the one that it is a view of, hold from now on is new."""
+        changed = operands[0]
+        inputs = [self.number(tensor) for tensor in operands]
+        if name == "copy_":
+            inputs = inputs[1:]
+        self.builder.forget([id(changed)])
+        self.builder.add(name.removesuffix("_"), record, inputs, self.number(changed))
+        whole = changed._base
+        if whole is not None and whole is not changed:
+            before = self.number(whole)
+            self.builder.forget([id(whole)])
+            self.builder.add("attnscope updated", record, [before, self.number(changed)], self.number(whole))
 
     def _add(self, name: str, record: _Record, operands: list[Tensor], result: Tensor) -> None:
         inputs = [self.number(tensor) for tensor in operands]
@@ -430,6 +447,10 @@ def _attended(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation
     return Looked((0, 1, 2, None), (None,) * len(shapes[1]))
 
 
+def _updated(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    return Updated()
+
+
 class _Pointwise:
     """The names of operations that PyTorch itself calls pointwise."""
 
@@ -475,6 +496,8 @@ _READERS = {
     "stack": _stack,
     **dict.fromkeys(("expand", "repeat"), read_repeat),
     "embedding": _embedding,
+    "attnscope updated": _updated,
+    "copy": read_repeat,
     "index_select": _index_select,
     "gather": _gather,
     "index": _index,
