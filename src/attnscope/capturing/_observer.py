@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from attnscope.capturing._summaries import Summary
-from attnscope.interception import Block, Call, Handler, Layout, any_along
+from attnscope.interception import Block, Call, Handler, Layout, SitePlan, any_along
 from attnscope.schema import SAMPLE, SiteTable
 from attnscope.tensors import Tensor, Tree
 
@@ -39,6 +39,9 @@ class Observer:
         self._summaries = list(summaries)
         self._layouts: dict[str, Layout] = {}
         self._in_loops: set[str] = set()
+        plans = {site.name: site.plan for site in chosen if isinstance(site.plan, SitePlan)}
+        self._over_samples = {name for name, plan in plans.items() if plan.over_samples}
+        self._keys_differ = {name for name, plan in plans.items() if plan.differs}
 
     def handlers(self, extras: dict[str, Tensor]) -> tuple[Handler, dict[str, list[dict[str, Tensor]]]]:
         """A handler, and the dict it fills: for each site one entry per step."""
@@ -81,6 +84,9 @@ class Observer:
     def _site_arrays(self, name: str, steps: list[dict[str, np.ndarray]], size: int) -> SiteArrays:
         layout = self._layouts[name]
         loops = name in self._in_loops
+        if name in self._over_samples:
+            steps = [{variable: np.concatenate([step[variable] for step in steps]) for variable in steps[0]}]
+            loops = False
         result = SiteArrays()
         for summary in self._summaries:
             for variable in summary.missing:
@@ -90,7 +96,7 @@ class Observer:
         for variable, along in ((QUERY_VALID, layout.query_dims), (KEY_VALID, layout.key_dims)):
             if along:
                 dims, array = _stacked(steps, variable, (SAMPLE, *window, *along), size, loops)
-                if loops and variable == KEY_VALID:
+                if loops and variable == KEY_VALID and name not in self._keys_differ:
                     dims, array = (dims[0], *dims[2:]), np.asarray(array.any(axis=1))
                 result.validity[variable] = dims, array.astype(bool)
         return result

@@ -45,7 +45,8 @@ class Use:
         reason: Why, or why not, in words for the user.
         unweighted_keys: How many of its last columns are cut off before anything is weighted: attention sinks.
         shared: Factors of its other axes, by axis and number, that the weighted tensor has too.
-        value: The weighted tensor's axis that the keys met; empty where none is known.
+        values: Number of the weighted tensor; -1 where none is known.
+        value: Its axis that the keys met; empty where none is known.
         guess: The unknown operation through which it was followed by its size; empty where there was none.
         lost: The operation at which the trail was lost; empty where it was not.
     """
@@ -54,6 +55,7 @@ class Use:
     reason: str
     unweighted_keys: int = 0
     shared: frozenset[tuple[int, int]] = frozenset()
+    values: int = -1
     value: Axis = ()
     guess: str = ""
     lost: str = ""
@@ -68,12 +70,18 @@ def use_of(lineage: Lineage, tensor: int, axes: tuple[int, ...]) -> Use:
         if not (_of_units(axis) and _parallel(meeting.value)):
             cut = max(0, size_of(axis) - size_of(meeting.value)) if meeting.value and axis else 0
             return Use(
-                True, "its scores weight data along the softmax's axis", cut, meeting.shared, meeting.value, walk.guess
+                True,
+                "its scores weight data along the softmax's axis",
+                unweighted_keys=cut,
+                shared=meeting.shared,
+                values=meeting.values,
+                value=meeting.value,
+                guess=walk.guess,
             )
     if walk.meetings or (walk.single and _of_units(axis)):
         return Use(False, "a gate: it weights the outputs of parallel layers (experts), not positions")
     if len(walk.single) > 1:
-        return Use(True, "its scores, taken apart, weight data one by one", 0, frozenset(walk.shared_singly or ()), ())
+        return Use(True, "its scores, taken apart, weight data one by one", shared=frozenset(walk.shared_singly or ()))
     if walk.chosen:
         return Use(False, "a router: its scores go into a top-k or the like, which picks units")
     if walk.lost:
@@ -110,6 +118,7 @@ def _parallel(axis: Axis) -> bool:
 class _Meeting:
     """Where the scores weight a tensor: its axis that meets the keys, and the factors that both have."""
 
+    values: int
     value: Axis
     shared: frozenset[tuple[int, int]]
 
@@ -183,7 +192,7 @@ class _Walk:
         )
         for label, axis in mine.items():
             if label in theirs and self._holds_keys((axis,)) and _same_length(axis, theirs[label]):
-                self.meetings.append(_Meeting(theirs[label], shared))
+                self.meetings.append(_Meeting(other, theirs[label], shared))
                 self._note_guess(axis)
         steps = self.steps.get(self._tensor_of(mine, known), {})
         for (origin, _), (first, last) in steps.items():

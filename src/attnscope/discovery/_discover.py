@@ -6,7 +6,6 @@ by what they are; for every other softmax `dataflow` tells, by what its scores a
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -23,7 +22,7 @@ from attnscope.backends import Trace, current
 from attnscope.discovery._dataflow import Use, use_of
 from attnscope.discovery._lineage import Lineage
 from attnscope.discovery._masks import Masks
-from attnscope.discovery._origins import Axis, Symbol
+from attnscope.discovery._origins import Axis, Samples, Symbol
 from attnscope.discovery._roles import Roles, in_words, roles_of
 from attnscope.errors import AttnscopeError, NoAttentionError, PatternError, UnsupportedError
 from attnscope.interception import (
@@ -37,6 +36,7 @@ from attnscope.interception import (
     SoftmaxCall,
     UntakenCall,
     call_model,
+    can_be_mask,
     declarations,
     declared_inputs,
     input_names,
@@ -44,7 +44,7 @@ from attnscope.interception import (
     own_errors,
 )
 from attnscope.running import Network, check_model
-from attnscope.schema import Site, SiteTable
+from attnscope.schema import Site, SiteTable, query_dims
 from attnscope.tensors import Inputs, Tensor, Tree
 
 _ATTENDING = (
@@ -173,8 +173,10 @@ def discover(network: Network, selection: Selection = None, unroll: frozenset[st
 
     with own_errors(errors):
         trace = current().trace(network.model, body, inputs)
-    lineage = Lineage(trace.graph, input_names(network.model, inputs))
-    listed = _listed(met, trace, lineage, Masks(trace, lineage, masks))
+    names = input_names(network.model, inputs)
+    lineage = Lineage(trace.graph, names)
+    can_mask = [name for name, array in zip(names, tree.flatten(inputs), strict=True) if can_be_mask(name, array)]
+    listed = _listed(met, trace, lineage, Masks(trace, lineage, masks, can_mask))
     loops = {site.loop for site in listed if site.loop and _wanted(site, selection)}
     if loops - unroll:
         return discover(network, selection, unroll | loops)
@@ -289,16 +291,17 @@ def _not_taken(call: UntakenCall, key_of: Callable[[Tensor], Hashable], masks: i
 def _listed(met: list[_Met], trace: Trace, lineage: Lineage, masks: Masks) -> list[Site]:
     """The sites in the order of their first calls."""
     rows: dict[str, Site] = {}
-    steps: Counter[str] = Counter(call.at.name for call in met if call.at.step)
     judges = [_Judge(call, trace, lineage, masks) for call in met]
     for judge in judges:
         for sequence, limit in judge.masked():
             masks.link(sequence, limit)
+    groups: dict[str, list[_Judge]] = {}
     for judge in judges:
-        name = judge.call.at.name
-        if name not in rows or (not judge.call.keys and rows[name].loop is not None):
-            rows[name] = judge.verdict()
-    listed = [_with_steps(site, steps.get(site.name)) for site in rows.values()]
+        groups.setdefault(judge.call.at.name, []).append(judge)
+    for name, group in groups.items():
+        untaken = [judge for judge in group if not judge.call.keys and judge.call.at.loop is None]
+        rows[name] = _with_steps((untaken or group)[0].verdict(), [judge for judge in group if judge.call.at.step])
+    listed = _without_repeats(list(rows.values()), groups)
     declared = {site.path for site in listed if site.kind == "declared"}
     return [
         replace(site, taken=False, reason="the declared output of its layer stands for it")
@@ -308,11 +311,44 @@ def _listed(met: list[_Met], trace: Trace, lineage: Lineage, masks: Masks) -> li
     ]
 
 
-def _with_steps(site: Site, steps: int | None) -> Site:
-    if steps is None or not site.dims:
+def _with_steps(site: Site, steps: list[_Judge]) -> Site:
+    """A site in a loop that is run step by step, with a dim for the steps: that of the samples where it runs over them."""
+    if not steps or not site.dims or not isinstance(site.plan, SitePlan):
         return site
-    dims = (site.dims[0], "step", *site.dims[1:])
-    return replace(site, dims=dims, shape=(site.shape[0], steps, *site.shape[1:]))
+    if site.plan.over_samples:
+        return replace(site, shape=(len(steps), *site.shape[1:]))
+    differs = len({judge.values for judge in steps[:2]}) > 1
+    return replace(
+        site,
+        dims=(site.dims[0], "step", *site.dims[1:]),
+        shape=(site.shape[0], len(steps), *site.shape[1:]),
+        plan=replace(site.plan, differs=differs),
+    )
+
+
+def _without_repeats(listed: list[Site], groups: Mapping[str, list[_Judge]]) -> list[Site]:
+    """The sites, where the calls of a loop of Python's that pool one tensor again and again are one site with steps."""
+    by_path: dict[str, list[Site]] = {}
+    for site in listed:
+        by_path.setdefault(site.path, []).append(site)
+    repeats: set[str] = set()
+    joined: dict[str, Site] = {}
+    for sites_there in by_path.values():
+        first, count = sites_there[0], len(sites_there)
+        values = {groups[site.name][0].values for site in sites_there}
+        pools = all(site.taken and site.dims and not query_dims(site.dims) for site in sites_there)
+        alike = len({(site.dims, site.shape) for site in sites_there}) == 1
+        if count == 1 or len(values) > 1 or -1 in values or not pools or not alike or "step" in first.dims:
+            continue
+        repeats.update(site.name for site in sites_there[1:])
+        joined[first.name] = replace(
+            first,
+            dims=(first.dims[0], "step", *first.dims[1:]),
+            shape=(first.shape[0], count, *first.shape[1:]),
+            reason=f"{first.reason}, in {count} steps of a loop",
+            plan=replace(first.plan, calls=tuple(site.name for site in sites_there)),  # type: ignore[type-var]
+        )
+    return [joined.get(site.name, site) for site in listed if site.name not in repeats]
 
 
 _BY_KIND = {"declared": "declared by the user", "fused": "a fused attention call"}
@@ -340,13 +376,27 @@ class _Judge:
         query, key = (self.lineage.symbol(self._number(name)) for name in ("query", "key"))
         return (query[0], query[2], query[1], key[1])
 
+    @property
+    def values(self) -> int:
+        """Number of the tensor that the scores weight; -1 where it is not known."""
+        return self._use.values if self._is_traced else -1
+
+    @property
+    def _over_samples(self) -> bool:
+        """Whether each step of the loop around it is one sample."""
+        if not self.call.at.step or self.call.kind != "softmax":
+            return False
+        steps = self.lineage.steps.get(self._number("output"), {})
+        return any(origin == Samples() and first == last for (origin, _), (first, last) in steps.items())
+
     @cached_property
     def _use(self) -> Use:
         if self.call.kind == "softmax":
             axes = tuple(axis % len(self._scores) for axis in self.call.axes)
             return use_of(self.lineage, self._number("output"), axes)
-        value = self.lineage.symbol(self._number("value"))[1]
-        return Use(True, _BY_KIND["fused"], shared=_all_but(self._scores, 2), value=value)
+        values = self._number("value")
+        shared, value = _all_but(self._scores, 2), self.lineage.symbol(values)[1]
+        return Use(True, _BY_KIND["fused"], shared=shared, values=values, value=value)
 
     def masked(self) -> Iterator[tuple[Axis, Axis]]:
         """The sequence of the keys, and what a mask was laid along it."""
@@ -372,7 +422,8 @@ class _Judge:
         taken, reason = use.is_attention, use.reason
         if call.kind == "softmax" and isinstance(layer, _ATTENDING):
             taken, reason = True, f"a softmax in {type(layer).__name__}"
-        roles = roles_of(self._scores, call.shape, call.axes, use.shared, heads=1 if call.kind == "fused" else None)
+        heads = 1 if call.kind == "fused" else None
+        roles = roles_of(self._scores, call.shape, call.axes, use.shared, heads=heads, apart=self._over_samples)
         roles = replace(roles, guess=roles.guess or use.guess)
         return self._with_roles(roles, use.value, reason, taken=taken, sinks=use.unweighted_keys)
 
@@ -382,9 +433,9 @@ class _Judge:
     def _with_roles(self, roles: Roles, value: Axis, reason: str, *, taken: bool, sinks: int = 0) -> Site:
         if roles.layout is None:
             return self._labelled(self.call.by_size, {}, "by size", taken=taken, reason=reason, sinks=sinks)
-        origins = dict(roles.origins)
+        origins = {dim: self.masks.without_masks(axis) for dim, axis in roles.origins.items()}
         if "key" in origins and value and not sinks:
-            origins["key"] = value  # the scores' own axis may have met a mask on its way
+            origins["key"] = self.masks.without_masks(value)
         certainty = "by size" if roles.guess else "traced"
         return self._labelled(roles.layout, origins, certainty, taken=taken, reason=reason, sinks=sinks)
 
@@ -408,8 +459,12 @@ class _Judge:
             sinks=sinks,
             lineage={dim: in_words(origins[dim]) for dim in layout.dims if dim in origins},
             certainty=certainty,
-            plan=SitePlan(layout, {} if "window" in layout.dims else self.masks.of(origins, self.call.masks)),
+            plan=self._plan(layout, origins),
         )
+
+    def _plan(self, layout: Layout, origins: Mapping[str, Axis]) -> SitePlan:
+        masks = {} if "window" in layout.dims else self.masks.of(origins, self.call.masks)
+        return SitePlan(layout, masks, over_samples=self._is_traced and self._over_samples)
 
     def _site(self, **rest: Any) -> Site:
         at = self.call.at

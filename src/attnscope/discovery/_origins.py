@@ -95,6 +95,13 @@ class Product:
 
 
 @dataclass(frozen=True)
+class Together:
+    """Several axes that were added or multiplied position by position, as one."""
+
+    of: frozenset[Origin]
+
+
+@dataclass(frozen=True)
 class Windows:
     """Windows of positions, `distance` apart: patches."""
 
@@ -110,7 +117,9 @@ class Mark:
     factor: int
 
 
-Origin = Mark | Samples | Position | Units | Made | Lost | Guessed | Split | Part | Pieces | Product | Windows
+Origin = (
+    Mark | Samples | Position | Units | Made | Lost | Guessed | Split | Part | Pieces | Product | Together | Windows
+)
 
 
 @dataclass(frozen=True)
@@ -135,6 +144,9 @@ def roots(origin: Origin) -> Iterator[Origin]:
     elif isinstance(origin, (Pieces, Product)):
         for piece, _ in origin.of:
             yield from roots(piece)
+    elif isinstance(origin, Together):
+        for each in origin.of:
+            yield from roots(each)
     else:
         yield origin
 
@@ -171,6 +183,8 @@ def size_of(axis: Axis) -> int:
 
 def one(origin: Origin, size: int) -> Axis:
     """An axis of one origin."""
+    if isinstance(origin, Together):
+        return (Factor(origin.of, size),)
     if isinstance(origin, Product):
         return tuple(Factor(frozenset((each,)), length) for each, length in origin.of)
     return (Factor(frozenset((origin,)), size),)
@@ -402,7 +416,10 @@ def joined(axes: Sequence[Axis], sizes: Sequence[int], made: Origin) -> Axis:
 
 def _whole(axis: Axis) -> Origin:
     """One origin for an axis."""
-    factors = tuple((_ordered(factor.origins)[0], factor.size) for factor in axis)
+    factors = tuple(
+        (_ordered(factor.origins)[0] if len(factor.origins) == 1 else Together(factor.origins), factor.size)
+        for factor in axis
+    )
     return factors[0][0] if len(factors) == 1 else Product(factors)
 
 

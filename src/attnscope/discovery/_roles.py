@@ -26,11 +26,13 @@ from attnscope.discovery._origins import (
     Samples,
     Split,
     Symbol,
+    Together,
     Units,
     Windows,
     is_data,
     is_lost,
     is_units,
+    one,
     roots,
 )
 from attnscope.interception import Layout, Parts
@@ -60,6 +62,7 @@ def roles_of(
     shared: frozenset[tuple[int, int]],
     *,
     heads: int | None = None,
+    apart: bool = False,
 ) -> Roles:
     """The roles of the axes of a softmax's output.
 
@@ -69,6 +72,7 @@ def roles_of(
         key_axes: The axes that the softmax ran over.
         shared: Factors, by axis and number, that the weighted values have too.
         heads: The axis of the heads where the call itself says which it is; then the next one asks.
+        apart: Whether a loop over the samples computes it, so that it has no axis for them.
     """
     keys = sorted(axis % len(shape) for axis in key_axes)
     entries: list[tuple[int, Factor | None, str]] = []
@@ -98,7 +102,9 @@ def roles_of(
     for axis, name in zip(keys, names, strict=True):
         parts[axis] = [(name, shape[axis])]
         origins[name] = symbol[axis]
-    if "sample" not in origins:
+    if apart:
+        origins["sample"] = one(Samples(), 1)
+    elif "sample" not in origins:
         return Roles(*_same_for_all(parts, origins, names, shape))
     return Roles(_layout(parts, names), origins, _guess(origins))
 
@@ -122,7 +128,7 @@ def _same_for_all(
 
 def _layout(parts: Mapping[int, Sequence[tuple[str, int]]], names: list[str]) -> Layout:
     axes: tuple[Parts, ...] = tuple(tuple(parts[axis]) for axis in range(len(parts)))
-    dims = dict.fromkeys(dim for listed in axes for dim, _ in listed)
+    dims = dict.fromkeys(("sample", *(dim for listed in axes for dim, _ in listed)))
     others = sorted((dim for dim in dims if dim not in names), key=lambda dim: (_ORDER.index(dim.split("_")[0]), dim))
     return Layout(axes, (*others, *names), len(names))
 
@@ -189,6 +195,8 @@ def _guesses(factor: Factor) -> list[str]:
             return inside(origin.of)
         if isinstance(origin, (Pieces, Product)):
             return [each for piece, _ in origin.of for each in inside(piece)]
+        if isinstance(origin, Together):
+            return [each for piece in origin.of for each in inside(piece)]
         return []
 
     return [each for origin in factor.origins for each in inside(origin)]
@@ -196,21 +204,32 @@ def _guesses(factor: Factor) -> list[str]:
 
 def in_words(factors: Axis) -> str:
     """Where an axis comes from, in words for users."""
-    places: dict[str, list[str]] = {}
+    sources: dict[str, list[str]] = {}
     for factor in factors:
-        for origin in sorted(factor.origins, key=repr):
-            head, tail = _words(origin)
-            places.setdefault(tail, [])
-            if head not in places[tail]:
-                places[tail].append(head)
-    return " and ".join(_listed(heads, tail) for tail, heads in places.items())
+        for head, tail in sorted(_words(origin) for origin in factor.origins):
+            heads = sources.setdefault(tail, [])
+            if head not in heads:
+                heads.append(head)
+    by_heads: dict[str, list[str]] = {}
+    for tail, heads in sources.items():
+        by_heads.setdefault(_listed(heads), []).append(tail)
+    return " and ".join(_of_all(heads, tails) for heads, tails in by_heads.items())
 
 
-def _listed(heads: list[str], tail: str) -> str:
+_OF_INPUT = " of input "
+
+
+def _of_all(heads: str, tails: list[str]) -> str:
+    if len(tails) > 1 and all(tail.startswith(_OF_INPUT) for tail in tails):
+        return f"{heads} of inputs {' and '.join(tail.removeprefix(_OF_INPUT) for tail in tails)}"
+    return " and ".join(heads + tail for tail in tails)
+
+
+def _listed(heads: list[str]) -> str:
     numbers = [head.removeprefix("axis ") for head in heads if head.startswith("axis ")]
     if len(numbers) == len(heads) > 1:
-        heads = [f"axes {', '.join(numbers[:-1])} and {numbers[-1]}"]
-    return " and ".join(heads) + tail
+        return f"axes {', '.join(numbers[:-1])} and {numbers[-1]}"
+    return " and ".join(heads)
 
 
 def _words(origin: Origin) -> tuple[str, str]:
@@ -219,7 +238,7 @@ def _words(origin: Origin) -> tuple[str, str]:
         case Samples():
             return "samples", ""
         case Position(name, axis):
-            return f"axis {axis}", f" of input {name!r}"
+            return f"axis {axis}", f"{_OF_INPUT}{name!r}"
         case Units(weight, _):
             return "units", f" of {weight!r}" if weight else " of a weight"
         case Made():
@@ -237,6 +256,8 @@ def _words(origin: Origin) -> tuple[str, str]:
             if stacked:
                 return f"{len(of)} tensors, stacked", ""
             return ", then ".join("".join(_words(piece)) for piece, _ in of), ""
+        case Together(of):
+            return in_words((Factor(of, 1),)), ""
         case Product(of):
             return " and ".join(dict.fromkeys("".join(_words(piece)) for piece, _ in of)), ""
     raise TypeError(f"No words for {origin!r}.")

@@ -18,8 +18,8 @@ from attnscope.interception._intercept import intercept
 from attnscope.interception._interception import Handler, LayerCall, own_errors
 from attnscope.interception._keras import call_model, declared_inputs, input_names, layers_of, symbolic_calls
 from attnscope.interception._layout import Layout, Parts, layout_by_size, number_of_heads
-from attnscope.interception._padding import mask_input
-from attnscope.interception._plan import Plan, SitePlan
+from attnscope.interception._padding import can_be_mask, mask_input
+from attnscope.interception._plan import MaskPieces, Plan, SitePlan
 
 __all__ = [
     "Block",
@@ -29,6 +29,7 @@ __all__ = [
     "Handler",
     "LayerCall",
     "Layout",
+    "MaskPieces",
     "Occurrence",
     "Parts",
     "Plan",
@@ -37,6 +38,7 @@ __all__ = [
     "UntakenCall",
     "any_along",
     "call_model",
+    "can_be_mask",
     "declarations",
     "declare",
     "declared_inputs",

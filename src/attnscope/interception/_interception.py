@@ -269,15 +269,16 @@ class Interception:
         index = self.progress.counted(location.path, step)
         if location.is_distributed:
             step, index = (*step, index), 0
-        return Occurrence(location, index, step, self.progress.loop)
+        occurrence = Occurrence(location, index, step, self.progress.loop)
+        if self.run.plan is not None and occurrence.name in self.run.plan.steps:
+            _, number = self.run.plan.steps[occurrence.name]
+            return Occurrence(location, 0, (*step, number), self.progress.loop)
+        return occurrence
 
     def _common(self, occurrence: Occurrence, kind: str, layout: Layout) -> dict[str, Any]:
         padding, site = self.progress.padding, self._site(occurrence.name)
-        masks = (
-            {}
-            if site is None
-            else {dim: padding.masks[name] for dim, name in site.masks.items() if name in padding.masks}
-        )
+        wanted = {} if site is None else {dim: padding.joined(pieces) for dim, pieces in site.masks.items()}
+        masks = {dim: mask for dim, mask in wanted.items() if mask is not None}
         return {
             "at": occurrence,
             "kind": kind,

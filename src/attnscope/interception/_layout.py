@@ -27,7 +27,8 @@ class Layout:
     """How to turn a tensor into labelled scores: split axes, move them, join those of one dim.
 
     Attributes:
-        axes: For each axis of the tensor the dims that lie in it. A dim may lie in several axes.
+        axes: For each axis of the tensor the dims that lie in it. A dim may lie in several axes; the samples lie in
+            none where a loop runs over them.
         dims: Names, ``sample`` first and the keys last.
         num_keys: How many of the last dims are keys.
     """
@@ -77,7 +78,7 @@ class Layout:
         ]
         order = sorted(range(len(parts)), key=lambda number: self.dims.index(parts[number][0]))
         split = tuple(size for _, size in parts)
-        present = [dim for dim in self.dims if any(dim == name for name, _ in parts)]
+        present = [dim for dim in self.dims if axes is None or any(dim == name for name, _ in parts)]
         shape = tuple(math.prod(size for name, size in parts if name == dim) for dim in present)
         return _reshaped(_transposed(_reshaped(tensor, split), order), shape)
 

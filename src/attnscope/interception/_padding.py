@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import keras
 from keras import ops, tree
 
+from attnscope.interception._plan import MaskPieces
 from attnscope.tensors import Tensor, Tree
 
 MASKED_LOGIT = -5e3
@@ -22,6 +23,12 @@ logit that a model means lies far above: at -5,000 the score is 0 in every float
 """
 
 _INPUT_NAMES = ("padding_mask", "attention_mask", "mask")
+
+
+def can_be_mask(name: str, value: Tensor) -> bool:
+    """Whether an input can be a padding mask: it has one cell per position, and is bool or called a mask."""
+    is_bool = keras.backend.standardize_dtype(value.dtype) == "bool"
+    return len(value.shape) == 2 and (is_bool or name.endswith(_INPUT_NAMES))
 
 
 def mask_input(name: str) -> str:
@@ -43,16 +50,26 @@ class Padding:
     _counts: Counter[tuple[str, tuple[int, ...]]] = field(default_factory=Counter)
 
     def read_inputs(self, inputs: Tree, names: Sequence[str]) -> None:
-        """Takes the inputs that can be masks: one cell per position, and bool, or called a mask.
+        """Takes the inputs that can be masks.
 
         Args:
             inputs: The model's inputs.
             names: Of each of their leaves.
         """
         for name, value in zip(names, tree.flatten(inputs), strict=True):
-            is_bool = keras.backend.standardize_dtype(value.dtype) == "bool"
-            if len(value.shape) == 2 and (is_bool or name.endswith(_INPUT_NAMES)):
+            if can_be_mask(name, value):
                 self.masks[mask_input(name)] = ops.cast(value, "bool")
+
+    def joined(self, pieces: MaskPieces) -> Tensor | None:
+        """The mask that these pieces make; None where one of them was not met."""
+        names = [name for name, _ in pieces if name]
+        if any(name not in self.masks for name in names):
+            return None
+        if len(pieces) == 1:
+            return self.masks[names[0]]
+        samples = self.masks[names[0]].shape[0]
+        parts = [self.masks[name] if name else ops.ones((samples, size), dtype="bool") for name, size in pieces]
+        return ops.concatenate([ops.cast(part, "bool") for part in parts], axis=1)
 
     def read_keras_mask(self, mask: Tensor, path: str, step: tuple[int, ...]) -> str | None:
         """Takes a mask that a layer sets, and gives its name; None for one that has not one cell per position.

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from attnscope.interception._layout import Layout
 from attnscope.schema import Site
 
+MaskPieces = tuple[tuple[str, int], ...]
+"""Masks behind each other, each by its name with its number of positions; positions under an empty name have none."""
+
 
 @dataclass(frozen=True)
 class SitePlan:
@@ -15,13 +18,17 @@ class SitePlan:
 
     Attributes:
         layout: What its axes mean, for the sizes of the trace; None where that is not known.
-        masks: For each dim whose positions have a padding mask, the name of that mask.
+        masks: For each dim whose positions have a padding mask, its pieces.
         differs: Whether its keys are other ones in each step of the loop around it.
+        over_samples: Whether the loop around it runs over the samples.
+        calls: Names of the calls that are its steps, in a loop of Python's; empty where it is one call.
     """
 
     layout: Layout | None
-    masks: Mapping[str, str] = field(default_factory=dict)
+    masks: Mapping[str, MaskPieces] = field(default_factory=dict)
     differs: bool = False
+    over_samples: bool = False
+    calls: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -31,12 +38,16 @@ class Plan:
     Attributes:
         unroll: Names of the loops to run step by step.
         sites: By name.
+        steps: Names of calls that are steps of a loop of Python's, with the name of the site and the number of the step.
     """
 
     unroll: frozenset[str] = frozenset()
     sites: Mapping[str, SitePlan] = field(default_factory=dict)
+    steps: Mapping[str, tuple[str, int]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, sites: Iterable[Site], unroll: frozenset[str] = frozenset()) -> Plan:
         """What is known of these sites."""
-        return cls(unroll, {site.name: site.plan for site in sites if isinstance(site.plan, SitePlan)})
+        plans = {site.name: site.plan for site in sites if isinstance(site.plan, SitePlan)}
+        steps = {call: (name, step) for name, plan in plans.items() for step, call in enumerate(plan.calls)}
+        return cls(unroll, plans, steps)
