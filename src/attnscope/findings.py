@@ -7,7 +7,7 @@ as a whole.
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,7 +31,8 @@ class Finding:
     """Something that a reader of the maps needs to know.
 
     Attributes:
-        kind: ``padding``, ``single_key``, ``uniform``, ``constant``, ``sink``, ``row_sum`` or ``nan``.
+        kind: ``padding``, ``only_padding``, ``single_key``, ``uniform``, ``constant``, ``sink``, ``row_sum``, ``nan``,
+            ``by_size`` or ``lost``.
         site: Name of the site.
         heads: The heads concerned; empty if it concerns all of them, or if the site has none.
         message: What was seen, with its figure.
@@ -77,17 +78,23 @@ class Findings(tuple[Finding, ...]):
         return f"<ul>{''.join(items)}</ul>"
 
 
-def findings(datasets: dict[str, xr.Dataset]) -> Findings:
+def findings(datasets: dict[str, xr.Dataset], lost: Mapping[str, str] | None = None) -> Findings:
     """All findings on these sites.
 
     Args:
         datasets: The variables of each site (any of `scores`, `received` and `entropy`), with the validity
             coordinates that `docs/schema.md` defines.
+        lost: Softmaxes that were left out because their trail was lost, with the operation at which it was.
     """
-    return Findings(item for name, dataset in datasets.items() for item in _of_site(name, dataset))
+    unknown = [
+        Finding("lost", name, (), _LOST.format(operation), _FIX_LOST, 0.0) for name, operation in (lost or {}).items()
+    ]
+    return Findings([*(item for name, dataset in datasets.items() for item in _of_site(name, dataset)), *unknown])
 
 
 def _of_site(name: str, dataset: xr.Dataset) -> Iterator[Finding]:
+    if dataset.attrs.get("certainty") == "by size":
+        yield Finding("by_size", name, (), _BY_SIZE.format(", ".join(map(str, dataset.dims))), _FIX_BY_SIZE, 0.0)
     keys = key_dims(dataset.dims)
     if keys and all(dataset.sizes[key] == 1 for key in keys):
         yield Finding(
@@ -135,6 +142,7 @@ class _Measures:
         self.first: np.ndarray | None = None
         self.spread = 0.0
         self.pools = not query_dims(dataset.dims)
+        self.nothing_valid = "key_valid" in dataset.coords and not bool(dataset["key_valid"].any())
         self.tolerance = 1e-3 if self.attrs.get("dtype") in ("float32", "float64") else 2e-2
 
     def add(self, part: xr.Dataset) -> None:
@@ -216,6 +224,9 @@ class _Measures:
                 _FIX_SUM,
                 self.worst_sum,
             )
+        if self.nothing_valid:
+            yield Finding("only_padding", name, (), _ONLY_PADDING.format(self.samples), _FIX_ONLY_PADDING, 1.0)
+            return
         yield from self._padding(name)
         yield from self._flatness(name)
         yield from self._sinks(name)
@@ -322,10 +333,16 @@ def _as_rows(part: xr.Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray | Non
     return rows, valid, real
 
 
+_LOST = "a softmax was left out: its trail was lost at the operation {!r}, so it is not known whether it is attention"
+_FIX_LOST = "ask for it by name if it is attention: sites=[...]; or say which output the weights are: ats.declare(...)"
+_BY_SIZE = "its dims {} are guessed from their sizes, because the trail was lost at an operation that is not known"
+_FIX_BY_SIZE = "check them, and say what the axes are: ats.declare(LayerClass, output=..., dims=(...))"
 _FIX_PADDING = (
     "pass the mask explicitly: layer(x, x, attention_mask=mask), or put LayerNormalization before the attention "
     "(pre-norm), or use Embedding(mask_zero=True) if there is no mask at all; then train again"
 )
+_ONLY_PADDING = "every key of all {} samples is padding, so that there is nothing to attend to"
+_FIX_ONLY_PADDING = "check the inputs: which number stands for padding, and whether they were preprocessed"
 _FIX_UNIFORM = "do not read this map as importance, for nothing was chosen; train longer, or check that the logits vary"
 _FIX_CONSTANT = "do not read this map as an explanation of one sample; check that query and key depend on the input"
 _FIX_SINK = "leave that key out before comparing keys, or compare with maps of other inputs"

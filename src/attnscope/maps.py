@@ -155,7 +155,7 @@ class AttentionMaps(Mapping[str, xr.DataArray]):
     @cached_property
     def findings(self) -> Findings:
         """What a reader of these maps needs to know: attention on padding, sinks, maps that say nothing..."""
-        return findings(self._datasets)
+        return findings(self._datasets, json.loads(self.attrs.get("lost", "{}")))
 
     @property
     def num_samples(self) -> int:
@@ -293,6 +293,8 @@ def attrs_of_site(site: Site) -> dict[str, str | int]:
         "dtype": site.dtype,
         "reason": site.reason,
         "sinks": site.sinks,
+        "lineage": json.dumps(dict(site.lineage)),
+        "certainty": site.certainty,
     }
 
 

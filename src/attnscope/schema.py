@@ -73,6 +73,7 @@ class Site:
         lineage: For each dim where its positions come from, in words; a dim whose trail was lost is left out.
         certainty: How the dims are known: ``traced`` (they follow from the data flow), ``by size`` (the trail was lost at
             an operation that is not known, and the sizes suggest them) or ``declared``.
+        lost: The operation at which the trail was lost, where it is therefore not known what the scores are used for.
         plan: What a run of the model needs to know to take it; None where no trace was made.
         loop: The compiled loop around it, which must be unrolled for its scores to be seen; else None.
     """
@@ -92,6 +93,7 @@ class Site:
     loop: str | None = None
     lineage: Mapping[str, str] = field(default_factory=dict)
     certainty: str = "traced"
+    lost: str = ""
     plan: object = field(default=None, repr=False, compare=False)
 
 

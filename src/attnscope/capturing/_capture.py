@@ -115,7 +115,13 @@ def captured(
         check_that_it_fits(ready.chosen, summaries, network)
     check_that_labels_fit({site.name: _axis_sizes(site) for site in ready.chosen}, axis_labels, network.samples)
     description = Description(
-        network.model, ready.chosen, summaries, axis_labels or network.labels, network.texts, ready.removed_masks
+        network.model,
+        ready.chosen,
+        summaries,
+        axis_labels or network.labels,
+        network.texts,
+        ready.removed_masks,
+        ready.lost,
     )
     destination = InMemory(description, network.samples) if store is None else OnDisk(description, store, resume=resume)
     for outputs, collected, batch in ready.runner.run(network, progress=progress, skips=destination.skips):
@@ -141,6 +147,9 @@ class _Ready:
         discovery = discover(network, sites)
         self.chosen = discovery.chosen
         self.removed_masks = discovery.removed_masks
+        self.lost = {
+            site.name: site.lost for site in discovery.sites if site.lost and site.name not in self.chosen.names
+        }
         self.observer = Observer(self.chosen, summaries)
         self.runner = Runner(network.model, self.observer.handlers, plan=discovery.plan)
 

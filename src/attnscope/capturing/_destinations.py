@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -30,6 +31,7 @@ class Description:
     labels: list[AxisLabels]
     texts: xr.DataArray | None
     removed_masks: dict[str, tuple[str, ...]]
+    lost: dict[str, str]
 
     @property
     def attrs(self) -> dict[str, str]:
@@ -39,6 +41,7 @@ class Description:
             "backend": keras.backend.backend(),
             "keras": keras.__version__,
             "attnscope": __version__,
+            **({"lost": json.dumps(self.lost)} if self.lost else {}),
         }
 
     def missing(self, variable: str) -> float | bool:

@@ -425,7 +425,8 @@ class _Judge:
         heads = 1 if call.kind == "fused" else None
         roles = roles_of(self._scores, call.shape, call.axes, use.shared, heads=heads, apart=self._over_samples)
         roles = replace(roles, guess=roles.guess or use.guess)
-        return self._with_roles(roles, use.value, reason, taken=taken, sinks=use.unweighted_keys)
+        site = self._with_roles(roles, use.value, reason, taken=taken, sinks=use.unweighted_keys)
+        return site if taken else replace(site, lost=use.lost)
 
     def _number(self, name: str) -> int:
         return self.trace.numbers[self.call.keys[name]]

@@ -2,7 +2,7 @@
 
 Tracing and compiling take longer than many runs. What was made for a model is kept with it (weakly: it goes with the
 model) and used again for the same shapes and the same wishes. A model can be changed between two calls, though: a
-layer's activation, its dropout, a global switch. So every plain attribute of every layer is compared first, which takes
+layer's activation, its dropout, a global switch. So every attribute of every layer is compared first, which takes
 a few milliseconds; when in doubt, all is made anew. What no attribute shows, such as a variable that a Lambda's
 function closes over, is not seen; Keras' own `predict` has the same limit.
 """
@@ -10,12 +10,14 @@ function closes over, is not seen; Keras' own `predict` has the same limit.
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import keras
+import numpy as np
 
 from attnscope.interception import layers_of
 
@@ -68,13 +70,37 @@ def reused(model: keras.Layer, wishes: Hashable | None, make: Callable[[], Made]
     return new
 
 
+class _Same:
+    """An object that equals only itself, and that only as long as it lives.
+
+    An `id` alone would not do: what is made after an object has gone can get the same one. The object is referenced
+    weakly where it can be, so that what is kept for a model keeps no model alive.
+    """
+
+    def __init__(self, value: object) -> None:
+        self._hash = id(value)
+        try:
+            self._value: Callable[[], object] = weakref.ref(value)
+        except TypeError:
+            self._value = lambda: value
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Same):
+            return NotImplemented
+        value = self._value()
+        return value is not None and value is other._value()
+
+
 def fingerprint(model: keras.Layer) -> Hashable:
     """Equal for two moments only if no plain attribute of any layer, no variable and no global switch differs."""
     return (
         keras.backend.backend(),
         keras.config.is_flash_attention_enabled(),
-        tuple(id(variable) for variable in model.variables),
-        tuple((id(layer), _attributes(layer)) for layer in layers_of(model)),
+        tuple(_Same(variable) for variable in model.variables),
+        tuple((_Same(layer), _attributes(layer)) for layer in layers_of(model)),
     )
 
 
@@ -89,4 +115,6 @@ def _value(value: object) -> Hashable:
         return tuple(_value(item) for item in value)
     if isinstance(value, dict):
         return tuple((str(name), _value(item)) for name, item in value.items())
-    return id(value)
+    if isinstance(value, np.ndarray):
+        return ("array", str(value.dtype), value.shape, hash(value.tobytes()) if value.dtype != object else id(value))
+    return _Same(value)
