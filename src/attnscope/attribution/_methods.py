@@ -71,7 +71,7 @@ def shapley(
 
 
 _MAPPED = "attention over the positions"
-_REMOVABLE = "nothing but to be run; something has to stand in place of what is removed"
+_REMOVABLE = "only to be run; something has to replace what is removed"
 _SMOOTH = "a target that can be differentiated; for tokens an Embedding layer"
 
 METHODS: dict[str, Method] = {

@@ -1,4 +1,4 @@
-"""Whether a relevance may be believed: what happens to the model's answer when what counts is taken away."""
+"""Faithfulness: whether the model's answer depends on what a relevance ranks first, tested by removing it."""
 
 from attnscope.trust._bootstrap import Interval, paired_bootstrap
 from attnscope.trust._card import EvidenceCard, Judged, Moved
