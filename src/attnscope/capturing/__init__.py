@@ -1,7 +1,7 @@
 """Handlers that observe: whole maps and streaming summaries, labelled."""
 
 from attnscope.capturing._capture import capture
-from attnscope.capturing._capture import captured as captured  # for the rooms above; no part of the public face
+from attnscope.capturing._capture import captured as captured  # for the rooms above; not part of the public face
 from attnscope.capturing._generation import capture_generation
 from attnscope.capturing._summaries import Entropy, Full, Received, Summary, TopK
 
