@@ -159,7 +159,7 @@ def test_a_softmax_inside_a_declared_layer_is_left_out(rng):
     finally:
         ats.undeclare(declaration)
     assert [(site.kind, site.taken) for site in table][:2] == [("softmax", False), ("declared", True)]
-    assert table[0].reason == "the declared output of its layer stands for it"
+    assert table[0].reason == "the declared output of its layer replaces it"
 
 
 @pytest.mark.parametrize("masked", [False, True])

@@ -236,7 +236,7 @@ def _listed(met: list[_Met | UntakenCall], trace: Trace) -> list[Site]:
     listed = [_with_steps(site, steps.get(site.name)) for site in rows.values()]
     declared = {site.path for site in listed if site.kind == "declared"}
     return [
-        replace(site, taken=False, reason="the declared output of its layer stands for it")
+        replace(site, taken=False, reason="the declared output of its layer replaces it")
         if site.kind != "declared" and any((site.path + "/").startswith(path + "/") for path in declared)
         else site
         for site in listed

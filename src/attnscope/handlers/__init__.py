@@ -1,4 +1,4 @@
-"""What is done with an attention call besides looking: edits, gradients, value vectors."""
+"""What can be done with an attention call besides observing it: edits, gradients, value vectors."""
 
 from attnscope.handlers._edits import Edited, ablate, dealt_out, intervene, permute, replace, uniform
 from attnscope.handlers._gradients import EMBEDDED, GIVEN, Derivatives, Differentiator

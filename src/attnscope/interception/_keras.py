@@ -1,4 +1,4 @@
-"""What is asked of Keras' insides about a model."""
+"""What is read from Keras' internals about a model."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What each axis of a scores tensor means.
 
-A softmax only tells which axes it runs over: those are the keys. The rest follows from the batch size and the
-number of heads of the layer:
+A softmax only says which axes it runs over: those are the keys. The rest follows from the batch size and the number of
+heads of the layer:
 
 * the first axis is the sample; where it is a multiple of the batch, heads or windows were folded into it;
 * the axis as long as the layer's number of heads is the head (two neighbours whose product it is are grouped
@@ -31,7 +31,7 @@ class Layout:
         shape: Shape after that, one size per name in `dims`.
         dims: Names, ``sample`` first.
         num_keys: How many of the last dims are keys.
-        window_first: Whether the first axis counts the samples fastest: copies of the batch one behind the other.
+        window_first: Whether samples vary fastest along the first axis: copies of the batch one after the other.
     """
 
     permutation: tuple[int, ...]
@@ -70,7 +70,7 @@ class Layout:
 
 
 def number_of_heads(layers: tuple[keras.Layer, ...]) -> int | None:
-    """Heads of the innermost of `layers` that says so under one of the usual names."""
+    """Number of heads of the innermost of `layers` that states it under one of the usual names."""
     for layer in reversed(layers):
         for name in _HEAD_ATTRIBUTES:
             value = getattr(layer, name, None)
@@ -96,7 +96,7 @@ def layout_of(
         heads: Number of heads of the layer, where it has any.
         attention_axes: How many axes the layer attends over (`MultiHeadAttention(attention_axes=...)`); that
             layer's scores are ``(batch axes, heads, queries, keys)``.
-        window_first: Whether the model put copies of the batch behind each other to make the first axis.
+        window_first: Whether the model concatenated copies of the batch to make the first axis.
 
     Returns:
         The layout, or None where the first axis is neither the batch, nor a multiple of it, nor 1.

@@ -17,8 +17,8 @@ from attnscope.tensors import Tensor, Tree
 MASKED_LOGIT = -5e3
 """A logit at or below this is a masked cell.
 
-Keras writes -1e9 (float32), -3e4 or -65504 (float16), KerasHub also -1e4, others the smallest float or -inf. A
-logit that a model means lies far above: at -5,000 the score is 0 in every float format unless all cells are so.
+Keras writes -1e9 (float32), -3e4 or -65504 (float16), KerasHub also -1e4, others the smallest float or -inf. A logit
+that a model intends is far above: at -5,000 the score is 0 in every float format, unless all cells are that low.
 """
 
 _NAMES = ("padding_mask", "attention_mask")
@@ -33,7 +33,7 @@ class Padding:
     Attributes:
         masks: Mask and the name of where it came from; each of shape ``(batch, positions)``.
         unmasked_lengths: Lengths of inputs that bring features for each position, so that no embedding masks them.
-        removed_by: Paths of the layers that took the mask off a tensor, in order.
+        removed_by: Paths of the layers that removed the mask from a tensor, in order.
     """
 
     masks: list[tuple[str, Tensor]] = field(default_factory=list)
@@ -41,7 +41,7 @@ class Padding:
     removed_by: list[str] = field(default_factory=list)
 
     def read_inputs(self, inputs: Tree) -> None:
-        """Takes the masks among a model's inputs, told by their names."""
+        """Takes the masks among a model's inputs, recognised by their names."""
         for path, value in [] if inputs is None else tree.flatten_with_path(inputs):
             name = str(path[-1]) if path else ""
             if name.endswith(_NAMES) and len(value.shape) == 2:
@@ -52,7 +52,7 @@ class Padding:
     def read_keras_mask(self, mask: Tensor, path: str) -> None:
         """Takes a mask that a layer sets, where it is the first of its length.
 
-        Layers hand masks on, some as new tensors; what they hand on is not another mask.
+        Layers pass masks on, some as new tensors; what they pass on is not another mask.
         """
         if len(mask.shape) == 2 and mask.shape[1] not in [known.shape[1] for _, known in self.masks]:
             self.masks.append((path, mask))
@@ -63,13 +63,13 @@ class Padding:
             self.masks = [*(entry for entry in self.masks if entry[1] is not mask), (path, mask)]
 
     def of_length(self, length: int, batch: int, path: str) -> Tensor | None:
-        """The mask for an axis of this length, or None where there is none or it cannot be told which.
+        """The mask for an axis of this length, or None if there is none or several are possible.
 
         Args:
             length: Positions of the axis.
             batch: Samples.
-            path: Path of the site. Of an encoder's and a decoder's mask, the one whose name shares that word
-                with the path is meant.
+            path: Path of the site. Between an encoder's and a decoder's mask, the one whose name shares that word with
+                the path is chosen.
         """
         fitting = [(name, mask) for name, mask in self.masks if tuple(mask.shape) == (batch, length)]
         named = [(n, m) for n, m in fitting for word in ("encoder", "decoder") if word in n and word in path]

@@ -1,10 +1,10 @@
-"""Using again what was compiled for a model, as long as nothing about the model has changed.
+"""Reuses what was compiled for a model, as long as nothing about the model has changed.
 
-Tracing and compiling take longer than many runs. What was made for a model is kept with it (weakly: it goes with the
-model) and used again for the same shapes and the same wishes. A model can be changed between two calls, though: a
+Tracing and compiling take longer than many runs. What was made for a model is kept with it (weakly: it is released with
+the model) and reused for the same shapes and the same options. A model can be changed between two calls, though: a
 layer's activation, its dropout, a global switch. So every plain attribute of every layer is compared first, which takes
-a few milliseconds; when in doubt, all is made anew. What no attribute shows, such as a variable that a Lambda's
-function closes over, is not seen; Keras' own `predict` has the same limit.
+a few milliseconds; when in doubt, everything is made again. Anything that no attribute shows, such as a variable that a
+Lambda's function closes over, goes unnoticed; Keras' own `predict` has the same limit.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from attnscope.interception import layers_of
 Made = TypeVar("Made")
 
 KEPT_PER_MODEL = 4
-"""How many compiled runs of one model are kept, the latest ones."""
+"""How many compiled runs of one model are kept: the latest ones."""
 
 _LOCK = threading.Lock()
 _KEPT: WeakKeyDictionary[keras.Layer, OrderedDict[Hashable, Any]] = WeakKeyDictionary()
 _PLAIN = (bool, int, float, str, bytes, type(None))
-# What Keras' trainer notes on a model as it runs; it says nothing about what the model computes.
+# What Keras' trainer records on a model as it runs; it says nothing about what the model computes.
 _OF_TRAINING = frozenset(
     {
         "_called",
@@ -44,11 +44,11 @@ _OF_TRAINING = frozenset(
 
 
 def reused(model: keras.Layer, wishes: Hashable | None, make: Callable[[], Made]) -> Made:
-    """What was made for this model and these wishes, or what `make` gives now.
+    """What was made for this model and these options, or what `make` gives now.
 
     Args:
-        model: The model; what is made must not hold it strongly.
-        wishes: All that it was made for, hashable; None where it cannot be told, so that nothing is kept.
+        model: The model; what is made must not hold a strong reference to it.
+        wishes: Everything that it was made for, hashable; None if that is not known, so that nothing is kept.
         make: Makes it.
     """
     if wishes is None:
