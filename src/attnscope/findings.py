@@ -1,7 +1,6 @@
 """A lint of captured maps: what makes a map misleading, and how to fix it.
 
-The rules read nothing but the labelled arrays, a few samples at a time, so a run opened from disk is never loaded
-as a whole.
+The rules read only the labelled arrays, a few samples at a time, so a run opened from disk is never loaded as a whole.
 """
 
 from __future__ import annotations
@@ -326,7 +325,7 @@ _FIX_PADDING = (
     "pass the mask explicitly: layer(x, x, attention_mask=mask), or put LayerNormalization before the attention "
     "(pre-norm), or use Embedding(mask_zero=True) if there is no mask at all; then train again"
 )
-_FIX_UNIFORM = "do not read this map as importance, for nothing was chosen; train longer, or check that the logits vary"
+_FIX_UNIFORM = "do not read this map as importance: nothing was chosen; train longer, or check that the logits vary"
 _FIX_CONSTANT = "do not read this map as an explanation of one sample; check that query and key depend on the input"
 _FIX_SINK = "leave that key out before comparing keys, or compare with maps of other inputs"
 _FIX_SUM = "these are not attention weights as they stand: capture the softmax itself, or use float32"

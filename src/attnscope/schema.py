@@ -69,7 +69,7 @@ class Site:
         dtype: What the model computes the scores in.
         taken: Whether `capture` takes it by default.
         reason: Why, or why not.
-        sinks: How many of the last keys are learned sinks that stand for no position.
+        sinks: How many of the last keys are learned sinks, which are not positions.
         loop: The compiled loop around it, which must be unrolled for its scores to be seen; else None.
     """
 

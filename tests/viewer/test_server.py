@@ -322,7 +322,7 @@ def test_serve_says_the_address_opens_it_and_ends_by_an_interrupt(run, monkeypat
         serve(run, port=0)
     ((address, connection),) = opened
     assert capfd.readouterr().out.splitlines() == [
-        f"'{run}' is shown at {address} (Ctrl-C ends it)",
+        f"'{run}' is shown at {address} (press Ctrl-C to stop)",
         "No browser could be opened here. Open this address in a browser on this machine.",
     ]
     with pytest.raises(ConnectionRefusedError):

@@ -25,7 +25,7 @@ from attnscope.errors import MethodError
 
 @dataclass(frozen=True)
 class Method:
-    """A way to tell how much each position counts.
+    """A method that says how much each position counts.
 
     Attributes:
         compute: From a `Subject` and options of its own to dims ``(sample, position)``: an array, or what

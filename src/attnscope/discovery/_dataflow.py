@@ -1,4 +1,4 @@
-"""What becomes of a softmax: the rule that tells attention from class probabilities and routers.
+"""What happens to a softmax: the rule that distinguishes attention from class probabilities and routers.
 
 The model is traced once without computing anything, and the softmax's axis is followed through the operations
 that come after it:
@@ -48,7 +48,7 @@ def use_of(graph: Graph, tensor: int, axis: int) -> Use:
     if walk.weighted:
         return Use(False, "a gate: it weights the outputs of parallel layers (experts), not positions")
     if walk.chosen:
-        return Use(False, "a router: its scores go into a top-k or the like, which picks units")
+        return Use(False, "a router: its scores go into a top-k or similar operation, which picks units")
     if walk.returned:
         return Use(False, "class probabilities: the model returns them as they are")
     return Use(False, "nothing that depends on the input is weighted by it")

@@ -1,7 +1,7 @@
 """Which attention a model has: every softmax and fused call, what it is for, and whether it is taken.
 
-The model is traced once, on shapes alone. Fused calls and softmaxes in Keras' own attention layers are attention
-by what they are; for every other softmax `dataflow` tells, by what its scores are used for.
+The model is traced once, on shapes alone. Fused calls and softmaxes in Keras' own attention layers are attention by
+definition; for every other softmax `_dataflow` decides, by what its scores are used for.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ class _Met:
     """What is kept of one call that the trace met: plain values, so that no tensor outlives the trace.
 
     Attributes:
-        site: All but the verdict, which is filled in for softmaxes that only their use can tell.
+        site: Everything but the verdict, which is filled in for softmaxes that are classified by their use.
         in_loop: Whether it is one step of an unrolled loop.
         axis: The axis that the softmax ran over, where its use has to be looked up; else None.
         key: What the trace knows its output by.
-        removed_masks: Layers that had taken a padding mask off before it.
+        removed_masks: Layers that had removed a padding mask before it.
     """
 
     site: Site
@@ -73,7 +73,7 @@ class Discovery:
         sites: All of them, in the order of execution.
         selection: Which were asked for.
         unroll: Loops that have to run step by step so that what is taken in them can be seen.
-        removed_masks: For each site the layers that had taken a padding mask off before it.
+        removed_masks: For each site the layers that had removed a padding mask before it.
     """
 
     sites: SiteTable
@@ -120,7 +120,7 @@ def sites(model: keras.Model, inputs: Inputs = None, *, batch_size: int = 32) ->
 def discover(network: Network, selection: Selection = None, unroll: frozenset[str] = frozenset()) -> Discovery:
     """Traces a model on the shapes of the first batch and decides what each softmax is.
 
-    Where a wanted site is inside a loop that can be unrolled, the trace is made again with that loop unrolled.
+    If a wanted site is inside a loop that can be unrolled, the model is traced again with that loop unrolled.
     """
     inputs = network.first.inputs
     batch = len(tree.flatten(inputs)[0])
@@ -156,8 +156,8 @@ def selected(found: SiteTable, selection: Selection) -> SiteTable:
 
     Args:
         found: All sites of a model.
-        selection: A glob pattern, several, a predicate, or None for all that are attention. A pattern also takes what
-            is left out by default.
+        selection: A glob pattern, several, a predicate, or None for all that are attention. A pattern also selects
+            sites that are left out by default.
 
     Raises:
         PatternError: A pattern matches nothing; the message names the nearest.
@@ -186,7 +186,7 @@ def _wanted(site: Site, selection: Selection) -> bool:
 
 
 def matches(site: Site, pattern: str) -> bool:
-    """Whether a glob pattern means this site: by name, path, or the last part of either."""
+    """Whether a glob pattern matches this site: by name, path, or the last part of either."""
     names = {
         site.name,
         site.path,
@@ -213,13 +213,14 @@ def _nothing(found: SiteTable, chosen: SiteTable) -> str:
         return f"The site {first.name!r} cannot be taken: {first.reason}."
     if not found:
         return (
-            "The model computes no softmax and no fused attention, so there is no attention to take. Weights made "
-            "by hand can be declared: ats.declare(LayerClass, output=1, dims=('sample', 'query', 'key'))."
+            "The model computes no softmax and no fused attention, so there is no attention to capture. Weights that "
+            "a layer computes by hand can be declared: "
+            "ats.declare(LayerClass, output=1, dims=('sample', 'query', 'key'))."
         )
     reasons = "; ".join(f"{site.name!r} is left out: {site.reason}" for site in found[:3])
     return (
-        f"None of the model's {len(found)} softmaxes is attention: {reasons}. Ask for one by name to take it all "
-        f"the same: sites={found[0].name!r}."
+        f"None of the model's {len(found)} softmaxes is attention: {reasons}. To capture one anyway, ask for it by "
+        f"name: sites={found[0].name!r}."
     )
 
 
@@ -273,7 +274,7 @@ def _met(call: Call, number: int) -> _Met:
 
 
 def _untaken_site(call: UntakenCall) -> Site:
-    in_loop = call.at.loop is not None  # judged once it is unrolled
+    in_loop = call.at.loop is not None  # decided once it is unrolled
     return _site(
         call.at, kind=call.kind, dims=(), shape=call.shape, dtype=call.dtype, taken=in_loop, reason=call.reason
     )
@@ -293,12 +294,12 @@ def _site(at: Occurrence, **rest: Any) -> Site:
 
 
 def _judged(call: _Met, trace: Trace) -> Site:
-    if call.site.loop is not None:  # judged once its loop is unrolled
+    if call.site.loop is not None:  # decided once its loop is unrolled
         return replace(call.site, taken=True)
     if call.axis is None:
         return call.site
     if call.key not in trace.numbers:
-        return replace(call.site, reason="what it is used for cannot be traced; take it by name")
+        return replace(call.site, reason="its use cannot be traced; to capture it, ask for it by name")
     use = use_of(trace.graph, trace.numbers[call.key], call.axis)
     return replace(call.site, taken=use.is_attention, reason=use.reason, sinks=use.unweighted_keys)
 

@@ -218,14 +218,14 @@ def _check(kind: str, loop: str | None, dims: tuple[str, ...], name: str) -> Non
         raise MethodError(_no_layer(name))
     if dims not in ((SAMPLE, HEAD, QUERY, KEY), (SAMPLE, QUERY, KEY), (SAMPLE, KEY)):
         raise MethodError(
-            f"The site {name!r} has the dims {dims}, but the vectors of its keys can be had where they are (sample, "
+            f"The site {name!r} has the dims {dims}, but the vectors of its keys can be read only if they are (sample, "
             "head, query, key), with or without head and query. Leave it out: sites=[...]."
         )
 
 
 def _no_layer(name: str) -> str:
     return (
-        f"The scores of the site {name!r} are applied outside of the layer that makes them (or in a loop), so no layer "
-        "can be asked what they carry. Put making and applying them into one layer, such as "
+        f"The scores of the site {name!r} are applied outside the layer that computes them (or in a loop), so no "
+        "single layer shows what they carry. Compute and apply them in one layer, such as "
         "keras.layers.MultiHeadAttention, or leave the site out: sites=[...]."
     )

@@ -364,7 +364,7 @@ def _pushed(stack: list[Item], item: Item) -> Iterator[None]:
         stack.pop()
 
 
-_NO_SAMPLE = "its first axis is neither the sample nor a multiple of it"
+_NO_SAMPLE = "its first axis is neither the batch nor a multiple of it"
 _SHAPELESS = "its shape is not known before the run; give the model inputs of a fixed length"
 _COMPILED = (
     "it runs inside a compiled loop or a function that the layer compiled for itself, whose tensors cannot leave it; "

@@ -1,7 +1,7 @@
 """Models from files, safely: Keras 3 and Keras 2, whole models and weights alone.
 
-A file is opened as data in `container`, made into a configuration of today in `keras2`, judged in `allowed`, and built
-within `limits`.
+A file is opened as data in `container`, converted to a current configuration in `keras2`, checked in `allowed`, and
+built within `limits`.
 """
 
 from attnscope.loading import replacements

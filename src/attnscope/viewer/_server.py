@@ -67,7 +67,7 @@ def serve(
     """
     payload = payload_of(run, samples=samples, title=title)
     with Server(payload, port) as server:
-        print(f"{str(run)!r} is shown at {server.address} (Ctrl-C ends it)", flush=True)
+        print(f"{str(run)!r} is shown at {server.address} (press Ctrl-C to stop)", flush=True)
         if open_browser:  # in a thread, because a browser that runs in the terminal returns only when it is closed
             threading.Thread(target=_open, args=(server.address,), daemon=True, name="browser").start()
         server.serve_forever()
