@@ -1,4 +1,4 @@
-"""What happens to an attention call that is taken: it is read, handed to the handler, and its result put back."""
+"""What happens to an attention call that is intercepted: it is read, passed to the handler, and its result put back."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ Result = TypeVar("Result")
 Counts = Counter[tuple[str, tuple[int, ...]]]
 """How many calls there were at each path and step."""
 Handler = Callable[[Call], Tensor | None]
-"""Takes a call; gives None, or scores in the dims of ``call.layout`` that stand in for the model's own."""
+"""Takes a call; gives None, or scores in the dims of ``call.layout`` that replace the model's own."""
 Embedded = Callable[[keras.Layer, str, Tensor, Tensor], Tensor]
 """Takes an embedding layer, its path, the whole numbers that it was given and what it made of them; gives the embedding
-that the model goes on with."""
+that the model uses instead."""
 
 Unroller = Callable[[Callable[..., Tree]], Callable[..., Tree]]
 """Takes a function of Keras that loops; gives one that does the same step by step."""
@@ -60,13 +60,13 @@ class LayerCall:
 
 @dataclass(frozen=True)
 class Listeners:
-    """Who is told of what happens in a run.
+    """The functions that are called about what happens in a run.
 
     Attributes:
-        handler: Of each attention call.
-        embedded: Of each embedding; None where nobody asks.
-        ended: Of each call of a layer that is over; None where nobody asks.
-        untaken: Of each softmax and fused call that cannot be taken; None where nobody asks.
+        handler: Called for each attention call.
+        embedded: Called for each embedding; None if nobody asks.
+        ended: Called for each call of a layer that is over; None if nobody asks.
+        untaken: Called for each softmax and fused call that cannot be taken; None if nobody asks.
         everywhere: Whether the handler's scores count also in rows that may attend to nothing.
     """
 
@@ -79,7 +79,7 @@ class Listeners:
 
 @dataclass(frozen=True)
 class Run:
-    """What is known of a run when it begins.
+    """What is known about a run when it begins.
 
     Attributes:
         root: The model; paths are counted from it.
@@ -87,8 +87,7 @@ class Run:
         trace: The trace that it is in.
         unroll: Names of the loops to run step by step.
         declarations: What the user declared to be attention.
-        errors: Where to note errors of our own that are raised inside of the model; frameworks wrap them beyond
-            recognition.
+        errors: Collects errors of our own that are raised inside the model; frameworks wrap them beyond recognition.
     """
 
     root: keras.Layer | None
@@ -101,11 +100,11 @@ class Run:
 
 @dataclass
 class Progress:
-    """What was met so far in a run.
+    """What has been seen so far in a run.
 
     Attributes:
         padding: The padding masks.
-        copied: First sizes that came about by putting copies of the batch behind each other.
+        copied: First sizes that result from concatenating copies of the batch.
         counts: How many calls there were at each path and step.
         loops: Names of the model's loops that run now, outermost first.
         heads: Heads of the framework's own modules that run now, outermost first.
@@ -138,7 +137,7 @@ class Interception:
     progress: Progress
 
     def softmax(self, run: Callable[[], Tensor], logits: Tensor, axis: Any) -> Tensor:
-        """Takes one softmax: runs it, hands it over, gives what the model goes on with."""
+        """Takes one softmax: runs it, passes it on, and gives what the model uses instead."""
         location = self._location()
         shape = self._static(logits)
         axes = tuple(axis) if isinstance(axis, (tuple, list)) else (axis,)
@@ -199,7 +198,7 @@ class Interception:
     def embedding(
         self, layer: keras.Layer, args: Sequence[Tree], kwargs: Mapping[str, Tree], outputs: Tensor
     ) -> Tensor:
-        """Hands over what an `Embedding` makes of numbers of tokens; gives what the model goes on with."""
+        """Passes on what an `Embedding` makes of token numbers; gives what the model uses instead."""
         embedded = self.listeners.embedded
         if embedded is None or not isinstance(layer, keras.layers.Embedding):
             return outputs
@@ -219,7 +218,7 @@ class Interception:
     def layer_ended(
         self, layer: keras.Layer, run: Callable[[], Tree], inputs: Tree, outputs: Tree, before: Counts
     ) -> None:
-        """Tells of a call of a layer that is over; `before` is what had been counted when it began."""
+        """Reports a call of a layer that is over; `before` is what had been counted when it began."""
         ended = self.listeners.ended
         if ended is None or current().current_trace() != self.run.trace:
             return
@@ -236,21 +235,21 @@ class Interception:
             ACTIVE.reset(token)
 
     def concatenated(self, pieces: Sequence[Tensor], axis: int | None) -> None:
-        """Notes copies of the batch that are put behind each other, as classifier-free guidance does."""
+        """Records copies of the batch that are concatenated, as classifier-free guidance does."""
         if axis == 0 and isinstance(pieces, (list, tuple)) and len(pieces) > 1:
             sizes = [piece.shape[0] for piece in pieces if len(getattr(piece, "shape", ())) > 0]
             if sizes == [self.run.batch] * len(pieces):
                 self.progress.copied.add(self.run.batch * len(pieces))
 
     def mask_made(self, layer: keras.Layer, outputs: Tensor) -> None:
-        """Notes the mask of a layer where masks begin; Keras sets it when that layer is no longer the running one."""
+        """Records the mask of a layer where masks begin; Keras sets it when that layer is no longer the running one."""
         if isinstance(layer, ORIGINS) and current().current_trace() == self.run.trace:
             mask = keras_backend.get_keras_mask(outputs)
             if mask is not None:
                 self.progress.padding.read_origin(mask, self._location().inside(layer).path)
 
     def mask_set(self, tensor: Tensor, mask: Tensor | None) -> None:
-        """Notes a Keras mask that a layer sets, or takes off."""
+        """Records a Keras mask that a layer sets or removes."""
         if current().current_trace() != self.run.trace:
             return
         path, padding = self._location().path, self.progress.padding
@@ -260,7 +259,7 @@ class Interception:
             padding.removed_by.append(path)
 
     def loop(self, kind: str, original: Callable[..., Tree], unrolled: Unroller, *args: Any, **kwargs: Any) -> Tree:
-        """Runs a loop of the model's: step by step where that is wanted, else as it is."""
+        """Runs one of the model's loops: step by step if that is wanted, otherwise as it is."""
         name = f"{self._location().path}:{kind}"
         if name in self.run.unroll:
             return unrolled(original)(*args, **kwargs)
@@ -268,12 +267,12 @@ class Interception:
             return original(*args, **kwargs)
 
     def with_heads(self, heads: int, run: Callable[[], Tensor]) -> Tensor:
-        """Runs a function of the framework's that folds this many heads into the batch."""
+        """Runs one of the framework's functions that folds this many heads into the batch."""
         with _pushed(self.progress.heads, heads):
             return run()
 
     def left_out(self, run: Callable[[], Tensor], tensor: Tensor, what: str) -> Tensor:
-        """Notes a call that attnscope cannot read, and lets it run."""
+        """Records a call that attnscope cannot read, and lets it run."""
         self._note_untaken(
             UntakenCall(Occurrence(self._location()), "fused", tuple(tensor.shape), "", f"{what} cannot be read yet")
         )
@@ -294,7 +293,7 @@ class Interception:
         return {"at": occurrence, "kind": kind, "batch": self.run.batch, "layout": layout, "padding": padding}
 
     def _edited(self, call: Call) -> Tensor | None:
-        """What the model goes on with once the handler has seen the call; None where it only looked."""
+        """What the model uses instead once the handler has seen the call; None if it only observed."""
 
         def ask() -> Tensor | None:
             edited = self.listeners.handler(call)
