@@ -135,7 +135,7 @@ class View:
         Args:
             path: Where to write the file.
             max_bytes: Largest size of the file. If not everything fits, maps are drawn in blocks with the eight
-                strongest weights of every row, or else as thumbnails alone; the page says so.
+                strongest weights of every row, or else as thumbnails only; the page says so.
             overwrite: Whether a file at `path` may be replaced.
 
         Raises:
