@@ -85,7 +85,7 @@ def test_evaluate(name, rng, saw):
 @pytest.mark.filterwarnings("ignore:Model doesn't support `jit_compile=True`:UserWarning")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
 def test_jit_on(name, rng, saw, backend, monkeypatch):
-    """On PyTorch one layer is compiled to the end; of the others the compiler's front alone runs, which meets our code."""
+    """On PyTorch one layer is compiled to the end; of the others only the front runs, which is what meets our code."""
     if backend == "torch" and name != next(iter(LAYERS)):
         import torch
 
