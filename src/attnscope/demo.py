@@ -453,7 +453,7 @@ def _prepared(folder: str | Path, overwrite: bool) -> Path:
     if existing and not overwrite:
         raise WouldOverwriteError(
             f"{str(folder)!r} already contains {', '.join(existing)}, and nothing is overwritten. Give another folder: "
-            "attnscope demo -o elsewhere; or replace these files: attnscope demo --force (overwrite=True)."
+            "attnscope demo -o elsewhere; or replace these files: attnscope demo --force."
         )
     return folder
 

@@ -20,3 +20,7 @@ __all__ = [
     "current",
     "register",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
