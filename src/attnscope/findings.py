@@ -50,6 +50,10 @@ class Finding:
         """The earlier name of `fix`."""
         return self.fix
 
+    def __setstate__(self, state: dict[str, object]) -> None:
+        """Takes a pickled finding, an older one too, whose fix went by its earlier name."""
+        self.__dict__.update({"fix" if name == "mend" else name: value for name, value in state.items()})
+
 
 class Findings(tuple[Finding, ...]):
     """Findings, shown as a list with their fixes."""

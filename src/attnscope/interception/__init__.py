@@ -7,10 +7,11 @@ from attnscope.interception._calls import Block, Call, FusedCall, Occurrence, So
 from attnscope.interception._declarations import declarations, declare, undeclare
 from attnscope.interception._intercept import intercept
 from attnscope.interception._interception import Handler, LayerCall, own_errors
-from attnscope.interception._keras import call_model, declared_inputs, layers_of, symbolic_calls
+from attnscope.interception._keras import TRAINING_STATE, call_model, declared_inputs, layers_of, symbolic_calls
 from attnscope.interception._layout import Layout
 
 __all__ = [
+    "TRAINING_STATE",
     "Block",
     "Call",
     "FusedCall",

@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 
 import keras
 
-from attnscope.interception import layers_of
+from attnscope.interception import TRAINING_STATE, layers_of
 
 Made = TypeVar("Made")
 
@@ -27,20 +27,6 @@ KEPT_PER_MODEL = 4
 _LOCK = threading.Lock()
 _KEPT: WeakKeyDictionary[keras.Layer, OrderedDict[Hashable, Any]] = WeakKeyDictionary()
 _PLAIN = (bool, int, float, str, bytes, type(None))
-# What Keras' trainer records on a model as it runs; it says nothing about what the model computes.
-_OF_TRAINING = frozenset(
-    {
-        "_called",
-        "_jax_state_synced",
-        "_jit_compile",
-        "predict_function",
-        "stop_evaluating",
-        "stop_predicting",
-        "stop_training",
-        "test_function",
-        "train_function",
-    }
-)
 
 
 def reused(model: keras.Layer, wishes: Hashable | None, make: Callable[[], Made]) -> Made:
@@ -79,7 +65,7 @@ def fingerprint(model: keras.Layer) -> Hashable:
 
 
 def _attributes(layer: keras.Layer) -> Hashable:
-    return tuple((name, _value(value)) for name, value in sorted(vars(layer).items()) if name not in _OF_TRAINING)
+    return tuple((name, _value(value)) for name, value in sorted(vars(layer).items()) if name not in TRAINING_STATE)
 
 
 def _value(value: object) -> Hashable:
