@@ -18,8 +18,8 @@ so it may live in an environment of its own:
     # into one folder: d3.min.js, jquery.min.js, require.js
     python benchmarks/viewer.py --bertviz bertviz/bin/python --libraries folder
 
-Needs Playwright and Chromium. Whatever does not end within ``--limit`` seconds or ``--memory`` GB is said not to have.
-Prints a table in Markdown. Without ``--bertviz`` attnscope alone is measured.
+Needs Playwright and Chromium. Whatever does not finish within ``--limit`` seconds or ``--memory`` GB is reported as
+such. Prints a table in Markdown. Without ``--bertviz`` only attnscope is measured.
 """
 
 from __future__ import annotations

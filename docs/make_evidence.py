@@ -86,7 +86,7 @@ def minilm_card(samples: int, training: int, seed: int = 0, **options: Any) -> a
     held_out = {name: array[training:] for name, array in inputs.items()}
     model = with_probe(fitted, labels[:training])
     right = model.predict(held_out, verbose=0).argmax(1) == labels[training:]
-    print(f"right about {right.mean():.0%} of {samples} sentences that the probe was not fitted to")
+    print(f"{right.mean():.0%} right of {samples} sentences that the probe was not fitted to")
     removals = [ats.attribution.mask_token(103), "delete"]
     return ats.evidence(
         model,

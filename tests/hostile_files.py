@@ -486,9 +486,7 @@ def member_that_is_a_link(folder):
     return keras_file(folder, members=[(member("assets/words.txt", 0o120777), str(secret(folder)))])
 
 
-TWICE = (
-    "The archive contains '{name}' twice. Expected each member once: there is no telling which one is meant. " + SAVE
-)
+TWICE = "The archive contains '{name}' twice. Expected each member once: it is unclear which one is meant. " + SAVE
 
 
 @attack(TWICE.format(name="config.json"))

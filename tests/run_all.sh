@@ -59,7 +59,9 @@ if ! browser && [[ $(id -u) == 0 ]] && command -v apt-get > /dev/null; then
 fi
 browser || without_browser
 
-# One process per core of a small machine; what shares something costly stays together (see `conftest.py`).
+# One process per core of a small machine; what shares something costly stays together (see `conftest.py`). A process of
+# PyTorch with a thread on each core would wait for the other's: the same tests took 1.8 times as much CPU.
+export OMP_NUM_THREADS=1
 on() {
     local backend=$1
     shift

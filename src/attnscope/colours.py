@@ -5,8 +5,8 @@ the viewer's script finds them in its manifest.
 
 A ramp runs from pale to dark on light pages and from dark to pale on dark ones. It goes through its anchors in OKLab,
 in even steps of lightness: equal steps of a value look equally large, and printed in grey it keeps its order. Zero is
-always the end nearest to the page. Differences have a ramp of two arms, blue for less and orange for more, which the
-colour-blind can tell apart.
+always the end nearest to the page. Differences have a ramp of two arms, blue for less and orange for more, which
+colour-blind readers can distinguish.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ NOT_A_NUMBER = rgb("nan", dark=False)
 def tokens_css(light: str = "&", system: str = "&", dark: str = "") -> str:
     """The rules that give the tokens and fonts to a page, and nothing else.
 
-    As it is, the rules follow the system's choice of light or dark, and stand alone or within the braces of a rule that
+    By default the rules follow the system's choice of light or dark, for use alone or within the braces of a rule that
     scopes them.
 
     Args:

@@ -4,7 +4,7 @@
   feature is a token, so attention runs between features.
 * `demonstrate_names`: a GRU over the characters of first names, whose states a softmax pools.
 
-Both models consist of nothing but Keras' own layers and operations, so the saved models load anywhere, in safe mode.
+Both models consist only of Keras' own layers and operations, so the saved models load anywhere, in safe mode.
 """
 
 from __future__ import annotations
@@ -204,8 +204,8 @@ def _about_features(maps: AttentionMaps, groups: Sequence[str], accuracy: float)
         [
             "A transformer of two blocks over the 30 measurements of a biopsy in scikit-learn's breast cancer data "
             "set. Each feature is a token, so attention runs between features.",
-            f"It is right about {accuracy:.1%} of the {len(groups)} held-out biopsies ({malignant} malignant); always "
-            f"saying benign would be right about {1 - malignant / len(groups):.1%}.",
+            f"It gets {accuracy:.1%} of the {len(groups)} held-out biopsies right ({malignant} malignant); always "
+            f"saying benign would get {1 - malignant / len(groups):.1%} right.",
             "In the first block, a position still holds a single feature. From the second block onwards, every "
             "position holds a mixture of features, and its name only says where it started.",
             f"The groups below are the true diagnoses. {_chance_in_words(maps, groups)}",
@@ -390,7 +390,7 @@ def _about_names(ends: Bars, accuracy: float, held_out: int) -> Section:
         [
             "A GRU reads a first name letter by letter; a softmax over its states says how much each of them counts, "
             "and a sigmoid on their weighted sum says how likely the name is to be a woman's.",
-            f"It is right about {accuracy:.1%} of {held_out} held-out names; a coin would be right about half of them. "
+            f"It gets {accuracy:.1%} of {held_out} held-out names right; a coin would get about half of them right. "
             "The list says what is usual across many countries; it says nothing about any one person.",
             "A state holds its letter and all the letters before it, so weight on a letter is weight on the name up to "
             "that letter. The tanh in front of the softmax keeps the weights of a name within a factor of 7.4 (e²) of "
@@ -453,7 +453,7 @@ def _prepared(folder: str | Path, overwrite: bool) -> Path:
     if existing and not overwrite:
         raise WouldOverwriteError(
             f"{str(folder)!r} already contains {', '.join(existing)}, and nothing is overwritten. Give another folder: "
-            "attnscope demo -o elsewhere; or replace these files: attnscope demo --force (overwrite=True)."
+            "attnscope demo -o elsewhere; or replace these files: attnscope demo --force."
         )
     return folder
 

@@ -1,7 +1,6 @@
 """A lint of captured maps: what makes a map misleading, and how to fix it.
 
-The rules read nothing but the labelled arrays, a few samples at a time, so a run opened from disk is never loaded
-as a whole.
+The rules read only the labelled arrays, a few samples at a time, so a run opened from disk is never loaded as a whole.
 """
 
 from __future__ import annotations
@@ -51,6 +50,10 @@ class Finding:
     def mend(self) -> str:
         """The earlier name of `fix`."""
         return self.fix
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        """Takes a pickled finding, an older one too, whose fix went by its earlier name."""
+        self.__dict__.update({"fix" if name == "mend" else name: value for name, value in state.items()})
 
 
 class Findings(tuple[Finding, ...]):

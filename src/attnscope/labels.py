@@ -248,7 +248,7 @@ _PATCH = re.compile(r"row (\d+), column (\d+)")
 def patch_grid(labels: Sequence[str]) -> tuple[int, int, int] | None:
     """The grid that labels made by `patches` describe: its rows, its columns, and the position of its first patch.
 
-    None if they describe no grid, or one with gaps.
+    None if they describe no grid, or a grid with gaps.
 
     Example:
         >>> patch_grid(patches(2, 3, prefix=["[CLS]"]))

@@ -20,7 +20,7 @@ _JOINERS = "\u200c\u200d"
 
 
 def style() -> str:
-    """The rules for the marks below, to stand alone or within the braces of a rule that scopes them."""
+    """The rules for the marks below, for use alone or within the braces of a rule that scopes them."""
     marks = resources.files("attnscope").joinpath("marks.css").read_text("utf-8")
     return colours.tokens_css() + marks + colours.ramp_css()
 
@@ -39,7 +39,7 @@ def offline_page(title: str, body: str, extra_style: str = "") -> str:
 
 
 def shown(label: str) -> str:
-    r"""A label as it is written: what cannot be seen gets a mark, what steers the text gets its number.
+    r"""A label as it is written: invisible characters get a mark, those that steer the text their number.
 
     Example:
         >>> shown(""), shown(" "), shown("a\nb"), shown("\u202e")
@@ -103,7 +103,7 @@ def colour_bar(maximum: float, unit: str = "") -> str:
 
 
 def token_row(labels: Sequence[str], weights: np.ndarray, real: np.ndarray, maximum: float) -> str:
-    """One sample: its tokens one behind the other, each on the colour of its weight.
+    """One sample: its tokens one after the other, each on the colour of its weight.
 
     Hatched: padding without any weight. A red cross: NaN. The tooltip has position and exact weight.
     """

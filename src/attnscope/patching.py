@@ -1,7 +1,7 @@
-"""Replacing functions for a while, so that several threads can do it at once and all is restored.
+"""Replacing functions temporarily, so that several threads can do it at once and everything is restored.
 
-A patch is counted: the first that asks installs it, the last that leaves restores the original. What is
-installed asks a `ContextVar` whether anybody in *this* context wants the call, and otherwise calls the original.
+A patch is counted: the first user installs it, and the last one restores the original. What is installed asks a
+`ContextVar` whether anybody in *this* context wants the call, and otherwise calls the original.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _INSTALLED: dict[tuple[int, str], _Patch] = {}
 
 @contextmanager
 def patched(owner: object, name: str, wrapped: Callable[[Any], object]) -> Iterator[None]:
-    """Puts ``wrapped(original)`` in the place of ``owner.name`` while the block runs.
+    """Replaces ``owner.name`` by ``wrapped(original)`` while the block runs.
 
     Args:
         owner: A module or a class.
@@ -71,7 +71,7 @@ def patched(owner: object, name: str, wrapped: Callable[[Any], object]) -> Itera
 
 
 def stand_in(original: object, function: Callable[..., Result]) -> Callable[..., Result]:
-    """Marks `function` as what stands in for `original`."""
+    """Marks `function` as the replacement for `original`."""
     function.__wrapped__ = original  # type: ignore[attr-defined]
     function.__name__ = getattr(original, "__name__", "stand_in")
     function._attnscope_stand_in = True  # type: ignore[attr-defined]
@@ -83,15 +83,15 @@ def _is_stand_in(value: object) -> bool:
 
 
 def behind(value: Any) -> Any:
-    """What `value` stands in for; itself where it does for nothing."""
+    """What `value` replaces; `value` itself if it replaces nothing."""
     return value.__wrapped__ if _is_stand_in(value) else value
 
 
 def _may_hold(module_name: str, module: ModuleType, names: Iterable[str]) -> bool:
     """Whether a module has one of these names.
 
-    Thousands of modules are loaded and few have one, so that it is remembered which had none: a module is looked at
-    again once it has more names, or fewer, than it had.
+    Thousands of modules are loaded and few have one, so those without any are remembered: a module is looked at again
+    once it has more names, or fewer, than it had.
     """
     held = getattr(module, "__dict__", {})
     as_it_was = (id(held), len(held))
@@ -106,8 +106,8 @@ def _may_hold(module_name: str, module: ModuleType, names: Iterable[str]) -> boo
 def bound_early(originals: Mapping[str, list[object]], layers: Sequence[object]) -> list[tuple[object, str, object]]:
     """Where else these functions are held, since somebody wrote ``from owner import name`` or kept one in a layer.
 
-    Looked at are the attributes of `layers`, the modules of their classes, and all other modules outside of the
-    frameworks that hold something under such a name.
+    It looks at the attributes of `layers`, the modules of their classes, and all other modules outside the frameworks
+    that hold something under such a name.
 
     Args:
         originals: Functions by their names.

@@ -1,4 +1,4 @@
-"""The old name of `attnscope.pages`, which goes on working."""
+"""The old name of `attnscope.pages`, which still works."""
 
 from attnscope.pages import Bars, Section, received, received_per_group, report, save_report
 

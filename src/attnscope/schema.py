@@ -31,6 +31,7 @@ __all__ = [
     "SiteTable",
     "key_dims",
     "query_dims",
+    "size_along",
 ]
 
 
@@ -170,6 +171,11 @@ def require_dims(array: xr.DataArray, *dims: str) -> None:
                 f"Scores have dimensions {tuple(map(str, array.dims))} with shape {array.shape}, but {dim!r} is "
                 f"needed here.{rename}"
             )
+
+
+def size_along(array: xr.DataArray, dims: Iterable[str]) -> int:
+    """Number of positions along several dims together."""
+    return math.prod(array.sizes[dim] for dim in dims)
 
 
 def key_dims(dims: Iterable[Hashable]) -> tuple[str, ...]:

@@ -222,7 +222,7 @@ def _starts(tokens: list[str], real: np.ndarray, scheme: Scheme) -> list[int]:
 
 
 def is_special(token: str) -> bool:
-    """Whether a token is written in the way in which tokenizers write tokens that stand for no text.
+    """Whether a token is written the way tokenizers write tokens that represent no text.
 
     Example:
         >>> [is_special(token) for token in ("[CLS]", "</s>", "<0x0A>", "well")]

@@ -225,7 +225,7 @@ def test_streams_that_cannot_be_told_are_asked_for(rng):
     with pytest.raises(MethodError) as caught:
         ats.attribute(model, inputs, target=0, positions="right")
     assert str(caught.value) == (
-        "The site 'mix' is cross-attention between two sequences of 5 positions, and nothing tells which sites belong "
+        "The site 'mix' is cross-attention between two sequences of 5 positions, and nothing says which sites belong "
         "to which of them. Declare every site, the sequence of the queries first: "
         "roles={'mix': ('decoder', 'encoder'), ...}."
     )
@@ -233,7 +233,7 @@ def test_streams_that_cannot_be_told_are_asked_for(rng):
     with pytest.raises(MethodError) as caught:
         ats.attribute(model, inputs, target=0, positions="right", roles=roles)
     assert str(caught.value) == (
-        "The attention is over the sequences ['a', 'b'], which all have 5 positions, and nothing tells which of them "
+        "The attention is over the sequences ['a', 'b'], which all have 5 positions, and nothing says which of them "
         "the input 'right' is. Name the streams after the inputs: roles={'pattern': ('right', 'right'), ...}."
     )
     with pytest.raises(MethodError) as caught:

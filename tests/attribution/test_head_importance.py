@@ -171,7 +171,7 @@ def test_what_cannot_be_done_is_said(model, given):
         "but one number for all samples is needed: lambda outputs: float((outputs.argmax(1) == labels).mean())."
     )
     assert message_of(head_importance, model, given, target=[0, 1]) == (
-        "There are 2 targets, but heads are judged by one at a time: target=1."
+        "There are 2 targets, but the importance of heads is measured for one at a time: target=1."
     )
     assert message_of(head_importance, model, given, labels=[1]) == (
         "A loss needs labels, labels need a loss, and neither can be combined with a target: "

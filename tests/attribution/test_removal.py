@@ -296,8 +296,8 @@ def test_errors_say_what_to_use(rng):
         ),
         (
             lambda: mask_token().on(tokens),
-            "mask_token() needs the number of the token that stands for nothing, but the model has no tokenizer with a "
-            "mask token. Give the number, mask_token(103), or use delete().",
+            "mask_token() needs the number of the mask token, but the model has no tokenizer with a mask token. Give "
+            "the number, mask_token(103), or use delete().",
         ),
         (
             lambda: mean().on(features),

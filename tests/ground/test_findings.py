@@ -1,5 +1,7 @@
 """The lint: every rule on a model that has the fault, and silence on one that has not."""
 
+import pickle
+
 import keras
 import numpy as np
 from keras import layers, ops
@@ -113,3 +115,13 @@ def test_findings_are_the_same_after_saving(rng, tmp_path):
 def test_the_earlier_name_of_a_fix_still_works():
     (finding,) = ats.AttentionMaps.from_arrays({"a": np.ones((1, 2, 3, 1))}).findings
     assert finding.mend == finding.fix != ""
+
+
+def test_a_finding_that_was_pickled_under_the_earlier_name_of_its_fix_is_whole():
+    finding = ats.findings.Finding("sink", "site", (1,), "a sink", "leave it out", 0.9)
+    earlier = {**vars(finding)}
+    earlier["mend"] = earlier.pop("fix")
+    old = ats.findings.Finding.__new__(ats.findings.Finding)
+    old.__setstate__(earlier)
+    assert old == finding == pickle.loads(pickle.dumps(finding))
+    assert old.mend == "leave it out"

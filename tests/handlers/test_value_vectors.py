@@ -131,13 +131,13 @@ def test_a_layer_whose_output_is_no_weighted_sum_is_refused(rng):
 
 def test_scores_that_are_applied_outside_of_their_layer_are_refused(rng):
     assert message_of(seed_model(), rng.integers(0, 31, (3, 23))) == (
-        "The scores of the site 'attention_vec' are applied outside of the layer that makes them (or in a loop), so no "
-        "layer can be asked what they carry. Put making and applying them into one layer, such as "
+        "The scores of the site 'attention_vec' are applied outside the layer that computes them (or in a loop), so no "
+        "single layer shows what they carry. Compute and apply them in one layer, such as "
         "keras.layers.MultiHeadAttention, or leave the site out: sites=[...]."
     )
     assert message_of(recurrent_model(), rng.normal(size=(3, 7, 6)).astype("float32")) == (
-        "The site 'rnn/cell' has the dims ('sample', 'step', 'key'), but the vectors of its keys can be had where they "
-        "are (sample, head, query, key), with or without head and query. Leave it out: sites=[...]."
+        "The site 'rnn/cell' has the dims ('sample', 'step', 'key'), but the vectors of its keys can be read only if "
+        "they are (sample, head, query, key), with or without head and query. Leave it out: sites=[...]."
     )
 
 

@@ -159,7 +159,7 @@ def test_a_softmax_inside_a_declared_layer_is_left_out(rng):
     finally:
         ats.undeclare(declaration)
     assert [(site.kind, site.taken) for site in table][:2] == [("softmax", False), ("declared", True)]
-    assert table[0].reason == "the declared output of its layer stands for it"
+    assert table[0].reason == "the declared output of its layer replaces it"
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -322,7 +322,10 @@ def test_gates_and_routers_are_left_out_with_their_reason():
 
     router = layers.Dense(5, activation="softmax", name="router")(inputs)
     (site,) = ats.sites(keras.Model(inputs, Route()(router, inputs)))
-    assert (site.taken, site.reason) == (False, "a router: its scores go into a top-k or the like, which picks units")
+    assert (site.taken, site.reason) == (
+        False,
+        "a router: its scores go into a top-k or similar operation, which picks units",
+    )
 
 
 def test_weights_that_a_dense_layer_makes_for_the_time_steps_are_attention():

@@ -1,4 +1,4 @@
-"""The page of an evidence card, made of plain data: who judged, and how, is not known to it."""
+"""The page of an evidence card, made of plain data: it does not know who reached the verdicts, or how."""
 
 import re
 from types import SimpleNamespace
@@ -84,8 +84,8 @@ def test_a_card_says_all_that_was_found(card):
         "At mha, other attention was found that is 0.375 bit from the model&#x27;s own (Jensen-Shannon divergence, at "
         "most 1; median), yet moves the answer by at most 0.0125.",
         "Retrained: 0.875 with free attention, 0.812 with uniform attention.",
-        "raw: its answer changes by at most 12% (median) when the input barely changes.",
-        "raw: its answers for models from different seeds have a mean rank correlation of 0.750.",
+        "raw: its relevance changes by at most 12% (median) when the input is perturbed a little.",
+        "raw: its relevance has a mean rank correlation of 0.750 between models from different seeds.",
         "None were found.",
         "A note. Only here.",
     ):

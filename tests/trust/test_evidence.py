@@ -133,7 +133,7 @@ def test_bad_input_is_told():
         with pytest.raises(InputError) as caught:
             evidence(model, x, removals=given)
         assert str(caught.value) == (
-            f"The ways of removing are {given}, but at least two are needed, all different, as methods rank "
+            f"The removals are {given}, but at least two are needed, all different, because methods rank "
             "differently under each: removals=['mean', 'marginal']."
         )
     with pytest.raises(MethodError) as caught:

@@ -352,7 +352,7 @@ def test_errors_say_what_is_needed(rng):
         ),
         (
             lambda: faithfulness(versions, {}),
-            "There is no relevance to judge. Give at least one: faithfulness(versions, {'raw': relevance}).",
+            "There is no relevance to evaluate. Give at least one: faithfulness(versions, {'raw': relevance}).",
         ),
         (
             lambda: max_sensitivity(versions.subject, occlusion),

@@ -117,7 +117,7 @@ def test_its_page_loads_nothing_and_escapes_what_it_shows(card, tmp_path):
     assert not re.search(r"https?:|@import|url\((?!#)", page)
     assert "default-src 'none'" in page
     assert "40 of 120" in page
-    assert page.count("<circle class='random'") == 2  # one way of removing each
+    assert page.count("<circle class='random'") == 2  # one removal each
     with pytest.raises(WouldOverwriteError):
         card.save(tmp_path / "card.html")
 

@@ -28,7 +28,7 @@ def test_a_page_that_is_a_little_too_large_has_coarser_numbers_and_says_so(opene
     maps = big_maps()
     values = maps["site"].values[0, 2]
     page = opened(saved(tmp_path, maps, max_bytes=855_000), "view=matrix&panel=2")
-    said = "Numbers that are not exact may be off by 0.002, so that the page stays within 855,000 bytes (max_bytes)."
+    said = "Numbers that are not exact may be off by 0.002, to keep the page within 855,000 bytes (max_bytes)."
     assert said in page.locator("body").inner_text()
     assert "usually at most 0.002" in page.get_by_role("region", name="Legend").inner_text()
     grid(page).focus()
@@ -44,9 +44,7 @@ def test_a_page_that_would_be_too_large_is_pooled_and_says_so(opened, tmp_path):
     maps = big_maps()
     values = maps["site"].values[0, 2]
     page = opened(saved(tmp_path, maps, max_bytes=605_000), "view=matrix&panel=2")
-    assert (
-        "each with its largest weight, so that the page stays within 605,000 bytes" in page.locator("body").inner_text()
-    )
+    assert "each with its largest weight, to keep the page within 605,000 bytes" in page.locator("body").inner_text()
     assert "stored in blocks of 3 x 3" in page.locator("body").inner_text()
     strongest = np.argsort(-values[0])[:8]
     found = {}
@@ -67,9 +65,7 @@ def test_a_page_that_would_be_too_large_is_pooled_and_says_so(opened, tmp_path):
 
 def test_a_page_of_thumbnails_alone_says_so_and_tells_no_number(opened, tmp_path):
     page = opened(saved(tmp_path, big_maps(), max_bytes=255_000), "view=matrix")
-    assert (
-        "There are thumbnails alone, so that the page stays within 255,000 bytes" in page.locator("body").inner_text()
-    )
+    assert "Only thumbnails are stored, to keep the page within 255,000 bytes" in page.locator("body").inner_text()
     grid(page).focus()
     page.keyboard.press("ArrowDown")
     for _ in range(20):

@@ -147,7 +147,7 @@ def test_there_is_no_block_but_those_of_the_table(server, name):
 
 @pytest.mark.parametrize("path", ["/index.html", "/block", "/static/app.js", "/../x", "/%2e%2e/x", "/favicon.ico", "*"])
 def test_there_is_nothing_beside_the_page(server, path):
-    assert said(server, path) == (404, f"There is nothing here but the page itself, {server.address}\n")
+    assert said(server, path) == (404, f"There is only the page itself here, {server.address}\n")
 
 
 def test_what_stands_behind_a_question_mark_changes_nothing(server):
@@ -187,7 +187,7 @@ def test_head_says_what_get_would(server):
 @pytest.mark.parametrize("path", ["/", "/block/map/0/0/0"])
 def test_another_name_that_points_here_gets_nothing(server, host, path):
     host = host.format(port=server.server_port)
-    assert said(server, path, Host=host) == (400, f"This server answers at {server.address} alone.\n")
+    assert said(server, path, Host=host) == (400, f"This server answers only at {server.address}.\n")
 
 
 def test_a_request_without_a_name_or_with_two_gets_nothing(server):
@@ -206,7 +206,7 @@ def test_the_page_of_another_site_gets_nothing(server, site):
     for mode in ("no-cors", "cors", "same-origin"):
         assert said(server, "/block/map/0/0/0", Sec_Fetch_Site=site, Sec_Fetch_Mode=mode) == (
             403,
-            "Only the page of this server may ask for what is in it.\n",
+            "Only the page of this server may request its contents.\n",
         )
     assert ask(server, "/", Sec_Fetch_Site=site, Sec_Fetch_Mode="navigate")[0] == 200  # a link may lead here
 
@@ -322,7 +322,7 @@ def test_serve_says_the_address_opens_it_and_ends_by_an_interrupt(run, monkeypat
         serve(run, port=0)
     ((address, connection),) = opened
     assert capfd.readouterr().out.splitlines() == [
-        f"'{run}' is shown at {address} (Ctrl-C ends it)",
+        f"'{run}' is shown at {address} (press Ctrl-C to stop)",
         "No browser could be opened here. Open this address in a browser on this machine.",
     ]
     with pytest.raises(ConnectionRefusedError):

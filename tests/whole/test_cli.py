@@ -218,7 +218,9 @@ def test_view_serves_a_run_until_it_is_interrupted(folder):
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # background jobs of a shell ignore it
     ) as served:
         line = served.stdout.readline()
-        address = re.fullmatch(r"'run\.zarr' is shown at (http://127\.0\.0\.1:\d+/) \(Ctrl-C ends it\)\n", line)[1]
+        address = re.fullmatch(r"'run\.zarr' is shown at (http://127\.0\.0\.1:\d+/) \(press Ctrl-C to stop\)\n", line)[
+            1
+        ]
         page = urlopen(address).read().decode()
         assert "<title>Mine</title>" in page
         manifest = json.loads(re.search(r"data-manifest>(.*?)</script>", page)[1])
@@ -395,8 +397,8 @@ def test_another_backend_than_the_running_one_is_refused(backend):
     with pytest.raises(UnsupportedError) as caught:
         choose_backend(other)
     assert str(caught.value) == (
-        f"The backend is to be {other!r}, but Keras runs on {backend!r} in this process already. Start a new "
-        f"one: KERAS_BACKEND={other} python ..."
+        f"The backend {other!r} was asked for, but Keras already runs on {backend!r} in this process. Start a new one: "
+        f"KERAS_BACKEND={other} python ..."
     )
 
 

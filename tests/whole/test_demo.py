@@ -183,7 +183,7 @@ def test_an_earlier_demonstration_is_not_overwritten(demonstrate, tmp_path):
         demonstrate(tmp_path)
     assert str(caught.value) == (
         f"{str(tmp_path)!r} already contains report.html, and nothing is overwritten. Give another folder: "
-        "attnscope demo -o elsewhere; or replace these files: attnscope demo --force (overwrite=True)."
+        "attnscope demo -o elsewhere; or replace these files: attnscope demo --force."
     )
     assert (tmp_path / "report.html").read_text() == "precious"
 

@@ -22,12 +22,12 @@ def test_a_model_without_attention(rng):
     x = rng.normal(size=(4, 8)).astype("float32")
     assert message(ats.errors.NoAttentionError, ats.capture, dense, x) == (
         "None of the model's 1 softmaxes is attention: 'classes' is left out: class probabilities: the model returns "
-        "them as they are. Ask for one by name to take it all the same: sites='classes'."
+        "them as they are. To capture one anyway, ask for it by name: sites='classes'."
     )
     plain = keras.Model(inputs, layers.Dense(3)(inputs))
     assert message(ats.errors.NoAttentionError, ats.capture, plain, x) == (
-        "The model computes no softmax and no fused attention, so there is no attention to take. Weights made by hand "
-        "can be declared: ats.declare(LayerClass, output=1, dims=('sample', 'query', 'key'))."
+        "The model computes no softmax and no fused attention, so there is no attention to capture. Weights that a "
+        "layer computes by hand can be declared: ats.declare(LayerClass, output=1, dims=('sample', 'query', 'key'))."
     )
     assert list(ats.capture(dense, x, sites="classes")) == ["classes"]
 

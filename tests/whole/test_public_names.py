@@ -108,3 +108,13 @@ def test_completion_shows_what_is_meant_to_be_used(room):
 
 def test_completion_shows_the_face():
     assert dir(ats) == sorted([*ats.__all__, "__version__"])
+
+
+@pytest.mark.parametrize(
+    "room",
+    ["analysis", "attribution", "capturing", "handlers", "layers", "loading", "pages", "plot", "trust", "viewer"],
+)
+def test_public_classes_are_pickled_and_saved_under_the_name_of_their_room(room):
+    module = import_module(f"attnscope.{room}")
+    classes = [value for name in module.__all__ if isinstance(value := getattr(module, name), type)]
+    assert [cls for cls in classes if "._" in cls.__module__] == []

@@ -3,6 +3,7 @@
 All of it is class-agnostic: it describes where attention goes, not what the model decides.
 """
 
+from attnscope._offering import offer_classes
 from attnscope.analysis._composition import composition
 from attnscope.analysis._confidence import confidence
 from attnscope.analysis._distance import mean_distance
@@ -42,3 +43,6 @@ __all__ = [
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+offer_classes(globals())

@@ -1,5 +1,6 @@
 """How much each part of a model's input counts for what the model says."""
 
+from attnscope._offering import offer_classes
 from attnscope.attribution._alti import alti
 from attnscope.attribution._attribute import attribute, relevance_of
 from attnscope.attribution._head_importance import head_ablation, head_importance
@@ -51,3 +52,6 @@ __all__ = [
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+offer_classes(globals())

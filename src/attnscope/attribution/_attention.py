@@ -33,7 +33,7 @@ def raw(
         query: The only query to read, 0 for a class token at the start; None for the mean over the valid ones. A site
             that pools has none.
         roles: From a glob pattern of sites to the names of the streams of their queries and keys, where these cannot be
-            told from the model.
+            inferred from the model.
         prefix: Number of positions in the attention that precede those of the input, such as class tokens; None for 0,
             or for pictures for 1 or 2 where there are that many more keys than patches.
 
@@ -45,7 +45,7 @@ def raw(
         MethodError: No site's keys are the positions, or there is no such query.
 
     Source:
-        Common practice; it is what Jain and Wallace 2019, "Attention is not Explanation", put to the test.
+        Common practice; Jain and Wallace 2019, "Attention is not Explanation", test it.
     """
     streams = streams_of(subject, roles=roles, prefix=prefix)
     site = streams.over_input[-1]
@@ -81,7 +81,7 @@ def rollout(
         discard: The share of the smallest weights of each map that is left out, from 0 to below 1; masked and padded
             cells are not counted.
         roles: From a glob pattern of sites to the names of the streams of their queries and keys, where these cannot be
-            told from the model.
+            inferred from the model.
         prefix: Number of positions in the attention that precede those of the input, such as class tokens; None for 0,
             or for pictures for 1 or 2 where there are that many more keys than patches.
 

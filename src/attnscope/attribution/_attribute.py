@@ -31,8 +31,8 @@ def attribute(
 ) -> xr.DataArray:
     """How much each position of the input counts for what the model says, by one method.
 
-    A method shows *a* relevance; whether it explains the model is another question. `class_specific` is the first part
-    of the answer: a class-agnostic method does not read the target at all.
+    A method shows *a* relevance; whether it is faithful to the model is another question. `class_specific` is the first
+    part of the answer: a class-agnostic method does not read the target at all.
 
     Args:
         model: Any built Keras 3 model, or a KerasHub task. It is not changed.
@@ -62,7 +62,7 @@ def attribute(
         MethodError: There is no such method or option, or the method needs something that the model lacks.
         NoAttentionError: The method needs attention, and the model has none.
         TargetError: The target does not fit the model's outputs.
-        InputError: It cannot be told what the positions are.
+        InputError: The positions cannot be identified.
         LabelError: The labels do not fit the positions.
 
     Example:

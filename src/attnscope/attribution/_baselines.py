@@ -1,4 +1,4 @@
-"""What a method has to beat: chance, and what is known from where a position is, without reading it."""
+"""Baselines that a method has to beat: a random order, and what the position alone tells, without its content."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Profile = Literal["earlier", "later"] | Sequence[float] | np.ndarray
 
 
 def random(subject: Subject, *, seed: int = 0) -> np.ndarray:
-    """Relevance by chance: every order of the positions is equally likely.
+    """Random relevance: every order of the positions is equally likely.
 
     Class-agnostic; it knows nothing. It costs no pass.
 
@@ -42,16 +42,16 @@ def position(
     seed: int = 0,
     removal_scores: RemovalScores | None = None,
 ) -> np.ndarray:
-    """The relevance that can be known from where a position is, without reading what stands there.
+    """The relevance that can be known from where a position is, without reading what is there.
 
     By default r_ij = mean over the *other* samples k of f(x_k) - f(x_k without j): the mean drop at the same position
-    (counted from the start; for features: the same feature), measured by the removal that methods are judged with.
+    (counted from the start; for features: the same feature), measured by the removal that methods are tested with.
 
     Why this, and not "the first tokens first" or the mean of the method's own relevance: a method that ranks no better
-    than a fixed list has shown nothing about *this* sample, however clearly it beats chance. So the fixed list has to
-    be a good one. This one is made of the very drops that are measured afterwards, over all samples but the one that is
-    judged (its own drops would be an explanation of it). A mean of the method's own relevance would be a weak list for
-    a weak method, so the worse the method, the easier it would be to beat.
+    than a fixed list has shown nothing about *this* sample, however clearly it beats a random order. So the fixed list
+    has to be a good one. This one is made of the very drops that are measured afterwards, over all samples but the one
+    that is tested (its own drops would be an explanation of it). A mean of the method's own relevance would be a weak
+    list for a weak method, so the worse the method, the easier it would be to beat.
 
     With few samples the list is a mean over few, and so a noisy one that is easier to beat. A position at which no
     other sample has anything to remove takes the value of the nearest one that has, of two equally near the earlier.

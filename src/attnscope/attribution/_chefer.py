@@ -15,7 +15,7 @@ from attnscope.attribution._subject import Subject
 from attnscope.errors import MethodError
 
 Relevancies = dict[tuple[str, str], np.ndarray]
-"""By query stream and key stream: how much of what each position of the one holds stems from each position of the
+"""By query stream and key stream: how much of what each position of the one holds comes from each position of the
 other, dims ``(sample, position, position)``, float64."""
 
 
@@ -62,7 +62,7 @@ def chefer(
         subject: The model, its inputs and the target.
         query: The only query to read, 0 for a class token at the start; None for those that the target depends on.
         roles: From a glob pattern of sites to the names of the streams of their queries and keys, where these cannot be
-            told from the model.
+            inferred from the model.
         prefix: Number of positions in the attention that precede those of the input, such as class tokens; None for 0,
             or for pictures for 1 or 2 where there are that many more keys than patches.
 

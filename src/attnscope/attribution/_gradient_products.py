@@ -1,4 +1,4 @@
-"""Relevance as the product of one gradient and what it is taken by: the attention scores, or the input itself."""
+"""Relevance as the product of a gradient and what it is taken with respect to: the attention scores, or the input."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ def gradient_x_attention(
     """Attention weighted by how much more of it would raise the target: ``r_j = mean_lqh (A_lhqj * dy/dA_lhqj)+``,
     the mean over all sites ``l`` whose keys are the positions; class-specific.
 
-    The derivative is taken by each weight after the softmax, independently of the others. Padding gets 0 and padded
-    queries are left out; masked cells have weight 0 and add nothing. Attention sinks are kept. NaN propagates.
+    The derivative is taken with respect to each weight after the softmax, independently of the others. Padding gets 0
+    and padded queries are left out; masked cells have weight 0 and add nothing. Attention sinks are kept. NaN
+    propagates.
 
     Args:
         subject: The model, its inputs and the target.
         query: The only query to read at every site, 0 for a class token at the start; None for the mean over the valid
             ones.
         roles: From a glob pattern of sites to the names of the streams of their queries and keys, where these cannot be
-            told from the model.
+            inferred from the model.
         prefix: Number of positions in the attention that precede those of the input, such as class tokens; None for 0,
             or for pictures for 1 or 2 where there are that many more keys than patches.
 

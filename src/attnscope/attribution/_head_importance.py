@@ -246,7 +246,9 @@ def _target(target: TargetLike, loss: Loss | None, labels: ArrayLike | None, out
         return Target("the loss", lambda tensors, rows: loss(tensors, rows[LABELS]), {LABELS: np.asarray(labels)})
     targets = targets_of(target, outputs)
     if len(targets) != 1:
-        raise MethodError(f"There are {len(targets)} targets, but heads are judged by one at a time: target=1.")
+        raise MethodError(
+            f"There are {len(targets)} targets, but the importance of heads is measured for one at a time: target=1."
+        )
     return targets[0]
 
 

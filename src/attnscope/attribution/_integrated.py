@@ -43,14 +43,14 @@ def integrated_gradients(
     The method is *complete*: the sum over the positions is ``y(x) - y(b)``, up to the error of the sum that
     approximates the integral. That error is reported as the coordinate ``completeness_gap`` of each sample, in units of
     the target. Its largest absolute value is in the attrs, beside ``completeness_change``, the mean of
-    ``|y(x) - y(b)|``. If it is too large, take more `steps`.
+    ``|y(x) - y(b)|``. If it is too large, use more `steps`.
 
     Args:
         subject: The model, its inputs and the target.
-        baseline: What stands for "nothing". For tokens: the number of one, or numbers broadcastable to ``(sample,
-            position)`` (so that special tokens can stay), or ``"zeros"``, embeddings of zeros; None for the tokenizer's
-            mask token, or zeros where there is none. For floats: numbers broadcastable to the input, or ``"mean"``, the
-            mean of the samples; None for zeros. The attr ``baseline`` says which it was.
+        baseline: The input that represents "nothing". For tokens: the number of one, or numbers broadcastable to
+            ``(sample, position)`` (so that special tokens can stay), or ``"zeros"``, embeddings of zeros; None for the
+            tokenizer's mask token, or zeros where there is none. For floats: numbers broadcastable to the input, or
+            ``"mean"``, the mean of the samples; None for zeros. The attr ``baseline`` says which it was.
         steps: Points along the path at which the gradient is taken, at least 1.
         rule: ``gauss``, Gauss-Legendre points, exact for polynomials of degree up to ``2 steps - 1``; or ``midpoint``.
 

@@ -25,7 +25,7 @@ from attnscope.errors import MethodError
 
 @dataclass(frozen=True)
 class Method:
-    """A way to tell how much each position counts.
+    """A method that says how much each position counts.
 
     Attributes:
         compute: From a `Subject` and options of its own to dims ``(sample, position)``: an array, or what
@@ -71,7 +71,7 @@ def shapley(
 
 
 _MAPPED = "attention over the positions"
-_REMOVABLE = "nothing but to be run; something has to stand in place of what is removed"
+_REMOVABLE = "only to be run; something has to replace what is removed"
 _SMOOTH = "a target that can be differentiated; for tokens an Embedding layer"
 
 METHODS: dict[str, Method] = {

@@ -117,10 +117,10 @@ def positions_of(
         name: Which input holds the positions, where there are several; None for the one whose name ends in
             ``token_ids``, or the only one.
         grid: Rows and columns of patches, for pictures ``(sample, height, width, channel)``.
-        padding: The whole number that stands for padding where no input is a padding mask; None for none.
+        padding: The whole number that marks padding where no input is a padding mask; None for none.
 
     Raises:
-        InputError: It cannot be told which input it is, or an input of its rank and dtype has no positions.
+        InputError: The input cannot be identified, or an input of its rank and dtype has no positions.
     """
     leaves = tree.flatten(inputs)
     names = [str(path[-1]) if path else "" for path, _ in tree.flatten_with_path(inputs)]
@@ -157,7 +157,7 @@ def _leaf(leaves: list[np.ndarray], names: list[str], name: str | None) -> int:
     if len(tokens) == 1 or len(others) == 1:
         return (tokens if len(tokens) == 1 else others)[0]
     raise InputError(
-        f"The model has the inputs {names}, and nothing tells which of them is to be explained. Name it: "
+        f"The model has the inputs {names}, and nothing says which of them is to be explained. Name it: "
         f"positions={names[0]!r}."
     )
 

@@ -1,10 +1,10 @@
-"""Ways of removing positions from a model's inputs, to learn what the model would say without them.
+"""Removals: how positions are removed from a model's inputs, to learn what the model would say without them.
 
-A model cannot be run "without" a position: something has to stand in its place, and what that is changes the answer. So
-each way is an object that says what it does. A result names the way it was made with, and a finding worth believing
-holds under two of them.
+A model cannot be run "without" a position: something has to replace it, and what that is changes the answer. So each
+removal is an object that says what it does. A result names the removal it was made with, and a finding that can be
+trusted holds under two of them.
 
-Every way leaves padding as it is, and never writes into what it is given.
+Every removal leaves padding as it is, and never writes into what it is given.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ Kept = ArrayLike | None
 
 @dataclass(frozen=True)
 class Remover:
-    """A way of removing, made ready for one subject.
+    """A removal, prepared for one subject.
 
     A *version* of a sample is that sample with some of its positions removed.
 
     Attributes:
-        words: What stands in place of a removed position, for titles: ``the token 103``.
+        words: What replaces a removed position, for titles: ``the token 103``.
         draws: How many inputs each version is averaged over.
         least: How many positions have to stay.
     """
@@ -65,7 +65,7 @@ class Remover:
 
 @dataclass(frozen=True)
 class Removal:
-    """A way of removing positions: made by `mask_token`, `delete`, `mean`, `marginal` or `zero`.
+    """How positions are removed: made by `mask_token`, `delete`, `mean`, `marginal` or `zero`.
 
     Attributes:
         name: Its name.
@@ -76,7 +76,7 @@ class Removal:
     kinds: ClassVar[tuple[Kind, ...]]
 
     def on(self, subject: Subject, seed: int = 0) -> Remover:
-        """Makes it ready for a subject.
+        """Prepares it for a subject.
 
         Args:
             subject: The model and the samples whose positions are removed.
@@ -105,7 +105,7 @@ class Removal:
 
 @dataclass(frozen=True)
 class MaskToken(Removal):
-    """A token that stands for nothing takes the place of those removed; made by `mask_token`."""
+    """Removed tokens are replaced by one that has no meaning; made by `mask_token`."""
 
     name = "mask_token"
     kinds = ("tokens",)
@@ -115,15 +115,15 @@ class MaskToken(Removal):
         token = getattr(subject.tokenizer, "mask_token_id", None) if self.token is None else self.token
         if token is None:
             raise InputError(
-                "mask_token() needs the number of the token that stands for nothing, but the model has no tokenizer "
-                "with a mask token. Give the number, mask_token(103), or use delete()."
+                "mask_token() needs the number of the mask token, but the model has no tokenizer with a mask token. "
+                "Give the number, mask_token(103), or use delete()."
             )
         return f"the token {token}", 1, 0, _replaced(subject, lambda rows, draw: np.asarray(token))
 
 
 @dataclass(frozen=True)
 class Delete(Removal):
-    """Tokens are taken out, and the rest moves up; made by `delete`."""
+    """Tokens are deleted, and the rest moves up; made by `delete`."""
 
     name = "delete"
     kinds = ("tokens",)
@@ -169,7 +169,7 @@ class Delete(Removal):
 
 @dataclass(frozen=True, eq=False)
 class Mean(Removal):
-    """The mean over a background takes the place of what is removed; made by `mean`."""
+    """What is removed is replaced by the mean over a background; made by `mean`."""
 
     name = "mean"
     kinds = ("features", "steps", "patches")
@@ -190,7 +190,7 @@ class Mean(Removal):
 
 @dataclass(frozen=True, eq=False)
 class Marginal(Removal):
-    """What other samples hold takes the place of what is removed; made by `marginal`."""
+    """What is removed is replaced by the values of other samples; made by `marginal`."""
 
     name = "marginal"
     kinds = ("tokens", "features", "steps", "patches")
@@ -212,7 +212,7 @@ class Marginal(Removal):
 
 @dataclass(frozen=True)
 class Zero(Removal):
-    """Zeros take the place of what is removed; made by `zero`."""
+    """What is removed is replaced by zeros; made by `zero`."""
 
     name = "zero"
     kinds = ("features", "steps", "patches")
@@ -225,10 +225,10 @@ REMOVALS: dict[str, type[Removal]] = {kind.name: kind for kind in (MaskToken, De
 
 
 def mask_token(token: int | None = None) -> Removal:
-    """A token that stands for nothing takes the place of those removed; the length stays.
+    """Replaces removed tokens by one that has no meaning; the length stays the same.
 
     For tokens. The result depends on what the model makes of that token: a model that was trained with masks knows it,
-    another has never seen it.
+    while others have never seen it.
 
     Args:
         token: Its number; None for the mask token of a KerasHub task's tokenizer.
@@ -241,10 +241,11 @@ def mask_token(token: int | None = None) -> Removal:
 
 
 def delete(padding: int | None = None) -> Removal:
-    """Tokens are taken out: the rest moves up, with padding after it (before it in samples that are padded in front).
+    """Deletes tokens: the rest moves up, with padding after it (before it in samples that are padded in front).
 
-    For tokens. The padding mask and segment numbers move along; position numbers do not, as the model counts positions
-    anew. The distances between the remaining tokens change. At least one position stays, as a sequence cannot be empty.
+    For tokens. The padding mask and segment numbers move along; position numbers do not, because the model counts the
+    positions itself. The distances between the remaining tokens change. At least one position stays, because a sequence
+    cannot be empty.
 
     Args:
         padding: Number of the padding token; None for the tokenizer's, or whatever the inputs are padded with.
@@ -253,7 +254,7 @@ def delete(padding: int | None = None) -> Removal:
 
 
 def mean(background: Background = None) -> Removal:
-    """The mean of the same position over a background takes the place of what is removed.
+    """Replaces what is removed by the mean of the same position over a background.
 
     For features, steps (a vector each) and patches (pixel by pixel). Steps that are padding in the background do not
     count. The mean of dissimilar samples may be far from any real sample.
@@ -266,9 +267,9 @@ def mean(background: Background = None) -> Removal:
 
 
 def marginal(background: Background = None, draws: int = 8) -> Removal:
-    """What another sample has at the same positions takes the place of what is removed; averaged over several draws.
+    """Replaces what is removed by what another sample has at the same positions; averaged over several draws.
 
-    For all kinds. All removed positions take the values of one and the same other sample, so that values which belong
+    For all kinds. All removed positions take their values from the same other sample, so that values which belong
     together stay together. Each sample draws its others once, so all its versions are compared under the same draws.
     This is SHAP's interventional way. Where the other sample has padding, or a start or end token of a known tokenizer,
     one of its n other steps or tokens is used instead: number p modulo n for position p.
@@ -287,7 +288,7 @@ def marginal(background: Background = None, draws: int = 8) -> Removal:
 
 
 def zero() -> Removal:
-    """Zeros take the place of what is removed, for features, steps and patches.
+    """Replaces what is removed by zeros, for features, steps and patches.
 
     A zero means "nothing" only if it did in the values that the model was trained on, such as standardised ones.
     """
@@ -295,9 +296,9 @@ def zero() -> Removal:
 
 
 def default_removals(subject: Subject) -> tuple[Removal, ...]:
-    """Up to two ways of removing that suit a subject, the one to use by default first.
+    """Up to two removals that suit a subject, the default one first.
 
-    For tokens: the mask token, if the tokenizer has one, and deleting; otherwise deleting and the tokens of other
+    For tokens: the mask token, if the tokenizer has one, and deletion; otherwise deletion and the tokens of other
     samples. For everything else: the mean and the values of other samples. A single sample has no others: its tokens
     are masked or deleted, and anything else is replaced by zeros.
     """
@@ -310,7 +311,7 @@ def default_removals(subject: Subject) -> tuple[Removal, ...]:
 
 
 def removal_of(removal: Removal | str | None, subject: Subject) -> Removal:
-    """The way of removing that a user asks for.
+    """The removal that a user asks for.
 
     Args:
         removal: The object, its name, or None for the first of `default_removals`.
@@ -337,7 +338,7 @@ def kept_of(subject: Subject, kept: Kept = None) -> np.ndarray:
     Args:
         subject: The model and its samples.
         kept: dims ``(sample, position)`` or ``(position,)``, bool; or a list of token numbers, which are kept wherever
-            they stand. None for the start and end tokens of a KerasHub task's tokenizer, which a classifier reads from
+            they occur. None for the start and end tokens of a KerasHub task's tokenizer, which a classifier reads from
             rather than about; elsewhere for no positions.
 
     Returns:

@@ -18,8 +18,8 @@ class RemovalScores:
     """The target's number for versions of a subject's samples: each sample with some of its positions removed.
 
     Versions are run in batches of one size, and every answer is remembered, so that several methods and measures that
-    need the same versions cost little more than one. Where the way of removing draws, all versions of a sample see the
-    same draws, and the answer is the mean over them.
+    need the same versions cost little more than one. Where the removal draws at random, all versions of a sample see
+    the same draws, and the answer is the mean over them.
 
     Args:
         subject: The model and its samples.
@@ -31,8 +31,8 @@ class RemovalScores:
 
     Attributes:
         subject: The model and its samples.
-        removal: The way of removing.
-        words: What stands in place of a removed position, for titles.
+        removal: How positions are removed.
+        words: What replaces a removed position, for titles.
         removable: dims ``(sample, position)``, bool, False at padding and at what is kept.
         least: How many of the valid positions have to stay.
         passes: Samples that went through the model for these versions so far.
@@ -79,7 +79,7 @@ class RemovalScores:
             dims ``(version,)``, float64, in the unit of the target.
 
         Raises:
-            InputError: More is removed than the way of removing allows, or the target is infinite or NaN.
+            InputError: More is removed than the removal allows, or the target is infinite or NaN.
         """
         rows = np.asarray(rows)
         removed = np.asarray(removed, bool) & self.removable[rows]

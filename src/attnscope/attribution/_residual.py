@@ -125,7 +125,7 @@ def _declared(site: str, contribution: Contribution, after: list[Passed], wire: 
 
 
 def _plain(residual: np.ndarray, total: np.ndarray) -> ResidualBlock:
-    """A block whose sum goes on as it is."""
+    """A block whose sum is passed on unchanged."""
     return ResidualBlock(residual, total, None, np.ones(total.shape[:2]))
 
 

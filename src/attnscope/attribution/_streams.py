@@ -87,7 +87,7 @@ class Streams:
     Attributes:
         sites: The sites with their streams, in the order of execution.
         input_stream: Name of the stream that holds the positions relevance is given to.
-        prefix: How many positions at its start stand for none of the input's (class and register tokens).
+        prefix: How many positions at its start are none of the input's (class and register tokens).
     """
 
     sites: tuple[SiteStreams, ...]
@@ -105,13 +105,13 @@ def streams_of(subject: Subject, *, roles: Roles | None = None, prefix: int | No
 
     A site without queries pools. A site is cross-attention if its path contains ``cross`` or ``encoder_decoder``, if it
     has different numbers of queries and keys, or if its layer was called on two tensors; every other site is
-    self-attention. Where the paths contain both ``encoder`` and ``decoder``, these are the streams; elsewhere streams
-    are told apart by their lengths.
+    self-attention. If the paths contain both ``encoder`` and ``decoder``, these are the streams; otherwise streams are
+    distinguished by their lengths.
 
     Args:
         subject: The model and its inputs.
         roles: From a glob pattern of sites to the streams of their queries and keys, for sites where these rules do not
-            tell.
+            decide.
         prefix: Number of positions in the attention that precede those of the input; None for 0, or for pictures for 1
             or 2 where there are that many more keys than patches.
 
@@ -154,7 +154,7 @@ def _chosen_sites(subject: Subject) -> SiteTable:
     if discovery.plan.unroll:
         in_loop = next((site.name for site in discovery.sites if site.loop), next(iter(discovery.plan.unroll)))
         raise MethodError(
-            f"The attention {in_loop!r} is computed anew at every step of a loop, so its keys are not fixed positions "
+            f"The attention {in_loop!r} is recomputed at every step of a loop, so its keys are not fixed positions "
             f"of the input. {OTHERWISE}"
         )
     return chosen
@@ -204,7 +204,7 @@ def _inferred(site: Site, sites: SiteTable, model: keras.Layer) -> tuple[str, st
     if crossing or _called_on_two(model, site):
         raise MethodError(
             f"The site {site.name!r} is cross-attention between two sequences of {queries} positions, and nothing "
-            "tells which sites belong to which of them. Declare every site, the sequence of the queries first: "
+            "says which sites belong to which of them. Declare every site, the sequence of the queries first: "
             f"roles={{{site.name!r}: ('decoder', 'encoder'), ...}}."
         )
     return key_stream, key_stream
@@ -260,7 +260,7 @@ def _input_stream(subject: Subject, lengths: dict[str, int], prefix: int | None)
             f"register tokens come first, say how many: prefix=1. {OTHERWISE}"
         )
     raise MethodError(
-        f"The attention is over the sequences {sorted(named)}, which all have {count} positions, and nothing tells "
+        f"The attention is over the sequences {sorted(named)}, which all have {count} positions, and nothing says "
         f"which of them the input {name!r} is. Name the streams after the inputs: "
         f"roles={{'pattern': ({name!r}, {name!r}), ...}}."
     )

@@ -26,7 +26,7 @@ class Subject:
     """A model on some samples, and the one number per sample that is to be explained.
 
     Attributes:
-        network: The model, made ready to run; it counts its passes.
+        network: The model, prepared to run; it counts its passes.
         inputs: The samples, as arrays in the structure that the model takes.
         positions: What relevance is given to.
         target: What is explained.
@@ -148,7 +148,7 @@ def subjects_of(
         batch_size: Samples at a time.
 
     Raises:
-        InputError: It cannot be told what the positions are.
+        InputError: The positions cannot be identified.
         TargetError: The target does not fit the model's outputs.
         LabelError: The labels do not fit the positions.
     """

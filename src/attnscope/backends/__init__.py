@@ -1,4 +1,4 @@
-"""All that differs between JAX, TensorFlow and PyTorch: one file each, behind one protocol."""
+"""Everything that differs between JAX, TensorFlow and PyTorch: one file each, behind one protocol."""
 
 from attnscope.backends._choice import BACKENDS, choose_backend
 from attnscope.backends._current import current, register
@@ -50,3 +50,7 @@ __all__ = [
     "current",
     "register",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

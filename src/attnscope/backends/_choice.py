@@ -12,7 +12,7 @@ from attnscope.errors import UnsupportedError
 
 BACKENDS = ("tensorflow", "jax", "torch")
 INFERENCE_ONLY = ("openvino",)
-"""Backends that compute no gradients: taken where somebody names one, never chosen."""
+"""Backends that compute no gradients: used if they are named, never chosen by default."""
 
 
 def choose_backend(name: str | None = None) -> str:
@@ -27,8 +27,7 @@ def choose_backend(name: str | None = None) -> str:
         The name.
 
     Raises:
-        UnsupportedError: It is not installed, none is, it is not one of these, or Keras runs on another
-            one already.
+        UnsupportedError: It is not installed, none is, it is not one of these, or Keras already runs on another one.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if "keras" in sys.modules:
@@ -64,8 +63,8 @@ def _loaded_backend(name: str | None) -> str:
     running = str(keras.backend.backend())
     if name not in (None, running):
         raise UnsupportedError(
-            f"The backend is to be {name!r}, but Keras runs on {running!r} in this process already. Start a "
-            f"new one: KERAS_BACKEND={name} python ..."
+            f"The backend {name!r} was asked for, but Keras already runs on {running!r} in this process. Start a new "
+            f"one: KERAS_BACKEND={name} python ..."
         )
     return running
 

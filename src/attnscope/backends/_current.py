@@ -11,7 +11,7 @@ _REGISTERED: dict[str, Backend] = {}
 
 
 def register(name: str, backend: Backend) -> None:
-    """Makes a backend known, in place of any that had this name.
+    """Registers a backend, in place of any that had this name.
 
     Args:
         name: What `keras.backend.backend()` gives where Keras runs on it.
@@ -21,7 +21,7 @@ def register(name: str, backend: Backend) -> None:
 
 
 def current() -> Backend:
-    """The backend that Keras runs on: one that was registered, else the file of this folder that bears its name.
+    """The backend that Keras runs on: one that was registered, or else the file in this folder with its name.
 
     Raises:
         UnsupportedError: There is none.

@@ -137,7 +137,7 @@ class Jax:
 
 
 def _with_values(model: ModelOf, function: Callable[[list[Tensor], Tree], Any]) -> Callable[[Tree], Any]:
-    """Calls a function of variables and inputs with what the variables hold; anew where another thread took them."""
+    """Calls a function of variables and inputs with what the variables hold; again if another thread took them."""
 
     def run(inputs: Tree) -> Any:
         tensors = keras.tree.map_structure(ops.convert_to_tensor, inputs)

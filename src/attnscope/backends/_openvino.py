@@ -41,7 +41,7 @@ from attnscope.errors import UnsupportedError
 from attnscope.tensors import Tensor, Tree
 
 _BODY: ContextVar[Hashable] = ContextVar("attnscope_openvino_body", default="graph")
-"""The body of a loop or branch that is being built now: its tensors cannot leave it."""
+"""The body of a loop or branch that is being built: its tensors cannot leave it."""
 
 
 class OpenVINO:
@@ -72,7 +72,7 @@ class OpenVINO:
         return np.asarray(ops.convert_to_numpy(tensor))
 
     def compiled(self, model: ModelOf, body: Body) -> Callable[[Tree], Tree]:
-        """One graph for each shape of inputs, made anew where a variable has been given another value.
+        """One graph for each shape of inputs, made again when a variable has been given another value.
 
         Variables are constants in a graph. It computes in the tensors' own dtype, where OpenVINO by itself takes
         bfloat16 on processors that have it.
@@ -102,7 +102,7 @@ class OpenVINO:
         )
 
     def scan(self, step: Step, carry: Tree, count: int, size: int) -> tuple[Tree, Tree]:
-        """A loop of Python's, so that the graph holds every step."""
+        """A Python loop, so that the graph holds every step."""
         blocks = []
         for number in range(count):
             carry, emitted = step(carry, number * size)
@@ -134,7 +134,7 @@ class _Compiled:
     values: list[Tensor]
 
     def __call__(self, arrays: Tree) -> Tree:
-        """Runs it; each call has a request of its own, so that threads do not meet."""
+        """Runs it; each call has a request of its own, so that threads do not interfere."""
         given = dict(enumerate(tree.flatten(arrays)))
         results = iter(self.model.create_infer_request().infer(given).to_tuple())
         return tree.map_structure(lambda leaf: next(results) if _is_tensor(leaf) else leaf, self.structure)

@@ -1,4 +1,4 @@
-"""What attnscope asks of a backend of Keras: all that differs between them is behind this protocol.
+"""What attnscope needs from a Keras backend: everything that differs between them is behind this protocol.
 
 A backend is one file, `_<name>.py` with the name that `keras.backend.backend()` gives, which defines `BACKEND`.
 """
@@ -40,7 +40,7 @@ class Interception(Protocol):
         """Takes a fused attention call, which `run` computes; see `attnscope.interception.FusedCall` for `tensors`."""
 
     def left_out(self, run: Callable[[], Tensor], tensor: Tensor, what: str) -> Tensor:
-        """Notes a call that cannot be read, and lets it run."""
+        """Records a call that cannot be read, and lets it run."""
 
     def with_heads(self, heads: int, run: Callable[[], Tensor]) -> Tensor:
         """Runs a function that folds this many heads into the batch."""
@@ -84,33 +84,33 @@ class Backend(Protocol):
     def current_trace(self) -> Hashable:
         """A token that is equal for two moments exactly when they belong to the same trace.
 
-        A softmax in the body of a compiled loop gives a tensor that lives in that body alone. Handing it out is a
-        leaked tracer on JAX and an "out of scope" tensor on TensorFlow.
+        A softmax in the body of a compiled loop gives a tensor that exists only in that body. Returning it is a leaked
+        tracer on JAX and an "out of scope" tensor on TensorFlow.
         """
 
     def viewed(self, tensor: Tensor) -> np.ndarray:
-        """A tensor as an array, without a copy where it is on the CPU: to be read at once, and not written to."""
+        """A tensor as an array, without a copy if it is on the CPU: to be read immediately, and not written to."""
 
     def compiled(self, model: ModelOf, body: Body) -> Callable[[Tree], Tree]:
         """Compiles `body`, which runs the model, once for each shape of inputs.
 
         Returns:
-            A function from a structure of arrays to what `body` gives. Variables are read anew at every call.
+            A function from a structure of arrays to what `body` gives. Variables are read again at every call.
         """
 
     def differentiated(self, model: ModelOf, body: ProbedBody) -> Callable[[Tree], tuple[Tree, dict[str, Tensor]]]:
         """Compiles `body` with its derivatives.
 
         Returns:
-            A function from a structure of arrays to the structure that `body` gives beside its scalar, and the
-            derivative of the scalar by each probed tensor.
+            A function from a structure of arrays to the structure that `body` gives besides its scalar, and the
+            derivative of the scalar with respect to each probed tensor.
 
         Raises:
             UnsupportedError: The backend computes no gradients.
         """
 
     def scan(self, step: Step, carry: Tree, count: int, size: int) -> tuple[Tree, Tree]:
-        """Runs ``step(carry, number * size)`` for `count` numbers in a loop that is compiled where there are any.
+        """Runs ``step(carry, number * size)`` for `count` numbers, in a compiled loop on backends that have one.
 
         Returns:
             The last carry, and what the steps gave, each tensor stacked along a new first axis.
@@ -120,4 +120,4 @@ class Backend(Protocol):
         """Runs ``body(inputs)``, which calls `model`, on shapes alone, and gives the operations that it is made of."""
 
     def key_of(self, tensor: Tensor, number: int) -> Hashable:
-        """What the running `trace` will know a tensor by; `number` is another one for each tensor that is asked for."""
+        """The key by which the running `trace` will know a tensor; `number` differs for each such tensor."""

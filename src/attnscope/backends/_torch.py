@@ -110,7 +110,7 @@ class Torch:
         return run
 
     def scan(self, step: Step, carry: Tree, count: int, size: int) -> tuple[Tree, Tree]:
-        """A loop of Python's."""
+        """A Python loop."""
         blocks = []
         for number in range(count):
             carry, emitted = step(carry, number * size)
@@ -467,7 +467,7 @@ def _is_pointwise(name: str) -> bool:
 
 
 _ADDED = {"addmm": 1, "baddbmm": 1}
-"""Operations that add their first inputs, so many, to a product of the others."""
+"""Operations that add their first inputs, as many as stated, to a product of the others."""
 
 _READERS = {
     **dict.fromkeys(("mul", "mul_"), read_product),

@@ -155,7 +155,7 @@ class _Ready:
 
 
 def _wishes(network: Network, sites: Selection, summaries: list[Summary]) -> Hashable | None:
-    """All that a capture is compiled for; None where a predicate or a summary cannot be compared."""
+    """Everything that a capture is compiled for; None if a predicate or a summary cannot be compared."""
     if callable(sites):
         return None
     leaves = tree.flatten_with_path(network.first.inputs)

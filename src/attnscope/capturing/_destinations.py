@@ -1,4 +1,4 @@
-"""What captured batches become: labelled maps; and where they go in memory."""
+"""Turns captured batches into labelled maps, and collects them in memory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from attnscope.tensors import Tree
 
 @dataclass(frozen=True)
 class Description:
-    """What is known of a run beforehand."""
+    """What is known about a run beforehand."""
 
     model: keras.Layer
     sites: SiteTable
@@ -35,7 +35,7 @@ class Description:
 
     @property
     def attrs(self) -> dict[str, str]:
-        """What the result says of its making."""
+        """What the result says about how it was made."""
         return {
             "model": self.model.name,
             "backend": keras.backend.backend(),
@@ -45,7 +45,7 @@ class Description:
         }
 
     def missing(self, variable: str) -> float | bool:
-        """What fills up a variable where a batch of shorter samples has no position."""
+        """What fills a variable where a batch of shorter samples has no position."""
         return next((s.missing[variable] for s in self.summaries if variable in s.missing), False)
 
     def dataset(self, site: Site, arrays: SiteArrays, start: int) -> xr.Dataset:
@@ -71,7 +71,7 @@ class Description:
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a model returned for one batch, by name; the only output of a model has the name ``""``.
+    """What a model returned for one batch, by name; a single output has the name ``""``.
 
     Attributes:
         per_sample: Arrays with the samples first.
@@ -82,7 +82,7 @@ class Outputs:
     fixed: dict[str, np.ndarray]
 
     def labelled(self) -> xr.DataArray | dict[str, xr.DataArray]:
-        """As labelled arrays: a single one as itself."""
+        """As labelled arrays; a single output is not wrapped."""
         arrays = {name: _output(array, SAMPLE) for name, array in self.per_sample.items()}
         arrays |= {name: _output(array, "output_dim_0") for name, array in self.fixed.items()}
         return arrays[""] if list(arrays) == [""] else arrays
@@ -113,7 +113,7 @@ def _output(array: np.ndarray, first: str) -> xr.DataArray:
 
 
 class InMemory:
-    """Collects batches in arrays; where the number of samples is known they are made once, at their full size."""
+    """Collects batches in arrays; if the number of samples is known, they are made once, at their full size."""
 
     def __init__(self, description: Description, total: int | None) -> None:
         self._description = description
@@ -123,11 +123,11 @@ class InMemory:
         self._outputs: list[Outputs] = []
 
     def skips(self, batch: Batch) -> bool:
-        """No batch is there already."""
+        """Never: no batch is stored beforehand."""
         return False
 
     def add(self, arrays: dict[str, SiteArrays], outputs: Outputs) -> None:
-        """Takes one batch."""
+        """Adds one batch."""
         for name, site in arrays.items():
             for kind in ("variables", "validity"):
                 for variable, (dims, array) in getattr(site, kind).items():

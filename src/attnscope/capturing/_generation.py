@@ -27,8 +27,8 @@ def capture_generation(
     """Generates from a prompt, then captures prompt and output in one pass over both.
 
     With a causal mask a position never sees what comes after it, so the scores of one pass over the finished text equal
-    those of the steps in which it was generated, with no cache and none of its layout. The row of each query shows what
-    the model looked at when it chose the *next* token.
+    those of the steps in which it was generated, without a cache and its layout. The row of each query shows what the
+    model looked at when it chose the *next* token.
 
     Args:
         task: A KerasHub causal language model with a preprocessor (`keras_hub.models.CausalLM`).
@@ -48,7 +48,7 @@ def capture_generation(
     if preprocessor is None or not hasattr(task, "make_generate_function"):
         raise UnsupportedError(
             f"The model is a {type(task).__name__}, but a KerasHub CausalLM with a preprocessor is needed, such as "
-            "keras_hub.models.GPT2CausalLM. For other models generate first, and capture the finished inputs: "
+            "keras_hub.models.GPT2CausalLM. For other models, generate first, and capture the finished inputs: "
             "ats.capture(model, inputs)."
         )
     prompts = [prompt] if isinstance(prompt, str) else list(prompt)
@@ -66,7 +66,7 @@ def capture_generation(
 def _until_the_stop(
     finished: Mapping[str, np.ndarray], ready: Mapping[str, Tensor], stop_token_ids: Sequence[int] | None
 ) -> np.ndarray:
-    """Which positions hold prompt or output: up to the first stop token behind the prompt, that one included."""
+    """Which positions hold prompt or output: up to and including the first stop token after the prompt."""
     tokens = finished["token_ids"]
     prompt = as_numpy(keras.ops.convert_to_tensor(ready["padding_mask"])).astype(bool)
     stops = np.isin(tokens, list(stop_token_ids or [])) & ~prompt

@@ -1,4 +1,4 @@
-"""How large a result will be, known before the run instead of from a crash in the middle of it."""
+"""How large a result will be: checked before the run, instead of crashing in the middle of it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from attnscope.running import Network
 from attnscope.schema import SAMPLE, Site, SiteTable
 
 SHARE = 0.8
-"""The part of the free memory that a result may take; the run itself needs some too."""
+"""The share of the free memory that a result may take; the run itself needs some too."""
 
 
 def check_that_it_fits(chosen: SiteTable, summaries: Sequence[Summary], network: Network) -> None:
-    """Compares the size of the result with the memory that is free.
+    """Compares the size of the result with the free memory.
 
     Raises:
         TooLargeError: It would not fit; the message says how large it would be and what to do.
@@ -56,7 +56,7 @@ def free_memory() -> int | None:
 
 
 def readable(size: float) -> str:
-    """Bytes in the unit that people would use."""
+    """Bytes in a readable unit."""
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:
             return f"{size:,.1f} {unit}"

@@ -1,4 +1,4 @@
-"""The handler that observes: what a compiled run returns of each site, and how it becomes labelled arrays."""
+"""The handler that observes: what a compiled run returns for each site, and how it becomes labelled arrays."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ QUERY_VALID, KEY_VALID = "query_valid", "key_valid"
 
 @dataclass
 class SiteArrays:
-    """What one batch gave of one site: variables and validity, each with its dims, samples first."""
+    """What one batch gave for one site: variables and validity, each with its dims, samples first."""
 
     variables: dict[str, tuple[tuple[str, ...], np.ndarray]] = field(default_factory=dict)
     validity: dict[str, tuple[tuple[str, ...], np.ndarray]] = field(default_factory=dict)
 
 
 class Observer:
-    """Computes summaries of chosen sites inside of a compiled run.
+    """Computes summaries of chosen sites inside a compiled run.
 
     Args:
         chosen: The sites.
-        summaries: What to keep of each.
+        summaries: What to keep of each site.
     """
 
     def __init__(self, chosen: SiteTable, summaries: Sequence[Summary]) -> None:
@@ -132,7 +132,7 @@ def _stacked(
 
 
 def _samples(array: np.ndarray, size: int) -> np.ndarray:
-    """The real samples; attention that is the same for all of them (over learned queries) is repeated."""
+    """The real samples; attention that is the same for all of them (with learned queries) is repeated."""
     return np.broadcast_to(array, (size, *array.shape[1:])) if len(array) == 1 < size else array[:size]
 
 

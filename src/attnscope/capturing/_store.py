@@ -1,4 +1,4 @@
-"""Where captured batches go on disk: one after the other, so that an interrupted run can be resumed."""
+"""Captured batches on disk: written one after the other, so that an interrupted run can be resumed."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from attnscope.running import Batch, viewed
 from attnscope.schema import SAMPLE
 
 DONE, DIGEST = "attnscope_samples", "attnscope_digest"
-"""Attributes of a store's root: how many samples it holds whole, and a digest of what they were captured from."""
+"""Attributes of a store's root: how many complete samples it holds, and a digest of what they were captured from."""
 
 
 class OnDisk:
-    """Writes each batch behind the last one into a Zarr store."""
+    """Appends each batch to a Zarr store."""
 
     def __init__(self, description: Description, path: str | Path, *, resume: bool = False) -> None:
         self._description = description
@@ -38,10 +38,10 @@ class OnDisk:
         self._done = self._resumed() if self._path.exists() else 0
 
     def _resumed(self) -> int:
-        """Checks that the store holds a part of this run, and cuts off what was written of a last batch.
+        """Checks that the store holds a part of this run, and cuts off a last batch that is incomplete.
 
         Returns:
-            Number of samples that are whole.
+            Number of complete samples.
         """
         self._root = zarr.open_group(self._path, mode="r+")
         nodes = [self._root, *(node for _, node in self._root.members(max_depth=None) if isinstance(node, zarr.Group))]
@@ -93,7 +93,7 @@ class OnDisk:
         return True
 
     def add(self, arrays: dict[str, SiteArrays], outputs: Outputs) -> None:
-        """Writes one batch; the store counts it only once it is whole."""
+        """Writes one batch; the store counts it only once it is complete."""
         maps = self._description.maps(arrays, outputs, self._done)
         written = _with_long_strings(maps.to_tree())
         self._done += maps.num_samples
@@ -130,7 +130,7 @@ class OnDisk:
             array.append(variable.values.astype(array.dtype), axis=0)
 
     def maps(self) -> AttentionMaps:
-        """The store, whole and opened.
+        """The finished store, opened.
 
         Raises:
             InputError: It holds more samples than were given.

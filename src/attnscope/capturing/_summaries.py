@@ -1,8 +1,8 @@
 """What to keep of each site: the whole map, or a summary that never needs the whole map at once.
 
 A summary reads the scores one block of queries at a time: `init` makes what is carried from block to block, `update`
-takes a block, and `finish` makes the result. At a fused call nothing but the blocks ever exists: the matrix of all
-queries by all keys is not built.
+takes a block, and `finish` makes the result. At a fused call only the blocks ever exist: the matrix of all queries by
+all keys is never built.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Summary(ABC):
     """What is kept of a site.
 
     Attributes:
-        missing: Names of the variables that it makes, and what stands in each where a batch of shorter samples has no
+        missing: Names of the variables that it makes, and what fills each where a batch of shorter samples has no
             position.
         sizes: Sizes of dims that the site's scores do not have.
         needs_all: Whether it needs the whole matrix, so that blocks would save nothing.
@@ -204,6 +204,6 @@ class TopK(Summary):
         return carry, [(weights[..., rank], keys[..., rank]) for rank in range(weights.shape[-1])]
 
     def finish(self, carry: Tree, per_query: Tree) -> dict[str, Tensor]:
-        """All ranks behind the queries."""
+        """All ranks, after the queries."""
         weights, keys = zip(*per_query, strict=True)
         return {TOP_SCORES: ops.stack(weights, axis=-1), TOP_KEYS: ops.stack(keys, axis=-1)}

@@ -1,4 +1,4 @@
-"""What becomes of a softmax: the rule that tells attention from class probabilities and routers.
+"""What happens to a softmax: the rule that distinguishes attention from class probabilities and routers.
 
 The model is traced once without computing anything, and the softmax's axis is followed through the operations
 that come after it:

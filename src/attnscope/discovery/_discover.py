@@ -1,7 +1,7 @@
 """Which attention a model has: every softmax and fused call, what it is for, and whether it is taken.
 
-The model is traced once, on shapes alone. Fused calls and softmaxes in Keras' own attention layers are attention
-by what they are; for every other softmax `dataflow` tells, by what its scores are used for.
+The model is traced once, on shapes alone. Fused calls and softmaxes in Keras' own attention layers are attention by
+definition; for every other softmax `_dataflow` decides, by what its scores are used for.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def sites(model: keras.Model, inputs: Inputs = None, *, batch_size: int = 32) ->
 def discover(network: Network, selection: Selection = None, unroll: frozenset[str] = frozenset()) -> Discovery:
     """Traces a model on the shapes of the first batch and decides what each softmax is.
 
-    Where a wanted site is inside a loop that can be unrolled, the trace is made again with that loop unrolled.
+    If a wanted site is inside a loop that can be unrolled, the model is traced again with that loop unrolled.
     """
     inputs = network.first.inputs
     batch = len(tree.flatten(inputs)[0])
@@ -189,8 +189,8 @@ def selected(found: SiteTable, selection: Selection) -> SiteTable:
 
     Args:
         found: All sites of a model.
-        selection: A glob pattern, several, a predicate, or None for all that are attention. A pattern also takes what
-            is left out by default.
+        selection: A glob pattern, several, a predicate, or None for all that are attention. A pattern also selects
+            sites that are left out by default.
 
     Raises:
         PatternError: A pattern matches nothing; the message names the nearest.
@@ -219,7 +219,7 @@ def _wanted(site: Site, selection: Selection) -> bool:
 
 
 def matches(site: Site, pattern: str) -> bool:
-    """Whether a glob pattern means this site: by name, path, or the last part of either."""
+    """Whether a glob pattern matches this site: by name, path, or the last part of either."""
     names = {
         site.name,
         site.path,
@@ -246,13 +246,14 @@ def _nothing(found: SiteTable, chosen: SiteTable) -> str:
         return f"The site {first.name!r} cannot be taken: {first.reason}."
     if not found:
         return (
-            "The model computes no softmax and no fused attention, so there is no attention to take. Weights made "
-            "by hand can be declared: ats.declare(LayerClass, output=1, dims=('sample', 'query', 'key'))."
+            "The model computes no softmax and no fused attention, so there is no attention to capture. Weights that "
+            "a layer computes by hand can be declared: "
+            "ats.declare(LayerClass, output=1, dims=('sample', 'query', 'key'))."
         )
     reasons = "; ".join(f"{site.name!r} is left out: {site.reason}" for site in found[:3])
     return (
-        f"None of the model's {len(found)} softmaxes is attention: {reasons}. Ask for one by name to take it all "
-        f"the same: sites={found[0].name!r}."
+        f"None of the model's {len(found)} softmaxes is attention: {reasons}. To capture one anyway, ask for it by "
+        f"name: sites={found[0].name!r}."
     )
 
 
@@ -304,7 +305,7 @@ def _listed(met: list[_Met], trace: Trace, lineage: Lineage, masks: Masks) -> li
     listed = _without_repeats(list(rows.values()), groups)
     declared = {site.path for site in listed if site.kind == "declared"}
     return [
-        replace(site, taken=False, reason="the declared output of its layer stands for it")
+        replace(site, taken=False, reason="the declared output of its layer replaces it")
         if site.kind != "declared" and any((site.path + "/").startswith(path + "/") for path in declared)
         else site
         for site in listed

@@ -1,4 +1,4 @@
-"""Running a model with its attention changed: what would it have said, had it looked elsewhere?"""
+"""Running a model with its attention changed: what would it have said if it had looked elsewhere?"""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Replacement:
-    """An edit that does not look at the scores: an array takes their place.
+    """An edit that ignores the scores: an array takes their place.
 
     Attributes:
         array: dims of the site; see `replace`.
@@ -48,7 +48,7 @@ class Replacement:
         """The array with its axes in the order of the site's dims, those that it lacks left out.
 
         Raises:
-            InterventionError: It has a dim that the site has not.
+            InterventionError: It has a dim that the site does not have.
         """
         if not isinstance(self.array, xr.DataArray):
             return np.asarray(self.array, "float32")
@@ -68,7 +68,7 @@ class Replacement:
 
 
 def ablate(heads: int | Iterable[int]) -> Change:
-    """An edit: these heads attend to nothing, so they add nothing but their bias.
+    """An edit: these heads attend to nothing, so they add only their bias.
 
     Args:
         heads: Numbers of the heads.
@@ -105,7 +105,7 @@ def uniform() -> Change:
     """An edit: every query attends equally to all keys that it may attend to.
 
     Source:
-        Wiegreffe & Pinter 2019, section 3.2 (there with the model trained again).
+        Wiegreffe & Pinter 2019, section 3.2 (where the model is trained again).
     """
 
     def change(scores: Tensor, call: Call) -> Tensor:
@@ -118,9 +118,9 @@ def uniform() -> Change:
 
 
 def permute(seed: int) -> Change:
-    """An edit: every query's scores are dealt out anew among the keys that it may attend to.
+    """An edit: every query's scores are permuted among the keys that it may attend to.
 
-    Each row gets a permutation of its own; the same seed gives the same ones, in every batch.
+    Each row gets a permutation of its own; the same seed gives the same permutations, in every batch.
 
     Args:
         seed: Seed of the permutations.
@@ -137,11 +137,11 @@ def permute(seed: int) -> Change:
 
 
 def dealt_out(scores: Tensor, call: Call, drawn: Tensor) -> Tensor:
-    """The scores of each row given to its open keys in a random order.
+    """The scores of each row, assigned to its open keys in a random order.
 
     Args:
         scores: The scores.
-        call: The call that they are of.
+        call: The call that they belong to.
         drawn: Random numbers within 0 to 1, same dims; their order is the new one.
     """
     keys = call.layout.num_keys
@@ -151,7 +151,7 @@ def dealt_out(scores: Tensor, call: Call, drawn: Tensor) -> Tensor:
     cells = ops.reshape(ops.broadcast_to(_open_cells(scores, call), shape), flat)
     closed = 1.0 - cells
     shuffled = ops.take_along_axis(values, ops.argsort(ops.reshape(drawn, flat) + 2.0 * closed, axis=-1), axis=-1)
-    # open keys stand in front there: the first open key of the row takes the first of them, and so on
+    # open keys come first there: the first open key of the row takes the first of them, and so on
     among_open = ops.cumsum(cells, axis=-1)
     among_closed = ops.cumsum(closed, axis=-1) + ops.sum(cells, axis=-1, keepdims=True)
     places = ops.where(cells > 0, among_open, among_closed) - 1.0
@@ -159,11 +159,11 @@ def dealt_out(scores: Tensor, call: Call, drawn: Tensor) -> Tensor:
 
 
 def replace(array: ArrayLike | xr.DataArray) -> Replacement:
-    """An edit: these scores instead.
+    """An edit: the scores are replaced by these.
 
     Args:
-        array: A DataArray with dims of the site, in any order; or an array in their order, ``sample`` left out
-            where all samples get the same.
+        array: A DataArray with dims of the site, in any order; or an array in their order, without ``sample`` if all
+            samples get the same.
 
     Raises:
         InterventionError: While running: the shape does not fit the site.
@@ -172,12 +172,12 @@ def replace(array: ArrayLike | xr.DataArray) -> Replacement:
 
 
 class Edited:
-    """A network with its attention edited in one way, compiled once and run with other numbers again and again.
+    """A network with its attention edited in one way, compiled once and run any number of times with other numbers.
 
     Args:
-        network: The model and its data; inputs that can be read more than once, where it is to be run more than once.
+        network: The model and its data; to run it more than once, the inputs must be readable more than once.
         sites: Patterns of the sites that are edited.
-        edit: From the scores of a call, the call, and the extras of the batch to the scores to go on with.
+        edit: From the scores of a call, the call, and the extras of the batch to the scores to use instead.
 
     Attributes:
         sites: The sites that are edited.
@@ -203,7 +203,7 @@ class Edited:
         self._runner = Runner(network.model, handlers, plan=discovery.plan)
 
     def outputs(self, extras: Mapping[str, np.ndarray] | None = None, *, progress: bool = False) -> Tree:
-        """What the edited model says, as arrays in its structure of outputs.
+        """The outputs of the edited model, as arrays in its structure of outputs.
 
         Args:
             extras: Arrays with one row per sample, for the edit.
@@ -224,15 +224,15 @@ def intervene(
 ) -> Tree:
     """The model's outputs with its attention edited; the model itself stays as it is.
 
-    Masked cells stay masked: whatever an edit writes there is set to 0, and a query that may attend to nothing
-    keeps what the model does with it. Rows are not rescaled: an edit that takes away takes away.
+    Masked cells stay masked: whatever an edit writes there is set to 0, and queries that may attend to nothing are
+    treated as the model treats them. Rows are not rescaled: weight that an edit removes is gone.
 
     Args:
         model: Any built Keras 3 model, or a KerasHub task.
-        inputs: Arrays or a structure of them, raw texts or images of a task, or whatever gives batches.
-        edits: From a glob pattern of sites to an edit: `ablate`, `uniform`, `permute`, `replace`, or any function
-            from scores to scores (backend tensors, dims as `ats.sites` shows). Of several patterns that match a
-            site, the first counts.
+        inputs: Arrays or a structure of them, raw texts or images for a task, or anything that yields batches.
+        edits: From a glob pattern of sites to an edit: `ablate`, `uniform`, `permute`, `replace`, or any function from
+            scores to scores (backend tensors, dims as `ats.sites` shows). If several patterns match a site, the first
+            one counts.
         batch_size: Samples at a time.
         progress: Whether to show a bar on long work.
 
@@ -241,7 +241,7 @@ def intervene(
 
     Raises:
         PatternError: A pattern matches no site.
-        InterventionError: An edit gives another shape than it was given, or does not fit the site.
+        InterventionError: An edit returns a shape other than the one it was given, or does not fit the site.
 
     Example:
         >>> inputs = keras.Input((5, 8))
@@ -312,7 +312,9 @@ def _fitted(array: Tensor, scores: Tensor, call: Call) -> Tensor:
 
 def _checked(edited: Tensor | None, scores: Tensor, call: Call) -> Tensor:
     if edited is None:
-        raise InterventionError(f"The edit of {call.name!r} gave None; an edit returns the scores to go on with.")
+        raise InterventionError(
+            f"The edit of {call.name!r} returned None, but an edit returns the scores to use instead."
+        )
     edited = ops.convert_to_tensor(edited)
     if tuple(edited.shape) != tuple(scores.shape):
         raise InterventionError(

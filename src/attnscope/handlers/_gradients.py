@@ -1,7 +1,7 @@
 """Derivatives of what a model says with respect to its attention scores and to what it is given.
 
 A zero is added to each tensor of interest while the model runs; the derivative with respect to that zero is the
-tensor's own, with every path behind it. So neither the model nor the backend needs to be told anything else, and a
+tensor's own, along every path that follows it. So neither the model nor the backend needs to know anything else, and a
 compiled model is differentiated like any other.
 """
 
@@ -24,9 +24,9 @@ from attnscope.tensors import Tensor, Tree
 Target = Callable[[Tree, dict[str, Tensor]], Tensor]
 """From the model's outputs and the extras of the batch to one number per sample, all as tensors."""
 EMBEDDED = "embedded/"
-"""In front of the name of an embedding among what was differentiated by."""
+"""Prefix of the name of an embedding among what was differentiated by."""
 GIVEN = "inputs/"
-"""In front of the number of an input among what was differentiated by."""
+"""Prefix of the number of an input among what was differentiated by."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Differentiator:
 
         Args:
             network: The model and its data.
-            extras: Arrays with one row per sample, cut into batches beside the inputs, for the target and `embed`.
+            extras: Arrays with one row per sample, cut into batches along with the inputs, for the target and `embed`.
             progress: Whether to show a progress bar, on a terminal.
         """
         self._errors.clear()

@@ -1,12 +1,12 @@
-"""What each head carries from each key into the output of its layer, found by asking the layer again.
+"""What each head carries from each key into the output of its layer, found by calling the layer again.
 
 A layer that attends gives, with its inputs held fixed, an affine function of its scores::
 
     output[query] = sum over heads and keys of scores[head, query, key] * vectors[head, key] + rest[query]
 
-So its vectors can be read without knowing its weights: with all scores 0 it gives the rest, and with a single score
-of 1 it gives one vector more. As each query may read another key, one call gives as many vectors as there are queries.
-Whether a layer is of this kind shows in the sum, which its users compare with the output.
+So its vectors can be read without knowing its weights: with all scores 0 it gives the rest, and with a single score of
+1 it gives one vector more. Since each query may read a different key, one call gives as many vectors as there are
+queries. Whether a layer is of this kind can be seen from the sum, which callers compare with the output.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from attnscope.tensors import Tensor, Tree
 
 @dataclass(frozen=True)
 class Contribution:
-    """One site on one batch, the samples that only fill it left out.
+    """One site on one batch, without the samples that only fill it up.
 
     Attributes:
         scores: dims ``(sample, head, query, key)``; one head and one query where the site has no such axis.
@@ -66,13 +66,13 @@ class Passed:
 
 
 class Contributor:
-    """A model that is asked for the vectors of some sites, over any number of batches.
+    """Gets the vectors of some sites of a model, over any number of batches.
 
     Args:
         model: A built model; it is held weakly.
         sites: The sites.
-        passed: Whether to note the calls of normalising and adding layers too, and those of `paths`.
-        paths: Paths of further layers whose calls are noted.
+        passed: Whether to record the calls of normalising and adding layers too, and those of `paths`.
+        paths: Paths of further layers whose calls are recorded.
     """
 
     def __init__(
@@ -117,10 +117,10 @@ class Contributor:
         self._run = compiled(model, body)
 
     def run(self, network: Network) -> Iterator[tuple[Batch, dict[str, Contribution], list[Passed]]]:
-        """Asks over all batches of a network, and counts each sample as a forward pass.
+        """Gets the vectors over all batches of a network, and counts each sample as a forward pass.
 
         Raises:
-            MethodError: A site is not of a kind that can be asked; the message says why.
+            MethodError: The vectors of a site cannot be read; the message says why.
         """
         self._errors.clear()
         for batch in network.batches():
@@ -142,7 +142,7 @@ class Contributor:
 
 
 def _asked(layer: LayerCall, call: Call) -> dict[str, Tensor]:
-    """The layer of a call asked for the vectors of that call."""
+    """The vectors of a call, read from its layer."""
     sizes = dict(zip(call.layout.dims, call.layout.shape, strict=True))
     heads, queries, keys = sizes.get(HEAD, 1), sizes.get(QUERY, 1), sizes[KEY]
     shape = call.layout.shape
@@ -218,14 +218,14 @@ def _check(kind: str, loop: str | None, dims: tuple[str, ...], name: str) -> Non
         raise MethodError(_no_layer(name))
     if dims not in ((SAMPLE, HEAD, QUERY, KEY), (SAMPLE, QUERY, KEY), (SAMPLE, KEY)):
         raise MethodError(
-            f"The site {name!r} has the dims {dims}, but the vectors of its keys can be had where they are (sample, "
+            f"The site {name!r} has the dims {dims}, but the vectors of its keys can be read only if they are (sample, "
             "head, query, key), with or without head and query. Leave it out: sites=[...]."
         )
 
 
 def _no_layer(name: str) -> str:
     return (
-        f"The scores of the site {name!r} are applied outside of the layer that makes them (or in a loop), so no layer "
-        "can be asked what they carry. Put making and applying them into one layer, such as "
+        f"The scores of the site {name!r} are applied outside the layer that computes them (or in a loop), so no "
+        "single layer shows what they carry. Compute and apply them in one layer, such as "
         "keras.layers.MultiHeadAttention, or leave the site out: sites=[...]."
     )

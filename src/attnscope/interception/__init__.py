@@ -1,4 +1,4 @@
-"""The one primitive: every attention call of a model is taken while it runs, and handed to a handler."""
+"""The one primitive: every attention call of a model is intercepted while it runs, and passed to a handler."""
 
 from importlib import import_module
 from typing import Any
@@ -22,6 +22,7 @@ from attnscope.interception._padding import can_be_mask, mask_input
 from attnscope.interception._plan import MaskPieces, Plan, SitePlan
 
 __all__ = [
+    "TRAINING_STATE",
     "Block",
     "Call",
     "DeclaredCall",
@@ -66,7 +67,7 @@ _MOVED = {
     "replace": "attnscope.handlers",
     "uniform": "attnscope.handlers",
 }
-"""What this room used to hand out, and where it is now."""
+"""What this room used to offer, and where it is now."""
 
 
 def __getattr__(name: str) -> Any:

@@ -1,8 +1,8 @@
-"""One attention call while it happens: its scores, computed only as far as somebody asks.
+"""One attention call while it happens: its scores, computed only as far as they are asked for.
 
-A `Call` is what a handler is given. Softmax calls have their scores at hand. Fused calls have none: they are
-computed from query, key, mask and bias, whole or a block of queries at a time, so that the matrix of all queries
-by all keys need never exist.
+A `Call` is what a handler is given. Softmax calls have their scores already. Fused calls have none: they are computed
+from query, key, mask and bias, whole or a block of queries at a time, so that the matrix of all queries by all keys
+need never exist.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Occurrence:
-    """Where in a model a call happens, and the how manieth it is there.
+    """Where in a model a call happens, and how many came before it there.
 
     Attributes:
         location: Where.
@@ -71,13 +71,13 @@ class Occurrence:
 
 @dataclass(frozen=True)
 class UntakenCall:
-    """A softmax or fused call that cannot be handed over: its axes are not known, or its tensors are out of reach.
+    """A softmax or fused call that cannot be read: its axes are not known, or its tensors are out of reach.
 
     Attributes:
         at: Where it happens.
         kind: ``softmax``, ``fused`` or ``declared``.
-        shape: Of its scores, as far as they are known (-1 elsewhere).
-        dtype: Of its scores; empty where that is not known.
+        shape: Shape of its scores, as far as it is known (-1 elsewhere).
+        dtype: Dtype of its scores; empty if that is not known.
         reason: Why, in words for the user.
         tensors: What it is made of, by the names of the fields of a `Call`; empty where they are out of reach.
         axes: The axes that its softmax runs over.
@@ -132,19 +132,20 @@ class Call(ABC):
 
     @abstractmethod
     def replaced(self, scores: Tensor, *, everywhere: bool = False) -> Tensor:
-        """What the intercepted function returns once `scores` stand in for its own.
+        """What the intercepted function returns once `scores` replace its own.
 
         Args:
             scores: The scores, dims as in `layout`.
-            everywhere: Also in rows that may attend to nothing, which otherwise keep what the model does with them.
+            everywhere: Whether to replace rows that may attend to nothing too, which otherwise stay as the model leaves
+                them.
         """
 
     def scan(self, update: Callable[[Tree, Block], tuple[Tree, Tree]], carry: Tree) -> tuple[Tree, Tree]:
         """Runs `update(carry, block)` over all queries; here in one block, since the scores exist anyway.
 
         Returns:
-            The last carry, and what each block gave beside it, joined along the queries, which are the last
-            axis of each such array.
+            The last carry, and everything else that each block gave, joined along the queries, which are the last axis
+            of each such array.
         """
         scores = self.scores()
         return update(carry, Block(scores, self.query_valid(), 0, self.layout))
@@ -154,9 +155,9 @@ class Call(ABC):
         return self.masks.get(dims[0]) if len(dims) == 1 else None
 
     def key_valid(self) -> Tensor | None:
-        """Which keys are no padding, dims ``(sample, key)``; None where all are.
+        """Which keys are not padding, dims ``(sample, key)``; None if all are valid.
 
-        A key that no query may attend to is padding. Where the model masks nothing, its padding mask tells.
+        A key that no query may attend to is padding. Where the model masks nothing, its padding mask decides.
         """
         by_cells = self._any_cell(self.layout.key_dims)
         known = self.known_padding(self.layout.key_dims)
@@ -166,11 +167,11 @@ class Call(ABC):
         return ops.where(nothing_masked, known, by_cells)
 
     def query_padding(self) -> Tensor | None:
-        """Which queries are no padding by the model's masks, dims ``(sample, query)``; None where not known."""
+        """Which queries are not padding by the model's masks, dims ``(sample, query)``; None if that is not known."""
         return self.known_padding(self.layout.query_dims) if self.layout.query_dims else None
 
     def query_valid(self) -> Tensor | None:
-        """Which queries attend to something and are no padding, dims of the scores without the keys."""
+        """Which queries attend to something and are not padding, dims of the scores without the keys."""
         cells = self.cells()
         rows = None if cells is None else any_along(cells, axis=self._key_positions)
         return _both(rows, self._spread_query_padding())
@@ -221,7 +222,7 @@ class SoftmaxCall(Call):
         return ops.greater(self.layout.arrange(self.logits), MASKED_LOGIT)
 
     def cells(self) -> Tensor | None:
-        """Cells whose logit is no mask's."""
+        """Cells whose logit does not come from a mask."""
         return ops.logical_or(self._cells, ops.isnan(self.layout.arrange(self.logits)))
 
     def scores(self) -> Tensor:
@@ -245,7 +246,7 @@ class FusedCall(Call):
     Attributes:
         query: dims ``(B, T, N, H)``; `key` and `value` ``(B, S, K, H)`` with N a multiple of K.
         mask: True where a cell may be attended to, broadcastable to ``(B, N, T, S)``; or None.
-        bias: Added to the logits, broadcastable likewise; or None.
+        bias: Added to the logits, broadcastable in the same way; or None.
         scale: Factor on the logits.
         soft_cap: Logits become ``l / (1 + |l| / soft_cap)``, as Keras documents it; or None.
         context: Context ``(B, T, N, H)``, once it has been computed from the scores that were asked for.
@@ -336,7 +337,7 @@ class FusedCall(Call):
         return self._in_layout(_zeroed(*self._own_rows))
 
     def _context_is_the_models(self, cells: Tensor | None) -> bool:
-        """Whether the context that comes from the whole matrix may stand for the model's own, and is worth it.
+        """Whether the context computed from the whole matrix may replace the model's own, and is worth it.
 
         In half precision it would differ by more than rounding of float32. Where kernels differ in what they make of a
         row that may attend to nothing, there must be none.
@@ -389,7 +390,7 @@ class FusedCall(Call):
 
     @property
     def queries_per_block(self) -> int:
-        """So many queries that one block of scores takes about `Backend.block_bytes`, a multiple of 16."""
+        """How many queries make a block of scores of about `Backend.block_bytes`, a multiple of 16."""
         lead, heads, queries, keys = self._sizes
         fitting = max(1, -(-current().block_bytes // max(1, lead * heads * keys * 4)))
         even = math.ceil(queries / math.ceil(queries / fitting))
@@ -453,11 +454,11 @@ class DeclaredCall(Call):
         return self.layout.arrange(self.output)
 
     def cells(self) -> Tensor | None:
-        """None: weights alone do not tell a masked cell from a zero."""
+        """None: weights alone cannot distinguish a masked cell from a zero."""
         return None
 
     def replaced(self, scores: Tensor, *, everywhere: bool = False) -> Tensor:
-        """The edited weights, where the model goes on from them."""
+        """The edited weights, if the model computes its output from them."""
         if not self.is_the_output:
             raise InterventionError(
                 f"The site {self.name!r} is declared from one of several outputs of its layer, which has used the "
@@ -493,7 +494,7 @@ def _rank_4(tensor: Tensor) -> Tensor:
 
 
 def _slice(tensor: Tensor | None, axis: int, start: Tensor, size: int, length: int) -> Tensor | None:
-    """`size` positions from `start` on; past the end the last ones are repeated, and count for nothing."""
+    """`size` positions from `start` on; past the end the last ones are repeated, and do not count."""
     if tensor is None or tensor.shape[axis] == 1:
         return tensor
     positions = ops.minimum(ops.arange(size, dtype="int32") + start, length - 1)

@@ -1,7 +1,7 @@
-"""Weights that a layer makes by hand and returns: the user says which output they are.
+"""Weights that a layer computes by hand and returns: the user says which output they are.
 
-Nothing can tell ``exp(e) / sum(exp(e))`` from any other arithmetic, nor which of two outputs are the weights. One
-line does, and from then on the site is like every other, in every model that has the layer, loaded ones too.
+Nothing distinguishes ``exp(e) / sum(exp(e))`` from any other arithmetic, or says which of two outputs holds the
+weights. One line does, and from then on the site is like any other, in every model that has the layer, loaded ones too.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Declaration:
     dims: tuple[str, ...]
 
     def fits(self, layer: keras.Layer, path: str) -> bool:
-        """Whether `layer` at `path` is meant."""
+        """Whether it applies to `layer` at `path`."""
         if isinstance(self.layer, type):
             return isinstance(layer, self.layer)
         return self.layer == type(layer).__name__ or fnmatchcase(path, self.layer)
@@ -85,23 +85,23 @@ class Declaration:
 
 
 def declare(layer: type | str, *, output: int | str | None = None, dims: tuple[str | None, ...]) -> Declaration:
-    """Says that what a layer returns is attention.
+    """Declares that what a layer returns is attention.
 
-    The declaration holds from then on for every model in this process; `undeclare` takes it back. Softmaxes
-    inside a declared layer are left out, since the declared output stands for them.
+    The declaration then applies to every model in this process, until `undeclare` withdraws it. Softmaxes inside a
+    declared layer are left out, since the declared output replaces them.
 
     Args:
         layer: The layer's class; or its class name; or a glob pattern of site paths (``"decoder/*/attend"``).
-        output: Which output: its number in a tuple or list, or its key in a dict. None where the weights are
-            all that the layer returns.
-        dims: Meaning of each axis, out of ``sample``, ``head``, ``query`` and ``key``, ``sample`` and ``key``
-            among them; None for an axis of size 1 that is to be dropped.
+        output: Which output: its number in a tuple or list, or its key in a dict. None if the layer returns nothing but
+            the weights.
+        dims: Meaning of each axis: ``sample`` and ``key``, and possibly ``head`` and ``query``; None for an axis of
+            size 1 that is to be dropped.
 
     Returns:
         The declaration, for `undeclare`.
 
     Raises:
-        DeclarationError: The dims name no key or no sample, or one twice.
+        DeclarationError: The dims name no key or no sample, or name a dim twice.
 
     Example:
         >>> class Weigh(keras.layers.Layer):
@@ -123,16 +123,16 @@ def declare(layer: type | str, *, output: int | str | None = None, dims: tuple[s
 
 
 def undeclare(declaration: Declaration) -> None:
-    """Takes a declaration back; one that is not in force is passed over."""
+    """Withdraws a declaration; one that is not in force is ignored."""
     if declaration in _DECLARED:
         _DECLARED.remove(declaration)
 
 
 def declarations() -> tuple[Declaration, ...]:
-    """All that is declared, the newest first."""
+    """All declarations, the newest first."""
     return tuple(reversed(_DECLARED))
 
 
 def declared_at(candidates: tuple[Declaration, ...], layer: keras.Layer, path: str) -> Declaration | None:
-    """The first of the declarations that means this layer."""
+    """The first declaration that applies to this layer."""
     return next((declaration for declaration in candidates if declaration.fits(layer, path)), None)

@@ -1,6 +1,6 @@
 """The table of what is intercepted: every function through which attention can pass, and how its call is read.
 
-Keras' own functions come first. While one of them runs, the framework's functions that it calls are not taken
+Keras' own functions come first. While one of them runs, the framework's functions that it calls are not intercepted
 again, so each softmax is taken once, at the outermost of the functions below.
 """
 

@@ -1,9 +1,9 @@
-"""The one primitive: take every attention call of a model while it runs, and hand it to a handler.
+"""The one primitive: intercept every attention call of a model while it runs, and pass it to a handler.
 
 All of attnscope rests on `intercept`. Capture, summaries, interventions and gradients are handlers:
 
-* a handler that returns None only looks, and the model goes on as if nobody had;
-* a handler that returns scores has them take the place of the model's own.
+* a handler that returns None only observes, and the model runs as if nothing had happened;
+* the scores that a handler returns replace the model's own.
 
 What is intercepted, on every backend: Keras' `backend.nn.softmax` and `backend.nn.dot_product_attention`,
 `Softmax` over several axes (which Keras computes without a softmax), and, inside a layer, the framework's own
@@ -55,15 +55,15 @@ def intercept(
     masked: Callable[[str, Tensor], None] | None = None,
     untaken: Callable[[UntakenCall], None] | None = None,
 ) -> Iterator[Interception]:
-    """Gives `handler` every attention call of the code that runs in the block, in this thread or task alone.
+    """Passes every attention call of the code that runs in the block, in this thread or task only, to `handler`.
 
-    Of nested interceptions the innermost takes the calls; the outer one goes on after it. Whatever happens in
-    the block, everything is as before afterwards.
+    If interceptions are nested, the innermost takes the calls; the outer one resumes after it. Whatever happens in the
+    block, everything is restored afterwards.
 
     Args:
-        handler: Takes a call; gives None, or scores in the dims of ``call.layout`` that stand in for the model's own.
+        handler: Takes a call; gives None, or scores in the dims of ``call.layout`` that replace the model's own.
         root: The model whose layers the paths are counted from.
-        batch: Number of samples that the model is given, which tells the sample axis.
+        batch: Number of samples that the model is given, which identifies the sample axis.
         inputs: The model's inputs, read for padding masks.
         plan: What a trace of the model found out: what the axes mean, masks, loops to run step by step. Without one
             the axes are told by their sizes.

@@ -1,4 +1,4 @@
-"""What happens to an attention call that is taken: it is read, handed to the handler, and its result put back."""
+"""What happens to an attention call that is intercepted: it is read, passed to the handler, and its result put back."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ Result = TypeVar("Result")
 Counts = Counter[tuple[str, tuple[int, ...]]]
 """How many calls there were at each path and step."""
 Handler = Callable[[Call], Tensor | None]
-"""Takes a call; gives None, or scores in the dims of ``call.layout`` that stand in for the model's own."""
+"""Takes a call; gives None, or scores in the dims of ``call.layout`` that replace the model's own."""
 Embedded = Callable[[keras.Layer, str, Tensor, Tensor], Tensor]
 """Takes an embedding layer, its path, the whole numbers that it was given and what it made of them; gives the embedding
-that the model goes on with."""
+that the model uses instead."""
 
 Unroller = Callable[[Callable[..., Tree]], Callable[..., Tree]]
 """Takes a function of Keras that loops; gives one that does the same step by step."""
@@ -60,7 +60,7 @@ class LayerCall:
 
 @dataclass(frozen=True)
 class Listeners:
-    """Who is told of what happens in a run.
+    """The functions that are called about what happens in a run.
 
     Attributes:
         handler: Of each attention call.
@@ -81,7 +81,7 @@ class Listeners:
 
 @dataclass(frozen=True)
 class Run:
-    """What is known of a run when it begins.
+    """What is known about a run when it begins.
 
     Attributes:
         root: The model; paths are counted from it.
@@ -89,8 +89,7 @@ class Run:
         trace: The trace that it is in.
         plan: What a trace found out; None where nothing was traced, so that axes are told by their sizes.
         declarations: What the user declared to be attention.
-        errors: Where to note errors of our own that are raised inside of the model; frameworks wrap them beyond
-            recognition.
+        errors: Collects errors of our own that are raised inside the model; frameworks wrap them beyond recognition.
     """
 
     root: keras.Layer | None
@@ -103,7 +102,7 @@ class Run:
 
 @dataclass
 class Progress:
-    """What was met so far in a run.
+    """What has been seen so far in a run.
 
     Attributes:
         padding: The padding masks.
@@ -138,7 +137,7 @@ class Interception:
     progress: Progress
 
     def softmax(self, run: Callable[[], Tensor], logits: Tensor, axis: Any) -> Tensor:
-        """Takes one softmax: runs it, hands it over, gives what the model goes on with."""
+        """Takes one softmax: runs it, passes it on, and gives what the model uses instead."""
         location = self._location()
         shape = self._static(logits)
         axes = tuple(axis) if isinstance(axis, (tuple, list)) else (axis,)
@@ -193,7 +192,7 @@ class Interception:
     def embedding(
         self, layer: keras.Layer, args: Sequence[Tree], kwargs: Mapping[str, Tree], outputs: Tensor
     ) -> Tensor:
-        """Hands over what an `Embedding` makes of numbers of tokens; gives what the model goes on with."""
+        """Passes on what an `Embedding` makes of token numbers; gives what the model uses instead."""
         embedded = self.listeners.embedded
         if embedded is None or not isinstance(layer, keras.layers.Embedding):
             return outputs
@@ -213,7 +212,7 @@ class Interception:
     def layer_ended(
         self, layer: keras.Layer, run: Callable[[], Tree], inputs: Tree, outputs: Tree, before: Counts
     ) -> None:
-        """Tells of a call of a layer that is over; `before` is what had been counted when it began."""
+        """Reports a call of a layer that is over; `before` is what had been counted when it began."""
         ended = self.listeners.ended
         if ended is None or current().current_trace() != self.run.trace:
             return
@@ -230,7 +229,7 @@ class Interception:
             ACTIVE.reset(token)
 
     def mask_set(self, tensor: Tensor, mask: Tensor | None) -> None:
-        """Notes a Keras mask that a layer sets, or takes off."""
+        """Records a Keras mask that a layer sets or removes."""
         if current().current_trace() != self.run.trace:
             return
         path, padding = self._location().path, self.progress.padding
@@ -242,7 +241,7 @@ class Interception:
             padding.removed_by.append(path)
 
     def loop(self, kind: str, original: Callable[..., Tree], unrolled: Unroller, *args: Any, **kwargs: Any) -> Tree:
-        """Runs a loop of the model's: step by step where that is wanted, else as it is."""
+        """Runs one of the model's loops: step by step if that is wanted, otherwise as it is."""
         name = f"{self._location().path}:{kind}"
         if self.run.plan is not None and name in self.run.plan.unroll:
             return unrolled(original)(*args, **kwargs)
@@ -250,12 +249,12 @@ class Interception:
             return original(*args, **kwargs)
 
     def with_heads(self, heads: int, run: Callable[[], Tensor]) -> Tensor:
-        """Runs a function of the framework's that folds this many heads into the batch."""
+        """Runs one of the framework's functions that folds this many heads into the batch."""
         with _pushed(self.progress.heads, heads):
             return run()
 
     def left_out(self, run: Callable[[], Tensor], tensor: Tensor, what: str) -> Tensor:
-        """Notes a call that attnscope cannot read, and lets it run."""
+        """Records a call that attnscope cannot read, and lets it run."""
         self._note_untaken(
             UntakenCall(Occurrence(self._location()), "fused", tuple(tensor.shape), "", f"{what} cannot be read yet")
         )
@@ -304,7 +303,7 @@ class Interception:
         return self.progress.heads[-1] if self.progress.heads else number_of_heads(location.layers)
 
     def _edited(self, call: Call) -> Tensor | None:
-        """What the model goes on with once the handler has seen the call; None where it only looked."""
+        """What the model uses instead once the handler has seen the call; None if it only observed."""
 
         def ask() -> Tensor | None:
             edited = self.listeners.handler(call)
@@ -374,7 +373,7 @@ def _pushed(stack: list[Item], item: Item) -> Iterator[None]:
         stack.pop()
 
 
-_NO_SAMPLE = "its first axis is neither the sample nor a multiple of it"
+_NO_SAMPLE = "its first axis is neither the batch nor a multiple of it"
 _SHAPELESS = "its shape is not known before the run; give the model inputs of a fixed length"
 _COMPILED = (
     "it runs inside a compiled loop or a function that the layer compiled for itself, whose tensors cannot leave it; "

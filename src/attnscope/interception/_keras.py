@@ -1,4 +1,4 @@
-"""What is asked of Keras' insides about a model."""
+"""What is read from Keras' internals about a model."""
 
 from __future__ import annotations
 
@@ -7,6 +7,21 @@ from keras import tree
 from keras.src.ops.symbolic_arguments import SymbolicArguments
 
 from attnscope.tensors import Tree
+
+TRAINING_STATE = frozenset(
+    {
+        "_called",
+        "_jax_state_synced",
+        "_jit_compile",
+        "predict_function",
+        "stop_evaluating",
+        "stop_predicting",
+        "stop_training",
+        "test_function",
+        "train_function",
+    }
+)
+"""What Keras' trainer records on a model as it runs; it says nothing about what the model computes."""
 
 
 def layers_of(model: keras.Layer) -> list[keras.Layer]:

@@ -129,7 +129,7 @@ def _resized(parts: Parts, size: int, batch: int) -> Parts | None:
 
 
 def number_of_heads(layers: tuple[keras.Layer, ...]) -> int | None:
-    """Heads of the innermost of `layers` that says so under one of the usual names."""
+    """Number of heads of the innermost of `layers` that states it under one of the usual names."""
     for layer in reversed(layers):
         for name in _HEAD_ATTRIBUTES:
             value = getattr(layer, name, None)

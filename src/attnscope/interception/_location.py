@@ -1,4 +1,4 @@
-"""Where in a model the code that runs now belongs: read off Keras' own stack of name scopes.
+"""Where in a model the running code belongs: read from Keras' own stack of name scopes.
 
 Keras pushes a scope, with the layer as its caller, around every layer call, on every backend and whether or
 not a trace is running. So the location is known without touching ``Layer.__call__``.
@@ -19,8 +19,8 @@ class Location:
     """A point in a model: the layers that are being called, outermost first, the root left out.
 
     Attributes:
-        layers: The layers on the way; empty at the root itself. A helper (`Softmax`, `Activation`) that an
-            attention layer calls for its own use is folded into that layer, and is not in here.
+        layers: The layers on the way; empty at the root itself. A helper (`Softmax`, `Activation`) that an attention
+            layer calls for its own use is folded into that layer, and is not listed here.
         path: Their names joined by ``/``.
         full_path: The same with the helper kept, so that a pattern can name it too.
     """
@@ -36,7 +36,7 @@ class Location:
 
     @property
     def is_distributed(self) -> bool:
-        """Whether a `TimeDistributed` calls it once per step, in a loop of Python's."""
+        """Whether a `TimeDistributed` calls it once per step, in a Python loop."""
         return any(isinstance(layer, keras.layers.TimeDistributed) for layer in self.layers)
 
     def inside(self, layer: keras.Layer) -> Location:
@@ -47,7 +47,7 @@ class Location:
 
 
 def current_location(root: keras.Layer | None) -> Location:
-    """Where the code that runs now belongs, counted from `root` (or from the outermost layer, where that is None)."""
+    """Where the running code belongs, counted from `root` (or from the outermost layer if that is None)."""
     layers = _layers_being_called()
     for position in range(len(layers) - 1, -1, -1):
         if layers[position] is root:

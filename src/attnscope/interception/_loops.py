@@ -1,8 +1,8 @@
 """Loops: over blocks of queries, compiled; and a model's own, unrolled so that what happens inside can be seen.
 
-A softmax in the body of a compiled loop (`RNN` cells, `ops.scan`, `ops.map`, `ops.vectorized_map`,
-`ops.fori_loop`) gives a tensor that lives in that body alone. Where a loop holds attention that is asked for, it
-is run step by step instead: each step is then an ordinary call, which every handler can read and change.
+A softmax in the body of a compiled loop (`RNN` cells, `ops.scan`, `ops.map`, `ops.vectorized_map`, `ops.fori_loop`)
+gives a tensor that exists only in that body. Where a loop holds attention that is asked for, it is run step by step
+instead: each step is then an ordinary call, which every handler can read and change.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def scan_blocks(
         carry: The first carry, a structure of tensors.
         count: Number of blocks.
         size: Positions per block.
-        length: Positions in all; what lies past them is cut off.
+        length: Positions in total; anything past them is cut off.
 
     Returns:
         The last carry, and the arrays joined along their last axis.
@@ -62,7 +62,7 @@ def _joined(stacked: Tensor, length: int) -> Tensor:
 
 
 def unrolled_rnn(original: Callable[..., Tree]) -> Callable[..., Tree]:
-    """`backend.rnn`, told to unroll, with the number of the step known inside."""
+    """`backend.rnn`, unrolled, with the number of the step known inside."""
 
     def rnn(step_function: Callable[..., Tree], *args: Any, **kwargs: Any) -> Tree:
         steps = iter(range(10**9))

@@ -18,8 +18,8 @@ from attnscope.tensors import Tensor, Tree
 MASKED_LOGIT = -5e3
 """A logit at or below this is a masked cell.
 
-Keras writes -1e9 (float32), -3e4 or -65504 (float16), KerasHub also -1e4, others the smallest float or -inf. A
-logit that a model means lies far above: at -5,000 the score is 0 in every float format unless all cells are so.
+Keras writes -1e9 (float32), -3e4 or -65504 (float16), KerasHub also -1e4, others the smallest float or -inf. A logit
+that a model intends is far above: at -5,000 the score is 0 in every float format, unless all cells are that low.
 """
 
 _INPUT_NAMES = ("padding_mask", "attention_mask", "mask")

@@ -13,7 +13,7 @@ from attnscope.errors import KnownHolesWarning
 def warn_of_known_vulnerabilities(version: str | None = None) -> None:
     """Warn where a model file can harm Keras itself.
 
-    attnscope checks a file before Keras sees it; what these checks do not know of, a fixed Keras may still refuse.
+    attnscope checks a file before Keras sees it; a fixed Keras may still reject what these checks miss.
 
     Args:
         version: A version of Keras; the installed one by default.

@@ -1,4 +1,4 @@
-"""A configuration in which other layers stand in for stored ones."""
+"""A configuration in which other layers replace stored ones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def with_replacements(
 
     Args:
         config: As stored; it is left as it is.
-        replacements: Layers, or functions of a layer's input, by the names of the layers that they stand in for.
+        replacements: Layers, or functions of a layer's input, by the names of the layers that they replace.
         source: The file's name, for errors.
 
     Returns:
@@ -82,7 +82,7 @@ def _without_mask(node: Any) -> Any:
 
 
 def _stand_in(name: str, replacement: LayerOrFunction) -> type:
-    """A class that Keras asks for the layer that stands in."""
+    """A class from which Keras gets the replacement layer."""
     if not isinstance(replacement, keras.layers.Layer) and not callable(replacement):
         raise InputError(
             f"The replacement for {name!r} is of type {type(replacement).__name__}, but a Keras layer or a function is "

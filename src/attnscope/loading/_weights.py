@@ -1,4 +1,4 @@
-"""Stored weights into a model: all of them, or none.
+"""Loads stored weights into a model: all of them, or none.
 
 Keras has stored weights in two layouts. The older has a group per layer, by the layer's name, with a list of its
 weights (``.h5`` by Keras 2 and 3). The newer follows the model's attributes, and numbers layers within their class

@@ -1,5 +1,6 @@
 """Pages that show what was captured: arrays in, HTML out, without a model and without a network."""
 
+from attnscope._offering import offer_classes
 from attnscope.pages._card import card_element, card_page
 from attnscope.pages._card_data import CardData, CardRules
 from attnscope.pages._charts import Bars
@@ -22,3 +23,6 @@ __all__ = [
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+offer_classes(globals())

@@ -24,7 +24,7 @@ def card_page(card: CardData, rules: CardRules) -> str:
 
     Args:
         card: What was found.
-        rules: How the verdicts came about.
+        rules: The rule behind the verdicts.
     """
     return page(f"Evidence on {card.model}", _body(card, rules), SHEET)
 
@@ -34,7 +34,7 @@ def card_element(card: CardData, rules: CardRules) -> str:
 
     Args:
         card: What was found.
-        rules: How the verdicts came about.
+        rules: The rule behind the verdicts.
     """
     rules_of_style = f".attnscope-card{{{tokens_css()}{style(SHEET)}}}"
     return f"<div class=attnscope-card><style>{rules_of_style}</style>{_body(card, rules)}</div>"
@@ -94,11 +94,11 @@ def _gains(card: CardData, removal: str, baselines: Sequence[str]) -> str:
     )
     described = "; ".join(_in_words(name, gains) for name, gains in compared.items())
     return (
-        f"<section><h2>Gain in comprehensiveness, removed by {html.escape(removal)}</h2>"
+        f"<section><h2>Gain in comprehensiveness, positions removed by {html.escape(removal)}</h2>"
         "<p class=small>How much further the answer falls when a method's top positions are removed than when a "
         "baseline's are. Lines are paired 95% bootstrap intervals over the samples; left of 0, the method does worse "
         "than the baseline.</p>"
-        "<p class=key><span class='dot random'></span>over chance <span class='dot position'></span>over position</p>"
+        "<p class=key><span class='dot random'></span>over random <span class='dot position'></span>over position</p>"
         f"<div class=wide><svg viewBox='0 0 {LEFT + WIDTH + 20} {height}' width={LEFT + WIDTH + 20} "
         f"height={height} role=img "
         f'aria-label="{html.escape(described, quote=True)}">{axis}{rows}</svg></div></section>'
@@ -155,10 +155,11 @@ def _parameters(card: CardData, unchanged_from: float) -> str:
     head = "".join(f"<th scope=col>{html.escape(stage)}</th>" for stage in stages)
     rows = "".join(_parameter_row(method, unchanged_from) for method in shuffled)
     return (
-        "<section><h2>Shuffled parameters</h2><p class=small>Mean rank correlation between a method's answers for the "
-        "model with shuffled parameters and for the model as it is: shuffled from the output layer down to everything, "
-        f"then one block at a time. At 1 the answers rank alike. A method that stays at {unchanged_from} or above with "
-        "everything shuffled does not show what the model has learned.</p><div class=wide><table class=numbers>"
+        "<section><h2>Shuffled parameters</h2><p class=small>Mean rank correlation between a method's relevance for "
+        "the model with shuffled parameters and for the original model: shuffled from the output layer down to "
+        "everything, then one block at a time. At 1, both rank the positions alike. A method that stays at "
+        f"{unchanged_from} or above with everything shuffled does not show what the model has learned.</p>"
+        "<div class=wide><table class=numbers>"
         f"<thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table></div></section>"
     )
 
@@ -193,12 +194,13 @@ def _attention(card: CardData) -> str:
         free, uniform = card.retrained["free"], card.retrained["uniform"]
         lines.append(f"Retrained: {number(free)} with free attention, {number(uniform)} with uniform attention.")
     lines += [
-        f"{method.name}: its answer changes by at most {method.sensitivity:.0%} (median) when the input barely changes."
+        f"{method.name}: its relevance changes by at most {method.sensitivity:.0%} (median) when the input is "
+        "perturbed a little."
         for method in card.judged.values()
         if method.sensitivity is not None
     ]
     lines += [
-        f"{name}: its answers for models from different seeds have a mean rank correlation of {number(value)}."
+        f"{name}: its relevance has a mean rank correlation of {number(value)} between models from different seeds."
         for name, value in card.stability.items()
     ]
     return "" if not lines else f"<section><h2>What the answer depends on</h2>{_list(lines)}</section>"

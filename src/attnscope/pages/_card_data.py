@@ -1,4 +1,4 @@
-"""What the page of an evidence card reads, as types, so that pages need not know the room that judges."""
+"""What the page of an evidence card reads, as types, so that pages need not know the room that computes it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from attnscope.findings import Findings
 
 @dataclass(frozen=True)
 class CardRules:
-    """How the verdicts came about, in words and numbers that the page repeats.
+    """The rule behind the verdicts, in words and numbers that the page repeats.
 
     Attributes:
         rule: The rule of the verdicts, as a paragraph.
         limits: What the card cannot tell, as sentences.
         baselines: Names of what methods are compared with.
-        unchanged_from: Rank correlation from which a method counts as answering the same.
+        unchanged_from: Rank correlation from which a method's relevance counts as unchanged.
     """
 
     rule: str

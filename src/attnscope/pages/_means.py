@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from attnscope.schema import ENTROPY, HEAD, RECEIVED, SAMPLE, SCORES, key_dims, query_dims
+from attnscope.schema import ENTROPY, HEAD, RECEIVED, SAMPLE, SCORES, key_dims, query_dims, size_along
 
 CHUNK_BYTES = 32 * 2**20
 
@@ -114,7 +114,7 @@ def _arranged(
     queries, keys = query_dims(mean.dims), key_dims(mean.dims)
     heads = mean.sizes.get(HEAD, 1)
     order = [*([HEAD] if HEAD in mean.dims else []), *queries, *keys]
-    sizes = (heads, _product(mean, queries), _product(mean, keys))
+    sizes = (heads, size_along(mean, queries), size_along(mean, keys))
     arrays = [array.transpose(*order).values.reshape(sizes) for array in (mean, masked & (nans == 0), nans)]
     both = bool(queries and keys)
     if not both:  # one line per head: the heads are the rows of a single picture
@@ -126,10 +126,6 @@ def _arranged(
     panels = tuple(f"head {n}" for n in numbers) if both and HEAD in mean.dims else ("",)
     values = np.where(arrays[1], np.nan, arrays[0])
     return MeanMaps(variable, panels, rows, columns, values, arrays[1], arrays[2], _over(dataset[variable]))
-
-
-def _product(array: xr.DataArray, dims: Sequence[str]) -> int:
-    return int(np.prod([array.sizes[dim] for dim in dims]))
 
 
 def _axis(dataset: xr.Dataset, dims: tuple[str, ...], name: str) -> Axis:

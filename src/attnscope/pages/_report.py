@@ -214,8 +214,8 @@ def _legend() -> str:
     items = "".join(f"<div><dt>{mark}</dt><dd>{text}</dd></div>" for mark, text in marks)
     return (
         "<section class=legend><h2>How to read the pictures</h2><p>A row is a query: the position that "
-        "looks. A column is a key: the position that is looked at. Each row of a full map sums to 1. Hover over "
-        f"a cell to see its names and its value.</p><dl>{items}</dl></section>"
+        "attends. A column is a key: the position that is attended to. Each row of a full map sums to 1. Hover "
+        f"over a cell to see its names and its value.</p><dl>{items}</dl></section>"
     )
 
 

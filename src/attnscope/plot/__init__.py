@@ -10,6 +10,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from attnscope._offering import offer_classes
 from attnscope.errors import NotInstalledError
 from attnscope.plot._tokens import ColouredTokens, tokens
 
@@ -64,3 +65,6 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+offer_classes(globals())

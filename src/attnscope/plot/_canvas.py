@@ -78,7 +78,7 @@ def is_dark(ax: Axes) -> bool:
 
 
 def masked_style(ax: Axes) -> dict[str, Any]:
-    """How patches that stand for masked cells are filled on the page under the axes."""
+    """How patches for masked cells are filled on the page under the axes."""
     tokens = palette(dark=is_dark(ax))
     return {"facecolor": tokens["masked"], "edgecolor": tokens["hatch"], "hatch": "/////", "linewidth": 0}
 

@@ -230,7 +230,7 @@ def _extent(grey: np.ndarray) -> tuple[float, float, float, float]:
 
 
 def _quiet(grey: np.ndarray, dark: bool) -> np.ndarray:
-    """The picture faded towards the page, so that its own light and dark are not taken for weights."""
+    """The picture faded towards the page, so that its own light and dark are not mistaken for weights."""
     return 0.7 * grey if dark else 0.3 + 0.7 * grey
 
 

@@ -217,7 +217,7 @@ def _averaged(array: xr.DataArray | ArrayLike) -> str:
 
 
 def _per_head(name: str, value: xr.DataArray | ArrayLike) -> np.ndarray:
-    """One value per head: the mean over samples and over the queries that are no padding."""
+    """One value per head: the mean over samples and over the queries that are not padding."""
     if not isinstance(value, xr.DataArray):
         return np.atleast_1d(np.asarray(value, dtype=np.float64))
     if key_dims(value.dims) or value.name in (SCORES, RECEIVED):

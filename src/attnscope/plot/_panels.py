@@ -12,7 +12,7 @@ from attnscope.errors import SchemaError
 from attnscope.labels import SINK
 from attnscope.masking import closed_cells
 from attnscope.plot._checks import check, require_keys
-from attnscope.schema import HEAD, KEY, RECEIVED, SAMPLE, key_dims, query_dims
+from attnscope.schema import HEAD, KEY, RECEIVED, SAMPLE, key_dims, query_dims, size_along
 
 Sample = int | Literal["mean"] | None
 Head = int | Literal["mean", "max"]
@@ -148,7 +148,7 @@ def panels_of(array: xr.DataArray, *, sample: Sample = None, partial: bool = Fal
     chosen = chosen.squeeze([dim for dim in chosen.dims if dim not in _known(chosen)], drop=True)
     queries, keys = query_dims(chosen.dims), key_dims(chosen.dims)
     heads = [HEAD] if HEAD in chosen.dims else []
-    sizes = (chosen.sizes.get(HEAD, 1), _product(chosen, queries), _product(chosen, keys))
+    sizes = (chosen.sizes.get(HEAD, 1), size_along(chosen, queries), size_along(chosen, keys))
     values = chosen.transpose(*heads, *queries, *keys).values.astype(np.float64).reshape(sizes)
     rows, columns = side_of(chosen, queries, "query"), side_of(chosen, keys, KEY)
     masked = closed_cells(values, rows.valid, columns.valid)
@@ -234,10 +234,6 @@ def _shared_coordinates(array: xr.DataArray) -> dict[str, xr.DataArray]:
     return shared
 
 
-def _product(array: xr.DataArray, dims: tuple[str, ...]) -> int:
-    return int(np.prod([array.sizes[dim] for dim in dims]))
-
-
 def _head_names(array: xr.DataArray) -> tuple[str, ...]:
     if HEAD not in array.dims:
         return ("",)
@@ -265,7 +261,7 @@ def side_of(array: xr.DataArray, dims: tuple[str, ...], name: str) -> Side:
     """
     if not dims:
         return Side("", ("",), False, np.ones(1, bool))
-    size = _product(array, dims)
+    size = size_along(array, dims)
     label = f"{dims[0]}_label"
     named = len(dims) == 1 and label in array.coords and array.coords[label].dims == dims
     if named:

@@ -18,12 +18,12 @@ DECADES = 4
 
 @dataclass(frozen=True)
 class Scale:
-    """What the ends of the colours stand for.
+    """What the ends of the colours mean.
 
     Attributes:
         maximum: The upper end; the lower end is 0.
         label: What is written along the colour bar.
-        logarithmic: Whether colours go by powers of ten; the lower end then stands for 0 and everything up to `floor`.
+        logarithmic: Whether colours go by powers of ten; the lower end then means 0 and everything up to `floor`.
     """
 
     maximum: float

@@ -168,7 +168,7 @@ def _courses(array: xr.DataArray, time: str) -> _Courses:
 
 
 def _validity(array: xr.DataArray) -> xr.DataArray:
-    """Which weights stand for something: those of real queries, to real keys or in spite of padding."""
+    """Which weights count: those of real queries, to real keys or in spite of padding."""
     valid = xr.ones_like(array, dtype=bool)
     for dim in (*query_dims(array.dims), *key_dims(array.dims)):
         name = f"{dim}_valid"

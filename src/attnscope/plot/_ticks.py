@@ -1,4 +1,4 @@
-"""Ticks of axes that count positions: always at whole numbers, with names, and never so many that they overlap."""
+"""Ticks of axes that count positions: always at whole numbers, with names, and few enough not to overlap."""
 
 from __future__ import annotations
 

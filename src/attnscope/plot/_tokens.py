@@ -31,7 +31,7 @@ class ColouredTokens:
         labels: dims ``(row, position)``.
         weights: Same dims: their weights.
         valid: Same dims: False on padding, which is hatched where it has no weight.
-        titles: What stands in front of each row.
+        titles: Text in front of each row.
         maximum: End of the colour scale.
     """
 
@@ -68,8 +68,8 @@ class ColouredTokens:
     def draw(self, ax: Axes | None = None) -> Axes:
         """Draws the rows with Matplotlib; at most 40 of them.
 
-        Each token stands on the colour of its weight, on the scale that the bar names. Hatched: padding without any
-        weight. Red cross: NaN. Lines break at the right edge of the axes, at their current width.
+        Each token has the colour of its weight as its background, on the scale that the bar names. Hatched: padding
+        without any weight. Red cross: NaN. Lines break at the right edge of the axes, at their current width.
 
         Args:
             ax: Where to draw; default: on a new figure of pyplot's.
@@ -130,7 +130,7 @@ def tokens(
     Args:
         weights: dims ``(key,)`` or ``(sample, key)``, between 0 and 1. Average or select heads and queries first.
         labels: One per position, or one list per sample; default: the ``key_label`` coordinate, else numbers.
-        titles: What stands in front of each sample; default: nothing.
+        titles: Text in front of each sample; default: nothing.
         maximum: End of the colour scale, which starts at 0; default: the largest weight, rounded up. All rows share
             it, and the colour bar shows it.
         ax: Matplotlib axes to draw on; default: none, for HTML.

@@ -16,7 +16,7 @@ LONGEST = 24
 """Longer names are cut, and the picture says so."""
 _ALWAYS_THERE = "DejaVu Sans"
 _NO_SIGNS = "LastResort"
-"""A font of boxes that stand for missing signs."""
+"""A font of boxes that represent missing characters."""
 
 
 def plain_text(text: Text) -> Text:
@@ -81,7 +81,7 @@ def _signs(names: tuple[str, ...]) -> frozenset[int]:
 
 @lru_cache(maxsize=256)
 def _fonts_with(missing: frozenset[int]) -> tuple[str, ...]:
-    """As few fonts of the machine as have what can be had of these signs."""
+    """The fewest installed fonts that cover as many of these characters as any do."""
     chosen: list[str] = []
     for entry in font_manager.fontManager.ttflist:
         if not missing:

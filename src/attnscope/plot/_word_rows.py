@@ -40,7 +40,7 @@ _WIDTH = 6.4
 
 @dataclass(frozen=True)
 class Word:
-    """A token and where it stands.
+    """A token and its place.
 
     Attributes:
         text: As it is written.
@@ -70,7 +70,7 @@ def draw(
         labels: dims ``(row, position)``.
         weights: Same dims.
         valid: Same dims; False on padding.
-        titles: What stands in front of each row.
+        titles: Text in front of each row.
         maximum: End of the colour scale.
         ax: Where to draw; None for a new figure.
     """
@@ -107,10 +107,10 @@ def draw(
 def placed_words(
     titles: list[str], rows: list[list[str]], weights: np.ndarray, valid: np.ndarray, font: FontProperties, width: float
 ) -> list[Word]:
-    """Where each token stands, lines being broken before the right edge.
+    """The place of each token, with lines broken before the right edge.
 
     Args:
-        titles: What stands in front of each row.
+        titles: Text in front of each row.
         rows: The tokens, as they are written.
         weights: dims ``(row, position)``.
         valid: Same dims.

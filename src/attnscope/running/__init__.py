@@ -1,4 +1,4 @@
-"""A model and its data made ready to run: `Network`, batches, compiled runs and their reuse."""
+"""A model and its data, prepared to run: `Network`, batches, compiled runs and their reuse."""
 
 from attnscope.running._batches import Batch, Batches, batches_of, filled, joined, merged
 from attnscope.running._compiled import as_numpy, compiled, differentiated, viewed

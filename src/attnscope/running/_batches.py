@@ -1,7 +1,7 @@
 """Inputs of every kind as batches of one size, in NumPy.
 
-Accepted are arrays and structures of arrays (cut into batches here), and whatever gives batches itself:
-`tf.data.Dataset`, `keras.utils.PyDataset`, a PyTorch `DataLoader`, any iterable. Of a batch ``(x, y)`` or
+Arrays and structures of arrays are accepted (and cut into batches here), and so is anything that yields batches itself:
+`tf.data.Dataset`, `keras.utils.PyDataset`, a PyTorch `DataLoader`, any iterable. From a batch ``(x, y)`` or
 ``(x, y, sample_weight)`` the ``x`` is taken, as `predict` does.
 """
 
@@ -39,8 +39,8 @@ class Batches:
 
     Attributes:
         first: The first batch, for a look at shapes.
-        total: Number of samples, where it is known beforehand.
-        count: Number of batches, where it is known beforehand.
+        total: Number of samples, if it is known beforehand.
+        count: Number of batches, if it is known beforehand.
     """
 
     first: Batch
@@ -59,13 +59,13 @@ class Batches:
 
 
 def batches_of(inputs: Inputs, batch_size: int, model: keras.Layer | None = None, *, full: bool = False) -> Batches:
-    """Cuts inputs into batches, or takes the batches that they give.
+    """Cuts inputs into batches, or takes the batches that they yield.
 
     Args:
         inputs: Arrays or structures of arrays, or anything that gives batches. Arrays need one length along their
             first axis.
         batch_size: Samples per batch, for inputs that are arrays.
-        model: Tells whether a list of arrays is one input of many, or many batches of one.
+        model: Decides whether a list of arrays is one batch of many inputs, or many batches of one.
         full: Whether fewer samples than a batch holds are filled up to it too, so that they need no trace of their own.
 
     Raises:
@@ -175,7 +175,7 @@ def filled(array: np.ndarray, size: int) -> np.ndarray:
 
 
 def joined(parts: list[tuple[Tree, int]]) -> Tree:
-    """What a model gave for several batches, one behind the other, in its structure of outputs.
+    """What a model gave for several batches, concatenated, in its structure of outputs.
 
     Args:
         parts: For each batch the outputs as arrays (None where one is left out), and how many of the samples count.
@@ -185,7 +185,7 @@ def joined(parts: list[tuple[Tree, int]]) -> Tree:
 
 
 def merged(parts: list[np.ndarray], missing: float | bool | None = None) -> np.ndarray:
-    """Batches of an array one behind the other along the samples, the smaller ones filled up elsewhere.
+    """Batches of an array concatenated along the samples, with smaller ones filled up along the other axes.
 
     Args:
         parts: The batches, samples first.

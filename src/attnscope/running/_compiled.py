@@ -1,7 +1,7 @@
 """A compiled function of our own around the user's model, and arrays on their way in and out of it.
 
 The model's `predict_function` is neither used nor changed: it may hold a trace from before the interception, and
-side effects out of a trace are dead tensors. Here whatever is wanted is *returned* by the traced function.
+tensors that leave a trace as side effects are dead. Here, whatever is wanted is *returned* by the traced function.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from attnscope.tensors import Tensor, Tree
 
 
 def compiled(model: keras.Layer, body: Body) -> Callable[[Tree], Tree]:
-    """Compiles `body`, which runs `model`; variables are read anew at every call.
+    """Compiles `body`, which runs `model`; variables are read again at every call.
 
     Args:
         model: It is held weakly; its variables become arguments where the backend wants that (JAX).

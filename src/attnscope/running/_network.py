@@ -1,4 +1,4 @@
-"""`Network`: a model and its data, made ready to run once, at the door."""
+"""`Network`: a model and its data, checked and prepared once."""
 
 from __future__ import annotations
 
@@ -35,26 +35,26 @@ class Passes:
 
 
 class Network:
-    """A model and its data, made ready to run once, at the door.
+    """A model and its data, checked and prepared once.
 
     Whatever runs a network counts its passes here; nobody else does.
 
     Args:
         model: A built Keras 3 model, or a KerasHub task, which also takes raw texts or images.
-        inputs: Arrays or a structure of them, raw texts or images of a task, or whatever gives batches.
-        batch_size: Samples at a time, where the inputs are arrays.
+        inputs: Arrays or a structure of them, raw texts or images for a task, or anything that yields batches.
+        batch_size: Samples at a time, if the inputs are arrays.
 
     Attributes:
         model: The network to run.
         inputs: What it is given, preprocessed.
-        labels: What the task knows of its positions: tokens, patches; empty elsewhere.
-        texts: The raw texts, dims ``(sample,)``; None where the inputs are no single texts.
-        tokenizer: Of the task; None elsewhere.
+        labels: What the task knows about its positions: tokens, patches; empty if nothing is known.
+        texts: The raw texts, dims ``(sample,)``; None if the inputs are not single texts.
+        tokenizer: The task's tokenizer; None for other models.
         batch_size: Samples at a time.
         passes: The counted passes.
 
     Raises:
-        UnsupportedError: `model` is no Keras 3 model.
+        UnsupportedError: `model` is not a Keras 3 model.
         UnbuiltModelError: It has no weights yet.
         InputError: There is no sample, the arrays differ in length, or the kind of inputs is not known.
     """
@@ -74,12 +74,12 @@ class Network:
 
     @property
     def first(self) -> Batch:
-        """The first batch, for a look at shapes; it is not lost to `batches`."""
+        """The first batch, for a look at shapes; `batches` still yields it."""
         return self._peeked().first
 
     @property
     def samples(self) -> int | None:
-        """Number of samples, where it is known beforehand."""
+        """Number of samples, if it is known beforehand."""
         return self._peeked().total
 
     @property
@@ -97,17 +97,17 @@ class Network:
         return self._next
 
     def batches(self) -> Batches:
-        """All batches, from the first one on. Inputs that can be read only once give them only once."""
+        """All batches, from the first one on. Inputs that can be read only once yield them only once."""
         batches, self._next = self._peeked(), None
         return batches
 
     def arrays(self) -> Tree:
-        """All samples as arrays in the model's structure: batches of a dataset one behind the other."""
+        """All samples as arrays in the model's structure; batches of a dataset are concatenated."""
         parts = [tree.map_structure(lambda a, n=batch.size: a[:n], batch.inputs) for batch in self.batches()]
         return tree.map_structure(lambda *arrays: np.concatenate(arrays), *parts)
 
     def on(self, inputs: Inputs, *, batch_size: int | None = None, full: bool = False) -> Network:
-        """The same network on other inputs, which are preprocessed already: its passes count for both.
+        """The same network on other inputs, which are already preprocessed: its passes count for both.
 
         Args:
             inputs: As the model itself takes them.
@@ -139,7 +139,7 @@ class Network:
         return other
 
     def outputs(self, inputs: Tree | None = None) -> Tree:
-        """What the model says, as arrays in its structure of outputs.
+        """The model's outputs, as arrays in their structure.
 
         Args:
             inputs: Arrays, all samples; the network's own where None. A last batch is filled up to the batch size, so
@@ -155,7 +155,7 @@ class Network:
 
 
 def check_model(model: object) -> None:
-    """Refuses what is no model, and a model without weights.
+    """Rejects anything but a model, and models without weights.
 
     Raises:
         UnsupportedError: Not a Keras 3 layer or model.

@@ -1,4 +1,4 @@
-"""Using again what was compiled for a model, as long as nothing about the model has changed.
+"""Reuses what was compiled for a model, as long as nothing about the model has changed.
 
 Tracing and compiling take longer than many runs. What was made for a model is kept with it (weakly: it goes with the
 model) and used again for the same shapes and the same wishes. A model can be changed between two calls, though: a
@@ -19,38 +19,24 @@ from weakref import WeakKeyDictionary
 import keras
 import numpy as np
 
-from attnscope.interception import layers_of
+from attnscope.interception import TRAINING_STATE, layers_of
 
 Made = TypeVar("Made")
 
 KEPT_PER_MODEL = 4
-"""How many compiled runs of one model are kept, the latest ones."""
+"""How many compiled runs of one model are kept: the latest ones."""
 
 _LOCK = threading.Lock()
 _KEPT: WeakKeyDictionary[keras.Layer, OrderedDict[Hashable, Any]] = WeakKeyDictionary()
 _PLAIN = (bool, int, float, str, bytes, type(None))
-# What Keras' trainer notes on a model as it runs; it says nothing about what the model computes.
-_OF_TRAINING = frozenset(
-    {
-        "_called",
-        "_jax_state_synced",
-        "_jit_compile",
-        "predict_function",
-        "stop_evaluating",
-        "stop_predicting",
-        "stop_training",
-        "test_function",
-        "train_function",
-    }
-)
 
 
 def reused(model: keras.Layer, wishes: Hashable | None, make: Callable[[], Made]) -> Made:
-    """What was made for this model and these wishes, or what `make` gives now.
+    """What was made for this model and these options, or what `make` gives now.
 
     Args:
-        model: The model; what is made must not hold it strongly.
-        wishes: All that it was made for, hashable; None where it cannot be told, so that nothing is kept.
+        model: The model; what is made must not hold a strong reference to it.
+        wishes: Everything that it was made for, hashable; None if that is not known, so that nothing is kept.
         make: Makes it.
     """
     if wishes is None:
@@ -105,7 +91,7 @@ def fingerprint(model: keras.Layer) -> Hashable:
 
 
 def _attributes(layer: keras.Layer) -> Hashable:
-    return tuple((name, _value(value)) for name, value in sorted(vars(layer).items()) if name not in _OF_TRAINING)
+    return tuple((name, _value(value)) for name, value in sorted(vars(layer).items()) if name not in TRAINING_STATE)
 
 
 def _value(value: object) -> Hashable:

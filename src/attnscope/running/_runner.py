@@ -62,13 +62,13 @@ class Runner:
 
         Args:
             network: The model and its data.
-            extras: Arrays with one row per sample, cut into batches beside the inputs.
+            extras: Arrays with one row per sample, cut into batches along with the inputs.
             progress: Whether to show a progress bar, on a terminal.
-            skips: Asked of each batch; one of which it says True is not run.
+            skips: Called for each batch; if it returns True, the batch is not run.
 
         Yields:
-            Per batch: the model's outputs and what was collected, as NumPy arrays, and the batch. Of each array the
-            first ``batch.size`` samples count. What was collected is to be copied by who keeps it.
+            Per batch: the model's outputs and what was collected, as NumPy arrays, and the batch. In each array the
+            first ``batch.size`` samples count. Callers that keep what was collected must copy it.
         """
         self._errors.clear()
         for batch, rows in with_rows(network.batches(), extras, progress=progress):
@@ -83,7 +83,7 @@ class Runner:
 def with_rows(
     batches: Batches, extras: Mapping[str, np.ndarray] | None = None, *, progress: bool = False
 ) -> Iterator[tuple[Batch, dict[str, np.ndarray]]]:
-    """Batches, each with its rows of some arrays, filled up like the batch; under a progress bar where that is wanted.
+    """Batches, each with its rows of some arrays, filled up like the batch; with a progress bar if that is wanted.
 
     Args:
         batches: The batches.

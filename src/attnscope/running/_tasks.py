@@ -17,13 +17,13 @@ from attnscope.tensors import Inputs
 
 @dataclass(frozen=True)
 class Prepared:
-    """Inputs of a network, and what is known of their positions.
+    """Inputs of a network, and what is known about their positions.
 
     Attributes:
         inputs: What the network itself takes.
         labels: Tokens of every sample, or image patches; empty where nothing is known.
-        texts: The raw texts, dims ``(sample,)``; None where the inputs are no single texts.
-        tokenizer: Of the task; None elsewhere.
+        texts: The raw texts, dims ``(sample,)``; None if the inputs are not single texts.
+        tokenizer: The task's tokenizer; None for other models.
     """
 
     inputs: Inputs
@@ -33,7 +33,7 @@ class Prepared:
 
 
 def prepared(model: keras.Layer, inputs: Inputs) -> Prepared:
-    """The inputs of a model's network; inputs that are preprocessed already come back as they are.
+    """The inputs of a model's network; inputs that are already preprocessed are returned as they are.
 
     Args:
         model: Any model; a task has a ``preprocessor``.
@@ -52,7 +52,7 @@ def prepared(model: keras.Layer, inputs: Inputs) -> Prepared:
 
 
 def _is_raw(inputs: Inputs, model: keras.Layer) -> bool:
-    """Text always is; numbers are, unless they come under the names of the network's own inputs."""
+    """Whether inputs are raw: text always is; numbers are, unless they have the names of the network's own inputs."""
     if isinstance(inputs, dict):
         names = {tensor.name for tensor in getattr(model, "inputs", None) or []}
         return not set(inputs) <= names

@@ -1,5 +1,6 @@
-"""Whether a relevance may be believed: what happens to the model's answer when what counts is taken away."""
+"""Faithfulness: whether the model's answer depends on what a relevance ranks first, tested by removing it."""
 
+from attnscope._offering import offer_classes
 from attnscope.trust._bootstrap import Interval, paired_bootstrap
 from attnscope.trust._card import EvidenceCard, Judged, Moved
 from attnscope.trust._counterfactual import adversarial_test, permutation_test, uniform_test
@@ -46,3 +47,6 @@ __all__ = [
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+offer_classes(globals())

@@ -1,4 +1,4 @@
-"""The evidence card: what is known about each method, as a table, in words, as JSON and as a page."""
+"""The evidence card: what was found about each method, as a table, in words, as JSON and as a page."""
 
 from __future__ import annotations
 
@@ -29,16 +29,17 @@ class Judged:
     Attributes:
         name: Its name.
         class_specific: Whether it reads the target; None for baselines.
-        means: By way of removing: each measure, averaged over the samples, in the unit of the target.
-        gains: By way of removing and baseline: how much more comprehensive it is, with a 95% interval.
+        means: By removal: each measure, averaged over the samples, in the unit of the target.
+        gains: By removal and baseline: how much more comprehensive it is, with a 95% interval.
         randomised: Mean rank correlation of its relevance with that for the model with more and more parameters
             shuffled, by stage; the first is the output layer alone, the last is everything. Empty for baselines.
-        independent: The same with one block of layers shuffled at a time, the output layer aside.
-        sensitivity: Largest relative change of its relevance when the input moves a little, see `max_sensitivity`:
-            median over the samples; None for baselines, and for tokens, which cannot move a little.
-        verdict: What to make of it; None for baselines.
-        passes: What its relevance cost in forward passes, in samples; answers that other methods had
-            already asked for cost nothing.
+        independent: The same with one block of layers shuffled at a time, except for the output layer.
+        sensitivity: Largest relative change of its relevance when the input is perturbed a little, see
+            `max_sensitivity`: median over the samples; None for baselines, and for tokens, which cannot be perturbed a
+            little.
+        verdict: How faithful it is; None for baselines.
+        passes: What its relevance cost in forward passes, in samples; answers that other methods had already computed
+            cost nothing.
         gradient_passes: What its relevance cost in forward and backward passes, in samples.
     """
 
@@ -96,14 +97,14 @@ class EvidenceCard:
         given: How many samples were given.
         seed: Seed of everything that was drawn.
         judged: What was found about each method, by its name; the baselines last.
-        moved: What changing attention did to the answer; None where it was not changed, or there is no attention.
+        moved: How far the answer moved when attention was changed; None where it was not, or there is no attention.
         stability: By method: mean rank correlation of its relevance between models trained from several seeds.
         retrained: Metric of the model trained with ``free`` and with ``uniform`` attention; None where not asked for.
         findings: The lint of the attention on these samples: padding, sinks, degenerate axes.
         passes: Forward passes, in samples.
         gradient_passes: Forward and backward passes, in samples.
         seconds: How long it took.
-        notes: What else a reader has to know.
+        notes: Anything else that a reader has to know.
         backend: The Keras backend it ran on.
     """
 
@@ -131,12 +132,12 @@ class EvidenceCard:
 
     @property
     def removals(self) -> list[str]:
-        """The ways of removing."""
+        """Names of the removals."""
         return list(next(iter(self.judged.values())).means)
 
     @property
     def table(self) -> xr.Dataset:
-        """All numbers by method and way of removing.
+        """All numbers by method and removal.
 
         Dims ``(relevance, removal)`` for the measures' means, and for ``gain_over_random`` and ``gain_over_position``
         with ``_low`` and ``_high``; ``(relevance,)`` for ``randomised_head``, ``randomised_all`` and

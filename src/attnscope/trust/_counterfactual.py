@@ -91,7 +91,7 @@ def adversarial_test(
     seed: int = 0,
     batch_size: int = 64,
 ) -> xr.DataArray:
-    """How different the attention can be, by a search, with the answer unchanged within a tolerance.
+    """How different the attention can be, as found by a search, while the answer stays within a tolerance.
 
     Candidates are other distributions over the open keys: uniform, each query's weights reversed in rank, and random
     permutations. Bisection between the model's own weights and each candidate finds the furthest point at which the
@@ -262,7 +262,7 @@ def _reordered(own: _Rows, order: np.ndarray) -> np.ndarray:
 
 
 def _permuted(scores: Tensor, call: Call, rows: Mapping[str, Tensor]) -> Tensor:
-    """The scores permuted. The draws of a head are the fractional parts of a multiple of the common draws."""
+    """The scores, permuted. The draws of a head are the fractional parts of a multiple of the common draws."""
     shape = tuple(scores.shape)
     drawn = rows[_name_of(shape[-2:] if len(shape) > 2 else shape[-1:])]
     panels = int(np.prod(shape[1:-2])) if len(shape) > 2 else 1

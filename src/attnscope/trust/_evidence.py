@@ -1,4 +1,4 @@
-"""`evidence`: may these maps be believed? Methods put to the test on one model and its samples."""
+"""`evidence`: may these maps be believed? Tests how faithful methods are on one model and its samples."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def evidence(
     batch_size: int = 64,
     progress: bool = True,
 ) -> EvidenceCard:
-    """Puts methods of attribution to the test on a model and its samples, and says what to make of each.
+    """Tests how faithful methods of attribution are on a model and its samples, and gives a verdict on each.
 
-    Each method's relevance is judged by removal (comprehensiveness, sufficiency, deletion, insertion, infidelity) under
-    at least two ways of removing, against chance and against what position alone tells, with paired 95% bootstrap
-    intervals over the samples; and it is computed again while the model's parameters are shuffled. The card also shows
-    what the answer depends on: how far it moves when attention is permuted or made uniform, and how different
-    attention can be without moving it. The same seed gives the same card.
+    Each method's relevance is tested by at least two kinds of removal (comprehensiveness, sufficiency, deletion,
+    insertion, infidelity) against two baselines, a random order and position alone, with paired 95% bootstrap intervals
+    over the samples; and it is computed again while the model's parameters are shuffled. The card also shows what the
+    answer depends on: how far it moves when attention is permuted or made uniform, and how different attention can be
+    without moving it. The same seed gives the same card.
 
     Args:
         model: Any built Keras 3 model, or a KerasHub task. It is restored afterwards; while this runs, no other thread
@@ -56,14 +56,14 @@ def evidence(
         target: What is explained; see `attribute`. One target.
         methods: Names from `METHODS`; default: all that this model allows but ``shapley``, which costs most. The
             baselines ``random`` and ``position`` are on every card.
-        removals: Ways of removing, at least two: objects, or names; default: two that suit the inputs.
+        removals: How positions are removed, in at least two ways: objects, or names; default: two that suit the inputs.
         kept: Positions that are never removed: True or False for each, dims ``(position,)`` or ``(sample, position)``;
             or of tokens a list of their numbers; default: the start and end tokens of a KerasHub task's tokenizer.
         positions: Name of the input that is explained, where there are several.
         grid: Rows and columns of patches, for pictures.
         labels: Names of the positions, one list for all samples, or one per sample.
         sites: Which attention is meant: patterns as for `capture`; default: all of it.
-        models: The same model trained from other seeds: how alike are the methods' answers?
+        models: The same model trained from other seeds, to measure how similar each method's relevance is between them.
         retrain: Trains the model again, with attention frozen to uniform (called with True) or free (with False), and
             returns the metric on held-out data: Wiegreffe and Pinter's first test.
         permutations: How often attention is permuted; 0 leaves out the three tests that change attention.
@@ -74,7 +74,7 @@ def evidence(
         progress: Whether to show a bar, on a terminal.
 
     Returns:
-        The card: a table, verdicts with their reasons, and a page.
+        The card, with a table, the verdicts and their reasons, and a page.
 
     Raises:
         MethodError: A method asked for by name cannot be used on this model; the message says what can.

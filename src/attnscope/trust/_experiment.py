@@ -37,7 +37,7 @@ from attnscope.trust._sensitivity import max_sensitivity
 from attnscope.trust._time_limit import PILOT, TimeLimit
 from attnscope.trust._verdict import BASELINES, verdict_of
 
-# A card asks for much at once, so each measure takes fewer steps here than where it is asked for alone.
+# A card needs all measures at once, so each takes fewer steps here than when it is called alone.
 RANDOM_DRAWS = 2
 """Random orders per sample; the baseline ``random`` is their mean."""
 PERTURBATIONS = 16
@@ -45,16 +45,16 @@ PERTURBATIONS = 16
 PATH_STEPS = 16
 """Points of integrated gradients."""
 REPEATED_SAMPLES = 6
-"""At most so many samples have their relevance computed again, with shuffled parameters and with moved inputs."""
+"""The most samples whose relevance is computed again, with shuffled parameters and with perturbed inputs."""
 STAGES = 3
 """Blocks of layers that are shuffled, one after the other and each alone."""
 SENSITIVITY_DRAWS = 4
 """Draws of max-sensitivity."""
 ATTENTION_SAMPLES = 16
-"""At most so many samples have their attention captured, linted and changed, which costs over 100 passes each."""
+"""The most samples whose attention is captured, linted and changed, which costs over 100 passes each."""
 
 Gains = dict[str, dict[str, Interval]]
-"""By way of removing and baseline: how much more comprehensive a method is."""
+"""By removal and baseline: how much more comprehensive a method is."""
 
 
 @dataclass(frozen=True)
@@ -85,12 +85,12 @@ class Results:
 
 @dataclass(frozen=True)
 class Experiment:
-    """Methods of attribution put to the test on one model and its samples.
+    """A test of how faithful methods of attribution are on one model and its samples.
 
     Attributes:
         subject: The model, the samples and the target.
         methods: Names of the methods under test; the baselines are always tested beside them.
-        removals: Ways of removing positions.
+        removals: How positions are removed.
         kept: Positions that are never removed: True or False by position, or token numbers; None for the default.
         permutations: How often attention is permuted; 0 leaves out the tests that change attention.
         seed: Seed of everything that is drawn.
@@ -144,7 +144,7 @@ class Experiment:
         return Results({**methods, **baselines}, self.attention())
 
     def versions(self) -> list[RemovalScores]:
-        """The samples with positions removed, by each way of removing; every step reuses their answers."""
+        """The samples with positions removed, by each removal; every step reuses their answers."""
         return [RemovalScores(self.subject, removal, kept=self.kept, seed=self.seed) for removal in self.removals]
 
     def relevance(self, method: str, versions: RemovalScores | None = None) -> xr.DataArray:
@@ -183,12 +183,12 @@ class Experiment:
         """All measures by removal, of the methods and the baselines.
 
         Args:
-            versions: By each way of removing.
+            versions: For each removal.
             relevances: By method.
-            advance: Called after each way of removing.
+            advance: Called after each removal.
 
         Returns:
-            By way of removing, dims ``(relevance, sample)``; those of ``random`` are means over several draws.
+            By removal, dims ``(relevance, sample)``; those of ``random`` are means over several draws.
         """
         measures = {}
         for removed in versions:
@@ -204,7 +204,7 @@ class Experiment:
         return measures
 
     def randomisation(self) -> xr.DataArray:
-        """How alike the methods' rankings stay while parameters are shuffled, dims ``(stage, relevance, sample)``."""
+        """How similar the methods' rankings stay while parameters are shuffled, dims ``(stage, relevance, sample)``."""
         few = self.first(REPEATED_SAMPLES)
 
         def relevances() -> np.ndarray:
@@ -216,13 +216,14 @@ class Experiment:
         return correlations.assign_coords({METHOD: list(few.methods)})
 
     def sensitivities(self, advance: Callable[[], object]) -> dict[str, float | None]:
-        """How far the relevance by each method moves when the input moves a little.
+        """How far each method's relevance changes when the input is perturbed a little.
 
         Args:
             advance: Called after each method.
 
         Returns:
-            By method the median over the samples; None where the input cannot move a little, or nothing is relevant.
+            By method, the median over the samples; None where the input cannot be perturbed a little, or nothing is
+            relevant.
         """
         few = self.first(REPEATED_SAMPLES)
         moves = few.subject.positions.of(few.subject.inputs).dtype.kind == "f"
@@ -245,7 +246,7 @@ class Experiment:
 
         Args:
             name: Name of the baseline or method.
-            measures: By way of removing.
+            measures: By removal.
         """
         means = {removal: measured.sel({METHOD: name}).mean(SAMPLE) for removal, measured in measures.items()}
         return Judged(
@@ -265,7 +266,7 @@ class Experiment:
 
         Args:
             name: Name of the method; a baseline is compared with the other one.
-            measures: By way of removing.
+            measures: By removal.
         """
         gains: Gains = {}
         for removal, measured in measures.items():
@@ -281,13 +282,14 @@ class Experiment:
     def judgement(
         self, relevance: xr.DataArray, measured: Judged, correlations: xr.DataArray, sensitivity: float | None
     ) -> Judged:
-        """A method's measures completed by its verdict and what else is known of it.
+        """A method's measures, completed by its verdict and everything else that is known about it.
 
         Args:
             relevance: The relevance by this method.
             measured: What the measures alone say about it.
-            correlations: How alike its ranking stays while parameters are shuffled, dims ``(stage, sample)``.
-            sensitivity: How far its relevance moves when the input moves a little; None where that is not known.
+            correlations: How similar its ranking stays while parameters are shuffled, dims ``(stage, sample)``.
+            sensitivity: How far its relevance changes when the input is perturbed a little; None where that is not
+                known.
         """
         stages = {
             order: {str(stage): _mean(row) for stage, row in zip(rows["stage"].values, rows.values, strict=True)}
@@ -345,18 +347,18 @@ def experiment_on(
     permutations: int,
     seed: int,
 ) -> Experiment:
-    """The experiment that a user's options ask for; its methods have been tried on two samples.
+    """The experiment that a user's options describe; its methods have been tried on two samples.
 
     Args:
         subject: The model, all its samples and the target.
         methods: Names of methods; None for all that this model allows but ``shapley``.
-        removals: Ways of removing, objects or names; None for those that suit the positions.
+        removals: How positions are removed, objects or names; None for those that suit the positions.
         kept: Positions that are never removed; see `Experiment`.
         permutations: How often attention is permuted.
         seed: Seed of everything that is drawn.
 
     Raises:
-        InputError: There is one sample, or there are not two different ways of removing.
+        InputError: There is only one sample, or there are not two different removals.
         MethodError: A method asked for by name cannot be used on this model, or none can.
     """
     if subject.samples < 2:
@@ -365,7 +367,7 @@ def experiment_on(
     names = [way.name for way in ways]
     if len(set(names)) < max(2, len(names)):
         raise InputError(
-            f"The ways of removing are {names}, but at least two are needed, all different, as methods rank "
+            f"The removals are {names}, but at least two are needed, all different, because methods rank "
             f"differently under each: removals={[way.name for way in default_removals(subject)]}."
         )
     untested = Experiment(subject, (), ways, kept, permutations, seed, {})

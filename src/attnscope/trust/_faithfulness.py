@@ -1,12 +1,12 @@
 """Whether the model's answer depends on what a relevance ranks first: remove it, or keep it alone, and ask again.
 
-All measures take `RemovalScores`, which hold the model, its samples and the way of removing, and keep every answer:
+All measures take `RemovalScores`, which hold the model, its samples and the removal, and keep every answer:
 methods that agree on a set of positions, and measures that ask for the same one, share a pass. Each measure is one
 number per sample (and threshold), so that intervals over samples can be computed.
 
 The relevance is read as a ranking. What speaks for the target comes first, what speaks against it last: the sign
-counts. Equal numbers are put in a seeded random order, as the order of positions would be a guess of its own, and often
-a good one. Padding and kept positions are never removed and not counted.
+counts. Equal numbers are put in a seeded random order, because the order of the positions would be a guess of its own,
+and often a good one. Padding and kept positions are never removed and not counted.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def faithfulness(
     sample for all methods together (times the draws of the removal); fewer where the same positions are removed twice.
 
     Args:
-        versions: The model, its samples and the way of removing.
+        versions: The model, its samples and the removal.
         relevances: By name of the method: dims ``(sample, position)``; numbers at padding and at kept positions are not
             read.
         thresholds: Shares of the positions that are removed or kept, above 0 and at most 1.
@@ -76,7 +76,7 @@ def faithfulness(
     names, arrays = list(relevances), [_checked(versions, array) for array in relevances.values()]
     if not names:
         raise InputError(
-            "There is no relevance to judge. Give at least one: faithfulness(versions, {'raw': relevance})."
+            "There is no relevance to evaluate. Give at least one: faithfulness(versions, {'raw': relevance})."
         )
     ranks = np.stack([removal_ranks(versions, array, seed) for array in arrays])
     shares, sets = _thresholds(thresholds), _all_sets(versions, perturbations, seed)
@@ -119,10 +119,10 @@ def comprehensiveness(
     """How much of the target is lost without the most relevant positions: f(x) - f(x without the top k).
 
     k is the threshold's share of the positions that may be removed, rounded up, so at least one; where not all of them
-    can be removed (by deleting), at most all but one. Higher is better: what ranks first was needed.
+    can be removed (by deleting), at most all but one. Higher is better: the model needed what ranks first.
 
     Args:
-        versions: The model, its samples and the way of removing.
+        versions: The model, its samples and the removal.
         relevance: dims ``(sample, position)``; numbers at padding and at kept positions are not read.
         thresholds: Shares of the positions that are removed, above 0 and at most 1.
         seed: Seed of the order of equal numbers.
@@ -143,15 +143,15 @@ def comprehensiveness(
 def sufficiency(
     versions: RemovalScores, relevance: ArrayLike, *, thresholds: Iterable[float] = THRESHOLDS, seed: int = 0
 ) -> xr.DataArray:
-    """How much of the target is lost when only the most relevant positions are left: f(x) - f(top k alone).
+    """How much of the target is lost when only the most relevant positions are kept: f(x) - f(top k alone).
 
-    Lower is better: what ranks first is enough. k as in `comprehensiveness`. Kept positions (start and end tokens) stay
-    beside the top k.
+    Lower is better: what ranks first is sufficient. k as in `comprehensiveness`. Positions that are never removed
+    (start and end tokens) stay in addition to the top k.
 
     Args:
-        versions: The model, its samples and the way of removing.
+        versions: The model, its samples and the removal.
         relevance: dims ``(sample, position)``; numbers at padding and at kept positions are not read.
-        thresholds: Shares of the positions that are left, above 0 and at most 1.
+        thresholds: Shares of the positions that are kept, above 0 and at most 1.
         seed: Seed of the order of equal numbers.
 
     Returns:
@@ -175,7 +175,7 @@ def deletion(versions: RemovalScores, relevance: ArrayLike, *, steps: int = 10, 
     on the same samples.
 
     Args:
-        versions: The model, its samples and the way of removing. Deleting leaves the last position in; the curve ends
+        versions: The model, its samples and the removal. Deleting leaves the last position in; the curve ends
             there, and its area is divided by its length.
         relevance: dims ``(sample, position)``; numbers at padding and at kept positions are not read.
         steps: The number of steps, at most.
@@ -201,7 +201,7 @@ def insertion(versions: RemovalScores, relevance: ArrayLike, *, steps: int = 10,
     position), where the source starts with a blurred picture. Otherwise as `deletion`.
 
     Args:
-        versions: The model, its samples and the way of removing. Deleting leaves one position in; the curve starts
+        versions: The model, its samples and the removal. Deleting leaves one position in; the curve starts
             there, and its area is divided by its length.
         relevance: dims ``(sample, position)``; numbers at padding and at kept positions are not read.
         steps: The number of steps, at most.
@@ -223,17 +223,17 @@ def insertion(versions: RemovalScores, relevance: ArrayLike, *, steps: int = 10,
 def infidelity(
     versions: RemovalScores, relevance: ArrayLike, *, perturbations: int = 32, scaled: bool = True, seed: int = 0
 ) -> xr.DataArray:
-    """How far the relevance of a set of positions is from what the target loses with them, squared and averaged.
+    """How far the relevance of a set of positions is from what the target loses without it, squared and averaged.
 
     mean over sets S of (s * sum of r_i over S - (f(x) - f(x without S)))^2. The size of a set is drawn uniformly from 1
     to the number of positions that may be removed, and then its members; the sets are the same for every method. Lower
     is better.
 
     The factor s of a sample is 1, or, if `scaled`, the non-negative one that fits its sets best: so methods without a
-    unit (attention sums to 1) are judged by proportions. A method that points the wrong way gets s = 0.
+    unit (attention sums to 1) are compared by their proportions. A method that points the wrong way gets s = 0.
 
     Args:
-        versions: The model, its samples and the way of removing.
+        versions: The model, its samples and the removal.
         relevance: dims ``(sample, position)``, as what a position adds to the target (gradient times input, not the
             gradient).
         perturbations: Number of sets per sample.
@@ -370,7 +370,7 @@ def _infidelities(
     """The infidelity of every relevance, dims ``(relevance, sample)``.
 
     Args:
-        versions: The model, its samples and the way of removing.
+        versions: The model, its samples and the removal.
         relevances: dims ``(relevance, sample, position)``.
         sets: What was removed, dims ``(sample, set, position)``.
         answers: The target without each set, dims ``(sample, set)``.

@@ -1,4 +1,4 @@
-"""Does a method notice when the model's weights no longer mean anything? The sanity checks of Adebayo et al."""
+"""Whether a method's relevance changes when the model's parameters are shuffled: the sanity checks of Adebayo et al."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from attnscope.errors import InputError
 
 Order = Literal["cascading", "independent", "both"]
 MOST_BLOCKS = 8
-"""Blocks of layers that are randomised one after the other; models with more layers have theirs grouped."""
+"""The most blocks of layers that are shuffled one after the other; the layers of larger models are grouped."""
 
 
 def randomisation(
@@ -27,10 +27,11 @@ def randomisation(
     blocks: int = MOST_BLOCKS,
     seed: int = 0,
 ) -> xr.DataArray:
-    """How similar a method's relevance stays while the model's weights are randomised, from the output down.
+    """How similar a method's relevance stays while the model's parameters are shuffled, from the output down.
 
-    The weights of a layer are shuffled among themselves, which keeps their distribution and destroys what they have
-    learned. The model is restored afterwards, even after an error; while this runs, no other thread should use it.
+    The values of each parameter are shuffled among themselves, which keeps their distribution and destroys what the
+    model has learned. The model is restored afterwards, even after an error; while this runs, no other thread should
+    use it.
 
     Args:
         model: The model.
@@ -72,7 +73,7 @@ def randomisation(
 
 @dataclass(frozen=True)
 class _Stage:
-    """Layers that are randomised together, and which order the stage belongs to."""
+    """Layers that are shuffled together, and which order the stage belongs to."""
 
     name: str
     order: str

@@ -1,4 +1,4 @@
-"""How far a relevance moves when the input moves a little."""
+"""How far a relevance changes when the input is perturbed a little."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ def max_sensitivity(
     relative: bool = True,
     seed: int = 0,
 ) -> xr.DataArray:
-    """How far the relevance moves at most when the input moves a little.
+    """How far the relevance changes at most when the input is perturbed a little.
 
     max over draws of ||r(x + d) - r(x)||, each number of d drawn uniformly within `radius` standard deviations in
     either direction; Euclidean over positions. The standard deviation is that of the same feature, entry of a vector,
-    or channel over the subject's samples and all valid positions. Lower is steadier, which is not the same as truer: a
-    relevance that is the same for all inputs has 0.
+    or channel over the subject's samples and all valid positions. Lower is more stable, which is not the same as more
+    faithful: a relevance that is the same for all inputs has 0.
 
     A maximum over draws is a lower bound of the true maximum within the radius. It costs `draws` + 1 times what
-    `explain` costs. Numbers at padding do not move. Tokens cannot move a little, so they raise an error.
+    `explain` costs. Numbers at padding are not perturbed. Tokens cannot be perturbed a little, so they raise an error.
 
     Args:
         subject: The model and samples, with features, steps or patches.
         explain: Returns the relevance of a subject, dims ``(sample, position)``.
-        radius: In standard deviations; a number that never varies is moved by up to `radius` itself.
+        radius: In standard deviations; a number that never varies is perturbed by up to `radius` itself.
         draws: Number of draws.
         relative: Whether to divide by ||r(x)||, so that methods with different units can be compared. NaN where that
             is 0.

@@ -52,7 +52,7 @@ def time_limit(budget: str | float, started: float) -> TimeLimit:
         started: When the work started, by `time.monotonic`.
 
     Raises:
-        InputError: The budget is no time.
+        InputError: The budget is not a time.
     """
     words = budget if isinstance(budget, str) else f"{budget:g} s"
     return TimeLimit(seconds_of(budget), started, words)

@@ -14,20 +14,21 @@ Word = Literal["explains", "descriptive only", "misleading here"]
 CHANGES = 0.7
 """A method depends on the parameters if shuffling all of them brings its rank correlation with itself below this."""
 REMOVALS_WON = 2
-"""Under at least how many ways of removing a method has to win."""
+"""Under how many kinds of removal, at least, a method has to beat both baselines."""
 BASELINES = ("random", "position")
 
 RULE = (
-    f"A method explains if what it ranks first matters more to the answer than what chance ranks first, and more than "
-    f"what position alone would, both with intervals above 0 under at least {REMOVALS_WON} ways of removing, and if "
-    f"its ranking changes when the model's parameters are shuffled (mean rank correlation below {CHANGES}). It is "
-    "misleading here if it does worse than chance under any way of removing (interval below 0), or better than chance "
-    "under none. Otherwise it is descriptive only: it shows something about the model, but not why it decides."
+    "A method explains if the answer depends more on what it ranks first than on what a random order ranks first, and "
+    "more than on what position alone would rank first, both with intervals above 0 under at least "
+    f"{REMOVALS_WON} kinds of removal, and if its ranking changes when the model's parameters are shuffled (mean rank "
+    f"correlation below {CHANGES}). It is misleading here if it does worse than random under any kind of removal "
+    "(interval below 0), or better than random under none. Otherwise it is descriptive only: it shows something about "
+    "the model, but not why it decides."
 )
 
 LIMITS = (
-    "What replaces the removed positions affects the answer: nothing here applies to other ways of removing.",
-    "The verdicts are about the samples that were given; on other samples they may differ.",
+    "What replaces the removed positions affects the answer: nothing here applies to other kinds of removal.",
+    "The verdicts apply to the samples that were given; on other samples they may differ.",
     "That a method explains these answers says nothing about whether the model is right or fair.",
     "With fewer than 30 samples, the intervals are too narrow, and the position baseline is noisy.",
 )
@@ -35,11 +36,11 @@ LIMITS = (
 
 @dataclass(frozen=True)
 class Verdict:
-    """What to make of a method on these samples.
+    """How faithful a method is on these samples.
 
     Attributes:
         word: ``explains``, ``descriptive only`` or ``misleading here``.
-        reasons: What led to it, as clauses of a sentence.
+        reasons: Why, as clauses of a sentence.
     """
 
     word: Word
@@ -50,8 +51,8 @@ def verdict_of(gains: Mapping[str, Mapping[str, Interval]], correlation: float) 
     """The verdict by `RULE`.
 
     Args:
-        gains: By way of removing and by baseline (``random``, ``position``): the interval of the gain in
-            comprehensiveness over that baseline.
+        gains: By removal and by baseline (``random``, ``position``): the interval of the gain in comprehensiveness over
+            that baseline.
         correlation: Mean rank correlation of the method's relevance with that for the model with all parameters
             shuffled, within -1 to 1; NaN where nothing is ranked there, which counts as a change.
 
@@ -87,7 +88,7 @@ def _below(interval: Interval) -> bool:
 
 
 def _comparison(baseline: str, intervals: Mapping[str, Interval]) -> str:
-    """Under which ways of removing a method is better than a baseline, worse, or neither."""
+    """Under which removals a method is better than a baseline, worse, or neither."""
     removals = {
         "better than": [name for name, interval in intervals.items() if _above(interval)],
         "worse than": [name for name, interval in intervals.items() if _below(interval)],

@@ -1,4 +1,4 @@
-"""A site of any rank as maps of rows and columns: what is neither query nor key becomes panels."""
+"""A site of any rank as maps of rows and columns: every dim that is neither query nor key becomes panels."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Tokens:
     """The positions along one side of a map.
 
     Attributes:
-        labels: As they were given.
+        labels: Their names, as given.
         invalid: Numbers of the positions that are padding.
-        grid: Where they are patches of an image.
+        grid: The grid of patches, where they are patches of an image.
     """
 
     labels: tuple[str, ...]
@@ -42,7 +42,7 @@ class Tokens:
 
     @property
     def segments(self) -> list[int]:
-        """Where each sentence begins: behind every separator that something but separators and padding follows."""
+        """Where each sentence begins: after every separator that is followed by more than separators and padding."""
         starts = [0]
         padding = set(self.invalid)
         for place, label in enumerate(self.labels[:-1]):
@@ -52,7 +52,7 @@ class Tokens:
         return starts
 
     def to_json(self) -> dict[str, object]:
-        """As it stands in the manifest: the labels as they are written, see `marks.shown`."""
+        """The axis as an entry of the manifest, with the labels as they are written, see `marks.shown`."""
         labels = [shown(label) for label in self.labels]
         return {"labels": labels, "invalid": self.invalid, "segments": self.segments, "grid": self.grid}
 
@@ -62,10 +62,10 @@ class SiteMaps:
     """One site of one run, read a sample at a time.
 
     Attributes:
-        name: Of the site, as it is written.
+        name: Name of the site, as it is written.
         run: Number of the run.
-        dataset: All that was captured of it.
-        grid: Of its keys, where the user gave one.
+        dataset: Everything that was captured at it.
+        grid: The grid of its keys, if the user gave one.
     """
 
     name: str
@@ -80,7 +80,7 @@ class SiteMaps:
 
     @property
     def kind(self) -> str:
-        """How the scores were had."""
+        """How the scores were obtained."""
         return str(self.dataset.attrs.get("kind", ""))
 
     @property
@@ -95,11 +95,11 @@ class SiteMaps:
 
     @cached_property
     def variable(self) -> str:
-        """What is drawn: the scores, else what each key receives."""
+        """What is drawn: the scores, or else what each key receives."""
         name = next((name for name in (SCORES, RECEIVED) if name in self.dataset), None)
         if name is None:
             raise SchemaError(
-                f"Of {self.name!r} only {list(self.dataset.data_vars)} was captured, but a viewer draws scores, or "
+                f"Of {self.name!r} only {list(self.dataset.data_vars)} was captured, but the viewer draws scores, or "
                 "what each key receives. Capture them: ats.capture(model, inputs, summaries=[ats.Full()])."
             )
         return name
@@ -153,7 +153,7 @@ class SiteMaps:
         return self.panelled(values, sample)
 
     def panelled(self, values: np.ndarray, sample: int) -> list[Map]:
-        """Maps over the positions of this site, dims ``(panel, row, column)``, with what is masked in them."""
+        """Maps over the positions of this site, dims ``(panel, row, column)``, with their masked cells."""
         rows, columns = self._valid("query", [sample])[0], self._valid("key", [sample])[0]
         counted = rows if rows.any() else np.ones_like(rows)
         masked = _masked(values, rows, columns)
@@ -163,7 +163,7 @@ class SiteMaps:
         return query_dims(self.array.dims) if axis == "query" else key_dims(self.array.dims)
 
     def _valid(self, axis: str, samples: Sequence[int]) -> np.ndarray:
-        """Which positions are no padding, in any panel; dims ``(sample, position)``."""
+        """Which positions are not padding, in any panel; dims ``(sample, position)``."""
         dims = self._dims(axis)
         size = self.shape[0 if axis == "query" else 1]
         name = f"{dims[0]}_valid" if len(dims) == 1 else f"{axis}_valid"
@@ -197,14 +197,14 @@ class SiteMaps:
 
 
 def _of_samples(coordinate: xr.DataArray, samples: Sequence[int]) -> xr.DataArray:
-    """A coordinate on these samples, on each the same where it does not say."""
+    """A coordinate on these samples; the same for each sample if it has no samples of its own."""
     if SAMPLE in coordinate.dims:
         return coordinate.isel({SAMPLE: list(samples)})
     return coordinate.expand_dims({SAMPLE: len(samples)})
 
 
 def _masked(values: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> list[np.ndarray | None]:
-    """The masked cells of each panel; None where there are none, which is most often so and costs no array."""
+    """The masked cells of each panel; None if there are none, which is the usual case and needs no array."""
     if rows.all() and columns.all() and not later_keys(values, rows, columns).any():
         return [None] * len(values)
     return list(closed_cells(values, rows, columns))
@@ -212,7 +212,7 @@ def _masked(values: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> list[n
 
 @dataclass(frozen=True)
 class RolloutMaps:
-    """The rollout of a chain of sites, one panel after each; drawn like a site.
+    """The rollout of a chain of sites, with one panel for each; drawn like a site.
 
     Attributes:
         chain: The sites from the input up.
@@ -227,7 +227,7 @@ class RolloutMaps:
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """Its name."""
         first = self.chain[0]
         side = "" if first.role == "self" else f" of the {first.role}"
         return f"rollout{side}"
@@ -258,7 +258,7 @@ class RolloutMaps:
 
 
 def sites_of(runs: Sequence[AttentionMaps], grid: tuple[int, int] | None = None) -> list[SiteMaps | RolloutMaps]:
-    """All that can be looked at: the sites of every run, and a rollout of every chain of self-attention."""
+    """Everything that can be looked at: the sites of every run, and a rollout of every chain of self-attention."""
     everything: list[SiteMaps | RolloutMaps] = []
     for number, maps in enumerate(runs):
         sites = [SiteMaps(shown(name), number, maps.dataset(name), grid) for name in maps]
@@ -283,6 +283,6 @@ def described(attrs: Mapping[str, object]) -> str:
 
 
 def escaped_json(content: object) -> str:
-    """JSON in ASCII that can stand inside of a script element."""
+    """JSON in ASCII that is safe inside a script element."""
     text = json.dumps(content, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

@@ -17,17 +17,16 @@ from attnscope.viewer._arrange import escaped_json
 from attnscope.viewer._payload import Detail, Payload
 
 OFFLINE, SERVED, WIDGET = "page.js", "served.js", "widget.js"
-"""What begins: in the offline page, in the page of a server, in a notebook."""
+"""The entry points: of the offline page, of a server's page, and in a notebook."""
 END = "</body>\n</html>\n"
 COARSE = 0.002
-"""Largest error of a number where a page has to be smaller."""
+"""Largest error of a number if a page has to be smaller."""
 _LEFT_OUT: dict[Literal["full", "coarse", "pooled", "thumbnails"], str] = {
     "full": "",
-    "coarse": "Numbers that are not exact may be off by {error}, so that the page stays within {size} bytes "
-    "(max_bytes).",
-    "pooled": "Maps are drawn in blocks, each with its largest weight, so that the page stays within {size} bytes "
+    "coarse": "Numbers that are not exact may be off by {error}, to keep the page within {size} bytes (max_bytes).",
+    "pooled": "Maps are drawn in blocks, each with its largest weight, to keep the page within {size} bytes "
     "(max_bytes). The eight strongest weights of every row are exact.",
-    "thumbnails": "There are thumbnails alone, so that the page stays within {size} bytes (max_bytes).",
+    "thumbnails": "Only thumbnails are stored, to keep the page within {size} bytes (max_bytes).",
 }
 
 
@@ -58,7 +57,7 @@ def page(payload: Payload, max_bytes: int) -> list[str]:
 
 
 def _within(parts: Iterator[str], most: int) -> list[str] | None:
-    """The parts, unless they are too long together; none is made after that is known."""
+    """The parts, or None if together they are too long; none is made once that is known."""
     read, size = [], 0
     for part in parts:
         size += len(part.encode())
@@ -69,9 +68,9 @@ def _within(parts: Iterator[str], most: int) -> list[str] | None:
 
 
 def _parts(payload: Payload) -> Iterator[str]:
-    """The page from its head on.
+    """The page, from its head onwards.
 
-    The script stands behind the first thumbnails, and so draws them before the rest of the file is read.
+    The script comes right after the first thumbnails, so it draws them before the rest of the file is read.
     """
     names = payload.names()
     first = next(names)
@@ -84,7 +83,7 @@ def _parts(payload: Payload) -> Iterator[str]:
 
 
 def head(payload: Payload, entry: str) -> str:
-    """The page up to its script: the rules that hold in it, where the viewer goes, and the manifest."""
+    """The page up to its script: its policy and style, the place for the viewer, and the manifest."""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy(entry)}">\n'
@@ -92,20 +91,20 @@ def head(payload: Payload, entry: str) -> str:
         '<meta name="color-scheme" content="light dark">\n'
         f"<title>{html.escape(payload.manifest['title'])}</title>\n<style>{style()}</style>\n</head>\n"
         '<body class="attnscope-page">\n<div data-viewer></div>\n'
-        "<noscript>This page draws attention maps by a script of its own, and scripts are switched off. Nothing in it "
-        "is sent or loaded.</noscript>\n"
+        "<noscript>This page draws attention maps with a script of its own, but scripts are switched off. It sends and "
+        "loads nothing.</noscript>\n"
         f'<script type="application/json" data-manifest>{escaped_json(payload.manifest)}</script>\n'
     )
 
 
 def script_element(entry: str) -> str:
-    """The script, of which `policy` holds the hash."""
+    """The script, whose hash is in `policy`."""
     return f"<script>{script(entry)}</script>\n"
 
 
 def _block(payload: Payload, name: str) -> str:
     content = base64.b64encode(payload.block(name)).decode()
-    # The line ends inside of the tag, for between two tags it would be a node of the page, as many as there are blocks.
+    # The line ends inside the tag: between two tags it would be a node of the page, one for every block.
     return f'<script type="text/plain"\ndata-block="{name}">{content}</script>'
 
 
@@ -137,7 +136,7 @@ def script(entry: str) -> str:
 
 @cache
 def style(sheet: str = "page.css") -> str:
-    """All rules of a page, or of a notebook's widget: the colours and fonts that every page has, then its own."""
+    """The whole style of a page, or of a notebook's widget: the colours and fonts that every page has, then its own."""
     tokens = tokens_css(
         light=".attnscope-page,.attnscope-view,.attnscope-message",
         system=".attnscope-page",
@@ -148,5 +147,5 @@ def style(sheet: str = "page.css") -> str:
 
 @cache
 def source(name: str) -> str:
-    """A file that is built from what is in `js/`."""
+    """A file that is built from the source in `js/`."""
     return resources.files("attnscope.viewer").joinpath("static", name).read_text("utf-8")

@@ -1,4 +1,4 @@
-"""What a page is given: a manifest, and named blocks that are made when they are requested."""
+"""What a page receives: a manifest, and named blocks that are made when they are requested."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Payload:
-    """Everything that a page may ask for.
+    """Everything that a page may request.
 
     Attributes:
         runs: The maps, by name of the run.
         samples: Numbers of the samples that can be looked at.
         title: Heading of the page.
         labels: What each sample is (its class, its name), for all samples of the maps.
-        images: The pictures that the samples are, for all samples; None for no pictures.
-        grid: Rows and columns of the patches over them, where the labels do not say.
+        images: The samples as pictures, for all samples; None if they are not pictures.
+        grid: Rows and columns of the patches over them, if the labels do not say.
         max_error: Largest absolute error of a number that is not exact.
         detail: How much of each map there is.
-        notes: What a reader must know.
-        chosen: Whether the samples were asked for. Else they are the first ones, and the page says of how many.
+        notes: What the reader needs to know.
+        chosen: Whether the samples were asked for. If not, they are the first ones, and the page says of how many.
     """
 
     runs: Mapping[str, AttentionMaps]
@@ -57,16 +57,16 @@ class Payload:
     _read: dict[tuple[int, int], list[Map]] = field(default_factory=dict, repr=False)
     """The last site that was read."""
     _reading: Lock = field(default_factory=Lock, repr=False, compare=False)
-    """Held while a site is read: a page that is served asks for many blocks at a time."""
+    """Held while a site is read: a page that is served requests many blocks at a time."""
 
     @cached_property
     def sites(self) -> list[SiteMaps | RolloutMaps]:
-        """All that can be looked at."""
+        """Everything that can be looked at."""
         return sites_of(list(self.runs.values()), self.grid)
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
-        """What there is, see this folder's README."""
+        """What there is to look at; this folder's README describes it."""
         first = next(iter(self.runs.values()))
         table: dict[Tokens, int] = {}
         axes = [list(places) for places in zip(*(self._axes_of(site, table) for site in self.sites), strict=True)]
@@ -104,7 +104,7 @@ class Payload:
             yield f"The first {len(self.samples)} of {there:,} samples. For others: ats.view(maps, samples=[...])."
 
     def _axes_of(self, site: SiteMaps | RolloutMaps, table: dict[Tokens, int]) -> list[list[int] | None]:
-        """On each sample, which tokens its queries and keys are."""
+        """For each sample, which tokens its queries and keys are."""
         there = [sample for sample in self.samples if sample < site.samples]
         both = zip(site.tokens("query", there), site.tokens("key", there), strict=True)
         numbers = {
@@ -133,7 +133,7 @@ class Payload:
         return {"width": width, "height": height, **placed}
 
     def names(self) -> Iterator[str]:
-        """Names of all blocks, those that are looked at first in front."""
+        """Names of all blocks, starting with those that are looked at first."""
         for place in range(len(self.samples)):
             yield f"thumbnails/{place}"
         if self.images is not None:
@@ -145,7 +145,7 @@ class Payload:
                         yield from (f"map/{place}/{number_of}/{panel}" for panel in range(len(site.panels)))
 
     def block(self, name: str) -> bytes:
-        """One block, see this folder's README.
+        """One block; this folder's README describes it.
 
         Raises:
             KeyError: There is no block of that name.
@@ -191,7 +191,7 @@ class Payload:
         return block(self._maps(place, site)[panel], self.max_error, pool=pool)
 
     def _maps(self, place: int, site: int) -> list[Map]:
-        """The panels of a site; the last that were read are kept, for the panel asked for next."""
+        """The panels of a site; those that were read last are kept for the next request."""
         with self._reading:
             if (place, site) not in self._read:
                 maps = self.sites[site].maps(self.samples[place])
@@ -237,7 +237,7 @@ def pixels_of(image: np.ndarray) -> np.ndarray:
     """A picture as ``(height, width, 3)`` bytes: grey or colour, 0 to 255, or 0 to 1 in floats.
 
     Raises:
-        InputError: It is no picture.
+        InputError: It is not a picture.
     """
     array = np.asarray(image)
     array = array[..., None] if array.ndim == 2 else array

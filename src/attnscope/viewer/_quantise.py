@@ -1,7 +1,7 @@
 """A map as the bytes of a block: square roots in few levels, the strongest weights of every row exact.
 
-The layout is written down in this folder's README. The scale of a row is its largest weight *after* the exact ones:
-those are few, and without them a row needs fewer levels for the same error.
+This folder's README describes the layout. The scale of a row is its largest weight *after* the exact ones: these are
+few, and without them a row needs fewer levels for the same error.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 
 EXACT, MASKED, ODD = 253, 254, 255
-"""Codes that are no values: one of the exact weights; masked; what is no weight."""
+"""Codes that are not values: one of the exact weights; masked; not a weight."""
 MOST_LEVELS = 252
 STRONGEST = 8
 """How many weights of a row are kept exactly, as float16."""
@@ -21,7 +21,7 @@ THUMBNAIL, THUMBNAIL_LEVELS = 64, 63
 """Most rows and columns of a thumbnail, and its levels: it is a picture, and its numbers come from the map."""
 ODD_LISTED = 256
 LARGEST = 65504.0
-"""The largest float16: what is larger is listed with what is no weight."""
+"""The largest float16: anything larger is listed with the cells that are not weights."""
 SMALLEST = np.float16(6e-8)
 
 
@@ -32,7 +32,7 @@ class Map:
     Attributes:
         values: dims ``(row, column)``, float32.
         masked: dims ``(row, column)``, see `masking.closed_cells`; None where no cell is.
-        counted: dims ``(row,)``: the queries that are no padding.
+        counted: dims ``(row,)``: the queries that are not padding.
     """
 
     values: np.ndarray
@@ -41,7 +41,7 @@ class Map:
 
     @cached_property
     def odd(self) -> np.ndarray | None:
-        """Where there is no weight: NaN, infinite or negative. None where nowhere."""
+        """Where there is no weight: NaN, infinite or negative. None if there is no such cell."""
         with np.errstate(invalid="ignore"):
             fine = bool(self.values.min(initial=0) >= 0 and self.values.max(initial=0) <= LARGEST)  # False for NaN
             return None if fine else np.asarray(~((self.values >= 0) & (self.values <= LARGEST)))
@@ -68,9 +68,9 @@ def block(shown: Map, max_error: float, *, pool: int | None = None) -> bytes:
 
     Args:
         shown: The map.
-        max_error: Largest absolute error of a weight that is not one of the exact ones. Rows that sum to 1 keep it;
-            if 252 levels are not enough for that, the error is larger, and follows from scale and levels.
-        pool: Most rows and columns to keep codes of; None to keep all.
+        max_error: Largest absolute error of a weight that is not one of the exact ones. Rows that sum to 1 keep it; if
+            252 levels are not enough for that, the error is larger, as scale and levels determine.
+        pool: The most rows and columns to keep codes of; None to keep all.
     """
     rows, columns = shown.values.shape
     pooling = (1, 1) if pool is None else (-(-rows // pool), -(-columns // pool))
@@ -80,7 +80,7 @@ def block(shown: Map, max_error: float, *, pool: int | None = None) -> bytes:
     strongest = np.take_along_axis(shown.weights, places, axis=-1)
     if pooling == (1, 1):
         codes, scale, levels = _all_codes(shown, places, strongest, max_error)
-        order = np.argsort(strongest == 0, axis=-1, kind="stable")  # what is 0 is a code of its own: to the end
+        order = np.argsort(strongest == 0, axis=-1, kind="stable")  # 0 has a code of its own: to the end
     else:
         codes, scale, levels = _pooled_codes(shown, *pooling)
         order = np.argsort(-strongest, axis=-1, kind="stable")
@@ -128,7 +128,7 @@ def _pooled_codes(shown: Map, rows: int, columns: int) -> tuple[np.ndarray, np.n
 
 
 def _reduced(function: np.ufunc, array: np.ndarray, rows: int, columns: int) -> np.ndarray:
-    """One cell for every block of so many rows and columns."""
+    """One cell for every block of this many rows and columns."""
     if rows > 1:
         array = function.reduceat(array, np.arange(0, array.shape[0], rows), axis=0)
     if columns > 1:
@@ -137,7 +137,7 @@ def _reduced(function: np.ufunc, array: np.ndarray, rows: int, columns: int) -> 
 
 
 def _mark_pooled(codes: np.ndarray, shown: Map, rows: int, columns: int) -> None:
-    """Marks blocks that are masked as a whole, and those of which any cell is no weight."""
+    """Marks blocks that are masked as a whole, and those with any cell that is not a weight."""
     if shown.masked is not None:
         codes[_reduced(np.logical_and, shown.masked, rows, columns)] = MASKED
     if shown.odd is not None:
@@ -147,7 +147,7 @@ def _mark_pooled(codes: np.ndarray, shown: Map, rows: int, columns: int) -> None
 def _levels(scale: np.ndarray, max_error: float) -> np.ndarray:
     """As few levels as the error allows, but at least 12 for an error of 0.001, because flat rows have shades too.
 
-    A code is half a step off at the most: scale / levels + scale / (4 levels^2).
+    A code is off by half a step at most: scale / levels + scale / (4 levels^2).
     """
     least = np.clip(round(12 * (0.001 / max_error) ** 2), 3, MOST_LEVELS)
     scale = scale.astype(np.float32)
@@ -156,7 +156,7 @@ def _levels(scale: np.ndarray, max_error: float) -> np.ndarray:
 
 
 def _codes(weights: np.ndarray, scale: np.ndarray, levels: np.ndarray) -> np.ndarray:
-    """Square roots in steps of the scale; what is not 0 has at least the code 1."""
+    """Square roots in steps of the scale; anything but 0 has at least the code 1."""
     factor = np.square(levels) / np.where(scale > 0, scale, 1).astype(np.float32)
     roots = np.sqrt(weights * factor)
     np.rint(roots, out=roots)
@@ -166,7 +166,7 @@ def _codes(weights: np.ndarray, scale: np.ndarray, levels: np.ndarray) -> np.nda
 
 
 def _received(shown: Map) -> np.ndarray:
-    """Mean of every column over the queries that count; NaN where one of them has what is no weight there."""
+    """Mean of every column over the queries that count; NaN where one of them has no weight there."""
     share = (shown.counted / max(1, int(shown.counted.sum()))).astype(np.float32)
     received = np.asarray(share @ shown.weights)
     if shown.odd is not None:
@@ -175,13 +175,13 @@ def _received(shown: Map) -> np.ndarray:
 
 
 def _half(exact: np.ndarray) -> np.ndarray:
-    """As float16; what is not 0 stays so."""
+    """As float16; anything but 0 stays above 0."""
     half = exact.astype("<f2")
     half[(half == 0) & (exact > 0)] = SMALLEST
     return half
 
 
 def deflated(content: bytes) -> bytes:
-    """Raw deflate of runs and Huffman codes alone: on maps as small as the slower levels, at a tenth of their time."""
+    """Raw deflate with runs and Huffman codes only: for maps as small as slower levels, in a tenth of the time."""
     compressor = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS, 9, zlib.Z_RLE)
     return compressor.compress(content) + compressor.flush()

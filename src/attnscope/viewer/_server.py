@@ -30,7 +30,7 @@ from attnscope.viewer._view import MOST_SAMPLES, check_that_something_is_there, 
 ADDRESS = "127.0.0.1"
 PORT = 8765
 LINTED_BYTES = 64_000_000
-"""How many bytes of scores the lint looks at before the page opens."""
+"""How many bytes of scores the lint reads before the page opens."""
 IDLE_SECONDS = 60
 BLOCKS = "/block/"
 HEADERS = {
@@ -67,7 +67,7 @@ def serve(
     """
     payload = payload_of(run, samples=samples, title=title)
     with Server(payload, port) as server:
-        print(f"{str(run)!r} is shown at {server.address} (Ctrl-C ends it)", flush=True)
+        print(f"{str(run)!r} is shown at {server.address} (press Ctrl-C to stop)", flush=True)
         if open_browser:  # in a thread, because a browser that runs in the terminal returns only when it is closed
             threading.Thread(target=_open, args=(server.address,), daemon=True, name="browser").start()
         server.serve_forever()
@@ -79,7 +79,7 @@ def _open(address: str) -> None:
 
 
 def payload_of(run: str | Path, *, samples: Sequence[int] | slice | None = None, title: str | None = None) -> Payload:
-    """What `serve` serves of a run, from the same arguments."""
+    """What `serve` serves of a run, with the same arguments."""
     maps = open_maps(run)
     check_that_something_is_there(maps)
     there = maps.num_samples
@@ -122,15 +122,15 @@ class Server(ThreadingHTTPServer):
     """Serves one payload on 127.0.0.1.
 
     Args:
-        payload: What can be asked for.
+        payload: What can be requested.
         port: Port of 127.0.0.1; 0 for any free port; None for 8765, or any free port if that is taken.
 
     Raises:
         InputError: The port is not a port number, or was given and is taken.
     """
 
-    daemon_threads = False  # what is read is read to its end: a store that is left halfway complains
-    allow_reuse_address = os.name != "nt"  # there it would let two servers have one port
+    daemon_threads = False  # reads are finished: a store whose reading is cut short complains
+    allow_reuse_address = os.name != "nt"  # on Windows it would let two servers share a port
 
     def __init__(self, payload: Payload, port: int | None = None) -> None:
         if port is not None and not 0 <= port < 2**16:
@@ -171,14 +171,14 @@ class Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def server_close(self) -> None:
-        """Ends the connections that are open too, and waits for what is being read."""
+        """Ends open connections too, and waits for what is being read."""
         for connection in list(self._connections):
             with suppress(OSError):  # gone already
                 connection.shutdown(socket.SHUT_RDWR)
         super().server_close()
 
     def handle_error(self, request: Any, client_address: object) -> None:
-        """A browser that goes away while it is answered is no error."""
+        """A browser that goes away while it is answered is not an error."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
@@ -191,7 +191,7 @@ class Handler(BaseHTTPRequestHandler):
     timeout = IDLE_SECONDS
 
     def do_GET(self) -> None:
-        """Gives the page or one of its blocks."""
+        """Sends the page or one of its blocks."""
         path = self.path.partition("?")[0]
         if self._is_foreign():
             return
@@ -200,19 +200,19 @@ class Handler(BaseHTTPRequestHandler):
         elif path.startswith(BLOCKS):
             self._send_block(path.removeprefix(BLOCKS))
         else:
-            self.send_error(HTTPStatus.NOT_FOUND, f"There is nothing here but the page itself, {self.server.address}")
+            self.send_error(HTTPStatus.NOT_FOUND, f"There is only the page itself here, {self.server.address}")
 
     do_HEAD = do_GET  # noqa: N815
 
     def _is_foreign(self) -> bool:
-        """Rejects a request that uses another name than this server's, or that comes from the page of another site."""
+        """Rejects a request that uses a name other than this server's, or that comes from a page of another site."""
         hosts = self.headers.get_all("Host", [])
         if len(hosts) != 1 or hosts[0].lower() not in self.server.hosts:
-            self.send_error(HTTPStatus.BAD_REQUEST, f"This server answers at {self.server.address} alone.")
+            self.send_error(HTTPStatus.BAD_REQUEST, f"This server answers only at {self.server.address}.")
             return True
         site, mode = (self.headers.get(f"Sec-Fetch-{name}", "") for name in ("Site", "Mode"))
         if site in ("cross-site", "same-site") and mode != "navigate":
-            self.send_error(HTTPStatus.FORBIDDEN, "Only the page of this server may ask for what is in it.")
+            self.send_error(HTTPStatus.FORBIDDEN, "Only the page of this server may request its contents.")
             return True
         return False
 
@@ -222,7 +222,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         try:
             block = self.server.payload.block(name)
-        except Exception as error:  # the page tells it, and the terminal where from
+        except Exception as error:  # the page shows the message, and the terminal the traceback
             traceback.print_exc()
             self.send_error(HTTPStatus.INTERNAL_SERVER_ERROR, f"{type(error).__name__}: {error}")
             return
@@ -244,12 +244,12 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     def _has_body(self) -> bool:
-        """Whether something follows the request that is not read, and is not to be taken for another one."""
+        """Whether the request has a body, which is not read and must not be taken for another request."""
         headers = getattr(self, "headers", None) or {}
         return any(name in headers for name in ("Content-Length", "Transfer-Encoding"))
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """In plain text; what else than GET and HEAD is not allowed."""
+        """In plain text; methods other than GET and HEAD are not allowed."""
         status = HTTPStatus(code)
         text = message or status.phrase
         if status == HTTPStatus.NOT_IMPLEMENTED:

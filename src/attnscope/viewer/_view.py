@@ -18,9 +18,9 @@ from attnscope.viewer._payload import Payload
 from attnscope.viewer._widget import Presence, framed, has_anywidget, note, shell
 
 MOST_SAMPLES = 256
-"""Samples of a view unless told otherwise: each takes a thumbnail of every head."""
+"""Samples of a view by default: each takes a thumbnail of every head."""
 SAVED_SAMPLES = 16
-"""Samples of a saved page unless told otherwise."""
+"""Samples of a saved page by default."""
 MAX_BYTES = 60_000_000
 STATE = (
     *("view", "sample", "site", "panel", "heads", "query", "key", "direction", "scale", "range", "ramp", "theme"),
@@ -28,7 +28,7 @@ STATE = (
 )
 """The names in the state of a page; js/src/state.js has the same."""
 VIEWS = ("overview", "matrix", "lines", "text", "image", "compare")
-"""The tabs of a page, of which `overview` is called Heads; js/src/state.js has the same."""
+"""The tabs of a page; `overview` is the one called Heads. js/src/state.js has the same."""
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
@@ -49,8 +49,8 @@ class View:
         """What you are looking at in the notebook; setting it moves the view, on the screen or before it is shown.
 
         You may set only a part, such as ``view.state = {"view": "matrix", "site": 2, "panel": 5}``; the rest stays,
-        unless it makes no sense any more (a pinned token of another text). A token or a head that does not exist is
-        treated as the default. Until the view is shown, the state holds what you have set; after that, all of
+        unless it no longer makes sense (a pinned token of another text). A token or a head that does not exist is
+        treated as the default. Until the view is shown, the state holds what you have set; after that, it holds all of
 
         - ``view``: ``overview`` (Heads), ``matrix``, ``lines``, ``text``, ``image`` or ``compare``;
         - ``sample``, ``site``, ``panel`` (a head): their positions in the page's lists, from 0; ``panel`` may be
@@ -101,7 +101,7 @@ class View:
         return self._present().released()
 
     def _present(self) -> Presence:
-        """The widget in its cells; made when it is first needed, and again after its cell has run again."""
+        """The widget in its cells; made when it is first needed, and again once its cell has been run again."""
         if self._presence is None or not self._presence.is_open:
             self._presence = Presence(self, self.payload, self.state)
         return self._presence
@@ -119,7 +119,7 @@ class View:
         return {**shown, **plain}
 
     def _ipython_display_(self) -> None:
-        """Shows it, with a text, hidden while it is drawn, that says what to do if Python is not there to draw it."""
+        """Shows it, with a text that says what to do if there is no Python to draw it; hidden while it is drawn."""
         publish = shell().display_pub.publish
         bundle = self._repr_mimebundle_()
         publish(bundle)
@@ -135,7 +135,7 @@ class View:
         Args:
             path: Where to write the file.
             max_bytes: Largest size of the file. If not everything fits, maps are drawn in blocks with the eight
-                strongest weights of every row, or else as thumbnails alone; the page says so.
+                strongest weights of every row, or else as thumbnails only; the page says so.
             overwrite: Whether a file at `path` may be replaced.
 
         Raises:
@@ -181,7 +181,7 @@ def view(
         labels: What each sample is (its class, its name), for all samples of the maps.
         images: The samples as pictures, ``(sample, height, width[, channel])``, for all samples of the maps; the
             attention on patches is laid over them.
-        grid: Rows and columns of the patches, if their labels do not say; tokens before them are taken for CLS and
+        grid: Rows and columns of the patches, if their labels do not say; tokens before them are taken to be CLS and
             register tokens.
         title: Heading; default: the model's name.
         max_error: Largest absolute error of a number that is not exact, in rows that sum to 1 (down to 0.00045; each

@@ -1,7 +1,7 @@
-"""A view in a notebook: an anywidget that asks Python for each block when it is looked at.
+"""A view in a notebook: an anywidget that requests each block from Python when it is looked at.
 
-ipywidgets keeps every widget alive until it is closed. So that views do not pile up, one is closed when the view is
-gone from Python, and when the only cell that shows it is run again.
+ipywidgets keeps every widget alive until it is closed. So that views do not pile up, a widget is closed when its view
+is gone from Python, and when the only cell that shows it is run again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from attnscope.viewer._payload import Payload
 
 FRAME_SAMPLES = 8
 FRAME_BYTES = 8_000_000
-"""What a page in a notebook may hold where anywidget is not installed: it is stored in the notebook whole."""
+"""The most that a page in a notebook may hold if anywidget is not installed: all of it is stored in the notebook."""
 INSTALL = "pip install anywidget"
 
 
@@ -45,30 +45,30 @@ class Presence:
         self._leaving.atexit = False
 
     def show(self) -> None:
-        """Notes that the running cell shows it."""
+        """Records that the running cell shows it."""
         message = getattr(self._shell, "parent_header", None) or {}
         self._cells.add((message.get("metadata") or {}).get("cellId"))
 
     def _begin(self, cell: Any) -> None:
-        """A cell that runs again shows nothing of before. Where cells are not named, nothing is known to be gone."""
+        """A cell that runs again no longer shows its earlier output; without cell ids, none is known to be gone."""
         if cell.cell_id is not None and cell.cell_id in self._cells:
             self._cells.remove(cell.cell_id)
             if not self._cells:
                 self.close()
 
     def released(self) -> Any:
-        """The widget, not closed any more by this."""
+        """The widget, which this no longer closes."""
         self._cells.add(None)
         self._leaving.detach()
         return self.widget
 
     @property
     def is_open(self) -> bool:
-        """Whether it still can be shown."""
+        """Whether it can still be shown."""
         return self.widget.comm is not None
 
     def close(self) -> None:
-        """Takes it off the screen and out of memory."""
+        """Removes it from the screen and from memory."""
         if self.is_open:
             self.widget.layout.close()  # a widget of its own, which ipywidgets would leave
             self.widget.close()
@@ -114,14 +114,14 @@ def shell() -> Any:
 
 
 def _answer(widget: Any, payload: Payload, content: Mapping[str, object]) -> None:
-    """Sends the block that a page asks for, or why it cannot be had; or only that Python is there."""
+    """Sends the block that a page requests, or why there is none; or only that Python is there."""
     call, name = content.get("call"), str(content.get("name"))
     if content.get("kind") == "check":
         widget.send({"kind": "here", "call": call})
         return
     try:
         block = payload.block(name)
-    except Exception as error:  # the page tells it, and the log of the kernel where from
+    except Exception as error:  # the page shows the message, and the kernel's log the traceback
         widget.log.exception("The block %r could not be made.", name)
         widget.send({"kind": "failure", "call": call, "message": _message(error)})
         return
@@ -133,7 +133,7 @@ def _message(error: Exception) -> str:
 
 
 def note(presence: Presence, plain: str) -> str:
-    """What stands for a view where its kernel is gone, or where no widget can be shown: in HTML, hidden beside it."""
+    """What replaces a view if its kernel is gone, or if no widget can be shown: in HTML, hidden beside it."""
     return (
         f'<div class="attnscope-note-{presence.widget.note}"><p>{html.escape(plain)}.</p><p>It is drawn by Python, '
         "which does not run here. Run the cell again, or open a page that needs no Python: "
@@ -142,7 +142,7 @@ def note(presence: Presence, plain: str) -> str:
 
 
 def framed(payload: Payload) -> str:
-    """The offline page in a frame of its own, for where anywidget is not installed."""
+    """The offline page in a frame of its own, for notebooks without anywidget."""
     few = replace(payload, samples=payload.samples[:FRAME_SAMPLES], _read={})
     missing = (
         f"anywidget is not installed here, so this is a page of at most {FRAME_SAMPLES} samples and {FRAME_BYTES:,} "

@@ -34,7 +34,7 @@ _SAVE_AGAIN = "Load it where you trust it, and save it again: model.save('model.
 def check_config(
     stored: StoredModel, *, custom_objects: dict[str, object] | None, trust: bool, keras_2: bool = False
 ) -> None:
-    """Refuse a configuration that names anything that does more than compute.
+    """Reject a configuration that names anything that does more than compute.
 
     A configuration is data that Keras turns into calls of the classes that it names, with the arguments that it
     contains. So every name in it must be that of a class or function that Keras or KerasHub has for building models,
@@ -176,7 +176,7 @@ class _Rules:
         )
 
     def _text(self, key: str, text: str, place: _Place) -> None:
-        """Refuse text that is a place to read from, other than in a trusted class of the user's own."""
+        """Reject text that is a place to read from, other than in a trusted class of the user's own."""
         if place.is_custom and self.trust:
             return
         if (key in _READ_FROM and text) or (key not in _WORDS and len(text) > 1 and _PATH.match(text)):

@@ -50,7 +50,7 @@ def _members(archive: zipfile.ZipFile, size: int) -> list[zipfile.ZipInfo]:
         if member.filename.casefold() in names:
             raise UnsafeFileError(
                 f"The archive contains {member.filename!r} twice. "
-                f"Expected each member once: there is no telling which one is meant. {SAVE_AGAIN}"
+                f"Expected each member once: it is unclear which one is meant. {SAVE_AGAIN}"
             )
         names.add(member.filename.casefold())
     _check_offsets(members, size)

@@ -21,7 +21,7 @@ MAX_DEPTH = 64
 MAX_ATTRIBUTES = 10_000
 MAX_EXPANSION = 100
 MAX_TEXT = 2**32
-"""Bytes that the texts of one attribute may take if each is the longest: how many share one cannot be told."""
+"""Bytes that the texts of one attribute may take if each is the longest: how many share one is unknown."""
 FREE_BYTES = 64 * 2**20
 """What may be declared beyond `MAX_EXPANSION` times what is stored: small files compress well."""
 

@@ -24,7 +24,7 @@ def parsed(text: bytes | str, where: str) -> dict[str, Any]:
     ``-inf``.
 
     Args:
-        text: The text as it stands in the file.
+        text: The text as it is in the file.
         where: What is being read, for the error.
 
     Returns:

@@ -19,7 +19,7 @@ from attnscope.loading.limits import limited_variables
 def opened(path: str | Path) -> Iterator[StoredModel]:
     """Open a model file as data.
 
-    The kind of a file is told by its first bytes, not by its name. A zip may contain ``config.json``,
+    The kind of a file is recognised by its first bytes, not by its name. A zip may contain ``config.json``,
     ``metadata.json``, ``model.weights.h5`` and plain files under ``assets/``, and nothing else. Its members, and the
     HDF5 tree, are checked before anything is extracted or read; what passes is copied into a private folder.
 

@@ -1,7 +1,7 @@
 """TensorFlow functions that Keras 2 models name, in `keras.ops`, and the layer that runs one of them.
 
-Keras 2 stored ``x + y`` or ``tf.reduce_sum(x, axis=1)`` as the function's name and its arguments. Each name below
-stands for a function of ours with TensorFlow's parameters, so a stored call can be made as it is. No other is run.
+Keras 2 stored ``x + y`` or ``tf.reduce_sum(x, axis=1)`` as the function's name and its arguments. Each name below maps
+to a function of ours with TensorFlow's parameters, so a stored call can be made as it is. No other is run.
 """
 
 # ruff: noqa: A006, since the parameters have TensorFlow's names.

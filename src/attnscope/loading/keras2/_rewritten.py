@@ -1,7 +1,7 @@
 """The configuration of a model that Keras 2 stored, or that Keras 3 stored in the old format, as Keras 3 reads it.
 
-Nothing is run: data goes in, data comes out. What Keras 3 would silently compute differently is put right here, and
-what has no equivalent is refused.
+Nothing is run: data goes in, data comes out. What Keras 3 would silently compute differently is corrected here, and
+what has no equivalent is rejected.
 """
 
 from __future__ import annotations

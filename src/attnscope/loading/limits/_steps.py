@@ -44,7 +44,7 @@ _count: ContextVar[_Count | None] = ContextVar("attnscope_step_count", default=N
 
 @contextmanager
 def limited_steps() -> Iterator[None]:
-    """Refuse to go on building a model after `MAX_STEPS` steps.
+    """Stop building a model after `MAX_STEPS` steps.
 
     A billion layers asked for by one number, calls that refer to one another backwards, a recurrence unrolled over a
     million steps, or a tensor split into a hundred million parts would keep Keras busy for days. Other threads are

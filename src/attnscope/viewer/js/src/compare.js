@@ -1,4 +1,4 @@
-// The comparison: what is chosen (A) less another sample, head, site or run (B), cell by cell.
+// The comparison: what is chosen (A) minus another sample, head, site or run (B), cell by cell.
 import { MASKED_CODE } from "./attention.js";
 import { makeButton, makeElement, makeSelect, optionOf } from "./elements.js";
 import { formatCell, formatCount, formatNumber, quoted, shortened } from "./format.js";
@@ -202,7 +202,7 @@ class CompareView {
     this.extremes = extremeCells(map, within);
     const tokens = selection.tokens();
     const maximum = this.colours.maximum(map);
-    this.pane.show(map, tokens, { maximum, window: within, name: `${this.nameOf(a)} less ${this.nameOf(b)}` });
+    this.pane.show(map, tokens, { maximum, window: within, name: `${this.nameOf(a)} minus ${this.nameOf(b)}` });
     const fill = (/** @type {keyof Extremes} */ name, /** @type {string} */ text) => {
       const cell = this.extremes[name];
       this[name].hidden = !cell;

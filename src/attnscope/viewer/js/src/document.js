@@ -9,6 +9,6 @@
 export function readDocument() {
   const element = document.querySelector("[data-viewer]");
   const manifest = document.querySelector("script[data-manifest]");
-  if (!element || !manifest) throw new Error("This page is not whole: it was cut short.");
+  if (!element || !manifest) throw new Error("This page is incomplete: the file was cut short.");
   return { element, manifest: JSON.parse(manifest.textContent ?? "") };
 }

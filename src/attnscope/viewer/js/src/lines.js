@@ -473,7 +473,7 @@ class LinesView {
     if (picked) {
       const { side, place } = picked;
       const label = `“${quoted(this.layout.sides[side].labels[place])}”`;
-      const rest = counts.drawn < counts.total ? ` The others are ${formatNumber(counts.largestLeft)} at most.` : "";
+      const rest = counts.drawn < counts.total ? ` The others are at most ${formatNumber(counts.largestLeft)}.` : "";
       const lines = counts.drawn < counts.total ? `; the strongest ${drawn} are drawn` : ", all drawn";
       return `${side === "query" ? "Query" : "Key"} ${place} ${label} ${side === "query" ? "gives" : "gets"} ${total} ${what}${lines}.${rest}`;
     }
@@ -488,7 +488,7 @@ class LinesView {
     const own = this.named.length > 1 ? "a line in a head's colour" : "a line";
     /** @type {Mark[]} */
     const marks = [
-      ["line", `${own}: thicker and stronger is a larger weight, on this scale`, (painter) => {
+      ["line", `${own}: thicker and more opaque for a larger weight, on this scale`, (painter) => {
         painter.curve(0, 3, 26, 2, painter.theme.accent, 1, 0.3);
         painter.curve(0, 5, 26, 11, painter.theme.accent, 3.6, 0.95);
       }],
@@ -500,7 +500,7 @@ class LinesView {
         painter.frame(1, 1, 24, 12, painter.theme.accent, 1.5);
         painter.text("abc", 13, 7, { size: 10.5, mono: true, align: "center" });
       }],
-      ["edge", "strong weights of tokens that are scrolled away", (painter) => painter.text("↑ ↓", 13, 7, { size: 12, align: "center" })],
+      ["edge", "strong weights of tokens that are scrolled out of view", (painter) => painter.text("↑ ↓", 13, 7, { size: 12, align: "center" })],
     ];
     return { marks };
   }

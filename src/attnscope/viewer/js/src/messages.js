@@ -25,7 +25,7 @@ export class Messages {
    */
   showLink(link) {
     const field = makeElement("input", { readonly: true, value: link, "aria-label": "Link to this exact view" });
-    this.box.replaceChildren(makeElement("p", { text: "This browser does not let the page copy. Here is the link to this exact view:" }), field);
+    this.box.replaceChildren(makeElement("p", { text: "This browser does not let the page copy to the clipboard. Here is the link to this exact view:" }), field);
     this.box.hidden = false;
     field.select();
   }

@@ -16,7 +16,7 @@ const source = {
     const find = () => document.querySelector(`script[data-block="${name}"]`);
     if (!find()) await loaded;
     const found = find();
-    if (!found) throw new Error(`This file has no block ${name}: it was cut short.`);
+    if (!found) throw new Error(`This file has no block ${name}: it is incomplete.`);
     return bytesOfBase64(found.textContent ?? "");
   },
 };

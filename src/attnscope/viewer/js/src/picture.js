@@ -371,7 +371,7 @@ class PictureView {
     const gridOf = (number) => manifest.tokens[number]?.grid;
     const site = manifest.sites.findIndex((_, number) => manifest.axes[state.sample]?.[number]?.some((list) => gridOf(list)));
     if (site >= 0) return `The tokens of this site are not patches of the picture, but those of ${this.names.site(site)} are.`;
-    return "It is not known which tokens are patches of the picture. To say so when the page is made: ats.view(maps, images=images, grid=(14, 14)).";
+    return "It is not known which tokens are patches of the picture. To say so when making the page: ats.view(maps, images=images, grid=(14, 14)).";
   }
 
   /** @param {Picked} picked */
@@ -387,7 +387,7 @@ class PictureView {
   describe() {
     const { source } = this;
     if (!source) return `${this.names.shown()}: what each key receives`;
-    return `${this.names.shown()}: what ${source.side} ${source.place} “${quoted(this.lists[source.side].labels[source.place])}” ${source.side === "query" ? "attends to" : "is attended by"}`;
+    return `${this.names.shown()}: what ${source.side} ${source.place} “${quoted(this.lists[source.side].labels[source.place])}” ${source.side === "query" ? "attends to" : "is attended to by"}`;
   }
 
   /**

@@ -47,7 +47,7 @@ export function createRanking({ selection }) {
       const side = direction === "from" ? "query" : "key";
       if (place < 0) title.textContent = `Strongest of one ${side}`;
       else {
-        const [whose, does] = direction === "from" ? ["Query", "attends to"] : ["Key", "is attended by"];
+        const [whose, does] = direction === "from" ? ["Query", "attends to"] : ["Key", "is attended to by"];
         title.textContent = `${whose} ${place} “${quoted(own.labels[place])}” ${does}`;
       }
       rows.forEach(({ item, name, bar, value }, rank) => {

@@ -6,7 +6,7 @@ import { createHeadChooser } from "./heads.js";
 
 const SCALE_NAMES = { linear: "linear", sqrt: "square root", log: "logarithmic" };
 const RANGE_NAMES = { one: "1", all: "largest of all", site: "largest of the site", head: "largest of the head" };
-const DIRECTION_NAMES = { from: "query attends to", to: "key is attended by" };
+const DIRECTION_NAMES = { from: "query attends to", to: "key is attended to by" };
 /** @type {Record<string, string>} */
 const ROLE_NAMES = { self: "self-attention", cross: "cross-attention", pool: "pooling" };
 const WITH_DIRECTION = ["lines", "text", "image", "matrix"];

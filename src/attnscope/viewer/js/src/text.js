@@ -275,7 +275,7 @@ class TextView {
   describe() {
     const { source } = this;
     if (!source) return `${this.names.shown()}: what each key receives`;
-    return `${this.names.shown()}: what ${source.side} ${source.place} “${quoted(shortened(this.listOf(source.side).labels[source.place], 40))}” ${source.side === "query" ? "attends to" : "is attended by"}`;
+    return `${this.names.shown()}: what ${source.side} ${source.place} “${quoted(shortened(this.listOf(source.side).labels[source.place], 40))}” ${source.side === "query" ? "attends to" : "is attended to by"}`;
   }
 
   /**
