@@ -47,6 +47,7 @@ from attnscope.discovery._origins import (
     regrouped,
     size_of,
     together,
+    whole,
 )
 
 Steps = dict[tuple[Origin, int], tuple[int, int]]
@@ -225,9 +226,12 @@ class Lineage:
             axes[target] = symbols[1][axis]
         return tuple(axes)
 
-    def _windows(self, source: Axis, distance: int, size: int) -> Axis:
+    @staticmethod
+    def _windows(source: Axis, distance: int, size: int) -> Axis:
+        if not source:
+            return ()
         if len(source) != 1:
-            return one(Windows(Part(Lost("windows", -1, 0), 0, None, 1, 0), distance), size)
+            return one(Windows(whole(source), distance), size)
         return (Factor(frozenset(Windows(origin, distance) for origin in source[0].origins), size),)
 
     @_after.register

@@ -161,6 +161,10 @@ def level(origin: Origin) -> int:
 _LEVELS = {Mark: _MARK, Samples: _DATA, Position: _DATA, Lost: _LOST, Units: _UNITS}
 
 
+def _level_of(axis: Axis) -> int:
+    return max((level(origin) for factor in axis for origin in factor.origins), default=_MADE)
+
+
 def is_data(factor: Factor) -> bool:
     """Whether positions of the inputs lie along it."""
     return any(level(origin) == _DATA for origin in factor.origins)
@@ -211,12 +215,14 @@ def together(axes: Sequence[Axis], size: int, lost: Origin) -> Axis:
     full = [axis for axis in axes if size_of(axis) == size and axis]
     if not full:
         return () if size == 1 else one(lost, size)
-    if len(set(full)) == 1:
-        return full[0]
+    highest = max(map(_level_of, full))
+    telling = list(dict.fromkeys(axis for axis in full if _level_of(axis) == highest))
+    if len(telling) == 1:
+        return telling[0]
+    full = telling
     cuts = sorted({cut for axis in full for cut in _cuts(axis)})
     if 0 in cuts or any(outer % inner for inner, outer in zip(cuts, cuts[1:], strict=False)):
-        best = max(full, key=lambda axis: max((level(o) for f in axis for o in f.origins), default=_MADE))
-        return best
+        return one(lost, size) if highest >= _DATA else full[0]
     sizes = [outer // inner for inner, outer in zip(cuts, cuts[1:], strict=False)][::-1] or [1]
     parts = [_cut(axis, sizes) for axis in full]
     factors = [
@@ -370,7 +376,7 @@ def part(axis: Axis, start: int | None, step: int, size: int) -> Axis:
     if start == 0 and step == 1 and size == total:
         return axis
     if len(axis) != 1:
-        return one(_part(_whole(axis), total, start, step, size), size)
+        return one(_part(whole(axis), total, start, step, size), size)
     parts = [_part(origin, total, start, step, size) for origin in _ordered(axis[0].origins)]
     return one(parts[0], size) if len(parts) == 1 else (Factor(frozenset(parts), size),)
 
@@ -402,7 +408,7 @@ def joined(axes: Sequence[Axis], sizes: Sequence[int], made: Origin) -> Axis:
         return (*one(made, len(axes)), *axes[0])  # copies of the batch
     pieces: list[tuple[Origin, int]] = []
     for axis, size in zip(axes, sizes, strict=True):
-        origin = _whole(axis) if axis else made
+        origin = whole(axis) if axis else made
         if pieces:
             merged = _continued(*pieces[-1], origin, size)
             if merged is not None:
@@ -414,7 +420,7 @@ def joined(axes: Sequence[Axis], sizes: Sequence[int], made: Origin) -> Axis:
     return one(Pieces(tuple(pieces)), total)
 
 
-def _whole(axis: Axis) -> Origin:
+def whole(axis: Axis) -> Origin:
     """One origin for an axis."""
     factors = tuple(
         (_ordered(factor.origins)[0] if len(factor.origins) == 1 else Together(factor.origins), factor.size)
