@@ -1,13 +1,13 @@
-"""Models whose axes are known by construction, at any sizes: what each dim is follows from letters, never from a number.
+"""Models whose axes are known by construction, at any sizes: what a dim is follows from letters, never from a number.
 
-`Einsum` is attention in any form that einsum can write. A letter stands for one axis wherever it is written, so that the
-scores, their dims and where these come from can be computed by NumPy and by reading the letters.
+`Einsum` is attention in any form that einsum can write. A letter stands for one axis wherever it is written, so that
+the scores, their dims and where these come from can be computed by NumPy and by reading the letters.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import keras
 import numpy as np
@@ -68,7 +68,10 @@ class Einsum(keras.layers.Layer):
 
     def call(self, x, y=None):
         y = x if y is None else y
-        parts = [self.part(n, z, ops.einsum, self.kernels.get(n)) for n, z in zip(("query", "key", "value"), (x, y, y))]
+        parts = [
+            self.part(n, z, ops.einsum, self.kernels.get(n))
+            for n, z in zip(("query", "key", "value"), (x, y, y), strict=True)
+        ]
         logits = ops.einsum(self.form.scores, parts[0], parts[1])
         scores = ops.softmax(logits, axis=self.form.scores.split("->")[1].index(self.form.over))
         return ops.einsum(self.form.context, scores, parts[2])
@@ -122,7 +125,9 @@ def of_form(name: str, form: Form, *shapes: str, lineage: dict[str, str]) -> Cas
     """A model of one `Einsum` over inputs ``x`` and ``y``, whose axes behind the samples have these letters."""
 
     def build(sizes: Sizes) -> keras.Model:
-        inputs = [keras.Input([sizes[letter] for letter in shape], name=n) for n, shape in zip("xy", shapes)]
+        inputs = [
+            keras.Input([sizes[letter] for letter in shape], name=n) for n, shape in zip("xy", shapes, strict=False)
+        ]
         outputs = Einsum(form, sizes, name="site")(*inputs)
         return keras.Model(inputs, outputs)
 

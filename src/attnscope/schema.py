@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -72,8 +73,8 @@ class Site:
         reason: Why, or why not.
         sinks: How many of the last keys are learned sinks that stand for no position.
         lineage: For each dim where its positions come from, in words; a dim whose trail was lost is left out.
-        certainty: How the dims are known: ``traced`` (they follow from the data flow), ``by size`` (the trail was lost at
-            an operation that is not known, and the sizes suggest them) or ``declared``.
+        certainty: How the dims are known: ``traced`` (they follow from the data flow), ``by size`` (the trail was lost
+            at an operation that is not known, and the sizes suggest them) or ``declared``.
         lost: The operation at which the trail was lost, where it is therefore not known what the scores are used for.
         plan: What a run of the model needs to know to take it; None where no trace was made.
         loop: The compiled loop around it, which must be unrolled for its scores to be seen; else None.

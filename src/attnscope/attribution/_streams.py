@@ -304,8 +304,8 @@ def _comes_from(stream: str, name: str) -> bool:
 def valid_positions(subject: Subject, streams: Streams, stream: str, size: int) -> np.ndarray:
     """Which positions of a stream are not padding, dims ``(sample, position)``, bool.
 
-    For the input's own stream these are the subject's, with the prefix in front. For another stream they are those of the
-    padding mask of that very sequence, as the model has it when a site reads it. Without one all are valid.
+    For the input's own stream these are the subject's, with the prefix in front. For another stream they are those of
+    the padding mask of that very sequence, as the model has it when a site reads it. Without one all are valid.
 
     Args:
         subject: The model and its inputs.

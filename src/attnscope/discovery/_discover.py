@@ -70,7 +70,7 @@ class _Met:
         reason: Why it cannot be taken, as far as that is known when it happens.
         axes: The axes that its softmax runs over.
         keys: What the trace knows its tensors by; empty where they are out of reach.
-        by_size: The layout that its sizes suggest, which counts where the trail is lost; the declared one is never lost.
+        by_size: The layout that its sizes suggest, which counts where the trail is lost; or the declared one.
         masks: How many Keras masks had been set before it.
         removed_masks: Layers that had taken a padding mask off before it.
     """
@@ -313,7 +313,7 @@ def _listed(met: list[_Met], trace: Trace, lineage: Lineage, masks: Masks) -> li
 
 
 def _with_steps(site: Site, steps: list[_Judge]) -> Site:
-    """A site in a loop that is run step by step, with a dim for the steps: that of the samples where it runs over them."""
+    """A site in a loop that is run step by step, with a dim for the steps; where it runs over the samples, that is it."""
     if not steps or not site.dims or not isinstance(site.plan, SitePlan):
         return site
     if site.plan.over_samples:

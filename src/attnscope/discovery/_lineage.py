@@ -1,8 +1,8 @@
 """Lineage: for every tensor of a trace, where each of its axes comes from.
 
 The operations of a trace are followed in their order, each by what it does with axes (`attnscope.backends`). What an
-operation that nobody knows makes of an axis is not known either; where the axis keeps its place and its size there, that
-is taken as a guess, and is called one wherever it leads.
+operation that nobody knows makes of an axis is not known either; where the axis keeps its place and its size there,
+that is taken as a guess, and is called one wherever it leads.
 """
 
 from __future__ import annotations

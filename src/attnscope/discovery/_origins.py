@@ -1,7 +1,7 @@
 """Where the positions along an axis come from.
 
 An axis is a row of *factors*, the outermost first, whose sizes multiply to its own: a reshape splits and joins factors
-and loses none. Each factor knows its origins: an input's axis, the units of a weight, a part of another axis, and so on.
+and loses none. Each factor knows its origins: an input's axis, the units of a weight, a part of another axis and so on.
 Nothing here looks at a size to tell what an axis is.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ Origin = (
 
 @dataclass(frozen=True)
 class Factor:
-    """Some positions and where they come from: one origin, or several that were added or multiplied position by position."""
+    """Some positions and where they come from: one origin, or several that met position by position."""
 
     origins: frozenset[Origin]
     size: int
@@ -221,9 +222,9 @@ def together(axes: Sequence[Axis], size: int, lost: Origin) -> Axis:
         return telling[0]
     full = telling
     cuts = sorted({cut for axis in full for cut in _cuts(axis)})
-    if 0 in cuts or any(outer % inner for inner, outer in zip(cuts, cuts[1:], strict=False)):
+    if 0 in cuts or any(outer % inner for inner, outer in pairwise(cuts)):
         return one(lost, size) if highest >= _DATA else full[0]
-    sizes = [outer // inner for inner, outer in zip(cuts, cuts[1:], strict=False)][::-1] or [1]
+    sizes = [outer // inner for inner, outer in pairwise(cuts)][::-1] or [1]
     parts = [_cut(axis, sizes) for axis in full]
     factors = [
         Factor(strongest(origin for part in column for origin in _ordered(part.origins)), column[0].size)
