@@ -33,6 +33,7 @@ from attnscope.discovery._origins import (
     Guessed,
     Lost,
     Made,
+    Mark,
     Origin,
     Part,
     Pieces,
@@ -315,8 +316,12 @@ def steps_after(node: Node, known: Sequence[Steps], first: Symbol, output: Symbo
         steps.update({(origin, taken[0].size): (position, position) for origin in origins})
     if isinstance(node.operation, (Moved, Reshaped)):
         for origin in (origin for axis in first for factor in axis if factor.size == 1 for origin in factor.origins):
-            if isinstance(origin, Part) and origin.start is not None and origin not in left:
+            if origin in left:
+                continue
+            if isinstance(origin, Part) and origin.start is not None:
                 steps[origin.of, origin.total] = (origin.start, origin.start)
+            elif isinstance(origin, Mark):
+                steps[origin, 1] = (0, 0)
     if isinstance(node.operation, Joined):
         joined_again = {origin.of if isinstance(origin, Part) else origin for origin in left}
         steps = {axis: positions for axis, positions in steps.items() if axis[0] not in joined_again}
