@@ -15,6 +15,7 @@ that come after it:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from attnscope.backends import Chosen, Contraction, Elementwise, Node, Unknown
@@ -62,11 +63,18 @@ class Use:
     lost: str = ""
 
 
-def use_of(lineage: Lineage, tensor: int, axes: tuple[int, ...]) -> Use:
-    """What the softmax that gave `tensor` along `axes` is for; see the module's rule."""
-    walk = _Walk(lineage, tensor, axes)
+def use_of(lineage: Lineage, tensor: int, symbol: Symbol, axes: tuple[int, ...]) -> Use:
+    """What a softmax is for; see the module's rule.
+
+    Args:
+        lineage: Of the trace.
+        tensor: Number of what it gave.
+        symbol: Where its axes come from.
+        axes: Those that it ran over.
+    """
+    walk = _Walk(lineage, tensor, symbol, axes)
     walk.follow()
-    axis = lineage.symbols[tensor][axes[-1]] if tensor in lineage.symbols else ()
+    axis = symbol[axes[-1]]
     for meeting in walk.meetings:
         if not (_of_units(axis) and _parallel(meeting.value)):
             cut = max(0, size_of(axis) - size_of(meeting.value)) if meeting.value and axis else 0
@@ -130,6 +138,7 @@ class _Walk:
 
     lineage: Lineage
     start: int
+    symbol: Symbol
     key_axes: tuple[int, ...]
     meetings: list[_Meeting] = field(default_factory=list)
     single: set[int] = field(default_factory=set)
@@ -144,7 +153,7 @@ class _Walk:
         """Walks through all that is computed from the scores, as long as the keys are to be seen in it."""
         graph = self.lineage.graph
         self.own = graph.reached_from(self.start)
-        self.marked: dict[int, Symbol] = {self.start: _marked(self.lineage, self.start)}
+        self.marked: dict[int, Symbol] = {self.start: _marked(self.symbol, self.lineage.graph.shapes[self.start])}
         self.steps: dict[int, Steps] = {}
         for node in graph.nodes:
             if any(tensor in self.marked for tensor in node.inputs):
@@ -217,13 +226,12 @@ class _Walk:
         return any(isinstance(root, Mark) and root.axis in self.key_axes for root in roots(origin))
 
 
-def _marked(lineage: Lineage, tensor: int) -> Symbol:
+def _marked(symbol: Symbol, shape: Sequence[int]) -> Symbol:
     """The axes of a tensor, each factor with a mark of its own."""
-    shape = lineage.graph.shapes[tensor]
     return tuple(
         tuple(Factor(frozenset((Mark(number, place),)), factor.size) for place, factor in enumerate(axis))
         or one(Mark(number, 0), size)
-        for number, (axis, size) in enumerate(zip(lineage.symbol(tensor), shape, strict=True))
+        for number, (axis, size) in enumerate(zip(symbol, shape, strict=True))
     )
 
 
