@@ -15,7 +15,7 @@ that come after it:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from attnscope.backends import Chosen, Contraction, Elementwise, Node, Unknown
@@ -179,7 +179,8 @@ class _Walk:
             self.chosen = self.chosen or (position == 0 and self._holds_keys((symbol[operation.axis],)))
         elif isinstance(operation, Contraction):
             mine, others = (operation.first, operation.second) if position == 0 else (operation.second, operation.first)
-            self._note(node.inputs[1 - position], known, dict(zip(mine, symbol, strict=True)), others)
+            summed = set(mine) - set(operation.output)
+            self._note(node.inputs[1 - position], known, dict(zip(mine, symbol, strict=True)), others, summed)
         elif isinstance(operation, Elementwise):
             for place, other in enumerate(node.inputs[: operation.inputs]):
                 if place == position or other == node.inputs[position]:
@@ -189,7 +190,14 @@ class _Walk:
                 elif other in self.lineage.graph.data and other not in self.own:
                     self.added = True
 
-    def _note(self, other: int, known: dict[int, Symbol], mine: dict[object, Axis], labels: tuple[object, ...]) -> None:
+    def _note(
+        self,
+        other: int,
+        known: dict[int, Symbol],
+        mine: dict[object, Axis],
+        labels: tuple[object, ...],
+        summed: Collection[object] = (),
+    ) -> None:
         """A product with a tensor: a meeting where it has an axis of its own along the keys'."""
         if other not in self.lineage.graph.data or other in self.own:
             return
@@ -201,7 +209,8 @@ class _Walk:
             for mark in _marks(axis)
         )
         for label, axis in mine.items():
-            if label in theirs and self._holds_keys((axis,)) and _same_length(axis, theirs[label]):
+            meets = label in summed or (label in theirs and _same_length(axis, theirs[label]))
+            if label in theirs and meets and self._holds_keys((axis,)):
                 self.meetings.append(_Meeting(other, theirs[label], shared))
                 self._note_guess(axis)
         steps = self.steps.get(self._tensor_of(mine, known), {})

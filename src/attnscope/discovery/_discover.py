@@ -479,7 +479,7 @@ class _Judge:
             taken=taken,
             reason=reason,
             sinks=sinks,
-            lineage={dim: in_words(origins[dim]) for dim in layout.dims if dim in origins},
+            lineage={dim: in_words(origins[dim]) for dim in layout.dims if origins.get(dim)},
             certainty=certainty,
             plan=self._plan(layout, origins),
         )
