@@ -79,7 +79,7 @@ def test_the_passes_that_a_card_states_are_those_that_ran():
         counted,
         steps_of(2, 2),
         methods=["raw", "chefer", "integrated_gradients", "occlusion"],
-        removals=["zero", "marginal"],
+        removals=["marginal"],
         models=[counted],
         permutations=2,
         batch_size=1,  # batches of 1 are never filled up
