@@ -171,7 +171,7 @@ print(peak[0] - before)
 
 @pytest.mark.optimised
 def test_received_and_entropy_of_8192_tokens_need_under_400_megabytes(backend):
-    """On JAX and TensorFlow with half the tokens and half the memory, where the matrix of all heads would take 537 MB."""
+    """On JAX and TensorFlow half the tokens and half the memory; there, the matrix of all heads would take 537 MB."""
     if backend == "torch" and tuple(map(int, keras.__version__.split(".")[:2])) < (3, 15):
         pytest.skip("on PyTorch with Keras 3.13 it takes 0.6 GB; docs/cost.md says so")
     if not sys.platform.startswith("linux"):
