@@ -8,6 +8,7 @@ DEMO := .venv-demo
 
 export TF_CPP_MIN_LOG_LEVEL = 3
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test lint clean
 
@@ -28,10 +29,11 @@ $(DEMO)/ready: pyproject.toml
 	touch $@
 
 # PyTorch is pinned for the tests alone: its newest release on the registry is built for CUDA and takes gigabytes.
+# Python compiles what it imports, and keeps it; compiling every file of every package beforehand takes a minute more.
 $(VENV)/ready: pyproject.toml tests/requirements.txt
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet torch==2.13.0
-	$(VENV)/bin/pip install --quiet --requirement tests/requirements.txt
+	$(VENV)/bin/pip install --quiet --no-compile torch==2.13.0
+	$(VENV)/bin/pip install --quiet --no-compile --requirement tests/requirements.txt
 	touch $@
 
 # The oldest Keras that is supported, over the packages of the first environment.
@@ -39,7 +41,7 @@ $(OLDEST)/ready: $(VENV)/ready
 	$(PYTHON) -m venv $(OLDEST)
 	$(VENV)/bin/python -c "import site; print(site.getsitepackages()[0])" \
 		> "$$($(OLDEST)/bin/python -c 'import site; print(site.getsitepackages()[0])')/newest.pth"
-	$(OLDEST)/bin/pip install --quiet --no-deps --ignore-installed keras==3.13.2
+	$(OLDEST)/bin/pip install --quiet --no-compile --no-deps --ignore-installed keras==3.13.2
 	touch $@
 
 clean:

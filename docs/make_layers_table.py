@@ -30,7 +30,12 @@ def seen_on(backend: str) -> Cells:
         report = Path(folder) / "report.xml"
         options = ["-q", "-p", "no:cacheprovider", "-o", "junit_family=xunit1", f"--junitxml={report}"]
         command = [sys.executable, "-m", "pytest", *options, str(TESTS)]
-        environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+        environment = {
+            **os.environ,
+            "KERAS_BACKEND": backend,
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            "ATTNSCOPE_EVERY_FAMILY": "1",
+        }
         subprocess.run(command, env=environment, cwd=HERE.parent, check=False)  # what failed is in the report
         cells: Cells = {}
         for case in ElementTree.parse(report).iter("testcase"):

@@ -59,32 +59,49 @@ if ! browser && [[ $(id -u) == 0 ]] && command -v apt-get > /dev/null; then
 fi
 browser || without_browser
 
-# One process per core of a small machine; what shares something costly stays together (see `conftest.py`). A process of
-# PyTorch with a thread on each core would wait for the other's: the same tests took 1.8 times as much CPU.
+# Two lanes side by side, so that a machine with two cores has a process on each from the first test to the last: PyTorch,
+# and all the rest, which takes about as long. More cores give each lane more processes; what shares something costly then
+# stays together (see `conftest.py`). A process of PyTorch with a thread on each core would wait for the other's: the same
+# tests took 1.8 times as much CPU.
 export OMP_NUM_THREADS=1
+processes=$(($(nproc) / 2))
+spread=()
+((processes < 2)) || spread=(-n "$processes" --dist loadscope)
 on() {
     local backend=$1
     shift
-    step "newest Keras on $backend" env KERAS_BACKEND="$backend" "$VENV/bin/python" -m pytest -q -n 2 --dist loadscope "$@"
+    step "newest Keras on $backend" env KERAS_BACKEND="$backend" "$VENV/bin/python" -m pytest -q "${spread[@]}" "$@"
 }
+oldest() {
+    local backend=$1
+    shift
+    step "oldest Keras on $backend" env KERAS_BACKEND="$backend" "$OLDEST/bin/python" -m pytest -q "${spread[@]}" "$@"
+}
+all_but_torch() {
+    failed=()
+    on jax -m every_backend
+    on tensorflow -m every_backend
+
+    # OpenVINO is not among the packages of the suite.
+    step "examples in the docstrings" env KERAS_BACKEND=torch "$VENV/bin/python" -m pytest -q "${spread[@]}" --doctest-modules \
+        --ignore-glob '*/_openvino.py' --pyargs attnscope
+
+    # Here JAX optimises everything, as it does for users.
+    JAX_DISABLE_MOST_OPTIMIZATIONS=0 oldest jax tests/interception/test_custom_layers.py tests/layers/test_stored.py
+    oldest tensorflow tests/interception/test_against_keras.py tests/interception/test_custom_layers.py \
+        tests/capturing/test_capture.py tests/layers/test_multi_head.py
+    oldest torch tests/interception/test_against_keras.py tests/capturing/test_capture.py tests/capturing/test_generation.py \
+        tests/capturing/test_summaries.py tests/handlers tests/layers/test_pooling.py tests/layers/test_shared_value.py \
+        tests/loading
+    if ((${#failed[@]})); then printf '%s\n' "${failed[@]}" > "$rest.failed"; fi
+}
+rest=$(mktemp)
+trap 'rm -f "$rest" "$rest.failed"' EXIT
+all_but_torch > "$rest" 2>&1 &
 on torch
-on jax -m every_backend
-on tensorflow -m every_backend
-
-# OpenVINO is not among the packages of the suite.
-step "examples in the docstrings" env KERAS_BACKEND=torch "$VENV/bin/python" -m pytest -q -n 2 --dist loadscope --doctest-modules \
-    --ignore-glob '*/_openvino.py' --pyargs attnscope
-
-# Here JAX optimises everything, as it does for users.
-step "oldest Keras on jax" env KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=0 "$OLDEST/bin/python" -m pytest -q -n 2 --dist loadscope \
-    tests/interception/test_custom_layers.py tests/handlers/test_gradients.py tests/capturing/test_generation.py \
-    tests/layers/test_stored.py
-step "oldest Keras on tensorflow" env KERAS_BACKEND=tensorflow "$OLDEST/bin/python" -m pytest -q -n 2 --dist loadscope \
-    tests/interception/test_against_keras.py tests/interception/test_custom_layers.py tests/capturing/test_capture.py \
-    tests/layers/test_multi_head.py
-step "oldest Keras on torch" env KERAS_BACKEND=torch "$OLDEST/bin/python" -m pytest -q -n 2 --dist loadscope \
-    tests/interception/test_against_keras.py tests/capturing/test_capture.py tests/capturing/test_summaries.py \
-    tests/handlers/test_edits.py tests/layers/test_pooling.py tests/layers/test_shared_value.py tests/loading
+wait $!
+cat "$rest"
+[[ ! -e $rest.failed ]] || mapfile -t -O ${#failed[@]} failed < "$rest.failed"
 
 browser || without_browser
 [[ -z $javascript_skipped ]] || without_node

@@ -68,7 +68,6 @@ def test_gradient_x_attention_by_finite_differences_of_every_score(rng):
     assert found.attrs["passes"] == found.attrs["gradient_passes"] == 2
 
 
-@pytest.mark.every_backend
 def test_batches_change_nothing(rng, monkeypatch):
     model, tokens = small(), padded_tokens(rng, samples=5, length=4)
     names = ("raw", "gradient_x_attention", "gradient_x_input", "chefer")

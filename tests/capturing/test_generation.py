@@ -66,7 +66,7 @@ def test_a_model_that_cannot_generate_is_refused():
         ats.capture_generation(keras.Model(inputs, inputs * 2), "abc")
     assert str(error.value) == (
         "The model is a Functional, but a KerasHub CausalLM with a preprocessor is needed, such as "
-        "keras_hub.models.GPT2CausalLM. For other models generate first, and capture the finished inputs: "
+        "keras_hub.models.GPT2CausalLM. For other models, generate first, and capture the finished inputs: "
         "ats.capture(model, inputs)."
     )
 

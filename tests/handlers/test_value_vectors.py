@@ -10,8 +10,6 @@ from attnscope.attribution._values import values
 from layers_by_hand import attending, numbers, sequences, shared_value_output
 from models import bahdanau_model, padded_tokens, recurrent_model, seed_model, transformer
 
-pytestmark = pytest.mark.every_backend
-
 
 def gap(found):
     """How far the weighted sum of the vectors lies from the layer's output, where a query attends to something."""

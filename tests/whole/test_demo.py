@@ -67,7 +67,6 @@ def test_no_biopsy_is_both_trained_on_and_held_out():
     assert not {row.tobytes() for row in train} & {row.tobytes() for row in held_out}
 
 
-@pytest.mark.every_backend
 def test_the_saved_model_gives_the_captured_outputs(shown):
     model = keras.models.load_model(shown.folder / "model.keras")
     outputs = model.predict(inputs_of(shown), verbose=0)
@@ -94,7 +93,6 @@ def test_the_page_is_there_and_names_its_subject(shown):
     assert "Attention alone does not explain a decision" in page
 
 
-@pytest.mark.every_backend
 def test_attention_runs_between_named_features(features):
     shown, _ = features
     for name in ("block_0_attention", "block_1_attention"):
@@ -128,7 +126,6 @@ def test_chance_is_what_shuffled_groups_give():
     assert demo.chance(maps, groups) == pytest.approx(np.quantile(largest, 0.95), rel=0.15)
 
 
-@pytest.mark.every_backend
 def test_no_weight_falls_on_the_padding_of_a_name(names):
     scores = names.maps["attention_vec"]
     real = scores.key_valid.values

@@ -50,6 +50,7 @@ class InterpretableMultiHeadAttention(StoresScores, keras.layers.MultiHeadAttent
         ValueError: `flash_attention` and `store_scores` are both True, or Keras rejects an argument.
 
     Example:
+        >>> import keras
         >>> layer = InterpretableMultiHeadAttention(d_model=4, n_head=2)
         >>> tuple(layer(keras.ops.ones((3, 5, 8))).shape)
         (3, 5, 8)

@@ -51,6 +51,7 @@ class AttentionPooling(StoresScores, keras.layers.Layer):  # type: ignore[misc]
         scaled as in Vaswani et al. 2017 (arXiv 1706.03762), section 3.2.1.
 
     Example:
+        >>> import keras
         >>> layer = AttentionPooling(4)
         >>> tuple(layer(keras.ops.ones((3, 5, 8))).shape)
         (3, 8)

@@ -59,6 +59,7 @@ class SharedValueMultiHeadAttention(StoresScores, keras.layers.Layer):  # type: 
         Lim, Arik, Loeff, Pfister 2021 (arXiv 1912.09363), section 4.4, equations 13 to 16.
 
     Example:
+        >>> import keras
         >>> layer = SharedValueMultiHeadAttention(num_heads=2, key_dim=4)
         >>> tuple(layer(keras.ops.ones((3, 5, 8))).shape)
         (3, 5, 8)

@@ -212,6 +212,7 @@ class TensorOperation(keras.layers.Layer):  # type: ignore[misc]
         UnsupportedError: There is no such function among `FUNCTIONS`.
 
     Example:
+        >>> import keras
         >>> summed = TensorOperation("math.reduce_sum", {"axis": 1})
         >>> summed(keras.ops.ones((2, 3, 5))).shape == (2, 5)
         True
