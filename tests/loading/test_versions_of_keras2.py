@@ -350,3 +350,42 @@ def test_a_file_of_keras_1_is_told(tmp_path):
         "old.h5 was saved by Keras 1.2.2, which described layers in other terms (here Dense with W_regularizer, init). "
         "Open it with Keras 2.0 to 2.3.1, which translates them, and save it again; or build the model in Python."
     )
+
+
+# Masks ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("version", ["2.2.4", "2.10.0"])
+def test_a_masked_sequence_that_begins_at_a_state_stays_masked(version, rng, tmp_path):
+    """A decoder: at padding it repeats what it returned before, as in every version of Keras 2."""
+    words = layer(version, "Embedding", "words", input_dim=11, output_dim=WIDTH, mask_zero=True, input_length=STEPS)
+    config = graph(
+        version,
+        (input_layer(version, "a", STEPS), []),
+        (input_layer(version, "state", UNITS), []),
+        (words, ["a"]),
+        (recurrent(version, "LSTM", "last", UNITS), ["words", "state", "state"]),
+        outputs=["last"],
+    )
+    table, *cell = random_arrays(rng, (11, WIDTH), (WIDTH, 4 * UNITS), (UNITS, 4 * UNITS), (4 * UNITS,))
+    names = ["kernel:0", "recurrent_kernel:0", "bias:0"]
+    weights = {"words": [("embeddings:0", table)], "last": list(zip(names, cell, strict=True))}
+    path = with_weights(tmp_path / "old.h5", config, version, weights)
+    ids = np.array([[3, 1, 4, 1, 5, 9, 2], [6, 5, 3, 0, 0, 0, 0], [8, 7, 0, 9, 3, 2, 0]], "float32")
+    state = rng.normal(size=(SAMPLES, UNITS)).astype("float32")
+    gate = hard_sigmoid if version in WITHOUT_DTYPE else sigmoid
+    expected = []
+    for sentence, begin in zip(ids.astype(int), state, strict=True):
+        h, c, last = begin, begin, np.zeros(UNITS)
+        for word in sentence:
+            if word:
+                i, f, g, o = np.split(table[word] @ cell[0] + h @ cell[1] + cell[2], 4)
+                c = gate(f) * c + gate(i) * np.tanh(g)
+                h = last = gate(o) * np.tanh(c)
+            expected.append(last)
+    model = ats.load_model(path)
+    assert_gives(model, [ids, state], [np.reshape(expected, (SAMPLES, STEPS, UNITS))], 1e-5)
+    model.save(tmp_path / "again.keras")
+    again = ats.load_model(tmp_path / "again.keras")
+    assert_gives(again, [ids, state], [np.reshape(expected, (SAMPLES, STEPS, UNITS))], 1e-5)

@@ -14,6 +14,7 @@ import keras
 from attnscope.errors import UnsupportedError
 from attnscope.loading.keras2._classes import is_from_elsewhere, module_and_class
 from attnscope.loading.keras2._operations import FUNCTIONS, TensorOperation, parameters
+from attnscope.loading.keras2._sequence_mask import SequenceMask
 from attnscope.loading.keras2._wiring import Call, Reference, is_stored_call, replaced, stored_call, wired_call
 from attnscope.tensors import Tensor
 
@@ -217,7 +218,7 @@ def _graph(config: Mapping[str, Any], keras2: bool) -> dict[str, Any]:
 
     return {
         **{key: value for key, value in config.items() if key in ("name", "trainable")},
-        "layers": [_joined(layer, names, renumber, keras2=keras2) for layer in config["layers"]],
+        "layers": _joined_layers(config["layers"], names, renumber, keras2=keras2),
         "input_layers": ends(config["input_layers"]),
         "output_layers": ends(config["output_layers"]),
     }
@@ -242,6 +243,45 @@ def _called_when_made(config: Mapping[str, Any], names: set[str]) -> set[str]:
 def _plain(name: str) -> str:
     """Keras 3 takes no slash in a layer's name."""
     return name.replace("/", "_")
+
+
+def _joined_layers(
+    layers: list[Mapping[str, Any]], names: set[str], renumber: Callable[[Reference], Reference], *, keras2: bool
+) -> list[dict[str, Any]]:
+    """Every layer with its calls, and a `SequenceMask` for each that takes a masked sequence and an initial state."""
+    has_masks = keras2 and any(_makes_mask(layer) for layer in layers)
+    joined: list[dict[str, Any]] = []
+    for layer in layers:
+        entry = _joined(layer, names, renumber, keras2=keras2)
+        calls = entry["inbound_nodes"]
+        takes_states = layer["class_name"] in RECURRENT and all(
+            isinstance(call, Mapping) and call["kwargs"].get("initial_state") and "mask" not in call["kwargs"]
+            for call in calls
+        )
+        if has_masks and calls and takes_states:
+            mask = f"{entry['name']}_mask"
+            joined.append(_sequence_mask(mask, calls))
+            for place, call in enumerate(calls):
+                call["kwargs"]["mask"] = Reference(mask, place, 0).stored()
+        joined.append(entry)
+    return joined
+
+
+def _makes_mask(layer: Mapping[str, Any]) -> bool:
+    settings = layer["config"]
+    masks = isinstance(settings, Mapping) and settings.get("mask_zero")
+    return layer["class_name"] == "Masking" or bool(masks)
+
+
+def _sequence_mask(name: str, calls: list[Any]) -> dict[str, Any]:
+    return {
+        "module": SequenceMask.__module__,
+        "class_name": "SequenceMask",
+        "registered_name": "attnscope>SequenceMask",
+        "config": {"name": name},
+        "name": name,
+        "inbound_nodes": [{"args": call["args"][:1], "kwargs": {}} for call in calls],
+    }
 
 
 def _joined(
