@@ -123,3 +123,19 @@ def saved(model, path):
     """Keras warns of `.h5` by its log alone."""
     model.save(path)
     return path
+
+
+def with_weights(path, config, version, weights):
+    """An `.h5` file with the weights of its layers, by the layers' names: (name, array) in the order stored."""
+    with h5py.File(path, "w") as file:
+        file.attrs["keras_version"] = version
+        file.attrs["backend"] = "tensorflow"
+        file.attrs["model_config"] = json.dumps(config)
+        group = file.create_group("model_weights")
+        group.attrs["layer_names"] = [name.encode() for name in weights]
+        for layer, arrays in weights.items():
+            inner = group.create_group(layer)
+            inner.attrs["weight_names"] = np.array([f"{layer}/{name}".encode() for name, _ in arrays], dtype="S")
+            for name, array in arrays:
+                inner[f"{layer}/{name}"] = array
+    return path

@@ -258,6 +258,12 @@ MISTAKEN = {
                      "seen. Use the Keras model that it was converted from: model.save('model.keras')."),
     "model.onnx": (b"\x08\x07", "is an ONNX graph, but a .keras or .h5 file is needed. Its layers cannot be seen. Use "
                    "the model that it was exported from: model.save('model.keras')."),
+    "model.h5": (b"404: Not Found", "is the message of a server that found nothing, but a .keras or .h5 file is "
+                 "needed. Download the file again, from where it is."),
+    "model.h5.gz": (b"\x1f\x8b\x08", "is compressed by gzip, but a .keras or .h5 file is needed. Unpack it, and load "
+                    "what is in it: gunzip."),
+    "saved.h5": (b"\x80\x03cnumpy", "is a pickle, which runs code when it is read, but a .keras or .h5 file is needed. "
+                 "Save the model in a safe format: model.save('model.keras')."),
     "model.pt": (b"PK\x03\x04", "is a PyTorch file, but a .keras or .h5 file is needed. Build the same model in Keras, "
                  "set its weights from these layer by layer, and pass it to attnscope.capture."),
 }  # fmt: skip
@@ -276,7 +282,7 @@ def test_what_is_given_by_mistake_is_named(name, tmp_path):
 def test_a_file_that_was_cut_off_is_told(suffix, tmp_path):
     path = saved(small(), tmp_path / f"model.{suffix}")
     path.write_bytes(path.read_bytes()[:-900])
-    with pytest.raises(UnsafeFileError, match=f"model.{suffix}|HDF5"):
+    with pytest.raises(ModelFileError, match=rf"^The (archive|HDF5 file) model\.{suffix} cannot be read: "):
         ats.load_model(path)
 
 

@@ -21,7 +21,7 @@ from keras import layers, ops
 
 import attnscope as ats
 import hostile_files
-from attnscope.errors import KnownHolesWarning, UnsafeFileError, UnsupportedError
+from attnscope.errors import KnownHolesWarning, ModelFileError, UnsafeFileError, UnsupportedError
 from attnscope.loading._known_vulnerabilities import warn_of_known_vulnerabilities
 from attnscope.loading.allowed import check_config
 from attnscope.loading.container import opened, parsed
@@ -44,7 +44,7 @@ def load(path, custom_objects=None, trust=False, **settings):
 
 
 def refusal(function, *args, **kwargs):
-    with pytest.raises((UnsafeFileError, UnsupportedError)) as error:
+    with pytest.raises((UnsafeFileError, UnsupportedError, ModelFileError)) as error:
         function(*args, **kwargs)
     return str(error.value)
 

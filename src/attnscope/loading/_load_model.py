@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,13 +14,15 @@ import keras
 
 import attnscope.layers  # noqa: F401, so that the layers of ours that a file names are known
 from attnscope.errors import AttnscopeError, InputError, ModelFileError, UnsupportedError
+from attnscope.loading._custom_objects import by_their_own_names, has_other_names, with_custom_objects
+from attnscope.loading._failing_layer import FailingLayer, layer_that_cannot_be_made, layer_that_is_mentioned
 from attnscope.loading._known_vulnerabilities import warn_of_known_vulnerabilities
 from attnscope.loading._replaced_layers import LayerOrFunction, layer_names, with_replacements
 from attnscope.loading._weights import assign_weights, restored_on_failure
 from attnscope.loading.allowed import check_config
 from attnscope.loading.container import CONFIG, StoredModel, check_kind, opened
-from attnscope.loading.keras2 import is_old, rewritten
-from attnscope.loading.limits import limited_steps
+from attnscope.loading.keras2 import TensorOperation, check_not_keras1, is_old, rewritten
+from attnscope.loading.limits import failed_call, limited_steps
 
 Built = TypeVar("Built")
 
@@ -44,7 +47,8 @@ def load_model(
         model: A built model to load the weights into. It is returned, and keeps its own weights if those in the file
             do not fit. Needed if the file contains weights alone. The options below concern the file's own model, and
             are not used with it.
-        custom_objects: Classes and functions of your own, by their names in the file.
+        custom_objects: Classes and functions of your own, by their names in the file. They are used also where Keras
+            has a class of that name.
         replacements: Layers, or functions of the layer's input, to use in place of stored layers, by the layers'
             names: the way to load a Python ``Lambda`` without running it. See `attnscope.loading.replacements`.
         trust: Whether Python code in the file may run. Only for files that you would run as a program.
@@ -91,32 +95,66 @@ def _whole_model(
     replacements: dict[str, LayerOrFunction],
     trust: bool,
 ) -> keras.Model:
-    config, stand_ins = _built(stored, lambda: with_replacements(config, replacements, stored.path.name))
     needs_rewriting = is_old(config, stored.keras_version)
+    named, stand_ins = _built(
+        stored,
+        lambda: with_replacements(with_custom_objects(config, custom_objects), replacements, stored.path.name),
+    )
+    remaining = {**named, "compile_config": None}
+    given, custom_objects = custom_objects, {**custom_objects, **stand_ins}
+    as_keras_gets_it = remaining
     if needs_rewriting:
-        config = _built(stored, lambda: rewritten(config, stored.keras_version))
-    config = {**config, "compile_config": None}
-    custom_objects = {**custom_objects, **stand_ins}
-    as_keras_gets_it = replace(stored, config=config, training=None)
-    _built(stored, lambda: check_config(as_keras_gets_it, custom_objects=custom_objects, trust=trust))
-    if not needs_rewriting:
-        return _checked_model(stored, _loaded_by_keras(stored, config, custom_objects, trust))
+        _built(stored, lambda: check_not_keras1(remaining, stored.keras_version, stored.path.name))
+        _built(stored, lambda: _check(stored, remaining, custom_objects, trust, keras_2=True))
+        as_keras_gets_it = _built(stored, lambda: rewritten(remaining, stored.keras_version))
+    _built(stored, lambda: _check(stored, as_keras_gets_it, custom_objects, trust))
+    other_names = stored.assets is None and _has_other_names(remaining, given, replacements)
+    custom_objects = by_their_own_names(custom_objects)
+    if not needs_rewriting and not other_names:
+        return _checked_model(stored, _loaded_by_keras(stored, as_keras_gets_it, custom_objects, trust))
     model = _checked_model(
         stored,
         _built(
             stored,
-            lambda: keras.saving.deserialize_keras_object(config, custom_objects=custom_objects, safe_mode=not trust),
+            lambda: _deserialised(as_keras_gets_it, custom_objects, trust),
+            lambda error: _way_out(stored, _failing(error, as_keras_gets_it, custom_objects, trust), as_keras_gets_it),
         ),
     )
-    _check_vocabularies(config, stored)
-    _assign_weights(stored, model)
+    _check_vocabularies(as_keras_gets_it, stored)
+    _assign_weights(stored, model, by_stored_names=other_names)
     return model
 
 
-def _assign_weights(stored: StoredModel, model: keras.Model) -> None:
+def _has_other_names(
+    config: Mapping[str, Any], custom_objects: Mapping[str, object], replacements: Mapping[str, LayerOrFunction]
+) -> bool:
+    """Whether classes are used that have other names than those stored, by which Keras 3 would find their weights."""
+    layers = [layer for layer in replacements.values() if isinstance(layer, keras.Layer)]
+    return not all(isinstance(layer, TensorOperation) for layer in layers) or has_other_names(config, custom_objects)
+
+
+def _check(
+    stored: StoredModel,
+    config: dict[str, Any],
+    custom_objects: dict[str, object],
+    trust: bool,
+    *,
+    keras_2: bool = False,
+) -> None:
+    to_be_checked = replace(stored, config=config, training=None)
+    check_config(to_be_checked, custom_objects=custom_objects, trust=trust, keras_2=keras_2)
+
+
+def _assign_weights(stored: StoredModel, model: keras.Model, *, by_stored_names: bool = False) -> None:
     # A .keras file by Keras 2 numbers its layers by its configuration.
-    by_keras2 = stored.kind == "keras" and (stored.keras_version or "2").split(".")[0] in ("1", "2")
-    assign_weights(stored.weights, model, source=stored.path.name, keras2_config=stored.config if by_keras2 else None)
+    by_keras2 = (stored.keras_version or "2").split(".")[0] in ("1", "2")
+    by_config = stored.kind == "keras" and (by_keras2 or by_stored_names)
+    assign_weights(stored.weights, model, source=stored.path.name, stored_config=stored.config if by_config else None)
+
+
+def _deserialised(config: Mapping[str, Any], custom_objects: dict[str, object], trust: bool) -> object:
+    # Keras takes a configuration apart, which is needed whole for errors.
+    return keras.saving.deserialize_keras_object(deepcopy(config), custom_objects, safe_mode=not trust)
 
 
 def _loaded_by_keras(
@@ -133,6 +171,7 @@ def _loaded_by_keras(
     return _built(
         stored,
         lambda: keras.saving.load_model(folder, custom_objects=custom_objects, compile=False, safe_mode=not trust),
+        lambda error: _way_out(stored, _failing(error, config, custom_objects, trust), config),
     )
 
 
@@ -158,32 +197,63 @@ def _check_vocabularies(config: Mapping[str, Any], stored: StoredModel) -> None:
 # Errors ---------------------------------------------------------------------------------------------------------------
 
 
-def _built(stored: StoredModel, build: Callable[[], Built]) -> Built:
-    """What `build` returns; whatever Keras raises becomes an error that says what to do."""
+def _built(
+    stored: StoredModel,
+    build: Callable[[], Built],
+    way_out: Callable[[Exception], str] | None = None,
+) -> Built:
+    """What `build` returns; whatever Keras raises becomes an error that says what to do.
+
+    Args:
+        stored: The file.
+        build: What may fail.
+        way_out: What to do about an error; by default to build the model in Python.
+    """
     try:
         return build()
     except AttnscopeError:
         raise
     except Exception as error:
+        fix = way_out(error) if way_out else _built_in_python(stored)
         reason = _COLOUR.sub("", " ".join(str(error).split("Exception encountered: ")[-1].split()))
         version = stored.keras_version or "(version unknown)"
         raise ModelFileError(
             f"Keras {keras.version()} cannot build a model from {stored.path.name}, which Keras {version} saved. "
-            f"{type(error).__name__}: {reason[:600]} {_way_out(stored)}"
+            f"{type(error).__name__}: {reason[:600]} {fix}"
         ) from error
 
 
 _COLOUR = re.compile(r"\x1b\[\d*m")
 
 
-def _way_out(stored: StoredModel) -> str:
-    lambdas = layer_names(stored.config, "Lambda")
-    if lambdas:
+def _failing(
+    error: Exception, config: Mapping[str, Any], custom_objects: dict[str, object], trust: bool
+) -> FailingLayer | None:
+    called = failed_call()
+    if called is not None and not isinstance(called, keras.Model):
+        return FailingLayer(called.name, type(called).__name__, type(called).__module__.split(".")[0] == "keras")
+    made_alone = layer_that_cannot_be_made(config, custom_objects, safe_mode=not trust)
+    return made_alone or layer_that_is_mentioned(config, str(error))
+
+
+def _way_out(stored: StoredModel, failing: FailingLayer | None, config: Mapping[str, Any]) -> str:
+    lambdas = layer_names(config, "Lambda")
+    if lambdas and (failing is None or failing.class_name == "Lambda"):
         return (
             f"The Python bytecode in its Lambda layers ({', '.join(map(repr, lambdas))}) needs the version of Python "
             f"and the names that it was written with. Replace each by a layer that does the same, such as "
             f"replacements={{{lambdas[0]!r}: attnscope.loading.replacements.sum_over(axis=1)}}."
         )
+    if failing is None or not failing.is_keras_own or stored.kind != "h5":
+        return _built_in_python(stored)
+    return (
+        f"It fails at {failing.name!r}, of whose class the file stores only the name, {failing.class_name!r}: if that "
+        f"is not Keras' own class, pass yours: attnscope.load_model({str(stored.path)!r}, "
+        f"custom_objects={{{failing.class_name!r}: {failing.class_name}}}). {_built_in_python(stored)}"
+    )
+
+
+def _built_in_python(stored: StoredModel) -> str:
     return (
         "Build the model in Python as it was, and load only the weights into it: "
         f"attnscope.load_model({str(stored.path)!r}, model)."

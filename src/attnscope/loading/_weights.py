@@ -24,11 +24,13 @@ from attnscope.errors import AttnscopeError, ModelFileError, UnbuiltModelError, 
 Array: TypeAlias = "h5py.Dataset | np.ndarray"
 Item = TypeVar("Item")
 
+LAYERS = ("layers", "_layer_checkpoint_dependencies")
+"""Where Keras 2 keeps the layers of a model: since 2.14, and before."""
 NOT_WEIGHTS = ("optimizer", "metrics", "compile_metrics", "loss", "_compile_metrics", "_compile_loss")
 
 
 def assign_weights(
-    path: Path, model: keras.Model, *, source: str, keras2_config: Mapping[str, Any] | None = None
+    path: Path, model: keras.Model, *, source: str, stored_config: Mapping[str, Any] | None = None
 ) -> None:
     """Give a model the weights in a file.
 
@@ -38,7 +40,8 @@ def assign_weights(
         path: A checked HDF5 file.
         model: A built Keras model.
         source: The file's name, for errors.
-        keras2_config: The stored configuration, if Keras 2 wrote the file in the newer layout.
+        stored_config: The stored configuration, if it says which weights of the newer layout are whose: Keras 2 wrote
+            the file, or other classes are in the place of those that were stored.
 
     Raises:
         UnbuiltModelError: The model has no weights yet.
@@ -51,7 +54,7 @@ def assign_weights(
             "on a sample, or call model.build(input_shape), and load again."
         )
     try:
-        _assign_by_layout(path, model, source, keras2_config)
+        _assign_by_layout(path, model, source, stored_config)
     except AttnscopeError:
         raise
     except Exception as error:
@@ -62,13 +65,13 @@ def assign_weights(
         ) from error
 
 
-def _assign_by_layout(path: Path, model: keras.Model, source: str, keras2_config: Mapping[str, Any] | None) -> None:
+def _assign_by_layout(path: Path, model: keras.Model, source: str, stored_config: Mapping[str, Any] | None) -> None:
     with h5py.File(path, "r") as file:
         group = file.get("model_weights", file)
         if _names(group, "layer_names"):
             _by_layer(group, model, source)
-        elif keras2_config is not None:
-            _by_attribute(group, model, source, keras2_config)
+        elif stored_config is not None:
+            _by_attribute(group, model, source, stored_config)
         else:
             _by_keras(path, group, model, source)
 
@@ -190,7 +193,9 @@ def _finish(layer: object) -> None:
 
 def _by_attribute(group: h5py.Group, model: keras.Model, source: str, config: Mapping[str, Any]) -> None:
     stores = list(_stores(group, model, config.get("config"), skip=NOT_WEIGHTS))
-    if sum(len(store) for _, store in stores) != len(model.weights):
+    # The state of a random generator is none of the weights.
+    weights = [store for holder, store in stores if not isinstance(holder, keras.random.SeedGenerator)]
+    if sum(map(len, weights)) != len(model.weights):
         raise _mismatch(_listed(group), model, source)
     for holder, store in stores:
         try:
@@ -208,8 +213,10 @@ def _stores(
         if name == "vars":
             if len(inner):
                 yield holder, {key: np.asarray(array) for key, array in inner.items()}
-        elif name == "layers" and isinstance(config, Mapping) and "layers" in config:
-            for key, layer in _numbered(config["layers"], lambda layer: layer["class_name"].split(">")[-1]):
+        elif name in LAYERS and isinstance(config, Mapping) and "layers" in config:
+            for key, layer in _numbered(
+                _listed_layers(config["layers"], holder, name), lambda layer: layer["class_name"].split(">")[-1]
+            ):
                 if key in inner:
                     yield from _stores(inner[key], holder.get_layer(_name(layer)), layer["config"])
         elif name not in skip:
@@ -221,6 +228,16 @@ def _stores(
                         yield from _stores(inner[key], item)
             elif child is not None:
                 yield from _stores(inner, child)
+
+
+def _listed_layers(
+    layers: Iterable[Mapping[str, Any]], model: keras.Model, attribute: str
+) -> Iterator[Mapping[str, Any]]:
+    """The layers of a model as an attribute lists them: before 2.14 those with weights twice, and stored once."""
+    for layer in layers:
+        yield layer
+        if attribute != "layers" and layer["class_name"] != "InputLayer" and model.get_layer(_name(layer)).weights:
+            yield layer
 
 
 def _name(layer: Mapping[str, Any]) -> str:

@@ -12,11 +12,12 @@ import zipfile
 from pathlib import Path
 from typing import IO
 
-from attnscope.errors import UnsafeFileError, UnsupportedError
+from attnscope.errors import ModelFileError, UnsafeFileError, UnsupportedError
 from attnscope.loading.container._disk_space import check_disk_space
 from attnscope.loading.container._hdf5 import checked
 from attnscope.loading.container._json_documents import MAX_BYTES, SAVE_AGAIN, parsed, readable
 from attnscope.loading.container._stored_model import StoredModel
+from attnscope.loading.container._windows_paths import nest_groups
 
 CONFIG, METADATA, WEIGHTS, ASSETS = "config.json", "metadata.json", "model.weights.h5", "assets"
 MAX_MEMBERS = 10_000
@@ -29,11 +30,25 @@ _PART = re.compile(r"[^\x00-\x1f\x7f/\\:*?\"<>|]{1,200}")
 def from_archive(path: Path, file: IO[bytes], private: Path) -> StoredModel:
     """The model in a zip archive, extracted into a private folder."""
     with readable(f"The archive {path.name}", SAVE_AGAIN), zipfile.ZipFile(file) as archive:
+        if CONFIG not in archive.namelist():
+            raise _no_model(path, archive.namelist())
         members = _members(archive, file.seek(0, 2))
         check_disk_space(sum(member.file_size for member in members), private)
         for member in members:
             _extract(archive, member, private)
     return _from_private_folder(path, private)
+
+
+def _no_model(path: Path, names: list[str]) -> ModelFileError:
+    if any(name.endswith("data.pkl") for name in names):
+        return ModelFileError(
+            f"{path.name} is a PyTorch file, but a .keras or .h5 file is needed. Build the same model in Keras, set "
+            "its weights from these layer by layer, and pass it to attnscope.capture."
+        )
+    return ModelFileError(
+        f"{path.name} is a zip archive without {CONFIG!r}, so it is no Keras model. Expected a .keras file. If the "
+        "archive contains a model file, unpack it, and load that file."
+    )
 
 
 def _members(archive: zipfile.ZipFile, size: int) -> list[zipfile.ZipInfo]:
@@ -186,11 +201,16 @@ def _from_private_folder(path: Path, private: Path) -> StoredModel:
     """The model whose checked members lie in a private folder."""
     for name in (CONFIG, WEIGHTS):
         if not (private / name).is_file():
-            raise UnsafeFileError(f"{path.name} has no {name!r}. Expected a model as Keras saves it. {SAVE_AGAIN}")
+            raise ModelFileError(f"{path.name} has no {name!r}. Expected a model as Keras saves it. {SAVE_AGAIN}")
     config = parsed((private / CONFIG).read_bytes(), f"{CONFIG!r} of {path.name}")
     metadata = {}
     if (private / METADATA).is_file():
         metadata = parsed((private / METADATA).read_bytes(), f"{METADATA!r} of {path.name}")
+    stored_bytes = checked(private / WEIGHTS, WEIGHTS).stored
+    with readable(f"The HDF5 file {WEIGHTS}", SAVE_AGAIN):
+        nested = nest_groups(private / WEIGHTS)
+    if nested:
+        checked(private / WEIGHTS, WEIGHTS)
     version = metadata.get("keras_version")
     return StoredModel(
         "keras",
@@ -199,7 +219,7 @@ def _from_private_folder(path: Path, private: Path) -> StoredModel:
         metadata=metadata,
         keras_version=version if isinstance(version, str) else None,
         weights=private / WEIGHTS,
-        stored_bytes=checked(private / WEIGHTS).stored,
+        stored_bytes=stored_bytes,
         assets=private / ASSETS if (private / ASSETS).is_dir() else None,
         folder=private,
     )

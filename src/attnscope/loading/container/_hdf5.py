@@ -42,21 +42,23 @@ class Contents:
     """Bytes that they take in the file."""
 
 
-def checked(path: Path) -> Contents:
+def checked(path: Path, name: str) -> Contents:
     """Check every group, link, dataset and attribute of a file, without reading a single array.
 
     Args:
         path: An HDF5 file that nobody else writes to.
+        name: What the user knows it by, for errors.
 
     Returns:
         How much it holds.
 
     Raises:
+        ModelFileError: The file is damaged.
         UnsafeFileError: There is a link other than a plain one; an array whose values lie in another file or dataset,
             are not plain numbers, or are far larger than what is stored; an object with two names; a filter that is
             a plug-in; or more objects, levels or attributes than any model has.
     """
-    with readable(f"The HDF5 file {path.name}", _SAVE_AGAIN):
+    with readable(f"The HDF5 file {name}", _SAVE_AGAIN):
         longest = longest_text(path)
         with h5py.File(path, "r") as file:
             sizes = [_sizes(name, dataset) for name, dataset in _datasets(file, longest)]

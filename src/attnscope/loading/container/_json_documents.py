@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from attnscope.errors import AttnscopeError, UnsafeFileError
+from attnscope.errors import AttnscopeError, ModelFileError, UnsafeFileError
 
 MAX_BYTES = 32 * 2**20
 MAX_VALUES = 2_000_000
@@ -31,7 +31,8 @@ def parsed(text: bytes | str, where: str) -> dict[str, Any]:
         A dictionary of plain values.
 
     Raises:
-        UnsafeFileError: The text is not such an object.
+        ModelFileError: The text is not such an object, or is damaged.
+        UnsafeFileError: It has a key twice, or is larger or deeper than any model needs.
     """
     raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     if len(raw) > MAX_BYTES:
@@ -42,10 +43,14 @@ def parsed(text: bytes | str, where: str) -> dict[str, Any]:
         value = json.loads(raw.decode("utf-8"), object_pairs_hook=_without_repeats)
     except RecursionError as error:
         raise _refusal(where, "is nested too deeply to be parsed", f"at most {MAX_DEPTH} levels") from error
-    except ValueError as error:
+    except _RepeatedKeyError as error:
         raise _refusal(where, f"cannot be read: {error}", "a plain JSON object in UTF-8") from error
+    except ValueError as error:
+        raise ModelFileError(
+            f"{where} cannot be read: {error}. Expected a plain JSON object in UTF-8. {SAVE_AGAIN}"
+        ) from error
     if not isinstance(value, dict):
-        raise _refusal(where, f"is a {type(value).__name__}", "a JSON object")
+        raise ModelFileError(f"{where} is a {type(value).__name__}. Expected a JSON object. {SAVE_AGAIN}")
     if not _within_depth(value):
         raise _refusal(where, f"is nested deeper than {MAX_DEPTH} levels", f"at most {MAX_DEPTH} levels")
     return value
@@ -60,25 +65,29 @@ def readable(what: str, fix: str) -> Iterator[None]:
         fix: What to do about it.
 
     Raises:
-        UnsafeFileError: Anything inside failed, other than with one of attnscope's own errors.
+        ModelFileError: Anything inside failed, other than with one of attnscope's own errors.
     """
     try:
         yield
     except AttnscopeError:
         raise
     except Exception as error:
-        raise UnsafeFileError(f"{what} cannot be read: {error}. Expected a complete, undamaged file. {fix}") from error
+        raise ModelFileError(f"{what} cannot be read: {error}. Expected a complete, undamaged file. {fix}") from error
 
 
 def _refusal(where: str, problem: str, expected: str) -> UnsafeFileError:
     return UnsafeFileError(f"{where} {problem}. Expected {expected}. {SAVE_AGAIN}")
 
 
+class _RepeatedKeyError(ValueError):
+    """An object has a key twice, so that two readers may read two things."""
+
+
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) < len(pairs):
         repeated = Counter(key for key, _ in pairs).most_common(1)[0][0]
-        raise ValueError(f"the key {repeated[:60]!r} appears twice in one object")
+        raise _RepeatedKeyError(f"the key {repeated[:60]!r} appears twice in one object")
     return value
 
 

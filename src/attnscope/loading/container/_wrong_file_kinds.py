@@ -10,10 +10,19 @@ _SET_WEIGHTS = (
     "Build the same model in Keras, set its weights from these layer by layer, and pass it to attnscope.capture."
 )
 _SAVE_IT = "Load it where it was made, and save it with model.save('model.keras')."
+_PICKLE = (
+    "a pickle, which runs code when it is read",
+    "Save the model in a safe format: model.save('model.keras').",
+)
 _KINDS_BY_FIRST_BYTES = {
     b"version https://git-lfs": ("a Git LFS pointer, not the file itself", "Fetch the file: git lfs pull."),
     b"<!doctype html": ("a web page", "Download the file itself, not the page about it."),
     b"<html": ("a web page", "Download the file itself, not the page about it."),
+    b"404: not found": ("the message of a server that found nothing", "Download the file again, from where it is."),
+    b"\x1f\x8b": ("compressed by gzip", "Unpack it, and load what is in it: gunzip."),
+    b"\x80\x02": _PICKLE,
+    b"\x80\x03": _PICKLE,
+    b"\x80\x04": _PICKLE,
 }
 _KINDS_BY_SUFFIX = {
     ".pb": (
@@ -35,14 +44,8 @@ _KINDS_BY_SUFFIX = {
     ".safetensors": ("weights without a Keras model", _SET_WEIGHTS),
     ".npz": ("a NumPy archive", "Give its arrays to a model: model.set_weights([...])."),
     ".npy": ("a NumPy array", "Save a model: model.save('model.keras')."),
-    ".pkl": (
-        "a pickle, which runs code when it is read",
-        "Save the model in a safe format: model.save('model.keras').",
-    ),
-    ".pickle": (
-        "a pickle, which runs code when it is read",
-        "Save the model in a safe format: model.save('model.keras').",
-    ),
+    ".pkl": _PICKLE,
+    ".pickle": _PICKLE,
     ".json": ("a configuration without weights", "Save both: model.save('model.keras')."),
 }
 

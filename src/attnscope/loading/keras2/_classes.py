@@ -8,22 +8,38 @@ from typing import Any
 
 import keras
 
+PACKAGES = ("keras", "tf_keras", "tensorflow")
+"""Packages whose layers Keras 2 stored as Keras' own."""
 
-def module_and_class(class_name: str, config: Mapping[str, Any]) -> tuple[str, str] | None:
+
+def module_and_class(class_name: str, config: Mapping[str, Any], *, keras2: bool) -> tuple[str, str] | None:
     """Module and class of a stored layer or operation.
 
-    Some names, such as ``Add``, are those of a layer and of an operation too; a layer stores its dtype.
+    Some names, such as ``Add``, are those of a layer and of an operation too. Operations came with Keras 3, whose
+    layers store their dtype; in Keras 2 most layers did not until version 2.3.
 
     Args:
         class_name: The class as it is stored.
         config: Its stored configuration.
+        keras2: Whether Keras 2 stored it.
 
     Returns:
         What Keras finds the class by; None if Keras has none of that name.
     """
-    if class_name in _layers() and ("dtype" in config or class_name not in _operations()):
+    if class_name in _layers() and (keras2 or "dtype" in config or class_name not in _operations()):
         return "keras.layers", _layers()[class_name]
-    return (_operations()[class_name], class_name) if class_name in _operations() else None
+    return (_operations()[class_name], class_name) if class_name in _operations() and not keras2 else None
+
+
+def is_from_elsewhere(stored: Mapping[str, Any]) -> bool:
+    """Whether a stored object says that its class is not one of Keras', whatever its name; ``.h5`` files do not say."""
+    return "module" in stored and str(stored["module"]).split(".")[0] not in PACKAGES
+
+
+def layer_class(class_name: str) -> type | None:
+    """Keras' own layer of that name, if it has one."""
+    name = _layers().get(class_name)
+    return getattr(keras.layers, name) if name else None
 
 
 @cache

@@ -12,8 +12,9 @@ from typing import Any
 import keras
 
 from attnscope.errors import UnsupportedError
-from attnscope.loading.keras2._classes import module_and_class
+from attnscope.loading.keras2._classes import is_from_elsewhere, module_and_class
 from attnscope.loading.keras2._operations import FUNCTIONS, TensorOperation, parameters
+from attnscope.loading.keras2._sequence_mask import SequenceMask
 from attnscope.loading.keras2._wiring import Call, Reference, is_stored_call, replaced, stored_call, wired_call
 from attnscope.tensors import Tensor
 
@@ -34,7 +35,7 @@ OPERATIONS = ("TFOpLambda", "SlicingOpLambda")
 
 # Settings of Keras 2 that Keras 3 does not have, each with the values at which both compute the same.
 ANY = object()
-_RECURRENT = {"time_major": (False,), "implementation": ANY}
+_RECURRENT = {"time_major": (False,), "implementation": ANY, "num_constants": (0, None)}
 _CONVOLUTION = {"groups": (1, None)}
 _SEPARABLE = {**_CONVOLUTION, "kernel_initializer": ANY, "kernel_regularizer": ANY, "kernel_constraint": ANY}
 _NORMALIZATION = {"renorm": (False,), "renorm_clipping": ANY, "renorm_momentum": ANY, "virtual_batch_size": (None,)}
@@ -47,7 +48,9 @@ DROPPED_SETTINGS: dict[str, dict[str, Any]] = {
     "CategoryEncoding": {"sparse": (False,)},
     "BatchNormalization": {**_NORMALIZATION, "adjustment": (None,), "fused": ANY},
     "Discretization": {"trainable": ANY},
-    "Dense": {"activity_regularizer": (None,)},
+    "Bidirectional": {"num_constants": (0, None)},
+    "AddLoss": {"unconditional": ANY},
+    "AddMetric": {"aggregation": ANY, "metric_name": ANY},
     **dict.fromkeys(
         ("LSTM", "GRU", "CuDNNLSTM", "CuDNNGRU", "SimpleRNN", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"),
         _RECURRENT,
@@ -63,7 +66,16 @@ RENAMED_SETTINGS = {
     "LeakyReLU": {"alpha": "negative_slope"},
     "ThresholdedReLU": {"theta": "threshold"},
 }
-RENAMED_CLASSES = {"ThresholdedReLU": "ReLU", "CuDNNLSTM": "LSTM", "CuDNNGRU": "GRU"}
+RENAMED_CLASSES = {
+    "ThresholdedReLU": "ReLU",
+    "CuDNNLSTM": "LSTM",
+    "CuDNNGRU": "GRU",
+    # Both return what they are given.
+    "AddLoss": "Identity",
+    "AddMetric": "Identity",
+}
+ABSENT_SETTINGS = {"GRU": {"reset_after": False}, "GRUCell": {"reset_after": False}}
+"""What a layer was like before Keras 2 stored a setting whose default is another one in Keras 3."""
 
 NAMESPACES = {
     "initializer": "keras.initializers",
@@ -118,19 +130,21 @@ def rewritten(config: Mapping[str, Any], keras_version: str | None) -> dict[str,
 def _layer(stored: Mapping[str, Any], *, keras2: bool) -> dict[str, Any]:
     """A layer or model, without its place in a graph."""
     class_name, config = stored["class_name"], stored["config"]
-    if class_name in MODELS or _is_graph(config):
+    is_own = is_from_elsewhere(stored)
+    if (class_name in MODELS and not is_own) or _is_graph(config) or _is_sequence(stored):
         return _model(stored, keras2=keras2)
-    if class_name in OPERATIONS:
+    if class_name in OPERATIONS and not is_own:
         raise UnsupportedError(
             f"A {class_name} occurs outside a functional model, but only those inside one are supported."
         )
-    named = _named(RENAMED_CLASSES.get(class_name, class_name), stored)
+    today = class_name if is_own else RENAMED_CLASSES.get(class_name, class_name)
+    named = _named(today, stored, keras2=keras2)
     return {**named, "config": _settings(class_name, config, built_in=bool(named["module"]), keras2=keras2)}
 
 
-def _named(class_name: str, stored: Mapping[str, Any]) -> dict[str, Any]:
+def _named(class_name: str, stored: Mapping[str, Any], *, keras2: bool) -> dict[str, Any]:
     """Where Keras 3 finds a class: among its own, or by the name that it was registered under."""
-    known = module_and_class(class_name, stored["config"])
+    known = None if is_from_elsewhere(stored) else module_and_class(class_name, stored["config"], keras2=keras2)
     if known and stored.get("registered_name") in (None, stored["class_name"]):
         return {"module": known[0], "class_name": known[1], "registered_name": None}
     registered = stored.get("registered_name") or class_name
@@ -141,35 +155,38 @@ def _is_graph(config: object) -> bool:
     return isinstance(config, Mapping) and {"layers", "input_layers", "output_layers"} <= set(config)
 
 
+def _is_sequence(stored: Mapping[str, Any]) -> bool:
+    return bool(stored["class_name"] == "Sequential") and (
+        isinstance(stored["config"], list) or isinstance(stored["config"].get("layers"), list)
+    )
+
+
 def _model(stored: Mapping[str, Any], *, keras2: bool) -> dict[str, Any]:
     class_name, config = stored["class_name"], stored["config"]
-    if class_name == "Sequential":
-        return {
-            "module": "keras",
-            "class_name": "Sequential",
-            "registered_name": None,
-            "config": _sequence(config, keras2),
-        }
+    own = _named(class_name, stored, keras2=keras2) if class_name not in MODELS or is_from_elsewhere(stored) else {}
+    if _is_sequence(stored):
+        sequence = {"module": "keras", "class_name": "Sequential", "registered_name": None}
+        return {**sequence, **own, "config": _sequence(stored, keras2)}
     if not _is_graph(config):
         raise UnsupportedError(
             f"The file contains a model of class {class_name!r} without its graph of layers. Build it in Python, and "
             "load the weights into it: attnscope.load_model(path, model)."
         )
-    own = {} if class_name in MODELS else _named(class_name, stored)
     return {"module": "keras", "class_name": "Model", "registered_name": None, **own, "config": _graph(config, keras2)}
 
 
-def _sequence(config: Mapping[str, Any] | list[Any], keras2: bool) -> dict[str, Any]:
+def _sequence(stored: Mapping[str, Any], keras2: bool) -> dict[str, Any]:
     """A Sequential; before 2.3 Keras stored the list of its layers alone, and the input's shape in the first."""
-    config = {"layers": config} if isinstance(config, list) else dict(config)
-    layers = list(config["layers"])
-    shape = layers[0]["config"].get("batch_input_shape") if layers else None
+    config = {"layers": stored["config"]} if isinstance(stored["config"], list) else dict(stored["config"])
+    layers = [{"name": f"sequential_{place}", **layer} for place, layer in enumerate(config["layers"])]
+    first: Any = layers[0]["config"] if layers else None
+    shape = first.get("batch_input_shape") if isinstance(first, Mapping) else None
     if shape and layers[0]["class_name"] != "InputLayer":
         dtype = "int32" if layers[0]["class_name"] == "Embedding" else "float32"
-        first = {"name": f"{layers[0]['config']['name']}_input", "batch_input_shape": shape, "dtype": dtype}
-        layers.insert(0, {"class_name": "InputLayer", "config": first})
+        entry = {"name": f"{first['name']}_input", "batch_input_shape": shape, "dtype": dtype}
+        layers.insert(0, {"class_name": "InputLayer", "config": entry})
     return {
-        "name": config.get("name") or "sequential",
+        "name": config.get("name") or stored.get("name") or "sequential",
         "layers": [_layer(layer, keras2=keras2) for layer in layers],
         "build_input_shape": config.get("build_input_shape"),
     }
@@ -178,7 +195,7 @@ def _sequence(config: Mapping[str, Any] | list[Any], keras2: bool) -> dict[str, 
 def _graph(config: Mapping[str, Any], keras2: bool) -> dict[str, Any]:
     names = {layer["name"] for layer in config["layers"]}
     # Keras 2 counts the call that made an inner model as its first; Keras 3 counts only those in the graph.
-    called_when_made = {layer["name"] for layer in config["layers"] if keras2 and _is_called_when_made(layer)}
+    called_when_made = _called_when_made(config, names) if keras2 else set()
     functional = {layer["name"] for layer in config["layers"] if _is_graph(layer["config"])}
 
     def renumber(reference: Reference) -> Reference:
@@ -201,24 +218,70 @@ def _graph(config: Mapping[str, Any], keras2: bool) -> dict[str, Any]:
 
     return {
         **{key: value for key, value in config.items() if key in ("name", "trainable")},
-        "layers": [_joined(layer, names, renumber, keras2=keras2) for layer in config["layers"]],
+        "layers": _joined_layers(config["layers"], names, renumber, keras2=keras2),
         "input_layers": ends(config["input_layers"]),
         "output_layers": ends(config["output_layers"]),
     }
 
 
-def _is_called_when_made(layer: Mapping[str, Any]) -> bool:
-    """Whether an inner model had an input of its own from the start, so that making it called it."""
-    config = layer["config"]
-    if layer["class_name"] == "Sequential":
-        layers = config if isinstance(config, list) else config["layers"]
-        return bool(layers) and layers[0]["class_name"] == "InputLayer"
-    return _is_graph(config)
+def _called_when_made(config: Mapping[str, Any], names: set[str]) -> set[str]:
+    """Inner models whose making counts as their first call: the call that comes last has the number of all calls.
+
+    Versions differ in which models these are; in a graph every call is referred to.
+    """
+    last = dict.fromkeys(names, -1)
+    waiting: list[Any] = [config["output_layers"], *(layer["inbound_nodes"] for layer in config["layers"])]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, list) and len(value) > 2 and isinstance(value[0], str) and isinstance(value[1], int):
+            last[value[0]] = max(last.get(value[0], -1), value[1])
+        if isinstance(value, Mapping | list):
+            waiting.extend(value.values() if isinstance(value, Mapping) else value)
+    return {layer["name"] for layer in config["layers"] if 0 < len(layer["inbound_nodes"]) <= last[layer["name"]]}
 
 
 def _plain(name: str) -> str:
     """Keras 3 takes no slash in a layer's name."""
     return name.replace("/", "_")
+
+
+def _joined_layers(
+    layers: list[Mapping[str, Any]], names: set[str], renumber: Callable[[Reference], Reference], *, keras2: bool
+) -> list[dict[str, Any]]:
+    """Every layer with its calls, and a `SequenceMask` for each that takes a masked sequence and an initial state."""
+    has_masks = keras2 and any(_makes_mask(layer) for layer in layers)
+    joined: list[dict[str, Any]] = []
+    for layer in layers:
+        entry = _joined(layer, names, renumber, keras2=keras2)
+        calls = entry["inbound_nodes"]
+        takes_states = layer["class_name"] in RECURRENT and all(
+            isinstance(call, Mapping) and call["kwargs"].get("initial_state") and "mask" not in call["kwargs"]
+            for call in calls
+        )
+        if has_masks and calls and takes_states:
+            mask = f"{entry['name']}_mask"
+            joined.append(_sequence_mask(mask, calls))
+            for place, call in enumerate(calls):
+                call["kwargs"]["mask"] = Reference(mask, place, 0).stored()
+        joined.append(entry)
+    return joined
+
+
+def _makes_mask(layer: Mapping[str, Any]) -> bool:
+    settings = layer["config"]
+    masks = isinstance(settings, Mapping) and settings.get("mask_zero")
+    return layer["class_name"] == "Masking" or bool(masks)
+
+
+def _sequence_mask(name: str, calls: list[Any]) -> dict[str, Any]:
+    return {
+        "module": SequenceMask.__module__,
+        "class_name": "SequenceMask",
+        "registered_name": "attnscope>SequenceMask",
+        "config": {"name": name},
+        "name": name,
+        "inbound_nodes": [{"args": call["args"][:1], "kwargs": {}} for call in calls],
+    }
 
 
 def _joined(
@@ -233,7 +296,7 @@ def _joined(
         nodes = layer["inbound_nodes"]
         return {**_layer(layer, keras2=keras2), "name": _plain(layer["name"]), "inbound_nodes": nodes}
     calls = [wired_call(node, names) for node in layer["inbound_nodes"]]
-    if layer["class_name"] in OPERATIONS:
+    if layer["class_name"] in OPERATIONS and not is_from_elsewhere(layer):
         return _operation(layer, calls, renumber)
     nodes = [stored_call(*_arguments(layer["class_name"], call), renumber) for call in calls]
     return {**_layer(layer, keras2=keras2), "name": _plain(layer["name"]), "inbound_nodes": nodes}
@@ -295,6 +358,15 @@ def _placed(function: str, call: Call) -> tuple[dict[str, Any], list[Reference]]
     return {name: value for name, value in arguments.items() if name not in unknown}, tensors
 
 
+def settings_of_keras(class_name: str, stored: Mapping[str, Any], *, keras2: bool) -> dict[str, Any]:
+    """The settings of a layer of Keras by their names of today.
+
+    Raises:
+        UnsupportedError: A setting has no equivalent in Keras 3.
+    """
+    return _settings(class_name, stored, built_in=True, keras2=keras2)
+
+
 def _settings(class_name: str, stored: Mapping[str, Any], *, built_in: bool, keras2: bool) -> dict[str, Any]:
     """A layer's own configuration; of a class of the user's own only the dtype is understood."""
     config = {key: _policy(value) if key == "dtype" else value for key, value in stored.items()}
@@ -311,6 +383,8 @@ def _settings(class_name: str, stored: Mapping[str, Any], *, built_in: bool, ker
         (config["axis"],) = config["axis"]
     if class_name == "Lambda":
         config = _lambda(config)
+    if keras2:
+        config = {**ABSENT_SETTINGS.get(class_name, {}), **config}
     if "name" in config:
         config["name"] = _plain(config["name"])
     return {key: _value(key, value, keras2=keras2) for key, value in config.items()}
@@ -346,24 +420,30 @@ def _value(key: str, value: Any, *, keras2: bool) -> Any:
         return HARD_SIGMOID
     if isinstance(value, list):
         return [_value(key, item, keras2=keras2) for item in value]
+    if isinstance(value, Mapping) and set(value) == {"type", "value"} and value["type"] == "ndarray":
+        return value["value"]
     if not (isinstance(value, Mapping) and {"class_name", "config"} <= set(value)) or key == "dtype":
         return value
     if "module" in value and not keras2:
         return value
     if value["class_name"] == "__numpy__":
         return value["config"]["value"]
+    if value["class_name"].startswith("__") or value["class_name"] == "function":
+        return value
     kind = key.rsplit("_", 1)[-1]
     if kind in NAMESPACES:
         return _part(value, NAMESPACES[kind])
-    if value["class_name"].startswith("__") or value["class_name"] == "function":
-        return value
     return _layer(value, keras2=keras2)
 
 
 def _part(stored: Mapping[str, Any], namespace: str) -> dict[str, Any]:
     """An initializer, regularizer or constraint."""
     class_name, config = stored["class_name"], dict(stored["config"] or {})
-    if not hasattr(keras, namespace.split(".")[1]) or not hasattr(getattr(keras, namespace.split(".")[1]), class_name):
+    if (
+        is_from_elsewhere(stored)
+        or not hasattr(keras, namespace.split(".")[1])
+        or not hasattr(getattr(keras, namespace.split(".")[1]), class_name)
+    ):
         return dict(stored)
     config.pop("dtype", None)
     if config.get("distribution") == "normal":

@@ -25,6 +25,8 @@ STEPS_OF_A_LAYER = 10
 @dataclass
 class _Count:
     steps: int = 0
+    failed: keras.Operation | None = None
+    """The innermost layer whose call failed."""
 
     def take(self, steps: int) -> None:
         self.steps += steps
@@ -66,6 +68,12 @@ def limited_steps() -> Iterator[None]:
         count.check()
 
 
+def failed_call() -> keras.Operation | None:
+    """The innermost layer whose call failed inside `limited_steps`; None if no call failed."""
+    count = _count.get()
+    return None if count is None else count.failed
+
+
 _COUNTED = (
     (keras.Operation, "__init__", STEPS_OF_A_LAYER),
     (keras.Operation, "__call__", 1),
@@ -76,8 +84,14 @@ _COUNTED = (
 def _counted(function: Callable[..., Result], *, steps: int) -> Callable[..., Result]:
     def counted_function(self: object, *args: Any, **kwargs: Any) -> Result:
         count = _count.get()
-        if count is not None:
-            count.take(steps)
-        return function(self, *args, **kwargs)
+        if count is None:
+            return function(self, *args, **kwargs)
+        count.take(steps)
+        try:
+            return function(self, *args, **kwargs)
+        except Exception:
+            if count.failed is None and function.__name__ == "__call__" and isinstance(self, keras.Operation):
+                count.failed = self
+            raise
 
     return counted_function
