@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -72,8 +73,8 @@ class Site:
         reason: Why, or why not.
         sinks: How many of the last keys are learned sinks that stand for no position.
         lineage: For each dim where its positions come from, in words; a dim whose trail was lost is left out.
-        certainty: How the dims are known: ``traced`` (they follow from the data flow), ``by size`` (the trail was lost at
-            an operation that is not known, and the sizes suggest them) or ``declared``.
+        certainty: How the dims are known: ``traced`` (they follow from the data flow), ``by size`` (the trail was lost
+            at an operation that is not known, and the sizes suggest them) or ``declared``.
         lost: The operation at which the trail was lost, where it is therefore not known what the scores are used for.
         plan: What a run of the model needs to know to take it; None where no trace was made.
         loop: The compiled loop around it, which must be unrolled for its scores to be seen; else None.
@@ -103,7 +104,7 @@ class SiteTable(tuple[Site, ...]):
 
     __slots__ = ()
 
-    _HEADINGS = ("", "site", "layer", "kind", "dims", "shape", "why")
+    _HEADINGS = ("", "site", "layer", "kind", "dims", "shape", "known", "why")
 
     def __new__(cls, sites: Iterable[Site] = ()) -> SiteTable:
         """A table of these sites."""
@@ -128,27 +129,44 @@ class SiteTable(tuple[Site, ...]):
                 site.kind,
                 ", ".join(site.dims),
                 " x ".join(map(str, site.shape)),
+                site.certainty if site.dims else "",
                 site.reason,
             )
             for site in self
         ]
+
+    def _sources(self) -> list[str]:
+        """Where the dims of each site come from, in words; empty where they come from the same as the site before's."""
+        words = [
+            "; ".join(f"{dim}: {source}" for dim, source in site.lineage.items() if dim != SAMPLE) for site in self
+        ]
+        return [word if word != before else "" for word, before in zip(words, ["", *words], strict=False)]
 
     def __repr__(self) -> str:
         if not self:
             return "no sites"
         rows = [self._HEADINGS, *self.rows()]
         widths = [max(len(row[column]) for row in rows) for column in range(len(self._HEADINGS) - 1)]
-        lines = [
-            "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]).rstrip()
-            for row in rows
-        ]
+        lines = []
+        for row, source in zip(rows, ["", *self._sources()], strict=True):
+            cells = [*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]
+            lines.append("  ".join(cells).rstrip())
+            if source:
+                lines.append(f"   {source}")
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
         head = "".join(f"<th style='text-align:left'>{heading}</th>" for heading in self._HEADINGS)
         body = "".join(
-            "<tr>" + "".join(f"<td style='text-align:left'>{html.escape(cell)}</td>" for cell in row) + "</tr>"
-            for row in self.rows()
+            "<tr>"
+            + "".join(f"<td style='text-align:left'>{html.escape(cell)}</td>" for cell in row)
+            + "</tr>"
+            + (
+                f"<tr><td></td><td colspan='7' style='text-align:left'>{html.escape(source)}</td></tr>"
+                if source
+                else ""
+            )
+            for row, source in zip(self.rows(), self._sources(), strict=True)
         )
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 

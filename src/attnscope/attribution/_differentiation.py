@@ -9,7 +9,7 @@ import numpy as np
 from attnscope.attribution._streams import SiteStreams, bytes_per_sample
 from attnscope.attribution._subject import Subject
 from attnscope.handlers import Derivatives, Differentiator
-from attnscope.interception import Call
+from attnscope.interception import Call, Plan
 from attnscope.running import Runner
 from attnscope.schema import SiteTable
 from attnscope.tensors import Tensor
@@ -37,7 +37,8 @@ def site_scores(subject: Subject, sites: Sequence[SiteStreams]) -> Iterator[tupl
 
         return handler, collected
 
-    runner = subject.cache.once(("scores", names), lambda: Runner(subject.model, handlers))
+    plan = Plan.of(site.site for site in sites)
+    runner = subject.cache.once(("scores", names), lambda: Runner(subject.model, handlers, plan=plan))
     start = 0
     for _, collected, batch in runner.run(subject.in_batches(_batch_size(subject, sites))):
         rows = slice(start, start + batch.size)

@@ -8,20 +8,21 @@ different ones in cross-attention. A site that pools, without queries, has a str
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 import keras
 import numpy as np
 from keras import tree
 
-from attnscope.attribution._positions import MASKS, rows_of
+from attnscope.attribution._positions import rows_of
 from attnscope.attribution._subject import Subject
 from attnscope.discovery import Selection, discover, matches
 from attnscope.errors import MethodError, NoAttentionError
-from attnscope.interception import symbolic_calls
+from attnscope.interception import Call, Plan, SitePlan, input_names, symbolic_calls
+from attnscope.running import Runner
 from attnscope.schema import HEAD, SAMPLE, Site, SiteTable, key_dims, query_dims
+from attnscope.tensors import Tensor
 
 Roles = Mapping[str, tuple[str, str]]
 """From a glob pattern of sites to the names of the stream of their queries and the stream of their keys."""
@@ -189,6 +190,19 @@ def _named_streams(sites: SiteTable, model: keras.Layer, roles: Roles) -> dict[s
 
 
 def _inferred(site: Site, sites: SiteTable, model: keras.Layer) -> tuple[str, str]:
+    """The streams of a site: where its queries and its keys come from.
+
+    Where the trail was lost, they are told by the path of the site and by their lengths.
+    """
+    keys = [site.lineage[dim] for dim in key_dims(site.dims) if dim in site.lineage]
+    queries = [site.lineage[dim] for dim in query_dims(site.dims) if dim in site.lineage]
+    if site.certainty == "traced" and keys and len(queries) == len(query_dims(site.dims)):
+        key_stream = " and ".join(dict.fromkeys(keys))
+        return " and ".join(dict.fromkeys(queries)) or f"pooled by {site.name}", key_stream
+    return _inferred_by_size(site, sites, model)
+
+
+def _inferred_by_size(site: Site, sites: SiteTable, model: keras.Layer) -> tuple[str, str]:
     """The streams of a site, inferred from its path, its shape, and how its layer was called."""
     queries, keys = _size(site, query_dims(site.dims)), _size(site, key_dims(site.dims)) - site.sinks
     both = all(any(_side(other.path) == side for other in sites) for side in ("encoder", "decoder"))
@@ -249,7 +263,11 @@ def _input_stream(subject: Subject, lengths: dict[str, int], prefix: int | None)
         stream: extra for stream, size in lengths.items() if (extra := _extra(subject, size, prefix)) is not None
     }
     name = _input_name(subject)
-    named = [stream for stream in fitting if stream in name] or list(fitting)
+    named = (
+        [stream for stream in fitting if _comes_from(stream, name)]
+        or [stream for stream in fitting if stream in name]
+        or list(fitting)
+    )
     if len(named) == 1:
         return named[0], fitting[named[0]]
     count = subject.positions.count
@@ -275,15 +293,19 @@ def _extra(subject: Subject, size: int, prefix: int | None) -> int | None:
 
 
 def _input_name(subject: Subject) -> str:
-    path, _ = tree.flatten_with_path(subject.inputs)[subject.positions.leaf]
-    return str(path[-1]) if path else ""
+    return input_names(subject.model, subject.inputs)[subject.positions.leaf]
+
+
+def _comes_from(stream: str, name: str) -> bool:
+    """Whether a stream is positions of this input."""
+    return " of input" in stream and f"{name!r}" in stream
 
 
 def valid_positions(subject: Subject, streams: Streams, stream: str, size: int) -> np.ndarray:
     """Which positions of a stream are not padding, dims ``(sample, position)``, bool.
 
-    For the input's own stream these are the subject's, with the prefix in front. For another stream they come from a
-    padding mask of that length: the one whose name contains the stream's, or the only one. Without one all are valid.
+    For the input's own stream these are the subject's, with the prefix in front. For another stream they are those of
+    the padding mask of that very sequence, as the model has it when a site reads it. Without one all are valid.
 
     Args:
         subject: The model and its inputs.
@@ -294,13 +316,31 @@ def valid_positions(subject: Subject, streams: Streams, stream: str, size: int) 
     if stream == streams.input_stream:
         front = np.ones((subject.samples, streams.prefix), bool)
         return np.concatenate([front, subject.positions.valid], axis=1)
-    masks = {
-        str(path[-1]): np.asarray(leaf).astype(bool)
-        for path, leaf in tree.flatten_with_path(subject.inputs)
-        if path and str(path[-1]).endswith(MASKS) and np.shape(leaf) == (subject.samples, size)
-    }
-    named = [mask for name, mask in masks.items() if fnmatchcase(name, f"*{stream}*")] or list(masks.values())
-    return named[0] if len(named) == 1 else np.ones((subject.samples, size), bool)
+    for site in streams.sites:
+        for dim, of_dim in (("query", site.query_stream), ("key", site.key_stream)):
+            if of_dim == stream and isinstance(site.site.plan, SitePlan) and dim in site.site.plan.masks:
+                return _mask_of(subject, site.site, dim)
+    return np.ones((subject.samples, size), bool)
+
+
+def _mask_of(subject: Subject, site: Site, dim: str) -> np.ndarray:
+    """The padding mask of one dim of a site, dims ``(sample, position)``. Costs one forward pass per sample, once."""
+
+    def handlers(extras: Mapping[str, Tensor]) -> tuple[Callable[[Call], None], dict[str, Tensor]]:
+        collected: dict[str, Tensor] = {}
+
+        def handler(call: Call) -> None:
+            if call.name == site.name:
+                collected["mask"] = call.masks[dim]
+
+        return handler, collected
+
+    def read() -> np.ndarray:
+        runner = Runner(subject.model, handlers, plan=Plan.of([site]))
+        parts = [collected["mask"][: batch.size] for _, collected, batch in runner.run(subject.in_batches(None))]
+        return np.concatenate(parts).astype(bool)
+
+    return subject.cache.once(("mask", site.name, dim), read)
 
 
 def query_weights(valid: np.ndarray, query: int | None, influential: np.ndarray | None = None) -> np.ndarray:

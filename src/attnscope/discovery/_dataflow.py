@@ -30,6 +30,7 @@ from attnscope.discovery._origins import (
     Symbol,
     Units,
     is_data,
+    level,
     one,
     roots,
     size_of,
@@ -80,7 +81,7 @@ def use_of(lineage: Lineage, tensor: int, axes: tuple[int, ...]) -> Use:
             )
     if walk.meetings or (walk.single and _of_units(axis)):
         return Use(False, "a gate: it weights the outputs of parallel layers (experts), not positions")
-    if len(walk.single) > 1:
+    if len(walk.single) > 1 or (walk.single and size_of(axis) == 1):
         return Use(True, "its scores, taken apart, weight data one by one", shared=frozenset(walk.shared_singly or ()))
     if walk.chosen:
         return Use(False, "a router: its scores go into a top-k or the like, which picks units")
@@ -233,7 +234,8 @@ def _by_place(symbol: Symbol) -> dict[object, Axis]:
 
 def _same_length(axis: Axis, other: Axis) -> bool:
     """Whether both run along the axis, rather than one of them being repeated."""
-    return bool(axis) and bool(other) and size_of(axis) == size_of(other)
+    says = any(level(origin) > level(Made(0, 0)) for factor in other for origin in factor.origins)
+    return bool(axis) and bool(other) and size_of(axis) == size_of(other) and (size_of(axis) > 1 or says)
 
 
 def _marks(axis: Axis) -> list[Mark]:

@@ -70,7 +70,7 @@ class _Met:
         reason: Why it cannot be taken, as far as that is known when it happens.
         axes: The axes that its softmax runs over.
         keys: What the trace knows its tensors by; empty where they are out of reach.
-        by_size: The layout that its sizes suggest, which counts where the trail is lost; the declared one is never lost.
+        by_size: The layout that its sizes suggest, which counts where the trail is lost; or the declared one.
         masks: How many Keras masks had been set before it.
         removed_masks: Layers that had taken a padding mask off before it.
     """
@@ -144,7 +144,8 @@ def discover(network: Network, selection: Selection = None, unroll: frozenset[st
 
     If a wanted site is inside a loop that can be unrolled, the model is traced again with that loop unrolled.
     """
-    inputs = network.first.inputs
+    samples = len(tree.flatten(network.first.inputs)[0])
+    inputs = _two_samples(network.model, network.first.inputs) if samples == 1 else network.first.inputs
     batch = len(tree.flatten(inputs)[0])
     met: list[_Met] = []
     masks: list[tuple[str, Hashable]] = []
@@ -177,11 +178,26 @@ def discover(network: Network, selection: Selection = None, unroll: frozenset[st
     lineage = Lineage(trace.graph, names)
     can_mask = [name for name, array in zip(names, tree.flatten(inputs), strict=True) if can_be_mask(name, array)]
     listed = _listed(met, trace, lineage, Masks(trace, lineage, masks, can_mask))
+    if samples < batch:
+        listed = [_of_one_sample(site) for site in listed]
     loops = {site.loop for site in listed if site.loop and _wanted(site, selection)}
     if loops - unroll:
         return discover(network, selection, unroll | loops)
     removed = {call.at.name: call.removed_masks for call in met}
     return Discovery(SiteTable(listed), selection, Plan.of(listed, unroll), removed)
+
+
+def _two_samples(model: keras.Layer, inputs: Tree) -> Tree:
+    """The only sample of a batch twice, so that the axis of the samples can be followed; where the model takes two."""
+    declared = declared_inputs(model)
+    shapes = [] if declared is None else [tensor.shape for tensor in tree.flatten(declared)]
+    if any(shape and shape[0] is not None for shape in shapes):
+        return inputs
+    return tree.map_structure(lambda array: np.repeat(array, 2, axis=0), inputs)
+
+
+def _of_one_sample(site: Site) -> Site:
+    return replace(site, shape=(1, *site.shape[1:])) if site.dims else site
 
 
 def selected(found: SiteTable, selection: Selection) -> SiteTable:
@@ -313,7 +329,7 @@ def _listed(met: list[_Met], trace: Trace, lineage: Lineage, masks: Masks) -> li
 
 
 def _with_steps(site: Site, steps: list[_Judge]) -> Site:
-    """A site in a loop that is run step by step, with a dim for the steps: that of the samples where it runs over them."""
+    """A site in a loop that is run step by step, with a dim for the steps, or the samples where it runs over them."""
     if not steps or not site.dims or not isinstance(site.plan, SitePlan):
         return site
     if site.plan.over_samples:

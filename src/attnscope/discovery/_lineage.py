@@ -1,8 +1,8 @@
 """Lineage: for every tensor of a trace, where each of its axes comes from.
 
 The operations of a trace are followed in their order, each by what it does with axes (`attnscope.backends`). What an
-operation that nobody knows makes of an axis is not known either; where the axis keeps its place and its size there, that
-is taken as a guess, and is called one wherever it leads.
+operation that nobody knows makes of an axis is not known either; where the axis keeps its place and its size there,
+that is taken as a guess, and is called one wherever it leads.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from attnscope.discovery._origins import (
     Guessed,
     Lost,
     Made,
+    Mark,
     Origin,
     Part,
     Pieces,
@@ -47,6 +48,7 @@ from attnscope.discovery._origins import (
     regrouped,
     size_of,
     together,
+    whole,
 )
 
 Steps = dict[tuple[Origin, int], tuple[int, int]]
@@ -225,9 +227,12 @@ class Lineage:
             axes[target] = symbols[1][axis]
         return tuple(axes)
 
-    def _windows(self, source: Axis, distance: int, size: int) -> Axis:
+    @staticmethod
+    def _windows(source: Axis, distance: int, size: int) -> Axis:
+        if not source:
+            return ()
         if len(source) != 1:
-            return one(Windows(Part(Lost("windows", -1, 0), 0, None, 1, 0), distance), size)
+            return one(Windows(whole(source), distance), size)
         return (Factor(frozenset(Windows(origin, distance) for origin in source[0].origins), size),)
 
     @_after.register
@@ -311,8 +316,12 @@ def steps_after(node: Node, known: Sequence[Steps], first: Symbol, output: Symbo
         steps.update({(origin, taken[0].size): (position, position) for origin in origins})
     if isinstance(node.operation, (Moved, Reshaped)):
         for origin in (origin for axis in first for factor in axis if factor.size == 1 for origin in factor.origins):
-            if isinstance(origin, Part) and origin.start is not None and origin not in left:
+            if origin in left:
+                continue
+            if isinstance(origin, Part) and origin.start is not None:
                 steps[origin.of, origin.total] = (origin.start, origin.start)
+            elif isinstance(origin, Mark):
+                steps[origin, 1] = (0, 0)
     if isinstance(node.operation, Joined):
         joined_again = {origin.of if isinstance(origin, Part) else origin for origin in left}
         steps = {axis: positions for axis, positions in steps.items() if axis[0] not in joined_again}

@@ -1,7 +1,7 @@
 """Where the positions along an axis come from.
 
 An axis is a row of *factors*, the outermost first, whose sizes multiply to its own: a reshape splits and joins factors
-and loses none. Each factor knows its origins: an input's axis, the units of a weight, a part of another axis, and so on.
+and loses none. Each factor knows its origins: an input's axis, the units of a weight, a part of another axis and so on.
 Nothing here looks at a size to tell what an axis is.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ Origin = (
 
 @dataclass(frozen=True)
 class Factor:
-    """Some positions and where they come from: one origin, or several that were added or multiplied position by position."""
+    """Some positions and where they come from: one origin, or several that met position by position."""
 
     origins: frozenset[Origin]
     size: int
@@ -159,6 +160,10 @@ def level(origin: Origin) -> int:
 
 
 _LEVELS = {Mark: _MARK, Samples: _DATA, Position: _DATA, Lost: _LOST, Units: _UNITS}
+
+
+def _level_of(axis: Axis) -> int:
+    return max((level(origin) for factor in axis for origin in factor.origins), default=_MADE)
 
 
 def is_data(factor: Factor) -> bool:
@@ -211,13 +216,15 @@ def together(axes: Sequence[Axis], size: int, lost: Origin) -> Axis:
     full = [axis for axis in axes if size_of(axis) == size and axis]
     if not full:
         return () if size == 1 else one(lost, size)
-    if len(set(full)) == 1:
-        return full[0]
+    highest = max(map(_level_of, full))
+    telling = list(dict.fromkeys(axis for axis in full if _level_of(axis) == highest))
+    if len(telling) == 1:
+        return telling[0]
+    full = telling
     cuts = sorted({cut for axis in full for cut in _cuts(axis)})
-    if 0 in cuts or any(outer % inner for inner, outer in zip(cuts, cuts[1:], strict=False)):
-        best = max(full, key=lambda axis: max((level(o) for f in axis for o in f.origins), default=_MADE))
-        return best
-    sizes = [outer // inner for inner, outer in zip(cuts, cuts[1:], strict=False)][::-1] or [1]
+    if 0 in cuts or any(outer % inner for inner, outer in pairwise(cuts)):
+        return one(lost, size) if highest >= _DATA else full[0]
+    sizes = [outer // inner for inner, outer in pairwise(cuts)][::-1] or [1]
     parts = [_cut(axis, sizes) for axis in full]
     factors = [
         Factor(strongest(origin for part in column for origin in _ordered(part.origins)), column[0].size)
@@ -370,7 +377,7 @@ def part(axis: Axis, start: int | None, step: int, size: int) -> Axis:
     if start == 0 and step == 1 and size == total:
         return axis
     if len(axis) != 1:
-        return one(_part(_whole(axis), total, start, step, size), size)
+        return one(_part(whole(axis), total, start, step, size), size)
     parts = [_part(origin, total, start, step, size) for origin in _ordered(axis[0].origins)]
     return one(parts[0], size) if len(parts) == 1 else (Factor(frozenset(parts), size),)
 
@@ -402,7 +409,7 @@ def joined(axes: Sequence[Axis], sizes: Sequence[int], made: Origin) -> Axis:
         return (*one(made, len(axes)), *axes[0])  # copies of the batch
     pieces: list[tuple[Origin, int]] = []
     for axis, size in zip(axes, sizes, strict=True):
-        origin = _whole(axis) if axis else made
+        origin = whole(axis) if axis else made
         if pieces:
             merged = _continued(*pieces[-1], origin, size)
             if merged is not None:
@@ -414,7 +421,7 @@ def joined(axes: Sequence[Axis], sizes: Sequence[int], made: Origin) -> Axis:
     return one(Pieces(tuple(pieces)), total)
 
 
-def _whole(axis: Axis) -> Origin:
+def whole(axis: Axis) -> Origin:
     """One origin for an axis."""
     factors = tuple(
         (_ordered(factor.origins)[0] if len(factor.origins) == 1 else Together(factor.origins), factor.size)

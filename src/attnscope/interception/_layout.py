@@ -1,7 +1,7 @@
 """What each axis of a scores tensor means, and how to bring it into the order of its dims.
 
-A trace tells what the axes are (`attnscope.discovery`). `layout_by_size` is what is left where nobody traced: it guesses
-from the number of samples and of heads, and what it says is known to be a guess.
+A trace tells what the axes are (`attnscope.discovery`). `layout_by_size` is what is left where nobody traced: it
+guesses from the number of samples and of heads, and what it says is known to be a guess.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from attnscope.tensors import Tensor
 _HEAD_ATTRIBUTES = ("num_heads", "num_query_heads", "_num_heads", "num_attention_heads", "n_heads")
 
 Parts = tuple[tuple[str, int], ...]
-"""Dims that lie in one axis, the outermost first, each with its size; empty for an axis of size 1 that means nothing."""
+"""Dims that lie in one axis, the outermost first, each with its size; empty for one of size 1 that means nothing."""
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ class Plan:
     Attributes:
         unroll: Names of the loops to run step by step.
         sites: By name.
-        steps: Names of calls that are steps of a loop of Python's, with the name of the site and the number of the step.
+        steps: Names of calls that are steps of a loop of Python's, with the name of the site and the step's number.
     """
 
     unroll: frozenset[str] = frozenset()
