@@ -37,7 +37,7 @@ def multi_head(draft: Draft, q: Stream, k: Stream) -> Stream:
     layer = layers.MultiHeadAttention(heads, size, dropout=dropout, name=site)
     value = layers.Dense(draft.width)(k.tensor) if own_value else k.tensor
     out = layer(q.tensor, value, key=k.tensor, use_causal_mask=causal)
-    draft.with_heads(f"{site}/query/kernel")
+    draft.with_heads(f"{site}/query/kernel", f"{site}/key/kernel")
     return q.after(out, site)
 
 
@@ -52,14 +52,14 @@ def grouped_query(draft: Draft, q: Stream, k: Stream) -> Stream:
         key=k.origin,
     )
     out = layers.GroupQueryAttention(size, groups * each, groups, name=site)(q.tensor, k.tensor)
-    draft.with_heads(f"{site}/query/kernel")
+    draft.with_heads(f"{site}/query/kernel", f"{site}/key/kernel")
     return q.after(out, site)
 
 
 def of_keras_without_heads(draft: Draft, q: Stream, k: Stream) -> Stream:
     kind = draft.random.choice((layers.Attention, layers.AdditiveAttention))
     site = draft.site(
-        draft.name(kind.__name__.lower()),
+        draft.name("keras_attention"),
         f"{kind.__name__} of {q.text} to {k.text}",
         "sample query key",
         valid_of(q, k),
@@ -71,7 +71,7 @@ def of_keras_without_heads(draft: Draft, q: Stream, k: Stream) -> Stream:
 
 def dot_products(draft: Draft, q: Stream, k: Stream) -> Stream:
     site = draft.site(
-        draft.name("dot"),
+        draft.name("products"),
         f"Dot of {q.text} to {k.text}",
         "sample query key",
         valid_of(q, k),
@@ -167,8 +167,13 @@ def hops(draft: Draft, q: Stream, k: Stream) -> Stream:
         query=origin,
         key=k.origin,
     )
-    weights = layers.Softmax(axis=1, name=site)(scorer(k.tensor))
+    weights = layers.Softmax(axis=1, name=site)(_without_mask(scorer(k.tensor)))
     return Stream(ops.einsum("bsn,bsc->bnc", weights, k.tensor), origin, everything, site)
+
+
+def _without_mask(x: keras.KerasTensor) -> keras.KerasTensor:
+    """Without its Keras mask (sample, position), which a `Softmax` layer would lay along the last two axes."""
+    return ops.multiply(x, 2.0)
 
 
 def pooling(draft: Draft, q: Stream, k: Stream) -> None:
@@ -185,7 +190,7 @@ def _pooled(draft: Draft, by: str, x: keras.KerasTensor, site: str) -> keras.Ker
         return Pool(by, name=site)(x)
     logits = layers.Dense(1, activation="tanh")(x)
     if by == "softmax layer":
-        return ops.sum(layers.Softmax(axis=1, name=site)(logits) * x, axis=1)
+        return ops.sum(layers.Softmax(axis=1, name=site)(_without_mask(logits)) * x, axis=1)
     weights = layers.Activation("softmax", name=site)(layers.Flatten()(logits))
     if by == "flatten and dot":
         return layers.Dot(axes=1)([weights, x])
@@ -261,7 +266,7 @@ def axial(draft: Draft) -> None:
         key=axis_of(name, along),
     )
     if by_keras:
-        draft.with_heads(f"{site}/query/kernel")
+        draft.with_heads(f"{site}/query/kernel", f"{site}/key/kernel")
         draft.ends.append(layers.MultiHeadAttention(heads, size, attention_axes=along, name=site)(x, x))
     else:
         draft.with_heads(f"{site}/query", f"{site}/key")

@@ -120,7 +120,7 @@ def limited_by_an_input(draft: Draft, length: int) -> Stream:
     x = layers.MultiHeadAttention(heads, size, name=site)(
         stream.tensor, stream.tensor, attention_mask=limit[:, None, :]
     )
-    draft.with_heads(f"{site}/query/kernel")
+    draft.with_heads(f"{site}/query/kernel", f"{site}/key/kernel")
     return stream.after(x, "limited", valid=valid)
 
 
