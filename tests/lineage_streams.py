@@ -7,6 +7,7 @@ one.
 
 from __future__ import annotations
 
+import itertools
 import random
 from dataclasses import dataclass, field, replace
 
@@ -228,8 +229,11 @@ class Draft:
         return name
 
     def with_heads(self, *paths: str) -> None:
-        """Notes which weights' units the heads of the last site are."""
-        words = frozenset(units_of(path).words for path in paths)
+        """Notes which weights' units the heads of the last site are: any of them, for they meet one by one."""
+        orders = [order for count in (1, 2) for order in itertools.permutations(map(units_of, paths), count)]
+        words = frozenset(
+            Origin(tuple(phrase for origin in order for phrase in origin.phrases)).words for order in orders
+        )
         self.sites[-1] = replace(self.sites[-1], lineage={**self.sites[-1].lineage, "head": words})
 
     def model(self) -> keras.Model:
