@@ -6,7 +6,10 @@ import pytest
 import attnscope as ats
 from lineage_zoo import CASES, SIZES
 
-pytestmark = pytest.mark.every_backend
+pytestmark = [
+    pytest.mark.every_backend,
+    pytest.mark.filterwarnings("ignore:Layer .flatten. .*mask:UserWarning"),
+]
 
 cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 sizes = pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)

@@ -390,6 +390,10 @@ def _concatenate(params: Params, shapes: Sequence[Shape], out: Shape) -> Operati
     return Joined(params["dimension"])
 
 
+def _stack(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    return Joined(params.get("axis", params.get("dimension", 0)) % len(out), stacked=True)
+
+
 def _gather(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | None:
     """Rows by their numbers; axes of the table that are taken whole keep their positions."""
     numbers = params["dimension_numbers"]
@@ -520,6 +524,7 @@ _VOCABULARY = Vocabulary(
         "pad": _padded,
         "rev": _flip,
         "concatenate": _concatenate,
+        "stack": _stack,
         "gather": _gather,
         **dict.fromkeys(("dynamic_update_slice", "scatter", "scatter-add", "scatter_add"), _update),
         "attnscope taken": _taken,

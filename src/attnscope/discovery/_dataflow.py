@@ -15,6 +15,7 @@ that come after it:
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from attnscope.backends import Chosen, Contraction, Elementwise, Node, Unknown
@@ -62,11 +63,18 @@ class Use:
     lost: str = ""
 
 
-def use_of(lineage: Lineage, tensor: int, axes: tuple[int, ...]) -> Use:
-    """What the softmax that gave `tensor` along `axes` is for; see the module's rule."""
-    walk = _Walk(lineage, tensor, axes)
+def use_of(lineage: Lineage, tensor: int, symbol: Symbol, axes: tuple[int, ...]) -> Use:
+    """What a softmax is for; see the module's rule.
+
+    Args:
+        lineage: Of the trace.
+        tensor: Number of what it gave.
+        symbol: Where its axes come from.
+        axes: Those that it ran over.
+    """
+    walk = _Walk(lineage, tensor, symbol, axes)
     walk.follow()
-    axis = lineage.symbols[tensor][axes[-1]] if tensor in lineage.symbols else ()
+    axis = symbol[axes[-1]]
     for meeting in walk.meetings:
         if not (_of_units(axis) and _parallel(meeting.value)):
             cut = max(0, size_of(axis) - size_of(meeting.value)) if meeting.value and axis else 0
@@ -130,6 +138,7 @@ class _Walk:
 
     lineage: Lineage
     start: int
+    symbol: Symbol
     key_axes: tuple[int, ...]
     meetings: list[_Meeting] = field(default_factory=list)
     single: set[int] = field(default_factory=set)
@@ -144,7 +153,7 @@ class _Walk:
         """Walks through all that is computed from the scores, as long as the keys are to be seen in it."""
         graph = self.lineage.graph
         self.own = graph.reached_from(self.start)
-        self.marked: dict[int, Symbol] = {self.start: _marked(self.lineage, self.start)}
+        self.marked: dict[int, Symbol] = {self.start: _marked(self.symbol, self.lineage.graph.shapes[self.start])}
         self.steps: dict[int, Steps] = {}
         for node in graph.nodes:
             if any(tensor in self.marked for tensor in node.inputs):
@@ -170,7 +179,8 @@ class _Walk:
             self.chosen = self.chosen or (position == 0 and self._holds_keys((symbol[operation.axis],)))
         elif isinstance(operation, Contraction):
             mine, others = (operation.first, operation.second) if position == 0 else (operation.second, operation.first)
-            self._note(node.inputs[1 - position], known, dict(zip(mine, symbol, strict=True)), others)
+            summed = set(mine) - set(operation.output)
+            self._note(node.inputs[1 - position], known, dict(zip(mine, symbol, strict=True)), others, summed)
         elif isinstance(operation, Elementwise):
             for place, other in enumerate(node.inputs[: operation.inputs]):
                 if place == position or other == node.inputs[position]:
@@ -180,7 +190,14 @@ class _Walk:
                 elif other in self.lineage.graph.data and other not in self.own:
                     self.added = True
 
-    def _note(self, other: int, known: dict[int, Symbol], mine: dict[object, Axis], labels: tuple[object, ...]) -> None:
+    def _note(
+        self,
+        other: int,
+        known: dict[int, Symbol],
+        mine: dict[object, Axis],
+        labels: tuple[object, ...],
+        summed: Collection[object] = (),
+    ) -> None:
         """A product with a tensor: a meeting where it has an axis of its own along the keys'."""
         if other not in self.lineage.graph.data or other in self.own:
             return
@@ -192,7 +209,8 @@ class _Walk:
             for mark in _marks(axis)
         )
         for label, axis in mine.items():
-            if label in theirs and self._holds_keys((axis,)) and _same_length(axis, theirs[label]):
+            meets = label in summed or (label in theirs and _same_length(axis, theirs[label]))
+            if label in theirs and meets and self._holds_keys((axis,)):
                 self.meetings.append(_Meeting(other, theirs[label], shared))
                 self._note_guess(axis)
         steps = self.steps.get(self._tensor_of(mine, known), {})
@@ -217,13 +235,12 @@ class _Walk:
         return any(isinstance(root, Mark) and root.axis in self.key_axes for root in roots(origin))
 
 
-def _marked(lineage: Lineage, tensor: int) -> Symbol:
+def _marked(symbol: Symbol, shape: Sequence[int]) -> Symbol:
     """The axes of a tensor, each factor with a mark of its own."""
-    shape = lineage.graph.shapes[tensor]
     return tuple(
         tuple(Factor(frozenset((Mark(number, place),)), factor.size) for place, factor in enumerate(axis))
         or one(Mark(number, 0), size)
-        for number, (axis, size) in enumerate(zip(lineage.symbol(tensor), shape, strict=True))
+        for number, (axis, size) in enumerate(zip(symbol, shape, strict=True))
     )
 
 

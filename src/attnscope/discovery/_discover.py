@@ -288,7 +288,11 @@ def _met(call: Call, key_of: Callable[[Tensor], Hashable], masks: int) -> _Met:
     )
 
 
-_TENSORS = {"softmax": ("output",), "fused": ("query", "key", "value", "mask", "bias"), "declared": ("output",)}
+_TENSORS = {
+    "softmax": ("logits", "output"),
+    "fused": ("query", "key", "value", "mask", "bias"),
+    "declared": ("output",),
+}
 """The tensors of a call whose axes say what those of its scores are."""
 
 
@@ -389,7 +393,7 @@ class _Judge:
     def _scores(self) -> Symbol:
         """Where the axes of the scores come from, as they came."""
         if self.call.kind == "softmax":
-            return self.lineage.symbol(self._number("output"))
+            return self.lineage.symbol(self._number("logits"))
         query, key = (self.lineage.symbol(self._number(name)) for name in ("query", "key"))
         return (query[0], query[2], query[1], key[1])
 
@@ -403,14 +407,14 @@ class _Judge:
         """Whether each step of the loop around it is one sample."""
         if not self.call.at.step or self.call.kind != "softmax":
             return False
-        steps = self.lineage.steps.get(self._number("output"), {})
+        steps = self.lineage.steps.get(self._number("logits"), {})
         return any(origin == Samples() and first == last for (origin, _), (first, last) in steps.items())
 
     @cached_property
     def _use(self) -> Use:
         if self.call.kind == "softmax":
             axes = tuple(axis % len(self._scores) for axis in self.call.axes)
-            return use_of(self.lineage, self._number("output"), axes)
+            return use_of(self.lineage, self._number("output"), self._scores, axes)
         values = self._number("value")
         shared, value = _all_but(self._scores, 2), self.lineage.symbol(values)[1]
         return Use(True, _BY_KIND["fused"], shared=shared, values=values, value=value)
@@ -475,7 +479,7 @@ class _Judge:
             taken=taken,
             reason=reason,
             sinks=sinks,
-            lineage={dim: in_words(origins[dim]) for dim in layout.dims if dim in origins},
+            lineage={dim: in_words(origins[dim]) for dim in layout.dims if origins.get(dim)},
             certainty=certainty,
             plan=self._plan(layout, origins),
         )

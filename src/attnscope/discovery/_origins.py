@@ -196,13 +196,18 @@ def one(origin: Origin, size: int) -> Axis:
 
 
 def strongest(origins: Iterable[Origin]) -> frozenset[Origin]:
-    """The origins that say most. Of data all are kept; of weights, which nobody needs to tell apart, the first."""
+    """The origins that say most. Of data all are kept; of weights, which nobody needs to tell apart, one."""
     listed = list(dict.fromkeys(origins))
     highest = max(map(level, listed), default=_MADE)
     best = [origin for origin in listed if level(origin) == highest]
     known = [origin for origin in best if not isinstance(origin, Guessed)]
     best = known or best
-    return frozenset(best if highest >= _DATA else best[:1])
+    return frozenset(best if highest >= _DATA else [min(best, key=_by_name)])
+
+
+def _by_name(origin: Origin) -> tuple[bool, str]:
+    """A bias has the units of the kernel that it is added to, so the kernel is named."""
+    return any(isinstance(root, Units) and root.weight.endswith("bias") for root in roots(origin)), repr(origin)
 
 
 def together(axes: Sequence[Axis], size: int, lost: Origin) -> Axis:
@@ -223,7 +228,7 @@ def together(axes: Sequence[Axis], size: int, lost: Origin) -> Axis:
     full = telling
     cuts = sorted({cut for axis in full for cut in _cuts(axis)})
     if 0 in cuts or any(outer % inner for inner, outer in pairwise(cuts)):
-        return one(lost, size) if highest >= _DATA else full[0]
+        return one(lost, size) if highest >= _DATA else min(full, key=repr)
     sizes = [outer // inner for inner, outer in pairwise(cuts)][::-1] or [1]
     parts = [_cut(axis, sizes) for axis in full]
     factors = [

@@ -16,7 +16,14 @@ from attnscope.interception._calls import (
 from attnscope.interception._declarations import declarations, declare, undeclare
 from attnscope.interception._intercept import intercept
 from attnscope.interception._interception import Handler, LayerCall, own_errors
-from attnscope.interception._keras import call_model, declared_inputs, input_names, layers_of, symbolic_calls
+from attnscope.interception._keras import (
+    TRAINING_STATE,
+    call_model,
+    declared_inputs,
+    input_names,
+    layers_of,
+    symbolic_calls,
+)
 from attnscope.interception._layout import Layout, Parts, layout_by_size, number_of_heads
 from attnscope.interception._padding import can_be_mask, mask_input
 from attnscope.interception._plan import MaskPieces, Plan, SitePlan
