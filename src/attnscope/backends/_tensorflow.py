@@ -310,13 +310,34 @@ class _Record:
 
     def constant(self, position: int) -> list[int] | None:
         """The values of one of its inputs, where they are known."""
-        value = tf.get_static_value(self.operation.inputs[position])
+        value = _value(self.operation.inputs[position])
         return None if value is None else value.reshape(-1).tolist()
 
     def number(self, position: int) -> int | None:
         """The value of one of its inputs that is a single number, where it is known."""
         values = self.constant(position)
         return values[0] if values else None
+
+
+_OF_CONSTANTS: dict[str, Callable[..., np.ndarray]] = {
+    "AddV2": np.add,
+    "Sub": np.subtract,
+    "FloorMod": np.mod,
+    "Range": np.arange,
+    "ConcatV2": lambda *parts: np.concatenate(parts[:-1], int(parts[-1])),
+    "Pack": lambda *parts: np.stack(parts),
+}
+"""What a graph computes of constants to move an axis, as `tf.nn.softmax` does along any but the last."""
+
+
+def _value(tensor: Tensor) -> np.ndarray | None:
+    """The value of a tensor that is made of constants alone, where it is known."""
+    value = tf.get_static_value(tensor)
+    compute = _OF_CONSTANTS.get(tensor.op.type)
+    if value is not None or compute is None:
+        return value
+    parts = [_value(each) for each in tensor.op.inputs]
+    return None if any(part is None for part in parts) else compute(*parts)
 
 
 def _matmul(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
