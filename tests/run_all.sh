@@ -96,10 +96,11 @@ all_but_torch() {
     if ((${#failed[@]})); then printf '%s\n' "${failed[@]}" > "$rest.failed"; fi
 }
 rest=$(mktemp)
-trap 'rm -f "$rest" "$rest.failed"' EXIT
 all_but_torch > "$rest" 2>&1 &
+lane=$!
+trap 'kill "$lane" 2> /dev/null; rm -f "$rest" "$rest.failed"' EXIT
 on torch
-wait $!
+wait "$lane" || failed+=("the lane beside PyTorch ended early")
 cat "$rest"
 [[ ! -e $rest.failed ]] || mapfile -t -O ${#failed[@]} failed < "$rest.failed"
 
