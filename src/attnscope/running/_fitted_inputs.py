@@ -102,9 +102,9 @@ def _as_given(inputs: Inputs, path: tuple[object, ...], code: str) -> Tree:
         return {key: _as_given(value, (*path, key), f"{code}[{key!r}]") for key, value in inputs.items()}
     if isinstance(inputs, (list, tuple)) and _holds_arrays(inputs):
         parts = [_as_given(value, (*path, number), f"{code}[{number}]") for number, value in enumerate(inputs)]
-        if hasattr(inputs, "_fields"):
-            return type(inputs)(*parts)
-        return parts if isinstance(inputs, list) else tuple(parts)
+        if isinstance(inputs, list):
+            return parts
+        return tuple(parts) if type(inputs) is tuple else type(inputs)(*parts)  # a named tuple
     what = f"The input {path[-1]!r}" if path else "The input"
     return GivenInput(what, code, "an array of numbers or texts is needed, samples first").fitted(inputs)
 
