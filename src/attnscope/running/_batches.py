@@ -92,7 +92,7 @@ def batches_of(inputs: Inputs, batch_size: int, model: keras.Layer | None = None
 
 def _of_batches(inputs: Inputs, model: keras.Layer | None) -> Batches:
     count = _count(inputs)
-    cut = (fitted(_x_of(batch), model) for batch in _iterated(inputs, count))
+    cut = (fitted(_samples_of(batch, inputs), model) for batch in _iterated(inputs, count))
     first = next(cut, None)
     if first is None:
         raise InputError("The inputs gave 0 batches, but at least one is needed to capture anything.")
@@ -100,6 +100,16 @@ def _of_batches(inputs: Inputs, model: keras.Layer | None) -> Batches:
     if size == 0:
         raise InputError("The first batch holds 0 samples, but at least one is needed to capture anything.")
     return Batches(_filled(first, size), cut, size, None, count)
+
+
+def _samples_of(batch: Tree, inputs: Inputs) -> Tree:
+    samples = _x_of(batch)
+    if isinstance(samples, (int, float, complex, np.generic)):
+        raise InputError(
+            f"The inputs are a {type(inputs).__name__} of single numbers, but batches with samples along their first axis "
+            "are needed: inputs=np.asarray(list(inputs))[None] for a single sample."
+        )
+    return samples
 
 
 def _count(inputs: Inputs) -> int | None:
@@ -130,7 +140,7 @@ def gives_batches(inputs: Inputs, model: keras.Layer | None) -> bool:
     Raises:
         InputError: They are neither.
     """
-    if isinstance(inputs, (Mapping, np.ndarray, str)) or hasattr(inputs, "__array__"):
+    if isinstance(inputs, (Mapping, np.ndarray, str, bytes)) or hasattr(inputs, "__array__"):
         return False
     if isinstance(inputs, (list, tuple)):
         nested = any(

@@ -63,7 +63,7 @@ class GivenInput:
         array = self.array(value)
         if self.declared is not None:
             array = _of_dtype(array, self.declared, self)
-            if array.ndim:
+            if array.ndim and len(array):
                 _check_shape(array, self.declared, self)
         return in_float_type(array)
 
@@ -83,7 +83,7 @@ class GivenInput:
             ) from error
         if array.dtype.kind == "O":
             array = self._of_objects(value, array)
-        if 0 in array.shape[1:]:
+        if 0 in array.shape[1:] and len(array):
             raise self.error(
                 f"has shape {array.shape}, whose axis {array.shape.index(0, 1)} is empty",
                 "Give at least one position.",
