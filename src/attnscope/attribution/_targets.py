@@ -88,7 +88,7 @@ class Target:
 def targets_of(
     wanted: TargetLike,
     outputs: Tree,
-    names: Sequence[str],
+    names: Sequence[str] = ("",),
     class_names: ClassNames = None,
     *,
     default: Sequence[str] | None = None,

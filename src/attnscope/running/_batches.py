@@ -106,8 +106,8 @@ def _samples_of(batch: Tree, inputs: Inputs) -> Tree:
     samples = _x_of(batch)
     if isinstance(samples, (int, float, complex, np.generic)):
         raise InputError(
-            f"The inputs are a {type(inputs).__name__} of single numbers, but batches with samples along their first axis "
-            "are needed: inputs=np.asarray(list(inputs))[None] for a single sample."
+            f"The inputs are a {type(inputs).__name__} of single numbers, but batches with samples along their first "
+            "axis are needed: inputs=np.asarray(list(inputs))[None] for a single sample."
         )
     return samples
 
