@@ -59,13 +59,14 @@ class AxisLabels:
         return AxisLabels(names, self.axis, self.sites, self.source)
 
 
-def read_labels(labels: LabelsLike) -> list[AxisLabels]:
+def read_labels(labels: LabelsLike, inputs: Sequence[str] = ()) -> list[AxisLabels]:
     """Turns whatever a user passes as ``labels=`` into one form.
 
     Args:
         labels: None; a sequence of names, shared by all samples; a sequence of such sequences, one per sample; or a
-            dict of these, by axis (``query``, ``key``) or by glob pattern of sites (whose values may in turn be dicts
-            by axis).
+            dict of these, by axis (``query``, ``key``), by the name of an input, or by glob pattern of sites. The
+            values of the last two may in turn be dicts by axis.
+        inputs: Names of the model's inputs.
 
     Raises:
         LabelError: It is none of these.
@@ -73,13 +74,7 @@ def read_labels(labels: LabelsLike) -> list[AxisLabels]:
     if labels is None:
         return []
     if isinstance(labels, Mapping):
-        return [
-            AxisLabels(inner.names, axis=name)
-            if name in ("query", "key")
-            else AxisLabels(inner.names, axis=inner.axis, sites=str(name))
-            for name, value in labels.items()
-            for inner in read_labels(value)
-        ]
+        return [_keyed(str(name), inner, inputs) for name, value in labels.items() for inner in read_labels(value)]
     if isinstance(labels, (str, bytes)) or not isinstance(labels, (Sequence, np.ndarray, Iterable)):
         raise LabelError(
             f"The labels are {labels!r}, but a sequence of names is needed, one per position (list('abc') for "
@@ -87,6 +82,14 @@ def read_labels(labels: LabelsLike) -> list[AxisLabels]:
         )
     names = [item if isinstance(item, str) else _name_or_names(item) for item in labels]
     return [AxisLabels(names)]
+
+
+def _keyed(key: str, inner: AxisLabels, inputs: Sequence[str]) -> AxisLabels:
+    if key in ("query", "key"):
+        return AxisLabels(inner.names, axis=key)
+    if key in inputs:
+        return AxisLabels(inner.names, axis=inner.axis, source=key)
+    return AxisLabels(inner.names, axis=inner.axis, sites=key)
 
 
 def _name_or_names(item: object) -> str | list[str]:
@@ -112,7 +115,10 @@ def labelled(dataset: xr.Dataset, site: Site, labels: list[AxisLabels]) -> xr.Da
 
 
 def check_that_labels_fit(
-    sizes: dict[str, dict[str, int]], labels: list[AxisLabels], samples: int | None = None
+    sizes: dict[str, dict[str, int]],
+    labels: list[AxisLabels],
+    samples: int | None = None,
+    inputs: Sequence[str] = (),
 ) -> None:
     """Checks labels that are shared by all samples against the axes of the sites.
 
@@ -120,11 +126,18 @@ def check_that_labels_fit(
         sizes: For each site the size of each query and key dim, without learned sinks.
         labels: The labels.
         samples: Number of samples, if it is known.
+        inputs: Names of the model's inputs, for the message.
 
     Raises:
         LabelError: Some fit no axis at all, or are not one list per sample; the message gives both numbers.
     """
     for item in labels:
+        if not any(fnmatchcase(site, item.sites) for site in sizes):
+            known = f", or of an input, {', '.join(map(repr, inputs))}" if any(inputs) else ""
+            raise LabelError(
+                f"Labels were given for {item.sites!r}, but labels need an axis, 'query' or 'key', or the name of a "
+                f"site, {', '.join(map(repr, list(sizes)[:4]))}{known}: labels={{'key': names}}."
+            )
         if item.per_sample:
             if samples is not None and len(item.names) != samples:
                 raise LabelError(

@@ -191,6 +191,78 @@ def require_dims(array: xr.DataArray, *dims: str) -> None:
             )
 
 
+def require_one_array(given: object, what: str, fix: str = "") -> None:
+    """Checks that something is one labelled array, and not everything that was captured.
+
+    Args:
+        given: What was given: perhaps maps of all sites, or a dataset of one, or a plain array.
+        what: What needs it, for the message: ``entropy``.
+        fix: What to do with maps, if not to choose one of their arrays.
+
+    Raises:
+        SchemaError: It is not; the message says how to choose one.
+    """
+    if isinstance(given, xr.DataArray):
+        return
+    if isinstance(given, Mapping):
+        raise too_many(given, f"{what} needs one array", fix)
+    shape = getattr(given, "shape", None)
+    if shape is None:
+        raise SchemaError(
+            f"A {type(given).__name__} was given, but {what} needs an array with named axes: maps['site'], of "
+            "maps = ats.capture(model, inputs)."
+        )
+    names = (SAMPLE, HEAD, QUERY, KEY)[-len(shape) :] if 0 < len(shape) <= 4 else (SAMPLE, HEAD, QUERY, KEY)
+    raise SchemaError(
+        f"An array of shape {tuple(shape)} was given, but {what} needs one with named axes. Name them: "
+        f"xr.DataArray(array, dims={names})."
+    )
+
+
+def too_many(given: Mapping[Any, Any], need: str, fix: str = "") -> SchemaError:
+    """The error for several arrays where one is needed; it lists them.
+
+    Args:
+        given: Maps of sites, or a dataset of one.
+        need: What is needed, as a clause.
+        fix: What to do, if not merely to choose one of the arrays.
+    """
+    names = ", ".join(map(repr, list(given)[:4])) + (", ..." if len(given) > 4 else "")
+    many = "" if len(given) == 1 else "s"
+    if isinstance(given, xr.Dataset):
+        return SchemaError(
+            f"A dataset of {len(given)} variable{many} was given ({names}), but {need}. "
+            f"Choose it: dataset[{next(iter(given), SCORES)!r}]."
+        )
+    fix = fix or f"Choose it: maps[{next(iter(given), 'site')!r}]."
+    return SchemaError(f"Maps of {len(given)} site{many} were given ({names}), but {need}. {fix}")
+
+
+def require_maps(given: object, what: str) -> None:
+    """Checks that something is captured maps, and not a single array of them.
+
+    Args:
+        given: What was given.
+        what: What needs it, for the message: ``rollout``.
+
+    Raises:
+        SchemaError: It is not; the message says how to make maps of it.
+    """
+    if isinstance(given, Mapping) and hasattr(given, "dataset"):
+        return
+    if isinstance(given, Mapping) and not isinstance(given, xr.Dataset):
+        found, example = f"A {type(given).__name__} of {len(given)} arrays", "arrays"
+    elif isinstance(given, (xr.DataArray, xr.Dataset)):
+        found = f"A {type(given).__name__} with the dimensions {tuple(map(str, given.dims))}"
+        example = "{'site': array}"
+    else:
+        found, example = f"A {type(given).__name__}", "{'site': array}"
+    raise SchemaError(
+        f"{found} was given, but {what} needs the maps of all sites, as ats.capture(model, inputs) gives them. To make "
+        f"maps of arrays: {what}(ats.AttentionMaps.from_arrays({example}))."
+    )
+
+
 def size_along(array: xr.DataArray, dims: Iterable[str]) -> int:
     """Number of positions along several dims together."""
     return math.prod(array.sizes[dim] for dim in dims)

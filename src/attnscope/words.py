@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from attnscope.errors import LabelError, SchemaError
-from attnscope.schema import KEY, QUERY, RECEIVED, SAMPLE, SCORES
+from attnscope.schema import KEY, QUERY, RECEIVED, SAMPLE, SCORES, too_many
 
 Scheme = Literal["wordpiece", "sentencepiece", "bytes"]
 _SPECIAL = re.compile(r"\[[^\[\]\s]+\]|<[^<>\s]+>")
@@ -67,6 +67,8 @@ def words(maps: Labelled, *, scheme: Scheme | None = None) -> Labelled:
         chosen = _scheme([maps], scheme)
         return _of_array(maps, chosen)  # type: ignore[return-value]
     captured: Any = maps
+    if isinstance(maps, xr.Dataset):
+        raise too_many(maps, "words needs captured maps, or one array")
     if not isinstance(maps, Mapping) or not hasattr(captured, "dataset"):
         raise SchemaError(
             f"The maps are of type {type(maps).__name__}, but captured maps or a labelled array are needed: "

@@ -186,8 +186,12 @@ def test_a_run_that_fails_leaves_what_was_there(folder, capsys):
     assert run("capture", "model.keras", "samples.npy", "-o", "run.zarr") == 0
     before = contents(folder)
     np.save("wrong.npy", np.ones((4, 3), "float32"))
-    with pytest.raises(ValueError, match="shape"):
-        run("capture", "model.keras", "wrong.npy", "-o", "run.zarr", "--force")
+    capsys.readouterr()
+    assert run("capture", "model.keras", "wrong.npy", "-o", "run.zarr", "--force") == 2
+    assert capsys.readouterr().err == (
+        "attnscope: The input 'features' has shape (4, 3) and dtype float32, but the model takes 'features' (None, 5) "
+        "float32: axis 1 is 3, not 5. Give what the model was trained on, in the same order.\n"
+    )
     assert contents(folder) == sorted([*before, "wrong.npy"])
     assert ats.open("run.zarr").num_samples == 7
 

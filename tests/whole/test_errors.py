@@ -91,12 +91,12 @@ def test_an_empty_batch(rng):
 
 
 def test_arrays_that_differ_in_length():
-    left, right = keras.Input((7, 8)), keras.Input((5, 8))
+    left, right = keras.Input((7, 8), name="left"), keras.Input((5, 8), name="right")
     model = keras.Model([left, right], layers.MultiHeadAttention(2, 5)(left, right))
     found = message(ats.errors.InputError, ats.capture, model, [np.ones((3, 7, 8)), np.ones((4, 5, 8))])
     assert found == (
-        "The input arrays have shapes [(3, 7, 8), (4, 5, 8)], but all need the same number of samples along the first "
-        "axis."
+        "The inputs have the shapes (3, 7, 8) for 'left', (4, 5, 8) for 'right', but all need the same number of "
+        "samples along the first axis."
     )
 
 

@@ -9,7 +9,7 @@ import xarray as xr
 
 from attnscope.analysis._rollout import Fusion, check_options, fused_map, mixed_map, normalised, valid_of, with_heads
 from attnscope.errors import SchemaError
-from attnscope.schema import HEAD, KEY, QUERY, SAMPLE
+from attnscope.schema import HEAD, KEY, QUERY, SAMPLE, require_one_array
 
 Maps = Mapping[str, xr.DataArray] | Sequence[xr.DataArray]
 
@@ -67,6 +67,7 @@ def composition(
         ([[[0.25, 0.75]]], 0.75)
     """
     check_options(residual, fusion, discard)
+    require_one_array(encoder_rollout, "composition", "Make a rollout: rollout(maps, sites=[...]).")
     encoder = encoder_rollout.isel(layer=-1, drop=True) if "layer" in encoder_rollout.dims else encoder_rollout
     layers = list(_layers(encoder, _listed(cross), _listed(decoder)))
     samples, (steps, tokens) = encoder.sizes[SAMPLE], layers[0][1].shape[-2:]

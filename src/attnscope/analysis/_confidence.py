@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 import xarray as xr
 
+from attnscope.analysis._arguments import of_one_array
 from attnscope.analysis._validity import averaged, counting_queries, described, keys_of, named, rows_of, with_coords
 from attnscope.schema import KEY, QUERY
 
 
+@of_one_array
 def confidence(scores: xr.DataArray, *, leave_out: Sequence[str] = ()) -> xr.DataArray:
     """The mean over the queries of the largest weight in their rows: ``mean_q max_k a[q, k]``; class-agnostic.
 

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 import xarray as xr
 
+from attnscope.analysis._arguments import of_one_array
 from attnscope.analysis._validity import (
     counting_queries,
     described,
@@ -24,6 +25,7 @@ from attnscope.labels import patch_grid
 from attnscope.schema import KEY, QUERY, query_dims
 
 
+@of_one_array
 def mean_distance(
     scores: xr.DataArray,
     *,

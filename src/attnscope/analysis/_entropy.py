@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from attnscope.analysis._arguments import of_one_array
 from attnscope.analysis._validity import counting_queries, described, keys_of, open_keys, rows_of, with_coords
 
 
+@of_one_array
 def entropy(scores: xr.DataArray, *, relative: bool = False) -> xr.DataArray:
     """Shannon entropy of each query's attention over the keys: ``-sum(a * log2(a))``; class-agnostic.
 

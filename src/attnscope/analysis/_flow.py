@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import xarray as xr
 
+from attnscope.analysis._arguments import of_maps
 from attnscope.analysis._rollout import Fusion, chain, check_options, layers_of, mixed_map, valid_of
 from attnscope.analysis._scipy import scipy_room
 from attnscope.errors import InputError
@@ -17,6 +18,7 @@ RESOLUTION = 2.0**-30
 """Weights are rounded to whole multiples of this, because the maximum flow is computed in 32-bit integers."""
 
 
+@of_maps
 def flow(
     maps: AttentionMaps,
     sites: Sequence[str] | None = None,

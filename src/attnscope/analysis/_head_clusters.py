@@ -10,7 +10,7 @@ import xarray as xr
 from attnscope.analysis._head_distance import OTHER
 from attnscope.analysis._scipy import scipy_room
 from attnscope.errors import InputError, SchemaError
-from attnscope.schema import HEAD
+from attnscope.schema import HEAD, require_one_array
 
 Linkage = Literal["average", "complete", "single"]
 
@@ -53,6 +53,7 @@ def head_clusters(
         >>> len(set(groups.cluster.values.tolist()[:2])), groups.height.values.round(3).tolist()
         (1, [0.1, 0.85])
     """
+    require_one_array(distance, "head_clusters", "Compute their distances: head_distance(maps).")
     values = _checked(distance)
     heads = len(values)
     if linkage not in ("average", "complete", "single") or (number is None) == (within is None):

@@ -12,7 +12,7 @@ from attnscope.analysis._validity import counting_queries, keys_of, rows_of
 from attnscope.errors import SchemaError
 from attnscope.findings import sample_chunks
 from attnscope.maps import AttentionMaps
-from attnscope.schema import HEAD, SAMPLE, query_dims
+from attnscope.schema import HEAD, SAMPLE, query_dims, require_maps
 
 CHUNK_BYTES = 4 * 2**20
 """How much of a site's scores is looked at in one go."""
@@ -70,6 +70,7 @@ def _arrays(maps: AttentionMaps | xr.DataArray, sites: Sequence[str] | None) -> 
                 "compare heads. Give all heads of a site: head_distance(maps['encoder_0/mha'])."
             )
         return {"": maps if SAMPLE in maps.dims else maps.expand_dims(SAMPLE)}
+    require_maps(maps, "head_distance")
     arrays = {name: with_heads(scores_of(maps, name)) for name in (maps if sites is None else sites)}
     sizes = {name: {str(d): size for d, size in array.sizes.items() if d != HEAD} for name, array in arrays.items()}
     first = next(iter(sizes), None)

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 import xarray as xr
 from numpy.typing import ArrayLike
 
+from attnscope.analysis._arguments import of_one_array
 from attnscope.analysis._mass import mass
 from attnscope.analysis._validity import averaged, described, named, with_coords
 from attnscope.schema import QUERY
 
 
+@of_one_array
 def previous_token_score(scores: xr.DataArray, *, leave_out: Sequence[str] = ()) -> xr.DataArray:
     """The mean weight that queries put on the position before them: ``mean_q a[q, q - 1]``; class-agnostic.
 
@@ -41,6 +43,7 @@ def previous_token_score(scores: xr.DataArray, *, leave_out: Sequence[str] = ())
     return _score(weight, scores, "previous_token_score")
 
 
+@of_one_array
 def duplicate_token_score(scores: xr.DataArray, tokens: ArrayLike | None = None) -> xr.DataArray:
     """The mean weight on earlier occurrences of the query's token; class-agnostic.
 
@@ -71,6 +74,7 @@ def duplicate_token_score(scores: xr.DataArray, tokens: ArrayLike | None = None)
     return _score(mass(scores, "duplicates", tokens=tokens), scores, "duplicate_token_score")
 
 
+@of_one_array
 def induction_score(scores: xr.DataArray, tokens: ArrayLike | None = None) -> xr.DataArray:
     """The mean weight on what followed earlier occurrences of the query's token (prefix matching); class-agnostic.
 

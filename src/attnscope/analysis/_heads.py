@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from attnscope.analysis._arguments import of_maps
 from attnscope.analysis._confidence import row_maximum
 from attnscope.analysis._distance import mean_distance
 from attnscope.analysis._entropy import entropy
@@ -89,6 +90,7 @@ METRICS: dict[str, Metric] = {
 """The numbers of `heads`, in its order."""
 
 
+@of_maps
 def heads(maps: AttentionMaps, sites: Sequence[str] | None = None) -> xr.Dataset:
     """Every number that describes single heads, for all heads of all sites; class-agnostic.
 

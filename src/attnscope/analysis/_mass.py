@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
+from attnscope.analysis._arguments import of_one_array
 from attnscope.analysis._repeats import after_earlier, earlier
 from attnscope.analysis._sinks import sinks
 from attnscope.analysis._validity import (
@@ -54,6 +55,7 @@ MEANINGS: dict[str, str] = {
 }
 
 
+@of_one_array
 def mass(
     scores: xr.DataArray, on: Place, *, separators: Sequence[str] = SEPARATORS, tokens: ArrayLike | None = None
 ) -> xr.DataArray:

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 import xarray as xr
 
+from attnscope.analysis._arguments import of_maps
 from attnscope.analysis._validity import KEY_VALID, QUERY_VALID, validity
 from attnscope.errors import InputError, SchemaError
 from attnscope.maps import AttentionMaps
@@ -18,6 +19,7 @@ Fusion = Literal["mean", "max", "min"]
 _FUSIONS: dict[str, Callable[..., np.ndarray]] = {"mean": np.mean, "max": np.max, "min": np.min}
 
 
+@of_maps
 def rollout(
     maps: AttentionMaps,
     sites: Sequence[str] | None = None,

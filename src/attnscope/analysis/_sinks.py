@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from attnscope.analysis._arguments import of_one_array
 from attnscope.analysis._validity import counting_queries, described, keys_of, open_keys, rows_of, with_coords
 from attnscope.errors import InputError
 from attnscope.findings import SINK_MASS, SINK_SHARE, strongest_keys
 from attnscope.schema import query_dims
 
 
+@of_one_array
 def sinks(scores: xr.DataArray, *, share: float = SINK_SHARE, mass: float = SINK_MASS) -> xr.DataArray:
     """The keys that are sinks in each sample and head; class-agnostic.
 

@@ -8,10 +8,9 @@ import keras
 import xarray as xr
 
 from attnscope.attribution._methods import method_of
-from attnscope.attribution._subject import Subject, subjects_of
-from attnscope.attribution._targets import TargetLike
+from attnscope.attribution._subject import InputLabels, Subject, subjects_of
+from attnscope.attribution._targets import ClassNames, TargetLike
 from attnscope.discovery import Selection
-from attnscope.labels import Names
 from attnscope.tensors import Inputs
 
 
@@ -20,11 +19,12 @@ def attribute(
     inputs: Inputs,
     *,
     target: TargetLike = None,
+    class_names: ClassNames = None,
     method: str = "chefer",
     positions: str | None = None,
     grid: tuple[int, int] | None = None,
     padding: int | None = 0,
-    labels: Names | None = None,
+    labels: InputLabels | None = None,
     sites: Selection = None,
     batch_size: int = 64,
     **options: Any,
@@ -39,14 +39,17 @@ def attribute(
         inputs: Arrays or a structure of them, raw texts or images for a task, or anything that yields batches, such as
             a `tf.data.Dataset`. All samples are held in memory.
         target: What is explained. None: the output if there is only one, else the class that the model predicts for
-            each sample. A whole number: that class. A list of whole numbers: each of these classes. `PerSample`,
+            each sample. A whole number, or the name of a class: that class. A list of these: each of them. `PerSample`,
             `AtStep`, a dict of an output's name to any of these, or a function from outputs to one number per sample,
             in `keras.ops`.
+        class_names: What the classes are called, in their order; of several outputs, a dict by the output's name. None
+            for the ``class_names`` of the data or of the model, if they have any.
         method: A name out of `METHODS`. For several methods, call this in a loop.
         positions: The name of the input that is explained, where there are several.
         grid: Rows and columns of patches, for pictures.
         padding: The token that is padding where no input is a padding mask; None for none.
-        labels: Names of the positions, one list for all samples, or one per sample.
+        labels: Names of the positions, one list for all samples, or one per sample; or these by the name of the input
+            that they are for: ``labels={"text": names}``.
         sites: Which attention the methods that use it read: a glob pattern of sites, several, or a predicate; None for
             all sites that are attention.
         batch_size: Samples at a time; fewer where scores would take too much memory.
@@ -79,6 +82,7 @@ def attribute(
         model,
         inputs,
         target=target,
+        class_names=class_names,
         positions=positions,
         grid=grid,
         padding=padding,

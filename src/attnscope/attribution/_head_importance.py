@@ -10,7 +10,7 @@ import xarray as xr
 from keras import ops, tree
 from numpy.typing import ArrayLike
 
-from attnscope.attribution._targets import Target, TargetLike, targets_of
+from attnscope.attribution._targets import ClassNames, Target, TargetLike, targets_of
 from attnscope.discovery import Selection, discover
 from attnscope.errors import MethodError
 from attnscope.handlers import Differentiator, Edited
@@ -33,6 +33,7 @@ def head_importance(
     inputs: Inputs,
     *,
     target: TargetLike = None,
+    class_names: ClassNames = None,
     loss: Loss | None = None,
     labels: ArrayLike | None = None,
     normalise: bool = False,
@@ -51,8 +52,10 @@ def head_importance(
         model: Any built Keras 3 model, or a KerasHub task. It is not changed.
         inputs: Arrays or a structure of them, or raw texts or images for a task.
         target: What is differentiated. None: the output if there is only one, else the class that the model predicts
-            for each sample. A whole number: that class. `PerSample`, `AtStep`, a dict of an output's name to any of
-            these, or a function from outputs to one number per sample, in `keras.ops`.
+            for each sample. A whole number, or the name of a class: that class. `PerSample`, `AtStep`, a dict of an
+            output's name to any of these, or a function from outputs to one number per sample, in `keras.ops`.
+        class_names: What the classes are called, in their order; of several outputs, a dict by the output's name. None
+            for the ``class_names`` of the data or of the model, if they have any.
         loss: Instead of a target: from outputs and labels to one number per sample, in `keras.ops`; the paper's choice.
         labels: For `loss`, one row per sample.
         normalise: Whether to divide each site by the Euclidean norm over its heads, as the paper does.
@@ -79,7 +82,7 @@ def head_importance(
         {'site': 1, 'head': 2}
     """
     network = Network(model, inputs, batch_size=batch_size)
-    wanted = _target(target, loss, labels, network.outputs())
+    wanted = _target(target, class_names, loss, labels, network)
     differentiable = _outside_of_loops(discover(network, sites).chosen)
     total = {site.name: np.zeros(heads_of(site)) for site in differentiable}
     differentiator = Differentiator(network.model, wanted.read, sites=differentiable)
@@ -235,7 +238,9 @@ def _outside_of_loops(sites: SiteTable) -> SiteTable:
     return sites
 
 
-def _target(target: TargetLike, loss: Loss | None, labels: ArrayLike | None, outputs: Tree) -> Target:
+def _target(
+    target: TargetLike, class_names: ClassNames, loss: Loss | None, labels: ArrayLike | None, network: Network
+) -> Target:
     """What is differentiated: the target, or the loss with its labels."""
     if (loss is None) != (labels is None) or (loss is not None and target is not None):
         raise MethodError(
@@ -244,7 +249,8 @@ def _target(target: TargetLike, loss: Loss | None, labels: ArrayLike | None, out
         )
     if loss is not None:
         return Target("the loss", lambda tensors, rows: loss(tensors, rows[LABELS]), {LABELS: np.asarray(labels)})
-    targets = targets_of(target, outputs)
+    outputs = network.outputs()
+    targets = targets_of(target, outputs, network.output_names(outputs), class_names, default=network.class_names)
     if len(targets) != 1:
         raise MethodError(
             f"There are {len(targets)} targets, but the importance of heads is measured for one at a time: target=1."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -108,12 +108,18 @@ class PatchPositions(Positions):
 
 
 def positions_of(
-    inputs: Tree, *, name: str | None = None, grid: tuple[int, int] | None = None, padding: int | None = 0
+    inputs: Tree,
+    names: Sequence[str],
+    *,
+    name: str | None = None,
+    grid: tuple[int, int] | None = None,
+    padding: int | None = 0,
 ) -> Positions:
     """Finds the positions of some inputs.
 
     Args:
         inputs: Inputs of a model, in arrays or structures of them.
+        names: The name of each of them.
         name: Which input holds the positions, where there are several; None for the one whose name ends in
             ``token_ids``, or the only one.
         grid: Rows and columns of patches, for pictures ``(sample, height, width, channel)``.
@@ -123,8 +129,7 @@ def positions_of(
         InputError: The input cannot be identified, or an input of its rank and dtype has no positions.
     """
     leaves = tree.flatten(inputs)
-    names = [str(path[-1]) if path else "" for path, _ in tree.flatten_with_path(inputs)]
-    leaf = _leaf(leaves, names, name)
+    leaf = _leaf(leaves, list(names), name)
     array = np.asarray(leaves[leaf])
     mask = next((number for number, leaf_name in enumerate(names) if leaf_name.endswith(MASKS)), None)
     is_whole = array.dtype.kind in "iub"
@@ -140,15 +145,15 @@ def positions_of(
         return _patches(array, leaf, grid)
     raise InputError(
         f"The input has shape {array.shape} and dtype {array.dtype}, but whole numbers (sample, token), numbers "
-        "(sample, feature) or (sample, step, feature), or pictures (sample, height, width, channel) are needed. Name "
-        "the right input: positions='token_ids'."
+        f"(sample, feature) or (sample, step, feature), or pictures (sample, height, width, channel) are needed. "
+        f"{_known(names)}"
     )
 
 
 def _leaf(leaves: list[np.ndarray], names: list[str], name: str | None) -> int:
     if name is not None:
         if name not in names:
-            raise InputError(f"There is no input {name!r} among {names}. Give the name of one of them.")
+            raise InputError(f"There is no input {name!r}. {_known(names)}")
         return names.index(name)
     if len(leaves) == 1:
         return 0
@@ -157,9 +162,14 @@ def _leaf(leaves: list[np.ndarray], names: list[str], name: str | None) -> int:
     if len(tokens) == 1 or len(others) == 1:
         return (tokens if len(tokens) == 1 else others)[0]
     raise InputError(
-        f"The model has the inputs {names}, and nothing says which of them is to be explained. Name it: "
-        f"positions={names[0]!r}."
+        f"The model has {len(names)} inputs, and nothing says which of them is to be explained. {_known(names)}"
     )
+
+
+def _known(names: Sequence[str]) -> str:
+    if not any(names):
+        return "The model has one input, without a name: leave positions out."
+    return f"The model takes {', '.join(map(repr, names))}: positions={names[0]!r}."
 
 
 def _patches(array: np.ndarray, leaf: int, grid: tuple[int, int] | None) -> PatchPositions:

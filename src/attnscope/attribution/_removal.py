@@ -131,7 +131,7 @@ class Delete(Removal):
 
     def _ready(self, subject: Subject, seed: int) -> tuple[str, int, int, Apply]:
         padding = self._padding(subject)
-        names = [str(path[-1]) if path else "" for path, _ in tree.flatten_with_path(subject.inputs)]
+        names = subject.network.input_names(subject.inputs)
         leaves = [np.asarray(leaf) for leaf in tree.flatten(subject.inputs)]
         positions = subject.positions
         fills = {positions.leaf: padding}

@@ -19,7 +19,7 @@ from attnscope.attribution._positions import rows_of
 from attnscope.attribution._subject import Subject
 from attnscope.discovery import Selection, discover, matches
 from attnscope.errors import MethodError, NoAttentionError
-from attnscope.interception import Call, Plan, SitePlan, input_names, symbolic_calls
+from attnscope.interception import Call, Plan, SitePlan, symbolic_calls
 from attnscope.running import Runner
 from attnscope.schema import HEAD, SAMPLE, Site, SiteTable, key_dims, query_dims
 from attnscope.tensors import Tensor
@@ -293,7 +293,7 @@ def _extra(subject: Subject, size: int, prefix: int | None) -> int | None:
 
 
 def _input_name(subject: Subject) -> str:
-    return input_names(subject.model, subject.inputs)[subject.positions.leaf]
+    return subject.network.input_names(subject.inputs)[subject.positions.leaf]
 
 
 def _comes_from(stream: str, name: str) -> bool:

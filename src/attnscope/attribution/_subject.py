@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
@@ -12,13 +12,16 @@ import xarray as xr
 
 from attnscope.attribution._compilation_cache import CompilationCache
 from attnscope.attribution._positions import Positions, Rows, positions_of, rows_of
-from attnscope.attribution._targets import Target, TargetLike, targets_of
+from attnscope.attribution._targets import ClassNames, Target, TargetLike, targets_of
 from attnscope.discovery import Selection
 from attnscope.errors import LabelError
 from attnscope.labels import Names
 from attnscope.running import Network
 from attnscope.schema import KEY, SAMPLE
 from attnscope.tensors import Inputs, Tree
+
+InputLabels: TypeAlias = Names | Mapping[str, Names]
+"""Names of positions, one list for all samples or one per sample; or these by the name of the input they are for."""
 
 
 @dataclass(frozen=True)
@@ -124,10 +127,11 @@ def subjects_of(
     inputs: Inputs,
     *,
     target: TargetLike = None,
+    class_names: ClassNames = None,
     positions: str | None = None,
     grid: tuple[int, int] | None = None,
     padding: int | None = 0,
-    labels: Names | None = None,
+    labels: InputLabels | None = None,
     sites: Selection = None,
     batch_size: int = 64,
 ) -> list[Subject]:
@@ -137,12 +141,15 @@ def subjects_of(
         model: Any built Keras 3 model, or a KerasHub task. It is not changed.
         inputs: Arrays or a structure of them, raw texts or images for a task, or anything that yields batches. All
             samples are held in memory.
-        target: What is explained: None, a whole number, a list of them, `PerSample`, `AtStep`, a dict of an output's
-            name to any of these, or a function from outputs to one number per sample.
+        target: What is explained: None, a whole number or the name of a class, a list of them, `PerSample`, `AtStep`, a
+            dict of an output's name to any of these, or a function from outputs to one number per sample.
+        class_names: What the classes are called, in their order; of several outputs, a dict by the output's name. None
+            for the ``class_names`` of the data or of the model, if they have any.
         positions: The name of the input that is explained, where there are several.
         grid: Rows and columns of patches, for pictures.
         padding: The token that is padding where no input is a padding mask; None for none.
-        labels: Names of the positions, one list for all samples, or one per sample.
+        labels: Names of the positions, one list for all samples, or one per sample; or these by the name of the input
+            that they are for: ``labels={"text": names}``.
         sites: Which attention the methods that use it read: a glob pattern of sites, several, or a predicate; None for
             all sites that are attention.
         batch_size: Samples at a time.
@@ -154,21 +161,40 @@ def subjects_of(
     """
     network = Network(model, inputs, batch_size=batch_size)
     arrays = network.arrays()
-    explained = positions_of(arrays, name=positions, grid=grid, padding=padding)
-    names = _labels(labels, network, explained)
+    inputs_of_model = network.input_names(arrays)
+    explained = positions_of(
+        arrays,
+        inputs_of_model,
+        name=None if positions is None else network.input_name(positions),
+        grid=grid,
+        padding=padding,
+    )
+    names = _labels(labels, network, explained, inputs_of_model, by_name=isinstance(arrays, Mapping))
     cache = CompilationCache()
-    return [
-        Subject(network, arrays, explained, one_target, cache, names, sites, batch_size)
-        for one_target in targets_of(target, network.outputs(arrays))
-    ]
+    outputs = network.outputs(arrays)
+    named = targets_of(target, outputs, network.output_names(outputs), class_names, default=network.class_names)
+    return [Subject(network, arrays, explained, one_target, cache, names, sites, batch_size) for one_target in named]
 
 
-def _labels(labels: Names | None, network: Network, positions: Positions) -> np.ndarray | None:
+def _labels(
+    labels: InputLabels | None, network: Network, positions: Positions, inputs: Sequence[str], *, by_name: bool
+) -> np.ndarray | None:
+    own = inputs[positions.leaf]
+    if isinstance(labels, (list, tuple)) and any(names is None for names in labels):
+        labels = _by_order(labels, inputs, by_name=by_name)
+    if isinstance(labels, Mapping):
+        labels = _of_input(labels, network, own, inputs)
     if labels is None:
-        fitting = [
-            item.names for item in network.labels if len(item.names) and _fits(np.asarray(item.names), positions)
-        ]
+        known = [item for item in network.labels if item.source == own] or network.labels
+        fitting = [item.names for item in known if len(item.names) and _fits(np.asarray(item.names), positions)]
         return np.asarray(fitting[0], dtype=str) if fitting else None
+    lengths = sorted({len(row) for row in labels if hasattr(row, "__len__") and not isinstance(row, str)})
+    if len(lengths) > 1:
+        raise LabelError(
+            f"The labels are lists of {lengths[0]} to {lengths[-1]} names, but there are {positions.count} positions "
+            f"in {len(positions.valid)} samples. Give one name per position, or one list of names per sample, with "
+            "names for padding too."
+        )
     names = np.asarray(labels, dtype=str)
     if not _fits(names, positions):
         raise LabelError(
@@ -176,6 +202,36 @@ def _labels(labels: Names | None, network: Network, positions: Positions) -> np.
             f"{len(positions.valid)} samples. Give one name per position, or one list of names per sample."
         )
     return names
+
+
+def _by_order(labels: Sequence[Names | None], inputs: Sequence[str], *, by_name: bool) -> dict[str, Names]:
+    """Labels in the order of a model's inputs, with None for inputs without labels, by the names of the inputs.
+
+    Raises:
+        LabelError: The inputs have no order, because they are given by name; or there are not as many.
+    """
+    if by_name or len(labels) != len(inputs):
+        raise LabelError(
+            f"The labels are a list of {len(labels)} with None among them, but the inputs are "
+            f"{', '.join(map(repr, inputs))}. Give labels by the name of an input: labels={{{inputs[0]!r}: names}}."
+        )
+    return {name: names for name, names in zip(inputs, labels, strict=True) if names is not None}
+
+
+def _of_input(labels: Mapping[str, Names], network: Network, own: str, inputs: Sequence[str]) -> Names | None:
+    """What labels by the name of an input say about the one that is explained; None if it is not among them.
+
+    Raises:
+        LabelError: They name an input that the model does not have.
+    """
+    by_input = {network.input_name(str(name)): names for name, names in labels.items()}
+    unknown = [name for name in by_input if name not in inputs]
+    if unknown:
+        raise LabelError(
+            f"The labels are for {', '.join(map(repr, unknown))}, but the inputs are "
+            f"{', '.join(map(repr, inputs))}. Give them by the name of an input: labels={{{own!r}: names}}."
+        )
+    return by_input.get(own)
 
 
 def _fits(names: np.ndarray, positions: Positions) -> bool:

@@ -14,6 +14,8 @@ from attnscope.tensors import Tensor, Tree
 
 COLUMN = "target_column"
 """Name of the extras that hold each sample's column."""
+MOST_LISTED = 20
+"""How many classes a message lists."""
 
 
 @dataclass(frozen=True)
@@ -21,10 +23,10 @@ class PerSample:
     """A column of the output for each sample: ``PerSample(labels)`` explains each sample's own class.
 
     Attributes:
-        columns: One whole number per sample, from 0.
+        columns: One whole number per sample, from 0; or names of classes.
     """
 
-    columns: Sequence[int]
+    columns: Sequence[int] | Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -33,17 +35,27 @@ class AtStep:
 
     Attributes:
         step: Number of the step, from 0; from the end where negative.
-        token: Number of the token, from 0.
+        token: Number of the token, from 0; or its name.
     """
 
     step: int
-    token: int
+    token: int | str
 
 
 TargetLike: TypeAlias = (
-    int | Sequence[int] | PerSample | AtStep | Mapping[str, "TargetLike"] | Callable[[Tree], Tensor] | None
+    int
+    | str
+    | Sequence[int]
+    | Sequence[str]
+    | PerSample
+    | AtStep
+    | Mapping[str, "TargetLike"]
+    | Callable[[Tree], Tensor]
+    | None
 )
 """What a user may give as ``target=``; `targets_of` says what each means."""
+ClassNames: TypeAlias = Sequence[str] | Mapping[str, Sequence[str]] | None
+"""What the classes are called, in the order of the output's columns; of several outputs, by the output's name."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +63,7 @@ class Target:
     """One number per sample, read from the model's outputs.
 
     Attributes:
-        words: What it is, for titles: ``class 1``, ``the predicted class``.
+        words: What it is, for titles: ``class 1``, ``class 'cat'``, ``the predicted class``.
         read: From the model's outputs and the extras of the batch, as tensors, to one number per sample; written in
             `keras.ops`, so that every backend can differentiate it.
         rows: The extras that `read` needs: arrays with one row per sample.
@@ -73,105 +85,194 @@ class Target:
         return np.asarray(ops.convert_to_numpy(self.read(tensors, extras)), dtype=np.float64)
 
 
-def targets_of(wanted: TargetLike, outputs: Tree) -> list[Target]:
+def targets_of(
+    wanted: TargetLike,
+    outputs: Tree,
+    names: Sequence[str] = ("",),
+    class_names: ClassNames = None,
+    *,
+    default: Sequence[str] | None = None,
+) -> list[Target]:
     """What a user's ``target=`` means for a model that gives these outputs.
 
     Args:
         wanted: None: the only column of the output, or else the class that the model predicts for each sample. A
-            whole number: that column. A list of whole numbers: several columns, each explained. `PerSample`: a column
-            for each sample. `AtStep`: a token at a step. A dict of one output's name to any of these, for models with
-            several outputs. A function: from outputs (tensors) to one number per sample, written in `keras.ops`.
+            whole number: that column. The name of a class: its column. A list of these: several columns, each
+            explained. `PerSample`: a column for each sample. `AtStep`: a token at a step. Of a model with several
+            outputs, a dict of one output's name to any of these; or the name alone, where it has one column. A
+            function: from outputs (tensors) to one number per sample, written in `keras.ops`.
         outputs: The model's outputs on all samples, as arrays.
+        names: The name of each output, in the order of `keras.tree`; ``""`` for a single output.
+        class_names: What the classes are called.
+        default: The same, if none are given, for an output that has as many columns as there are names here.
 
     Raises:
-        TargetError: It does not fit the outputs; the message says what would.
+        TargetError: It does not fit the outputs, or the names of classes do not; the message says what would.
     """
     if callable(wanted):
         return [_checked_callable(wanted, outputs)]
+    leaves = tree.flatten(outputs)
+    if isinstance(class_names, Mapping):
+        _check_outputs_of_classes(class_names, names)
+    if isinstance(wanted, str) and wanted in names:
+        wanted = {wanted: None}
     if isinstance(wanted, Mapping):
-        return _of_named(wanted, outputs)
-    if not hasattr(outputs, "shape"):
+        name = _output_named(wanted, names)
+        number, inner = list(names).index(name), wanted[name]
+    elif len(leaves) == 1:
+        name, number, inner = "", 0, wanted
+    else:
         raise TargetError(
-            f"The model has several outputs ({_named(outputs)}), but the target {wanted!r} does not say which. Name "
-            f"one: target={{{_first_name(outputs)!r}: 0}}."
+            f"The model has the outputs {_listed(names)}, but the target {wanted!r} does not say which. Name one: "
+            f"target={{{names[0]!r}: 0}}."
         )
-    if isinstance(wanted, (list, tuple, range)):
-        return [target for column in wanted for target in targets_of(_whole(column), outputs)]
-    return [_of_single(wanted, outputs)]
+    own = class_names.get(names[number]) if isinstance(class_names, Mapping) else class_names
+    output = _Output(leaves[number], _classes(own, default, leaves[number]))
+    return [_of_output(target, number, name) for target in output.targets(inner)]
 
 
-def _of_single(wanted: object, outputs: np.ndarray) -> Target:
-    if isinstance(wanted, AtStep):
-        return _at_step(wanted, outputs)
-    flat = outputs.ndim == 1
-    if flat:
-        outputs = outputs[:, None]
-    if outputs.ndim != 2:
+@dataclass(frozen=True)
+class _Output:
+    """One output of a model.
+
+    Attributes:
+        array: Its values, samples first.
+        classes: What its columns are called; None where nothing says it.
+    """
+
+    array: np.ndarray
+    classes: tuple[str, ...] | None
+
+    def targets(self, wanted: TargetLike) -> list[Target]:
+        """What a target that says nothing about which output it is of means for this one."""
+        if isinstance(wanted, (list, tuple, range)):
+            return [self._column(_whole_or_name(column)) for column in wanted]
+        if isinstance(wanted, AtStep):
+            return [self._at_step(wanted)]
+        if isinstance(wanted, PerSample):
+            return [self._per_sample(wanted.columns, "each sample's own class")]
+        if wanted is None and self._columns().shape[1] > 1:
+            return [self._per_sample(self._columns().argmax(1), "the predicted class")]
+        return [self._column(0 if wanted is None else _whole_or_name(wanted))]
+
+    def _columns(self) -> np.ndarray:
+        """The values, dims ``(sample, class)``."""
+        columns = self.array[:, None] if self.array.ndim == 1 else self.array
+        if columns.ndim != 2:
+            raise TargetError(
+                f"The model gives outputs of shape {columns.shape}, with more axes than samples and classes. Say which "
+                "number is meant: target=AtStep(step, token), or a function such as "
+                "target=lambda outputs: outputs[:, 0, 3]."
+            )
+        return columns
+
+    def _column(self, wanted: int | str) -> Target:
+        count = self._columns().shape[1]
+        column = self._number(wanted, count)
+        flat = self.array.ndim == 1
+        words = "the output" if count == 1 else self._words(column, "class")
+        return Target(words, lambda tensor, rows: tensor if flat else tensor[:, column])
+
+    def _per_sample(self, wanted: Sequence[int] | Sequence[str] | np.ndarray, words: str) -> Target:
+        outputs, given = self._columns(), np.asarray(wanted)
+        if given.shape != outputs.shape[:1]:
+            raise TargetError(
+                f"{given.size} columns were given for {len(outputs)} samples. Give one per sample: "
+                "target=PerSample([...])."
+            )
+        numbers = {value: self._number(_whole_or_name(value), outputs.shape[1]) for value in np.unique(given)}
+        columns = np.array([numbers[value] for value in given], dtype="int32")
+
+        def read(tensor: Tensor, rows: Mapping[str, Tensor]) -> Tensor:
+            return ops.take_along_axis(tensor, ops.cast(rows[COLUMN], "int32")[:, None], axis=1)[:, 0]
+
+        return Target(words, read, {COLUMN: columns})
+
+    def _at_step(self, wanted: AtStep) -> Target:
+        if self.array.ndim != 3:
+            raise TargetError(
+                f"The target is {wanted}, but the outputs have the shape {self.array.shape}, and (sample, step, token) "
+                "is needed. For classes give the number of one: target=1."
+            )
+        steps, tokens = self.array.shape[1:]
+        if not -steps <= wanted.step < steps:
+            raise TargetError(
+                f"The target is at step {wanted.step}, but the output has {steps}, numbered from 0. Give one of 0 to "
+                f"{steps - 1}, or count from the end: AtStep(-1, {wanted.token!r})."
+            )
+        step, token = wanted.step % steps, self._number(wanted.token, tokens)
+        return Target(f"{self._words(token, 'token')} at step {step}", lambda tensor, rows: tensor[:, step, token])
+
+    def _number(self, wanted: int | str, count: int) -> int:
+        """The number of a column, which may be given by its name.
+
+        Raises:
+            TargetError: There is none of this number or name.
+        """
+        if not isinstance(wanted, str):
+            return _in_range(wanted, count)
+        if self.classes is None:
+            raise TargetError(
+                f"The target is the class {wanted!r}, but nothing says what the classes are called. Give its number, "
+                "target=1, or the names of all classes: class_names=[...]."
+            )
+        if wanted not in self.classes:
+            raise TargetError(
+                f"The target is the class {wanted!r}, but the classes are {_listed(self.classes)}. Give one of them, "
+                "or its number: target=0."
+            )
+        return self.classes.index(wanted)
+
+    def _words(self, column: int, what: str) -> str:
+        return f"{what} {column if self.classes is None else repr(self.classes[column])}"
+
+
+def _of_output(target: Target, number: int, name: str) -> Target:
+    """A target of one output as a target of all outputs; by its name, where the target says it."""
+    words = f"{target.words} of {name}" if name else target.words
+    return Target(words, lambda tensors, rows: target.read(tree.flatten(tensors)[number], rows), target.rows)
+
+
+def _output_named(wanted: Mapping[str, TargetLike], names: Sequence[str]) -> str:
+    if not any(names):
         raise TargetError(
-            f"The model gives outputs of shape {outputs.shape}, with more axes than samples and classes. Say which "
-            "number is meant: target=AtStep(step, token), or a function such as "
-            "target=lambda outputs: outputs[:, 0, 3]."
+            f"The target names the outputs {sorted(map(str, wanted))}, but the model's only output has no name. Leave "
+            "the name out: target=1."
         )
-    classes = outputs.shape[1]
-    if isinstance(wanted, PerSample):
-        return _per_sample(wanted.columns, outputs, "each sample's own class")
-    if wanted is None and classes > 1:
-        return _per_sample(outputs.argmax(1), outputs, "the predicted class")
-    column = _in_range(0 if wanted is None else _whole(wanted), classes)
-    words = "the output" if classes == 1 else f"class {column}"
-    return Target(words, lambda tensors, rows: tensors if flat else tensors[:, column])
-
-
-def _per_sample(columns: Sequence[int] | np.ndarray, outputs: np.ndarray, words: str) -> Target:
-    chosen = np.asarray(columns)
-    if chosen.shape != outputs.shape[:1]:
+    name = next(iter(wanted), None)
+    if len(wanted) != 1 or name not in names:
         raise TargetError(
-            f"{chosen.size} columns were given for {len(outputs)} samples. Give one per sample: "
-            "target=PerSample([...])."
+            f"The target names the outputs {sorted(map(str, wanted))}, but one of {_listed(names)} is needed: "
+            f"target={{{names[0]!r}: 0}}."
         )
-    for column in np.unique(chosen):
-        _in_range(_whole(column), outputs.shape[1])
-
-    def read(tensors: Tree, rows: Mapping[str, Tensor]) -> Tensor:
-        return ops.take_along_axis(tensors, ops.cast(rows[COLUMN], "int32")[:, None], axis=1)[:, 0]
-
-    return Target(words, read, {COLUMN: chosen.astype("int32")})
+    return str(name)
 
 
-def _at_step(wanted: AtStep, outputs: np.ndarray) -> Target:
-    if outputs.ndim != 3:
+def _check_outputs_of_classes(class_names: Mapping[str, Sequence[str]], names: Sequence[str]) -> None:
+    unknown = [name for name in class_names if name not in names or not name]
+    if unknown:
+        fix = f"class_names={{{names[0]!r}: [...]}}" if any(names) else "class_names=[...]"
+        known = f"the outputs are {_listed(names)}" if any(names) else "the model's only output has no name"
+        raise TargetError(f"The class names are for the outputs {_listed(unknown)}, but {known}: {fix}.")
+
+
+def _classes(given: Sequence[str] | None, default: Sequence[str] | None, array: np.ndarray) -> tuple[str, ...] | None:
+    """What the columns of an output are called.
+
+    Raises:
+        TargetError: There is not one name for each, or two are the same.
+    """
+    count = array.shape[-1] if array.ndim > 1 else 1
+    if given is None:
+        return tuple(default) if default and len(default) == count == len(set(default)) else None
+    names = tuple(map(str, given))
+    if isinstance(given, str) or len(names) != count or len(set(names)) != count:
+        columns = "1 column" if count == 1 else f"{count} columns"
         raise TargetError(
-            f"The target is {wanted}, but the outputs have the shape {outputs.shape}, and (sample, step, token) is "
-            "needed. For classes give the number of one: target=1."
+            f"The class names are {_listed(names)}, but the output has {columns}, and each "
+            "needs a name of its own, in their order: class_names=['cat', 'dog', ...]."
         )
-    steps, tokens = outputs.shape[1:]
-    if not -steps <= wanted.step < steps:
-        raise TargetError(
-            f"The target is at step {wanted.step}, but the output has {steps}, numbered from 0. Give one of 0 to "
-            f"{steps - 1}, or count from the end: AtStep(-1, {wanted.token})."
-        )
-    step, token = wanted.step % steps, _in_range(wanted.token, tokens)
-    return Target(f"token {token} at step {step}", lambda tensors, rows: tensors[:, step, token])
-
-
-def _of_named(wanted: Mapping[str, TargetLike], outputs: Tree) -> list[Target]:
-    if not isinstance(outputs, Mapping):
-        raise TargetError(
-            f"The target names the outputs {sorted(map(str, wanted))}, but the model's outputs have no names. Leave "
-            "the name out: target=1; or read one of several: target=lambda outputs: outputs[0][:, 1]."
-        )
-    if len(wanted) != 1 or next(iter(wanted)) not in outputs:
-        raise TargetError(
-            f"The target names the outputs {sorted(map(str, wanted))}, but one of {_named(outputs)} is needed: "
-            f"target={{{_first_name(outputs)!r}: 0}}."
-        )
-    [(name, inner)] = wanted.items()
-    return [_of_output(target, name) for target in targets_of(inner, outputs[name])]
-
-
-def _of_output(target: Target, name: str) -> Target:
-    """A target of one output as a target of all outputs."""
-    return Target(f"{target.words} of {name}", lambda tensors, rows: target.read(tensors[name], rows), target.rows)
+    return names
 
 
 def _checked_callable(function: Callable[[Tree], Tensor], outputs: Tree) -> Target:
@@ -186,12 +287,14 @@ def _checked_callable(function: Callable[[Tree], Tensor], outputs: Tree) -> Targ
     return target
 
 
-def _whole(value: object) -> int:
+def _whole_or_name(value: object) -> int | str:
+    if isinstance(value, str):
+        return str(value)
     if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
         return int(value)
     raise TargetError(
-        f"The target is {value!r}, but the number of an output column, a list of them, PerSample, AtStep, a dict by "
-        "output or a function is needed: target=1."
+        f"The target is {value!r}, but the number or name of an output column, a list of them, PerSample, AtStep, a "
+        "dict by output or a function is needed: target=1."
     )
 
 
@@ -204,11 +307,6 @@ def _in_range(column: int, classes: int) -> int:
     )
 
 
-def _named(outputs: Tree) -> str:
-    if isinstance(outputs, Mapping):
-        return ", ".join(map(repr, outputs))
-    return f"{len(outputs)} without names" if isinstance(outputs, (list, tuple)) else "one without a name"
-
-
-def _first_name(outputs: Tree) -> str:
-    return str(next(iter(outputs))) if isinstance(outputs, Mapping) else "name"
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(map(repr, names[:MOST_LISTED]))
+    return f"{shown} and {len(names) - MOST_LISTED} others" if len(names) > MOST_LISTED else shown

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import keras
@@ -14,12 +15,12 @@ from attnscope.capturing._observer import Observer
 from attnscope.capturing._store import OnDisk
 from attnscope.capturing._summaries import Full, Summary
 from attnscope.discovery import Selection, discover
-from attnscope.errors import InputError
+from attnscope.errors import InputError, LabelError
 from attnscope.interception import declarations
-from attnscope.labels import LabelsLike, check_that_labels_fit, read_labels
+from attnscope.labels import AxisLabels, LabelsLike, check_that_labels_fit, read_labels
 from attnscope.maps import AttentionMaps
 from attnscope.running import Network, Runner, reused
-from attnscope.schema import Site, key_dims, query_dims
+from attnscope.schema import Site, SiteTable, key_dims, query_dims
 from attnscope.tensors import Inputs
 
 
@@ -50,7 +51,7 @@ def capture(
         summaries: What to keep: `Full`, `Received`, `Entropy`, `TopK` or summaries of your own; ``maps[site]`` gives
             the first of them. Default: `Full` alone.
         labels: Names of positions: a list shared by all samples, a list per sample, or a dict by axis (``query``,
-            ``key``) or by pattern of sites.
+            ``key``), by the name of an input, or by pattern of sites.
         batch_size: Samples per batch, if the inputs are arrays. A short last batch needs no new trace.
         store: A path where the result is written batch by batch as Zarr, then opened; it need not fit in memory.
         resume: Whether to resume an interrupted run into the same `store` where it stopped; batches that are in the
@@ -105,7 +106,6 @@ def captured(
 ) -> AttentionMaps:
     """`capture` of a network, which counts the passes."""
     summaries = list(summaries) or [Full()]
-    axis_labels = read_labels(labels)
     ready = reused(network.model, _wishes(network, sites, summaries), lambda: _Ready(network, sites, summaries))
     if resume and store is None:
         raise InputError(
@@ -113,7 +113,7 @@ def captured(
         )
     if store is None:
         check_that_it_fits(ready.chosen, summaries, network)
-    check_that_labels_fit({site.name: _axis_sizes(site) for site in ready.chosen}, axis_labels, network.samples)
+    axis_labels = _read_labels(labels, network, ready.chosen)
     description = Description(
         network.model,
         ready.chosen,
@@ -127,6 +127,33 @@ def captured(
     for outputs, collected, batch in ready.runner.run(network, progress=progress, skips=destination.skips):
         destination.add(ready.observer.arrays(collected, batch.size), named_outputs(network.model, outputs, batch))
     return destination.maps()
+
+
+def _read_labels(labels: LabelsLike, network: Network, sites: SiteTable) -> list[AxisLabels]:
+    """The labels that a user gives, checked against the axes of the sites.
+
+    Raises:
+        LabelError: They do not fit, or are for an input that cannot be told from another one.
+    """
+    first = network.first.inputs
+    lengths = {
+        name: array.shape[1]
+        for name, array in zip(network.input_names(first), tree.flatten(first), strict=True)
+        if array.ndim > 1 and not any(fnmatchcase(site.name, name) for site in sites)
+    }
+    if isinstance(labels, Mapping):
+        labels = {network.input_name(str(name)): names for name, names in labels.items()}
+    chosen = read_labels(labels, list(lengths))
+    for item in chosen:
+        alike = [name for name in lengths if name != item.source and lengths[name] == lengths.get(item.source)]
+        if alike:
+            raise LabelError(
+                f"Labels were given for the input {item.source!r}, but {alike[0]!r} has {lengths[alike[0]]} positions "
+                "too, so their axes cannot be told apart. Name the axis, and the site if need be: "
+                f"labels={{{sites[0].name!r}: {{'key': names}}}}."
+            )
+    check_that_labels_fit({site.name: _axis_sizes(site) for site in sites}, chosen, network.samples, list(lengths))
+    return chosen
 
 
 def _checked_summaries(summaries: Summary | Sequence[Summary]) -> list[Summary]:

@@ -16,7 +16,7 @@ from attnscope.capturing._observer import SiteArrays
 from attnscope.capturing._summaries import Summary
 from attnscope.labels import AxisLabels, labelled
 from attnscope.maps import AttentionMaps, dataset_of
-from attnscope.running import Batch, merged
+from attnscope.running import Batch, merged, output_names
 from attnscope.schema import SAMPLE, Site, SiteTable
 from attnscope.tensors import Tree
 
@@ -91,13 +91,8 @@ class Outputs:
 def named_outputs(model: keras.Layer, outputs: Tree, batch: Batch) -> Outputs:
     """A model's outputs, whatever their structure, by name and cut to the batch's real samples."""
     length = len(tree.flatten(batch.inputs)[0])
-    leaves = tree.flatten_with_path(outputs)
-    names = ["/".join(map(str, path)) for path, _ in leaves]
-    of_model = getattr(model, "output_names", None) or []
-    if isinstance(outputs, (list, tuple)) and len(of_model) == len(leaves):
-        names = list(of_model)
     per_sample, fixed = {}, {}
-    for name, (_, array) in zip(names, leaves, strict=True):
+    for name, array in zip(output_names(model, outputs), tree.flatten(outputs), strict=True):
         if array is None:
             continue
         if array.ndim and len(array) == length:

@@ -39,7 +39,6 @@ from attnscope.interception import (
     can_be_mask,
     declarations,
     declared_inputs,
-    input_names,
     intercept,
     own_errors,
 )
@@ -172,9 +171,9 @@ def discover(network: Network, selection: Selection = None, unroll: frozenset[st
         ):
             return call_model(network.model, tensors)
 
-    with own_errors(errors):
+    with own_errors(errors), network.noting(network.first.inputs):
         trace = current().trace(network.model, body, inputs)
-    names = input_names(network.model, inputs)
+    names = network.input_names(inputs)
     lineage = Lineage(trace.graph, names)
     can_mask = [name for name, array in zip(names, tree.flatten(inputs), strict=True) if can_be_mask(name, array)]
     listed = _listed(met, trace, lineage, Masks(trace, lineage, masks, can_mask))

@@ -43,15 +43,25 @@ def declared_inputs(model: keras.Layer) -> Tree | None:
 
 
 def input_names(model: keras.Layer, inputs: Tree) -> list[str]:
-    """A name for each leaf of a model's inputs: the name of its `Input`, its key, or its number."""
-    declared = declared_inputs(model)
-    names = [] if declared is None else [tensor.name for tensor in tree.flatten(declared)]
+    """A name for each leaf of a model's inputs: its key, or the name of its `Input`; else its key or its number.
+
+    Args:
+        model: The model.
+        inputs: Arrays in the structure of the inputs; the names are in the order of `keras.tree`.
+    """
     leaves = tree.flatten_with_path(inputs)
-    if len(names) == len(leaves):
-        return names
+    structure = declared_inputs(model)
+    declared = [] if structure is None else tree.flatten_with_path(structure)
+    if len(declared) == len(leaves):
+        return [declared_name(path, tensor) for path, tensor in declared]
     return [
         str(path[-1]) if path and isinstance(path[-1], str) else str(number) for number, (path, _) in enumerate(leaves)
     ]
+
+
+def declared_name(path: tuple[object, ...], tensor: keras.KerasTensor) -> str:
+    """What an input is called: its key where the model takes a dict, else the name of its `Input`."""
+    return path[-1] if path and isinstance(path[-1], str) else tensor.name
 
 
 def symbolic_calls(operation: keras.Operation) -> list[SymbolicArguments]:

@@ -21,7 +21,7 @@ from attnscope.marks import colour_bar, isolated, number, rounded_up, token_row
 from attnscope.pages._charts import MOST_POSITIONS, Bars, bar_list, largest_drawn, maps_of_cells, strongest
 from attnscope.pages._means import MeanMaps, mean_maps, received, received_per_group
 from attnscope.pages._page import head, page
-from attnscope.schema import MEANINGS, RANK, UNITS, key_dims, query_dims
+from attnscope.schema import MEANINGS, RANK, UNITS, key_dims, query_dims, require_maps
 
 MOST_CELLS = 20_000
 """At most this many cells of a page are elements with tooltips; the maps after them are drawn as pictures."""
@@ -74,7 +74,9 @@ def report(
 
     Raises:
         InputError: `groups` or `predictions` does not have one entry per sample.
+        SchemaError: Something else than captured maps is given.
     """
+    require_maps(maps, "report")
     _check_one_per_sample("groups", groups, maps.num_samples)
     _check_one_per_sample("predictions", predictions, maps.num_samples)
     title = title or f"Attention of {maps.attrs.get('model', 'a model')}"

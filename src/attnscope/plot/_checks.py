@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeAlias
+from typing import TypeAlias, TypeGuard
 
 import numpy as np
 import xarray as xr
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from attnscope.errors import SchemaError
 from attnscope.marks import number
-from attnscope.schema import ENTROPY, HEAD, KEY, QUERY, RANK, SAMPLE, key_dims, query_dims
+from attnscope.schema import ENTROPY, HEAD, KEY, QUERY, RANK, SAMPLE, key_dims, query_dims, too_many
 from attnscope.tensors import Tensor
 
 Weights: TypeAlias = xr.DataArray | Mapping[str, xr.DataArray] | ArrayLike | Tensor
@@ -50,6 +50,11 @@ def labelled(weights: Weights, layouts: Mapping[int, tuple[str, ...]] = LAYOUTS)
     return xr.DataArray(values, dims=layouts[values.ndim])
 
 
+def is_maps(weights: object) -> TypeGuard[Mapping[str, xr.DataArray]]:
+    """Whether weights are maps by name of the site; a dataset of one site, a mapping too, is not."""
+    return isinstance(weights, Mapping) and not isinstance(weights, xr.Dataset)
+
+
 def _unknown_layout(shape: tuple[int, ...], layouts: Mapping[int, tuple[str, ...]]) -> str:
     expected = " or ".join(str(layout) for layout in layouts.values())
     outputs = "" if len(shape) != 3 else f" An attention layer's output is not its weights; capture those: {_CAPTURE}."
@@ -63,11 +68,11 @@ def _unknown_layout(shape: tuple[int, ...], layouts: Mapping[int, tuple[str, ...
 def _only_site(maps: Mapping[str, xr.DataArray]) -> xr.DataArray:
     if len(maps) == 1:
         return labelled(next(iter(maps.values())))
-    names = ", ".join(map(repr, list(maps)[:4])) + (", ..." if len(maps) > 4 else "")
     first = repr(next(iter(maps), "site"))
-    raise SchemaError(
-        f"Maps of {len(maps)} sites were given ({names}), but this picture shows one. Choose it, maps[{first}], or "
-        "draw them all: ats.plot.heads(maps)."
+    raise too_many(
+        maps,
+        "this picture shows one",
+        f"Choose it, maps[{first}], or draw them all: ats.plot.heads(maps).",
     )
 
 

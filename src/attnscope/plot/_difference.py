@@ -12,7 +12,7 @@ from matplotlib.colors import Normalize as Norm
 
 from attnscope.errors import LabelError, SchemaError
 from attnscope.plot._canvas import add_bar, axes_or_new, difference_map, head_line, is_dark
-from attnscope.plot._checks import Weights, labelled
+from attnscope.plot._checks import Weights, is_maps, labelled
 from attnscope.plot._heads import by_head, mosaic, mosaic_size
 from attnscope.plot._heatmap import draw_map, figure_size, margin
 from attnscope.plot._panels import Head, Panels, Sample, Side, panels_of
@@ -59,7 +59,7 @@ def difference(
         >>> ax.images[0].get_array().tolist(), ax.images[0].get_clim()
         ([[0.25, -0.25]], (-0.25, 0.25))
     """
-    if isinstance(first, Mapping) and isinstance(second, Mapping) and max(len(first), len(second)) > 1:
+    if is_maps(first) and is_maps(second) and max(len(first), len(second)) > 1:
         return _of_models(first, second, sample, maximum, partial, ax)
     pair = [panels_of(labelled(one), sample=sample, partial=partial) for one in (first, second)]
     a, b = (one if one.rows.name == "head" and head is None else one.one(head) for one in pair)

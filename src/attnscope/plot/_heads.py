@@ -31,7 +31,7 @@ from attnscope.plot._canvas import (
     norm_of,
     title_over,
 )
-from attnscope.plot._checks import Weights, labelled
+from attnscope.plot._checks import Weights, is_maps, labelled
 from attnscope.plot._heatmap import SQUARE_UP_TO, draw_map, extend, margin
 from attnscope.plot._panels import Panels, Sample, Side, panels_of
 from attnscope.plot._scale import Normalize, pooled, scaled
@@ -108,7 +108,7 @@ def heads(
         >>> [head.get_title() for head in axes.flat]
         ['head 0', 'head 1']
     """
-    if isinstance(weights, Mapping):
+    if is_maps(weights):
         return _of_model(weights, sample, normalize, maximum, partial, ax)
     panels = by_head(panels_of(labelled(weights, LAYOUTS), sample=sample, partial=partial))
     values, scale = scaled(panels.values, panels.masked, normalize=normalize, maximum=maximum, unit=panels.unit)

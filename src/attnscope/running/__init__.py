@@ -3,6 +3,7 @@
 from attnscope.running._batches import Batch, Batches, batches_of, filled, joined, merged
 from attnscope.running._compiled import as_numpy, compiled, differentiated, viewed
 from attnscope.running._network import Network, Passes, check_model
+from attnscope.running._output_names import output_names
 from attnscope.running._reuse import reused
 from attnscope.running._runner import Runner, progress_bar, with_rows
 
@@ -20,6 +21,7 @@ __all__ = [
     "filled",
     "joined",
     "merged",
+    "output_names",
     "progress_bar",
     "reused",
     "viewed",

@@ -7,16 +7,17 @@ Arrays and structures of arrays are accepted (and cut into batches here), and so
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import keras
 import numpy as np
 from keras import tree
-from numpy.typing import ArrayLike
 
 from attnscope.errors import InputError
-from attnscope.tensors import Inputs, Tensor, Tree
+from attnscope.running._fitted_inputs import check_samples, fitted, takes_one_input
+from attnscope.running._given_input import in_float_type, plain_array, rank_of
+from attnscope.tensors import Inputs, Tree
 
 
 @dataclass(frozen=True)
@@ -62,35 +63,23 @@ def batches_of(inputs: Inputs, batch_size: int, model: keras.Layer | None = None
     """Cuts inputs into batches, or takes the batches that they yield.
 
     Args:
-        inputs: Arrays or structures of arrays, or anything that gives batches. Arrays need one length along their
-            first axis.
+        inputs: Arrays or structures of arrays, in the structure that the model takes, or anything that gives batches.
+            Arrays need one length along their first axis.
         batch_size: Samples per batch, for inputs that are arrays.
-        model: Decides whether a list of arrays is one batch of many inputs, or many batches of one.
+        model: Decides whether a list of arrays is one batch of many inputs, or many batches of one; and what batches
+            have to be.
         full: Whether fewer samples than a batch holds are filled up to it too, so that they need no trace of their own.
 
     Raises:
-        InputError: There is no sample, the arrays differ in length, or the kind is not known.
+        InputError: There is no sample, the arrays differ in length, the kind is not known, or the model cannot take the
+            first batch; later batches are checked when they are reached.
     """
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise InputError(f"batch_size is {batch_size!r}, but a batch needs a whole number of samples: batch_size=32.")
-    if _gives_batches(inputs, model):
-        return _of_batches(inputs)
-    if isinstance(inputs, (list, tuple)) and len(inputs) == 1 and _takes_one_input(model):
-        inputs = inputs[0]
-    if isinstance(inputs, (list, tuple)) and not any(hasattr(leaf, "shape") for leaf in tree.flatten(inputs)):
-        inputs = np.asarray(inputs)  # plain numbers or texts in lists
-    arrays = tree.map_structure(_array, inputs)
-    lengths = {len(array) if array.ndim else -1 for array in tree.flatten(arrays)}
-    if len(lengths) != 1:
-        shapes = [tuple(array.shape) for array in tree.flatten(arrays)]
-        raise InputError(
-            f"The input arrays have shapes {shapes}, but all need the same number of samples along the first axis."
-        )
-    total = lengths.pop()
-    if total == -1 and isinstance(inputs, (str, bytes)):
-        raise InputError("The input is a single text, but samples along a first axis are needed: [text].")
-    if total == -1:
-        raise InputError("The input is a single number, but samples along a first axis are needed: inputs[None].")
+    if gives_batches(inputs, model):
+        return _of_batches(inputs, model)
+    arrays = tree.map_structure(lambda array: in_float_type(plain_array(array)), inputs)
+    total = check_samples(inputs, arrays)
     if total == 0:
         raise InputError("The inputs hold 0 samples, but at least one is needed to capture anything.")
     size = batch_size if full else min(batch_size, total)
@@ -101,9 +90,9 @@ def batches_of(inputs: Inputs, batch_size: int, model: keras.Layer | None = None
     return Batches(_filled(next(cut), size), cut, size, total, -(-total // size))
 
 
-def _of_batches(inputs: Inputs) -> Batches:
+def _of_batches(inputs: Inputs, model: keras.Layer | None) -> Batches:
     count = _count(inputs)
-    cut = (tree.map_structure(_array, _x_of(batch)) for batch in _iterated(inputs, count))
+    cut = (fitted(_samples_of(batch, inputs), model) for batch in _iterated(inputs, count))
     first = next(cut, None)
     if first is None:
         raise InputError("The inputs gave 0 batches, but at least one is needed to capture anything.")
@@ -111,6 +100,16 @@ def _of_batches(inputs: Inputs) -> Batches:
     if size == 0:
         raise InputError("The first batch holds 0 samples, but at least one is needed to capture anything.")
     return Batches(_filled(first, size), cut, size, None, count)
+
+
+def _samples_of(batch: Tree, inputs: Inputs) -> Tree:
+    samples = _x_of(batch)
+    if isinstance(samples, (int, float, complex, np.generic)):
+        raise InputError(
+            f"The inputs are a {type(inputs).__name__} of single numbers, but batches with samples along their first "
+            "axis are needed: inputs=np.asarray(list(inputs))[None] for a single sample."
+        )
+    return samples
 
 
 def _count(inputs: Inputs) -> int | None:
@@ -135,32 +134,26 @@ def _x_of(batch: Tree) -> Tree:
     return batch
 
 
-def _gives_batches(inputs: Inputs, model: keras.Layer | None) -> bool:
-    if isinstance(inputs, (dict, np.ndarray, str)) or hasattr(inputs, "__array__"):
+def gives_batches(inputs: Inputs, model: keras.Layer | None) -> bool:
+    """Whether inputs are batches, or yield them, rather than being arrays.
+
+    Raises:
+        InputError: They are neither.
+    """
+    if isinstance(inputs, (Mapping, np.ndarray, str, bytes)) or hasattr(inputs, "__array__"):
         return False
     if isinstance(inputs, (list, tuple)):
-        nested = any(isinstance(item, (dict, tuple)) for item in inputs)
+        nested = any(
+            isinstance(item, Mapping) or (isinstance(item, tuple) and any(map(rank_of, item))) for item in inputs
+        )
         several_arrays = len(inputs) > 1 and all(hasattr(item, "shape") for item in inputs)
-        return nested or (_takes_one_input(model) and several_arrays and all(len(item.shape) > 1 for item in inputs))
+        return nested or (takes_one_input(model) and several_arrays and all(len(item.shape) > 1 for item in inputs))
     if isinstance(inputs, keras.utils.PyDataset) or hasattr(inputs, "__iter__"):
         return True
     raise InputError(
         f"The inputs are a {type(inputs).__name__}, but arrays, a dict or list of arrays, a tf.data.Dataset, a "
         "keras.utils.PyDataset, a torch DataLoader or an iterable of batches is needed."
     )
-
-
-def _takes_one_input(model: keras.Layer | None) -> bool:
-    return len(getattr(model, "inputs", None) or []) == 1
-
-
-def _array(value: ArrayLike | Tensor) -> np.ndarray:
-    if hasattr(value, "detach"):
-        value = value.detach().cpu()
-    array = np.asarray(value)
-    if array.dtype == np.float64:
-        return array.astype(keras.config.floatx())
-    return array
 
 
 def _filled(inputs: Tree, size: int) -> Batch:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +14,14 @@ import xarray as xr
 from keras import tree
 
 from attnscope.backends import Body
-from attnscope.errors import UnbuiltModelError, UnsupportedError
-from attnscope.interception import call_model
+from attnscope.errors import AttnscopeError, UnbuiltModelError, UnsupportedError
+from attnscope.interception import call_model, input_names
 from attnscope.labels import AxisLabels
-from attnscope.running._batches import Batch, Batches, batches_of, joined
+from attnscope.running._batches import Batch, Batches, batches_of, gives_batches, joined
 from attnscope.running._compiled import as_numpy, compiled
+from attnscope.running._declaration import declaration_of
+from attnscope.running._fitted_inputs import check_call, fitted, undeclared
+from attnscope.running._output_names import output_names
 from attnscope.running._tasks import prepared
 from attnscope.tensors import Inputs, Tree
 
@@ -46,27 +51,31 @@ class Network:
 
     Attributes:
         model: The network to run.
-        inputs: What it is given, preprocessed.
+        inputs: What it is given, preprocessed, and checked if it is arrays.
         labels: What the task knows about its positions: tokens, patches; empty if nothing is known.
         texts: The raw texts, dims ``(sample,)``; None if the inputs are not single texts.
         tokenizer: The task's tokenizer; None for other models.
+        class_names: What the data, or else the model, say that the classes are called; None where they say nothing.
         batch_size: Samples at a time.
         passes: The counted passes.
 
     Raises:
         UnsupportedError: `model` is not a Keras 3 model.
         UnbuiltModelError: It has no weights yet.
-        InputError: There is no sample, the arrays differ in length, or the kind of inputs is not known.
+        InputError: There is no sample, the arrays differ in length, the kind of inputs is not known, or the model
+            cannot take them.
     """
 
     def __init__(self, model: keras.Layer, inputs: Inputs, *, batch_size: int = 32) -> None:
         check_model(model)
+        check_call(model)
         task = prepared(model, inputs)
         self.model = model
-        self.inputs = task.inputs
+        self.inputs = task.inputs if gives_batches(task.inputs, model) else fitted(task.inputs, model)
         self.labels: list[AxisLabels] = task.labels
         self.texts: xr.DataArray | None = task.texts
         self.tokenizer = task.tokenizer
+        self.class_names = _class_names(inputs) or _class_names(model)
         self.batch_size = batch_size
         self.passes = Passes()
         self._outputs = compiled(model, call_model)
@@ -76,6 +85,21 @@ class Network:
     def first(self) -> Batch:
         """The first batch, for a look at shapes; `batches` still yields it."""
         return self._peeked().first
+
+    def input_names(self, inputs: Tree) -> list[str]:
+        """The name of each input: its key, or the name of its `Input`, whatever the structure; else its number.
+
+        Args:
+            inputs: Arrays in the structure of the inputs; the names are in the order of `keras.tree`.
+        """
+        return input_names(self.model, inputs)
+
+    def input_name(self, name: str) -> str:
+        """The name among `input_names` for one that may be that of an `Input` whose key in a dict is another."""
+        declaration = declaration_of(self.model)
+        inputs = [] if declaration is None else declaration.inputs
+        keys = [one.name for one in inputs if one.own_name == name]
+        return keys[0] if len(keys) == 1 and all(one.name != name for one in inputs) else name
 
     @property
     def samples(self) -> int | None:
@@ -120,6 +144,23 @@ class Network:
         other._next = batches_of(inputs, other.batch_size, self.model, full=full)
         return other
 
+    @contextmanager
+    def noting(self, inputs: Tree) -> Iterator[None]:
+        """Adds to an error of a model that declares no inputs, which nobody could check, what it was given.
+
+        Args:
+            inputs: What the model is given, as arrays.
+        """
+        try:
+            yield
+        except AttnscopeError:
+            raise
+        except Exception as error:
+            note = undeclared(self.model, inputs)
+            if note and note not in getattr(error, "__notes__", ()):
+                error.add_note(note)
+            raise
+
     def ask(self, body: Body, inputs: Tree) -> Tree:
         """What `body` gives as it runs the model once on some inputs, as arrays; each sample is a forward pass.
 
@@ -127,7 +168,8 @@ class Network:
             body: Takes the model and tensors.
             inputs: Arrays, all in one batch.
         """
-        answer = tree.map_structure(as_numpy, compiled(self.model, body)(inputs))
+        with self.noting(inputs):
+            answer = tree.map_structure(as_numpy, compiled(self.model, body)(inputs))
         self.passes.forward += len(tree.flatten(inputs)[0])
         return answer
 
@@ -148,10 +190,23 @@ class Network:
         arrays = self.arrays() if inputs is None else inputs
         parts = []
         for batch in batches_of(arrays, self.batch_size, self.model, full=True):
-            outputs = self._outputs(batch.inputs)
+            with self.noting(batch.inputs):
+                outputs = self._outputs(batch.inputs)
             self.passes.forward += batch.size
             parts.append((tree.map_structure(as_numpy, outputs), batch.size))
         return joined(parts)
+
+    def output_names(self, outputs: Tree) -> list[str]:
+        """The name of each output, in the order of `keras.tree`; see `attnscope.running.output_names`."""
+        return output_names(self.model, outputs)
+
+
+def _class_names(owner: object) -> list[str] | None:
+    """What a dataset made by `keras.utils.image_dataset_from_directory` and its like, or a model, calls the classes."""
+    names = getattr(owner, "class_names", None)
+    if isinstance(names, (list, tuple)) and names and all(isinstance(name, str) for name in names):
+        return list(names)
+    return None
 
 
 def check_model(model: object) -> None:

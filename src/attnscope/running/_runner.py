@@ -74,7 +74,7 @@ class Runner:
         for batch, rows in with_rows(network.batches(), extras, progress=progress):
             if skips(batch):
                 continue
-            with own_errors(self._errors):
+            with own_errors(self._errors), network.noting(batch.inputs):
                 outputs, collected = self._run((batch.inputs, rows))
             network.passes.forward += batch.size
             yield tree.map_structure(as_numpy, outputs), tree.map_structure(viewed, collected), batch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,10 +53,13 @@ def prepared(model: keras.Layer, inputs: Inputs) -> Prepared:
 
 
 def _is_raw(inputs: Inputs, model: keras.Layer) -> bool:
-    """Whether inputs are raw: text always is; numbers are, unless they have the names of the network's own inputs."""
-    if isinstance(inputs, dict):
+    """Whether inputs are raw: text always is; numbers are, unless they have the names of the network's own inputs.
+
+    Token numbers are never raw, even if other names beside them are wrong, which is for the network to say.
+    """
+    if isinstance(inputs, Mapping):
         names = {tensor.name for tensor in getattr(model, "inputs", None) or []}
-        return not set(inputs) <= names
+        return not set(inputs) <= names and not any(str(name).endswith("token_ids") for name in inputs)
     return isinstance(inputs, (str, list, tuple)) or hasattr(inputs, "__array__")
 
 

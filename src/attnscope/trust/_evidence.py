@@ -8,10 +8,9 @@ from collections.abc import Callable, Sequence
 import keras
 from numpy.typing import ArrayLike
 
-from attnscope.attribution import Removal, TargetLike, subjects_of
+from attnscope.attribution import ClassNames, InputLabels, Removal, TargetLike, subjects_of
 from attnscope.discovery import Selection
 from attnscope.errors import InputError
-from attnscope.labels import Names
 from attnscope.tensors import Inputs
 from attnscope.trust._card import EvidenceCard
 from attnscope.trust._experiment import experiment_on
@@ -25,12 +24,13 @@ def evidence(
     inputs: Inputs,
     *,
     target: TargetLike = None,
+    class_names: ClassNames = None,
     methods: Sequence[str] | None = None,
     removals: Sequence[Removal | str] | None = None,
     kept: ArrayLike | None = None,
     positions: str | None = None,
     grid: tuple[int, int] | None = None,
-    labels: Names | None = None,
+    labels: InputLabels | None = None,
     sites: Selection = None,
     models: Sequence[keras.Model] = (),
     retrain: Callable[[bool], float] | None = None,
@@ -54,6 +54,7 @@ def evidence(
         inputs: Samples in any form that `capture` takes; all are held in memory. They should be independent of each
             other.
         target: What is explained; see `attribute`. One target.
+        class_names: What the classes are called, in their order; see `attribute`.
         methods: Names from `METHODS`; default: all that this model allows but ``shapley``, which costs most. The
             baselines ``random`` and ``position`` are on every card.
         removals: How positions are removed, in at least two ways: objects, or names; default: two that suit the inputs.
@@ -61,7 +62,8 @@ def evidence(
             or of tokens a list of their numbers; default: the start and end tokens of a KerasHub task's tokenizer.
         positions: Name of the input that is explained, where there are several.
         grid: Rows and columns of patches, for pictures.
-        labels: Names of the positions, one list for all samples, or one per sample.
+        labels: Names of the positions, one list for all samples, or one per sample; or these by the name of the input
+            that they are for: ``labels={"text": names}``.
         sites: Which attention is meant: patterns as for `capture`; default: all of it.
         models: The same model trained from other seeds, to measure how similar each method's relevance is between them.
         retrain: Trains the model again, with attention frozen to uniform (called with True) or free (with False), and
@@ -84,7 +86,15 @@ def evidence(
     started = time.monotonic()
     limit = None if budget is None else time_limit(budget, started)
     subjects = subjects_of(
-        model, inputs, target=target, positions=positions, grid=grid, labels=labels, sites=sites, batch_size=batch_size
+        model,
+        inputs,
+        target=target,
+        class_names=class_names,
+        positions=positions,
+        grid=grid,
+        labels=labels,
+        sites=sites,
+        batch_size=batch_size,
     )
     if len(subjects) != 1:
         raise InputError(f"There are {len(subjects)} targets, but a card is about one. Choose one: target=1.")

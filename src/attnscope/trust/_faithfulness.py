@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 
 from attnscope.attribution import RemovalScores
 from attnscope.errors import InputError
-from attnscope.schema import SAMPLE
+from attnscope.schema import SAMPLE, too_many
 
 THRESHOLDS = (0.01, 0.05, 0.1, 0.2, 0.5)
 """Shares of the positions that are removed or kept, as in ERASER."""
@@ -429,6 +429,8 @@ def _origin(versions: RemovalScores, seed: int) -> dict[str, str | int]:
 
 
 def _checked(versions: RemovalScores, relevance: ArrayLike) -> np.ndarray:
+    if isinstance(relevance, Mapping):
+        raise too_many(relevance, "the relevance of one target by one method is needed")
     array = np.asarray(relevance, dtype=np.float64)
     shape = versions.removable.shape
     if array.shape != shape:
