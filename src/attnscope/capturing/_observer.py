@@ -64,8 +64,8 @@ class Observer:
         arrays: dict[str, Tensor] = {}
         for summary, carried, per_query in zip(self._summaries, carry, emitted["summaries"], strict=True):
             arrays.update(summary.finish(carried, per_query))
-        key_valid = call.key_valid()
-        arrays[KEY_VALID] = _all_of(layout, layout.key_dims) if key_valid is None else key_valid
+        key_valid, everything = call.key_valid(), _all_of(layout, layout.key_dims)
+        arrays[KEY_VALID] = everything if key_valid is None else ops.logical_and(everything, key_valid)
         if layout.query_dims:
             arrays[QUERY_VALID] = emitted["valid"][0] if emitted["valid"] else _all_of(layout, layout.query_dims)
         return arrays

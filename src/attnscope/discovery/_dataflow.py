@@ -4,7 +4,9 @@ The model is traced once without computing anything, and the softmax's axis is f
 that come after it:
 
 * **Attention**: along that axis the scores meet, in a product that is then summed (or a contraction, or a product
-  that stays), a tensor that depends on the model's input. They weight something that the model was given.
+  that stays), a tensor that depends on the model's input. They weight something that the model was given. Units of a
+  weight are attended to where they hold positions (latents, learned queries): the logit of each came from features of
+  its own.
 * **A router**: the scores go into a top-k, arg-max or sort; or they weight the outputs of parallel layers
   (experts): their axis comes from the units of a layer's kernel *and* so does, or from stacking, the weighted
   tensor's axis.
@@ -18,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from attnscope.backends import Chosen, Contraction, Elementwise, Node, Unknown
+from attnscope.backends import Chosen, Contraction, Elementwise, Moved, Node, Unknown
 from attnscope.discovery._lineage import Lineage, Steps, steps_after
 from attnscope.discovery._origins import (
     Axis,
@@ -75,8 +77,9 @@ def use_of(lineage: Lineage, tensor: int, symbol: Symbol, axes: tuple[int, ...])
     walk = _Walk(lineage, tensor, symbol, axes)
     walk.follow()
     axis = symbol[axes[-1]]
+    units, holds_positions = _of_units(axis), _holds_positions(axis, lineage.positions.get(tensor, frozenset()))
     for meeting in walk.meetings:
-        if not (_of_units(axis) and _parallel(meeting.value)):
+        if not (units and _parallel(meeting.value)) or (holds_positions and walk.summed):
             cut = max(0, size_of(axis) - size_of(meeting.value)) if meeting.value and axis else 0
             return Use(
                 True,
@@ -87,7 +90,7 @@ def use_of(lineage: Lineage, tensor: int, symbol: Symbol, axes: tuple[int, ...])
                 value=meeting.value,
                 guess=walk.guess,
             )
-    if walk.meetings or (walk.single and _of_units(axis)):
+    if walk.meetings or (walk.single and units):
         return Use(False, "a gate: it weights the outputs of parallel layers (experts), not positions")
     if len(walk.single) > 1 or (walk.single and size_of(axis) == 1):
         return Use(True, "its scores, taken apart, weight data one by one", shared=frozenset(walk.shared_singly or ()))
@@ -111,6 +114,11 @@ def _of_units(axis: Axis) -> bool:
     return any(isinstance(root, Units) for factor in axis for origin in factor.origins for root in roots(origin)) and (
         not any(is_data(factor) for factor in axis)
     )
+
+
+def _holds_positions(axis: Axis, positions: Collection[Origin]) -> bool:
+    """Whether the units along an axis hold positions, each with features of its own: latents, learned queries."""
+    return any(root in positions for factor in axis for origin in factor.origins for root in roots(origin))
 
 
 def _parallel(axis: Axis) -> bool:
@@ -146,6 +154,7 @@ class _Walk:
     chosen: bool = False
     returned: bool = False
     added: bool = False
+    summed: bool = False  # what they weight, along their axis
     lost: str = ""
     guess: str = ""
 
@@ -175,19 +184,24 @@ class _Walk:
 
     def _meet(self, node: Node, position: int, known: dict[int, Symbol]) -> None:
         operation, symbol = node.operation, known[node.inputs[position]]
-        if isinstance(operation, Chosen):
+        if isinstance(operation, Moved):
+            self.summed = self.summed or self._holds_keys(tuple(symbol[axis] for axis in operation.summed))
+        elif isinstance(operation, Chosen):
             self.chosen = self.chosen or (position == 0 and self._holds_keys((symbol[operation.axis],)))
         elif isinstance(operation, Contraction):
             mine, others = (operation.first, operation.second) if position == 0 else (operation.second, operation.first)
             summed = set(mine) - set(operation.output)
-            self._note(node.inputs[1 - position], known, dict(zip(mine, symbol, strict=True)), others, summed)
+            other = node.inputs[1 - position]
+            if self._is_foreign_data(other):
+                self.summed = self.summed or self._holds_keys(tuple(symbol[mine.index(label)] for label in summed))
+            self._note(other, known, dict(zip(mine, symbol, strict=True)), others, summed)
         elif isinstance(operation, Elementwise):
             for place, other in enumerate(node.inputs[: operation.inputs]):
                 if place == position or other == node.inputs[position]:
                     continue
                 if operation.product:
                     self._note(other, known, _by_place(symbol), tuple(_by_place(known[other])))
-                elif other in self.lineage.graph.data and other not in self.own:
+                elif self._is_foreign_data(other):
                     self.added = True
 
     def _note(
@@ -199,7 +213,7 @@ class _Walk:
         summed: Collection[object] = (),
     ) -> None:
         """A product with a tensor: a meeting where it has an axis of its own along the keys'."""
-        if other not in self.lineage.graph.data or other in self.own:
+        if not self._is_foreign_data(other):
             return
         theirs = dict(zip(labels, known[other], strict=True))
         shared = frozenset(
@@ -218,6 +232,10 @@ class _Walk:
             if self._is_key(origin) and first == last:
                 self.single.add(first)
                 self.shared_singly = shared
+
+    def _is_foreign_data(self, tensor: int) -> bool:
+        """Whether a tensor depends on the model's input, and not on the scores."""
+        return tensor in self.lineage.graph.data and tensor not in self.own
 
     def _tensor_of(self, mine: dict[object, Axis], known: dict[int, Symbol]) -> int:
         return next((tensor for tensor, symbol in known.items() if tuple(mine.values()) == symbol), -1)

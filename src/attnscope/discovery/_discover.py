@@ -22,7 +22,7 @@ from attnscope.backends import Trace, current
 from attnscope.discovery._dataflow import Use, use_of
 from attnscope.discovery._lineage import Lineage
 from attnscope.discovery._masks import Masks
-from attnscope.discovery._origins import Axis, Samples, Symbol
+from attnscope.discovery._origins import Axis, Made, Samples, Symbol, together
 from attnscope.discovery._roles import Roles, in_words, roles_of
 from attnscope.errors import AttnscopeError, NoAttentionError, PatternError, UnsupportedError
 from attnscope.interception import (
@@ -394,12 +394,13 @@ class _Judge:
         if self.call.kind == "softmax":
             return self.lineage.symbol(self._number("logits"))
         query, key = (self.lineage.symbol(self._number(name)) for name in ("query", "key"))
-        return (query[0], query[2], query[1], key[1])
+        samples = together([query[0], key[0]], self.call.shape[0], Made(self._number("query"), 0))
+        return (samples, query[2], query[1], key[1])
 
     @property
     def values(self) -> int:
         """Number of the tensor that the scores weight; -1 where it is not known."""
-        return self._use.values if self._is_traced else -1
+        return self.lineage.original(self._use.values) if self._is_traced else -1
 
     @property
     def _over_samples(self) -> bool:
@@ -484,8 +485,9 @@ class _Judge:
         )
 
     def _plan(self, layout: Layout, origins: Mapping[str, Axis]) -> SitePlan:
-        masks = {} if "window" in layout.dims else self.masks.of(origins, self.call.masks)
-        return SitePlan(layout, masks, over_samples=self._is_traced and self._over_samples)
+        return SitePlan(
+            layout, self.masks.of(origins, self.call.masks), over_samples=self._is_traced and self._over_samples
+        )
 
     def _site(self, **rest: Any) -> Site:
         at = self.call.at

@@ -7,8 +7,8 @@ that is taken as a guess, and is called one wherever it leads.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import singledispatchmethod
+from collections.abc import Hashable, Mapping, Sequence
+from functools import cached_property, singledispatchmethod
 
 from attnscope.backends import (
     Chosen,
@@ -40,12 +40,16 @@ from attnscope.discovery._origins import (
     Position,
     Samples,
     Symbol,
+    Together,
     Units,
     Windows,
+    interleaved,
     joined,
     one,
     part,
     regrouped,
+    rejoined,
+    roots,
     size_of,
     together,
     whole,
@@ -66,12 +70,15 @@ class Lineage:
     Attributes:
         symbols: For each tensor its axes.
         steps: For each tensor the single positions it was made from.
+        positions: For each tensor the units of weights that hold positions: something was summed over the features of
+            each of them while they stayed apart.
     """
 
     def __init__(self, graph: Graph, inputs: Sequence[str]) -> None:
         self.graph = graph
         self.symbols: dict[int, Symbol] = {}
         self.steps: dict[int, Steps] = {}
+        self.positions: dict[int, frozenset[Origin]] = {}
         for tensor, name in zip(graph.inputs, inputs, strict=True):
             self.symbols[tensor] = tuple(
                 one(Position(name, axis) if axis else Samples(), size) for axis, size in enumerate(graph.shapes[tensor])
@@ -80,6 +87,7 @@ class Lineage:
             known = {tensor: self.symbol(tensor) for tensor in node.inputs}
             self.symbols[node.output] = self.after(node, known)
             self.steps[node.output] = self._steps_after(node)
+            self.positions[node.output] = self._positions_after(node)
 
     def symbol(self, tensor: int) -> Symbol:
         """The axes of a tensor; of one that nothing computes, the units of a weight or the axes of a constant."""
@@ -183,20 +191,25 @@ class Lineage:
         if operation.stacked:
             pieces = [(*symbol[:axis], (), *symbol[axis:]) for symbol in pieces]
         sizes = [1 if operation.stacked else self.graph.shapes[tensor][axis] for tensor in tensors]
-        singles = len(pieces) > 1 and set(sizes) == {1} and not any(_is_known(symbol[axis]) for symbol in pieces)
-        along = (
-            self._stacked(node, tensors)
-            if singles
-            else joined([symbol[axis] for symbol in pieces], sizes, self._made(node, axis))
-        )
+        same = pieces[0][axis] if len(pieces) > 1 and len({symbol[axis] for symbol in pieces}) == 1 else None
+        cut = interleaved(pieces, axis)
+        outer = self._in_steps(tensors) if cut is None and same is not None else ()
+        if cut is not None:
+            along = rejoined((*cut[0], *pieces[0][axis]))
+            pieces = [cut[1]]
+        elif same is not None and outer:
+            along = rejoined((*outer, *same))
+        elif set(sizes) == {1} and len(pieces) > 1 and not any(_is_known(symbol[axis]) for symbol in pieces):
+            along = self._stacked(node, tensors)
+        else:
+            along = joined([symbol[axis] for symbol in pieces], sizes, self._made(node, axis))
         return tuple(
             along if number == axis else together([symbol[number] for symbol in pieces], size, self._lost(node, number))
             for number, size in enumerate(shape)
         )
 
-    def _stacked(self, node: Node, tensors: Sequence[int]) -> Axis:
-        """A new axis of which each tensor is one position: of what each was made from, or of the tensors."""
-        count = len(tensors)
+    def _in_steps(self, tensors: Sequence[int]) -> Axis:
+        """The axis whose positions the tensors were made from, one after another; empty where there is none."""
         steps = [self.steps.get(tensor, {}) for tensor in tensors]
         origins = [
             found
@@ -204,8 +217,11 @@ class Lineage:
             if all(axis in each for each in steps)
             and (found := _in_order(axis, [each[axis] for each in steps])) is not None
         ]
-        if origins:
-            return (Factor(frozenset(origins), count),)
+        return one(origins[0] if len(origins) == 1 else Together(frozenset(origins)), len(tensors)) if origins else ()
+
+    def _stacked(self, node: Node, tensors: Sequence[int]) -> Axis:
+        """A new axis of which each tensor is one position."""
+        count = len(tensors)
         if len(set(tensors)) == 1:
             return one(self._made(node, 0), count)
         return one(Pieces(tuple((Made(tensor, 0), 1) for tensor in tensors), stacked=True), count)
@@ -289,6 +305,45 @@ class Lineage:
             for axis in aligned
         )
 
+    def _positions_after(self, node: Node) -> frozenset[Origin]:
+        known = frozenset[Origin]().union(*(self.positions.get(tensor, frozenset()) for tensor in node.inputs))
+        if not isinstance(node.operation, Contraction):
+            return known
+        labels = node.operation.output
+        summed = {*node.operation.first, *node.operation.second}.difference(labels)
+        kept = {
+            root
+            for tensor, letters in zip(node.inputs, (node.operation.first, node.operation.second), strict=False)
+            if summed and tensor in self.graph.data
+            for letter, axis in zip(letters, self.symbol(tensor), strict=True)
+            if letter in labels
+            for factor in axis
+            for origin in factor.origins
+            for root in roots(origin)
+            if isinstance(root, Units)
+        }
+        return known | kept if kept - known else known
+
+    @cached_property
+    def _same(self) -> dict[int, int]:
+        """For each tensor the first one that is computed in the same way from the same tensors."""
+        first: dict[Hashable, int] = {}
+        same: dict[int, int] = {}
+        for node in self.graph.nodes:
+            inputs = tuple(same.get(tensor, tensor) for tensor in node.inputs)
+            if isinstance(node.operation, (Reshaped, Moved)) and not getattr(node.operation, "summed", None):
+                same[node.output] = inputs[0]
+            elif isinstance(node.operation, Contraction) or (
+                isinstance(node.operation, Elementwise) and len(set(inputs)) > 1
+            ):
+                key = (node.name, repr(node.operation), inputs)
+                same[node.output] = first.setdefault(key, node.output)
+        return same
+
+    def original(self, tensor: int) -> int:
+        """The first tensor of the trace that holds the same elements, whatever its shape, as far as that is known."""
+        return self._same.get(tensor, tensor)
+
     def _steps_after(self, node: Node) -> Steps:
         known = [self.steps.get(tensor, {}) for tensor in node.inputs]
         first = self.symbol(node.inputs[0]) if node.inputs else ()
@@ -312,8 +367,7 @@ def steps_after(node: Node, known: Sequence[Steps], first: Symbol, output: Symbo
     left = {origin for axis in output for factor in axis for origin in factor.origins}
     if isinstance(node.operation, Taken) and node.operation.position is not None:
         taken, position = first[node.operation.axis], node.operation.position
-        origins = taken[0].origins if len(taken) == 1 else frozenset()
-        steps.update({(origin, taken[0].size): (position, position) for origin in origins})
+        steps.update({(origin, size_of(taken)): (position, position) for origin in _origins_of(taken)})
     if isinstance(node.operation, (Moved, Reshaped)):
         for origin in (origin for axis in first for factor in axis if factor.size == 1 for origin in factor.origins):
             if origin in left:
@@ -323,9 +377,15 @@ def steps_after(node: Node, known: Sequence[Steps], first: Symbol, output: Symbo
             elif isinstance(origin, Mark):
                 steps[origin, 1] = (0, 0)
     if isinstance(node.operation, Joined):
+        left |= {origin for axis in output for origin in _origins_of(axis)}
         joined_again = {origin.of if isinstance(origin, Part) else origin for origin in left}
         steps = {axis: positions for axis, positions in steps.items() if axis[0] not in joined_again}
     return steps
+
+
+def _origins_of(axis: Axis) -> frozenset[Origin]:
+    """What an axis is, as a whole."""
+    return axis[0].origins if len(axis) == 1 else frozenset((whole(axis),) if axis else ())
 
 
 def _is_known(axis: Axis) -> bool:

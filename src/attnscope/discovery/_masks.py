@@ -6,8 +6,19 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 from attnscope.backends import Trace
 from attnscope.discovery._lineage import Lineage
-from attnscope.discovery._origins import Axis, Origin, Pieces, Position, Samples, one, size_of
-from attnscope.interception import MaskPieces, mask_input
+from attnscope.discovery._origins import (
+    Axis,
+    Guessed,
+    Origin,
+    Part,
+    Pieces,
+    Position,
+    Samples,
+    one,
+    rejoined,
+    size_of,
+)
+from attnscope.interception import MaskPart, MaskPlan, mask_input
 
 
 class Masks:
@@ -32,8 +43,9 @@ class Masks:
         self.inputs = frozenset(inputs)
         for number, (name, key) in enumerate(keras_masks):
             symbol = lineage.symbol(trace.numbers[key]) if key in trace.numbers else ()
-            if len(symbol) == 2 and _is_samples(symbol[0]) and symbol[1]:
-                self._set.append((number, symbol[1], name))
+            positions = rejoined(factor for axis in symbol[1:] for factor in axis)
+            if symbol and _is_samples(symbol[0]) and positions:
+                self._set.append((number, positions, name))
 
     def link(self, sequence: Axis, limit: Axis) -> None:
         """Notes which inputs were laid along the positions of a sequence: its masks.
@@ -64,26 +76,63 @@ class Masks:
     def _is_mask(self, origin: Origin) -> bool:
         return isinstance(origin, Position) and origin.input in self.inputs
 
-    def of(self, origins: Mapping[str, Axis], count: int) -> dict[str, MaskPieces]:
-        """For each dim whose sequence has a mask the pieces of that mask.
+    def of(self, origins: Mapping[str, Axis], count: int) -> dict[str, MaskPlan]:
+        """For each dim whose positions have a mask what that is.
 
         Args:
             origins: Axes of the dims.
             count: So many Keras masks had been set before; the last of them counts.
         """
-        masks = {dim: self._of_axis(axis, count) for dim, axis in origins.items() if dim in ("query", "key")}
-        return {dim: pieces for dim, pieces in masks.items() if any(name for name, _ in pieces)}
+        plans = {dim: self._of_dim(dim, origins, count) for dim in origins if dim in ("query", "key")}
+        return {dim: plan for dim, plan in plans.items() if plan is not None}
 
-    def _of_axis(self, axis: Axis, count: int) -> MaskPieces:
-        pieces = _pieces(axis)
-        if len(pieces) > 1:
-            return tuple((self._named(piece, count), size) for piece, size in pieces)
-        return ((self._named(axis, count), size_of(axis)),)
+    def _of_dim(self, dim: str, origins: Mapping[str, Axis], count: int) -> MaskPlan | None:
+        """The mask of a dim: of its own positions; or of these and the windows together, which they were cut into."""
+        own, windows = origins[dim], origins.get("window", ())
+        sized = (dim, size_of(own))
+        ways = [(own, (sized,))]
+        if windows and own:
+            window = ("window", size_of(windows))
+            ways += [((*windows, *own), (window, sized)), ((*own, *windows), (sized, window))]
+        for axis, dims in ways:
+            parts = self._of_axis(rejoined(axis), count)
+            if any(part.name for part in parts):
+                return MaskPlan(parts, dims)
+        return None
+
+    def _of_axis(self, axis: Axis, count: int) -> tuple[MaskPart, ...]:
+        """The mask of an axis, in parts behind each other; a part without a name where nothing is known."""
+        axis, size = self.without_masks(axis), size_of(axis)
+        name = self._named(axis, count)
+        if name or len(axis) != 1 or len(axis[0].origins) != 1:
+            return (MaskPart(name, size, size),)
+        (origin,) = axis[0].origins
+        match origin:
+            case Guessed(of):
+                return self._of_axis(one(of, size), count)
+            case Part(of, total, start, step) if start is not None:
+                return _picked(self._of_axis(one(of, total), count), range(start, start + size * step, step))
+            case Pieces(of, False):
+                return tuple(part for piece, length in of for part in self._of_axis(one(piece, length), count))
+        return (MaskPart("", size, size),)
 
     def _named(self, axis: Axis, count: int) -> str:
-        axis = self.without_masks(axis)
         before = [name for number, each, name in self._set if number < count and axis and each == axis]
         return before[-1] if before else self._linked.get(axis, "")
+
+
+def _picked(parts: Sequence[MaskPart], wanted: range) -> tuple[MaskPart, ...]:
+    """Some positions of a mask that is in parts."""
+    cells = [(part, position) for part in parts for position in part.positions]
+    picked: list[MaskPart] = []
+    for part, position in (cells[number] for number in wanted):
+        last = picked[-1] if picked else None
+        step = 0 if last is None else position - last.positions[-1]
+        if last is not None and last.name == part.name and ((last.size == 1 and step) or step == last.step):
+            picked[-1] = MaskPart(last.name, last.size + 1, last.total, last.start, step)
+        else:
+            picked.append(MaskPart(part.name, 1, part.total, position))
+    return tuple(picked)
 
 
 def _pieces(axis: Axis) -> list[tuple[Axis, int]]:

@@ -154,9 +154,16 @@ def roots(origin: Origin) -> Iterator[Origin]:
 
 def level(origin: Origin) -> int:
     """How much an origin says, so that of two axes that meet position by position the one that says more stands."""
-    if isinstance(origin, Pieces) and origin.stacked:
-        return _DATA
-    return max((_LEVELS.get(type(root), _MADE) for root in roots(origin)), default=_MADE)
+    match origin:
+        case Split(of) | Part(of) | Windows(of) | Guessed(of):
+            return level(of)
+        case Pieces(of, stacked):
+            return max(_DATA if stacked else _MADE, *(level(piece) for piece, _ in of))
+        case Product(of):
+            return max(level(piece) for piece, _ in of)
+        case Together(of):
+            return max(map(level, of))
+    return _LEVELS.get(type(origin), _MADE)
 
 
 _LEVELS = {Mark: _MARK, Samples: _DATA, Position: _DATA, Lost: _LOST, Units: _UNITS}
@@ -191,7 +198,7 @@ def one(origin: Origin, size: int) -> Axis:
     if isinstance(origin, Together):
         return (Factor(origin.of, size),)
     if isinstance(origin, Product):
-        return tuple(Factor(frozenset((each,)), length) for each, length in origin.of)
+        return tuple(factor for each, length in origin.of for factor in one(each, length))
     return (Factor(frozenset((origin,)), size),)
 
 
@@ -218,7 +225,7 @@ def together(axes: Sequence[Axis], size: int, lost: Origin) -> Axis:
         size: Number of positions.
         lost: What to take where their factors do not fit into each other.
     """
-    full = [axis for axis in axes if size_of(axis) == size and axis]
+    full = [_without_singles(axis) for axis in axes if size_of(axis) == size and axis]
     if not full:
         return () if size == 1 else one(lost, size)
     highest = max(map(_level_of, full))
@@ -236,6 +243,11 @@ def together(axes: Sequence[Axis], size: int, lost: Origin) -> Axis:
         for column in zip(*parts, strict=True)
     ]
     return rejoined(factors)
+
+
+def _without_singles(axis: Axis) -> Axis:
+    """The axis without factors of size 1, which lie beside others where a single position of them was taken."""
+    return tuple(factor for factor in axis if factor.size != 1) or axis[:1]
 
 
 def _ordered(origins: frozenset[Origin]) -> list[Origin]:
@@ -282,10 +294,8 @@ def _split(origin: Origin, total: int, before: int, size: int, after: int) -> Or
 
 def rejoined(factors: Iterable[Factor]) -> Axis:
     """Neighbours that are parts of one split become what was split; factors of size 1 go where there are others."""
-    listed = list(factors)
-    several = [factor for factor in listed if factor.size != 1]
     axis: list[Factor] = []
-    for factor in several or listed[:1]:
+    for factor in _without_singles(tuple(factors)):
         axis.append(factor)
         while len(axis) > 1:
             merged = _merged(axis[-2], axis[-1])
@@ -381,6 +391,9 @@ def part(axis: Axis, start: int | None, step: int, size: int) -> Axis:
     total = size_of(axis)
     if start == 0 and step == 1 and size == total:
         return axis
+    inner = size_of(axis[1:])
+    if len(axis) > 1 and start is not None and step == 1 and start % inner == 0 and size % inner == 0:
+        return (*part(axis[:1], start // inner, 1, size // inner), *axis[1:])  # whole rows
     if len(axis) != 1:
         return one(_part(whole(axis), total, start, step, size), size)
     parts = [_part(origin, total, start, step, size) for origin in _ordered(axis[0].origins)]
@@ -390,19 +403,59 @@ def part(axis: Axis, start: int | None, step: int, size: int) -> Axis:
 def _part(origin: Origin, total: int, start: int | None, step: int, size: int) -> Origin:
     if isinstance(origin, Guessed):
         return Guessed(_part(origin.of, total, start, step, size), origin.operation)
+    if start == 0 and step == 1 and size == total:
+        return origin
     if start is not None and isinstance(origin, Part) and origin.start is not None:
-        start, step, total, origin = origin.start + start * origin.step, step * origin.step, origin.total, origin.of
-        if start == 0 and step == 1 and size == total:
-            return origin
+        return _part(origin.of, origin.total, origin.start + start * origin.step, step * origin.step, size)
     if start is not None and step == 1 and isinstance(origin, Pieces) and not origin.stacked:
         before = 0
         for piece, length in origin.of:
             if before <= start and start + size <= before + length:
-                if start == before and size == length:
-                    return piece
                 return _part(piece, length, start - before, 1, size)
             before += length
     return Part(origin, total, start, step, size)
+
+
+def interleaved(pieces: Sequence[Symbol], along: int) -> tuple[Axis, Symbol] | None:
+    """What lies along an axis where the pieces of another axis are put behind each other.
+
+    Heads that were cut out of the features and are put behind each other along the samples, for example: there the
+    heads lie outside of the samples from then on, and what is left of the features is what lies in one head.
+
+    Args:
+        pieces: The axes of the tensors that are joined.
+        along: The axis that they are joined along; it must be the same in all of them.
+
+    Returns:
+        What lies outside along that axis, and the other axes of the whole, or None where no other axis is cut.
+    """
+    if len(pieces) < 2 or len({symbol[along] for symbol in pieces}) > 1:
+        return None
+    for number in range(len(pieces[0])):
+        cut = None if number == along else _cut_up([symbol[number] for symbol in pieces])
+        if cut is not None:
+            outer, inner = cut
+            return outer, (*pieces[0][:number], inner, *pieces[0][number + 1 :])
+    return None
+
+
+def _cut_up(axes: Sequence[Axis]) -> tuple[Axis, Axis] | None:
+    """The outer and the inner part of an axis that these are the equal parts of, in their order; None where not."""
+    first, rest = axes[0][:1], axes[0][1:]
+    if not first or any(len(axis) != len(axes[0]) or axis[1:] != rest for axis in axes):
+        return None
+    count, size = len(axes), first[0].size
+    outer, inner = set(), set()
+    for origin in first[0].origins:
+        if not (isinstance(origin, Part) and origin.start == 0 and origin.step == 1 and origin.total == count * size):
+            continue
+        if all(Part(origin.of, origin.total, n * size, 1, size) in axis[0].origins for n, axis in enumerate(axes)):
+            outer.add(origin.of if size == 1 else _split(origin.of, origin.total, 1, count, size))
+            inner.add(_split(origin.of, origin.total, count, size, 1))
+    if not outer:
+        return None
+    lying_inside = () if size == 1 else (Factor(frozenset(inner), size),)
+    return (Factor(frozenset(outer), count),), (*lying_inside, *rest)
 
 
 def joined(axes: Sequence[Axis], sizes: Sequence[int], made: Origin) -> Axis:
@@ -437,6 +490,14 @@ def whole(axis: Axis) -> Origin:
 
 def _continued(first: Origin, first_size: int, second: Origin, second_size: int) -> Origin | None:
     """What two parts are together where the second begins where the first ends."""
+    if isinstance(first, Together) and isinstance(second, Together):
+        pairs = (_continued(a, first_size, b, second_size) for a in first.of for b in second.of)
+        merged = frozenset(origin for origin in pairs if origin is not None)
+        return Together(merged) if len(merged) == len(first.of) == len(second.of) else None
+    if isinstance(first, Product) and isinstance(second, Product) and first.of[1:] == second.of[1:]:
+        (outer, rows), (other, more) = first.of[0], second.of[0]
+        continued = _continued(outer, rows, other, more)
+        return None if continued is None else Product(((continued, rows + more), *first.of[1:]))
     if not (isinstance(first, Part) and isinstance(second, Part) and first.of == second.of):
         return None
     if first.start is None or second.start != first.start + first_size * first.step or first.step != second.step:

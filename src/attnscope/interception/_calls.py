@@ -101,7 +101,8 @@ class Call(ABC):
         kind: ``softmax``, ``fused`` or ``declared``.
         batch: Number of samples.
         layout: How the tensor becomes labelled scores.
-        masks: Padding masks of its dims where they are known, each ``(sample, position)``.
+        masks: Padding masks of its dims where they are known, dims ``(sample, window, position)``, without ``window``
+            where the layout has none; of size 1 along it where all windows have the same.
         removed_masks: Paths of the layers that had taken a padding mask off before it.
     """
 
@@ -151,11 +152,11 @@ class Call(ABC):
         return update(carry, Block(scores, self.query_valid(), 0, self.layout))
 
     def known_padding(self, dims: tuple[str, ...]) -> Tensor | None:
-        """The model's padding mask for an axis, dims ``(sample, position)``; None where it is not known."""
+        """The model's padding mask for an axis, dims as in `masks`; None where it is not known."""
         return self.masks.get(dims[0]) if len(dims) == 1 else None
 
     def key_valid(self) -> Tensor | None:
-        """Which keys are not padding, dims ``(sample, key)``; None if all are valid.
+        """Which keys are not padding, dims as in `masks`; None if all are valid.
 
         A key that no query may attend to is padding. Where the model masks nothing, its padding mask decides.
         """
@@ -167,7 +168,7 @@ class Call(ABC):
         return ops.where(nothing_masked, known, by_cells)
 
     def query_padding(self) -> Tensor | None:
-        """Which queries are not padding by the model's masks, dims ``(sample, query)``; None if that is not known."""
+        """Which queries are not padding by the model's masks, dims as in `masks`; None if that is not known."""
         return self.known_padding(self.layout.query_dims) if self.layout.query_dims else None
 
     def query_valid(self) -> Tensor | None:
@@ -184,8 +185,9 @@ class Call(ABC):
         padding = self.query_padding()
         if padding is None:
             return None
-        between = len(self.layout.shape) - self.layout.num_keys - 2
-        return ops.reshape(padding, (padding.shape[0], *[1] * between, padding.shape[1]))
+        between = len(self.layout.shape) - self.layout.num_keys - len(padding.shape)
+        lead = tuple(padding.shape)[:-1]  # the windows stand behind the samples
+        return ops.reshape(padding, (*lead, *[1] * between, padding.shape[-1]))
 
     def _any_cell(self, dims: tuple[str, ...]) -> Tensor | None:
         cells = self.cells()

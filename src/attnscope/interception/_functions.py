@@ -30,6 +30,7 @@ def intercepted_functions() -> list[Function]:
         Function(keras.layers.Softmax, "call", _softmax_layer),
         Function(keras.Layer, "__call__", _layer),
         Function(keras_backend, "set_keras_mask", _set_keras_mask),
+        Function(keras.layers.TimeDistributed, "call", _distributed),
         Function(keras_backend, "rnn", partial(_loop, "rnn", loops.unrolled_rnn)),
         Function(keras_backend, "vectorized_map", partial(_loop, "vectorized_map", _map)),
         Function(core, "vectorized_map", partial(_loop, "vectorized_map", _map)),
@@ -72,6 +73,17 @@ def _layer(taking: Interception, original: Callable[..., Tree], layer: keras.Lay
 def _set_keras_mask(taking: Interception, original: Callable[..., None], x: Tensor, mask: Tensor) -> None:
     taking.mask_set(x, mask)
     original(x, mask)
+
+
+def _distributed(
+    taking: Interception, original: Callable[..., Tree], layer: keras.layers.TimeDistributed, *args: Any, **kwargs: Any
+) -> Tree:
+    """`TimeDistributed` calls its layer once per step, in a loop of Python's where the number of steps is known."""
+    inputs = args[0] if args else kwargs["inputs"]
+    if inputs.shape[1] is None:
+        return original(layer, *args, **kwargs)
+    with loops.calls_are_steps(layer.layer):
+        return original(layer, *args, **kwargs)
 
 
 def _loop(

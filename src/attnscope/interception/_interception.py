@@ -266,8 +266,6 @@ class Interception:
     def _occurrence(self, location: Location) -> Occurrence:
         step = loops.current_step()
         index = self.progress.counted(location.path, step)
-        if location.is_distributed:
-            step, index = (*step, index), 0
         occurrence = Occurrence(location, index, step, self.progress.loop)
         if self.run.plan is not None and occurrence.name in self.run.plan.steps:
             _, number = self.run.plan.steps[occurrence.name]
@@ -276,7 +274,8 @@ class Interception:
 
     def _common(self, occurrence: Occurrence, kind: str, layout: Layout) -> dict[str, Any]:
         padding, site = self.progress.padding, self._site(occurrence.name)
-        wanted = {} if site is None else {dim: padding.joined(pieces) for dim, pieces in site.masks.items()}
+        windows = tuple(dim for dim in layout.dims if dim == "window")
+        wanted = {} if site is None else {dim: padding.of(plan, windows) for dim, plan in site.masks.items()}
         masks = {dim: mask for dim, mask in wanted.items() if mask is not None}
         return {
             "at": occurrence,

@@ -34,11 +34,6 @@ class Location:
         """The layer whose code runs, or None at the root."""
         return self.layers[-1] if self.layers else None
 
-    @property
-    def is_distributed(self) -> bool:
-        """Whether a `TimeDistributed` calls it once per step, in a Python loop."""
-        return any(isinstance(layer, keras.layers.TimeDistributed) for layer in self.layers)
-
     def inside(self, layer: keras.Layer) -> Location:
         """The location of a layer that is called from here."""
         layers = (*self.layers, layer)

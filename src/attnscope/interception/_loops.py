@@ -10,11 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from itertools import count
 from typing import Any
 
+import keras
 from keras import ops, tree
 
 from attnscope.backends import current
+from attnscope.patching import patched, stand_in
 from attnscope.tensors import Tensor, Tree
 
 _STEP: ContextVar[tuple[int, ...]] = ContextVar("attnscope_step", default=())
@@ -34,8 +37,33 @@ def _step(number: int) -> Iterator[None]:
         _STEP.reset(token)
 
 
+@contextmanager
+def calls_are_steps(layer: keras.Layer) -> Iterator[None]:
+    """Numbers the calls of a layer in this block as the steps of a loop."""
+    with patched(layer, "call", _numbered):
+        token = _CALLS.set(count())
+        try:
+            yield
+        finally:
+            _CALLS.reset(token)
+
+
+_CALLS: ContextVar[Iterator[int] | None] = ContextVar("attnscope_calls", default=None)
+
+
+def _numbered(original: Callable[..., Tree]) -> Callable[..., Tree]:
+    def call(*args: Any, **kwargs: Any) -> Tree:
+        numbers = _CALLS.get()
+        if numbers is None:
+            return original(*args, **kwargs)
+        with _step(next(numbers)):
+            return original(*args, **kwargs)
+
+    return stand_in(original, call)
+
+
 def scan_blocks(
-    step: Callable[[Tree, Tensor], tuple[Tree, Tree]], carry: Tree, count: int, size: int, length: int
+    step: Callable[[Tree, Tensor], tuple[Tree, Tree]], carry: Tree, blocks: int, size: int, length: int
 ) -> tuple[Tree, Tree]:
     """Runs ``step(carry, start)`` for `count` blocks in a compiled loop, and joins what the steps give.
 
@@ -43,14 +71,14 @@ def scan_blocks(
         step: Takes the carry and the first position of the block (an int32 scalar tensor), gives the next carry
             and a structure of arrays of this block, with the block's positions on the last axis.
         carry: The first carry, a structure of tensors.
-        count: Number of blocks.
+        blocks: Number of blocks.
         size: Positions per block.
         length: Positions in total; anything past them is cut off.
 
     Returns:
         The last carry, and the arrays joined along their last axis.
     """
-    carry, stacked = current().scan(step, carry, count, size)
+    carry, stacked = current().scan(step, carry, blocks, size)
     return carry, tree.map_structure(lambda array: _joined(array, length), stacked)
 
 
@@ -85,9 +113,9 @@ def unrolled_scan(
     unroll: bool | int = 1,
 ) -> tuple[Tree, Tree]:
     """`ops.scan`, step by step."""
-    count = int(tree.flatten(xs)[0].shape[0]) if xs is not None else int(length or 0)
+    steps = int(tree.flatten(xs)[0].shape[0]) if xs is not None else int(length or 0)
     carry, outputs = init, []
-    for number in reversed(range(count)) if reverse else range(count):
+    for number in reversed(range(steps)) if reverse else range(steps):
         item = None if xs is None else tree.map_structure(lambda x, n=number: x[n], xs)
         with _step(number):
             carry, out = f(carry, item)

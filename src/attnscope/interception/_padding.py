@@ -5,6 +5,7 @@ Each has a name that is the same in every run, so that a trace can tell which se
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 import keras
 from keras import ops, tree
 
-from attnscope.interception._plan import MaskPieces
+from attnscope.interception._plan import MaskPart, MaskPlan
 from attnscope.tensors import Tensor, Tree
 
 MASKED_LOGIT = -5e3
@@ -60,29 +61,58 @@ class Padding:
             if can_be_mask(name, value):
                 self.masks[mask_input(name)] = ops.cast(value, "bool")
 
-    def joined(self, pieces: MaskPieces) -> Tensor | None:
-        """The mask that these pieces make; None where one of them was not met."""
-        names = [name for name, _ in pieces if name]
+    def of(self, plan: MaskPlan, windows: tuple[str, ...]) -> Tensor | None:
+        """The mask of a dim, dims ``(sample, *windows, position)``; None where a part of it was not met.
+
+        Args:
+            plan: Its parts.
+            windows: The other dims that validity has; of size 1 where the mask does not differ along them.
+        """
+        names = [part.name for part in plan.parts if part.name]
         if any(name not in self.masks for name in names):
             return None
-        if len(pieces) == 1:
-            return self.masks[names[0]]
         samples = self.masks[names[0]].shape[0]
-        parts = [self.masks[name] if name else ops.ones((samples, size), dtype="bool") for name, size in pieces]
-        return ops.concatenate([ops.cast(part, "bool") for part in parts], axis=1)
+        flat = {name: ops.reshape(ops.cast(self.masks[name], "bool"), (samples, -1)) for name in names}
+        parts = [self._part(part, flat, samples) for part in plan.parts]
+        joined = parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=1)
+        return _in_dims(joined, plan, windows)
+
+    @staticmethod
+    def _part(part: MaskPart, flat: dict[str, Tensor], samples: int) -> Tensor:
+        if not part.name:
+            return ops.ones((samples, part.size), dtype="bool")
+        mask = flat[part.name]
+        if part.is_whole:
+            return mask
+        if part.step == 1 and part.start + part.size == part.total:  # to the end, at whatever length
+            return mask[:, part.start :]
+        return ops.take(mask, list(part.positions), axis=1)
 
     def read_keras_mask(self, mask: Tensor, path: str, step: tuple[int, ...]) -> str | None:
-        """Takes a mask that a layer sets, and gives its name; None for one that has not one cell per position.
+        """Takes a mask that a layer sets, and gives its name; None for one that has not a cell for each position.
 
         Args:
             mask: The mask.
             path: Of the layer.
             step: Of the unrolled loops around it: each step sets the same masks anew.
         """
-        if len(mask.shape) != 2:
+        if len(mask.shape) < 2:
             return None
         number = self._counts[path, step]
         self._counts[path, step] += 1
         name = f"{path}#{number}"
         self.masks[name] = mask
         return name
+
+
+def _in_dims(mask: Tensor, plan: MaskPlan, windows: tuple[str, ...]) -> Tensor:
+    """A mask ``(sample, position)`` with its positions split into dims."""
+    own = next(dim for dim, _ in plan.dims if dim not in windows)
+    sizes = [size for _, size in plan.dims]
+    outermost = mask.shape[1] // math.prod(sizes[1:])  # the others keep their sizes when inputs are longer
+    split = ops.reshape(mask, (mask.shape[0], outermost, *sizes[1:]))
+    order = [dim for dim, _ in plan.dims]
+    present = [dim for dim in (*windows, own) if dim in order]
+    split = ops.transpose(split, (0, *(1 + order.index(dim) for dim in present)))
+    shape = dict(zip(present, split.shape[1:], strict=True))
+    return ops.reshape(split, (mask.shape[0], *(shape.get(dim, 1) for dim in (*windows, own))))

@@ -8,8 +8,48 @@ from dataclasses import dataclass, field
 from attnscope.interception._layout import Layout
 from attnscope.schema import Site
 
-MaskPieces = tuple[tuple[str, int], ...]
-"""Masks behind each other, each by its name with its number of positions; positions under an empty name have none."""
+
+@dataclass(frozen=True)
+class MaskPart:
+    """Some positions of a padding mask; or positions that have none.
+
+    Attributes:
+        name: Of the mask; empty where there is none.
+        size: How many positions, in the trace.
+        total: How many positions the whole mask has, in the trace.
+        start: The first of them.
+        step: Their distance; -1 where they are turned round.
+    """
+
+    name: str
+    size: int
+    total: int
+    start: int = 0
+    step: int = 1
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether these are all positions of the mask, in their order."""
+        return self.step == 1 and self.size == self.total
+
+    @property
+    def positions(self) -> range:
+        """The positions of the mask."""
+        return range(self.start, self.start + self.size * self.step, self.step)
+
+
+@dataclass(frozen=True)
+class MaskPlan:
+    """The padding mask of a dim.
+
+    Attributes:
+        parts: What lies behind each other along its positions.
+        dims: The dims that the positions are split into, the outermost first, each with its size in the trace: the dim
+            itself, and windows where the mask differs between them.
+    """
+
+    parts: tuple[MaskPart, ...]
+    dims: tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True)
@@ -18,14 +58,14 @@ class SitePlan:
 
     Attributes:
         layout: What its axes mean, for the sizes of the trace; None where that is not known.
-        masks: For each dim whose positions have a padding mask, its pieces.
+        masks: For each dim whose positions have a padding mask, what that is.
         differs: Whether its keys are other ones in each step of the loop around it.
         over_samples: Whether the loop around it runs over the samples.
         calls: Names of the calls that are its steps, in a loop of Python's; empty where it is one call.
     """
 
     layout: Layout | None
-    masks: Mapping[str, MaskPieces] = field(default_factory=dict)
+    masks: Mapping[str, MaskPlan] = field(default_factory=dict)
     differs: bool = False
     over_samples: bool = False
     calls: tuple[str, ...] = ()
