@@ -103,7 +103,7 @@ def in_wrappers():
 
 def among_settings():
     with keras.saving.custom_object_scope(OWN):
-        both = layers.Bidirectional(layers.LSTM(2, kernel_initializer=Ones()))
+        both = layers.Bidirectional(layers.GRU(2, kernel_initializer=Ones()))
     dense = layers.Dense(3, activation=gelu, kernel_initializer=Ones())
     return keras.Sequential([keras.Input((STEPS, WIDTH)), dense, both, layers.Activation(gelu)])
 
@@ -192,6 +192,17 @@ def test_two_classes_of_one_name_in_an_archive_stay_two(rng, tmp_path):
     assert_gives(loaded, samples, [numbers(model(samples))], 1e-6)
 
 
+@pytest.mark.parametrize("suffix", ["h5", "keras"])
+def test_a_class_of_keras_inside_a_wrapper_is_told_from_one_of_its_name(suffix, rng, tmp_path):
+    """Of a wrapped layer an `.h5` file stores the module too."""
+    wrapped = layers.TimeDistributed(layers.LayerNormalization())
+    model = keras.Sequential([keras.Input((STEPS, WIDTH)), LayerNormalization(), wrapped])
+    samples = rng.normal(size=(2, STEPS, WIDTH)).astype("float32") + 3
+    loaded = ats.load_model(saved(model, tmp_path / f"both.{suffix}"), custom_objects=OWN)
+    assert [type(loaded.layers[0]), type(loaded.layers[1].layer)] == [LayerNormalization, layers.LayerNormalization]
+    assert_gives(loaded, samples, [numbers(model(samples))], 1e-6)
+
+
 @pytest.mark.parametrize("package", [None, "somewhere"])
 def test_two_classes_of_one_name_in_an_archive_of_keras_2_stay_two(package, rng, tmp_path):
     registered = f"{package}>LayerNormalization" if package else "LayerNormalization"
@@ -229,8 +240,7 @@ def made_of_own_classes():
     return keras.Model(x, keras.Sequential([layers.Dense(3, activation=gelu), LayerNormalization()])(y))
 
 
-@pytest.mark.parametrize("suffix", ["h5", "keras"])
-def test_a_class_is_used_where_a_file_has_only_keras_class_of_its_name(suffix, rng, tmp_path):
+def test_a_class_is_used_where_an_archive_has_only_keras_class_of_its_name(rng, tmp_path):
     class LayerNormalization(globals()["LayerNormalization"]):
         """As Keras stores its own."""
 
@@ -245,7 +255,7 @@ def test_a_class_is_used_where_a_file_has_only_keras_class_of_its_name(suffix, r
     expected.set_weights(stored.get_weights())
     samples = rng.normal(size=(2, STEPS, WIDTH)).astype("float32") + 3
     own = {**OWN, "LayerNormalization": LayerNormalization}
-    loaded = ats.load_model(saved(stored, tmp_path / f"keras.{suffix}"), custom_objects=own)
+    loaded = ats.load_model(saved(stored, tmp_path / "keras.keras"), custom_objects=own)
     assert type(loaded.layers[1]) is LayerNormalization
     assert type(loaded.layers[3].forward_layer.cell.kernel_initializer) is Ones
     assert_gives(loaded, samples, [numbers(expected(samples))], 1e-5)
