@@ -6,8 +6,9 @@ backend in a process of its own:
 * trace: the operations of the model, read once on shapes and not followed;
 * sites: `attnscope.sites`, which traces the model in the same way and follows every axis.
 
-Figures are the best of `--rounds` runs after one that warms up. Run: ``python benchmarks/sites_cost.py [--backend jax]``;
-prints a table. With ``--against FOLDER``, the `src` of another checkout, also the ratio to the `sites` of that one.
+Figures are the best of `--rounds` runs after one that warms up. With ``--against FOLDER``, the `src` of another
+checkout, also the ratio to the `sites` of that one. Run: ``python benchmarks/sites_cost.py [--backend jax]``; prints a
+table.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from itertools import pairwise
 from operator import attrgetter
@@ -59,7 +59,7 @@ class _Origin(metaclass=_Interned):
         """What distinguishes it, to put origins in an order that is the same in every run."""
         if not self.inner:
             return repr(self)
-        settings = [getattr(self, name) for name in self.__match_args__[1:]]
+        settings = [getattr(self, field.name) for field in fields(self)[1:]]
         return f"{sorted(root.name for root in self.roots)} {type(self).__name__}{settings}"
 
 
@@ -263,9 +263,9 @@ def strongest(origins: Iterable[Origin]) -> frozenset[Origin]:
     listed = list(dict.fromkeys(origins))
     highest = max((origin.level for origin in listed), default=_MADE)
     best = [origin for origin in listed if origin.level == highest]
-    known = [origin for origin in best if not isinstance(origin, Guessed)]
-    best = known or best
-    return frozenset(_piece_by_piece(best) if highest >= _DATA else [min(best, key=_by_name)])
+    known: list[Origin] = [origin for origin in best if not isinstance(origin, Guessed)]
+    telling = known or best
+    return frozenset(_piece_by_piece(telling) if highest >= _DATA else [min(telling, key=_by_name)])
 
 
 def _piece_by_piece(origins: Sequence[Origin]) -> list[Origin]:
@@ -435,7 +435,8 @@ def regrouped(symbol: Symbol, shape: Sequence[int], lost: Sequence[Origin]) -> S
 
 def _singles(symbol: Symbol) -> dict[int, list[Axis]]:
     """Axes of size 1 by the number of positions that lie outside of them."""
-    done, singles = 1, {}
+    singles: dict[int, list[Axis]] = {}
+    done = 1
     for axis in symbol:
         size = size_of(axis)
         if size == 1:
