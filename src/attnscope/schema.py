@@ -71,10 +71,11 @@ class Site:
         dtype: What the model computes the scores in.
         taken: Whether `capture` takes it by default.
         reason: Why, or why not.
-        sinks: How many of the last keys are learned sinks that stand for no position.
+        sinks: How many of the last keys are learned sinks, which are not positions.
         lineage: For each dim where its positions come from, in words; a dim whose trail was lost is left out.
         certainty: How the dims are known: ``traced`` (they follow from the data flow), ``by size`` (the trail was lost
-            at an operation that is not known, and the sizes suggest them) or ``declared``.
+            at an operation that is not known, and the sizes suggest them) or ``declared``. Empty in a run that was
+            stored without it.
         lost: The operation at which the trail was lost, where it is therefore not known what the scores are used for.
         plan: What a run of the model needs to know to take it; None where no trace was made.
         loop: The compiled loop around it, which must be unrolled for its scores to be seen; else None.
@@ -93,7 +94,7 @@ class Site:
     reason: str
     sinks: int = 0
     loop: str | None = None
-    lineage: Mapping[str, str] = field(default_factory=dict)
+    lineage: Mapping[str, str] = field(default_factory=dict, hash=False)
     certainty: str = "traced"
     lost: str = ""
     plan: object = field(default=None, repr=False, compare=False)
@@ -117,7 +118,10 @@ class SiteTable(tuple[Site, ...]):
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """One dict of plain values per site, for whatever table library you use."""
-        return [{name: value for name, value in vars(site).items() if name != "plan"} for site in self]
+        return [
+            {**{name: value for name, value in vars(site).items() if name != "plan"}, "lineage": dict(site.lineage)}
+            for site in self
+        ]
 
     def rows(self) -> list[tuple[str, ...]]:
         """The cells of the table, as text."""

@@ -71,7 +71,7 @@ class _Met:
         keys: What the trace knows its tensors by; empty where they are out of reach.
         by_size: The layout that its sizes suggest, which counts where the trail is lost; or the declared one.
         masks: How many Keras masks had been set before it.
-        removed_masks: Layers that had taken a padding mask off before it.
+        removed_masks: Layers that had removed a padding mask before it.
     """
 
     at: Occurrence
@@ -94,7 +94,7 @@ class Discovery:
         sites: All of them, in the order of execution.
         selection: Which were asked for.
         plan: What a run of the model needs to know to take them.
-        removed_masks: For each site the layers that had taken a padding mask off before it.
+        removed_masks: For each site the layers that had removed a padding mask before it.
     """
 
     sites: SiteTable
@@ -437,7 +437,7 @@ class _Judge:
         if call.kind == "declared":
             return self._labelled(call.by_size, {}, "declared", taken=True, reason=_BY_KIND["declared"])
         if not self._is_traced:
-            reason = "what it is used for cannot be traced; take it by name"
+            reason = "its use cannot be traced; to capture it, ask for it by name"
             return self._labelled(call.by_size, {}, "by size", taken=False, reason=reason)
         use, layer = self._use, call.at.location.layer
         taken, reason = use.is_attention, use.reason
