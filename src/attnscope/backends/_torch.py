@@ -23,6 +23,7 @@ from attnscope.backends._graph import (
     Vocabulary,
     expansion,
     matmul,
+    read_copy,
     read_first,
     read_product,
     read_repeat,
@@ -498,18 +499,14 @@ _READERS = {
     "embedding": _embedding,
     "attnscope updated": _updated,
     "copy": read_repeat,
+    # A copy that is made contiguous is seen as `empty_like` in a trace on shapes.
+    **dict.fromkeys(("clone", "_to_copy", "alias", "detach", "lift_fresh", "empty_like"), read_copy),
     "index_select": _index_select,
     "gather": _gather,
     "index": _index,
     **dict.fromkeys(
         (
             *(
-                "clone",
-                "_to_copy",
-                "alias",
-                "detach",
-                "lift_fresh",
-                "empty_like",
                 "zeros_like",
                 "ones_like",
                 "full_like",

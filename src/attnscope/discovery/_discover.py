@@ -23,6 +23,7 @@ from attnscope.discovery._dataflow import Use, use_of
 from attnscope.discovery._lineage import Lineage
 from attnscope.discovery._masks import Masks
 from attnscope.discovery._origins import Axis, Made, Samples, Symbol, together
+from attnscope.discovery._portions import sources_of
 from attnscope.discovery._roles import Roles, in_words, roles_of
 from attnscope.errors import AttnscopeError, NoAttentionError, PatternError, UnsupportedError
 from attnscope.interception import (
@@ -481,6 +482,7 @@ class _Judge:
             sinks=sinks,
             lineage={dim: in_words(origins[dim]) for dim in layout.dims if origins.get(dim)},
             certainty=certainty,
+            sources={dim: sources for dim in layout.dims if (sources := sources_of(origins.get(dim, ())))},
             plan=self._plan(layout, origins),
         )
 

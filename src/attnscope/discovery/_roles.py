@@ -249,9 +249,9 @@ def _words(origin: Origin) -> tuple[str, str]:
             return _words(of)
         case Windows(of):
             return "patches", _words(of)[1]
-        case Part(of):
+        case Part(of, total, _, step, size):
             head, tail = _words(of)
-            return f"a part of {head}", tail
+            return head if size == total else f"a part of {head}", tail + (", reversed" if step < 0 else "")
         case Pieces(of, stacked):
             if stacked:
                 return f"{len(of)} tensors, stacked", ""

@@ -27,7 +27,7 @@ from attnscope.interception._keras import (
 )
 from attnscope.interception._layout import Layout, Parts
 from attnscope.interception._padding import can_be_mask, mask_input
-from attnscope.interception._plan import MaskPart, MaskPlan, Plan, SitePlan
+from attnscope.interception._plan import MaskPlan, Plan, SitePlan
 
 __all__ = [
     "TRAINING_STATE",
@@ -38,7 +38,6 @@ __all__ = [
     "Handler",
     "LayerCall",
     "Layout",
-    "MaskPart",
     "MaskPlan",
     "Occurrence",
     "Parts",

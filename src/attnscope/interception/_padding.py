@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 import keras
 from keras import ops, tree
 
-from attnscope.interception._plan import MaskPart, MaskPlan
+from attnscope.interception._plan import MaskPlan
+from attnscope.schema import Portion
 from attnscope.tensors import Tensor, Tree
 
 MASKED_LOGIT = -5e3
@@ -78,7 +79,7 @@ class Padding:
         return _in_dims(joined, plan, windows)
 
     @staticmethod
-    def _part(part: MaskPart, flat: dict[str, Tensor], samples: int) -> Tensor:
+    def _part(part: Portion, flat: dict[str, Tensor], samples: int) -> Tensor:
         if not part.name:
             return ops.ones((samples, part.size), dtype="bool")
         mask = flat[part.name]
