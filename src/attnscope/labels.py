@@ -293,7 +293,7 @@ def _length(labels: AxisLabels) -> int | None:
     return None if labels.per_sample else len(labels.names)
 
 
-def _with_sinks(names: list[str], size: int) -> list[str]:
+def _with_sinks(names: Sequence[str], size: int) -> list[str]:
     return [*names, *[SINK] * (size - len(names))]
 
 

@@ -333,7 +333,7 @@ _OF_CONSTANTS: dict[str, Callable[..., np.ndarray]] = {
 
 def _value(tensor: Tensor) -> np.ndarray | None:
     """The value of a tensor that is made of constants alone, where it is known."""
-    value = tf.get_static_value(tensor)
+    value: np.ndarray | None = tf.get_static_value(tensor)
     compute = _OF_CONSTANTS.get(tensor.op.type)
     if value is not None or compute is None:
         return value
