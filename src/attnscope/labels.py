@@ -226,7 +226,7 @@ def _unsettled(
             f"Labels were given for the input {item.source!r}, but no axis of the sites comes from it: they come from "
             f"{', '.join(lengths)}. Name the site and the axis: {by_name}."
         )
-    axes = ", ".join(f"{' or '.join(map(str, sorted(lengths[words])))} in {words}" for words in of_input[:4])
+    axes = ", ".join(f"{' or '.join(map(str, sorted(lengths[words])))} along {words}" for words in of_input[:4])
     return (
         f"{item.length} labels were given, but the number of positions is {axes}. Give one label per position: "
         f"labels=[...], or name the axis: labels={{'key': [...]}}."
@@ -293,7 +293,7 @@ def _length(labels: AxisLabels) -> int | None:
     return None if labels.per_sample else len(labels.names)
 
 
-def _with_sinks(names: list[str], size: int) -> list[str]:
+def _with_sinks(names: Sequence[str], size: int) -> list[str]:
     return [*names, *[SINK] * (size - len(names))]
 
 

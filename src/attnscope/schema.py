@@ -120,10 +120,11 @@ class Site:
         dtype: What the model computes the scores in.
         taken: Whether `capture` takes it by default.
         reason: Why, or why not.
-        sinks: How many of the last keys are learned sinks that stand for no position.
+        sinks: How many of the last keys are learned sinks, which are not positions.
         lineage: For each dim where its positions come from, in words; a dim whose trail was lost is left out.
         certainty: How the dims are known: ``traced`` (they follow from the data flow), ``by size`` (the trail was lost
-            at an operation that is not known, and the sizes suggest them) or ``declared``.
+            at an operation that is not known, and the sizes suggest them) or ``declared``. Empty in a run that was
+            stored without it.
         sources: For each dim the positions of inputs that lie along it.
         lost: The operation at which the trail was lost, where it is therefore not known what the scores are used for.
         plan: What a run of the model needs to know to take it; None where no trace was made.
@@ -143,7 +144,7 @@ class Site:
     reason: str
     sinks: int = 0
     loop: str | None = None
-    lineage: Mapping[str, str] = field(default_factory=dict)
+    lineage: Mapping[str, str] = field(default_factory=dict, hash=False)
     certainty: str = "traced"
     sources: Mapping[str, tuple[Source, ...]] = field(default_factory=dict, repr=False, compare=False)
     lost: str = ""
@@ -171,7 +172,11 @@ class SiteTable(tuple[Site, ...]):
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """One dict of plain values per site, for whatever table library you use."""
-        return [{name: value for name, value in vars(site).items() if name not in _OF_THE_TRACE} for site in self]
+        return [
+            {name: value for name, value in vars(site).items() if name not in _OF_THE_TRACE}
+            | {"lineage": dict(site.lineage)}
+            for site in self
+        ]
 
     def rows(self) -> list[tuple[str, ...]]:
         """The cells of the table, as text."""

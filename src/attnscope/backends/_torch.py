@@ -23,6 +23,7 @@ from attnscope.backends._graph import (
     Vocabulary,
     expansion,
     matmul,
+    read_constant,
     read_copy,
     read_first,
     read_product,
@@ -504,17 +505,8 @@ _READERS = {
     "index_select": _index_select,
     "gather": _gather,
     "index": _index,
-    **dict.fromkeys(
-        (
-            *(
-                "zeros_like",
-                "ones_like",
-                "full_like",
-            ),
-            *("cumsum", "cumprod", "_softmax", "_safe_softmax", "_log_softmax"),
-        ),
-        read_first,
-    ),
+    **dict.fromkeys(("zeros_like", "ones_like", "full_like", "rand_like", "randn_like"), read_constant),
+    **dict.fromkeys(("cumsum", "cumprod", "_softmax", "_safe_softmax", "_log_softmax"), read_first),
     **dict.fromkeys(
         (
             "native_layer_norm",

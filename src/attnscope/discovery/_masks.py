@@ -88,7 +88,7 @@ class Masks:
         """The mask of a dim: of its own positions; or of these and the windows together, which they were cut into."""
         own, windows = origins[dim], origins.get("window", ())
         sized = (dim, size_of(own))
-        ways = [(own, (sized,))]
+        ways: list[tuple[Axis, tuple[tuple[str, int], ...]]] = [(own, (sized,))]
         if windows and own:
             window = ("window", size_of(windows))
             ways += [((*windows, *own), (window, sized)), ((*own, *windows), (sized, window))]

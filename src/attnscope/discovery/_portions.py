@@ -43,14 +43,12 @@ def portions_of(axis: Axis, name_of: Callable[[Axis], str]) -> tuple[Portion, ..
 
 def sources_of(axis: Axis) -> tuple[Source, ...]:
     """The positions of inputs that lie along an axis."""
-    return tuple(
-        Source(
-            in_words(whole),
-            _inputs_of(whole),
-            portions_of(axis, lambda part, whole=whole: in_words(part) * (part == whole)),
-        )
-        for whole in dict.fromkeys(_whole_axes(axis))
-    )
+    return tuple(_source(axis, whole) for whole in dict.fromkeys(_whole_axes(axis)))
+
+
+def _source(axis: Axis, whole: Axis) -> Source:
+    words = in_words(whole)
+    return Source(words, _inputs_of(whole), portions_of(axis, lambda part: words if part == whole else ""))
 
 
 def _whole_axes(axis: Axis) -> Iterator[Axis]:

@@ -85,8 +85,8 @@ def roles_of(
             continue
         if not factors:
             entries.append((axis, None, "single"))
-        for number, factor in enumerate(factors):
-            entries.append((axis, factor, _role(factor, shared=(axis, number) in shared)))
+        for number, each in enumerate(factors):
+            entries.append((axis, each, _role(each, shared=(axis, number) in shared)))
     entries = _decided(entries, keys)
     if any(role == "lost" for _, _, role in entries):
         return Roles(None, {}, _operation(entries))

@@ -25,7 +25,7 @@ from attnscope.interception._keras import (
     layers_of,
     symbolic_calls,
 )
-from attnscope.interception._layout import Layout, Parts, layout_by_size, number_of_heads
+from attnscope.interception._layout import Layout, Parts
 from attnscope.interception._padding import can_be_mask, mask_input
 from attnscope.interception._plan import MaskPlan, Plan, SitePlan
 
@@ -55,9 +55,7 @@ __all__ = [
     "input_names",
     "intercept",
     "layers_of",
-    "layout_by_size",
     "mask_input",
-    "number_of_heads",
     "own_errors",
     "symbolic_calls",
     "undeclare",

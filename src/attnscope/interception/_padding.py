@@ -44,7 +44,7 @@ class Padding:
 
     Attributes:
         masks: By name, each of shape ``(sample, position)``. In a loop those of the step that runs.
-        removed_by: Paths of the layers that took the mask off a tensor, in order.
+        removed_by: Paths of the layers that removed the mask from a tensor, in order.
     """
 
     masks: dict[str, Tensor] = field(default_factory=dict)
