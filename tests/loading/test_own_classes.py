@@ -266,6 +266,13 @@ INITIALIZED = [
 ]
 
 
+def test_a_class_that_is_registered_is_not_used_for_what_a_file_says_is_keras(tmp_path, monkeypatch):
+    model = keras.Sequential([keras.Input((WIDTH,)), layers.LayerNormalization()])
+    monkeypatch.setitem(keras.saving.get_custom_objects(), "LayerNormalization", LayerNormalization)
+    loaded = ats.load_model(saved(model, tmp_path / "keras.keras"))
+    assert type(loaded.layers[0]) is layers.LayerNormalization
+
+
 def test_a_class_that_does_not_fit_what_is_said_to_be_keras_is_told(tmp_path):
     x = keras.Input((STEPS, WIDTH))
     path = saved(keras.Model(x, layers.Attention(name="attention")([x, x])), tmp_path / "keras.keras")
@@ -342,7 +349,7 @@ def test_a_class_by_another_name_of_its_own_gets_the_weights_that_were_stored(rn
 
 
 @pytest.mark.parametrize("suffix", ["h5", "keras"])
-def test_a_class_may_be_given_by_its_name_without_its_package(suffix, tmp_path):
+def test_a_class_may_be_given_by_its_name_with_or_without_its_package(suffix, tmp_path):
     @keras.saving.register_keras_serializable("somewhere")
     class Scaled(layers.Layer):
         def call(self, x):
@@ -350,7 +357,8 @@ def test_a_class_may_be_given_by_its_name_without_its_package(suffix, tmp_path):
 
     path = saved(keras.Sequential([keras.Input((WIDTH,)), Scaled()]), tmp_path / f"own.{suffix}")
     del keras.saving.get_custom_objects()["somewhere>Scaled"]
-    assert type(ats.load_model(path, custom_objects={"Scaled": Scaled}).layers[0]) is Scaled
+    for name in ("Scaled", "somewhere>Scaled"):
+        assert type(ats.load_model(path, custom_objects={name: Scaled}).layers[0]) is Scaled
 
 
 # Where the class is not given -----------------------------------------------------------------------------------------
