@@ -183,6 +183,16 @@ def read_first(record: Any, shapes: Sequence[Shape], out: Shape) -> Operation:
     return Elementwise(inputs=1)
 
 
+def read_copy(record: Any, shapes: Sequence[Shape], out: Shape) -> Operation:
+    """Reader of an operation that hands on its first input as it is, perhaps in another dtype."""
+    return repeated(len(shapes[0]), len(shapes[0]))
+
+
+def read_constant(record: Any, shapes: Sequence[Shape], out: Shape) -> Operation:
+    """Reader of an operation that makes constants in the shape of its first input."""
+    return Moved((None,) * len(shapes[0]))
+
+
 def read_repeat(record: Any, shapes: Sequence[Shape], out: Shape) -> Operation:
     """Reader of an operation that repeats axes of size 1, and adds new ones in front."""
     return repeated(len(shapes[0]), len(out))
