@@ -1,16 +1,20 @@
 """Chefer's rules against loops over single cells written from the paper, for every kind of streams."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
 from keras import layers, ops
 
 import attnscope as ats
-from attnscope.attribution import subjects_of
+from attnscope.attribution import _streams, subjects_of
 from attnscope.attribution._chefer import AttentionStep, relevancies
 from attnscope.attribution._differentiation import score_derivatives
+from attnscope.attribution._padding import discovered
 from attnscope.attribution._streams import streams_of
 from attnscope.errors import MethodError
+from attnscope.schema import SiteTable
 from models import padded_tokens, seed_model, transformer
 
 
@@ -198,7 +202,7 @@ def two_streams(same=False):
     return keras.Model([left, right], layers.Dense(2)(layers.GlobalAveragePooling1D()(mixed)))
 
 
-def test_streams_are_told_by_their_lengths_or_by_the_user(rng):
+def test_streams_are_told_by_where_they_come_from_also_when_their_lengths_are_equal(rng):
     for same in (False, True):
         model = two_streams(same)
         right = 5 if same else 3
@@ -206,10 +210,11 @@ def test_streams_are_told_by_their_lengths_or_by_the_user(rng):
             "left": rng.normal(size=(2, 5, 6)).astype("float32"),
             "right": rng.normal(size=(2, right, 6)).astype("float32"),
         }
-        roles = {"own": ("left", "left"), "other": ("right", "right"), "mix": ("left", "right")} if same else None
-        found = ats.attribute(model, inputs, target=0, positions="right", roles=roles)
+        found = ats.attribute(model, inputs, target=0, positions="right")
+        roles = {"own": ("left", "left"), "other": ("right", "right"), "mix": ("left", "right")}
+        np.testing.assert_array_equal(found, ats.attribute(model, inputs, target=0, positions="right", roles=roles))
         [subject] = subjects_of(model, inputs, target=0, positions="right")
-        [(_, scores, slopes)] = score_derivatives(subject, streams_of(subject, roles=roles).sites)
+        [(_, scores, slopes)] = score_derivatives(subject, streams_of(subject).sites)
         for sample in range(2):
             paper = Paper({"left": 5, "right": right})
             weights = {name: rule_5(scores[name][sample], slopes[name][sample]) for name in scores}
@@ -219,7 +224,12 @@ def test_streams_are_told_by_their_lengths_or_by_the_user(rng):
             np.testing.assert_allclose(found[sample], paper.maps["left", "right"].mean(0), atol=1e-7)
 
 
-def test_streams_that_cannot_be_told_are_asked_for(rng):
+def test_streams_that_cannot_be_told_are_asked_for(rng, monkeypatch):
+    def without_trail(*args):
+        found = discovered(*args)
+        return replace(found, sites=SiteTable(replace(site, certainty="by size") for site in found.sites))
+
+    monkeypatch.setattr(_streams, "discovered", without_trail)
     model = two_streams(same=True)
     inputs = {name: rng.normal(size=(2, 5, 6)).astype("float32") for name in ("left", "right")}
     with pytest.raises(MethodError) as caught:

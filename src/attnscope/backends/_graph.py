@@ -183,6 +183,11 @@ def read_first(record: Any, shapes: Sequence[Shape], out: Shape) -> Operation:
     return Elementwise(inputs=1)
 
 
+def read_copy(record: Any, shapes: Sequence[Shape], out: Shape) -> Operation:
+    """Reader of an operation that hands on its first input, perhaps in another dtype."""
+    return Elementwise(inputs=1, copies=True)
+
+
 def read_repeat(record: Any, shapes: Sequence[Shape], out: Shape) -> Operation:
     """Reader of an operation that repeats axes of size 1, and adds new ones in front."""
     return repeated(len(shapes[0]), len(out))

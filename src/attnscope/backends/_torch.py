@@ -23,6 +23,7 @@ from attnscope.backends._graph import (
     Vocabulary,
     expansion,
     matmul,
+    read_copy,
     read_first,
     read_product,
     read_repeat,
@@ -501,19 +502,11 @@ _READERS = {
     "index_select": _index_select,
     "gather": _gather,
     "index": _index,
+    # Keras moves a tensor to the meta device, on which shapes are traced, by `empty_like`
+    **dict.fromkeys(("clone", "_to_copy", "alias", "detach", "lift_fresh", "empty_like"), read_copy),
     **dict.fromkeys(
         (
-            *(
-                "clone",
-                "_to_copy",
-                "alias",
-                "detach",
-                "lift_fresh",
-                "empty_like",
-                "zeros_like",
-                "ones_like",
-                "full_like",
-            ),
+            *("zeros_like", "ones_like", "full_like"),
             *("cumsum", "cumprod", "_softmax", "_safe_softmax", "_log_softmax"),
         ),
         read_first,

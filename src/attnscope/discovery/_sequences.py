@@ -1,0 +1,141 @@
+"""What the positions of an input are: which mask belongs to them, and whether they are columns of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass
+
+from attnscope.backends import Elementwise, Looked, Moved, Trace
+from attnscope.discovery._lineage import Lineage
+from attnscope.discovery._masks import Masks
+from attnscope.discovery._origins import Made, Origin, Part, Position, Units, size_of
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """What the data flow says of the positions of one input.
+
+    Attributes:
+        mask_input: The input that is their padding mask; empty where none is.
+        mask: The first Keras mask that a layer sets for them; empty where none does.
+        zero_is_padding: Whether that mask is an `Embedding`'s, which was given the very numbers of the input.
+        columns: Whether each position is looked up in its own way, like the columns of a table of codes.
+    """
+
+    mask_input: str = ""
+    mask: str = ""
+    zero_is_padding: bool = False
+    columns: bool = False
+
+
+def sequences_of(
+    trace: Trace, lineage: Lineage, masks: Masks, names: list[str], embedded: Mapping[str, Hashable]
+) -> dict[str, Sequence]:
+    """What the data flow says of the positions of each input.
+
+    Args:
+        trace: The trace.
+        lineage: Of its tensors.
+        masks: Its masks, linked to their sequences.
+        names: Of the inputs, in the order of the trace's.
+        embedded: What each `Embedding` that masks 0 was given, by the name of the mask that it set.
+    """
+    sequences = {}
+    for name, tensor in zip(names, trace.graph.inputs, strict=True):
+        mask = masks.first_of(name)
+        given = trace.numbers.get(embedded[mask]) if mask in embedded else None
+        sequences[name] = Sequence(
+            masks.input_of(name),
+            mask,
+            given is not None and _is_copy(lineage, given, tensor),
+            _are_columns(lineage, Position(name, 1), len(trace.graph.shapes[tensor])),
+        )
+    return sequences
+
+
+def _is_copy(lineage: Lineage, tensor: int, original: int) -> bool:
+    """Whether a tensor holds the very numbers of another, perhaps in another dtype."""
+    return original in _copied(lineage, tensor)
+
+
+def _weight(lineage: Lineage, table: int) -> Hashable:
+    """The name of a weight; of something else, the number of its tensor."""
+    copied = _copied(lineage, table)
+    return next((lineage.graph.weights[tensor] for tensor in copied if tensor in lineage.graph.weights), copied[-1])
+
+
+def _copied(lineage: Lineage, tensor: int) -> list[int]:
+    """A tensor and those that it was copied from, one from the next."""
+    made = {node.output: node for node in lineage.graph.nodes}
+    copied = [tensor]
+    while (node := made.get(copied[-1])) and isinstance(node.operation, Elementwise) and node.operation.copies:
+        copied.append(node.inputs[0])
+    return copied
+
+
+def _are_columns(lineage: Lineage, positions: Position, rank: int) -> bool:
+    """Whether an input's positions are looked up in tables of their own, or with an offset for each."""
+    if rank != 2:
+        return False
+    tables: dict[Hashable, set[int]] = {}
+    for node in lineage.graph.nodes:
+        if not isinstance(node.operation, Looked) or len(node.inputs) < 2:
+            continue
+        table, numbers = node.inputs[:2]
+        if _has_offsets(lineage, numbers, positions):
+            return True
+        for column in _single_columns(lineage, numbers, positions):
+            tables.setdefault(_weight(lineage, table), set()).add(column)
+    return len(tables) > 1 and len(set[int]().union(*tables.values())) > 1
+
+
+def _single_columns(lineage: Lineage, tensor: int, positions: Position) -> Iterator[int]:
+    """The only position of an input that a tensor was made from, where it is a single one."""
+    for (origin, _), (first, last) in lineage.steps.get(tensor, {}).items():
+        if origin == positions and first == last:
+            yield first
+    for axis in lineage.symbol(tensor):
+        for origin in _origins(axis):
+            if isinstance(origin, Part) and origin.of == positions and origin.size == 1 and origin.start is not None:
+                yield origin.start
+
+
+def _has_offsets(lineage: Lineage, tensor: int, positions: Position) -> bool:
+    """Whether numbers of the model's own, one for each position, were added to the numbers before they came here."""
+    made = {node.output: node for node in lineage.graph.nodes}
+    waiting, seen = [tensor], set[int]()
+    while waiting:
+        node = made.get(waiting.pop())
+        if node is None or node.output in seen:
+            continue
+        seen.add(node.output)
+        places = [place for place, axis in enumerate(lineage.symbol(node.output)) if positions in _origins(axis)]
+        if not places:
+            continue
+        own = [each for each in node.inputs if each not in lineage.graph.data]
+        if isinstance(node.operation, Elementwise) and any(
+            _differs_along(lineage, each, place - len(lineage.symbol(node.output))) for each in own for place in places
+        ):
+            return True
+        waiting.extend(each for each in node.inputs if each in lineage.graph.data)
+    return False
+
+
+def _differs_along(lineage: Lineage, tensor: int, place: int) -> bool:
+    """Whether a constant or a weight has an axis of its own at this place, counted from the last."""
+    symbol = lineage.symbol(tensor)
+    if -place > len(symbol) or size_of(symbol[place]) < 2 or tensor in lineage.graph.booleans:
+        return False
+    return any(
+        isinstance(origin, Units) or (isinstance(origin, Made) and not _is_repeated(lineage, origin.tensor))
+        for origin in _origins(symbol[place])
+    )
+
+
+def _is_repeated(lineage: Lineage, tensor: int) -> bool:
+    """Whether an axis that was made at this tensor is only a repetition of one number."""
+    return any(node.output == tensor and isinstance(node.operation, Moved) for node in lineage.graph.nodes)
+
+
+def _origins(axis: tuple) -> frozenset[Origin]:  # type: ignore[type-arg]
+    return frozenset(origin for factor in axis for origin in factor.origins)
