@@ -246,7 +246,10 @@ class WithPlaces(layers.Layer):
         self.places.build(shape)
 
     def call(self, numbers):
-        return self.tokens(numbers) + self.places(ops.arange(numbers.shape[1]))
+        return self.tokens(numbers) + self.places(ops.arange(ops.shape(numbers)[1]))
+
+    def compute_output_shape(self, shape):
+        return (*shape, 4)
 
 
 def test_a_text_of_any_length_is_tokens_and_none_is_padding_by_itself(rng):

@@ -292,8 +292,8 @@ def test_errors_say_what_to_use(rng):
         ),
         (
             lambda: mask_token(3).on(features),
-            "mask_token() removes tokens and codes, but the positions here are features. Use one of: mean(), marginal(), "
-            "zero().",
+            "mask_token() removes tokens and codes, but the positions here are features. Use one of: mean(), "
+            "marginal(), zero().",
         ),
         (
             lambda: mask_token().on(tokens),

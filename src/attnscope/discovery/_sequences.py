@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 
-from attnscope.backends import Elementwise, Looked, Moved, Trace
+from attnscope.backends import Elementwise, Graph, Looked, Moved, Trace
 from attnscope.discovery._lineage import Lineage
 from attnscope.discovery._masks import Masks
-from attnscope.discovery._origins import Made, Origin, Part, Position, Units, size_of
+from attnscope.discovery._origins import Axis, Origin, Part, Position
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,12 @@ def _weight(lineage: Lineage, table: int) -> Hashable:
 
 def _copied(lineage: Lineage, tensor: int) -> list[int]:
     """A tensor and those that it was copied from, one from the next."""
-    made = {node.output: node for node in lineage.graph.nodes}
     copied = [tensor]
-    while (node := made.get(copied[-1])) and isinstance(node.operation, Elementwise) and node.operation.copies:
+    while (
+        (node := lineage.graph.makers.get(copied[-1]))
+        and isinstance(node.operation, Elementwise)
+        and node.operation.copies
+    ):
         copied.append(node.inputs[0])
     return copied
 
@@ -102,40 +105,40 @@ def _single_columns(lineage: Lineage, tensor: int, positions: Position) -> Itera
 
 def _has_offsets(lineage: Lineage, tensor: int, positions: Position) -> bool:
     """Whether numbers of the model's own, one for each position, were added to the numbers before they came here."""
-    made = {node.output: node for node in lineage.graph.nodes}
     waiting, seen = [tensor], set[int]()
     while waiting:
-        node = made.get(waiting.pop())
+        node = lineage.graph.makers.get(waiting.pop())
         if node is None or node.output in seen:
             continue
         seen.add(node.output)
-        places = [place for place, axis in enumerate(lineage.symbol(node.output)) if positions in _origins(axis)]
-        if not places:
-            continue
-        own = [each for each in node.inputs if each not in lineage.graph.data]
-        if isinstance(node.operation, Elementwise) and any(
-            _differs_along(lineage, each, place - len(lineage.symbol(node.output))) for each in own for place in places
+        symbol = lineage.symbol(node.output)
+        places = [place - len(symbol) for place, axis in enumerate(symbol) if positions in _origins(axis)]
+        given = [each for each in node.inputs if each in lineage.graph.data]
+        own = [each for each in node.inputs if each not in lineage.graph.data | lineage.graph.booleans]
+        if (
+            isinstance(node.operation, Elementwise)
+            and given
+            and any(_varies(lineage.graph, each, place) for each in own for place in places)
         ):
             return True
-        waiting.extend(each for each in node.inputs if each in lineage.graph.data)
+        waiting.extend(given if places else [])
     return False
 
 
-def _differs_along(lineage: Lineage, tensor: int, place: int) -> bool:
-    """Whether a constant or a weight has an axis of its own at this place, counted from the last."""
-    symbol = lineage.symbol(tensor)
-    if -place > len(symbol) or size_of(symbol[place]) < 2 or tensor in lineage.graph.booleans:
+def _varies(graph: Graph, tensor: int, place: int) -> bool:
+    """Whether a constant or a weight differs along an axis, counted from the last, and is not repeated along it."""
+    shape, node = graph.shapes[tensor], graph.makers.get(tensor)
+    if -place > len(shape) or shape[place] < 2:
         return False
-    return any(
-        isinstance(origin, Units) or (isinstance(origin, Made) and not _is_repeated(lineage, origin.tensor))
-        for origin in _origins(symbol[place])
-    )
+    if node is None or not node.inputs:
+        return True
+    if isinstance(node.operation, Moved):
+        source = [axis for axis, target in enumerate(node.operation.targets) if target == place + len(shape)]
+        return any(_varies(graph, node.inputs[0], axis - len(graph.shapes[node.inputs[0]])) for axis in source)
+    if isinstance(node.operation, Elementwise):
+        return any(_varies(graph, each, place) for each in node.inputs[: node.operation.inputs])
+    return True
 
 
-def _is_repeated(lineage: Lineage, tensor: int) -> bool:
-    """Whether an axis that was made at this tensor is only a repetition of one number."""
-    return any(node.output == tensor and isinstance(node.operation, Moved) for node in lineage.graph.nodes)
-
-
-def _origins(axis: tuple) -> frozenset[Origin]:  # type: ignore[type-arg]
+def _origins(axis: Axis) -> frozenset[Origin]:
     return frozenset(origin for factor in axis for origin in factor.origins)
