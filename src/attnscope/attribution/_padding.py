@@ -11,7 +11,7 @@ from keras import ops, tree
 
 from attnscope.attribution._compilation_cache import CompilationCache
 from attnscope.attribution._positions import MASKS, Positions, rows_of
-from attnscope.discovery import Discovery, Selection, Sequence, discover
+from attnscope.discovery import Discovery, InputSequence, Selection, discover
 from attnscope.errors import AttnscopeError
 from attnscope.interception import Call, Plan, call_model, declarations, declared_inputs, intercept, own_errors
 from attnscope.running import Network, as_numpy, batches_of, compiled, joined
@@ -81,7 +81,7 @@ def known_positions(
     names = network.input_names(inputs)
     name = names[positions.leaf]
     discovery = discovered(network, inputs, selection, cache)
-    sequence = discovery.sequences.get(name, Sequence())
+    sequence = discovery.sequences.get(name, InputSequence())
     leaves = [np.asarray(leaf) for leaf in tree.flatten(inputs)]
     mask = _mask_leaf(positions, sequence, discovery, names, leaves)
     zero = mask is None and sequence.zero_is_padding
@@ -99,7 +99,7 @@ def known_positions(
     return Known(_of_kind(found, sequence, network, masked=masked), outputs)
 
 
-def _of_kind(positions: Positions, sequence: Sequence, network: Network, *, masked: bool) -> Positions:
+def _of_kind(positions: Positions, sequence: InputSequence, network: Network, *, masked: bool) -> Positions:
     if positions.kind != "tokens" or len(positions.shape) > 1:
         return positions
     if sequence.columns:
@@ -116,7 +116,7 @@ def _has_fixed_length(model: keras.Layer, leaf: int) -> bool:
 
 
 def _mask_leaf(
-    positions: Positions, sequence: Sequence, discovery: Discovery, names: list[str], leaves: list[np.ndarray]
+    positions: Positions, sequence: InputSequence, discovery: Discovery, names: list[str], leaves: list[np.ndarray]
 ) -> int | None:
     """Number of the input that is the mask of the positions.
 

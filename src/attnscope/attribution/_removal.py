@@ -392,7 +392,7 @@ def padding_of(subject: Subject) -> int | None:
     positions = subject.positions
     token = getattr(subject.tokenizer, "pad_token_id", None)
     if token is None and not positions.valid.all():
-        token = positions.flat(positions.of(subject.inputs))[~positions.valid][0]
+        token = _numbers(subject)[~positions.valid][0]
     token = next(iter(positions.padding), None) if token is None else token
     if token is None:
         return None if positions.mask is None else 0  # whatever stands there is masked
@@ -415,16 +415,15 @@ def kept_of(subject: Subject, kept: Kept = None) -> np.ndarray:
         InputError: Its shape or dtype does not fit.
     """
     positions = subject.positions
-    numbers = positions.flat(positions.of(subject.inputs)) if positions.is_discrete else None
     if kept is None:
         tokens = positions.kind == "tokens"
-        return _end_tokens(subject, numbers) if tokens else np.zeros(positions.valid.shape, bool)
+        return _end_tokens(subject, _numbers(subject)) if tokens else np.zeros(positions.valid.shape, bool)
     array = np.asarray(kept)
     shapes = [(subject.samples, *positions.shape), positions.shape, positions.valid.shape, positions.valid.shape[1:]]
     if array.dtype == bool and array.shape in shapes:
         return np.broadcast_to(array.reshape(-1, positions.count), positions.valid.shape).copy()
     if positions.kind == "tokens" and array.ndim == 1 and (array.dtype.kind in "iu" or not len(array)):
-        return np.isin(numbers, array)
+        return np.isin(_numbers(subject), array)
     raise InputError(
         f"kept has shape {array.shape} and dtype {array.dtype}, but True or False for each of "
         f"{positions.valid.shape} positions is needed, or for tokens a list of their numbers: kept=[101, 102]."
@@ -501,6 +500,11 @@ def _only_in_padding(positions: Positions, array: np.ndarray) -> np.ndarray:
     """The tokens that stand in padding and nowhere else."""
     numbers = positions.flat(array)
     return np.setdiff1d(numbers[~positions.valid], numbers[positions.valid])
+
+
+def _numbers(subject: Subject) -> np.ndarray:
+    """The tokens or codes, dims ``(sample, position)``."""
+    return subject.positions.flat(subject.positions.of(subject.inputs))
 
 
 def _end_tokens(subject: Subject, tokens: np.ndarray) -> np.ndarray:

@@ -189,8 +189,13 @@ def read_first(record: Any, shapes: Sequence[Shape], out: Shape) -> Operation:
 
 
 def read_copy(record: Any, shapes: Sequence[Shape], out: Shape) -> Operation:
-    """Reader of an operation that hands on its first input, perhaps in another dtype."""
-    return Elementwise(inputs=1, copies=True)
+    """Reader of an operation that hands on its first input as it is, perhaps in another dtype."""
+    return repeated(len(shapes[0]), len(shapes[0]))
+
+
+def read_constant(record: Any, shapes: Sequence[Shape], out: Shape) -> Operation:
+    """Reader of an operation that makes constants in the shape of its first input."""
+    return Moved((None,) * len(shapes[0]))
 
 
 def read_repeat(record: Any, shapes: Sequence[Shape], out: Shape) -> Operation:

@@ -6,7 +6,7 @@ becomes a further result of the graph.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -22,20 +22,22 @@ from openvino import opset1, opset8, opset13
 from openvino import opset16 as opset
 
 from attnscope.backends._graph import (
-    Axes,
     GraphBuilder,
     Shape,
     Trace,
     Vocabulary,
-    all_but,
     einsum,
+    expansion,
     matmul,
-    read_in_place,
+    read_first,
+    read_product,
     read_repeat,
     read_reshape,
     reduction,
+    squeeze,
     transposition,
 )
+from attnscope.backends._operations import Chosen, Joined, Looked, Moved, Operation, Sliced, Taken, Windowed
 from attnscope.backends._protocol import Body, Function, Interception, Model, ModelOf, ProbedBody, Step
 from attnscope.errors import UnsupportedError
 from attnscope.tensors import Tensor, Tree
@@ -112,7 +114,8 @@ class OpenVINO:
     def trace(self, model: Model, body: Callable[[Tree], Tree], inputs: Tree) -> Trace:
         """The graph of a run, which is not compiled."""
         parameters, outputs = _graph(body, tree.map_structure(np.asarray, inputs))
-        return _read(parameters, [leaf.output for leaf in tree.flatten(outputs) if _is_tensor(leaf)])
+        weights = {_key(get_ov_output(variable)): variable.path for variable in model.variables}
+        return _read(parameters, [leaf.output for leaf in tree.flatten(outputs) if _is_tensor(leaf)], weights)
 
     def key_of(self, tensor: Tensor, number: int) -> Hashable:
         """The name of the node, which no other has, and the number of its output."""
@@ -206,7 +209,7 @@ def _key(output: Any) -> tuple[str, int]:
     return output.get_node().get_name(), output.get_index()
 
 
-def _read(parameters: list[Any], outputs: list[Any]) -> Trace:
+def _read(parameters: list[Any], outputs: list[Any], weights: Mapping[Hashable, str]) -> Trace:
     """The operations that lead from the parameters to the outputs."""
     builder = GraphBuilder(_VOCABULARY)
 
@@ -215,97 +218,241 @@ def _read(parameters: list[Any], outputs: list[Any]) -> Trace:
         sizes = [] if shape.rank.is_dynamic else [None if size.is_dynamic else size.get_length() for size in shape]
         return builder.tensor(_key(output), sizes, output.get_element_type().get_type_name())
 
+    builder.graph.inputs = [number(parameter.output(0)) for parameter in parameters]
     graph = openvino.Model([opset.result(output) for output in outputs], parameters)
     for node in graph.get_ordered_ops():
         operands = [number(place.get_source_output()) for place in node.inputs()]
         if operands and node.get_type_name() not in _NO_DATA:
             for output in node.outputs():
-                builder.add(node.get_type_name(), node, operands, number(output))
-    builder.graph.inputs = {number(parameter.output(0)) for parameter in parameters}
+                builder.add(node.get_type_name(), output, operands, number(output))
+    builder.graph.weights = {builder.numbers[key]: path for key, path in weights.items() if key in builder.numbers}
     builder.graph.outputs = {number(output) for output in outputs}
     return Trace(builder.graph, builder.numbers)
 
 
-def _constant(node: Any, position: int) -> list[int] | None:
-    source = node.input_value(position).get_node()
+def _constant(output: Any, position: int) -> list[Any] | None:
+    """The numbers that an input of an operation has, where they are constant; None where they are not."""
+    source = output.get_node().input_value(position).get_node()
+    while source.get_type_name() == "Convert":
+        source = source.input_value(0).get_node()
     return source.data.reshape(-1).tolist() if source.get_type_name() == "Constant" else None
 
 
-def _matmul(node: Any, shapes: Sequence[Shape], out: Shape) -> Axes | None:
-    """A product of tensors of one rank, or of a rank and a lower one, which counts as if it had leading axes."""
-    first, second = (len(shape) for shape in shapes)
-    if min(first, second) < 2:
+def _attributes(output: Any) -> dict[str, Any]:
+    return dict(output.get_node().get_attributes())
+
+
+def _matmul(output: Any, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    flags = _attributes(output)
+    ranks = [len(shape) for shape in shapes]
+    return matmul(ranks, transpose_first=flags["transpose_a"], transpose_second=flags["transpose_b"])
+
+
+def _einsum(output: Any, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    equation = _attributes(output)["equation"]
+    return einsum(equation, [len(shape) for shape in shapes]) if len(shapes) <= 2 and "->" in equation else None
+
+
+def _transpose(output: Any, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    return transposition(_constant(output, 1))
+
+
+def _squeeze(output: Any, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    axes = _constant(output, 1) if len(shapes) > 1 else None
+    return read_reshape(output, shapes, out) if axes is None else squeeze(axes, len(shapes[0]))
+
+
+def _unsqueeze(output: Any, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    axes = _constant(output, 1)
+    return None if axes is None else expansion(axes, len(out))
+
+
+def _reduce(output: Any, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    return reduction(_constant(output, 1), len(shapes[0]), keepdims=_attributes(output)["keep_dims"])
+
+
+def _convolution(output: Any, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    """The kernel of a plain one has its units first; in a grouped one they are split into groups."""
+    units = (0, 1) if output.get_node().get_type_name() == "Convolution" else None
+    return Windowed({0: 0}, _windows(output), units)
+
+
+def _pooling(output: Any, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    return Windowed({0: 0, 1: 1}, _windows(output))
+
+
+def _windows(output: Any) -> dict[int, tuple[int, int]]:
+    return {axis: (axis, int(stride)) for axis, stride in enumerate(_attributes(output)["strides"], start=2)}
+
+
+def _slice(output: Any, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    """Data, starts, stops, steps and, of some, the axes that these are for."""
+    starts, steps = _constant(output, 1), _constant(output, 3)
+    axes = _constant(output, 4) if len(shapes) > 4 else list(range(len(starts or ())))
+    if starts is None or steps is None or axes is None:
         return None
-    rank = max(first, second)
-    flags = node.get_attributes()
-    axes = matmul(rank, flags["transpose_a"], flags["transpose_b"])
-    missing = (rank - first, rank - second)
-    return Axes(
-        maps=tuple(
-            {axis - less: target for axis, target in mapping.items() if axis >= less}
-            for mapping, less in zip(axes.maps, missing, strict=True)
-        ),
-        summed=tuple(
-            frozenset(axis - less for axis in summed) for summed, less in zip(axes.summed, missing, strict=True)
-        ),
-        paired={axis - missing[0]: other - missing[1] for axis, other in axes.paired.items()},
-        kind="contraction",
-    )
+    first, distances = [0] * len(out), [1] * len(out)
+    for axis, start, step in zip(axes, starts, steps, strict=True):
+        size = shapes[0][axis]
+        first[axis] = min(max(start + size if start < 0 else start, 0), size - 1)
+        distances[axis] = step
+    return Sliced(tuple(first), tuple(distances))
 
 
-def _einsum(node: Any, shapes: Sequence[Shape], out: Shape) -> Axes | None:
-    equation = node.get_attributes()["equation"]
-    return einsum(equation) if len(shapes) == 2 and "." not in equation and "->" in equation else None
+def _padded(output: Any, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    before = _constant(output, 1)
+    return None if before is None else Sliced(tuple(-size for size in before), (1,) * len(out))
 
 
-def _transpose(node: Any, shapes: Sequence[Shape], out: Shape) -> Axes | None:
-    return transposition(_constant(node, 1), shapes)
+def _split(output: Any, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    axes = _constant(output, 1)
+    if axes is None:
+        return None
+    axis, number = axes[0] % len(out), output.get_index()
+    before = output.get_node().outputs()[:number]
+    start = sum(each.get_partial_shape()[axis].get_length() for each in before)
+    return Sliced(tuple(start if place == axis else 0 for place in range(len(out))), (1,) * len(out))
 
 
-def _reduce(node: Any, shapes: Sequence[Shape], out: Shape) -> Axes | None:
-    return reduction(_constant(node, 1), shapes, keepdims=node.get_attributes()["keep_dims"])
+def _roll(output: Any, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    axes = _constant(output, 2)
+    rolled = range(len(out)) if axes is None else [axis % len(out) for axis in axes]
+    return Sliced(tuple(None if axis in rolled else 0 for axis in range(len(out))), (1,) * len(out))
 
 
-def _convolution(node: Any, shapes: Sequence[Shape], out: Shape) -> Axes:
-    channels = {0: 1} if node.get_type_name() == "Convolution" else {}
-    return Axes((all_but(len(out), 1), channels))
+def _concatenate(output: Any, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    return Joined(_attributes(output)["axis"] % len(out))
 
 
-def _slice(node: Any, shapes: Sequence[Shape], out: Shape) -> Axes:
-    return (read_in_place if len(shapes[0]) == len(out) else read_reshape)(node, shapes, out)
-
-
-def _gather(node: Any, shapes: Sequence[Shape], out: Shape) -> Axes | None:
+def _gather(output: Any, shapes: Sequence[Shape], out: Shape) -> Operation | None:
     """Rows of a table by their numbers: the axes of the numbers stand in the place of the rows."""
-    constant = _constant(node, 2)
-    if constant is None or node.get_attributes()["batch_dims"] != 0:
+    axes = _constant(output, 2)
+    if axes is None or _attributes(output)["batch_dims"] != 0:
         return None
     rank, wide = len(shapes[0]), len(shapes[1])
-    place = constant[0] % rank
-    kept = {axis: axis if axis < place else axis + wide - 1 for axis in range(rank) if axis != place or wide == 1}
-    return Axes((kept, {axis: place + axis for axis in range(wide)}, {}))
+    place = axes[0] % rank
+    if not wide:
+        numbers = _constant(output, 1)
+        return Taken(place, None if numbers is None else numbers[0] % shapes[0][place])
+    table = tuple(None if axis == place else axis if axis < place else axis + wide - 1 for axis in range(rank))
+    return Looked(table, tuple(place + axis for axis in range(wide)))
+
+
+def _gather_elements(output: Any, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    place = _attributes(output)["axis"] % len(out)
+    return Looked(tuple(None if axis == place else axis for axis in range(len(out))), tuple(range(len(out))))
+
+
+def _chosen(output: Any, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    return Chosen(_attributes(output)["axis"] % len(out))
+
+
+def _one_hot(output: Any, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    return expansion([_attributes(output)["axis"]], len(out))
+
+
+def _sequence(output: Any, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    """A whole recurrent layer: its states, dims ``(sample, direction, step, unit)``; or the last of them."""
+    return Moved((0, 2 if output.get_index() == 0 else None, None))
 
 
 _NO_DATA = ("Result", "ShapeOf")
 """Operations that compute nothing from the numbers in a tensor."""
 
+_ELEMENTWISE = frozenset(
+    [
+        "Abs",
+        "Acos",
+        "Acosh",
+        "Add",
+        "Asin",
+        "Asinh",
+        "Atan",
+        "Atanh",
+        "BitwiseAnd",
+        "BitwiseLeftShift",
+        "BitwiseNot",
+        "BitwiseOr",
+        "BitwiseRightShift",
+        "BitwiseXor",
+        "Ceiling",
+        "Cos",
+        "Cosh",
+        "Divide",
+        "Equal",
+        "Erf",
+        "Exp",
+        "Floor",
+        "FloorMod",
+        "Gelu",
+        "Greater",
+        "GreaterEqual",
+        "HSigmoid",
+        "HSwish",
+        "IsFinite",
+        "IsInf",
+        "IsNaN",
+        "Less",
+        "LessEqual",
+        "Log",
+        "LogicalAnd",
+        "LogicalNot",
+        "LogicalOr",
+        "LogicalXor",
+        "Maximum",
+        "Minimum",
+        "Mish",
+        "Mod",
+        "Negative",
+        "NotEqual",
+        "Power",
+        "PRelu",
+        "Relu",
+        "Select",
+        "Sigmoid",
+        "Sign",
+        "Sin",
+        "Sinh",
+        "SoftPlus",
+        "SoftSign",
+        "Sqrt",
+        "SquaredDifference",
+        "Subtract",
+        "Tan",
+        "Tanh",
+    ]
+)
+
 _VOCABULARY = Vocabulary(
-    kinds={
-        "Multiply": "product",
-        "TopK": "choice",
-        "Concat": "stack",
-        **dict.fromkeys(("Broadcast", "Tile"), "broadcast"),
-    },
+    elementwise=_ELEMENTWISE,
     readers={
+        "Multiply": read_product,
         "MatMul": _matmul,
         "Einsum": _einsum,
         "Transpose": _transpose,
-        **dict.fromkeys(("Reshape", "Squeeze", "Unsqueeze"), read_reshape),
-        **dict.fromkeys(("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd"), _reduce),
+        "Reshape": read_reshape,
+        "Squeeze": _squeeze,
+        "Unsqueeze": _unsqueeze,
+        **dict.fromkeys(
+            ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2"), _reduce
+        ),
+        **dict.fromkeys(("ReduceLogicalAnd", "ReduceLogicalOr"), _reduce),
         **dict.fromkeys(("Convolution", "GroupConvolution"), _convolution),
-        **dict.fromkeys(("Slice", "StridedSlice", "Pad"), _slice),
+        **dict.fromkeys(("MaxPool", "AvgPool"), _pooling),
+        "Slice": _slice,
+        "Pad": _padded,
+        **dict.fromkeys(("Split", "VariadicSplit"), _split),
+        "Roll": _roll,
+        "Concat": _concatenate,
         "Gather": _gather,
+        "GatherElements": _gather_elements,
+        "TopK": _chosen,
+        "OneHot": _one_hot,
+        **dict.fromkeys(("GRUSequence", "LSTMSequence"), _sequence),
         **dict.fromkeys(("Broadcast", "Tile"), read_repeat),
+        **dict.fromkeys(("BatchNormInference", "Clamp", "Convert", "ConvertLike", "CumSum", "Elu"), read_first),
+        **dict.fromkeys(("HardSigmoid", "LogSoftmax", "Selu", "Softmax", "Swish"), read_first),
+        **dict.fromkeys(("ScatterElementsUpdate", "ScatterNDUpdate", "ScatterUpdate"), read_first),
     },
 )
 

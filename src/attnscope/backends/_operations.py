@@ -17,12 +17,10 @@ class Elementwise:
     Attributes:
         product: Whether it multiplies them.
         inputs: How many of the inputs take part; what follows are settings. All where None.
-        copies: Whether what comes out is the first input's numbers, perhaps in another dtype.
     """
 
     product: bool = False
     inputs: int | None = None
-    copies: bool = False
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from attnscope.backends._graph import (
     einsum,
     expansion,
     matmul,
+    read_constant,
     read_copy,
     read_first,
     read_product,
@@ -333,7 +334,7 @@ _OF_CONSTANTS: dict[str, Callable[..., np.ndarray]] = {
 
 def _value(tensor: Tensor) -> np.ndarray | None:
     """The value of a tensor that is made of constants alone, where it is known."""
-    value = tf.get_static_value(tensor)
+    value: np.ndarray | None = tf.get_static_value(tensor)
     compute = _OF_CONSTANTS.get(tensor.op.type)
     if value is not None or compute is None:
         return value
@@ -574,7 +575,6 @@ _ELEMENTWISE = frozenset(
         "Mod",
         "Neg",
         "NotEqual",
-        "OnesLike",
         "Pow",
         "PreventGradient",
         "RealDiv",
@@ -596,7 +596,6 @@ _ELEMENTWISE = frozenset(
         "Sqrt",
         "Square",
         "SquaredDifference",
-        "StopGradient",
         "Sub",
         "Tan",
         "Tanh",
@@ -604,7 +603,6 @@ _ELEMENTWISE = frozenset(
         "Xdivy",
         "Xlog1py",
         "Xlogy",
-        "ZerosLike",
         "BitwiseAnd",
         "BitwiseOr",
         "BitwiseXor",
@@ -641,7 +639,8 @@ _VOCABULARY = Vocabulary(
         **dict.fromkeys(("TopKV2", "ArgMax", "ArgMin"), _chosen),
         "OneHot": _one_hot,
         **dict.fromkeys(("Tile", "BroadcastTo"), read_repeat),
-        **dict.fromkeys(("Cast", "Identity"), read_copy),
+        **dict.fromkeys(("OnesLike", "ZerosLike"), read_constant),
+        **dict.fromkeys(("Cast", "Identity", "StopGradient"), read_copy),
         **dict.fromkeys(("Softmax", "LogSoftmax", "Cumsum", "Cumprod"), read_first),
         **dict.fromkeys(("FusedBatchNormV3", "FusedBatchNorm"), _batch_norm),
         **dict.fromkeys(("TensorScatterUpdate", "TensorScatterAdd", "XlaDynamicUpdateSlice"), _update),

@@ -23,6 +23,7 @@ from attnscope.backends._graph import (
     Vocabulary,
     expansion,
     matmul,
+    read_constant,
     read_copy,
     read_first,
     read_product,
@@ -499,18 +500,13 @@ _READERS = {
     "embedding": _embedding,
     "attnscope updated": _updated,
     "copy": read_repeat,
+    # A copy that is made contiguous is seen as `empty_like` in a trace on shapes.
+    **dict.fromkeys(("clone", "_to_copy", "alias", "detach", "lift_fresh", "empty_like"), read_copy),
     "index_select": _index_select,
     "gather": _gather,
     "index": _index,
-    # Keras moves a tensor to the meta device, on which shapes are traced, by `empty_like`
-    **dict.fromkeys(("clone", "_to_copy", "alias", "detach", "lift_fresh", "empty_like"), read_copy),
-    **dict.fromkeys(
-        (
-            *("zeros_like", "ones_like", "full_like"),
-            *("cumsum", "cumprod", "_softmax", "_safe_softmax", "_log_softmax"),
-        ),
-        read_first,
-    ),
+    **dict.fromkeys(("zeros_like", "ones_like", "full_like", "rand_like", "randn_like"), read_constant),
+    **dict.fromkeys(("cumsum", "cumprod", "_softmax", "_safe_softmax", "_log_softmax"), read_first),
     **dict.fromkeys(
         (
             "native_layer_norm",

@@ -95,7 +95,7 @@ def use_of(lineage: Lineage, tensor: int, symbol: Symbol, axes: tuple[int, ...])
     if len(walk.single) > 1 or (walk.single and size_of(axis) == 1):
         return Use(True, "its scores, taken apart, weight data one by one", shared=frozenset(walk.shared_singly or ()))
     if walk.chosen:
-        return Use(False, "a router: its scores go into a top-k or the like, which picks units")
+        return Use(False, "a router: its scores go into a top-k or similar operation, which picks units")
     if walk.lost:
         return Use(
             False,

@@ -193,7 +193,7 @@ class Lineage:
         sizes = [1 if operation.stacked else self.graph.shapes[tensor][axis] for tensor in tensors]
         same = pieces[0][axis] if len(pieces) > 1 and len({symbol[axis] for symbol in pieces}) == 1 else None
         cut = interleaved(pieces, axis)
-        outer = self._in_steps(tensors) if cut is None and same is not None else ()
+        outer = self.in_steps(tensors) if cut is None and same is not None else ()
         if cut is not None:
             along = rejoined((*cut[0], *pieces[0][axis]))
             pieces = [cut[1]]
@@ -208,7 +208,7 @@ class Lineage:
             for number, size in enumerate(shape)
         )
 
-    def _in_steps(self, tensors: Sequence[int]) -> Axis:
+    def in_steps(self, tensors: Sequence[int]) -> Axis:
         """The axis whose positions the tensors were made from, one after another; empty where there is none."""
         steps = [self.steps.get(tensor, {}) for tensor in tensors]
         origins = [

@@ -12,7 +12,7 @@ from attnscope.discovery._origins import Axis, Origin, Part, Position
 
 
 @dataclass(frozen=True)
-class Sequence:
+class InputSequence:
     """What the data flow says of the positions of one input.
 
     Attributes:
@@ -30,7 +30,7 @@ class Sequence:
 
 def sequences_of(
     trace: Trace, lineage: Lineage, masks: Masks, names: list[str], embedded: Mapping[str, Hashable]
-) -> dict[str, Sequence]:
+) -> dict[str, InputSequence]:
     """What the data flow says of the positions of each input.
 
     Args:
@@ -44,7 +44,7 @@ def sequences_of(
     for name, tensor in zip(names, trace.graph.inputs, strict=True):
         mask = masks.first_of(name)
         given = trace.numbers.get(embedded[mask]) if mask in embedded else None
-        sequences[name] = Sequence(
+        sequences[name] = InputSequence(
             masks.input_of(name),
             mask,
             given is not None and _is_copy(lineage, given, tensor),
@@ -66,12 +66,11 @@ def _weight(lineage: Lineage, table: int) -> Hashable:
 
 def _copied(lineage: Lineage, tensor: int) -> list[int]:
     """A tensor and those that it was copied from, one from the next."""
-    copied = [tensor]
-    while (
-        (node := lineage.graph.makers.get(copied[-1]))
-        and isinstance(node.operation, Elementwise)
-        and node.operation.copies
-    ):
+    graph, copied = lineage.graph, [tensor]
+    while (node := graph.makers.get(copied[-1])) and isinstance(node.operation, Moved) and len(node.inputs) == 1:
+        kept = node.operation.targets == tuple(range(len(node.operation.targets))) and not node.operation.summed
+        if not kept or graph.shapes[node.inputs[0]] != graph.shapes[node.output]:
+            break
         copied.append(node.inputs[0])
     return copied
 
