@@ -474,6 +474,7 @@ class _Judge:
         taken, reason = use.is_attention, use.reason
         if call.kind == "softmax" and isinstance(layer, _ATTENDING):
             taken, reason = True, f"a softmax in {type(layer).__name__}"
+        taken = taken or (bool(use.lost) and call.at.loop is not None)  # decided once its loop is run step by step
         heads = 1 if call.kind == "fused" else None
         roles = roles_of(self._scores, call.shape, call.axes, use.shared, heads=heads, apart=self._over_samples)
         roles = replace(roles, guess=roles.guess or use.guess)
