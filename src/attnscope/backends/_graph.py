@@ -69,6 +69,11 @@ class Graph:
         return consumers
 
     @cached_property
+    def makers(self) -> dict[int, Node]:
+        """For each tensor that an operation makes, that operation."""
+        return {node.output: node for node in self.nodes}
+
+    @cached_property
     def data(self) -> set[int]:
         """Tensors that depend on the model's input other than through a mask or a choice."""
         data = set(self.inputs)

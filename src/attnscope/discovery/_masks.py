@@ -67,6 +67,15 @@ class Masks:
                 if isinstance(origin, Position) and origin.axis == 1 and origin.input in self.inputs:
                     self._linked.setdefault(self.without_masks(sequence), set()).add(origin.input)
 
+    def first_of(self, name: str) -> str:
+        """The Keras mask that was first set for the positions of an input; empty where none was."""
+        return next((mask for _, axis, mask in self._set if _is_of_input(axis, name)), "")
+
+    def input_of(self, name: str) -> str:
+        """The input that is the mask of another one's positions; empty where none is."""
+        linked = next((mask for axis, mask in self._linked.items() if _is_of_input(axis, name)), "")
+        return next((each for each in self.inputs if mask_input(each) == linked), "")
+
     def without_masks(self, axis: Axis) -> Axis:
         """An axis without the masks that it met, as long as there is anything else."""
         return tuple(Factor(self._unmasked(factor.origins), factor.size) for factor in axis)
@@ -118,6 +127,16 @@ class Masks:
         before = [name for number, each, name in self._set if number < count and axis and each == axis]
         linked = self._linked.get(axis)
         return before[-1] if before else mask_input(likeliest_mask(linked)) if linked else ""
+
+
+def _is_of_input(axis: Axis, name: str) -> bool:
+    """Whether the positions along an axis are those of an input: along one axis of it, or several in their order."""
+    along = [
+        {origin.axis for origin in factor.origins if isinstance(origin, Position) and origin.input == name}
+        for factor in axis
+    ]
+    numbers = [min(axes, default=0) for axes in along]
+    return bool(numbers) and all(numbers) and numbers == sorted(numbers)
 
 
 def _is_samples(axis: Axis) -> bool:
