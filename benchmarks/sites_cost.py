@@ -7,8 +7,8 @@ backend in a process of its own:
 * sites: `attnscope.sites`, which traces the model in the same way and follows every axis.
 
 Figures are seconds of the processor, so that waiting for others does not count, and the best of `--rounds` runs after
-one that warms up. Run: ``python benchmarks/sites_cost.py [--backend jax]``; prints a table. With ``--against FOLDER``, the
-`src` of another checkout, also the ratio to the `sites` of that one.
+one that warms up. Run: ``python benchmarks/sites_cost.py [--backend jax]``; prints a table. With
+``--against FOLDER``, the `src` of another checkout, also the ratio to the `sites` of that one.
 """
 
 from __future__ import annotations
