@@ -397,22 +397,30 @@ def _strided_slice(record: _Record, shapes: Sequence[Shape], out: Shape) -> Oper
     More than one single position at a time are not told apart from what follows them.
     """
     begins, ends, steps = (record.constant(position) for position in (1, 2, 3))
-    if begins is None or ends is None or steps is None or record.attribute("ellipsis_mask"):
+    if begins is None or ends is None or steps is None:
         return None
     new, dropped = record.attribute("new_axis_mask"), record.attribute("shrink_axis_mask")
-    begin_mask = record.attribute("begin_mask")
-    starts, strides, single, fresh, axis = [], [], [], [], 0
+    begin_mask, ellipsis = record.attribute("begin_mask"), record.attribute("ellipsis_mask")
+    named = sum(not (new | ellipsis) >> place & 1 for place in range(len(begins)))
+    starts: list[int] = []
+    strides: list[int] = []
+    single: list[tuple[int, int]] = []
+    fresh: list[int] = []
     for place, (begin, step) in enumerate(zip(begins, steps, strict=True)):
-        if new >> place & 1:
-            fresh.append(place)
+        if ellipsis >> place & 1:  # all axes that no other place stands for
+            starts += [0] * (len(shapes[0]) - named)
+            strides += [1] * (len(shapes[0]) - named)
             continue
+        if new >> place & 1:
+            fresh.append(len(starts) - len(single) + len(fresh))
+            continue
+        axis = len(starts)
         size = shapes[0][axis]
         start = (0 if step > 0 else size - 1) if begin_mask >> place & 1 else begin + size if begin < 0 else begin
         starts.append(start)
         strides.append(step)
         if dropped >> place & 1:
             single.append((axis, start))
-        axis += 1
     rank = len(shapes[0])
     whole = all(start == 0 and step == 1 for start, step in zip(starts, strides, strict=True))
     starts += [0] * (rank - len(starts))

@@ -25,6 +25,7 @@ from attnscope.discovery._masks import Masks
 from attnscope.discovery._origins import Axis, Made, Samples, Symbol, together
 from attnscope.discovery._portions import sources_of
 from attnscope.discovery._roles import Roles, in_words, roles_of
+from attnscope.discovery._sequences import InputSequence, sequences_of
 from attnscope.errors import AttnscopeError, NoAttentionError, PatternError, UnsupportedError
 from attnscope.interception import (
     Call,
@@ -96,12 +97,14 @@ class Discovery:
         selection: Which were asked for.
         plan: What a run of the model needs to know to take them.
         removed_masks: For each site the layers that had removed a padding mask before it.
+        sequences: What is known of the positions of each input, by its name.
     """
 
     sites: SiteTable
     selection: Selection
     plan: Plan
     removed_masks: dict[str, tuple[str, ...]]
+    sequences: dict[str, InputSequence]
 
     @property
     def chosen(self) -> SiteTable:
@@ -149,15 +152,22 @@ def discover(network: Network, selection: Selection = None, unroll: frozenset[st
     batch = len(tree.flatten(inputs)[0])
     met: list[_Met] = []
     masks: list[tuple[str, Hashable]] = []
+    embedded: dict[str, Hashable] = {}
     errors: list[AttnscopeError] = []
 
     def body(tensors: Tree) -> Tree:
         met.clear()
         masks.clear()
+        embedded.clear()
         numbers = count()
 
         def key_of(tensor: Tensor) -> Hashable:
             return current().key_of(tensor, next(numbers))
+
+        def note(layer: keras.Layer, path: str, given: Tensor, result: Tensor) -> Tensor:
+            if masks and _masks_zero(layer):
+                embedded[masks[-1][0]] = key_of(given)  # the mask that it has just set
+            return result
 
         with intercept(
             lambda call: met.append(_met(call, key_of, len(masks))),
@@ -167,6 +177,7 @@ def discover(network: Network, selection: Selection = None, unroll: frozenset[st
             plan=Plan(unroll),
             declarations=declarations(),
             errors=errors,
+            embedded=note,
             masked=lambda name, mask: masks.append((name, key_of(mask))),
             untaken=lambda call: met.append(_not_taken(call, key_of, len(masks))),
         ):
@@ -177,14 +188,22 @@ def discover(network: Network, selection: Selection = None, unroll: frozenset[st
     names = network.input_names(inputs)
     lineage = Lineage(trace.graph, names)
     can_mask = [name for name, array in zip(names, tree.flatten(inputs), strict=True) if can_be_mask(name, array)]
-    listed = _listed(met, trace, lineage, Masks(trace, lineage, masks, can_mask))
+    known_masks = Masks(trace, lineage, masks, can_mask)
+    listed = _listed(met, trace, lineage, known_masks)
     if samples < batch:
         listed = [_of_one_sample(site) for site in listed]
     loops = {site.loop for site in listed if site.loop and _wanted(site, selection)}
     if loops - unroll:
         return discover(network, selection, unroll | loops)
     removed = {call.at.name: call.removed_masks for call in met}
-    return Discovery(SiteTable(listed), selection, Plan.of(listed, unroll), removed)
+    sequences = sequences_of(trace, lineage, known_masks, names, embedded)
+    return Discovery(SiteTable(listed), selection, Plan.of(listed, unroll), removed, sequences)
+
+
+def _masks_zero(layer: keras.Layer) -> bool:
+    """Whether an `Embedding` masks the number 0, by Keras' own rule."""
+    own = isinstance(layer, keras.layers.Embedding) and layer.mask_zero
+    return own and type(layer).compute_mask is keras.layers.Embedding.compute_mask
 
 
 def _two_samples(model: keras.Layer, inputs: Tree) -> Tree:
@@ -455,6 +474,7 @@ class _Judge:
         taken, reason = use.is_attention, use.reason
         if call.kind == "softmax" and isinstance(layer, _ATTENDING):
             taken, reason = True, f"a softmax in {type(layer).__name__}"
+        taken = taken or (bool(use.lost) and call.at.loop is not None)  # decided once its loop is run step by step
         heads = 1 if call.kind == "fused" else None
         roles = roles_of(self._scores, call.shape, call.axes, use.shared, heads=heads, apart=self._over_samples)
         roles = replace(roles, guess=roles.guess or use.guess)
