@@ -434,7 +434,7 @@ def _taken(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | N
 
 def _collected(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | None:
     """What the steps of a loop gave."""
-    return Collected(reverse=params["reverse"])
+    return Collected()
 
 
 _REDUCTIONS = ("sum", "max", "min", "prod", "and", "or", "xor", "precision")
