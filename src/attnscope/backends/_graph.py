@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -58,15 +57,6 @@ class Graph:
     weights: dict[int, str] = field(default_factory=dict)
     outputs: set[int] = field(default_factory=set)
     booleans: set[int] = field(default_factory=set)
-
-    @cached_property
-    def consumers(self) -> dict[int, list[tuple[Node, int]]]:
-        """For each tensor the nodes it goes into, with its position among their inputs."""
-        consumers = defaultdict(list)
-        for node in self.nodes:
-            for position, tensor in enumerate(node.inputs):
-                consumers[tensor].append((node, position))
-        return consumers
 
     @cached_property
     def makers(self) -> dict[int, Node]:

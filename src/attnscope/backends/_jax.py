@@ -239,8 +239,8 @@ def _read(jaxpr: Any, input_count: int, weights: Sequence[str]) -> Trace:
             else:
                 inputs = [number(atom) for atom in equation.invars]
                 record = {**equation.params, "starts": [_constant(atom) for atom in equation.invars[1:]]}
-                for variable in equation.outvars:
-                    builder.add(name, record, inputs, number(variable))
+                for place, variable in enumerate(equation.outvars):
+                    builder.add(name, {**record, "place": place}, inputs, number(variable))
                 if name == "name" and str(equation.params["name"]).startswith(_MARK):
                     marked[int(str(equation.params["name"])[len(_MARK) :])] = inputs[0]
 
@@ -323,6 +323,12 @@ def _dot(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | Non
 
 def _transpose(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | None:
     return transposition(params["permutation"])
+
+
+def _split(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    starts = [0] * len(out)
+    starts[params["axis"]] = sum(params["sizes"][: params["place"]])
+    return Sliced(tuple(starts), (1,) * len(out))
 
 
 def _broadcast(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | None:
@@ -428,7 +434,7 @@ def _taken(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | N
 
 def _collected(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | None:
     """What the steps of a loop gave."""
-    return Collected(reverse=params["reverse"])
+    return Collected()
 
 
 _REDUCTIONS = ("sum", "max", "min", "prod", "and", "or", "xor", "precision")
@@ -512,6 +518,7 @@ _VOCABULARY = Vocabulary(
         "mul": read_product,
         "dot_general": _dot,
         "transpose": _transpose,
+        "split": _split,
         "broadcast_in_dim": _broadcast,
         "reshape": _reshape,
         "squeeze": _squeeze,

@@ -365,7 +365,7 @@ def steps_after(node: Node, known: Sequence[Steps], first: Symbol, output: Symbo
                 steps[origin, 1] = (0, 0)
     if isinstance(node.operation, Joined):
         left |= {origin for axis in output for origin in _origins_of(axis)}
-        joined_again = {origin.of if isinstance(origin, Part) else origin for origin in left}
+        joined_again = left | {origin.of for origin in left if isinstance(origin, Part)}
         steps = {axis: positions for axis, positions in steps.items() if axis[0] not in joined_again}
     return steps
 

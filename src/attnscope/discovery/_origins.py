@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from operator import attrgetter
 from typing import Any
 from weakref import WeakValueDictionary
@@ -48,6 +48,11 @@ class _Origin(metaclass=_Interned):
     def level(self) -> int:
         """How much it says."""
         return max((each.level for each in self.inner), default=_LEVELS.get(type(self), _MADE))
+
+    @cached_property
+    def is_whole(self) -> bool:
+        """Whether no piece of it was made by the model itself."""
+        return all(each.is_whole for each in self.inner)
 
     @cached_property
     def guesses(self) -> tuple[str, ...]:
@@ -167,6 +172,11 @@ class Pieces(_Several):
         """How much it says: that tensors of the model were stacked says as much as an input's axis."""
         return max(_DATA if self.stacked else _MADE, super().level)
 
+    @cached_property
+    def is_whole(self) -> bool:
+        """Whether no piece of it was made by the model itself."""
+        return self.stacked or all(each.level > _MADE and each.is_whole for each in self.inner)
+
 
 @dataclass(frozen=True, eq=False)
 class Product(_Several):
@@ -269,29 +279,55 @@ def strongest(origins: Iterable[Origin]) -> frozenset[Origin]:
 
 
 def _piece_by_piece(origins: Sequence[Origin]) -> list[Origin]:
-    """The origins, where those that are made of pieces of the same sizes are one, whose pieces met."""
+    """The origins, where those that are made of pieces are one, whose pieces met.
+
+    Only those of the same sizes; but where all of them are made by the model in some places, such as an axis that was
+    cut and padded again, each place comes from the one that says more there.
+    """
+    told = {root for origin in origins if origin.is_whole for root in origin.roots}
+    origins = [origin for origin in origins if origin.is_whole or not told.issuperset(_told_by(origin))]
     cut: dict[tuple[int, ...], list[Pieces]] = {}
     for origin in origins:
         if isinstance(origin, Pieces) and not origin.stacked:
             cut.setdefault(tuple(size for _, size in origin.of), []).append(origin)
+    partly = [origin for group in cut.values() for origin in group if not origin.is_whole]
+    if len(cut) > 1 and len(partly) == len(origins):
+        return [_laid_over(partly)]
     whole_ones = [origin for origin in origins if not isinstance(origin, Pieces) or origin.stacked]
-    met = [
-        Pieces(
-            tuple(
-                (_as_one(strongest(each for piece in column for each in _apart(piece))), size)
-                for size, column in zip(sizes, zip(*(alike.inner for alike in group), strict=True), strict=True)
+    return [*whole_ones, *(_laid_over(group) for group in cut.values())]
+
+
+def _told_by(origin: Origin) -> list[Origin]:
+    return [root for root in origin.roots if not isinstance(root, Made)]
+
+
+def _laid_over(origins: Sequence[Pieces]) -> Origin:
+    """What several axes that are made of pieces are where they met position by position."""
+    if len(origins) == 1:
+        return origins[0]
+    ends = sorted({end for origin in origins for end in accumulate(size for _, size in origin.of)})
+    total = ends[-1]
+    return _row(
+        [
+            (
+                as_one(strongest(each for origin in origins for each in _apart(_between(origin, total, start, end)))),
+                end - start,
             )
-        )
-        for sizes, group in cut.items()
-    ]
-    return [*whole_ones, *met]
+            for start, end in pairwise([0, *ends])
+        ]
+    )
+
+
+def _between(origin: Origin, total: int, start: int, end: int) -> Origin:
+    return _part(origin, total, start, 1, end - start)
 
 
 def _apart(origin: Origin) -> Iterable[Origin]:
     return origin.of if isinstance(origin, Together) else (origin,)
 
 
-def _as_one(origins: frozenset[Origin]) -> Origin:
+def as_one(origins: frozenset[Origin]) -> Origin:
+    """One origin for several that met."""
     return next(iter(origins)) if len(origins) == 1 else Together(origins)
 
 
@@ -535,7 +571,7 @@ def windowed(axis: Axis, distance: int, size: int) -> Axis:
 
 def _met(origins: Iterable[Origin], size: int) -> Axis:
     """An axis of several origins that met position by position."""
-    return one(_as_one(frozenset(each for origin in origins for each in _apart(origin))), size)
+    return one(as_one(frozenset(each for origin in origins for each in _apart(origin))), size)
 
 
 def _unpadded(origin: Origin, size: int) -> tuple[Origin, int]:

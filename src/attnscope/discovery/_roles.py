@@ -242,7 +242,10 @@ def _words(origin: Origin) -> tuple[str, str]:
         case Pieces(of, stacked):
             if stacked:
                 return f"{len(of)} tensors, stacked", ""
-            return ", then ".join("".join(_words(piece)) for piece, _ in of), ""
+            pieces = ["".join(_words(piece)) for piece, _ in of]
+            return ", then ".join(
+                piece for piece, before in zip(pieces, ["", *pieces], strict=False) if piece != before
+            ), ""
         case Together(of):
             return in_words((Factor(of, 1),)), ""
         case Product(of):

@@ -26,7 +26,7 @@ from attnscope.interception._keras import (
     symbolic_calls,
 )
 from attnscope.interception._layout import Layout, Parts
-from attnscope.interception._padding import can_be_mask, mask_input
+from attnscope.interception._padding import can_be_mask, likeliest_mask, mask_input
 from attnscope.interception._plan import MaskPlan, Plan, SitePlan
 from attnscope.interception._texts import TextInput, TextModel, cut_behind_texts
 
@@ -59,6 +59,7 @@ __all__ = [
     "input_names",
     "intercept",
     "layers_of",
+    "likeliest_mask",
     "mask_input",
     "own_errors",
     "symbolic_calls",

@@ -52,16 +52,33 @@ def code(layer: str, class_name: str, settings: object) -> Missing:
     )
 
 
-def unknown(layer: str, what: str, full_name: str, name: str, registered_name: str) -> Missing:
+def function_of_lambda(layer: str, function: str) -> Missing:
+    """A function of the user's own that was not passed, of which a ``Lambda`` has only the name.
+
+    Args:
+        layer: The layer's own name.
+        function: The function's name.
+    """
+    name = function.rpartition(">")[2]
+    return Missing(
+        layer,
+        f"is a Lambda and would run the function {function!r}, which is not in the file",
+        f"Pass it: load_model(path, custom_objects={{{function!r}: {name}}}); or put a layer of your own in its place: "
+        f"load_model(path, replacements={{{layer!r}: layer}}).",
+        custom_object=(function, name),
+    )
+
+
+def unknown(layer: str, what: str, full_name: str, registered_name: str) -> Missing:
     """A class or function of the user's own that was not passed.
 
     Args:
         layer: The name of the layer that needs it.
         what: ``"class"`` or ``"function"``.
         full_name: Its name in the file, with its module if that is stored.
-        name: Its name in Python.
         registered_name: The key that `custom_objects` lacks.
     """
+    name = full_name.rpartition(">")[2].rpartition(".")[2]
     return Missing(
         layer,
         f"needs the {what} {full_name!r}, which is neither Keras' own nor one that you passed",
