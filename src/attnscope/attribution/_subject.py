@@ -196,6 +196,8 @@ def _labels(
         known = [item for item in network.labels if item.source == own] or network.labels
         fitting = [item.names for item in known if len(item.names) and _fits(np.asarray(item.names), positions)]
         return np.asarray(fitting[0], dtype=str) if fitting else None
+    if len(positions.shape) > 1:
+        labels = _filled(labels, positions)
     lengths = sorted({len(row) for row in labels if hasattr(row, "__len__") and not isinstance(row, str)})
     if len(lengths) > 1:
         raise LabelError(
@@ -210,6 +212,32 @@ def _labels(
             f"{len(positions.valid)} samples. Give one name per position, or one list of names per sample."
         )
     return names
+
+
+def _filled(labels: Names, positions: Positions) -> Names:
+    """Names of the words of sentences, with an empty one at the end of sentences and documents that are shorter.
+
+    Raises:
+        LabelError: They are not one list per sentence of each document, or too many.
+    """
+    sentences, words = positions.shape
+    documents: list[Any] = list(labels)
+    shared = bool(documents) and all(len(row) == 0 or isinstance(row[0], str) for row in documents)
+    documents = [documents] * len(positions.valid) if shared else documents
+    names = np.full((len(positions.valid), *positions.shape), "", dtype=object)
+    fits = len(documents) == len(names) and all(
+        len(document) <= sentences and all(len(sentence) <= words for sentence in document) for document in documents
+    )
+    if not fits:
+        raise LabelError(
+            f"The labels are for {len(documents)} documents, but there are {len(names)} of {sentences} sentences of "
+            f"{words} words. Give for each document one list of names per sentence."
+        )
+    for number, document in enumerate(documents):
+        for place, sentence in enumerate(document):
+            names[number, place, : len(sentence)] = list(sentence)
+    flat: Names = names.reshape(len(names), -1).tolist()
+    return flat
 
 
 def _by_order(labels: Sequence[Names | None], inputs: Sequence[str], *, by_name: bool) -> dict[str, Names]:

@@ -306,7 +306,7 @@ def _tokens(dataset: xr.Dataset, outputs: Sequence[str], samples: int) -> str:
 
 def _labels_of(dataset: xr.Dataset, first: slice, shape: tuple[int, ...]) -> list[list[str]]:
     label = f"{key_dims(dataset.dims)[0]}_label"
-    if label not in dataset.coords:
+    if label not in dataset.coords or dataset[label].ndim > 2:  # words of several sentences share a position
         return [[str(place) for place in range(shape[1])]] * shape[0]
     names = dataset[label]
     rows = names.isel(sample=first).values if names.ndim == 2 else np.broadcast_to(names.values, shape)
