@@ -151,8 +151,8 @@ def subjects_of(
 
     Args:
         model: Any built Keras 3 model, or a KerasHub task. It is not changed.
-        inputs: Arrays or a structure of them, raw texts or images for a task, or anything that yields batches. All
-            samples are held in memory.
+        inputs: Arrays or a structure of them, raw texts or images for a task, texts for a model that turns them into
+            tokens itself, or anything that yields batches. All samples are held in memory.
         target: What is explained: None, a whole number or the name of a class, a list of them, `PerSample`, `AtStep`, a
             dict of an output's name to any of these, or a function from outputs to one number per sample.
         class_names: What the classes are called, in their order; of several outputs, a dict by the output's name. None
@@ -160,8 +160,8 @@ def subjects_of(
         positions: The name of the input that is explained, where there are several.
         grid: Rows and columns of patches, for pictures.
         padding: The number that is padding, beside what the model itself masks; None for no other.
-        labels: Names of the positions, one list for all samples, or one per sample; or these by the name of the input
-            that they are for: ``labels={"text": names}``.
+        labels: Names of the positions, one list for all samples, or one per sample (of documents one per sentence); or
+            these by the name of the input that they are for: ``labels={"text": names}``.
         sites: Which attention the methods that use it read: a glob pattern of sites, several, or a predicate; None for
             all sites that are attention.
         batch_size: Samples at a time.

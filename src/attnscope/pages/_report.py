@@ -344,11 +344,21 @@ def _groups(dataset: xr.Dataset, groups: Sequence[str]) -> str:
 
 
 def _outputs_in_words(maps: AttentionMaps, samples: int) -> list[str]:
-    """The model's output for the first samples: a number, a few, or the largest of many."""
+    """The outputs for the first samples, of several each by its name: a number, a few, or the largest of many."""
     outputs = maps.outputs
-    if outputs is None or isinstance(outputs, dict):
+    if outputs is None:
         return []
-    return [_in_one_word(np.atleast_1d(row).ravel()) for row in outputs.isel(sample=slice(0, samples)).values]
+    named = outputs if isinstance(outputs, dict) else {"": outputs}
+    words = [
+        [f"{name}: {word}" if name else word for word in _in_words(array.isel(sample=slice(0, samples)).values)]
+        for name, array in named.items()
+        if "sample" in array.dims
+    ]
+    return ["; ".join(row) for row in zip(*words, strict=True)]
+
+
+def _in_words(rows: np.ndarray) -> list[str]:
+    return [_in_one_word(np.atleast_1d(row).ravel()) for row in rows]
 
 
 def _in_one_word(row: np.ndarray) -> str:
