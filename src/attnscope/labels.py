@@ -277,7 +277,11 @@ def _coordinate(
     valid = dataset.coords.get(f"{dim}_valid")
     rows = [
         _placed(
-            _of_portions(names, portions, size), size, None if valid is None else valid.values[number], site.name, dim
+            _of_portions([str(name) for name in names], portions, size),
+            size,
+            None if valid is None else valid.values[number],
+            site.name,
+            dim,
         )
         for number, names in enumerate(item.names)
     ]

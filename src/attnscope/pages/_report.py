@@ -350,14 +350,14 @@ def _outputs_in_words(maps: AttentionMaps, samples: int) -> list[str]:
         return []
     named = outputs if isinstance(outputs, dict) else {"": outputs}
     words = [
-        [f"{name}: {word}" if name else word for word in _in_words(array.isel(sample=slice(0, samples)).values)]
+        [f"{name}: {word}" if name else word for word in _each_in_words(array.isel(sample=slice(0, samples)).values)]
         for name, array in named.items()
         if "sample" in array.dims
     ]
     return ["; ".join(row) for row in zip(*words, strict=True)]
 
 
-def _in_words(rows: np.ndarray) -> list[str]:
+def _each_in_words(rows: np.ndarray) -> list[str]:
     return [_in_one_word(np.atleast_1d(row).ravel()) for row in rows]
 
 

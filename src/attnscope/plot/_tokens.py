@@ -176,7 +176,7 @@ def _dims_of(array: xr.DataArray) -> tuple[str | None, str]:
             "one of 'step' and 'window' beside them: select or average the others first, such as "
             f".mean({next((dim for dim in others if dim not in _ROWS), others[0])!r})."
         )
-    return (others or [None])[0], key
+    return next(iter(others), None), key
 
 
 def _titles(array: xr.DataArray, outer: str | None, titles: Sequence[str] | None) -> list[str]:
