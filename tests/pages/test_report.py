@@ -15,7 +15,7 @@ import xarray as xr
 import attnscope as ats
 from attnscope import colours
 from attnscope.errors import InputError, WouldOverwriteError
-from attnscope.marks import rounded_up, shown
+from attnscope.marks import number, rounded_up, shown
 from attnscope.pages import Bars, Section, received, received_per_group, report, save_report
 from attnscope.pages._charts import blocks
 from attnscope.pages._means import mean_maps
@@ -288,8 +288,8 @@ def test_several_outputs_stand_beside_the_samples_by_their_names():
         "stage": xr.DataArray(stages, dims=("sample", "output_dim_1")),
     }
     source = report(maps)
-    assert "risk: 0.25; stage: largest: 2, 0.6" in source
-    assert "risk: 0.75; stage: largest: 0, 0.7" in source
+    assert f"risk: {number(0.25)}; stage: largest: 2, {number(0.6)}" in source
+    assert f"risk: {number(0.75)}; stage: largest: 0, {number(0.7)}" in source
 
 
 def test_padding_without_weight_is_hatched_and_with_weight_is_coloured():
