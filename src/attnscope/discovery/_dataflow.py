@@ -33,6 +33,7 @@ from attnscope.discovery._origins import (
     Symbol,
     Units,
     is_data,
+    is_picked,
     one,
     size_of,
 )
@@ -47,6 +48,7 @@ class Use:
         reason: Why, or why not, in words for the user.
         unweighted_keys: How many of its last columns are cut off before anything is weighted: attention sinks.
         shared: Factors of its other axes, by axis and number, that the weighted tensor has too.
+        picked: Those of them that it has because other positions were picked for each of theirs.
         values: Number of the weighted tensor; -1 where none is known.
         value: Its axis that the keys met; empty where none is known.
         guess: The unknown operation through which it was followed by its size; empty where there was none.
@@ -57,6 +59,7 @@ class Use:
     reason: str
     unweighted_keys: int = 0
     shared: frozenset[tuple[int, int]] = frozenset()
+    picked: frozenset[tuple[int, int]] = frozenset()
     values: int = -1
     value: Axis = ()
     guess: str = ""
@@ -84,6 +87,7 @@ def use_of(lineage: Lineage, tensor: int, symbol: Symbol, axes: tuple[int, ...])
                 "its scores weight data along the softmax's axis",
                 unweighted_keys=cut,
                 shared=meeting.shared,
+                picked=meeting.picked,
                 values=meeting.values,
                 value=meeting.value,
                 guess=walk.guess,
@@ -130,11 +134,12 @@ def _parallel(axis: Axis) -> bool:
 
 @dataclass(frozen=True)
 class _Meeting:
-    """Where the scores weight a tensor: its axis that meets the keys, and the factors that both have."""
+    """Where the scores weight a tensor: its axis that meets the keys, the factors that both have, and those picked."""
 
     values: int
     value: Axis
     shared: frozenset[tuple[int, int]]
+    picked: frozenset[tuple[int, int]]
 
 
 @dataclass
@@ -213,16 +218,18 @@ class _Walk:
         if not self._is_foreign_data(other):
             return
         theirs = dict(zip(labels, known[other], strict=True))
-        shared = frozenset(
-            (mark.axis, mark.factor)
+        both = {
+            (mark.axis, mark.factor): theirs[label]
             for label, axis in mine.items()
             if label in theirs and _same_length(axis, theirs[label])
             for mark in _marks(axis)
-        )
+        }
+        shared = frozenset(both)
+        picked = frozenset(place for place, axis in both.items() if is_picked(axis))
         for label, axis in mine.items():
             meets = label in summed or (label in theirs and _same_length(axis, theirs[label]))
             if label in theirs and meets and self._holds_keys((axis,)):
-                self.meetings.append(_Meeting(other, theirs[label], shared))
+                self.meetings.append(_Meeting(other, theirs[label], shared, picked))
                 self._note_guess(axis)
         steps = self.steps.get(self._tensor_of(mine, known), {})
         for (origin, _), (first, last) in steps.items():

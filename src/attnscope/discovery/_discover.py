@@ -417,10 +417,11 @@ class _Judge:
     def _scores(self) -> Symbol:
         """Where the axes of the scores come from, as they came."""
         if self.call.kind == "softmax":
-            return self.lineage.symbol(self._number("logits"))
+            return self.lineage.with_samples(self.lineage.symbol(self._number("logits")))
         query, key = (self.lineage.symbol(self._number(name)) for name in ("query", "key"))
         samples = together([query[0], key[0]], self.call.shape[0], Made(self._number("query"), 0))
-        return (samples, query[2], query[1], key[1])
+        heads = together([query[2], key[2]], self.call.shape[1], Made(self._number("query"), 2))
+        return self.lineage.with_samples((samples, heads, query[1], key[1]))
 
     @property
     def values(self) -> int:
@@ -476,7 +477,9 @@ class _Judge:
             taken, reason = True, f"a softmax in {type(layer).__name__}"
         taken = taken or (bool(use.lost) and call.at.loop is not None)  # decided once its loop is run step by step
         heads = 1 if call.kind == "fused" else None
-        roles = roles_of(self._scores, call.shape, call.axes, use.shared, heads=heads, apart=self._over_samples)
+        roles = roles_of(
+            self._scores, call.shape, call.axes, use.shared, use.picked, heads=heads, apart=self._over_samples
+        )
         roles = replace(roles, guess=roles.guess or use.guess)
         site = self._with_roles(roles, use.value, reason, taken=taken, sinks=use.unweighted_keys)
         return site if taken else replace(site, lost=use.lost)

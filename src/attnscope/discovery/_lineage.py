@@ -23,6 +23,7 @@ from attnscope.backends import (
     Reshaped,
     Sliced,
     Taken,
+    Tiled,
     Unknown,
     Updated,
     Windowed,
@@ -46,6 +47,7 @@ from attnscope.discovery._origins import (
     joined,
     one,
     part,
+    picked,
     regrouped,
     rejoined,
     size_of,
@@ -78,6 +80,7 @@ class Lineage:
         self.symbols: dict[int, Symbol] = {}
         self.steps: dict[int, Steps] = {}
         self.positions: dict[int, frozenset[Origin]] = {}
+        self._copies: set[Origin] = set()
         for tensor, name in zip(graph.inputs, inputs, strict=True):
             self.symbols[tensor] = tuple(
                 one(Position(name, axis) if axis else Samples(), size) for axis, size in enumerate(graph.shapes[tensor])
@@ -123,12 +126,32 @@ class Lineage:
         shape = self._shape(node)
         rank = len(shape)
         return tuple(
-            together(
+            self._met(
                 [symbol[axis - rank + len(symbol)] for symbol in symbols if axis - rank + len(symbol) >= 0],
+                node,
+                axis,
                 size,
-                self._lost(node, axis),
             )
             for axis, size in enumerate(shape)
+        )
+
+    def _met(self, axes: Sequence[Axis], node: Node, axis: int, size: int) -> Axis:
+        met = together(axes, size, self._lost(node, axis))
+        if size > 1 and met == one(Samples(), size):  # what the model repeated is a copy for each sample
+            self._copies.update(
+                origin
+                for each in axes
+                if len(each) == 1 and each[0].size == size
+                for origin in each[0].origins
+                if isinstance(origin, Made)
+            )
+        return met
+
+    def with_samples(self, symbol: Symbol) -> Symbol:
+        """The axes of a tensor, where those that only repeat it for each sample are the samples."""
+        return tuple(
+            one(Samples(), axis[0].size) if len(axis) == 1 and axis[0].origins <= self._copies else axis
+            for axis in symbol
         )
 
     @_after.register
@@ -138,7 +161,7 @@ class Lineage:
             for labels, symbol in zip((operation.first, operation.second), symbols[:2], strict=True)
         )
         return tuple(
-            together([axes[label] for axes in (first, second) if label in axes], size, self._lost(node, axis))
+            self._met([axes[label] for axes in (first, second) if label in axes], node, axis, size)
             for axis, (label, size) in enumerate(zip(operation.output, self._shape(node), strict=True))
         )
 
@@ -159,13 +182,36 @@ class Lineage:
         return regrouped(symbols[0], shape, [self._lost(node, axis) for axis in range(len(shape))])
 
     @_after.register
+    def _(self, operation: Tiled, node: Node, symbols: list[Symbol]) -> Symbol:
+        shape = self._shape(node)
+        new = len(shape) - len(symbols[0])
+        return tuple(
+            one(self._made(node, axis), size)
+            if axis < new or not symbols[0][axis - new]
+            else rejoined((*one(self._made(node, axis), times), *symbols[0][axis - new]))
+            for axis, (size, times) in enumerate(zip(shape, operation.times, strict=True))
+        )
+
+    @_after.register
     def _(self, operation: Sliced, node: Node, symbols: list[Symbol]) -> Symbol:
+        if operation.wraps:
+            return tuple(
+                self._rolled(node, number, axis, start)
+                for number, (axis, start) in enumerate(zip(symbols[0], operation.starts, strict=True))
+            )
         return tuple(
             self._sliced(node, number, axis, start, step)
             for number, (axis, start, step) in enumerate(
                 zip(symbols[0], operation.starts, operation.steps, strict=True)
             )
         )
+
+    def _rolled(self, node: Node, number: int, axis: Axis, start: int | None) -> Axis:
+        size = self._shape(node)[number]
+        if not axis or not start:
+            return axis if not axis or start == 0 else part(axis, None, 1, size)
+        sizes = [size - start, start]
+        return joined([part(axis, start, 1, sizes[0]), part(axis, 0, 1, start)], sizes, self._made(node, number))
 
     def _sliced(self, node: Node, number: int, axis: Axis, start: int | None, step: int) -> Axis:
         size, total = self._shape(node)[number], size_of(axis)
@@ -229,22 +275,27 @@ class Lineage:
     def _(self, operation: Windowed, node: Node, symbols: list[Symbol]) -> Symbol:
         shape = self._shape(node)
         axes: list[Axis] = [one(self._made(node, axis), size) for axis, size in enumerate(shape)]
+        data, kernel = operation.places
         for axis, target in operation.kept.items():
-            axes[target] = symbols[0][axis]
+            axes[target] = symbols[data][axis]
         for axis, (target, distance) in operation.windows.items():
-            axes[target] = windowed(symbols[0][axis], distance, shape[target])
+            axes[target] = windowed(symbols[data][axis], distance, shape[target])
         if operation.units is not None:
             axis, target = operation.units
-            axes[target] = symbols[1][axis]
+            axes[target] = symbols[kernel][axis]
         return tuple(axes)
 
     @_after.register
     def _(self, operation: Looked, node: Node, symbols: list[Symbol]) -> Symbol:
         targets: dict[int, list[Axis]] = {}
-        for symbol, moves in zip(symbols, (operation.table, operation.numbers), strict=False):
-            for axis, target in zip(symbol, moves, strict=True):
-                if target is not None:
-                    targets.setdefault(target, []).append(axis)
+        for axis, target in zip(symbols[0], operation.table, strict=True):
+            if target is not None:
+                targets.setdefault(target, []).append(axis)
+        replaced = [axis for axis, target in zip(symbols[0], operation.table, strict=True) if target is None]
+        for axis, target in zip(symbols[1] if len(symbols) > 1 else (), operation.numbers, strict=False):
+            if target is not None:
+                alone = target not in targets and len(replaced) == 1
+                targets.setdefault(target, []).append(picked(replaced[0], axis) if alone else axis)
         return tuple(
             together(targets[axis], size, self._lost(node, axis))
             if axis in targets
@@ -352,6 +403,10 @@ def steps_after(node: Node, known: Sequence[Steps], first: Symbol, output: Symbo
             before = steps.get(axis, (start, stop))
             steps[axis] = (min(start, before[0]), max(stop, before[1]))
     left = {origin for axis in output for factor in axis for origin in factor.origins}
+    if isinstance(node.operation, Sliced) and not node.operation.wraps:
+        for before, after, start in zip(first, output, node.operation.starts, strict=True):
+            if start is not None and start >= 0 and size_of(after) == 1 < size_of(before):
+                steps.update({(origin, size_of(before)): (start, start) for origin in _origins_of(before)})
     if isinstance(node.operation, Taken) and node.operation.position is not None:
         taken, position = first[node.operation.axis], node.operation.position
         steps.update({(origin, size_of(taken)): (position, position) for origin in _origins_of(taken)})
