@@ -22,19 +22,30 @@ from openvino import opset1, opset8, opset13
 from openvino import opset16 as opset
 
 from attnscope.backends._graph import (
-    Axes,
     GraphBuilder,
     Shape,
     Trace,
     Vocabulary,
-    all_but,
     einsum,
+    expansion,
     matmul,
-    read_in_place,
+    read_first,
+    read_product,
     read_repeat,
     read_reshape,
     reduction,
+    squeeze,
     transposition,
+)
+from attnscope.backends._operations import (
+    Chosen,
+    Joined,
+    Looked,
+    Moved,
+    Operation,
+    Sliced,
+    Updated,
+    Windowed,
 )
 from attnscope.backends._protocol import Body, Function, Interception, Model, ModelOf, ProbedBody, Step
 from attnscope.errors import UnsupportedError
@@ -112,7 +123,8 @@ class OpenVINO:
     def trace(self, model: Model, body: Callable[[Tree], Tree], inputs: Tree) -> Trace:
         """The graph of a run, which is not compiled."""
         parameters, outputs = _graph(body, tree.map_structure(np.asarray, inputs))
-        return _read(parameters, [leaf.output for leaf in tree.flatten(outputs) if _is_tensor(leaf)])
+        outputs = [leaf.output for leaf in tree.flatten(outputs) if _is_tensor(leaf)]
+        return _read(parameters, outputs, model.variables)
 
     def key_of(self, tensor: Tensor, number: int) -> Hashable:
         """The name of the node, which no other has, and the number of its output."""
@@ -206,7 +218,7 @@ def _key(output: Any) -> tuple[str, int]:
     return output.get_node().get_name(), output.get_index()
 
 
-def _read(parameters: list[Any], outputs: list[Any]) -> Trace:
+def _read(parameters: list[Any], outputs: list[Any], variables: Sequence[Any]) -> Trace:
     """The operations that lead from the parameters to the outputs."""
     builder = GraphBuilder(_VOCABULARY)
 
@@ -218,94 +230,211 @@ def _read(parameters: list[Any], outputs: list[Any]) -> Trace:
     graph = openvino.Model([opset.result(output) for output in outputs], parameters)
     for node in graph.get_ordered_ops():
         operands = [number(place.get_source_output()) for place in node.inputs()]
-        if operands and node.get_type_name() not in _NO_DATA:
-            for output in node.outputs():
-                builder.add(node.get_type_name(), node, operands, number(output))
-    builder.graph.inputs = {number(parameter.output(0)) for parameter in parameters}
+        name = node.get_type_name()
+        if operands and name not in _NO_DATA:
+            for place, output in enumerate(node.outputs()):
+                builder.add(name, _Record(node, place), operands, number(output))
+    builder.graph.inputs = [number(parameter.output(0)) for parameter in parameters]
+    builder.graph.weights = {number(_output_of(variable)): variable.path for variable in variables}
     builder.graph.outputs = {number(output) for output in outputs}
     return Trace(builder.graph, builder.numbers)
 
 
-def _constant(node: Any, position: int) -> list[int] | None:
-    source = node.input_value(position).get_node()
-    return source.data.reshape(-1).tolist() if source.get_type_name() == "Constant" else None
+def _output_of(variable: Any) -> Any:
+    """The constant that a variable is in every graph."""
+    return get_ov_output(variable.value)
 
 
-def _matmul(node: Any, shapes: Sequence[Shape], out: Shape) -> Axes | None:
-    """A product of tensors of one rank, or of a rank and a lower one, which counts as if it had leading axes."""
-    first, second = (len(shape) for shape in shapes)
-    if min(first, second) < 2:
-        return None
-    rank = max(first, second)
-    flags = node.get_attributes()
-    axes = matmul(rank, flags["transpose_a"], flags["transpose_b"])
-    missing = (rank - first, rank - second)
-    return Axes(
-        maps=tuple(
-            {axis - less: target for axis, target in mapping.items() if axis >= less}
-            for mapping, less in zip(axes.maps, missing, strict=True)
-        ),
-        summed=tuple(
-            frozenset(axis - less for axis in summed) for summed, less in zip(axes.summed, missing, strict=True)
-        ),
-        paired={axis - missing[0]: other - missing[1] for axis, other in axes.paired.items()},
-        kind="contraction",
+@dataclass(frozen=True)
+class _Record:
+    """An operation, and the how manieth of its results this is."""
+
+    node: Any
+    place: int
+
+    def attribute(self, name: str) -> Any:
+        """One of its attributes."""
+        return self.node.get_attributes()[name]
+
+    def constant(self, position: int) -> list[int] | None:
+        """The values of one of its inputs, where they are constant."""
+        if position >= self.node.get_input_size():
+            return None
+        value = _value(self.node.input_value(position))
+        return None if value is None else value.reshape(-1).tolist()
+
+    def number(self, position: int) -> int | None:
+        """The value of one of its inputs that is a single number, where it is known."""
+        values = self.constant(position)
+        return values[0] if values else None
+
+
+def _value(output: Any) -> np.ndarray | None:
+    """What a constant holds, also where it is only converted."""
+    node = output.get_node()
+    if node.get_type_name() in ("Convert", "Squeeze", "Unsqueeze", "Reshape"):
+        return _value(node.input_value(0))
+    return node.data if node.get_type_name() == "Constant" else None
+
+
+def _matmul(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    return matmul(
+        [len(shape) for shape in shapes],
+        transpose_first=record.attribute("transpose_a"),
+        transpose_second=record.attribute("transpose_b"),
     )
 
 
-def _einsum(node: Any, shapes: Sequence[Shape], out: Shape) -> Axes | None:
-    equation = node.get_attributes()["equation"]
-    return einsum(equation) if len(shapes) == 2 and "." not in equation and "->" in equation else None
+def _einsum(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    equation = record.attribute("equation")
+    known = len(shapes) < 3 and "->" in equation
+    return einsum(equation, [len(shape) for shape in shapes]) if known else None
 
 
-def _transpose(node: Any, shapes: Sequence[Shape], out: Shape) -> Axes | None:
-    return transposition(_constant(node, 1), shapes)
+def _transpose(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    return transposition(record.constant(1))
 
 
-def _reduce(node: Any, shapes: Sequence[Shape], out: Shape) -> Axes | None:
-    return reduction(_constant(node, 1), shapes, keepdims=node.get_attributes()["keep_dims"])
+def _reduce(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    return reduction(record.constant(1), len(shapes[0]), keepdims=record.attribute("keep_dims"))
 
 
-def _convolution(node: Any, shapes: Sequence[Shape], out: Shape) -> Axes:
-    channels = {0: 1} if node.get_type_name() == "Convolution" else {}
-    return Axes((all_but(len(out), 1), channels))
+def _squeeze(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    axes = record.constant(1)
+    return squeeze([n for n, size in enumerate(shapes[0]) if size == 1] if axes is None else axes, len(shapes[0]))
 
 
-def _slice(node: Any, shapes: Sequence[Shape], out: Shape) -> Axes:
-    return (read_in_place if len(shapes[0]) == len(out) else read_reshape)(node, shapes, out)
+def _unsqueeze(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    axes = record.constant(1)
+    return None if axes is None else expansion(axes, len(out))
 
 
-def _gather(node: Any, shapes: Sequence[Shape], out: Shape) -> Axes | None:
-    """Rows of a table by their numbers: the axes of the numbers stand in the place of the rows."""
-    constant = _constant(node, 2)
-    if constant is None or node.get_attributes()["batch_dims"] != 0:
+def _convolution(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    """Samples, channels and places; the kernel has the units first, or a group before them."""
+    strides = record.attribute("strides")
+    windows = {axis: (axis, strides[axis - 2]) for axis in range(2, len(out))}
+    return Windowed({0: 0}, windows, units=(0, 1) if record.node.get_type_name() == "Convolution" else None)
+
+
+def _pooling(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    strides = record.attribute("strides")
+    return Windowed({0: 0, 1: 1}, {axis: (axis, strides[axis - 2]) for axis in range(2, len(out))})
+
+
+def _slice(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    """`Slice`: starts, stops and steps of the axes that are named last; of all where none are."""
+    starts, steps, axes = (record.constant(position) for position in (1, 3, 4))
+    rank = len(out)
+    axes = list(range(len(starts or ()))) if axes is None else [axis % rank for axis in axes]
+    first = dict(zip(axes, starts or [], strict=False))
+    distance = dict(zip(axes, steps or [], strict=False))
+    if starts is None:
+        return Sliced(tuple(0 if size == now else None for size, now in zip(shapes[0], out, strict=True)), (1,) * rank)
+    return Sliced(
+        tuple(_from_the_start(first.get(axis, 0), shapes[0][axis]) for axis in range(rank)),
+        tuple(distance.get(axis, 1) for axis in range(rank)),
+    )
+
+
+def _from_the_start(start: int, size: int) -> int:
+    return max(0, start + size) if start < 0 else min(start, size - 1)
+
+
+def _split(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    axis = record.number(1)
+    if axis is None:
         return None
-    rank, wide = len(shapes[0]), len(shapes[1])
-    place = constant[0] % rank
-    kept = {axis: axis if axis < place else axis + wide - 1 for axis in range(rank) if axis != place or wide == 1}
-    return Axes((kept, {axis: place + axis for axis in range(wide)}, {}))
+    axis %= len(out)
+    sizes = record.constant(2)
+    start = record.place * out[axis] if sizes is None else sum(sizes[: record.place])
+    return Sliced(tuple(start if number == axis else 0 for number in range(len(out))), (1,) * len(out))
+
+
+def _padded(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    front = record.constant(1)
+    return None if front is None else Sliced(tuple(-size for size in front), (1,) * len(out))
+
+
+def _concatenate(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    return Joined(record.attribute("axis") % len(out))
+
+
+def _gather(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    """Rows of a table by their numbers: the axes of the numbers stand in the place of the rows."""
+    axis = record.number(2)
+    if axis is None:
+        return None
+    both = record.attribute("batch_dims")
+    rank, wide = len(shapes[0]), len(shapes[1]) - both
+    axis %= rank
+    table = tuple(None if number == axis else number if number < axis else number + wide - 1 for number in range(rank))
+    return Looked(table, (*range(both), *(axis + number for number in range(wide))))
+
+
+def _gathered(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    """Elements by their numbers along one axis."""
+    axis = record.attribute("axis") % len(out)
+    return Looked(tuple(None if number == axis else number for number in range(len(out))), tuple(range(len(out))))
+
+
+def _chosen(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    return Chosen(record.attribute("axis") % len(out))
+
+
+def _one_hot(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    axis = record.attribute("axis") % len(out)
+    return Moved(tuple(number if number < axis else number + 1 for number in range(len(shapes[0]))))
+
+
+def _update(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    return Updated()
 
 
 _NO_DATA = ("Result", "ShapeOf")
 """Operations that compute nothing from the numbers in a tensor."""
 
+_ELEMENTWISE = frozenset(
+    [
+        *("Abs", "Acos", "Acosh", "Add", "Asin", "Asinh", "Atan", "Atanh", "Ceiling", "Clamp", "Convert"),
+        *("ConvertLike", "Cos", "Cosh", "Divide", "Elu", "Equal", "Erf", "Exp", "FakeQuantize", "Floor", "FloorMod"),
+        *("Gelu", "Greater", "GreaterEqual", "HSigmoid", "HSwish", "HardSigmoid", "IsFinite", "IsInf", "IsNaN"),
+        *("Less", "LessEqual", "Log", "LogicalAnd", "LogicalNot", "LogicalOr", "LogicalXor", "Maximum", "Minimum"),
+        *("Mish", "Mod", "Negative", "NotEqual", "PRelu", "Power", "Relu", "Round", "Select", "Selu", "Sigmoid"),
+        *("Sign", "Sin", "Sinh", "SoftPlus", "SoftSign", "Sqrt", "SquaredDifference", "Subtract", "Swish", "Tan"),
+        *("Tanh", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor", "Identity"),
+    ]
+)
+
 _VOCABULARY = Vocabulary(
-    kinds={
-        "Multiply": "product",
-        "TopK": "choice",
-        "Concat": "stack",
-        **dict.fromkeys(("Broadcast", "Tile"), "broadcast"),
-    },
+    elementwise=_ELEMENTWISE,
     readers={
+        "Multiply": read_product,
         "MatMul": _matmul,
         "Einsum": _einsum,
         "Transpose": _transpose,
-        **dict.fromkeys(("Reshape", "Squeeze", "Unsqueeze"), read_reshape),
-        **dict.fromkeys(("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd"), _reduce),
+        "Reshape": read_reshape,
+        "Squeeze": _squeeze,
+        "Unsqueeze": _unsqueeze,
+        **dict.fromkeys(
+            (
+                *("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2"),
+                *("ReduceLogicalAnd", "ReduceLogicalOr"),
+            ),
+            _reduce,
+        ),
         **dict.fromkeys(("Convolution", "GroupConvolution"), _convolution),
-        **dict.fromkeys(("Slice", "StridedSlice", "Pad"), _slice),
+        **dict.fromkeys(("MaxPool", "AvgPool"), _pooling),
+        "Slice": _slice,
+        **dict.fromkeys(("Split", "VariadicSplit"), _split),
+        "Pad": _padded,
+        "Concat": _concatenate,
         "Gather": _gather,
+        "GatherElements": _gathered,
+        "TopK": _chosen,
+        "OneHot": _one_hot,
         **dict.fromkeys(("Broadcast", "Tile"), read_repeat),
+        **dict.fromkeys(("Softmax", "LogSoftmax", "CumSum", "MVN"), read_first),
+        **dict.fromkeys(("ScatterNDUpdate", "ScatterUpdate", "ScatterElementsUpdate"), _update),
     },
 )
 
