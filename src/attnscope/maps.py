@@ -155,7 +155,8 @@ class AttentionMaps(Mapping[str, xr.DataArray]):
     @cached_property
     def findings(self) -> Findings:
         """What a reader of these maps needs to know: attention on padding, sinks, maps that say nothing..."""
-        return findings(self._datasets, json.loads(self.attrs.get("lost", "{}")))
+        lost, unreached = (json.loads(self.attrs.get(name, "{}")) for name in ("lost", "unreached"))
+        return findings(self._datasets, lost, unreached)
 
     @property
     def num_samples(self) -> int:

@@ -76,6 +76,7 @@ class Site:
         certainty: How the dims are known: ``traced`` (they follow from the data flow), ``by size`` (the trail was lost
             at an operation that is not known, and the sizes suggest them) or ``declared``.
         lost: The operation at which the trail was lost, where it is therefore not known what the scores are used for.
+        unreached: Why its scores cannot be taken, although it is attention or may be; empty otherwise.
         plan: What a run of the model needs to know to take it; None where no trace was made.
         loop: The compiled loop around it, which must be unrolled for its scores to be seen; else None.
     """
@@ -96,6 +97,7 @@ class Site:
     lineage: Mapping[str, str] = field(default_factory=dict)
     certainty: str = "traced"
     lost: str = ""
+    unreached: str = ""
     plan: object = field(default=None, repr=False, compare=False)
 
 

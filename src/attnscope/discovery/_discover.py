@@ -6,7 +6,7 @@ definition; for every other softmax `_dataflow` decides, by what its scores are 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -24,11 +24,15 @@ from attnscope.discovery._lineage import Lineage
 from attnscope.discovery._masks import Masks
 from attnscope.discovery._origins import Axis, Made, Samples, Symbol, together
 from attnscope.discovery._roles import Roles, in_words, roles_of
+from attnscope.discovery._written_out import written_out
 from attnscope.errors import AttnscopeError, NoAttentionError, PatternError, UnsupportedError
 from attnscope.interception import (
+    COMPILED,
+    COMPILED_FUNCTIONS,
     Call,
     DeclaredCall,
     FusedCall,
+    LayerCall,
     Layout,
     Occurrence,
     Plan,
@@ -146,13 +150,67 @@ def discover(network: Network, selection: Selection = None, unroll: frozenset[st
     samples = len(tree.flatten(network.first.inputs)[0])
     inputs = _two_samples(network.model, network.first.inputs) if samples == 1 else network.first.inputs
     batch = len(tree.flatten(inputs)[0])
+    seen = _seen(network, inputs, unroll)
+    names = network.input_names(inputs)
+    lineage = Lineage(seen.trace.graph, names)
+    can_mask = [name for name, array in zip(names, tree.flatten(inputs), strict=True) if can_be_mask(name, array)]
+    listed = _listed(seen.met, seen.trace, lineage, Masks(seen.trace, lineage, seen.masks, can_mask))
+    by_hand = written_out(seen.trace.graph)
+    compiled = any(each.compiled for each in by_hand) or any(
+        site.reason == COMPILED and not site.loop for site in listed
+    )
+    if compiled and COMPILED_FUNCTIONS not in unroll:
+        return discover(network, selection, unroll | {COMPILED_FUNCTIONS})
+    if by_hand:
+        placed = _seen(network, inputs, unroll, with_layers=True)
+        listed = _with_written_out(listed, placed, names)
+    if samples < batch:
+        listed = [_of_one_sample(site) for site in listed]
+    loops = {site.loop for site in listed if site.loop and _wanted(site, selection)}
+    if loops - unroll:
+        return discover(network, selection, unroll | loops)
+    removed = {call.at.name: call.removed_masks for call in seen.met}
+    return Discovery(SiteTable(listed), selection, Plan.of(listed, unroll), removed)
+
+
+@dataclass(frozen=True)
+class _LayerCall:
+    """A call of a layer in a trace, with what the trace knows its tensors by."""
+
+    layer: keras.Layer
+    path: str
+    inputs: tuple[Hashable, ...]
+    outputs: tuple[Hashable, ...]
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What a trace met.
+
+    Attributes:
+        trace: The trace.
+        met: The calls.
+        masks: Names of the Keras masks that layers set, in order, with what the trace knows each by.
+        layers: Calls of layers, those that ended first first; empty where they were not asked for.
+    """
+
+    trace: Trace
+    met: list[_Met]
+    masks: list[tuple[str, Hashable]]
+    layers: list[_LayerCall]
+
+
+def _seen(network: Network, inputs: Tree, unroll: frozenset[str], *, with_layers: bool = False) -> _Seen:
+    """Traces a model."""
     met: list[_Met] = []
     masks: list[tuple[str, Hashable]] = []
+    layers: list[_LayerCall] = []
     errors: list[AttnscopeError] = []
+    batch = len(tree.flatten(inputs)[0])
 
     def body(tensors: Tree) -> Tree:
-        met.clear()
-        masks.clear()
+        for collected in (met, masks, layers):
+            collected.clear()
         numbers = count()
 
         def key_of(tensor: Tensor) -> Hashable:
@@ -168,22 +226,72 @@ def discover(network: Network, selection: Selection = None, unroll: frozenset[st
             errors=errors,
             masked=lambda name, mask: masks.append((name, key_of(mask))),
             untaken=lambda call: met.append(_not_taken(call, key_of, len(masks))),
+            ended=(lambda call: layers.append(_layer_call(call, key_of))) if with_layers else None,
         ):
             return call_model(network.model, tensors)
 
     with own_errors(errors), network.noting(network.first.inputs):
         trace = current().trace(network.model, body, inputs)
-    names = network.input_names(inputs)
-    lineage = Lineage(trace.graph, names)
-    can_mask = [name for name, array in zip(names, tree.flatten(inputs), strict=True) if can_be_mask(name, array)]
-    listed = _listed(met, trace, lineage, Masks(trace, lineage, masks, can_mask))
-    if samples < batch:
-        listed = [_of_one_sample(site) for site in listed]
-    loops = {site.loop for site in listed if site.loop and _wanted(site, selection)}
-    if loops - unroll:
-        return discover(network, selection, unroll | loops)
-    removed = {call.at.name: call.removed_masks for call in met}
-    return Discovery(SiteTable(listed), selection, Plan.of(listed, unroll), removed)
+    return _Seen(trace, met, masks, layers)
+
+
+def _layer_call(call: LayerCall, key_of: Callable[[Tensor], Hashable]) -> _LayerCall:
+    inputs, outputs = (
+        tuple(key_of(leaf) for leaf in tree.flatten(tensors) if hasattr(leaf, "dtype") and hasattr(leaf, "shape"))
+        for tensors in (call.inputs, call.outputs)
+    )
+    return _LayerCall(call.layer, call.path, inputs, outputs)
+
+
+def _with_written_out(listed: list[Site], seen: _Seen, names: Sequence[str]) -> list[Site]:
+    """The sites, and behind them the softmaxes that no call was met for, where each layer that holds one."""
+    lineage = Lineage(seen.trace.graph, names)
+    numbers = seen.trace.numbers
+    met = {lineage.original(numbers[call.keys["output"]]) for call in seen.met if call.keys.get("output") in numbers}
+    inside = {call.at.location.path for call in seen.met if not call.keys}
+    found = list(listed)
+    for softmax in written_out(seen.trace.graph):
+        around = _layer_around(softmax.tensor, seen)
+        path = "" if around is None else around.path
+        if lineage.original(softmax.tensor) in met or path in inside:
+            continue
+        use = use_of(lineage, softmax.tensor, lineage.symbol(softmax.tensor), softmax.axes)
+        reason = _WRITTEN_OUT.format(softmax.form, use.reason)
+        index = sum(site.path == path for site in found)
+        found.append(
+            Site(
+                name=path + (f"#{index}" if index else ""),
+                path=path,
+                full_path=path,
+                call_index=index,
+                layer_class="" if around is None else type(around.layer).__name__,
+                kind="softmax",
+                dims=(),
+                shape=seen.trace.graph.shapes[softmax.tensor],
+                dtype="",
+                taken=False,
+                reason=reason,
+                unreached=reason if use.is_attention or use.lost else "",
+                plan=SitePlan(None),
+            )
+        )
+    return found
+
+
+def _layer_around(tensor: int, seen: _Seen) -> _LayerCall | None:
+    """The innermost layer that computes a tensor: what it gives comes from there, and what it is given does not."""
+    reached = seen.trace.graph.reached_from(tensor)
+
+    def any_reached(keys: tuple[Hashable, ...]) -> bool:
+        return any(seen.trace.numbers.get(key) in reached for key in keys)
+
+    return next((call for call in seen.layers if any_reached(call.outputs) and not any_reached(call.inputs)), None)
+
+
+_WRITTEN_OUT = (
+    "it is written out as {}, and only the call of a softmax can be taken ({}); compute it with keras.ops.softmax, or "
+    "let the layer return the weights and declare them: ats.declare"
+)
 
 
 def _two_samples(model: keras.Layer, inputs: Tree) -> Tree:
@@ -356,7 +464,7 @@ def _without_repeats(listed: list[Site], groups: Mapping[str, list[_Judge]]) -> 
     for sites_there in by_path.values():
         first, count = sites_there[0], len(sites_there)
         values = {groups[site.name][0].values for site in sites_there}
-        pools = all(site.taken and site.dims and not query_dims(site.dims) for site in sites_there)
+        pools = all(site.taken and site.dims and _asks_once(site) for site in sites_there)
         alike = len({(site.dims, site.shape) for site in sites_there}) == 1
         if count == 1 or len(values) > 1 or -1 in values or not pools or not alike or "step" in first.dims:
             continue
@@ -369,6 +477,12 @@ def _without_repeats(listed: list[Site], groups: Mapping[str, list[_Judge]]) -> 
             plan=replace(first.plan, calls=tuple(site.name for site in sites_there)),  # type: ignore[type-var]
         )
     return [joined.get(site.name, site) for site in listed if site.name not in repeats]
+
+
+def _asks_once(site: Site) -> bool:
+    """Whether it has at most one query."""
+    sizes = dict(zip(site.dims, site.shape, strict=True))
+    return all(sizes[dim] == 1 for dim in query_dims(site.dims))
 
 
 _BY_KIND = {"declared": "declared by the user", "fused": "a fused attention call"}
@@ -433,7 +547,9 @@ class _Judge:
         """The site."""
         call = self.call
         if not call.keys:  # out of reach; in a loop that can be unrolled it is judged then
-            return self._site(taken=call.at.loop is not None, reason=call.reason, plan=SitePlan(None))
+            unreached = call.reason if call.at.loop is None else ""
+            taken = call.at.loop is not None
+            return self._site(taken=taken, reason=call.reason, unreached=unreached, plan=SitePlan(None))
         if call.kind == "declared":
             return self._labelled(call.by_size, {}, "declared", taken=True, reason=_BY_KIND["declared"])
         if not self._is_traced:

@@ -258,12 +258,28 @@ class Lineage:
             for axis, target in zip(symbol, moves, strict=True):
                 if target is not None:
                     targets.setdefault(target, []).append(axis)
+        for target, chosen in self._chosen_from(operation, node, symbols).items():
+            targets[target].append(chosen)
         return tuple(
             together(targets[axis], size, self._lost(node, axis))
             if axis in targets
             else one(self._made(node, axis), size)
             for axis, size in enumerate(self._shape(node))
         )
+
+    def _chosen_from(self, operation: Looked, node: Node, symbols: list[Symbol]) -> dict[int, Axis]:
+        """For an axis along which positions are chosen by their numbers: what they were chosen from.
+
+        Where several axes are, or the numbers have several axes of their own, that is not told.
+        """
+        kept = {target for target in operation.table if target is not None}
+        own = [target for target in operation.numbers if target is not None and target not in kept]
+        cut = [axis for axis, target in enumerate(operation.table) if target is None]
+        if len(own) != 1 or len(cut) != 1:
+            return {}
+        axis, size = symbols[0][cut[0]], self._shape(node)[own[0]]
+        total = size_of(axis)
+        return {own[0]: one(Part(whole(axis), total, None, 1, size), size)} if axis and total > 1 else {}
 
     @_after.register
     def _(self, operation: Updated, node: Node, symbols: list[Symbol]) -> Symbol:
@@ -281,9 +297,16 @@ class Lineage:
         if len(left) != len(shape):
             return tuple(one(self._lost(node, axis), size) for axis, size in enumerate(shape))
         return tuple(
-            one(self._made(node, number), size) if number == operation.axis and operation.keeps else axis
+            self._picked(axis, node, number, size) if number == operation.axis and operation.keeps else axis
             for number, (axis, size) in enumerate(zip(left, shape, strict=True))
         )
+
+    def _picked(self, axis: Axis, node: Node, number: int, size: int) -> Axis:
+        """Positions in an order that only the numbers know; of scores that are followed, they are positions no more."""
+        followed = any(isinstance(root, Mark) for factor in axis for o in factor.origins for root in roots(o))
+        if followed or not axis:
+            return one(self._made(node, number), size)
+        return one(Part(whole(axis), size_of(axis), None, 1, size), size)
 
     @_after.register
     def _(self, operation: Collected, node: Node, symbols: list[Symbol]) -> Symbol:
@@ -328,10 +351,12 @@ class Lineage:
     def _same(self) -> dict[int, int]:
         """For each tensor the first one that is computed in the same way from the same tensors."""
         first: dict[Hashable, int] = {}
-        same: dict[int, int] = {}
+        paths: dict[str, int] = {}
+        same = {tensor: paths.setdefault(path, tensor) for tensor, path in self.graph.weights.items()}
         for node in self.graph.nodes:
             inputs = tuple(same.get(tensor, tensor) for tensor in node.inputs)
-            if isinstance(node.operation, (Reshaped, Moved)) and not getattr(node.operation, "summed", None):
+            kept = isinstance(node.operation, (Reshaped, Moved)) and not getattr(node.operation, "summed", None)
+            if kept or node.function == "same":
                 same[node.output] = inputs[0]
             elif isinstance(node.operation, Contraction) or (
                 isinstance(node.operation, Elementwise) and len(set(inputs)) > 1

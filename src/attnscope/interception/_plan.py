@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from attnscope.interception._layout import Layout
 from attnscope.schema import Site
 
+COMPILED_FUNCTIONS = "functions that layers compiled for themselves"
+"""Stands among the loops to unroll for these functions, which then run as part of what runs around them."""
+
 
 @dataclass(frozen=True)
 class MaskPart:
