@@ -22,7 +22,7 @@ from attnscope.backends import Trace, current
 from attnscope.discovery._dataflow import Use, use_of
 from attnscope.discovery._lineage import Lineage
 from attnscope.discovery._masks import Masks
-from attnscope.discovery._origins import Axis, Made, Samples, Symbol, together
+from attnscope.discovery._origins import Axis, Made, Part, Samples, Symbol, is_data, together
 from attnscope.discovery._roles import Roles, in_words, roles_of
 from attnscope.discovery._written_out import written_out
 from attnscope.errors import AttnscopeError, NoAttentionError, PatternError, UnsupportedError
@@ -572,7 +572,7 @@ class _Judge:
         if roles.layout is None:
             return self._labelled(self.call.by_size, {}, "by size", taken=taken, reason=reason, sinks=sinks)
         origins = {dim: self.masks.without_masks(axis) for dim, axis in roles.origins.items()}
-        if "key" in origins and value and not sinks:
+        if "key" in origins and value and not sinks and not (_in_unknown_order(value) and _is_data(origins["key"])):
             origins["key"] = self.masks.without_masks(value)
         certainty = "by size" if roles.guess else "traced"
         return self._labelled(roles.layout, origins, certainty, taken=taken, reason=reason, sinks=sinks)
@@ -619,6 +619,15 @@ class _Judge:
             dtype=self.call.dtype,
             loop=at.loop,
         )
+
+
+def _in_unknown_order(axis: Axis) -> bool:
+    """Whether its positions were chosen by numbers, as by a gather."""
+    return any(isinstance(origin, Part) and origin.start is None for factor in axis for origin in factor.origins)
+
+
+def _is_data(axis: Axis) -> bool:
+    return any(map(is_data, axis))
 
 
 def _all_but(symbol: Symbol, axis: int) -> frozenset[tuple[int, int]]:
