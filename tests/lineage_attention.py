@@ -230,6 +230,7 @@ def step_by_step(draft: Draft, q: Stream, k: Stream) -> Stream:
         f"a loop over {q.text} that pools {k.text}",
         "sample step key",
         {"key": of_stream("key", k.valid)},
+        step=q.origin,
         key=k.origin,
     )
     return q.after(StepByStep(name=site)(q.tensor, k.tensor), site)
@@ -308,13 +309,18 @@ def document(draft: Draft) -> None:
     x = layers.Embedding(9, draft.width, mask_zero=masked)(sentence)
     kind, reader = ("pool", draft.name("reader")) if pools else ("mha", draft.name("reader"))
     validity = {dim: xr.DataArray(valid, dims=("sample", "step", dim)) for dim in ("key", "query")}
-    origin = axis_of(name, 2)
+    origin, step = axis_of(name, 2), frozenset((axis_of(name, 1).words,))
     rule = f"{kind} in each of {sentences} sentences of {name}[{sentences}, {length}{' masked' if masked else ''}]"
     inner = draft.name(kind)
     if pools:
         vector = Pool("product", name=inner)(x)
         known = KnownSite(
-            "", rule, ("sample", "step", "key"), {"key": frozenset((origin.words,))}, validity["key"], None
+            "",
+            rule,
+            ("sample", "step", "key"),
+            {"step": step, "key": frozenset((origin.words,))},
+            validity["key"],
+            None,
         )
     else:
         vector = ops.mean(layers.MultiHeadAttention(heads, size, name=inner)(x, x), axis=1)
@@ -322,7 +328,7 @@ def document(draft: Draft) -> None:
             "",
             rule,
             ("sample", "step", "head", "query", "key"),
-            dict.fromkeys(("query", "key"), frozenset((origin.words,))),
+            {"step": step, **dict.fromkeys(("query", "key"), frozenset((origin.words,)))},
             validity["key"],
             validity["query"],
         )

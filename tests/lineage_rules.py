@@ -17,6 +17,7 @@ from lineage_streams import (
     of_stream,
     part_of,
     patches_of,
+    reversed_of,
     units_of,
 )
 
@@ -220,7 +221,8 @@ def turned_round(draft: Draft, x: Stream) -> Stream | None:
     """From the last position to the first: all of them, in another order."""
     if not x.origin.is_plain:
         return None
-    return x.after(ops.flip(x.tensor, axis=1), "flip", valid=None if x.valid is None else x.valid[:, ::-1])
+    valid = None if x.valid is None else x.valid[:, ::-1]
+    return x.after(ops.flip(x.tensor, axis=1), "flip", origin=reversed_of(x.origin), valid=valid)
 
 
 def with_class_token(draft: Draft, x: Stream) -> Stream:

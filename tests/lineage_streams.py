@@ -82,6 +82,15 @@ def part_of(origin: Origin) -> Origin:
     return Origin(((f"a part of {head}", tail),))
 
 
+def reversed_of(origin: Origin) -> Origin:
+    """The positions of an axis from the last to the first."""
+    [(head, tail)] = origin.phrases
+    return Origin(((head, tail.removesuffix(_REVERSED) if tail.endswith(_REVERSED) else tail + _REVERSED),))
+
+
+_REVERSED = ", reversed"
+
+
 def units_of(path: str) -> Origin:
     """Units of a weight."""
     return Origin((("units", f" of {path!r}"),))

@@ -360,7 +360,7 @@ _FIX_PADDING = (
 )
 _ONLY_PADDING = "every key of all {} samples is padding, so that there is nothing to attend to"
 _FIX_ONLY_PADDING = "check the inputs: which number stands for padding, and whether they were preprocessed"
-_FIX_UNIFORM = "do not read this map as importance, for nothing was chosen; train longer, or check that the logits vary"
+_FIX_UNIFORM = "do not read this map as importance: nothing was chosen; train longer, or check that the logits vary"
 _FIX_CONSTANT = "do not read this map as an explanation of one sample; check that query and key depend on the input"
 _FIX_SINK = "leave that key out before comparing keys, or compare with maps of other inputs"
 _FIX_SUM = "these are not attention weights as they stand: capture the softmax itself, or use float32"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TypeAlias
 
@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from attnscope.errors import LabelError
-from attnscope.schema import SAMPLE, Site, key_dims, query_dims
+from attnscope.schema import SAMPLE, Portion, Site, key_dims, query_dims
 from attnscope.words import words
 
 __all__ = ["characters", "patches", "words"]
@@ -40,13 +40,15 @@ class AxisLabels:
         names: ``(position,)``, shared by all samples, or one sequence per sample.
         axis: ``query`` or ``key``; None for both.
         sites: Glob pattern of the sites that they are for.
-        source: Where they come from (``encoder_token_ids``); decides between axes of the same length.
+        source: The input whose positions they name; empty where that is not said.
+        positions: Those positions, in the words of the sites' lineage; empty until `settled` knows them.
     """
 
     names: Names
     axis: str | None = None
     sites: str = "*"
     source: str = ""
+    positions: str = ""
 
     @property
     def per_sample(self) -> bool:
@@ -56,7 +58,13 @@ class AxisLabels:
     def of_samples(self, start: int, stop: int) -> AxisLabels:
         """The labels of some samples only."""
         names = self.names[start:stop] if self.per_sample else self.names
-        return AxisLabels(names, self.axis, self.sites, self.source)
+        return replace(self, names=names)
+
+    @property
+    def length(self) -> int | None:
+        """How many names there are for each sample; None where that differs."""
+        lengths = {len(row) for row in self.names} if self.per_sample else {len(self.names)}
+        return lengths.pop() if len(lengths) == 1 else None
 
 
 def read_labels(labels: LabelsLike, inputs: Sequence[str] = ()) -> list[AxisLabels]:
@@ -138,6 +146,8 @@ def check_that_labels_fit(
                 f"Labels were given for {item.sites!r}, but labels need an axis, 'query' or 'key', or the name of a "
                 f"site, {', '.join(map(repr, list(sizes)[:4]))}{known}: labels={{'key': names}}."
             )
+        if item.positions and not item.per_sample:
+            continue
         if item.per_sample:
             if samples is not None and len(item.names) != samples:
                 raise LabelError(
@@ -160,48 +170,130 @@ def check_that_labels_fit(
             )
 
 
+def settled(labels: Sequence[AxisLabels], sites: Iterable[Site], *, given: bool = True) -> list[AxisLabels]:
+    """Labels that name no axis and no site, each with the positions that it is for.
+
+    These follow from where the axes of the sites come from: names for an input go to what comes from that input, and
+    names for nothing in particular to the only positions of inputs that are as many.
+
+    Args:
+        labels: The labels.
+        sites: The sites of the model.
+        given: Whether a user gave them, who is told if they are for nothing; others are left out then.
+
+    Raises:
+        LabelError: They fit no positions of the inputs, or several.
+    """
+    known = [source for site in sites for sources in site.sources.values() for source in sources]
+    lengths: dict[str, set[int]] = {}
+    inputs: dict[str, tuple[str, ...]] = {}
+    for source in known:
+        inputs[source.positions] = source.inputs
+        whole = sum(portion.size for portion in source.portions)  # with class tokens and the like
+        lengths.setdefault(source.positions, set()).update((source.total, whole))
+    chosen = []
+    for item in labels:
+        if not known or item.sites != "*" or (item.axis is not None and not item.source):
+            chosen.append(item)
+            continue
+        of_input = [words for words in lengths if item.source in ("", *inputs[words])]
+        fitting = [words for words in of_input if item.length in (None, *lengths[words])]
+        if len(fitting) == 1:
+            chosen.append(replace(item, positions=fitting[0]))
+        elif given:
+            raise LabelError(_unsettled(item, fitting, of_input, lengths, inputs))
+    return chosen
+
+
+def _unsettled(
+    item: AxisLabels,
+    fitting: Sequence[str],
+    of_input: Sequence[str],
+    lengths: Mapping[str, set[int]],
+    inputs: Mapping[str, tuple[str, ...]],
+) -> str:
+    """Why labels cannot go anywhere."""
+    by_name = "labels={'site': {'key': names}}"
+    if fitting:
+        example = next((name for words in fitting for name in inputs[words] if name != item.source), "")
+        by_input = "" if item.source or not example else f"labels={{{example!r}: names}}, or "
+        return (
+            f"{item.length or 'The'} labels fit {' as well as '.join(fitting)}, and nothing says which of them is "
+            f"meant. Say it: {by_input}name the site and the axis, {by_name}."
+        )
+    if not of_input:
+        return (
+            f"Labels were given for the input {item.source!r}, but no axis of the sites comes from it: they come from "
+            f"{', '.join(lengths)}. Name the site and the axis: {by_name}."
+        )
+    axes = ", ".join(f"{' or '.join(map(str, sorted(lengths[words])))} along {words}" for words in of_input[:4])
+    return (
+        f"{item.length} labels were given, but the number of positions is {axes}. Give one label per position: "
+        f"labels=[...], or name the axis: labels={{'key': [...]}}."
+    )
+
+
 def _names_for(
     dataset: xr.Dataset, site: Site, dim: str, kind: str, labels: list[AxisLabels]
 ) -> tuple[tuple[str, ...], np.ndarray] | None:
+    for item in labels:
+        if not fnmatchcase(site.name, item.sites) or item.axis not in (None, kind):
+            continue
+        if item.positions:
+            portions = [source.portions for source in site.sources.get(dim, ()) if source.positions == item.positions]
+            if portions:
+                return _coordinate(dataset, site, dim, item, portions[0])
+        elif _length(item) in (None, dataset.sizes[dim], dataset.sizes[dim] - site.sinks):
+            return _coordinate(dataset, site, dim, item)
+    return None
+
+
+def _coordinate(
+    dataset: xr.Dataset, site: Site, dim: str, item: AxisLabels, portions: Sequence[Portion] = ()
+) -> tuple[tuple[str, ...], np.ndarray] | None:
+    """The coordinate of a dim, dims ``(dim,)`` or ``(sample, dim)``; None where its positions are cut into windows."""
     size = dataset.sizes[dim]
-    fitting = [
-        item
-        for item in labels
-        if fnmatchcase(site.name, item.sites)
-        and item.axis in (None, kind)
-        and _length(item) in (None, size, size - site.sinks)
-    ]
-    preferred = [
-        item
-        for item in fitting
-        for word in ("encoder", "decoder")
-        if word in item.source and _is_side(word, site.path, kind)
-    ]
-    chosen = next(iter(preferred or fitting), None)
-    if chosen is None:
-        return None
-    if not chosen.per_sample:
-        return (dim,), np.array(_with_sinks([str(name) for name in chosen.names], size), dtype=str)
+    if portions and sum(portion.size for portion in portions) not in (size, size - site.sinks):
+        portions = _at_length(portions, size - site.sinks)
+        if not portions:
+            return None
+    if not item.per_sample:
+        names = _of_portions([str(name) for name in item.names], portions, size)
+        return (dim,), np.array(_with_sinks(names, size), dtype=str)
     valid = dataset.coords.get(f"{dim}_valid")
     rows = [
-        _placed(names, size, None if valid is None else valid.values[number], site.name, dim)
-        for number, names in enumerate(chosen.names)
+        _placed(
+            _of_portions(names, portions, size), size, None if valid is None else valid.values[number], site.name, dim
+        )
+        for number, names in enumerate(item.names)
     ]
     return (SAMPLE, dim), np.array(rows, dtype=str)
 
 
-def _is_side(word: str, path: str, kind: str) -> bool:
-    """Whether an axis is the encoder's or the decoder's; in cross-attention the keys are the encoder's."""
-    if "cross" in path or "encoder_decoder" in path:
-        return (word == "encoder") == (kind == "key")
-    return word in path
+def _at_length(portions: Sequence[Portion], size: int) -> list[Portion]:
+    """The same for another length of the inputs; empty where more than one portion would change with it."""
+    free = [number for number, portion in enumerate(portions) if portion.name and portion.is_whole]
+    rest = sum(portion.size for portion in portions) - sum(portions[number].size for number in free)
+    if len(free) != 1 or size < rest:
+        return []
+    longer = replace(portions[free[0]], size=size - rest, total=size - rest)
+    return [longer if number == free[0] else portion for number, portion in enumerate(portions)]
+
+
+def _of_portions(names: Sequence[str], portions: Sequence[Portion], size: int) -> Sequence[str]:
+    """The names of a dim's positions where they name the positions of an input that it was made from."""
+    total = next((portion.total for portion in portions if portion.name), None)
+    if len(names) != total or (len(portions) == 1 and portions[0].is_whole):
+        return names
+    placed = [str(names[position]) if portion.name else "" for portion in portions for position in portion.positions]
+    return _with_sinks(placed, size)
 
 
 def _length(labels: AxisLabels) -> int | None:
     return None if labels.per_sample else len(labels.names)
 
 
-def _with_sinks(names: list[str], size: int) -> list[str]:
+def _with_sinks(names: Sequence[str], size: int) -> list[str]:
     return [*names, *[SINK] * (size - len(names))]
 
 

@@ -92,7 +92,8 @@ class AttentionMaps(Mapping[str, xr.DataArray]):
                     f"The array {name!r} has shape {values.shape}, but {len(dims)} dims were declared: {dims}. "
                     "Declare one per axis: dims=('sample', 'head', 'query', 'key')."
                 )
-            site = Site(name, name, name, 0, "", "given", dims, values.shape, str(values.dtype), True, "given")
+            shape, dtype = values.shape, str(values.dtype)
+            site = Site(name, name, name, 0, "", "given", dims, shape, dtype, True, "given", certainty="declared")
             datasets[name] = dataset_of(site, {SCORES: (dims, values)}, {})
         check_that_labels_fit({name: axis_sizes(dataset) for name, dataset in datasets.items()}, axis_labels)
         return cls({name: labelled(d, site_from_attrs(d.attrs), axis_labels) for name, d in datasets.items()})
@@ -314,6 +315,8 @@ def site_from_attrs(attrs: Mapping[str, Any]) -> Site:
         taken=True,
         reason=attrs["reason"],
         sinks=int(attrs["sinks"]),
+        lineage=json.loads(attrs.get("lineage", "{}")),
+        certainty=attrs.get("certainty", ""),
     )
 
 

@@ -56,6 +56,55 @@ MEANINGS = {
 
 
 @dataclass(frozen=True)
+class Portion:
+    """Some positions of a sequence, or of its padding mask; or positions of which nothing is known.
+
+    Attributes:
+        name: Of the sequence or mask; empty where nothing is known.
+        size: How many positions, in the trace.
+        total: How many positions the whole has, in the trace.
+        start: The first of them.
+        step: Their distance; -1 where they are turned round.
+    """
+
+    name: str
+    size: int
+    total: int
+    start: int = 0
+    step: int = 1
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether these are all positions, in their order."""
+        return self.step == 1 and self.size == self.total
+
+    @property
+    def positions(self) -> range:
+        """The positions of the whole."""
+        return range(self.start, self.start + self.size * self.step, self.step)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Positions of a model's inputs that lie along a dim.
+
+    Attributes:
+        positions: What they are, in words: ``axis 1 of input 'text'``.
+        inputs: Names of the inputs.
+        portions: What lies behind each other along the dim; those with a name are these positions.
+    """
+
+    positions: str
+    inputs: tuple[str, ...]
+    portions: tuple[Portion, ...]
+
+    @property
+    def total(self) -> int:
+        """How many positions the inputs have there, in the trace."""
+        return next(portion.total for portion in self.portions if portion.name)
+
+
+@dataclass(frozen=True)
 class Site:
     """A place in a model where softmax scores are computed.
 
@@ -71,10 +120,12 @@ class Site:
         dtype: What the model computes the scores in.
         taken: Whether `capture` takes it by default.
         reason: Why, or why not.
-        sinks: How many of the last keys are learned sinks that stand for no position.
+        sinks: How many of the last keys are learned sinks, which are not positions.
         lineage: For each dim where its positions come from, in words; a dim whose trail was lost is left out.
         certainty: How the dims are known: ``traced`` (they follow from the data flow), ``by size`` (the trail was lost
-            at an operation that is not known, and the sizes suggest them) or ``declared``.
+            at an operation that is not known, and the sizes suggest them) or ``declared``. Empty in a run that was
+            stored without it.
+        sources: For each dim the positions of inputs that lie along it.
         lost: The operation at which the trail was lost, where it is therefore not known what the scores are used for.
         unreached: Why its scores cannot be taken, although it is attention or may be; empty otherwise.
         plan: What a run of the model needs to know to take it; None where no trace was made.
@@ -94,11 +145,15 @@ class Site:
     reason: str
     sinks: int = 0
     loop: str | None = None
-    lineage: Mapping[str, str] = field(default_factory=dict)
+    lineage: Mapping[str, str] = field(default_factory=dict, hash=False)
     certainty: str = "traced"
+    sources: Mapping[str, tuple[Source, ...]] = field(default_factory=dict, repr=False, compare=False)
     lost: str = ""
     unreached: str = ""
     plan: object = field(default=None, repr=False, compare=False)
+
+
+_OF_THE_TRACE = ("sources", "plan")
 
 
 class SiteTable(tuple[Site, ...]):
@@ -119,7 +174,11 @@ class SiteTable(tuple[Site, ...]):
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """One dict of plain values per site, for whatever table library you use."""
-        return [{name: value for name, value in vars(site).items() if name != "plan"} for site in self]
+        return [
+            {name: value for name, value in vars(site).items() if name not in _OF_THE_TRACE}
+            | {"lineage": dict(site.lineage)}
+            for site in self
+        ]
 
     def rows(self) -> list[tuple[str, ...]]:
         """The cells of the table, as text."""

@@ -231,8 +231,8 @@ def test_what_no_method_can_do_is_said_with_what_can(rng):
         "The query 5 was asked for, but there are 5, numbered from 0: query=0."
     )
     assert said(lambda: ats.attribute(model, tokens, method="raw", prefix=1), MethodError) == (
-        "The input has 5 positions, but the attention is over a different number: 5 in '5 positions'. If class or "
-        f"register tokens come first, say how many: prefix=1. {others}"
+        'The input has 5 positions, but the attention is over a different number: 5 in "axis 1 of input '
+        f"'tokens'\". If class or register tokens come first, say how many: prefix=1. {others}"
     )
     given = keras.Input((4,), name="x")
     plain = keras.Model(given, layers.Dense(3, activation="softmax", name="classes")(given))
@@ -247,14 +247,14 @@ def test_what_no_method_can_do_is_said_with_what_can(rng):
 
 
 def test_attention_over_something_else_than_the_positions_is_refused(rng):
-    given = keras.Input((12, 3))
+    given = keras.Input((12, 3), name="series")
     x = layers.Conv1D(4, 2, strides=2)(given)  # 6 positions for 12 steps
     x = layers.MultiHeadAttention(2, 3, name="mha")(x, x)
     model = keras.Model(given, layers.Dense(1)(layers.GlobalAveragePooling1D()(x)))
     steps = rng.normal(size=(2, 12, 3)).astype("float32")
     assert said(lambda: ats.attribute(model, steps), MethodError) == (
-        "The input has 12 positions, but the attention is over a different number: 6 in '6 positions'. If class or "
-        "register tokens come first, say how many: prefix=1. These methods need no attention: "
+        'The input has 12 positions, but the attention is over a different number: 6 in "patches of input '
+        "'series'\". If class or register tokens come first, say how many: prefix=1. These methods need no attention: "
         "method='gradient_x_input', 'integrated_gradients' (both need gradients) or 'occlusion' (needs none)."
     )
     assert ats.attribute(model, steps, method="gradient_x_input").shape == (2, 12)

@@ -189,38 +189,57 @@ def test_an_encoder_and_a_decoder(rng, decoder):
     assert float(decoded[:, 2:].max()) == 0  # the step after it has no say
 
 
-def two_streams(same=False):
-    """Two sequences that attend to each other, of the same length or not."""
+class OfUnknownAxes(layers.Layer):
+    """Leaves each sequence as long as it is, by an operation that no trace follows."""
+
+    def call(self, x):
+        return ops.fft((x, ops.zeros_like(x)))[0]
+
+
+def two_streams(same=False, lost=False):
+    """Two sequences that attend to each other, of the same length or not; their trail is lost or not."""
     left, right = keras.Input((5, 6), name="left"), keras.Input((5 if same else 3, 6), name="right")
-    x = left + layers.MultiHeadAttention(2, 3, name="own")(left, left)
-    y = right + layers.MultiHeadAttention(2, 3, name="other")(right, right)
+    x, y = (OfUnknownAxes()(left), OfUnknownAxes()(right)) if lost else (left, right)
+    x = x + layers.MultiHeadAttention(2, 3, name="own")(x, x)
+    y = y + layers.MultiHeadAttention(2, 3, name="other")(y, y)
     mixed = x + layers.MultiHeadAttention(2, 3, name="mix")(x, y)
     return keras.Model([left, right], layers.Dense(2)(layers.GlobalAveragePooling1D()(mixed)))
 
 
-def test_streams_are_told_by_their_lengths_or_by_the_user(rng):
-    for same in (False, True):
-        model = two_streams(same)
-        right = 5 if same else 3
-        inputs = {
-            "left": rng.normal(size=(2, 5, 6)).astype("float32"),
-            "right": rng.normal(size=(2, right, 6)).astype("float32"),
-        }
-        roles = {"own": ("left", "left"), "other": ("right", "right"), "mix": ("left", "right")} if same else None
-        found = ats.attribute(model, inputs, target=0, positions="right", roles=roles)
-        [subject] = subjects_of(model, inputs, target=0, positions="right")
-        [(_, scores, slopes)] = score_derivatives(subject, streams_of(subject, roles=roles).sites)
-        for sample in range(2):
-            paper = Paper({"left": 5, "right": right})
-            weights = {name: rule_5(scores[name][sample], slopes[name][sample]) for name in scores}
-            paper.self_attention("left", "right", weights["own"])
-            paper.self_attention("right", "left", weights["other"])
-            paper.cross_attention("left", "right", weights["mix"], dict(paper.maps))
-            np.testing.assert_allclose(found[sample], paper.maps["left", "right"].mean(0), atol=1e-7)
+BY_NAME = {"own": ("left", "left"), "other": ("right", "right"), "mix": ("left", "right")}
+
+
+@pytest.mark.parametrize(
+    ("same", "lost", "roles"),
+    [
+        (False, False, None),
+        (True, False, None),  # lineage tells two sequences of one length
+        (False, True, None),  # where it is lost, lengths do
+        (False, False, BY_NAME),
+        (True, True, BY_NAME),
+    ],
+)
+def test_streams_are_told_by_lineage_by_their_lengths_or_by_the_user(rng, same, lost, roles):
+    model = two_streams(same, lost)
+    right = 5 if same else 3
+    inputs = {
+        "left": rng.normal(size=(2, 5, 6)).astype("float32"),
+        "right": rng.normal(size=(2, right, 6)).astype("float32"),
+    }
+    found = ats.attribute(model, inputs, target=0, positions="right", roles=roles)
+    [subject] = subjects_of(model, inputs, target=0, positions="right")
+    [(_, scores, slopes)] = score_derivatives(subject, streams_of(subject, roles=roles).sites)
+    for sample in range(2):
+        paper = Paper({"left": 5, "right": right})
+        weights = {name: rule_5(scores[name][sample], slopes[name][sample]) for name in scores}
+        paper.self_attention("left", "right", weights["own"])
+        paper.self_attention("right", "left", weights["other"])
+        paper.cross_attention("left", "right", weights["mix"], dict(paper.maps))
+        np.testing.assert_allclose(found[sample], paper.maps["left", "right"].mean(0), atol=1e-7)
 
 
 def test_streams_that_cannot_be_told_are_asked_for(rng):
-    model = two_streams(same=True)
+    model = two_streams(same=True, lost=True)
     inputs = {name: rng.normal(size=(2, 5, 6)).astype("float32") for name in ("left", "right")}
     with pytest.raises(MethodError) as caught:
         ats.attribute(model, inputs, target=0, positions="right")

@@ -30,6 +30,18 @@ def test_a_target_of_a_named_output_reads_that_output():
     np.testing.assert_array_equal([target.of(NAMED) for target in several], CLASSES[:, :2].T.astype(float))
 
 
+def test_a_function_of_one_named_output_gets_that_output_alone():
+    [target] = targets_of({"grade": lambda grade: grade[:, 2] - grade[:, 0]}, NAMED, names_of(NAMED))
+    assert target.words == "<lambda> of grade"
+    np.testing.assert_array_equal(target.of(NAMED), (CLASSES[:, 2] - CLASSES[:, 0]).astype(float))
+    with pytest.raises(TargetError) as caught:
+        targets_of({"grade": lambda grade: grade}, NAMED, names_of(NAMED))
+    assert str(caught.value) == (
+        "The target function gave the shape (2, 3) for 2 samples, but one number per sample is needed: "
+        "lambda outputs: outputs[:, 1]."
+    )
+
+
 def test_outputs_in_a_list_go_by_their_names_too():
     outputs = [CLASSES, SIZE]
     [target] = targets_of({"size": 0}, outputs, ["grade", "size"])

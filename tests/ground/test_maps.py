@@ -1,5 +1,9 @@
 """Labelled maps: names, validity, storage, and how they look in text."""
 
+import html
+import json
+import pickle
+
 import keras
 import numpy as np
 import pytest
@@ -67,6 +71,38 @@ def test_a_store_that_is_written_batch_by_batch_is_the_same(rng, tmp_path):
     assert stored.num_samples == 11
 
 
+def test_lineage_and_certainty_are_stored_with_the_maps(rng, tmp_path):
+    model, x = transformer(), padded_tokens(rng)
+    lineage = {
+        "sample": "samples",
+        "head": "units of 'attention_0/query/kernel'",
+        "query": "axis 1 of input 'tokens'",
+        "key": "axis 1 of input 'tokens'",
+    }
+    maps = ats.capture(model, x)
+    maps.save(tmp_path / "saved.zarr")
+    for kept in (
+        maps,
+        ats.open(tmp_path / "saved.zarr"),
+        ats.capture(model, x, batch_size=4, store=tmp_path / "streamed.zarr"),
+        pickle.loads(pickle.dumps(maps)),
+    ):
+        assert kept.sites[0].lineage == lineage == json.loads(kept["attention_0"].attrs["lineage"])
+        assert kept.sites[0].certainty == "traced" == kept["attention_0"].attrs["certainty"]
+    table = ats.sites(model, x)
+    assert pickle.loads(pickle.dumps(table)) == table
+    assert len({*table, *ats.sites(model, x)}) == len(table) == 3
+    assert table.to_dicts()[0]["lineage"] == lineage
+
+
+def test_a_run_that_was_stored_without_lineage_does_not_claim_any(maps):
+    datasets = {name: maps.dataset(name) for name in maps}
+    for dataset in datasets.values():
+        del dataset.attrs["lineage"], dataset.attrs["certainty"]
+    earlier = ats.AttentionMaps(datasets, attrs=maps.attrs)
+    assert [(site.lineage, site.certainty) for site in earlier.sites] == [({}, "")] * 2
+
+
 def test_a_store_of_something_else_is_refused(tmp_path):
     xr.Dataset({"a": ("x", [1.0])}).to_zarr(tmp_path / "other.zarr", zarr_format=3, consolidated=False)
     with pytest.raises(ats.errors.SchemaError, match="is not an attnscope run"):
@@ -94,6 +130,7 @@ def test_maps_from_elsewhere_have_their_layout_declared(rng):
     maps = ats.AttentionMaps.from_arrays(arrays, labels={"key": list("abcdefg")})
     assert list(maps) == ["layer_0", "layer_1"]
     assert maps["layer_1"].sizes == {"sample": 2, "head": 3, "query": 5, "key": 7}
+    assert {(site.certainty, *site.lineage) for site in maps.sites} == {("declared",)}
     pooled = ats.AttentionMaps.from_arrays({"pool": arrays[0][:, 0, 0]}, dims=("sample", "key"))
     assert pooled["pool"].dims == ("sample", "key")
     with pytest.raises(ats.errors.SchemaError) as error:
@@ -112,8 +149,12 @@ def test_their_text_shows_sites_and_sizes(maps):
     assert lines[1] == "  attention_0  scores (sample 11, head 2, query 7, key 7)  MultiHeadAttention"
     assert "<code>attention_1</code>" in maps._repr_html_()
     table = repr(maps.sites).splitlines()
-    assert table[0].split() == ["site", "layer", "kind", "dims", "shape", "why"]
-    assert "<td" in maps.sites._repr_html_()
+    assert table[0].split() == ["site", "layer", "kind", "dims", "shape", "known", "why"]
+    assert all(line.endswith("  traced  a fused attention call") for line in table[1::2])
+    sources = "; query: axis 1 of input 'tokens'; key: axis 1 of input 'tokens'"
+    assert table[2::2] == [f"   head: units of 'attention_{n}/query/kernel'{sources}" for n in (0, 1)]
+    assert "traced</td>" in maps.sites._repr_html_()
+    assert f"{html.escape(table[2].strip())}</td>" in maps.sites._repr_html_()
 
 
 def test_labels_by_site_and_per_sample(rng):

@@ -104,8 +104,8 @@ def test_sliding_window(rng, dropout):
     ("axes", "dims"),
     [
         ((1, 2), ("sample", "head", "query_0", "query_1", "key_0", "key_1")),
-        ((2,), ("sample", "axis", "head", "query", "key")),
-        ((1,), ("sample", "axis", "head", "query", "key")),
+        ((2,), ("sample", "window", "head", "query", "key")),
+        ((1,), ("sample", "window", "head", "query", "key")),
     ],
 )
 def test_attention_axes(rng, axes, dims):

@@ -329,12 +329,15 @@ def test_gates_and_routers_are_left_out_with_their_reason():
 
 
 def test_weights_that_a_dense_layer_makes_for_the_time_steps_are_attention():
-    inputs = keras.Input((7, 5))
+    inputs = keras.Input((7, 5), name="series")
     states = layers.LSTM(6, return_sequences=True)(inputs)
     weights = layers.Dense(7, activation="softmax", name="weights")(layers.Permute((2, 1))(states))
     weighted = layers.multiply([states, layers.Permute((2, 1))(weights)])
-    table = ats.sites(keras.Model(inputs, layers.Dense(2)(layers.Flatten()(weighted))))
-    assert [(site.name, site.taken, site.dims) for site in table] == [("weights", True, ("sample", "query", "key"))]
+    (site,) = ats.sites(keras.Model(inputs, layers.Dense(2)(layers.Flatten()(weighted))))
+    # Each of the 6 units of the states has weights of its own for the 7 time steps of that very unit.
+    assert (site.name, site.taken, site.certainty) == ("weights", True, "traced")
+    assert dict(zip(site.dims, site.shape, strict=True)) == {"sample": 2, "head": 6, "key": 7}
+    assert site.lineage["key"] == "axis 1 of input 'series'"
 
 
 def test_torchs_own_attention_modules_are_taken(rng, backend):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from attnscope.interception import Layout, layout_by_size
+from attnscope.interception._layout import Layout, layout_by_size
 
 BY_SIZE = [
     # shape, key axes, batch, heads -> dims, sizes

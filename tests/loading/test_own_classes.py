@@ -103,13 +103,19 @@ def in_wrappers():
 
 def among_settings():
     with keras.saving.custom_object_scope(OWN):
-        both = layers.Bidirectional(layers.LSTM(2, kernel_initializer=Ones()))
+        both = layers.Bidirectional(layers.GRU(2, kernel_initializer=Ones()))
     dense = layers.Dense(3, activation=gelu, kernel_initializer=Ones())
     return keras.Sequential([keras.Input((STEPS, WIDTH)), dense, both, layers.Activation(gelu)])
 
 
 @pytest.mark.parametrize("suffix", ["h5", "keras"])
-@pytest.mark.parametrize("make", [in_a_graph, in_a_sequence, in_inner_models, in_wrappers, among_settings])
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(in_a_graph, marks=pytest.mark.every_backend),
+        *(in_a_sequence, in_inner_models, in_wrappers, among_settings),
+    ],
+)
 def test_a_class_that_is_given_is_the_one_that_is_used(make, suffix, rng, tmp_path):
     model = make()
     model.set_weights([rng.normal(size=weight.shape) for weight in model.get_weights()])
@@ -184,6 +190,137 @@ def test_two_classes_of_one_name_in_an_archive_stay_two(rng, tmp_path):
     loaded = ats.load_model(saved(model, tmp_path / "both.keras"), custom_objects=OWN)
     assert [type(part) for part in loaded.layers] == [layers.LayerNormalization, LayerNormalization]
     assert_gives(loaded, samples, [numbers(model(samples))], 1e-6)
+
+
+@pytest.mark.parametrize("suffix", ["h5", "keras"])
+def test_a_class_of_keras_inside_a_wrapper_is_told_from_one_of_its_name(suffix, rng, tmp_path):
+    """Of a wrapped layer an `.h5` file stores the module too."""
+    wrapped = layers.TimeDistributed(layers.LayerNormalization())
+    model = keras.Sequential([keras.Input((STEPS, WIDTH)), LayerNormalization(), wrapped])
+    samples = rng.normal(size=(2, STEPS, WIDTH)).astype("float32") + 3
+    loaded = ats.load_model(saved(model, tmp_path / f"both.{suffix}"), custom_objects=OWN)
+    assert [type(loaded.layers[0]), type(loaded.layers[1].layer)] == [LayerNormalization, layers.LayerNormalization]
+    assert_gives(loaded, samples, [numbers(model(samples))], 1e-6)
+
+
+@pytest.mark.parametrize("package", [None, "somewhere"])
+def test_two_classes_of_one_name_in_an_archive_of_keras_2_stay_two(package, rng, tmp_path):
+    registered = f"{package}>LayerNormalization" if package else "LayerNormalization"
+    config = {"name": "own", "trainable": True}
+    own = {"module": None, "class_name": "LayerNormalization", "config": config, "registered_name": registered}
+    keras_own = layer("2.15.0", "LayerNormalization", "norm", axis=[1], epsilon=1e-3, center=True, scale=True)
+    first_layer = input_layer("2.15.0", "a", WIDTH)
+    config = graph("2.15.0", (first_layer, []), (keras_own, ["a"]), (own, ["norm"]), outputs=["own"])
+    config = {"module": "keras.src.engine.functional", **config, "registered_name": "Functional"}
+    gamma, beta, gamma_2, beta_2 = random_arrays(rng, (WIDTH,), (WIDTH,), (WIDTH,), (WIDTH,))
+    groups = {
+        ("layers", "layer_normalization"): [gamma, beta],
+        ("layers", "layer_normalization_1"): [gamma_2, beta_2],
+    }
+    x = rng.normal(size=(2, WIDTH)).astype("float32") + 3
+    y = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-3) * gamma + beta
+    expected = y / np.sqrt((y * y).mean(-1, keepdims=True) + 1e-6) * gamma_2 + beta_2
+    model = ats.load_model(archive(tmp_path / "old.keras", "2.15.0", config, groups), custom_objects=OWN)
+    assert [type(part) for part in model.layers[1:]] == [layers.LayerNormalization, LayerNormalization]
+    assert_gives(model, x, [expected], 1e-4)
+
+
+def with_the_names_of_keras_alone():
+    x = keras.Input((STEPS, WIDTH))
+    y = layers.TimeDistributed(layers.LayerNormalization())(layers.LayerNormalization()(x))
+    y = layers.Bidirectional(layers.LSTM(3, return_sequences=True, kernel_initializer="ones"))(y)
+    return keras.Model(x, keras.Sequential([layers.Dense(3, activation="gelu"), layers.LayerNormalization()])(y))
+
+
+def made_of_own_classes():
+    x = keras.Input((STEPS, WIDTH))
+    y = layers.TimeDistributed(LayerNormalization())(LayerNormalization()(x))
+    with keras.saving.custom_object_scope(OWN):
+        y = layers.Bidirectional(LSTM(3, return_sequences=True))(y)
+    return keras.Model(x, keras.Sequential([layers.Dense(3, activation=gelu), LayerNormalization()])(y))
+
+
+def test_a_class_is_used_where_an_archive_has_only_keras_class_of_its_name(rng, tmp_path):
+    class LayerNormalization(globals()["LayerNormalization"]):
+        """As Keras stores its own."""
+
+        def __init__(self, axis=-1, epsilon=1e-3, center=True, scale=True, rms_scaling=None, **kwargs):
+            for unused in INITIALIZED:
+                kwargs.pop(unused, None)
+            super().__init__(**kwargs)
+
+    stored = with_the_names_of_keras_alone()
+    stored.set_weights([rng.normal(size=weight.shape) for weight in stored.get_weights()])
+    expected = made_of_own_classes()
+    expected.set_weights(stored.get_weights())
+    samples = rng.normal(size=(2, STEPS, WIDTH)).astype("float32") + 3
+    own = {**OWN, "LayerNormalization": LayerNormalization}
+    loaded = ats.load_model(saved(stored, tmp_path / "keras.keras"), custom_objects=own)
+    assert type(loaded.layers[1]) is LayerNormalization
+    assert type(loaded.layers[3].forward_layer.cell.kernel_initializer) is Ones
+    assert_gives(loaded, samples, [numbers(expected(samples))], 1e-5)
+
+
+INITIALIZED = [
+    f"{weight}_{part}" for weight in ("beta", "gamma") for part in ("initializer", "regularizer", "constraint")
+]
+
+
+def test_a_class_that_does_not_fit_what_is_said_to_be_keras_is_told(tmp_path):
+    x = keras.Input((STEPS, WIDTH))
+    path = saved(keras.Model(x, layers.Attention(name="attention")([x, x])), tmp_path / "keras.keras")
+    with pytest.raises(ModelFileError) as caught:
+        ats.load_model(path, custom_objects=OWN)
+    said = str(caught.value)
+    assert said.startswith(
+        f"Keras {keras.version()} cannot build a model from keras.keras, which Keras {keras.version()} saved. "
+    )
+    assert said.endswith(
+        " It fails at 'attention', which the file says is of Keras' own class 'Attention': leave 'Attention' out of "
+        "custom_objects to use that."
+    )
+
+
+@pytest.mark.parametrize("suffix", ["h5", "keras"])
+def test_a_class_that_is_given_comes_before_one_that_is_registered(suffix, tmp_path, monkeypatch):
+    class Scaled(layers.Layer):
+        def call(self, x):
+            return x * 2
+
+    class Registered(Scaled):
+        pass
+
+    path = saved(keras.Sequential([keras.Input((WIDTH,)), Scaled()]), tmp_path / f"own.{suffix}")
+    monkeypatch.setitem(keras.saving.get_custom_objects(), "Scaled", Registered)
+    assert type(ats.load_model(path).layers[0]) is Registered
+    assert type(ats.load_model(path, custom_objects={"Scaled": Scaled}).layers[0]) is Scaled
+
+
+def test_a_class_of_keras_may_be_given_too(rng, tmp_path):
+    """Its settings are those of Keras 2 all the same; an instance may be given, as recipes do."""
+    relu = layer("2.2.4", "LeakyReLU", "relu", alpha=0.25)
+    stored = dense("2.2.4", "dense", 2)
+    stored["config"]["kernel_initializer"] = {
+        "class_name": "GlorotUniform",
+        "config": {"seed": None, "dtype": "float32"},
+    }
+    config = graph(
+        "2.2.4", (input_layer("2.2.4", "a", WIDTH), []), (relu, ["a"]), (stored, ["relu"]), outputs=["dense"]
+    )
+    kernel, bias = random_arrays(rng, (WIDTH, 2), (2,))
+    weights = {"dense": [("kernel:0", kernel), ("bias:0", bias)]}
+    path = with_weights(tmp_path / "old.h5", config, "2.2.4", weights)
+    given = {
+        "LeakyReLU": layers.LeakyReLU,
+        "GlorotUniform": keras.initializers.GlorotUniform(),
+        "Model": keras.Model,
+        "Functional": keras.Model,
+    }
+    x = rng.normal(size=(2, WIDTH)).astype("float32")
+    expected = np.where(x > 0, x, 0.25 * x) @ kernel + bias
+    assert_gives(ats.load_model(path, custom_objects=given), x, [expected], 1e-5)
+    with keras.saving.custom_object_scope(given):
+        assert_gives(ats.load_model(path), x, [expected], 1e-5)
 
 
 def test_a_class_by_another_name_of_its_own_gets_the_weights_that_were_stored(rng, tmp_path):

@@ -144,7 +144,10 @@ PLAIN = {
 
 
 @pytest.mark.parametrize("version", WITHOUT_DTYPE)
-@pytest.mark.parametrize("class_name", PLAIN)
+@pytest.mark.parametrize(
+    "class_name",
+    [pytest.param(name, marks=pytest.mark.every_backend) if name == "Multiply" else name for name in PLAIN],
+)
 def test_a_layer_without_a_dtype_is_a_layer(class_name, version, tmp_path):
     settings, count, expected = PLAIN[class_name]
     names = ["a", "b"][:count]
@@ -259,7 +262,10 @@ PLACES = {
 }
 
 
-@pytest.mark.parametrize("separator", ["/", "\\"], ids=["linux", "windows"])
+@pytest.mark.parametrize(
+    "separator",
+    [pytest.param("/", id="linux"), pytest.param("\\", id="windows", marks=pytest.mark.every_backend)],
+)
 @pytest.mark.parametrize("version", PLACES)
 @pytest.mark.parametrize("alone", [False, True], ids=["whole", "weights alone"])
 def test_an_archive_of_either_system_gives_what_its_equations_give(version, separator, alone, rng, tmp_path):

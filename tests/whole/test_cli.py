@@ -287,7 +287,7 @@ def test_errors_are_one_message_and_no_traceback(folder, capsys):
         "numpy.save('samples.npy', array).\n"
     )
     assert refused(capsys, "capture", "model.keras", "samples.npy", "-o", "run.zarr", "--labels", "a,b") == (
-        "attnscope: 2 labels were given, but the number of positions is 5 in mha (query), 5 in mha (key). "
+        "attnscope: 2 labels were given, but the number of positions is 5 along axis 1 of input 'features'. "
         "Give one label per position: labels=[...], or name the axis: labels={'key': [...]}.\n"
     )
     assert refused(capsys, "report", "nowhere.zarr") == (

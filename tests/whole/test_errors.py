@@ -63,9 +63,8 @@ def test_labels_of_the_wrong_length_name_both_numbers(rng):
     model, x = transformer(), padded_tokens(rng, samples=4)
     found = message(ats.errors.LabelError, ats.capture, model, x, labels=list("abc"))
     assert found == (
-        "3 labels were given, but the number of positions is 7 in attention_0 (query), 7 in attention_0 (key), 7 in "
-        "attention_1 (query), 7 in attention_1 (key). Give one label per position: labels=[...], or name the axis: "
-        "labels={'key': [...]}."
+        "3 labels were given, but the number of positions is 7 along axis 1 of input 'tokens'. Give one label per "
+        "position: labels=[...], or name the axis: labels={'key': [...]}."
     )
     words = [["a"] * 7, ["a"] * 3, ["a"] * 6, ["a"] * 7]
     found = message(

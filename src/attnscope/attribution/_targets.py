@@ -145,6 +145,8 @@ class _Output:
 
     def targets(self, wanted: TargetLike) -> list[Target]:
         """What a target that says nothing about which output it is of means for this one."""
+        if callable(wanted):
+            return [_checked_callable(wanted, self.array)]
         if isinstance(wanted, (list, tuple, range)):
             return [self._column(_whole_or_name(column)) for column in wanted]
         if isinstance(wanted, AtStep):

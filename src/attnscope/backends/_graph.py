@@ -119,8 +119,7 @@ class Vocabulary:
         elementwise: Those that combine their inputs element by element and do nothing else.
         readers: How the others are read.
         functions: What softmaxes are written out in: ``exp``, ``log``, ``divide``, ``reciprocal``, ``subtract``,
-            ``sum`` and ``logsumexp``, and the backend's own ``softmax`` and ``log_softmax``; and ``same``, which keeps
-            each element.
+            ``sum`` and ``logsumexp``, and the backend's own ``softmax`` and ``log_softmax``.
     """
 
     elementwise: Container[str]
@@ -221,6 +220,16 @@ def read_first(record: Any, shapes: Sequence[Shape], out: Shape) -> Operation:
 def read_last(record: Any, shapes: Sequence[Shape], out: Shape) -> Operation:
     """Reader of a softmax along the last axis, or of the logarithm of one."""
     return Elementwise(inputs=1, along=len(out) - 1)
+
+
+def read_copy(record: Any, shapes: Sequence[Shape], out: Shape) -> Operation:
+    """Reader of an operation that hands on its first input as it is, perhaps in another dtype."""
+    return repeated(len(shapes[0]), len(shapes[0]))
+
+
+def read_constant(record: Any, shapes: Sequence[Shape], out: Shape) -> Operation:
+    """Reader of an operation that makes constants in the shape of its first input."""
+    return Moved((None,) * len(shapes[0]))
 
 
 def read_repeat(record: Any, shapes: Sequence[Shape], out: Shape) -> Operation:

@@ -27,6 +27,7 @@ from attnscope.backends._graph import (
     Shape,
     Trace,
     Vocabulary,
+    read_copy,
     read_first,
     read_product,
     reduction,
@@ -400,8 +401,12 @@ def _reduce(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | 
 
 
 def _chosen(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | None:
-    axes = params.get("axes") or (params.get("dimension", params.get("axis", len(shapes[0]) - 1)),)
-    return Chosen(axes[0] % len(shapes[0]), keeps=len(out) == len(shapes[0]))
+    axis = params["axes"][0] if params.get("axes") else _axis_of(params, len(shapes[0]) - 1)
+    return Chosen(axis % len(shapes[0]), keeps=len(out) == len(shapes[0]))
+
+
+def _axis_of(params: Params, default: int) -> int:
+    return int(next((params[name] for name in ("dimension", "axis") if name in params), default))
 
 
 def _convolution(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | None:
@@ -455,7 +460,7 @@ def _concatenate(params: Params, shapes: Sequence[Shape], out: Shape) -> Operati
 
 
 def _stack(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | None:
-    return Joined(params.get("axis", params.get("dimension", 0)) % len(out), stacked=True)
+    return Joined(_axis_of(params, 0) % len(out), stacked=True)
 
 
 def _gather(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | None:
@@ -511,9 +516,6 @@ _ELEMENTWISE = frozenset(
         "ceil",
         "clamp",
         "conj",
-        "convert_element_type",
-        "copy",
-        "copy_p",
         "cos",
         "cosh",
         "digamma",
@@ -560,7 +562,6 @@ _ELEMENTWISE = frozenset(
         "sinh",
         "sqrt",
         "square",
-        "stop_gradient",
         "sub",
         "tan",
         "tanh",
@@ -580,6 +581,7 @@ _VOCABULARY = Vocabulary(
         "squeeze": _squeeze,
         **dict.fromkeys((f"reduce_{name}" for name in _REDUCTIONS), _reduce),
         **dict.fromkeys(("top_k", "approx_top_k", "argmax", "argmin", "sort"), _chosen),
+        **dict.fromkeys(("convert_element_type", "copy", "copy_p", "stop_gradient"), read_copy),
         **dict.fromkeys(("cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp"), read_first),
         "conv_general_dilated": _convolution,
         **dict.fromkeys(("reduce_window_max", "reduce_window_sum", "reduce_window_min", "reduce_window"), _pooling),
@@ -601,7 +603,6 @@ _VOCABULARY = Vocabulary(
         "div": "divide",
         "sub": "subtract",
         "reduce_sum": "sum",
-        **dict.fromkeys(("convert_element_type", "copy", "copy_p", "name", "optimization_barrier"), "same"),
     },
 )
 

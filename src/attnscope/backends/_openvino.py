@@ -6,7 +6,7 @@ becomes a further result of the graph.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -37,16 +37,7 @@ from attnscope.backends._graph import (
     squeeze,
     transposition,
 )
-from attnscope.backends._operations import (
-    Chosen,
-    Joined,
-    Looked,
-    Moved,
-    Operation,
-    Sliced,
-    Updated,
-    Windowed,
-)
+from attnscope.backends._operations import Chosen, Joined, Looked, Moved, Operation, Sliced, Taken, Windowed
 from attnscope.backends._protocol import Body, Function, Interception, Model, ModelOf, ProbedBody, Step
 from attnscope.errors import UnsupportedError
 from attnscope.tensors import Tensor, Tree
@@ -123,8 +114,8 @@ class OpenVINO:
     def trace(self, model: Model, body: Callable[[Tree], Tree], inputs: Tree) -> Trace:
         """The graph of a run, which is not compiled."""
         parameters, outputs = _graph(body, tree.map_structure(np.asarray, inputs))
-        outputs = [leaf.output for leaf in tree.flatten(outputs) if _is_tensor(leaf)]
-        return _read(parameters, outputs, model.variables)
+        weights = {_key(get_ov_output(variable)): variable.path for variable in model.variables}
+        return _read(parameters, [leaf.output for leaf in tree.flatten(outputs) if _is_tensor(leaf)], weights)
 
     def met(self) -> AbstractContextManager[object]:
         """The graph does not say where its operations come from, so that none written out are looked for."""
@@ -230,7 +221,7 @@ def _key(output: Any) -> tuple[str, int]:
     return output.get_node().get_name(), output.get_index()
 
 
-def _read(parameters: list[Any], outputs: list[Any], variables: Sequence[Any]) -> Trace:
+def _read(parameters: list[Any], outputs: list[Any], weights: Mapping[Hashable, str]) -> Trace:
     """The operations that lead from the parameters to the outputs."""
     builder = GraphBuilder(_VOCABULARY)
 
@@ -239,167 +230,142 @@ def _read(parameters: list[Any], outputs: list[Any], variables: Sequence[Any]) -
         sizes = [] if shape.rank.is_dynamic else [None if size.is_dynamic else size.get_length() for size in shape]
         return builder.tensor(_key(output), sizes, output.get_element_type().get_type_name())
 
+    builder.graph.inputs = [number(parameter.output(0)) for parameter in parameters]
     graph = openvino.Model([opset.result(output) for output in outputs], parameters)
     for node in graph.get_ordered_ops():
         operands = [number(place.get_source_output()) for place in node.inputs()]
-        name = node.get_type_name()
-        if operands and name not in _NO_DATA:
-            for place, output in enumerate(node.outputs()):
-                builder.add(name, _Record(node, place), operands, number(output))
-    builder.graph.inputs = [number(parameter.output(0)) for parameter in parameters]
-    builder.graph.weights = {number(_output_of(variable)): variable.path for variable in variables}
+        if operands and node.get_type_name() not in _NO_DATA:
+            for output in node.outputs():
+                builder.add(node.get_type_name(), output, operands, number(output))
+    builder.graph.weights = {builder.numbers[key]: path for key, path in weights.items() if key in builder.numbers}
     builder.graph.outputs = {number(output) for output in outputs}
     return Trace(builder.graph, builder.numbers)
 
 
-def _output_of(variable: Any) -> Any:
-    """The constant that a variable is in every graph."""
-    return get_ov_output(variable.value)
+def _constant(output: Any, position: int) -> list[Any] | None:
+    """The numbers that an input of an operation has, where they are constant; None where they are not."""
+    source = output.get_node().input_value(position).get_node()
+    while source.get_type_name() == "Convert":
+        source = source.input_value(0).get_node()
+    return source.data.reshape(-1).tolist() if source.get_type_name() == "Constant" else None
 
 
-@dataclass(frozen=True)
-class _Record:
-    """An operation, and the how manieth of its results this is."""
-
-    node: Any
-    place: int
-
-    def attribute(self, name: str) -> Any:
-        """One of its attributes."""
-        return self.node.get_attributes()[name]
-
-    def constant(self, position: int) -> list[int] | None:
-        """The values of one of its inputs, where they are constant."""
-        if position >= self.node.get_input_size():
-            return None
-        value = _value(self.node.input_value(position))
-        return None if value is None else value.reshape(-1).tolist()
-
-    def number(self, position: int) -> int | None:
-        """The value of one of its inputs that is a single number, where it is known."""
-        values = self.constant(position)
-        return values[0] if values else None
+def _attributes(output: Any) -> dict[str, Any]:
+    return dict(output.get_node().get_attributes())
 
 
-def _value(output: Any) -> np.ndarray | None:
-    """What a constant holds, also where it is only converted."""
-    node = output.get_node()
-    if node.get_type_name() in ("Convert", "Squeeze", "Unsqueeze", "Reshape"):
-        return _value(node.input_value(0))
-    return node.data if node.get_type_name() == "Constant" else None
+def _matmul(output: Any, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    flags = _attributes(output)
+    ranks = [len(shape) for shape in shapes]
+    return matmul(ranks, transpose_first=flags["transpose_a"], transpose_second=flags["transpose_b"])
 
 
-def _matmul(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
-    return matmul(
-        [len(shape) for shape in shapes],
-        transpose_first=record.attribute("transpose_a"),
-        transpose_second=record.attribute("transpose_b"),
-    )
+def _einsum(output: Any, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    equation = _attributes(output)["equation"]
+    return einsum(equation, [len(shape) for shape in shapes]) if len(shapes) <= 2 and "->" in equation else None
 
 
-def _einsum(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
-    equation = record.attribute("equation")
-    known = len(shapes) < 3 and "->" in equation
-    return einsum(equation, [len(shape) for shape in shapes]) if known else None
+def _transpose(output: Any, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    return transposition(_constant(output, 1))
 
 
-def _transpose(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
-    return transposition(record.constant(1))
+def _squeeze(output: Any, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    axes = _constant(output, 1) if len(shapes) > 1 else None
+    return read_reshape(output, shapes, out) if axes is None else squeeze(axes, len(shapes[0]))
 
 
-def _reduce(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
-    return reduction(record.constant(1), len(shapes[0]), keepdims=record.attribute("keep_dims"))
-
-
-def _squeeze(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
-    axes = record.constant(1)
-    return squeeze([n for n, size in enumerate(shapes[0]) if size == 1] if axes is None else axes, len(shapes[0]))
-
-
-def _unsqueeze(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
-    axes = record.constant(1)
+def _unsqueeze(output: Any, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    axes = _constant(output, 1)
     return None if axes is None else expansion(axes, len(out))
 
 
-def _convolution(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
-    """Samples, channels and places; the kernel has the units first, or a group before them."""
-    strides = record.attribute("strides")
-    windows = {axis: (axis, strides[axis - 2]) for axis in range(2, len(out))}
-    return Windowed({0: 0}, windows, units=(0, 1) if record.node.get_type_name() == "Convolution" else None)
+def _reduce(output: Any, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    return reduction(_constant(output, 1), len(shapes[0]), keepdims=_attributes(output)["keep_dims"])
 
 
-def _pooling(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
-    strides = record.attribute("strides")
-    return Windowed({0: 0, 1: 1}, {axis: (axis, strides[axis - 2]) for axis in range(2, len(out))})
+def _convolution(output: Any, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    """The kernel of a plain one has its units first; in a grouped one they are split into groups."""
+    units = (0, 1) if output.get_node().get_type_name() == "Convolution" else None
+    return Windowed({0: 0}, _windows(output), units)
 
 
-def _slice(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
-    """`Slice`: starts, stops and steps of the axes that are named last; of all where none are."""
-    starts, steps, axes = (record.constant(position) for position in (1, 3, 4))
-    rank = len(out)
-    axes = list(range(len(starts or ()))) if axes is None else [axis % rank for axis in axes]
-    first = dict(zip(axes, starts or [], strict=False))
-    distance = dict(zip(axes, steps or [], strict=False))
-    if starts is None:
-        return Sliced(tuple(0 if size == now else None for size, now in zip(shapes[0], out, strict=True)), (1,) * rank)
-    return Sliced(
-        tuple(_from_the_start(first.get(axis, 0), shapes[0][axis]) for axis in range(rank)),
-        tuple(distance.get(axis, 1) for axis in range(rank)),
-    )
+def _pooling(output: Any, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    return Windowed({0: 0, 1: 1}, _windows(output))
 
 
-def _from_the_start(start: int, size: int) -> int:
-    return max(0, start + size) if start < 0 else min(start, size - 1)
+def _windows(output: Any) -> dict[int, tuple[int, int]]:
+    return {axis: (axis, int(stride)) for axis, stride in enumerate(_attributes(output)["strides"], start=2)}
 
 
-def _split(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
-    axis = record.number(1)
-    if axis is None:
+def _slice(output: Any, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    """Data, starts, stops, steps and, of some, the axes that these are for."""
+    starts, steps = _constant(output, 1), _constant(output, 3)
+    axes = _constant(output, 4) if len(shapes) > 4 else list(range(len(starts or ())))
+    if starts is None or steps is None or axes is None:
         return None
-    axis %= len(out)
-    sizes = record.constant(2)
-    start = record.place * out[axis] if sizes is None else sum(sizes[: record.place])
-    return Sliced(tuple(start if number == axis else 0 for number in range(len(out))), (1,) * len(out))
+    first, distances = [0] * len(out), [1] * len(out)
+    for axis, start, step in zip(axes, starts, steps, strict=True):
+        size = shapes[0][axis]
+        first[axis] = min(max(start + size if start < 0 else start, 0), size - 1)
+        distances[axis] = step
+    return Sliced(tuple(first), tuple(distances))
 
 
-def _padded(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
-    front = record.constant(1)
-    return None if front is None else Sliced(tuple(-size for size in front), (1,) * len(out))
+def _padded(output: Any, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    before = _constant(output, 1)
+    return None if before is None else Sliced(tuple(-size for size in before), (1,) * len(out))
 
 
-def _concatenate(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
-    return Joined(record.attribute("axis") % len(out))
+def _split(output: Any, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    axes = _constant(output, 1)
+    if axes is None:
+        return None
+    axis, number = axes[0] % len(out), output.get_index()
+    before = output.get_node().outputs()[:number]
+    start = sum(each.get_partial_shape()[axis].get_length() for each in before)
+    return Sliced(tuple(start if place == axis else 0 for place in range(len(out))), (1,) * len(out))
 
 
-def _gather(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+def _roll(output: Any, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    axes = _constant(output, 2)
+    rolled = range(len(out)) if axes is None else [axis % len(out) for axis in axes]
+    return Sliced(tuple(None if axis in rolled else 0 for axis in range(len(out))), (1,) * len(out))
+
+
+def _concatenate(output: Any, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    return Joined(_attributes(output)["axis"] % len(out))
+
+
+def _gather(output: Any, shapes: Sequence[Shape], out: Shape) -> Operation | None:
     """Rows of a table by their numbers: the axes of the numbers stand in the place of the rows."""
-    axis = record.number(2)
-    if axis is None:
+    axes = _constant(output, 2)
+    if axes is None or _attributes(output)["batch_dims"] != 0:
         return None
-    both = record.attribute("batch_dims")
-    rank, wide = len(shapes[0]), len(shapes[1]) - both
-    axis %= rank
-    table = tuple(None if number == axis else number if number < axis else number + wide - 1 for number in range(rank))
-    return Looked(table, (*range(both), *(axis + number for number in range(wide))))
+    rank, wide = len(shapes[0]), len(shapes[1])
+    place = axes[0] % rank
+    if not wide:
+        numbers = _constant(output, 1)
+        return Taken(place, None if numbers is None else numbers[0] % shapes[0][place])
+    table = tuple(None if axis == place else axis if axis < place else axis + wide - 1 for axis in range(rank))
+    return Looked(table, tuple(place + axis for axis in range(wide)))
 
 
-def _gathered(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
-    """Elements by their numbers along one axis."""
-    axis = record.attribute("axis") % len(out)
-    return Looked(tuple(None if number == axis else number for number in range(len(out))), tuple(range(len(out))))
+def _gather_elements(output: Any, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    place = _attributes(output)["axis"] % len(out)
+    return Looked(tuple(None if axis == place else axis for axis in range(len(out))), tuple(range(len(out))))
 
 
-def _chosen(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
-    return Chosen(record.attribute("axis") % len(out))
+def _chosen(output: Any, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    return Chosen(_attributes(output)["axis"] % len(out))
 
 
-def _one_hot(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
-    axis = record.attribute("axis") % len(out)
-    return Moved(tuple(number if number < axis else number + 1 for number in range(len(shapes[0]))))
+def _one_hot(output: Any, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    return expansion([_attributes(output)["axis"]], len(out))
 
 
-def _update(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
-    return Updated()
+def _sequence(output: Any, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    """A whole recurrent layer: its states, dims ``(sample, direction, step, unit)``; or the last of them."""
+    return Moved((0, 2 if output.get_index() == 0 else None, None))
 
 
 _NO_DATA = ("Result", "ShapeOf")
@@ -407,13 +373,65 @@ _NO_DATA = ("Result", "ShapeOf")
 
 _ELEMENTWISE = frozenset(
     [
-        *("Abs", "Acos", "Acosh", "Add", "Asin", "Asinh", "Atan", "Atanh", "Ceiling", "Clamp", "Convert"),
-        *("ConvertLike", "Cos", "Cosh", "Divide", "Elu", "Equal", "Erf", "Exp", "FakeQuantize", "Floor", "FloorMod"),
-        *("Gelu", "Greater", "GreaterEqual", "HSigmoid", "HSwish", "HardSigmoid", "IsFinite", "IsInf", "IsNaN"),
-        *("Less", "LessEqual", "Log", "LogicalAnd", "LogicalNot", "LogicalOr", "LogicalXor", "Maximum", "Minimum"),
-        *("Mish", "Mod", "Negative", "NotEqual", "PRelu", "Power", "Relu", "Round", "Select", "Selu", "Sigmoid"),
-        *("Sign", "Sin", "Sinh", "SoftPlus", "SoftSign", "Sqrt", "SquaredDifference", "Subtract", "Swish", "Tan"),
-        *("Tanh", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor", "Identity"),
+        "Abs",
+        "Acos",
+        "Acosh",
+        "Add",
+        "Asin",
+        "Asinh",
+        "Atan",
+        "Atanh",
+        "BitwiseAnd",
+        "BitwiseLeftShift",
+        "BitwiseNot",
+        "BitwiseOr",
+        "BitwiseRightShift",
+        "BitwiseXor",
+        "Ceiling",
+        "Cos",
+        "Cosh",
+        "Divide",
+        "Equal",
+        "Erf",
+        "Exp",
+        "Floor",
+        "FloorMod",
+        "Gelu",
+        "Greater",
+        "GreaterEqual",
+        "HSigmoid",
+        "HSwish",
+        "IsFinite",
+        "IsInf",
+        "IsNaN",
+        "Less",
+        "LessEqual",
+        "Log",
+        "LogicalAnd",
+        "LogicalNot",
+        "LogicalOr",
+        "LogicalXor",
+        "Maximum",
+        "Minimum",
+        "Mish",
+        "Mod",
+        "Negative",
+        "NotEqual",
+        "Power",
+        "PRelu",
+        "Relu",
+        "Select",
+        "Sigmoid",
+        "Sign",
+        "Sin",
+        "Sinh",
+        "SoftPlus",
+        "SoftSign",
+        "Sqrt",
+        "SquaredDifference",
+        "Subtract",
+        "Tan",
+        "Tanh",
     ]
 )
 
@@ -428,25 +446,25 @@ _VOCABULARY = Vocabulary(
         "Squeeze": _squeeze,
         "Unsqueeze": _unsqueeze,
         **dict.fromkeys(
-            (
-                *("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2"),
-                *("ReduceLogicalAnd", "ReduceLogicalOr"),
-            ),
-            _reduce,
+            ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2"), _reduce
         ),
+        **dict.fromkeys(("ReduceLogicalAnd", "ReduceLogicalOr"), _reduce),
         **dict.fromkeys(("Convolution", "GroupConvolution"), _convolution),
         **dict.fromkeys(("MaxPool", "AvgPool"), _pooling),
         "Slice": _slice,
-        **dict.fromkeys(("Split", "VariadicSplit"), _split),
         "Pad": _padded,
+        **dict.fromkeys(("Split", "VariadicSplit"), _split),
+        "Roll": _roll,
         "Concat": _concatenate,
         "Gather": _gather,
-        "GatherElements": _gathered,
+        "GatherElements": _gather_elements,
         "TopK": _chosen,
         "OneHot": _one_hot,
+        **dict.fromkeys(("GRUSequence", "LSTMSequence"), _sequence),
         **dict.fromkeys(("Broadcast", "Tile"), read_repeat),
-        **dict.fromkeys(("Softmax", "LogSoftmax", "CumSum", "MVN"), read_first),
-        **dict.fromkeys(("ScatterNDUpdate", "ScatterUpdate", "ScatterElementsUpdate"), _update),
+        **dict.fromkeys(("BatchNormInference", "Clamp", "Convert", "ConvertLike", "CumSum", "Elu"), read_first),
+        **dict.fromkeys(("HardSigmoid", "LogSoftmax", "Selu", "Softmax", "Swish"), read_first),
+        **dict.fromkeys(("ScatterElementsUpdate", "ScatterNDUpdate", "ScatterUpdate"), read_first),
     },
 )
 

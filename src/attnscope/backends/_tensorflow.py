@@ -22,6 +22,8 @@ from attnscope.backends._graph import (
     einsum,
     expansion,
     matmul,
+    read_constant,
+    read_copy,
     read_first,
     read_last,
     read_product,
@@ -402,7 +404,7 @@ _OF_CONSTANTS: dict[str, Callable[..., np.ndarray]] = {
 
 def _value(tensor: Tensor) -> np.ndarray | None:
     """The value of a tensor that is made of constants alone, where it is known."""
-    value = tf.get_static_value(tensor)
+    value: np.ndarray | None = tf.get_static_value(tensor)
     compute = _OF_CONSTANTS.get(tensor.op.type)
     if value is not None or compute is None:
         return value
@@ -618,7 +620,6 @@ _ELEMENTWISE = frozenset(
         "Atan2",
         "Atanh",
         "BiasAdd",
-        "Cast",
         "Ceil",
         "CheckNumerics",
         "ClipByValue",
@@ -640,7 +641,6 @@ _ELEMENTWISE = frozenset(
         "FloorMod",
         "Greater",
         "GreaterEqual",
-        "Identity",
         "IsFinite",
         "IsInf",
         "IsNan",
@@ -658,7 +658,6 @@ _ELEMENTWISE = frozenset(
         "Mod",
         "Neg",
         "NotEqual",
-        "OnesLike",
         "Pow",
         "PreventGradient",
         "RealDiv",
@@ -680,7 +679,6 @@ _ELEMENTWISE = frozenset(
         "Sqrt",
         "Square",
         "SquaredDifference",
-        "StopGradient",
         "Sub",
         "Tan",
         "Tanh",
@@ -688,7 +686,6 @@ _ELEMENTWISE = frozenset(
         "Xdivy",
         "Xlog1py",
         "Xlogy",
-        "ZerosLike",
         "BitwiseAnd",
         "BitwiseOr",
         "BitwiseXor",
@@ -726,6 +723,8 @@ _VOCABULARY = Vocabulary(
         **dict.fromkeys(("Tile", "BroadcastTo"), read_repeat),
         **dict.fromkeys(("Softmax", "LogSoftmax"), read_last),
         **dict.fromkeys(("Cumsum", "Cumprod"), read_first),
+        **dict.fromkeys(("OnesLike", "ZerosLike"), read_constant),
+        **dict.fromkeys(("Cast", "Identity", "StopGradient"), read_copy),
         **dict.fromkeys(("FusedBatchNormV3", "FusedBatchNorm"), _batch_norm),
         **dict.fromkeys(("TensorScatterUpdate", "TensorScatterAdd", "XlaDynamicUpdateSlice"), _update),
         "TensorListGetItem": _item,
@@ -740,7 +739,6 @@ _VOCABULARY = Vocabulary(
         "Sum": "sum",
         "Softmax": "softmax",
         "LogSoftmax": "log_softmax",
-        **dict.fromkeys(("Cast", "Identity", "PreventGradient", "StopGradient"), "same"),
     },
 )
 

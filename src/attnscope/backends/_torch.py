@@ -25,6 +25,8 @@ from attnscope.backends._graph import (
     Vocabulary,
     expansion,
     matmul,
+    read_constant,
+    read_copy,
     read_first,
     read_product,
     read_repeat,
@@ -562,26 +564,13 @@ _READERS = {
     "embedding": _embedding,
     "attnscope updated": _updated,
     "copy": read_repeat,
+    # A copy that is made contiguous is seen as `empty_like` in a trace on shapes.
+    **dict.fromkeys(("clone", "_to_copy", "alias", "detach", "lift_fresh", "empty_like"), read_copy),
     "index_select": _index_select,
     "gather": _gather,
     "index": _index,
-    **dict.fromkeys(
-        (
-            *(
-                "clone",
-                "_to_copy",
-                "alias",
-                "detach",
-                "lift_fresh",
-                "empty_like",
-                "zeros_like",
-                "ones_like",
-                "full_like",
-            ),
-            *("cumsum", "cumprod"),
-        ),
-        read_first,
-    ),
+    **dict.fromkeys(("zeros_like", "ones_like", "full_like", "rand_like", "randn_like"), read_constant),
+    **dict.fromkeys(("cumsum", "cumprod"), read_first),
     **dict.fromkeys(("_softmax", "_safe_softmax", "_log_softmax"), _normalised),
     **dict.fromkeys(
         (
@@ -614,8 +603,6 @@ _FUNCTIONS = {
     "logsumexp": "logsumexp",
     **dict.fromkeys(("_softmax", "_safe_softmax"), "softmax"),
     "_log_softmax": "log_softmax",
-    # Keras makes a tensor for shapes alone by `empty_like`.
-    **dict.fromkeys(("clone", "_to_copy", "alias", "detach", "lift_fresh", "empty_like"), "same"),
 }
 _VOCABULARY = Vocabulary(_Pointwise(), _READERS, _FUNCTIONS)
 

@@ -15,9 +15,9 @@ from attnscope.capturing._observer import Observer
 from attnscope.capturing._store import OnDisk
 from attnscope.capturing._summaries import Full, Summary
 from attnscope.discovery import Selection, discover
-from attnscope.errors import InputError, LabelError
+from attnscope.errors import InputError
 from attnscope.interception import declarations
-from attnscope.labels import AxisLabels, LabelsLike, check_that_labels_fit, read_labels
+from attnscope.labels import AxisLabels, LabelsLike, check_that_labels_fit, read_labels, settled
 from attnscope.maps import AttentionMaps
 from attnscope.running import Network, Runner, reused
 from attnscope.schema import Site, SiteTable, key_dims, query_dims
@@ -118,7 +118,7 @@ def captured(
         network.model,
         ready.chosen,
         summaries,
-        axis_labels or network.labels,
+        axis_labels,
         network.texts,
         ready.removed_masks,
         ready.lost,
@@ -131,29 +131,19 @@ def captured(
 
 
 def _read_labels(labels: LabelsLike, network: Network, sites: SiteTable) -> list[AxisLabels]:
-    """The labels that a user gives, checked against the axes of the sites.
+    """The labels that a user gives, or else those that the task knows, each with what it is for.
 
     Raises:
-        LabelError: They do not fit, or are for an input that cannot be told from another one.
+        LabelError: What the user gives fits nothing, or several axes of which it cannot be told which is meant.
     """
-    first = network.first.inputs
-    lengths = {
-        name: array.shape[1]
-        for name, array in zip(network.input_names(first), tree.flatten(first), strict=True)
-        if array.ndim > 1 and not any(fnmatchcase(site.name, name) for site in sites)
-    }
+    if labels is None:
+        return settled(network.labels, sites, given=False)
     if isinstance(labels, Mapping):
         labels = {network.input_name(str(name)): names for name, names in labels.items()}
-    chosen = read_labels(labels, list(lengths))
-    for item in chosen:
-        alike = [name for name in lengths if name != item.source and lengths[name] == lengths.get(item.source)]
-        if alike:
-            raise LabelError(
-                f"Labels were given for the input {item.source!r}, but {alike[0]!r} has {lengths[alike[0]]} positions "
-                "too, so their axes cannot be told apart. Name the axis, and the site if need be: "
-                f"labels={{{sites[0].name!r}: {{'key': names}}}}."
-            )
-    check_that_labels_fit({site.name: _axis_sizes(site) for site in sites}, chosen, network.samples, list(lengths))
+    first = network.first.inputs
+    inputs = [name for name in network.input_names(first) if not any(fnmatchcase(site.name, name) for site in sites)]
+    chosen = settled(read_labels(labels, inputs), sites)
+    check_that_labels_fit({site.name: _axis_sizes(site) for site in sites}, chosen, network.samples, inputs)
     return chosen
 
 

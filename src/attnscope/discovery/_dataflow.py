@@ -109,7 +109,7 @@ def use_of(lineage: Lineage, tensor: int, symbol: Symbol, axes: tuple[int, ...])
     if walk.chosen and any(is_data(factor) for factor in axis):
         return Use(False, "its scores go into a top-k or the like, which picks positions: it weights none of them")
     if walk.chosen:
-        return Use(False, "a router: its scores go into a top-k or the like, which picks units")
+        return Use(False, "a router: its scores go into a top-k or similar operation, which picks units")
     if walk.lost:
         return Use(
             False,

@@ -23,6 +23,7 @@ from attnscope.discovery._dataflow import Use, use_of
 from attnscope.discovery._lineage import Lineage
 from attnscope.discovery._masks import Masks
 from attnscope.discovery._origins import Axis, Made, Part, Samples, Symbol, is_data, together
+from attnscope.discovery._portions import sources_of
 from attnscope.discovery._roles import Roles, in_words, roles_of
 from attnscope.discovery._written_out import written_out
 from attnscope.errors import AttnscopeError, NoAttentionError, PatternError, UnsupportedError
@@ -75,7 +76,7 @@ class _Met:
         keys: What the trace knows its tensors by; empty where they are out of reach.
         by_size: The layout that its sizes suggest, which counts where the trail is lost; or the declared one.
         masks: How many Keras masks had been set before it.
-        removed_masks: Layers that had taken a padding mask off before it.
+        removed_masks: Layers that had removed a padding mask before it.
     """
 
     at: Occurrence
@@ -98,7 +99,7 @@ class Discovery:
         sites: All of them, in the order of execution.
         selection: Which were asked for.
         plan: What a run of the model needs to know to take them.
-        removed_masks: For each site the layers that had taken a padding mask off before it.
+        removed_masks: For each site the layers that had removed a padding mask before it.
     """
 
     sites: SiteTable
@@ -446,11 +447,17 @@ def _with_steps(site: Site, steps: list[_Judge]) -> Site:
     if site.plan.over_samples:
         return replace(site, shape=(len(steps), *site.shape[1:]))
     differs = len({judge.values for judge in steps[:2]}) > 1
+    return _over_steps(replace(site, plan=replace(site.plan, differs=differs)), steps)
+
+
+def _over_steps(site: Site, steps: Sequence[_Judge]) -> Site:
+    """A site with a dim for the steps of the loop that it is in, which comes from what the loop runs over."""
+    over = steps[0].over(steps)
     return replace(
         site,
         dims=(site.dims[0], "step", *site.dims[1:]),
         shape=(site.shape[0], len(steps), *site.shape[1:]),
-        plan=replace(site.plan, differs=differs),
+        lineage={**site.lineage, **({"step": in_words(over)} if over else {})},
     )
 
 
@@ -462,20 +469,19 @@ def _without_repeats(listed: list[Site], groups: Mapping[str, list[_Judge]]) -> 
     repeats: set[str] = set()
     joined: dict[str, Site] = {}
     for sites_there in by_path.values():
-        first, count = sites_there[0], len(sites_there)
-        values = {groups[site.name][0].values for site in sites_there}
+        first, steps = sites_there[0], [groups[site.name][0] for site in sites_there]
+        values = {judge.values for judge in steps}
         pools = all(site.taken and site.dims and _asks_once(site) for site in sites_there)
         alike = len({(site.dims, site.shape) for site in sites_there}) == 1
-        if count == 1 or len(values) > 1 or -1 in values or not pools or not alike or "step" in first.dims:
+        if len(steps) == 1 or len(values) > 1 or -1 in values or not pools or not alike or "step" in first.dims:
             continue
         repeats.update(site.name for site in sites_there[1:])
-        joined[first.name] = replace(
+        first = replace(
             first,
-            dims=(first.dims[0], "step", *first.dims[1:]),
-            shape=(first.shape[0], count, *first.shape[1:]),
-            reason=f"{first.reason}, in {count} steps of a loop",
+            reason=f"{first.reason}, in {len(steps)} steps of a loop",
             plan=replace(first.plan, calls=tuple(site.name for site in sites_there)),  # type: ignore[type-var]
         )
+        joined[first.name] = _over_steps(first, steps)
     return [joined.get(site.name, site) for site in listed if site.name not in repeats]
 
 
@@ -516,6 +522,12 @@ class _Judge:
         """Number of the tensor that the scores weight; -1 where it is not known."""
         return self.lineage.original(self._use.values) if self._is_traced else -1
 
+    def over(self, steps: Sequence[_Judge]) -> Axis:
+        """What the loop around these calls runs over; empty where it is not known."""
+        tensor = "logits" if self.call.kind == "softmax" else "query"
+        traced = all(judge._is_traced and tensor in judge.call.keys for judge in steps)
+        return self.lineage.in_steps([judge._number(tensor) for judge in steps]) if traced else ()
+
     @property
     def _over_samples(self) -> bool:
         """Whether each step of the loop around it is one sample."""
@@ -553,7 +565,7 @@ class _Judge:
         if call.kind == "declared":
             return self._labelled(call.by_size, {}, "declared", taken=True, reason=_BY_KIND["declared"])
         if not self._is_traced:
-            reason = "what it is used for cannot be traced; take it by name"
+            reason = "its use cannot be traced; to capture it, ask for it by name"
             return self._labelled(call.by_size, {}, "by size", taken=False, reason=reason)
         use, layer = self._use, call.at.location.layer
         taken, reason = use.is_attention, use.reason
@@ -597,6 +609,7 @@ class _Judge:
             sinks=sinks,
             lineage={dim: in_words(origins[dim]) for dim in layout.dims if origins.get(dim)},
             certainty=certainty,
+            sources={dim: sources for dim in layout.dims if (sources := sources_of(origins.get(dim, ())))},
             plan=self._plan(layout, origins),
         )
 

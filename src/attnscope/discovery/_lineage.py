@@ -193,7 +193,7 @@ class Lineage:
         sizes = [1 if operation.stacked else self.graph.shapes[tensor][axis] for tensor in tensors]
         same = pieces[0][axis] if len(pieces) > 1 and len({symbol[axis] for symbol in pieces}) == 1 else None
         cut = interleaved(pieces, axis)
-        outer = self._in_steps(tensors) if cut is None and same is not None else ()
+        outer = self.in_steps(tensors) if cut is None and same is not None else ()
         if cut is not None:
             along = rejoined((*cut[0], *pieces[0][axis]))
             pieces = [cut[1]]
@@ -208,7 +208,7 @@ class Lineage:
             for number, size in enumerate(shape)
         )
 
-    def _in_steps(self, tensors: Sequence[int]) -> Axis:
+    def in_steps(self, tensors: Sequence[int]) -> Axis:
         """The axis whose positions the tensors were made from, one after another; empty where there is none."""
         steps = [self.steps.get(tensor, {}) for tensor in tensors]
         origins = [
@@ -355,8 +355,7 @@ class Lineage:
         same = {tensor: paths.setdefault(path, tensor) for tensor, path in self.graph.weights.items()}
         for node in self.graph.nodes:
             inputs = tuple(same.get(tensor, tensor) for tensor in node.inputs)
-            kept = isinstance(node.operation, (Reshaped, Moved)) and not getattr(node.operation, "summed", None)
-            if kept or node.function == "same":
+            if _keeps_elements(node.operation):
                 same[node.output] = inputs[0]
             elif isinstance(node.operation, Contraction) or (
                 isinstance(node.operation, Elementwise) and len(set(inputs)) > 1
@@ -373,6 +372,12 @@ class Lineage:
         known = [self.steps.get(tensor, {}) for tensor in node.inputs]
         first = self.symbol(node.inputs[0]) if node.inputs else ()
         return steps_after(node, known, first, self.symbols[node.output])
+
+
+def _keeps_elements(operation: object) -> bool:
+    """Whether an operation gives the elements of its first input, in another shape or order."""
+    moved = isinstance(operation, Moved) and not operation.summed
+    return isinstance(operation, Reshaped) or (moved and any(target is not None for target in operation.targets))
 
 
 def steps_after(node: Node, known: Sequence[Steps], first: Symbol, output: Symbol) -> Steps:

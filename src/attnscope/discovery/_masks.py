@@ -8,17 +8,15 @@ from attnscope.backends import Trace
 from attnscope.discovery._lineage import Lineage
 from attnscope.discovery._origins import (
     Axis,
-    Guessed,
     Origin,
-    Part,
-    Pieces,
     Position,
     Samples,
-    one,
     rejoined,
     size_of,
 )
-from attnscope.interception import MaskPart, MaskPlan, mask_input
+from attnscope.discovery._portions import pieces_of, portions_of
+from attnscope.interception import MaskPlan, mask_input
+from attnscope.schema import Portion
 
 
 class Masks:
@@ -54,11 +52,11 @@ class Masks:
             sequence: The axis of the weighted values.
             limit: The same axis of the scores, or of the mask that they were given.
         """
-        pieces, limits = _pieces(sequence), _pieces(limit)
-        if len(pieces) == 1 < len(limits):  # sinks stand behind the keys of the sequence
-            self.link(sequence, limits[0][0])
-        elif len(pieces) == len(limits) > 1:
-            for (piece, _), (laid, _) in zip(pieces, limits, strict=True):
+        pieces, limits = pieces_of(sequence), pieces_of(limit)
+        if limits and not pieces:  # sinks stand behind the keys of the sequence
+            self.link(sequence, limits[0])
+        elif len(pieces) == len(limits):
+            for piece, laid in zip(pieces, limits, strict=True):
                 self.link(piece, laid)
         for factor in (*sequence, *limit):
             for origin in factor.origins:
@@ -90,7 +88,7 @@ class Masks:
         """The mask of a dim: of its own positions; or of these and the windows together, which they were cut into."""
         own, windows = origins[dim], origins.get("window", ())
         sized = (dim, size_of(own))
-        ways = [(own, (sized,))]
+        ways: list[tuple[Axis, tuple[tuple[str, int], ...]]] = [(own, (sized,))]
         if windows and own:
             window = ("window", size_of(windows))
             ways += [((*windows, *own), (window, sized)), ((*own, *windows), (sized, window))]
@@ -100,48 +98,12 @@ class Masks:
                 return MaskPlan(parts, dims)
         return None
 
-    def _of_axis(self, axis: Axis, count: int) -> tuple[MaskPart, ...]:
-        """The mask of an axis, in parts behind each other; a part without a name where nothing is known."""
-        axis, size = self.without_masks(axis), size_of(axis)
-        name = self._named(axis, count)
-        if name or len(axis) != 1 or len(axis[0].origins) != 1:
-            return (MaskPart(name, size, size),)
-        (origin,) = axis[0].origins
-        match origin:
-            case Guessed(of):
-                return self._of_axis(one(of, size), count)
-            case Part(of, total, start, step) if start is not None:
-                return _picked(self._of_axis(one(of, total), count), range(start, start + size * step, step))
-            case Pieces(of, False):
-                return tuple(part for piece, length in of for part in self._of_axis(one(piece, length), count))
-        return (MaskPart("", size, size),)
+    def _of_axis(self, axis: Axis, count: int) -> tuple[Portion, ...]:
+        return portions_of(self.without_masks(axis), lambda part: self._named(self.without_masks(part), count))
 
     def _named(self, axis: Axis, count: int) -> str:
         before = [name for number, each, name in self._set if number < count and axis and each == axis]
         return before[-1] if before else self._linked.get(axis, "")
-
-
-def _picked(parts: Sequence[MaskPart], wanted: range) -> tuple[MaskPart, ...]:
-    """Some positions of a mask that is in parts."""
-    cells = [(part, position) for part in parts for position in part.positions]
-    picked: list[MaskPart] = []
-    for part, position in (cells[number] for number in wanted):
-        last = picked[-1] if picked else None
-        step = 0 if last is None else position - last.positions[-1]
-        if last is not None and last.name == part.name and ((last.size == 1 and step) or step == last.step):
-            picked[-1] = MaskPart(last.name, last.size + 1, last.total, last.start, step)
-        else:
-            picked.append(MaskPart(part.name, 1, part.total, position))
-    return tuple(picked)
-
-
-def _pieces(axis: Axis) -> list[tuple[Axis, int]]:
-    """The axes that lie behind each other in one."""
-    if len(axis) == 1 and len(axis[0].origins) == 1:
-        (origin,) = axis[0].origins
-        if isinstance(origin, Pieces) and not origin.stacked:
-            return [(one(piece, size), size) for piece, size in origin.of]
-    return [(axis, size_of(axis))]
 
 
 def _is_samples(axis: Axis) -> bool:

@@ -207,7 +207,7 @@ def strongest(origins: Iterable[Origin]) -> frozenset[Origin]:
     listed = list(dict.fromkeys(origins))
     highest = max(map(level, listed), default=_MADE)
     best = [origin for origin in listed if level(origin) == highest]
-    known = [origin for origin in best if not isinstance(origin, Guessed)]
+    known: list[Origin] = [origin for origin in best if not isinstance(origin, Guessed)]
     best = known or best
     return frozenset(best if highest >= _DATA else [min(best, key=_by_name)])
 
@@ -351,7 +351,8 @@ def regrouped(symbol: Symbol, shape: Sequence[int], lost: Sequence[Origin]) -> S
 
 def _singles(symbol: Symbol) -> dict[int, list[Axis]]:
     """Axes of size 1 by the number of positions that lie outside of them."""
-    done, singles = 1, {}
+    done = 1
+    singles: dict[int, list[Axis]] = {}
     for axis in symbol:
         size = size_of(axis)
         if size == 1:

@@ -85,8 +85,8 @@ def roles_of(
             continue
         if not factors:
             entries.append((axis, None, "single"))
-        for number, factor in enumerate(factors):
-            entries.append((axis, factor, _role(factor, shared=(axis, number) in shared)))
+        for number, each in enumerate(factors):
+            entries.append((axis, each, _role(each, shared=(axis, number) in shared)))
     entries = _decided(entries, keys)
     if any(role == "lost" for _, _, role in entries):
         return Roles(None, {}, _operation(entries))
@@ -249,9 +249,9 @@ def _words(origin: Origin) -> tuple[str, str]:
             return _words(of)
         case Windows(of):
             return "patches", _words(of)[1]
-        case Part(of):
+        case Part(of, total, _, step, size):
             head, tail = _words(of)
-            return f"a part of {head}", tail
+            return head if size == total else f"a part of {head}", tail + (", reversed" if step < 0 else "")
         case Pieces(of, stacked):
             if stacked:
                 return f"{len(of)} tensors, stacked", ""

@@ -152,8 +152,12 @@ class _Search:
             seen.add(number)
             yield node
             summing = isinstance(node.operation, Moved) and node.operation.summed and through is Elementwise
-            if isinstance(node.operation, kinds) and not summing:
+            copied = isinstance(node.operation, Moved) and node.operation.targets == tuple(range(self._rank(node)))
+            if (isinstance(node.operation, kinds) or copied) and not summing:
                 waiting.extend((each, distance + 1) for each in (node.inputs if spread else node.inputs[:1]))
+
+    def _rank(self, node: Node) -> int:
+        return len(self.graph.shapes[node.output])
 
 
 def _axes(node: Node) -> tuple[int, ...]:

@@ -58,7 +58,7 @@ class Differentiator:
         sites: Sites whose scores it is differentiated by.
         inputs: Whether it is differentiated by embeddings and floating inputs as well.
         embed: Asked for every embedding with its layer, path, numbers, result and the extras of the batch, before the
-            zero is added: gives the embedding to go on with. For interpolation between two inputs.
+            zero is added: gives the embedding to use instead. For interpolation between two inputs.
     """
 
     def __init__(

@@ -25,9 +25,9 @@ from attnscope.interception._keras import (
     layers_of,
     symbolic_calls,
 )
-from attnscope.interception._layout import Layout, Parts, layout_by_size, number_of_heads
+from attnscope.interception._layout import Layout, Parts
 from attnscope.interception._padding import can_be_mask, mask_input
-from attnscope.interception._plan import COMPILED_FUNCTIONS, MaskPart, MaskPlan, Plan, SitePlan
+from attnscope.interception._plan import COMPILED_FUNCTIONS, MaskPlan, Plan, SitePlan
 
 __all__ = [
     "COMPILED",
@@ -40,7 +40,6 @@ __all__ = [
     "Handler",
     "LayerCall",
     "Layout",
-    "MaskPart",
     "MaskPlan",
     "Occurrence",
     "Parts",
@@ -58,9 +57,7 @@ __all__ = [
     "input_names",
     "intercept",
     "layers_of",
-    "layout_by_size",
     "mask_input",
-    "number_of_heads",
     "own_errors",
     "symbolic_calls",
     "undeclare",

@@ -68,12 +68,12 @@ def intercept(
         plan: What a trace of the model found out: what the axes mean, masks, loops to run step by step. Without one
             the axes are told by their sizes.
         declarations: Declared sites; see `attnscope.declare`.
-        errors: Where to note errors of our own on their way out through the model.
-        embedded: Asked of each `Embedding` with its layer, path, whole numbers and result: gives the embedding that
-            the model goes on with.
-        ended: Told of each call of a layer once it is over.
-        masked: Told of each Keras mask that a layer sets, with its name.
-        untaken: Told of each softmax and fused call that cannot be taken, with the reason.
+        errors: Collects errors of our own on their way out through the model.
+        embedded: Called for each `Embedding` with its layer, path, whole numbers and result: gives the embedding that
+            the model uses instead.
+        ended: Called with each call of a layer once it is over.
+        masked: Called with the name of each Keras mask that a layer sets, and the mask.
+        untaken: Called with each softmax and fused call that cannot be taken, with the reason.
 
     Yields:
         The running interception.

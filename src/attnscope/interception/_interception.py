@@ -63,11 +63,11 @@ class Listeners:
     """The functions that are called about what happens in a run.
 
     Attributes:
-        handler: Of each attention call.
-        embedded: Of each embedding; None where nobody asks.
-        ended: Of each call of a layer that is over; None where nobody asks.
-        masked: Of each Keras mask, with its name; None where nobody asks.
-        untaken: Of each softmax and fused call that cannot be taken; None where nobody asks.
+        handler: Called for each attention call.
+        embedded: Called for each embedding; None if nobody asks.
+        ended: Called for each call of a layer that is over; None if nobody asks.
+        masked: Called with the name of each Keras mask and the mask; None if nobody asks.
+        untaken: Called for each softmax and fused call that cannot be taken; None if nobody asks.
         everywhere: Whether the handler's scores count also in rows that may attend to nothing.
     """
 

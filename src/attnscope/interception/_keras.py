@@ -67,9 +67,3 @@ def declared_name(path: tuple[object, ...], tensor: keras.KerasTensor) -> str:
 def symbolic_calls(operation: keras.Operation) -> list[SymbolicArguments]:
     """The arguments of each call of a layer or operation in a functional model, in the order of the calls."""
     return [node.arguments for node in operation._inbound_nodes]
-
-
-def number_of_attention_axes(layer: keras.Layer | None) -> int:
-    """How many axes a `MultiHeadAttention` attends over; 1 for every other layer."""
-    axes = getattr(layer, "_attention_axes", None)
-    return len(axes) if isinstance(axes, (tuple, list)) else 1

@@ -171,7 +171,7 @@ def layout_by_size(
 
 
 def _rank(dim: str) -> int:
-    return ("sample", "window", "axis", "head", "query").index(dim.split("_")[0])
+    return ("sample", "window", "head", "query").index(dim.split("_")[0])
 
 
 def _first_axis(size: int, batch: int, heads: int | None) -> Parts | None:

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 import keras
 from keras import ops, tree
 
-from attnscope.interception._plan import MaskPart, MaskPlan
+from attnscope.interception._plan import MaskPlan
+from attnscope.schema import Portion
 from attnscope.tensors import Tensor, Tree
 
 MASKED_LOGIT = -5e3
@@ -43,7 +44,7 @@ class Padding:
 
     Attributes:
         masks: By name, each of shape ``(sample, position)``. In a loop those of the step that runs.
-        removed_by: Paths of the layers that took the mask off a tensor, in order.
+        removed_by: Paths of the layers that removed the mask from a tensor, in order.
     """
 
     masks: dict[str, Tensor] = field(default_factory=dict)
@@ -78,7 +79,7 @@ class Padding:
         return _in_dims(joined, plan, windows)
 
     @staticmethod
-    def _part(part: MaskPart, flat: dict[str, Tensor], samples: int) -> Tensor:
+    def _part(part: Portion, flat: dict[str, Tensor], samples: int) -> Tensor:
         if not part.name:
             return ops.ones((samples, part.size), dtype="bool")
         mask = flat[part.name]

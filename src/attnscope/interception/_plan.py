@@ -6,39 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from attnscope.interception._layout import Layout
-from attnscope.schema import Site
+from attnscope.schema import Portion, Site
 
 COMPILED_FUNCTIONS = "functions that layers compiled for themselves"
 """Stands among the loops to unroll for these functions, which then run as part of what runs around them."""
-
-
-@dataclass(frozen=True)
-class MaskPart:
-    """Some positions of a padding mask; or positions that have none.
-
-    Attributes:
-        name: Of the mask; empty where there is none.
-        size: How many positions, in the trace.
-        total: How many positions the whole mask has, in the trace.
-        start: The first of them.
-        step: Their distance; -1 where they are turned round.
-    """
-
-    name: str
-    size: int
-    total: int
-    start: int = 0
-    step: int = 1
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether these are all positions of the mask, in their order."""
-        return self.step == 1 and self.size == self.total
-
-    @property
-    def positions(self) -> range:
-        """The positions of the mask."""
-        return range(self.start, self.start + self.size * self.step, self.step)
 
 
 @dataclass(frozen=True)
@@ -51,7 +22,7 @@ class MaskPlan:
             itself, and windows where the mask differs between them.
     """
 
-    parts: tuple[MaskPart, ...]
+    parts: tuple[Portion, ...]
     dims: tuple[tuple[str, int], ...]
 
 

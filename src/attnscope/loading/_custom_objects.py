@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import keras
 
-from attnscope.loading.keras2 import is_from_elsewhere
+from attnscope.loading.allowed import named_class
+from attnscope.loading.keras2 import RENAMED_CLASSES, is_from_elsewhere
 
 _PARTS = ("initializer", "regularizer", "constraint")
 
@@ -16,8 +17,8 @@ _PARTS = ("initializer", "regularizer", "constraint")
 def with_custom_objects(config: Mapping[str, Any], custom_objects: Mapping[str, object]) -> dict[str, Any]:
     """A configuration that says of each class and function whether it is one that the user passed.
 
-    Files in HDF5 store the name of a class alone, so a class that was passed is the one that is meant. Newer files
-    store its module too, and what they say is Keras' stays Keras'.
+    A class that was passed is the one that is used. Where a file says of some objects of that name that they are
+    Keras', and of others not, it is meant by the others, and each is what the file says.
 
     Args:
         config: As stored; it is left as it is.
@@ -26,6 +27,7 @@ def with_custom_objects(config: Mapping[str, Any], custom_objects: Mapping[str, 
     Returns:
         The configuration, in which the user's classes have no module and the name that they were passed by.
     """
+    not_keras_own = {_class_name(stored) for stored in _objects(config) if not _is_said_to_be_keras_own(stored)}
 
     def walk(value: Any, key: str = "") -> Any:
         if isinstance(value, str):
@@ -35,7 +37,7 @@ def with_custom_objects(config: Mapping[str, Any], custom_objects: Mapping[str, 
         if not isinstance(value, Mapping):
             return value
         changed = {inner: item if inner == "class_name" else walk(item, inner) for inner, item in value.items()}
-        return {**changed, **_named(value, custom_objects)}
+        return {**changed, **_named(value, custom_objects, not_keras_own)}
 
     changed: dict[str, Any] = walk(config)
     return changed
@@ -46,7 +48,7 @@ def has_other_names(config: Mapping[str, Any], custom_objects: Mapping[str, obje
 
     Args:
         config: As `with_custom_objects` returns it.
-        custom_objects: The user's classes and functions by their names in the file.
+        custom_objects: The user's classes and functions, as `by_every_name` returns them.
     """
     for stored in _objects(config):
         used = keras.saving.get_registered_object(stored.get("registered_name"), custom_objects)
@@ -55,12 +57,35 @@ def has_other_names(config: Mapping[str, Any], custom_objects: Mapping[str, obje
     return False
 
 
-def by_their_own_names(custom_objects: Mapping[str, object]) -> dict[str, object]:
-    """The same, and each class by its own name too: some wrappers store a layer and make it again."""
+def by_every_name(custom_objects: Mapping[str, object]) -> dict[str, object]:
+    """What the user passed, by the names that `with_custom_objects` gives it, by those it was passed by, and its own.
+
+    Some wrappers store a layer and make it again: that finds a class by its own name alone.
+    """
     classes = {
         keras.saving.get_registered_name(item): item for item in custom_objects.values() if inspect.isclass(item)
     }
-    return {**classes, **custom_objects}
+    return {**classes, **custom_objects, **{_key(name): item for name, item in custom_objects.items()}}
+
+
+def is_passed_for_keras_own(config: Mapping[str, Any], changed: Mapping[str, Any], layer: str) -> bool:
+    """Whether a layer that is said to be of a class of Keras' is now of one that the user passed.
+
+    Args:
+        config: As stored.
+        changed: As `with_custom_objects` returns it, or as it was rewritten then.
+        layer: The layer's name.
+    """
+    before, after = (
+        [
+            one
+            for one in _objects(either)
+            if isinstance(one.get("config"), Mapping) and one["config"].get("name") == layer
+        ]
+        for either in (config, changed)
+    )
+    is_passed = any(str(one.get("registered_name")).startswith(_key("")) for one in after)
+    return is_passed and any(map(_is_said_to_be_keras_own, before))
 
 
 def _objects(config: Any) -> Iterator[Mapping[str, Any]]:
@@ -76,25 +101,59 @@ def _objects(config: Any) -> Iterator[Mapping[str, Any]]:
             waiting.extend(value)
 
 
-def _named(stored: Mapping[str, Any], custom_objects: Mapping[str, object]) -> dict[str, Any]:
-    """What is changed of a stored object if its class is one that the user passed."""
+def _named(
+    stored: Mapping[str, Any], custom_objects: Mapping[str, object], not_keras_own: Collection[str]
+) -> dict[str, Any]:
+    """What is changed of a stored object if its class is one that the user passed.
+
+    Args:
+        stored: An object of any kind, or any other mapping.
+        custom_objects: The user's classes and functions.
+        not_keras_own: The names of the classes that occur in the file without being said to be Keras'.
+    """
     class_name = stored.get("class_name")
     if not isinstance(class_name, str) or class_name == "function" or class_name.startswith("__"):
         return {}
-    if "module" in stored and not is_from_elsewhere(stored):
+    if _is_said_to_be_keras_own(stored) and _class_name(stored) in not_keras_own:
         return {}
     registered = str(stored.get("registered_name") or class_name)
     for name in (registered, registered.rpartition(">")[2]):
         if _is_passed(name, custom_objects):
-            return {"module": None, "class_name": class_name.rpartition(">")[2], "registered_name": name}
+            key = _key(name) if name in custom_objects else name
+            return {"module": None, "class_name": class_name.rpartition(">")[2], "registered_name": key}
     return {}
+
+
+def _is_said_to_be_keras_own(stored: Mapping[str, Any]) -> bool:
+    return "module" in stored and not is_from_elsewhere(stored)
+
+
+def _class_name(stored: Mapping[str, Any]) -> str:
+    """The name of a stored object's class without the package that it was registered in."""
+    return str(stored.get("registered_name") or stored["class_name"]).rpartition(">")[2]
 
 
 def _is_passed(name: str, custom_objects: Mapping[str, object]) -> bool:
     """Whether the user passed something of this name, here or in a scope of Keras' own for it."""
     if ">" in name and name not in custom_objects:
         return False  # Keras finds what is registered by itself.
-    return keras.saving.get_registered_object(name, custom_objects) is not None
+    passed = _passed(name, custom_objects)
+    return passed is not None and not _is_of_keras(passed, name)
+
+
+def _passed(name: str, custom_objects: Mapping[str, object]) -> object:
+    return custom_objects[name] if name in custom_objects else keras.saving.get_registered_object(name)
+
+
+def _key(name: str) -> str:
+    """A name that nothing is registered by: what is registered by its own name would come before what was passed."""
+    return f"attnscope.passed>{name}"
+
+
+def _is_of_keras(passed: object, name: str) -> bool:
+    """Whether what the user passed is what Keras has of this name: its old settings are then translated."""
+    cls = passed if inspect.isclass(passed) else type(passed)
+    return named_class(None, RENAMED_CLASSES.get(name, name)) is cls
 
 
 def _named_by_text(key: str, text: str, custom_objects: Mapping[str, object]) -> Any:
@@ -102,6 +161,7 @@ def _named_by_text(key: str, text: str, custom_objects: Mapping[str, object]) ->
     is_name = key.endswith("activation") or key.rpartition("_")[2] in _PARTS
     if not is_name or not _is_passed(text, custom_objects):
         return text
-    if inspect.isclass(keras.saving.get_registered_object(text, custom_objects)):
-        return {"module": None, "class_name": text, "config": {}, "registered_name": text}
-    return {"module": "builtins", "class_name": "function", "config": text, "registered_name": text}
+    name = _key(text) if text in custom_objects else text
+    if inspect.isclass(_passed(text, custom_objects)):
+        return {"module": None, "class_name": text, "config": {}, "registered_name": name}
+    return {"module": "builtins", "class_name": "function", "config": name, "registered_name": name}

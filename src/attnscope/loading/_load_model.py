@@ -14,7 +14,12 @@ import keras
 
 import attnscope.layers  # noqa: F401, so that the layers of ours that a file names are known
 from attnscope.errors import AttnscopeError, InputError, ModelFileError, UnsupportedError
-from attnscope.loading._custom_objects import by_their_own_names, has_other_names, with_custom_objects
+from attnscope.loading._custom_objects import (
+    by_every_name,
+    has_other_names,
+    is_passed_for_keras_own,
+    with_custom_objects,
+)
 from attnscope.loading._failing_layer import FailingLayer, layer_that_cannot_be_made, layer_that_is_mentioned
 from attnscope.loading._known_vulnerabilities import warn_of_known_vulnerabilities
 from attnscope.loading._replaced_layers import LayerOrFunction, layer_names, with_replacements
@@ -48,7 +53,7 @@ def load_model(
             do not fit. Needed if the file contains weights alone. The options below concern the file's own model, and
             are not used with it.
         custom_objects: Classes and functions of your own, by their names in the file. They are used also where Keras
-            has a class of that name.
+            has a class of that name, unless the file tells the two apart: then each is what the file says.
         replacements: Layers, or functions of the layer's input, to use in place of stored layers, by the layers'
             names: the way to load a Python ``Lambda`` without running it. See `attnscope.loading.replacements`.
         trust: Whether Python code in the file may run. Only for files that you would run as a program.
@@ -101,15 +106,15 @@ def _whole_model(
         lambda: with_replacements(with_custom_objects(config, custom_objects), replacements, stored.path.name),
     )
     remaining = {**named, "compile_config": None}
-    given, custom_objects = custom_objects, {**custom_objects, **stand_ins}
+    custom_objects = by_every_name(custom_objects)
+    other_names = stored.assets is None and _has_other_names(remaining, custom_objects, replacements)
+    custom_objects |= stand_ins
     as_keras_gets_it = remaining
     if needs_rewriting:
         _built(stored, lambda: check_not_keras1(remaining, stored.keras_version, stored.path.name))
         _built(stored, lambda: _check(stored, remaining, custom_objects, trust, keras_2=True))
         as_keras_gets_it = _built(stored, lambda: rewritten(remaining, stored.keras_version))
     _built(stored, lambda: _check(stored, as_keras_gets_it, custom_objects, trust))
-    other_names = stored.assets is None and _has_other_names(remaining, given, replacements)
-    custom_objects = by_their_own_names(custom_objects)
     if not needs_rewriting and not other_names:
         return _checked_model(stored, _loaded_by_keras(stored, as_keras_gets_it, custom_objects, trust))
     model = _checked_model(
@@ -243,6 +248,11 @@ def _way_out(stored: StoredModel, failing: FailingLayer | None, config: Mapping[
             f"The Python bytecode in its Lambda layers ({', '.join(map(repr, lambdas))}) needs the version of Python "
             f"and the names that it was written with. Replace each by a layer that does the same, such as "
             f"replacements={{{lambdas[0]!r}: attnscope.loading.replacements.sum_over(axis=1)}}."
+        )
+    if failing is not None and is_passed_for_keras_own(stored.config or {}, config, failing.name):
+        return (
+            f"It fails at {failing.name!r}, which the file says is of Keras' own class {failing.class_name!r}: leave "
+            f"{failing.class_name!r} out of custom_objects to use that."
         )
     if failing is None or not failing.is_keras_own or stored.kind != "h5":
         return _built_in_python(stored)

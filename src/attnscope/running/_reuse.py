@@ -1,10 +1,10 @@
 """Reuses what was compiled for a model, as long as nothing about the model has changed.
 
-Tracing and compiling take longer than many runs. What was made for a model is kept with it (weakly: it goes with the
-model) and used again for the same shapes and the same wishes. A model can be changed between two calls, though: a
+Tracing and compiling take longer than many runs. What was made for a model is kept with it (weakly: it is released with
+the model) and reused for the same shapes and the same options. A model can be changed between two calls, though: a
 layer's activation, its dropout, a global switch. So every attribute of every layer is compared first, which takes
-a few milliseconds; when in doubt, all is made anew. What no attribute shows, such as a variable that a Lambda's
-function closes over, is not seen; Keras' own `predict` has the same limit.
+a few milliseconds; when in doubt, everything is made again. Anything that no attribute shows, such as a variable that a
+Lambda's function closes over, goes unnoticed; Keras' own `predict` has the same limit.
 """
 
 from __future__ import annotations
@@ -101,6 +101,6 @@ def _value(value: object) -> Hashable:
         return tuple(_value(item) for item in value)
     if isinstance(value, dict):
         return tuple((str(name), _value(item)) for name, item in value.items())
-    if isinstance(value, np.ndarray):
-        return ("array", str(value.dtype), value.shape, hash(value.tobytes()) if value.dtype != object else id(value))
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        return ("array", str(value.dtype), value.shape, hash(value.tobytes()))
     return _Same(value)

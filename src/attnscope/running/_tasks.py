@@ -100,4 +100,4 @@ def _patches(model: keras.Layer) -> list[AxisLabels]:
         return []
     high, wide = (size, size) if isinstance(size, int) else tuple(size)
     rows, columns = shape[0] // high, shape[1] // wide
-    return [AxisLabels(patches(rows, columns, prefix)) for prefix in ([], ["[CLS]"], ["[CLS]", "[DIST]"])]
+    return [AxisLabels(patches(rows, columns, prefix)) for prefix in (["[CLS]", "[DIST]"], ["[CLS]"], [])]

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from attnscope.loading.allowed._names import RUNS_CODE
 
+LAMBDAS = ("Lambda", "__lambda__")
 _NAME_IN_BYTECODE = re.compile(rb"[\xda\xfa\x5a\x7a]([\x02-\x7f])")
 
 
@@ -19,7 +20,7 @@ def code_in_words(class_name: str, settings: object) -> str:
         class_name: One of `RUNS_CODE`, or ``"__lambda__"``.
         settings: Its own configuration.
     """
-    if class_name not in ("Lambda", "__lambda__"):
+    if class_name not in LAMBDAS:
         return RUNS_CODE[class_name]
     function = settings.get("function", settings) if isinstance(settings, dict) else settings
     if isinstance(function, dict) and function.get("class_name") == "function":

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from attnscope.errors import AttnscopeError, UnsafeFileError
+from attnscope.errors import AttnscopeError, ModelFileError, UnsafeFileError, UnsupportedError
+from attnscope.loading.allowed._code import LAMBDAS, code_in_words
 
 _MAX_LINES = 40
-BUILD_IN_PYTHON = "Build the model in Python as it was, and load only the weights into it: load_model(path, model)."
+_BUILD_IN_PYTHON = "Build the model in Python as it was, and load only the weights into it: load_model(path, model)."
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,109 @@ class Missing:
     """Code that makes a layer that could stand in its place."""
     runs_code: bool = False
     """Whether it would be run from a trusted file."""
+
+
+def code(layer: str, class_name: str, settings: object) -> Missing:
+    """A layer that runs what the file contains.
+
+    Args:
+        layer: The layer's own name.
+        class_name: Its class, one of `RUNS_CODE` or ``"__lambda__"``.
+        settings: Its own configuration.
+    """
+    is_lambda = class_name in LAMBDAS
+    return Missing(
+        layer,
+        f"is a {class_name.strip('_')} and would run {code_in_words(class_name, settings)}",
+        "Expected layers whose code is installed, not contained in the file. "
+        + ("If you trust whoever made it: load_model(path, trust=True); or put" if is_lambda else "Put")
+        + f" a layer of your own in its place: load_model(path, replacements={{{layer!r}: layer}}).",
+        replacement="layer",
+        runs_code=is_lambda,
+    )
+
+
+def unknown(layer: str, what: str, full_name: str, name: str, registered_name: str) -> Missing:
+    """A class or function of the user's own that was not passed.
+
+    Args:
+        layer: The name of the layer that needs it.
+        what: ``"class"`` or ``"function"``.
+        full_name: Its name in the file, with its module if that is stored.
+        name: Its name in Python.
+        registered_name: The key that `custom_objects` lacks.
+    """
+    return Missing(
+        layer,
+        f"needs the {what} {full_name!r}, which is neither Keras' own nor one that you passed",
+        f"Expected one that is known here. Pass it: load_model(path, custom_objects={{{registered_name!r}: {name}}}"
+        "); or register it before loading, with keras.saving.register_keras_serializable.",
+        custom_object=(registered_name, name),
+    )
+
+
+def former(layer: str, name: str, what: str, in_its_place: str | None) -> Missing:
+    """A layer that Keras no longer has.
+
+    Args:
+        layer: The layer's own name.
+        name: Its class.
+        what: What it was, as the end of a sentence.
+        in_its_place: As `former_layer` returns it.
+    """
+    if in_its_place == "":
+        return Missing(layer, f"is a {name}, {what}", _BUILD_IN_PYTHON, UnsupportedError)
+    if in_its_place is not None:
+        return Missing(
+            layer,
+            f"is a {name}, {what}",
+            "Put a layer that does the same in its place: "
+            f"load_model(path, replacements={{{layer!r}: {in_its_place}}}).",
+            UnsupportedError,
+            replacement=in_its_place,
+        )
+    return Missing(
+        layer,
+        f"is a {name}, {what}",
+        "Pass a class that does the same, or your own if it only has that name: "
+        f"load_model(path, custom_objects={{{name!r}: {name}}}).",
+        UnsupportedError,
+        custom_object=(name, name),
+    )
+
+
+def operation(layer: str, function: str) -> Missing:
+    """A function of TensorFlow's, stored as a layer, that is not translated.
+
+    Args:
+        layer: The layer's own name.
+        function: The function without ``tf.``.
+    """
+    return Missing(
+        layer,
+        f"runs tf.{function}, which cannot be translated to Keras 3",
+        f"Pass a layer or function that does the same: load_model(path, replacements={{{layer!r}: function}}).",
+        UnsupportedError,
+        replacement="function",
+    )
+
+
+def other_class(layer: str, name: str, why: str) -> Missing:
+    """A class of the user's own that has the name of one of Keras'.
+
+    Args:
+        layer: The layer's own name.
+        name: Its class.
+        why: What of it is not Keras', as `unfitting` returns it.
+    """
+    return Missing(
+        layer,
+        f"is stored as a layer of class {name!r} {why}",
+        f"If it is of another class of that name, pass that class: load_model(path, custom_objects={{{name!r}: {name}}}"
+        f"). If not: {_BUILD_IN_PYTHON}",
+        ModelFileError,
+        custom_object=(name, name),
+    )
 
 
 def refuse(missing: Sequence[Missing], source: str) -> NoReturn:
@@ -63,7 +167,7 @@ def _layers(alike: Sequence[Missing]) -> str:
 def _way_out(missing: Sequence[Missing]) -> str:
     arguments = _arguments(missing)
     if not arguments or any(not one.custom_object and not one.replacement for one in missing):
-        return BUILD_IN_PYTHON
+        return _BUILD_IN_PYTHON
     return f"Give them all at once: load_model(path, {arguments}).{_trust(missing)}"
 
 
