@@ -52,11 +52,25 @@ def test_a_mask_that_reaches_the_layer_gives_no_finding(rng):
     assert kinds(ats.capture(model, x)) == []
 
 
+def test_a_map_in_which_everything_is_padding_says_that_and_nothing_else(rng):
+    tokens = keras.Input((7,), dtype="int32")
+    x = layers.Embedding(13, 6, mask_zero=True)(tokens)
+    model = keras.Model(tokens, ats.layers.AttentionPooling(3, name="pool")(x))
+    maps = ats.capture(model, np.zeros((6, 7), "int32"))
+    (finding,) = maps.findings
+    assert (finding.kind, finding.site, finding.value) == ("only_padding", "pool", 1.0)
+    assert finding.message == "every key of all 6 samples is padding, so that there is nothing to attend to"
+    assert finding.fix == "check the inputs: which number stands for padding, and whether they were preprocessed"
+    mixed = ats.capture(model, np.stack([np.zeros(7, "int32"), np.arange(1, 8)]))
+    assert "only_padding" not in [finding.kind for finding in mixed.findings]
+
+
 def test_a_single_key(rng):
     inputs = keras.Input((8,))
     x = layers.Reshape((1, 8))(inputs)
     model = keras.Model(inputs, layers.MultiHeadAttention(2, 5, name="mha")(x, x))
     maps = ats.capture(model, rng.normal(size=(4, 8)).astype("float32"))
+    assert set(maps.sites[0].lineage) == {"sample", "head"}  # nothing tells where an axis of size 1 comes from
     (finding,) = maps.findings
     assert (finding.kind, finding.site) == ("single_key", "mha")
     assert "Reshape((n, 1))" in finding.fix

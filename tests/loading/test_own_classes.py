@@ -266,6 +266,13 @@ INITIALIZED = [
 ]
 
 
+def test_a_class_that_is_registered_is_not_used_for_what_a_file_says_is_keras(tmp_path, monkeypatch):
+    model = keras.Sequential([keras.Input((WIDTH,)), layers.LayerNormalization()])
+    monkeypatch.setitem(keras.saving.get_custom_objects(), "LayerNormalization", LayerNormalization)
+    loaded = ats.load_model(saved(model, tmp_path / "keras.keras"))
+    assert type(loaded.layers[0]) is layers.LayerNormalization
+
+
 def test_a_class_that_does_not_fit_what_is_said_to_be_keras_is_told(tmp_path):
     x = keras.Input((STEPS, WIDTH))
     path = saved(keras.Model(x, layers.Attention(name="attention")([x, x])), tmp_path / "keras.keras")
@@ -342,7 +349,7 @@ def test_a_class_by_another_name_of_its_own_gets_the_weights_that_were_stored(rn
 
 
 @pytest.mark.parametrize("suffix", ["h5", "keras"])
-def test_a_class_may_be_given_by_its_name_without_its_package(suffix, tmp_path):
+def test_a_class_may_be_given_by_its_name_with_or_without_its_package(suffix, tmp_path):
     @keras.saving.register_keras_serializable("somewhere")
     class Scaled(layers.Layer):
         def call(self, x):
@@ -350,7 +357,8 @@ def test_a_class_may_be_given_by_its_name_without_its_package(suffix, tmp_path):
 
     path = saved(keras.Sequential([keras.Input((WIDTH,)), Scaled()]), tmp_path / f"own.{suffix}")
     del keras.saving.get_custom_objects()["somewhere>Scaled"]
-    assert type(ats.load_model(path, custom_objects={"Scaled": Scaled}).layers[0]) is Scaled
+    for name in ("Scaled", "somewhere>Scaled"):
+        assert type(ats.load_model(path, custom_objects={name: Scaled}).layers[0]) is Scaled
 
 
 # Where the class is not given -----------------------------------------------------------------------------------------
@@ -361,7 +369,9 @@ OTHERWISE = "If not: Build the model in Python as it was, and load only the weig
 @pytest.mark.parametrize(
     ("make", "why"),
     [
-        (in_a_graph_of_steps, "without axis, epsilon, which Keras always stores of its own LayerNormalization"),
+        (in_a_graph_of_steps,
+         "without axis, beta_initializer, center, epsilon, gamma_initializer, scale, which Keras always stores of its "
+         "own LayerNormalization"),
         (lambda: keras.Sequential([keras.Input((STEPS, WIDTH)), Attention(3)]),
          "with units, which Keras' own Attention does not take"),
     ],
@@ -376,6 +386,46 @@ def test_settings_that_are_not_those_of_keras_class_of_that_name_are_told(make, 
         f"{own.name!r} is stored as a layer of class {name!r} {why}. If it is of another class of that name, pass that "
         f"class: load_model(path, custom_objects={{{name!r}: {name}}}). {OTHERWISE}"
     )
+
+
+@pytest.mark.parametrize("trust", [False, True])
+@pytest.mark.parametrize("version", [None, "2.15.0"])
+def test_a_class_from_a_notebook_is_not_taken_for_keras_class_of_that_name(version, trust, tmp_path):
+    """Keras stores of it that it has no module."""
+    own = {"module": None, "class_name": "Attention", "config": {"name": "own"}, "registered_name": "Attention"}
+    config = graph("2.15.0", (input_layer("2.15.0", "a", STEPS, WIDTH), []), (own, ["a"]), outputs=["own"])
+    config = {"module": "keras.src.models.functional", **config, "registered_name": "Functional"}
+    path = archive(tmp_path / "own.keras", version or keras.version(), config, {})
+    with pytest.raises(UnsafeFileError) as caught:
+        ats.load_model(path, trust=trust)
+    assert str(caught.value) == (
+        "'own' needs the class 'Attention', which is neither Keras' own nor one that you passed. Expected one that is "
+        "known here. Pass it: load_model(path, custom_objects={'Attention': Attention}); or register it before "
+        "loading, with keras.saving.register_keras_serializable."
+    )
+
+
+def twice(x):
+    return x * 2
+
+
+@pytest.mark.parametrize("suffix", ["h5", "keras", "old h5"])
+def test_a_function_that_is_not_given_is_told(suffix, tmp_path):
+    if suffix == "old h5":
+        stored = {"class_name": "Dense", "config": dense("2.6.0", "last", 2)["config"] | {"activation": "twice"}}
+        config = graph("2.6.0", (input_layer("2.6.0", "a", WIDTH), []), (stored, ["a"]), outputs=["last"])
+        path = with_weights(tmp_path / "old.h5", config, "2.6.0", {})
+    else:
+        last = layers.Dense(2, activation=twice, name="last")
+        path = saved(keras.Sequential([keras.Input((WIDTH,)), last]), tmp_path / f"own.{suffix}")
+    for trust in (False, True):
+        with pytest.raises(UnsafeFileError) as caught:
+            ats.load_model(path, trust=trust)
+        assert str(caught.value) == (
+            "'last' needs the function 'twice', which is neither Keras' own nor one that you passed. Expected one that "
+            "is known here. Pass it: load_model(path, custom_objects={'twice': twice}); or register it before loading, "
+            "with keras.saving.register_keras_serializable."
+        )
 
 
 def test_a_layer_that_keras_class_of_that_name_cannot_be_called_as_is_told(tmp_path):
@@ -516,6 +566,37 @@ def test_an_archive_of_something_else_is_told(tmp_path):
     assert str(caught.value) == (
         "model.zip is a zip archive without 'config.json', so it is no Keras model. Expected a .keras file. If the "
         "archive contains a model file, unpack it, and load that file."
+    )
+
+
+def test_an_archive_of_a_whole_folder_is_told(tmp_path):
+    with zipfile.ZipFile(tmp_path / "model.keras", "w") as file:
+        file.writestr("best/config.json", b"{}")
+    with pytest.raises(ModelFileError) as caught:
+        ats.load_model(tmp_path / "model.keras")
+    assert str(caught.value) == (
+        "model.keras is a zip archive with a model in the folder 'best'. Expected a .keras file, which has it at its "
+        "root. Unpack the archive, and load that folder."
+    )
+
+
+@pytest.mark.parametrize("name", ["model.pt", "model.ckpt", "model.keras", "model"])
+def test_an_hdf5_file_is_one_whatever_its_name(name, tmp_path):
+    model = keras.Sequential([keras.Input((WIDTH,)), layers.Dense(2)])
+    path = saved(model, tmp_path / "model.h5").rename(tmp_path / name)
+    x = np.ones((2, WIDTH), "float32")
+    assert_gives(ats.load_model(path), x, [numbers(model(x))])
+
+
+@pytest.mark.parametrize("ends", [(b"\n", b"\r\n"), (b"\r\n", b"\n")])
+def test_an_hdf5_file_that_was_copied_as_text_is_told(ends, tmp_path):
+    path = saved(keras.Sequential([keras.Input((WIDTH,)), layers.Dense(2)]), tmp_path / "model.h5")
+    path.write_bytes(path.read_bytes().replace(*ends))
+    with pytest.raises(ModelFileError) as caught:
+        ats.load_model(path)
+    assert str(caught.value) == (
+        "model.h5 is an HDF5 file that was copied as text, which changed its bytes, but a .keras or .h5 file is "
+        "needed. Copy it again as binary, from where it was saved."
     )
 
 

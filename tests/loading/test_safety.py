@@ -246,7 +246,6 @@ LIFTED = {
     "lambda_as_an_activation",
     "class_of_any_module",
     "function_of_any_module",
-    "loader_as_a_layer_in_an_h5_file",
     "class_hidden_in_the_compile_settings",
     "class_with_the_name_of_an_honest_one",
 }

@@ -80,7 +80,8 @@ def roles_of(
         if axis in keys:
             continue
         if heads is not None and axis in (heads, heads + 1):
-            whole = Factor(frozenset(origin for factor in factors for origin in factor.origins), shape[axis])
+            origins_there = frozenset(origin for factor in factors for origin in factor.origins)
+            whole = Factor(origins_there, shape[axis]) if factors else None  # of an axis of size 1 nothing may be known
             entries.append((axis, whole, "head" if axis == heads else "query"))
             continue
         if not factors:

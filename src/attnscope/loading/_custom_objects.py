@@ -114,11 +114,13 @@ def _named(
     class_name = stored.get("class_name")
     if not isinstance(class_name, str) or class_name == "function" or class_name.startswith("__"):
         return {}
-    if _is_said_to_be_keras_own(stored) and _class_name(stored) in not_keras_own:
+    is_keras_own = _is_said_to_be_keras_own(stored)
+    if is_keras_own and _class_name(stored) in not_keras_own:
         return {}
     registered = str(stored.get("registered_name") or class_name)
     for name in (registered, registered.rpartition(">")[2]):
-        if _is_passed(name, custom_objects):
+        # What a library registers by the name of a class of Keras' is not meant where a file says that it is Keras'.
+        if _is_passed(name, custom_objects) and (name in custom_objects or not is_keras_own):
             key = _key(name) if name in custom_objects else name
             return {"module": None, "class_name": class_name.rpartition(">")[2], "registered_name": key}
     return {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -142,8 +143,8 @@ class _Rules:
         if self.keras_2 and not is_from_elsewhere(value):
             return self._class_of_keras_2(value, name, settings, place)
         module = value.get("module")
-        is_text = module is None or isinstance(module, str)
-        if is_text and named_class(module, name) is not None:
+        is_said = isinstance(module, str) or "module" not in value  # None is stored of classes from nowhere.
+        if is_said and named_class(module, name) is not None:
             return replace(place, is_custom=False, is_missing=False)
         return self._unknown("class", module, name, str(value.get("registered_name") or name), place)
 
@@ -160,11 +161,18 @@ class _Rules:
         known = module_and_class(RENAMED_CLASSES.get(name, name), stored_settings, keras2=self.by_keras2)
         if known is None and named_in_keras_2(value.get("module"), name) is None:
             return self._unknown("class", value.get("module"), name, str(value.get("registered_name") or name), place)
+        self._activations(stored_settings, place)
         is_layer = known is not None and known[0] == "keras.layers"
         why = unfitting(value, keras2=self.by_keras2) if is_layer else None
         if why is not None:
             self.missing.append(other_class(place.layer, name, why))
         return replace(place, is_custom=False, is_missing=False)
+
+    def _activations(self, settings: Mapping[str, Any], place: _Place) -> None:
+        """Functions that a layer of Keras names by their names alone."""
+        for key, name in settings.items():
+            if key.endswith("activation") and isinstance(name, str):
+                self._function({"module": "builtins", "config": name}, place)
 
     def _operation(self, settings: object, place: _Place) -> None:
         """A function of TensorFlow's that Keras 2 stored as a layer."""
@@ -181,7 +189,7 @@ class _Rules:
                 continue
             is_text = isinstance(name, str) and (module is None or isinstance(module, str))
             if not (is_text and named_function(module, name)):
-                self._unknown("function", module, str(name), str(name), place)
+                self._unknown("function", module, str(name).rpartition(">")[2], str(name), place)
                 return
 
     def _custom_object(self, name: object) -> object:
@@ -195,11 +203,13 @@ class _Rules:
         return place
 
     def _unknown(self, what: str, module: object, name: str, registered: str, place: _Place) -> _Place:
-        is_custom = not (isinstance(module, str) and module.split(".")[0] in PACKAGES | {"builtins"})
+        # Keras stores functions of the user's own as built in.
+        has_module = isinstance(module, str) and (module != "builtins" or hasattr(builtins, name))
+        is_custom = not (has_module and str(module).split(".")[0] in PACKAGES | {"builtins"})
         outside = replace(place, is_custom=True, is_missing=not self.trust)
-        if self.trust and is_custom:
+        if self.trust and is_custom and has_module:
             return outside
-        full = f"{module}.{name}" if module else name
+        full = f"{module}.{name}" if has_module else name
         if not is_custom:
             raise UnsafeFileError(
                 f"{place.layer!r} names the {what} {full!r}, which no model needs or which does not exist. "

@@ -45,6 +45,12 @@ def _no_model(path: Path, names: list[str]) -> ModelFileError:
             f"{path.name} is a PyTorch file, but a .keras or .h5 file is needed. Build the same model in Keras, set "
             "its weights from these layer by layer, and pass it to attnscope.capture."
         )
+    folders = [name.removesuffix(f"/{CONFIG}") for name in names if name.endswith(f"/{CONFIG}")]
+    if folders:
+        return ModelFileError(
+            f"{path.name} is a zip archive with a model in the folder {folders[0]!r}. Expected a .keras file, which "
+            "has it at its root. Unpack the archive, and load that folder."
+        )
     return ModelFileError(
         f"{path.name} is a zip archive without {CONFIG!r}, so it is no Keras model. Expected a .keras file. If the "
         "archive contains a model file, unpack it, and load that file."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from attnscope.errors import ModelFileError
+from attnscope.loading.container._hdf5 import SIGNATURE
 
 _SET_WEIGHTS = (
     "Build the same model in Keras, set its weights from these layer by layer, and pass it to attnscope.capture."
@@ -14,12 +15,18 @@ _PICKLE = (
     "a pickle, which runs code when it is read",
     "Save the model in a safe format: model.save('model.keras').",
 )
+_CHANGED_LINES = (
+    "an HDF5 file that was copied as text, which changed its bytes",
+    "Copy it again as binary, from where it was saved.",
+)
 _KINDS_BY_FIRST_BYTES = {
     b"version https://git-lfs": ("a Git LFS pointer, not the file itself", "Fetch the file: git lfs pull."),
     b"<!doctype html": ("a web page", "Download the file itself, not the page about it."),
     b"<html": ("a web page", "Download the file itself, not the page about it."),
     b"404: not found": ("the message of a server that found nothing", "Download the file again, from where it is."),
     b"\x1f\x8b": ("compressed by gzip", "Unpack it, and load what is in it: gunzip."),
+    b"\x89hdf\r\r\n": _CHANGED_LINES,
+    b"\x89hdf\n": _CHANGED_LINES,
     b"\x80\x02": _PICKLE,
     b"\x80\x03": _PICKLE,
     b"\x80\x04": _PICKLE,
@@ -65,7 +72,9 @@ def check_kind(path: Path) -> None:
             f"{path.name} is empty, but a .keras or .h5 file is needed. Copy it again, or save the model again: "
             "model.save('model.keras')."
         )
+    is_hdf5 = start.startswith(SIGNATURE.lower())  # whatever it is called
     by_first_bytes = (kind for beginning, kind in _KINDS_BY_FIRST_BYTES.items() if start.startswith(beginning))
-    kind, fix = next(by_first_bytes, _KINDS_BY_SUFFIX.get(path.suffix, (None, None)))
+    by_suffix = (None, None) if is_hdf5 else _KINDS_BY_SUFFIX.get(path.suffix, (None, None))
+    kind, fix = next(by_first_bytes, by_suffix)
     if kind is not None:
         raise ModelFileError(f"{path.name} is {kind}, but a .keras or .h5 file is needed. {fix}")

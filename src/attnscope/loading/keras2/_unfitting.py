@@ -13,10 +13,16 @@ from attnscope.errors import UnsupportedError
 from attnscope.loading.keras2._classes import layer_class
 from attnscope.loading.keras2._rewritten import RENAMED_CLASSES, settings_of_keras
 
+_NORMALIZATION = {"axis", "epsilon", "center", "scale", "beta_initializer", "gamma_initializer"}
 _ALWAYS_STORED = {
     "Attention": {"use_scale"},
     "AdditiveAttention": {"use_scale"},
-    "LayerNormalization": {"axis", "epsilon"},
+    "MultiHeadAttention": {"value_dim", "dropout", "use_bias"},
+    "LayerNormalization": _NORMALIZATION,
+    "BatchNormalization": {"momentum", *_NORMALIZATION},
+    "GroupNormalization": {"groups", *_NORMALIZATION},
+    "UnitNormalization": {"axis"},
+    "Softmax": {"axis"},
 }
 """What every version of Keras that has the layer stores of it; people often write their own classes of these names."""
 _TAKEN_ANYWAY = {
