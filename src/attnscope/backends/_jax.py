@@ -141,18 +141,20 @@ class Jax:
 
     def met(self) -> AbstractContextManager[object]:
         """The names of scopes say it."""
-        return jax.named_scope(_MET)
+        scope: AbstractContextManager[object] = jax.named_scope(_MET)
+        return scope
 
     def uncompiled(self) -> AbstractContextManager[object]:
         """Whatever `jax.jit` compiled is part of what runs around it."""
-        return jax.disable_jit()
+        plain: AbstractContextManager[object] = jax.disable_jit()
+        return plain
 
     def unmapped(self, take: Callable[[Tensor, Tensor, int], Tensor], logits: Tensor, output: Tensor) -> Tensor | None:
         """The rule of a function of our own says what `jax.vmap` makes of it."""
         if not hasattr(output, "batch_dim"):  # a tracer of `jax.vmap`
             return None
 
-        @custom_vmap
+        @custom_vmap  # type: ignore[untyped-decorator]
         def given(logits: Tensor, output: Tensor) -> Tensor:
             return output
 

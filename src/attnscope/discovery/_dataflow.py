@@ -257,7 +257,9 @@ class _Walk:
                 self.meetings.append(_Meeting(other, theirs[label], shared))
                 self._note_guess(axis)
         steps = self.steps.get(self._tensor_of(mine, known), {})
-        singles = {first for (origin, _), (first, last) in steps.items() if self._is_key(origin) and first == last}
+        singles: set[int | None] = {
+            first for (origin, _), (first, last) in steps.items() if self._is_key(origin) and first == last
+        }
         for label, axis in mine.items():
             if size_of(axis) == 1 and not (label in theirs and _same_length(axis, theirs[label])):
                 singles.update(self._position(origin) for factor in axis for origin in factor.origins)

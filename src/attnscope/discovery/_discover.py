@@ -249,7 +249,7 @@ def _with_written_out(listed: list[Site], seen: _Seen, names: Sequence[str]) -> 
     lineage = Lineage(seen.trace.graph, names)
     numbers = seen.trace.numbers
     met = {lineage.original(numbers[call.keys["output"]]) for call in seen.met if call.keys.get("output") in numbers}
-    inside = {call.at.location.path for call in seen.met if not call.keys}
+    inside = {call.at.location.path for call in seen.met if not call.keys or call.kind == "declared"}
     found = list(listed)
     for softmax in written_out(seen.trace.graph):
         around = _layer_around(softmax.tensor, seen)

@@ -376,8 +376,9 @@ class Lineage:
 
 def _keeps_elements(operation: object) -> bool:
     """Whether an operation gives the elements of its first input, in another shape or order."""
-    moved = isinstance(operation, Moved) and not operation.summed
-    return isinstance(operation, Reshaped) or (moved and any(target is not None for target in operation.targets))
+    if isinstance(operation, Moved):
+        return not operation.summed and any(target is not None for target in operation.targets)
+    return isinstance(operation, Reshaped)
 
 
 def steps_after(node: Node, known: Sequence[Steps], first: Symbol, output: Symbol) -> Steps:
