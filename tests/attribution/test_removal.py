@@ -82,7 +82,7 @@ def test_deleting_closes_the_gaps_and_masks_and_segments_follow(rng):
 def test_deleting_keeps_padding_in_front_in_front():
     tokens = np.array([[0, 0, 4, 5, 6], [3, 4, 5, 6, 0]])
     model = keras.Sequential([keras.Input((5,), dtype="int32"), layers.Embedding(7, 1), layers.Flatten()])
-    [subject] = subjects_of(model, tokens, target=0)
+    [subject] = subjects_of(model, tokens, target=0, padding=0)
     removed = np.array([[True, True, False, True, False], [False, True, False, False, True]])
     assert delete().on(subject).apply(np.arange(2), removed).tolist() == [[0, 0, 0, 4, 6], [3, 5, 6, 0, 0]]
 
@@ -102,8 +102,8 @@ def test_deleting_fills_up_with_the_padding_of_the_tokenizer_or_of_the_inputs():
 
 
 def test_deleting_tokens_that_have_no_padding_is_an_error():
-    model = keras.Sequential([keras.Input((3,), dtype="int32"), layers.Embedding(7, 1), layers.Flatten()])
-    [subject] = subjects_of(model, np.array([[1, 2, 0]]), target=0, padding=None)
+    model = keras.Sequential([keras.Input((None,), dtype="int32"), layers.Embedding(7, 1), layers.GlobalMaxPooling1D()])
+    [subject] = subjects_of(model, np.array([[1, 2, 0]]), target=0)
     with pytest.raises(InputError) as raised:
         delete().on(subject)
     assert str(raised.value) == (
@@ -288,11 +288,12 @@ def test_errors_say_what_to_use(rng):
         (
             lambda: zero().on(tokens),
             "zero() removes features and steps and patches, but the positions here are tokens. Use one of: "
-            "mask_token(), delete(), marginal().",
+            "mask_token(), delete(), mode(), marginal().",
         ),
         (
             lambda: mask_token(3).on(features),
-            "mask_token() removes tokens, but the positions here are features. Use one of: mean(), marginal(), zero().",
+            "mask_token() removes tokens and codes, but the positions here are features. Use one of: mean(), "
+            "marginal(), zero().",
         ),
         (
             lambda: mask_token().on(tokens),

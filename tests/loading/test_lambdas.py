@@ -83,6 +83,50 @@ def test_a_lambda_of_keras_3_is_refused_replaced_or_trusted(suffix, tmp_path):
     assert_gives(ats.load_model(path, replacements={"twice": replacements.scale(3.0)}), ones, [3 * ones])
 
 
+@pytest.mark.parametrize("trust", [False, True])
+@pytest.mark.parametrize("suffix", ["h5", "keras"])
+def test_a_lambda_of_a_function_that_is_given_runs_that_function(suffix, trust, tmp_path):
+    """The file has only its name."""
+    x = keras.Input((4, 5))
+    path = saved(keras.Model(x, layers.Lambda(sum_over_time, name="pool")(x)), tmp_path / f"model.{suffix}")
+    samples = np.random.default_rng(5).normal(size=(2, 4, 5)).astype("float32")
+    model = ats.load_model(path, custom_objects={"sum_over_time": sum_over_time}, trust=trust)
+    assert_gives(model, samples, [samples.sum(1)])
+
+
+def shape_without_time(shape):
+    return shape[0], shape[2]
+
+
+def test_a_lambda_of_an_old_file_runs_the_functions_that_are_given(tmp_path):
+    config = {"name": "pool", "function": "sum_over_time", "function_type": "function", "arguments": {}}
+    config |= {"output_shape": "shape_without_time", "output_shape_type": "function"}
+    stored_model = functional({"class_name": "Lambda", "config": config})
+    stored_model["config"]["layers"][0]["config"]["batch_input_shape"] = [None, 4, 5]
+    path = whole(tmp_path / "old.h5", stored_model, "2.2.4")
+    own = {"sum_over_time": sum_over_time, "shape_without_time": shape_without_time}
+    samples = np.random.default_rng(5).normal(size=(2, 4, 5)).astype("float32")
+    assert_gives(ats.load_model(path, custom_objects=own), samples, [samples.sum(1)])
+    with pytest.raises(UnsafeFileError) as caught:
+        ats.load_model(path, custom_objects={"sum_over_time": sum_over_time})
+    assert str(caught.value) == (
+        "'pool' is a Lambda and would run the function 'shape_without_time', which is not in the file. Pass it: "
+        "load_model(path, custom_objects={'shape_without_time': shape_without_time}); or put a layer of your own in "
+        "its place: load_model(path, replacements={'pool': layer})."
+    )
+
+
+def test_an_error_of_a_function_that_is_given_is_not_laid_to_bytecode(tmp_path):
+    def fails(x):
+        raise TypeError("not today")
+
+    x = keras.Input((4, 5))
+    path = saved(keras.Model(x, layers.Lambda(sum_over_time, name="pool")(x)), tmp_path / "model.keras")
+    with pytest.raises(ModelFileError, match="could not automatically infer the shape") as caught:
+        ats.load_model(path, custom_objects={"sum_over_time": fails})
+    assert "bytecode" not in str(caught.value)
+
+
 def test_a_trusted_lambda_that_cannot_be_revived_is_told(tmp_path):
     path = tmp_path / "old.h5"
     function = {"function": ["bm8gY29kZQ==", None, None], "function_type": "lambda", "output_shape_type": "raw"}

@@ -276,8 +276,7 @@ def test_what_a_lambda_would_have_run_is_said_of_every_form_of_it(tmp_path):
     would = "If you trust whoever made it: load_model(path, trust=True); or put a layer of your own in its place: "
     tail = f" Expected layers whose code is installed, not contained in the file. {would}"
     for function, what in [
-        ("sum_over_time", "the function 'sum_over_time'"),
-        (hostile_files.function("builtins", "relu"), "the function 'relu' of 'builtins'"),
+        (hostile_files.function("keras.ops", "relu"), "the function 'relu' of 'keras.ops'"),
         ([hostile_files.text_of(b"\xda\x03sumxx"), None, None], "7 bytes of Python bytecode that mentions 'sum'"),
         (["\xe3no base64", None, None], "11 bytes of Python bytecode"),
         (None, "Python code"),
@@ -285,6 +284,13 @@ def test_what_a_lambda_would_have_run_is_said_of_every_form_of_it(tmp_path):
         path = hostile_files.keras_file(tmp_path, hostile_files.layer("Lambda", "pool", function=function))
         assert refusal(load, path) == (
             f"'pool' is a Lambda and would run {what}.{tail}load_model(path, replacements={{'pool': layer}})."
+        )
+    for function in ("sum_over_time", hostile_files.function("builtins", "sum_over_time")):
+        path = hostile_files.keras_file(tmp_path, hostile_files.layer("Lambda", "pool", function=function))
+        assert refusal(load, path) == (
+            "'pool' is a Lambda and would run the function 'sum_over_time', which is not in the file. Pass it: "
+            "load_model(path, custom_objects={'sum_over_time': sum_over_time}); or put a layer of your own in its "
+            "place: load_model(path, replacements={'pool': layer})."
         )
 
 

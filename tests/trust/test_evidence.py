@@ -105,12 +105,19 @@ def test_methods_that_cannot_be_used_are_left_out_with_their_reason_unless_asked
     x = layers.Embedding(12, 4)(tokens)
     model = keras.Model(tokens, layers.Dense(1)(layers.GlobalAveragePooling1D()(x)))
     data = np.random.default_rng(0).integers(1, 12, (8, 6)).astype("int32")
-    card = evidence(model, data, removals=[ats.attribution.mask_token(11), "delete"], progress=False)
+    card = evidence(model, data, removals=[ats.attribution.mask_token(11), "delete"], padding=0, progress=False)
     assert "chefer" not in card.judged
     assert any(note.startswith("chefer is left out: ") for note in card.notes)
     assert card.moved is None
     with pytest.raises(ats.errors.AttnscopeError, match=r"no attention|needs"):
-        evidence(model, data, methods=["chefer"], removals=[ats.attribution.mask_token(11), "delete"], progress=False)
+        evidence(
+            model,
+            data,
+            methods=["chefer"],
+            removals=[ats.attribution.mask_token(11), "delete"],
+            padding=0,
+            progress=False,
+        )
 
 
 def test_other_seeds_and_a_model_trained_with_uniform_attention_stand_on_the_card():

@@ -7,7 +7,7 @@ from attnscope.attribution._head_importance import head_ablation, head_importanc
 from attnscope.attribution._methods import METHODS, Method
 from attnscope.attribution._norms import norms
 from attnscope.attribution._pruning import ablation_curve, prune
-from attnscope.attribution._removal import delete, marginal, mask_token, mean, zero
+from attnscope.attribution._removal import delete, marginal, mask_token, mean, mode, zero
 from attnscope.attribution._residual import Wire
 from attnscope.attribution._subject import Subject, subjects_of
 from attnscope.attribution._targets import AtStep, PerSample
@@ -43,6 +43,7 @@ __all__ = [
     "marginal",
     "mask_token",
     "mean",
+    "mode",
     "norms",
     "prune",
     "relevance_of",

@@ -23,7 +23,7 @@ def attribute(
     method: str = "chefer",
     positions: str | None = None,
     grid: tuple[int, int] | None = None,
-    padding: int | None = 0,
+    padding: float | None = None,
     labels: InputLabels | None = None,
     sites: Selection = None,
     batch_size: int = 64,
@@ -47,7 +47,8 @@ def attribute(
         method: A name out of `METHODS`. For several methods, call this in a loop.
         positions: The name of the input that is explained, where there are several.
         grid: Rows and columns of patches, for pictures.
-        padding: The token that is padding where no input is a padding mask; None for none.
+        padding: The number that is padding, beside what the model itself masks: a token, or what all features of a
+            step hold; None for no other.
         labels: Names of the positions, one list for all samples, or one per sample; or these by the name of the input
             that they are for: ``labels={"text": names}``.
         sites: Which attention the methods that use it read: a glob pattern of sites, several, or a predicate; None for

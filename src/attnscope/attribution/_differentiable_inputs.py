@@ -43,9 +43,9 @@ def differentiable_inputs(subject: Subject) -> DifferentiableInputs:
         MethodError: The input is whole numbers that no `Embedding` layer is given, or floats that one is given.
     """
     positions = subject.positions
-    tokens = positions.kind == "tokens"
+    tokens = positions.is_discrete
     embeddings: tuple[str, ...] = ()
-    if positions.kind in ("tokens", "features"):
+    if tokens or positions.kind == "features":
         embeddings = subject.cache.once(
             ("embeddings", positions.kind, positions.leaf), lambda: _embeddings_of_positions(subject)
         )

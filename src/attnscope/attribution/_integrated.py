@@ -213,7 +213,7 @@ def _along(
     """Inputs and extras, one row per sample and point."""
     inputs = rows_of(subject.inputs, numbers)
     extras = {name: np.asarray(array)[numbers] for name, array in subject.target.rows.items()}
-    if subject.positions.kind == "tokens":
+    if subject.positions.is_discrete:
         extras[FRACTION] = fractions.astype("float32")
         extras[MOVES] = subject.positions.valid[numbers]
         if start.values is not None:

@@ -67,7 +67,7 @@ def shapley(
         subject, permutations=permutations, removal=removal, kept=kept, seed=seed, removal_scores=removal_scores
     )
     relevance = subject.relevance(estimate.values, "shapley", class_specific=True, permutations=estimate.permutations)
-    return relevance.assign_coords(standard_error=(relevance.dims, estimate.standard_error))
+    return relevance.assign_coords(standard_error=(relevance.dims, estimate.standard_error.reshape(relevance.shape)))
 
 
 _MAPPED = "attention over the positions"

@@ -1,9 +1,9 @@
-"""Which parts of the inputs are explained: tokens, features, time steps, or patches of pictures."""
+"""Which parts of the inputs are explained: tokens, codes, features, time steps, or patches of pictures."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import keras
@@ -13,7 +13,7 @@ from keras import tree
 from attnscope.errors import InputError
 from attnscope.tensors import Tree
 
-Kind = Literal["tokens", "features", "steps", "patches"]
+Kind = Literal["tokens", "codes", "features", "steps", "patches"]
 Rows = slice | np.ndarray
 """Which samples: a slice, their numbers, or a mask."""
 MASKS = ("padding_mask", "attention_mask")
@@ -25,38 +25,67 @@ class Positions:
     """The parts of a model's inputs that relevance is given to.
 
     Attributes:
-        kind: ``tokens`` (whole numbers, one per position), ``features`` (one number each), ``steps`` (vectors), or
-            ``patches`` (of pictures; see `PatchPositions`).
+        kind: ``tokens`` (whole numbers, one per position of a text), ``codes`` (whole numbers, one per column of a
+            table), ``features`` (one number each), ``steps`` (vectors), or ``patches`` (of pictures; see
+            `PatchPositions`).
         leaf: Number of the input that holds them, among the leaves of the inputs' structure.
         mask: Number of the input that is 0 at padding; None where there is none.
         valid: dims ``(sample, position)``, bool, False at padding.
-        padding: The number of the padding token; None where there is none.
+        padding: The numbers that stand for padding: a token, or what all features of a step hold.
+        follows: Whether `mask` and `padding` say of other inputs too where their padding is.
+        note: What a reader has to know about the kind, if it is not known for certain.
     """
 
     kind: Kind
     leaf: int
     mask: int | None
     valid: np.ndarray
-    padding: int | None = None
+    padding: tuple[float, ...] = ()
+    follows: bool = True
+    note: str = ""
 
     @property
     def count(self) -> int:
         """Number of positions."""
         return int(self.valid.shape[1])
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of positions along each of their axes."""
+        return (self.count,)
+
+    @property
+    def is_discrete(self) -> bool:
+        """Whether they are whole numbers that stand for something, which have no mean and no derivative."""
+        return self.kind in ("tokens", "codes")
+
     def of(self, inputs: Tree) -> np.ndarray:
         """The array that holds the positions."""
         return np.asarray(tree.flatten(inputs)[self.leaf])
 
+    def flat(self, array: np.ndarray) -> np.ndarray:
+        """An array whose axes after the samples begin with those of the positions, with these as one axis."""
+        return array.reshape(len(array), self.count, *array.shape[1 + len(self.shape) :])
+
     def valid_of(self, inputs: Tree) -> np.ndarray:
         """Which positions of other inputs of the same model are not padding, dims ``(sample, position)``, bool."""
-        array = self.of(inputs)
-        leaves = tree.flatten(inputs)
-        if self.mask is not None and np.shape(leaves[self.mask]) == array.shape[:2]:
-            return np.asarray(leaves[self.mask]).astype(bool)
-        if self.kind == "tokens" and self.padding is not None:
-            return np.asarray(array != self.padding)
-        return np.ones((len(array), self.count), bool)
+        leaves = [np.asarray(leaf) for leaf in tree.flatten(inputs)]
+        return self.valid_in(leaves[self.leaf], None if self.mask is None else leaves[self.mask])
+
+    def valid_in(self, array: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
+        """Which positions are not padding, dims ``(sample, position)``, bool.
+
+        Args:
+            array: The array that holds the positions.
+            mask: The input that is 0 at padding, if there is one.
+        """
+        valid = np.ones((len(array), self.count), bool)
+        if mask is not None and mask.shape == (len(array), *self.shape):
+            valid &= self.flat(mask).astype(bool)
+        numbers = self.flat(array).reshape(*valid.shape, -1)
+        for padding in self.padding:
+            valid &= np.asarray(numbers != padding).any(-1)
+        return valid
 
     def changed(self, inputs: Tree, change: Callable[[np.ndarray], np.ndarray]) -> Tree:
         """The inputs with another array of positions; the given ones stay as they are."""
@@ -80,7 +109,27 @@ class Positions:
         """Values for each number of the input, or of its embedding, summed to dims ``(sample, position)``."""
         if self.kind == "features":
             return values
-        return np.asarray(values.reshape(*values.shape[:2], -1).sum(-1))
+        return np.asarray(values.reshape(len(values), self.count, -1).sum(-1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class NestedPositions(Positions):
+    """Tokens on two axes, sentence by sentence: the words ``(sample, sentence, word)`` of documents.
+
+    Attributes:
+        grid: Sentences, and words of each.
+    """
+
+    grid: tuple[int, int]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of sentences and of words."""
+        return self.grid
+
+    def cells(self, chosen: np.ndarray, array: np.ndarray) -> np.ndarray:
+        """The chosen words, dims ``(sample, sentence, word)``."""
+        return chosen.reshape(len(chosen), *self.grid)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,9 +162,8 @@ def positions_of(
     *,
     name: str | None = None,
     grid: tuple[int, int] | None = None,
-    padding: int | None = 0,
 ) -> Positions:
-    """Finds the positions of some inputs.
+    """Finds the positions of some inputs, by rank and dtype alone: none of them is padding yet.
 
     Args:
         inputs: Inputs of a model, in arrays or structures of them.
@@ -123,7 +171,6 @@ def positions_of(
         name: Which input holds the positions, where there are several; None for the one whose name ends in
             ``token_ids``, or the only one.
         grid: Rows and columns of patches, for pictures ``(sample, height, width, channel)``.
-        padding: The whole number that marks padding where no input is a padding mask; None for none.
 
     Raises:
         InputError: The input cannot be identified, or an input of its rank and dtype has no positions.
@@ -131,22 +178,20 @@ def positions_of(
     leaves = tree.flatten(inputs)
     leaf = _leaf(leaves, list(names), name)
     array = np.asarray(leaves[leaf])
-    mask = next((number for number, leaf_name in enumerate(names) if leaf_name.endswith(MASKS)), None)
     is_whole = array.dtype.kind in "iub"
     if array.ndim == 2:
-        if not is_whole:
-            return Positions("features", leaf, None, np.ones(array.shape, bool))
-        tokens = Positions("tokens", leaf, mask, np.ones(array.shape, bool), padding)
-        return replace(tokens, valid=tokens.valid_of(inputs))
-    if array.ndim == 3 and not is_whole:
-        steps = Positions("steps", leaf, mask, np.ones(array.shape[:2], bool))
-        return replace(steps, valid=steps.valid_of(inputs))
+        return Positions("tokens" if is_whole else "features", leaf, None, np.ones(array.shape, bool))
+    if array.ndim == 3 and is_whole:
+        valid = np.ones((len(array), array.shape[1] * array.shape[2]), bool)
+        return NestedPositions("tokens", leaf, None, valid, grid=(array.shape[1], array.shape[2]))
+    if array.ndim == 3 and array.dtype.kind == "f":
+        return Positions("steps", leaf, None, np.ones(array.shape[:2], bool))
     if array.ndim == 4:
         return _patches(array, leaf, grid)
     raise InputError(
-        f"The input has shape {array.shape} and dtype {array.dtype}, but whole numbers (sample, token), numbers "
-        f"(sample, feature) or (sample, step, feature), or pictures (sample, height, width, channel) are needed. "
-        f"{_known(names)}"
+        f"The input has shape {array.shape} and dtype {array.dtype}, but whole numbers (sample, token) or (sample, "
+        "sentence, word), numbers (sample, feature) or (sample, step, feature), or pictures (sample, height, width, "
+        f"channel) are needed. {_known(names)}"
     )
 
 

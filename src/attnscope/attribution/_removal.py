@@ -28,6 +28,9 @@ _SEGMENTS = ("segment_ids", "token_type_ids")
 _ENDS = ("start_token_id", "end_token_id", "cls_token_id", "sep_token_id")
 Background = Tree | None
 """Samples as the model takes them, or only the array that holds the positions; None for the subject's own."""
+_IF_TOKENS = (
+    " If they are tokens, say which one is padding: padding=0, to attribute(...), evidence(...) or subjects_of(...)."
+)
 Kept = ArrayLike | None
 """Positions that are never removed: which they are, or the numbers of such tokens; None for start and end tokens."""
 
@@ -65,7 +68,7 @@ class Remover:
 
 @dataclass(frozen=True)
 class Removal:
-    """How positions are removed: made by `mask_token`, `delete`, `mean`, `marginal` or `zero`.
+    """How positions are removed: made by `mask_token`, `delete`, `mean`, `mode`, `marginal` or `zero`.
 
     Attributes:
         name: Its name.
@@ -86,11 +89,11 @@ class Removal:
             InputError: It cannot remove positions of the subject's kind, or needs something that is not known.
         """
         positions = subject.positions
-        if positions.kind not in self.kinds:
+        if not self.suits(positions):
             fitting = ", ".join(f"{known.name}()" for known in REMOVALS.values() if positions.kind in known.kinds)
             raise InputError(
                 f"{self.name}() removes {' and '.join(self.kinds)}, but the positions here are {positions.kind}. Use "
-                f"one of: {fitting}."
+                f"one of: {fitting}.{_IF_TOKENS if positions.note and 'tokens' in self.kinds else ''}"
             )
         words, draws, least, change = self._ready(subject, seed)
 
@@ -98,6 +101,10 @@ class Removal:
             return change(rows, removed & positions.valid[rows], draw)
 
         return Remover(words, draws, least, apply)
+
+    def suits(self, positions: Positions) -> bool:
+        """Whether it can remove such positions."""
+        return positions.kind in self.kinds
 
     def _ready(self, subject: Subject, seed: int) -> tuple[str, int, int, Apply]:
         raise NotImplementedError
@@ -108,7 +115,7 @@ class MaskToken(Removal):
     """Removed tokens are replaced by one that has no meaning; made by `mask_token`."""
 
     name = "mask_token"
-    kinds = ("tokens",)
+    kinds = ("tokens", "codes")
     token: int | None = None
 
     def _ready(self, subject: Subject, seed: int) -> tuple[str, int, int, Apply]:
@@ -129,36 +136,36 @@ class Delete(Removal):
     kinds = ("tokens",)
     padding: int | None = None
 
+    def suits(self, positions: Positions) -> bool:
+        """Whole numbers that may be codes are tokens where the padding is given."""
+        return super().suits(positions) or (bool(positions.note) and self.padding is not None)
+
     def _ready(self, subject: Subject, seed: int) -> tuple[str, int, int, Apply]:
         padding = self._padding(subject)
         names = subject.network.input_names(subject.inputs)
         leaves = [np.asarray(leaf) for leaf in tree.flatten(subject.inputs)]
         positions = subject.positions
+        shape = (len(positions.valid), *positions.shape)
         fills = {positions.leaf: padding}
         for place, (name, leaf) in enumerate(zip(names, leaves, strict=True)):
-            if place == positions.mask or (name.endswith(_SEGMENTS) and leaf.shape == positions.valid.shape):
+            if leaf.shape == shape and (place == positions.mask or name.endswith(_SEGMENTS)):
                 fills[place] = 0
-        fills = {place: fill for place, fill in fills.items() if leaves[place].shape == positions.valid.shape}
 
         def apply(rows: np.ndarray, removed: np.ndarray, draw: int) -> Tree:
             changed = [leaf[rows] for leaf in leaves]
-            order, stays = _closed_up(positions.valid[rows], removed)
+            order, stays = _closed_up(*(_in_rows(each, positions) for each in (positions.valid[rows], removed)))
             for place, fill in fills.items():
-                moved = np.take_along_axis(changed[place], order, axis=1)
-                changed[place] = np.where(stays, moved, np.asarray(fill, moved.dtype))
-            untouched = ~removed.any(1)
-            for place in fills:
-                changed[place][untouched] = leaves[place][rows[untouched]]
+                moved = np.take_along_axis(_in_rows(changed[place], positions), order, axis=1)
+                filled = np.where(stays, moved, np.asarray(fill, moved.dtype)).reshape(changed[place].shape)
+                untouched = ~removed.any(1)
+                filled[untouched] = changed[place][untouched]
+                changed[place] = filled
             return tree.pack_sequence_as(subject.inputs, changed)
 
         return "nothing: the rest moves up", 1, 1, apply
 
     def _padding(self, subject: Subject) -> int:
-        positions = subject.positions
-        token = getattr(subject.tokenizer, "pad_token_id", None) if self.padding is None else self.padding
-        if token is None and not positions.valid.all():
-            token = int(positions.of(subject.inputs)[~positions.valid][0])
-        token = positions.padding if token is None else token
+        token = padding_of(subject) if self.padding is None else self.padding
         if token is None:
             raise InputError(
                 "delete() fills up with padding, but no token of these inputs is known to be padding. If the model has "
@@ -189,11 +196,31 @@ class Mean(Removal):
 
 
 @dataclass(frozen=True, eq=False)
+class Mode(Removal):
+    """What is removed is replaced by the most frequent number of a background; made by `mode`."""
+
+    name = "mode"
+    kinds = ("tokens", "codes")
+    background: Background = None
+
+    def _ready(self, subject: Subject, seed: int) -> tuple[str, int, int, Apply]:
+        values, valid = _background(subject, self.background, self.name)
+        numbers = subject.positions.flat(values)
+        usable = valid & ~_end_tokens(subject, numbers)
+        columns = [_most_frequent(column[rows]) for column, rows in zip(numbers.T, usable.T, strict=True)]
+        everywhere = _most_frequent(numbers[usable])
+        centre = np.array([everywhere if number is None else number for number in columns])
+        words = f"the most frequent of {len(values)} samples"
+        modes = centre.reshape(values.shape[1:])
+        return words, 1, 0, _replaced(subject, lambda rows, draw: modes[None])
+
+
+@dataclass(frozen=True, eq=False)
 class Marginal(Removal):
     """What is removed is replaced by the values of other samples; made by `marginal`."""
 
     name = "marginal"
-    kinds = ("tokens", "features", "steps", "patches")
+    kinds = ("tokens", "codes", "features", "steps", "patches")
     background: Background = None
     draws: int = 8
 
@@ -202,8 +229,9 @@ class Marginal(Removal):
             raise InputError(f"draws is {self.draws!r}, but at least one is needed: marginal(draws=8).")
         values, valid = _background(subject, self.background, self.name)
         if subject.positions.kind in ("tokens", "steps"):
-            ends = _end_tokens(subject, values) if subject.positions.kind == "tokens" else np.zeros_like(valid)
-            values = _repeated(values, valid & ~ends)
+            numbers = subject.positions.flat(values)
+            ends = _end_tokens(subject, numbers) if subject.positions.kind == "tokens" else np.zeros_like(valid)
+            values = _repeated(numbers, valid & ~ends).reshape(values.shape)
         own = self.background is None
         donors = _donors(len(subject.positions.valid), len(values), self.draws, seed, own=own)
         words = f"values of {donors.shape[1]} other samples"
@@ -221,7 +249,7 @@ class Zero(Removal):
         return "zeros", 1, 0, _replaced(subject, lambda rows, draw: np.zeros(()))
 
 
-REMOVALS: dict[str, type[Removal]] = {kind.name: kind for kind in (MaskToken, Delete, Mean, Marginal, Zero)}
+REMOVALS: dict[str, type[Removal]] = {kind.name: kind for kind in (MaskToken, Delete, Mean, Mode, Marginal, Zero)}
 
 
 def mask_token(token: int | None = None) -> Removal:
@@ -266,6 +294,19 @@ def mean(background: Background = None) -> Removal:
     return Mean(background)
 
 
+def mode(background: Background = None) -> Removal:
+    """Replaces what is removed by the most frequent number at the same position of a background.
+
+    For codes, as the mean is for numbers, and for tokens. Of several that are equally frequent it is the smallest.
+    Padding, and start and end tokens of a known tokenizer, do not count.
+
+    Args:
+        background: Samples as the model takes them, or only the array of positions; None for all of the subject's
+            samples.
+    """
+    return Mode(background)
+
+
 def marginal(background: Background = None, draws: int = 8) -> Removal:
     """Replaces what is removed by what another sample has at the same positions; averaged over several draws.
 
@@ -298,16 +339,30 @@ def zero() -> Removal:
 def default_removals(subject: Subject) -> tuple[Removal, ...]:
     """Up to two removals that suit a subject, the default one first.
 
-    For tokens: the mask token, if the tokenizer has one, and deletion; otherwise deletion and the tokens of other
-    samples. For everything else: the mean and the values of other samples. A single sample has no others: its tokens
-    are masked or deleted, and anything else is replaced by zeros.
+    For tokens: the mask token, if the tokenizer has one; deletion, if it is known which token is padding; the tokens of
+    other samples. For codes: the values of other samples, and the most frequent one. For everything else: the mean and
+    the values of other samples. A single sample has no others: its tokens are masked or deleted, and features, steps
+    and patches are replaced by zeros.
+
+    Raises:
+        InputError: There is no such removal.
     """
-    if subject.positions.kind == "tokens":
-        has_mask = getattr(subject.tokenizer, "mask_token_id", None) is not None
-        first: tuple[Removal, ...] = (mask_token(),) if has_mask else ()
-        second: tuple[Removal, ...] = (delete(), marginal()) if subject.samples > 1 else (delete(),)
-        return (*first, *second)[:2]
-    return (mean(), marginal()) if subject.samples > 1 else (zero(),)
+    positions, several = subject.positions, subject.samples > 1
+    if not positions.is_discrete:
+        return (mean(), marginal()) if several else (zero(),)
+    fitting: list[Removal] = []
+    if getattr(subject.tokenizer, "mask_token_id", None) is not None:
+        fitting.append(mask_token())
+    if positions.kind == "tokens" and padding_of(subject) is not None:
+        fitting.append(delete())
+    if several:
+        fitting += [marginal(), mode()]
+    if not fitting:
+        raise InputError(
+            f"Nothing is known that could replace these {positions.kind}: there is only one sample, and no mask token "
+            "or padding. Give more samples, a token, removal=mask_token(103), or the padding: padding=0."
+        )
+    return tuple(fitting[:2])
 
 
 def removal_of(removal: Removal | str | None, subject: Subject) -> Removal:
@@ -332,6 +387,18 @@ def removal_of(removal: Removal | str | None, subject: Subject) -> Removal:
     )
 
 
+def padding_of(subject: Subject) -> int | None:
+    """The token that stands where nothing is: the tokenizer's, or what the inputs are padded with; None if unknown."""
+    positions = subject.positions
+    token = getattr(subject.tokenizer, "pad_token_id", None)
+    if token is None and not positions.valid.all():
+        token = _numbers(subject)[~positions.valid][0]
+    token = next(iter(positions.padding), None) if token is None else token
+    if token is None:
+        return None if positions.mask is None else 0  # whatever stands there is masked
+    return int(token)
+
+
 def kept_of(subject: Subject, kept: Kept = None) -> np.ndarray:
     """The positions that are never removed although they are not padding.
 
@@ -350,12 +417,13 @@ def kept_of(subject: Subject, kept: Kept = None) -> np.ndarray:
     positions = subject.positions
     if kept is None:
         tokens = positions.kind == "tokens"
-        return _end_tokens(subject, positions.of(subject.inputs)) if tokens else np.zeros(positions.valid.shape, bool)
+        return _end_tokens(subject, _numbers(subject)) if tokens else np.zeros(positions.valid.shape, bool)
     array = np.asarray(kept)
-    if array.dtype == bool and array.shape in (positions.valid.shape, positions.valid.shape[1:]):
-        return np.broadcast_to(array, positions.valid.shape).copy()
+    shapes = [(subject.samples, *positions.shape), positions.shape, positions.valid.shape, positions.valid.shape[1:]]
+    if array.dtype == bool and array.shape in shapes:
+        return np.broadcast_to(array.reshape(-1, positions.count), positions.valid.shape).copy()
     if positions.kind == "tokens" and array.ndim == 1 and (array.dtype.kind in "iu" or not len(array)):
-        return np.isin(positions.of(subject.inputs), array)
+        return np.isin(_numbers(subject), array)
     raise InputError(
         f"kept has shape {array.shape} and dtype {array.dtype}, but True or False for each of "
         f"{positions.valid.shape} positions is needed, or for tokens a list of their numbers: kept=[101, 102]."
@@ -380,6 +448,17 @@ def _replaced(subject: Subject, values: Callable[[np.ndarray, int], np.ndarray])
         return positions.changed(rows_of(subject.inputs, rows), change)
 
     return apply
+
+
+def _most_frequent(numbers: np.ndarray) -> int | None:
+    """The most frequent of some whole numbers; None where there are none."""
+    values, counts = np.unique(numbers, return_counts=True)
+    return int(values[counts.argmax()]) if len(values) else None
+
+
+def _in_rows(array: np.ndarray, positions: Positions) -> np.ndarray:
+    """An array of positions with one row for each sequence: each sample, or each sentence of a document."""
+    return array.reshape(-1, positions.shape[-1])
 
 
 def _closed_up(valid: np.ndarray, removed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -410,16 +489,22 @@ def _background(subject: Subject, background: Background, name: str) -> tuple[np
             f"The background of {name}() has shape {values.shape}, but samples of shape {array.shape[1:]} are needed: "
             f"{name}(background=inputs)."
         )
-    return values, _background_valid(positions, leaves if several else None, values)
+    mask = leaves[positions.mask] if several and positions.mask is not None else None
+    valid = positions.valid_in(values, mask)
+    if mask is None and positions.mask is not None and positions.is_discrete:
+        valid &= ~np.isin(positions.flat(values), _only_in_padding(positions, array))
+    return values, valid
 
 
-def _background_valid(positions: Positions, leaves: list[np.ndarray] | None, values: np.ndarray) -> np.ndarray:
-    shape = (len(values), positions.count)
-    if leaves is not None and positions.mask is not None and leaves[positions.mask].shape == shape:
-        return leaves[positions.mask].astype(bool)
-    if positions.kind == "tokens" and positions.padding is not None:
-        return np.asarray(values != positions.padding)
-    return np.ones(shape, bool)
+def _only_in_padding(positions: Positions, array: np.ndarray) -> np.ndarray:
+    """The tokens that stand in padding and nowhere else."""
+    numbers = positions.flat(array)
+    return np.setdiff1d(numbers[~positions.valid], numbers[positions.valid])
+
+
+def _numbers(subject: Subject) -> np.ndarray:
+    """The tokens or codes, dims ``(sample, position)``."""
+    return subject.positions.flat(subject.positions.of(subject.inputs))
 
 
 def _end_tokens(subject: Subject, tokens: np.ndarray) -> np.ndarray:

@@ -8,16 +8,16 @@ different ones in cross-attention. A site that pools, without queries, has a str
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import keras
 import numpy as np
 from keras import tree
 
-from attnscope.attribution._positions import rows_of
+from attnscope.attribution._padding import discovered
 from attnscope.attribution._subject import Subject
-from attnscope.discovery import Selection, discover, matches
+from attnscope.discovery import matches
 from attnscope.errors import MethodError, NoAttentionError
 from attnscope.interception import Call, Plan, SitePlan, symbolic_calls
 from attnscope.running import Runner
@@ -120,7 +120,7 @@ def streams_of(subject: Subject, *, roles: Roles | None = None, prefix: int | No
         NoAttentionError: The model computes no attention.
         MethodError: A site's axes cannot be mapped to the positions; the message names methods that work.
     """
-    chosen = subject.cache.once(("sites", _comparable(subject.sites)), lambda: _chosen_sites(subject))
+    chosen = _chosen_sites(subject)
     for site in chosen:
         _check(site, subject)
     names = _named_streams(chosen, subject.model, roles or {})
@@ -140,14 +140,8 @@ def bytes_per_sample(sites: Sequence[SiteStreams]) -> int:
     return 4 * sum(math.prod(site.site.shape[1:]) for site in sites)
 
 
-def _comparable(selection: Selection) -> Hashable:
-    """The selection of sites as something hashable, so that two of them can be compared."""
-    return selection if selection is None or isinstance(selection, str) or callable(selection) else tuple(selection)
-
-
 def _chosen_sites(subject: Subject) -> SiteTable:
-    first = rows_of(subject.inputs, slice(0, min(2, subject.samples)))
-    discovery = discover(subject.in_batches(2, first), subject.sites)
+    discovery = discovered(subject.network, subject.inputs, subject.sites, subject.cache)
     try:
         chosen = discovery.chosen
     except NoAttentionError as error:
@@ -163,7 +157,7 @@ def _chosen_sites(subject: Subject) -> SiteTable:
 
 def _check(site: Site, subject: Subject) -> None:
     fits = {SAMPLE, HEAD, *query_dims(site.dims), *key_dims(site.dims)} >= set(site.dims)
-    if fits and site.shape[0] == min(2, subject.samples):
+    if fits and (site.shape[0] == 2 or subject.samples == 1):
         return
     raise MethodError(
         f"The site {site.name!r} has dims {site.dims} with shape {site.shape}: its keys are windows or parts of the "

@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from attnscope.attribution._compilation_cache import CompilationCache
+from attnscope.attribution._padding import known_positions
 from attnscope.attribution._positions import Positions, Rows, positions_of, rows_of
 from attnscope.attribution._targets import ClassNames, Target, TargetLike, targets_of
 from attnscope.discovery import Selection
@@ -108,18 +109,29 @@ class Subject:
             **attrs: Further attrs.
 
         Returns:
-            dims ``(sample, key)``, 0 at padding, with ``key_valid`` and, where names are known, ``key_label``.
+            dims ``(sample, key)``, or ``(sample, key_0, key_1)`` of sentences and words, 0 at padding, with
+            ``key_valid`` and, where names are known, ``key_label``.
         """
+        positions, samples = self.positions, len(self.positions.valid)
+        dims = (KEY,) if len(positions.shape) == 1 else tuple(f"{KEY}_{axis}" for axis in range(len(positions.shape)))
+        note = {"note": positions.note} if positions.note else {}
+        valid = positions.valid.reshape(samples, *positions.shape)
         array = xr.DataArray(
-            np.where(self.positions.valid, values, 0.0),
-            dims=(SAMPLE, KEY),
-            coords={"key_valid": ((SAMPLE, KEY), self.positions.valid)},
+            np.where(valid, np.reshape(values, valid.shape), 0.0),
+            dims=(SAMPLE, *dims),
+            coords={f"{KEY}_valid": ((SAMPLE, *dims), valid)},
             name="relevance",
-            attrs={"method": method, "target": self.target.words, **attrs},
+            attrs={"method": method, "target": self.target.words, **note, **attrs},
         )
         if self.labels is None:
             return array
-        return array.assign_coords(key_label=((KEY,) if self.labels.ndim == 1 else (SAMPLE, KEY), self.labels))
+        own = self.labels.ndim > 1
+        labels = self.labels.reshape(*(self.labels.shape[:1] if own else ()), *positions.shape)
+        return array.assign_coords({f"{KEY}_label": ((SAMPLE, *dims) if own else dims, labels)})
+
+    def flat(self, relevance: xr.DataArray) -> np.ndarray:
+        """The numbers of a relevance with all positions on one axis, dims ``(sample, position)``."""
+        return relevance.values.reshape(self.positions.valid.shape)
 
 
 def subjects_of(
@@ -130,7 +142,7 @@ def subjects_of(
     class_names: ClassNames = None,
     positions: str | None = None,
     grid: tuple[int, int] | None = None,
-    padding: int | None = 0,
+    padding: float | None = None,
     labels: InputLabels | None = None,
     sites: Selection = None,
     batch_size: int = 64,
@@ -147,7 +159,7 @@ def subjects_of(
             for the ``class_names`` of the data or of the model, if they have any.
         positions: The name of the input that is explained, where there are several.
         grid: Rows and columns of patches, for pictures.
-        padding: The token that is padding where no input is a padding mask; None for none.
+        padding: The number that is padding, beside what the model itself masks; None for no other.
         labels: Names of the positions, one list for all samples, or one per sample; or these by the name of the input
             that they are for: ``labels={"text": names}``.
         sites: Which attention the methods that use it read: a glob pattern of sites, several, or a predicate; None for
@@ -162,16 +174,12 @@ def subjects_of(
     network = Network(model, inputs, batch_size=batch_size)
     arrays = network.arrays()
     inputs_of_model = network.input_names(arrays)
-    explained = positions_of(
-        arrays,
-        inputs_of_model,
-        name=None if positions is None else network.input_name(positions),
-        grid=grid,
-        padding=padding,
-    )
+    wanted = None if positions is None else network.input_name(positions)
+    explained = positions_of(arrays, inputs_of_model, name=wanted, grid=grid)
     names = _labels(labels, network, explained, inputs_of_model, by_name=isinstance(arrays, Mapping))
     cache = CompilationCache()
-    outputs = network.outputs(arrays)
+    known = known_positions(explained, network, arrays, selection=sites, cache=cache, padding=padding)
+    explained, outputs = known.positions, known.outputs
     named = targets_of(target, outputs, network.output_names(outputs), class_names, default=network.class_names)
     return [Subject(network, arrays, explained, one_target, cache, names, sites, batch_size) for one_target in named]
 

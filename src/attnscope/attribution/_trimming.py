@@ -82,7 +82,8 @@ class Trimming:
 def _long_leaves(model: keras.Model, inputs: Tree, positions: Positions) -> list[int]:
     """Numbers of the inputs that have positions; none if one of them has a fixed length, or an output has positions."""
     declared, outputs = getattr(model, "inputs", None), getattr(model, "outputs", None)
-    if positions.kind not in ("tokens", "steps") or declared is None or outputs is None:
+    sequence = positions.kind in ("tokens", "steps") and len(positions.shape) == 1 and positions.follows
+    if not sequence or declared is None or outputs is None:
         return []
     leaves = [np.asarray(leaf) for leaf in tree.flatten(inputs)]
     shapes, output_shapes = ([tuple(tensor.shape) for tensor in tensors] for tensors in (declared, outputs))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -66,13 +65,9 @@ class Graph:
     booleans: set[int] = field(default_factory=set)
 
     @cached_property
-    def consumers(self) -> dict[int, list[tuple[Node, int]]]:
-        """For each tensor the nodes it goes into, with its position among their inputs."""
-        consumers = defaultdict(list)
-        for node in self.nodes:
-            for position, tensor in enumerate(node.inputs):
-                consumers[tensor].append((node, position))
-        return consumers
+    def makers(self) -> dict[int, Node]:
+        """For each tensor that an operation makes, that operation."""
+        return {node.output: node for node in self.nodes}
 
     @cached_property
     def data(self) -> set[int]:

@@ -386,6 +386,12 @@ def _transpose(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation
     return transposition(params["permutation"])
 
 
+def _split(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    starts = [0] * len(out)
+    starts[params["axis"]] = sum(params["sizes"][: params["place"]])
+    return Sliced(tuple(starts), (1,) * len(out))
+
+
 def _broadcast(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | None:
     return Moved(tuple(params["broadcast_dimensions"]))
 
@@ -429,11 +435,6 @@ def _pooling(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation |
 
 def _slice(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | None:
     return Sliced(tuple(params["start_indices"]), tuple(params["strides"] or (1,) * len(out)))
-
-
-def _split(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | None:
-    start = sum(params["sizes"][: params["place"]])
-    return Sliced(tuple(start if axis == params["axis"] else 0 for axis in range(len(out))), (1,) * len(out))
 
 
 def _dynamic_slice(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | None:
@@ -494,7 +495,7 @@ def _taken(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | N
 
 def _collected(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | None:
     """What the steps of a loop gave."""
-    return Collected(reverse=params["reverse"])
+    return Collected()
 
 
 _REDUCTIONS = ("sum", "max", "min", "prod", "and", "or", "xor", "precision")
@@ -578,6 +579,7 @@ _VOCABULARY = Vocabulary(
         "mul": read_product,
         "dot_general": _dot,
         "transpose": _transpose,
+        "split": _split,
         "broadcast_in_dim": _broadcast,
         "reshape": _reshape,
         "squeeze": _squeeze,
@@ -588,7 +590,6 @@ _VOCABULARY = Vocabulary(
         "conv_general_dilated": _convolution,
         **dict.fromkeys(("reduce_window_max", "reduce_window_sum", "reduce_window_min", "reduce_window"), _pooling),
         "slice": _slice,
-        "split": _split,
         "dynamic_slice": _dynamic_slice,
         "pad": _padded,
         "rev": _flip,

@@ -114,7 +114,7 @@ class OpenVINO:
     def trace(self, model: Model, body: Callable[[Tree], Tree], inputs: Tree) -> Trace:
         """The graph of a run, which is not compiled."""
         parameters, outputs = _graph(body, tree.map_structure(np.asarray, inputs))
-        weights = {_key(get_ov_output(variable)): variable.path for variable in model.variables}
+        weights: dict[Hashable, str] = {_key(get_ov_output(one)): one.path for one in model.variables}
         return _read(parameters, [leaf.output for leaf in tree.flatten(outputs) if _is_tensor(leaf)], weights)
 
     def met(self) -> AbstractContextManager[object]:

@@ -151,13 +151,9 @@ class Chosen:
 class Collected:
     """What the steps of a loop gave, behind each other along a new first axis.
 
-    The first input is what one step gives; the others are what the loop runs over along their first axes.
-
-    Attributes:
-        reverse: Whether the loop runs from the last position to the first.
+    The first input is what one step gives; the others are what the loop runs over along their first axes. A loop that
+    runs from the last position to the first puts what it gives at the same positions.
     """
-
-    reverse: bool = False
 
 
 @dataclass(frozen=True)

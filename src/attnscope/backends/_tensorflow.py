@@ -488,7 +488,8 @@ def _indexed(record: _Record, shape: Shape, out: Shape) -> list[tuple[Operation,
         else:
             begin, step = None if begins is None else begins[place], steps[place]
             first = 0 if step > 0 else shape[axis] - 1
-            starts[axis] = first if is_set("begin", place) else None if begin is None else begin % max(1, shape[axis])
+            given = None if begin is None else begin + shape[axis] if begin < 0 else begin
+            starts[axis] = first if is_set("begin", place) else given
             strides[axis] = step
             if is_set("shrink_axis", place):
                 single.append(axis)

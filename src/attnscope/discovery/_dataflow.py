@@ -45,9 +45,7 @@ from attnscope.discovery._origins import (
     Symbol,
     Units,
     is_data,
-    level,
     one,
-    roots,
     size_of,
 )
 
@@ -125,22 +123,21 @@ def use_of(lineage: Lineage, tensor: int, symbol: Symbol, axes: tuple[int, ...])
 
 
 def _of_units(axis: Axis) -> bool:
-    return any(isinstance(root, Units) for factor in axis for origin in factor.origins for root in roots(origin)) and (
+    return any(isinstance(root, Units) for factor in axis for origin in factor.origins for root in origin.roots) and (
         not any(is_data(factor) for factor in axis)
     )
 
 
 def _holds_positions(axis: Axis, positions: Collection[Origin]) -> bool:
     """Whether the units along an axis hold positions, each with features of its own: latents, learned queries."""
-    return any(root in positions for factor in axis for origin in factor.origins for root in roots(origin))
+    return any(root in positions for factor in axis for origin in factor.origins for root in origin.roots)
 
 
 def _parallel(axis: Axis) -> bool:
     """Whether parallel layers lie along an axis: units, or outputs put beside each other."""
     origins = [origin for factor in axis for origin in factor.origins]
     return all(
-        (isinstance(origin, Pieces) and origin.stacked)
-        or all(isinstance(root, (Units, Made)) for root in roots(origin))
+        (isinstance(origin, Pieces) and origin.stacked) or all(isinstance(root, (Units, Made)) for root in origin.roots)
         for origin in origins
     )
 
@@ -291,7 +288,7 @@ class _Walk:
         return any(self._is_key(origin) for axis in symbol for factor in axis for origin in factor.origins)
 
     def _is_key(self, origin: Origin) -> bool:
-        return any(isinstance(root, Mark) and root.axis in self.key_axes for root in roots(origin))
+        return any(isinstance(root, Mark) and root.axis in self.key_axes for root in origin.roots)
 
 
 def _marked(symbol: Symbol, shape: Sequence[int]) -> Symbol:
@@ -310,9 +307,9 @@ def _by_place(symbol: Symbol) -> dict[object, Axis]:
 
 def _same_length(axis: Axis, other: Axis) -> bool:
     """Whether both run along the axis, rather than one of them being repeated."""
-    says = any(level(origin) > level(Made(0, 0)) for factor in other for origin in factor.origins)
+    says = any(origin.level > Made(0, 0).level for factor in other for origin in factor.origins)
     return bool(axis) and bool(other) and size_of(axis) == size_of(other) and (size_of(axis) > 1 or says)
 
 
 def _marks(axis: Axis) -> list[Mark]:
-    return [root for factor in axis for origin in factor.origins for root in roots(origin) if isinstance(root, Mark)]
+    return [root for factor in axis for origin in factor.origins for root in origin.roots if isinstance(root, Mark)]

@@ -25,6 +25,7 @@ from attnscope.discovery._masks import Masks
 from attnscope.discovery._origins import Axis, Made, Part, Samples, Symbol, is_data, together
 from attnscope.discovery._portions import sources_of
 from attnscope.discovery._roles import Roles, in_words, roles_of
+from attnscope.discovery._sequences import InputSequence, sequences_of
 from attnscope.discovery._written_out import written_out
 from attnscope.errors import AttnscopeError, NoAttentionError, PatternError, UnsupportedError
 from attnscope.interception import (
@@ -100,12 +101,14 @@ class Discovery:
         selection: Which were asked for.
         plan: What a run of the model needs to know to take them.
         removed_masks: For each site the layers that had removed a padding mask before it.
+        sequences: What is known of the positions of each input, by its name.
     """
 
     sites: SiteTable
     selection: Selection
     plan: Plan
     removed_masks: dict[str, tuple[str, ...]]
+    sequences: dict[str, InputSequence]
 
     @property
     def chosen(self) -> SiteTable:
@@ -155,7 +158,8 @@ def discover(network: Network, selection: Selection = None, unroll: frozenset[st
     names = network.input_names(inputs)
     lineage = Lineage(seen.trace.graph, names)
     can_mask = [name for name, array in zip(names, tree.flatten(inputs), strict=True) if can_be_mask(name, array)]
-    listed = _listed(seen.met, seen.trace, lineage, Masks(seen.trace, lineage, seen.masks, can_mask))
+    known_masks = Masks(seen.trace, lineage, seen.masks, can_mask)
+    listed = _listed(seen.met, seen.trace, lineage, known_masks)
     by_hand = written_out(seen.trace.graph)
     compiled = any(each.compiled for each in by_hand) or any(
         site.reason == COMPILED and not site.loop for site in listed
@@ -171,7 +175,8 @@ def discover(network: Network, selection: Selection = None, unroll: frozenset[st
     if loops - unroll:
         return discover(network, selection, unroll | loops)
     removed = {call.at.name: call.removed_masks for call in seen.met}
-    return Discovery(SiteTable(listed), selection, Plan.of(listed, unroll), removed)
+    sequences = sequences_of(seen.trace, lineage, known_masks, names, seen.embedded)
+    return Discovery(SiteTable(listed), selection, Plan.of(listed, unroll), removed, sequences)
 
 
 @dataclass(frozen=True)
@@ -193,12 +198,14 @@ class _Seen:
         met: The calls.
         masks: Names of the Keras masks that layers set, in order, with what the trace knows each by.
         layers: Calls of layers, those that ended first first; empty where they were not asked for.
+        embedded: What the trace knows the numbers by that were embedded, by the path of the `Embedding`.
     """
 
     trace: Trace
     met: list[_Met]
     masks: list[tuple[str, Hashable]]
     layers: list[_LayerCall]
+    embedded: dict[str, Hashable]
 
 
 def _seen(network: Network, inputs: Tree, unroll: frozenset[str], *, with_layers: bool = False) -> _Seen:
@@ -206,16 +213,22 @@ def _seen(network: Network, inputs: Tree, unroll: frozenset[str], *, with_layers
     met: list[_Met] = []
     masks: list[tuple[str, Hashable]] = []
     layers: list[_LayerCall] = []
+    embedded: dict[str, Hashable] = {}
     errors: list[AttnscopeError] = []
     batch = len(tree.flatten(inputs)[0])
 
     def body(tensors: Tree) -> Tree:
-        for collected in (met, masks, layers):
+        for collected in (met, masks, layers, embedded):
             collected.clear()
         numbers = count()
 
         def key_of(tensor: Tensor) -> Hashable:
             return current().key_of(tensor, next(numbers))
+
+        def note(layer: keras.Layer, path: str, given: Tensor, result: Tensor) -> Tensor:
+            if masks and _masks_zero(layer):
+                embedded[masks[-1][0]] = key_of(given)  # the mask that it has just set
+            return result
 
         with intercept(
             lambda call: met.append(_met(call, key_of, len(masks))),
@@ -225,6 +238,7 @@ def _seen(network: Network, inputs: Tree, unroll: frozenset[str], *, with_layers
             plan=Plan(unroll),
             declarations=declarations(),
             errors=errors,
+            embedded=note,
             masked=lambda name, mask: masks.append((name, key_of(mask))),
             untaken=lambda call: met.append(_not_taken(call, key_of, len(masks))),
             ended=(lambda call: layers.append(_layer_call(call, key_of))) if with_layers else None,
@@ -233,7 +247,7 @@ def _seen(network: Network, inputs: Tree, unroll: frozenset[str], *, with_layers
 
     with own_errors(errors), network.noting(network.first.inputs):
         trace = current().trace(network.model, body, inputs)
-    return _Seen(trace, met, masks, layers)
+    return _Seen(trace, met, masks, layers, embedded)
 
 
 def _layer_call(call: LayerCall, key_of: Callable[[Tensor], Hashable]) -> _LayerCall:
@@ -293,6 +307,12 @@ _WRITTEN_OUT = (
     "it is written out as {}, and only the call of a softmax can be taken ({}); compute it with keras.ops.softmax, or "
     "let the layer return the weights and declare them: ats.declare"
 )
+
+
+def _masks_zero(layer: keras.Layer) -> bool:
+    """Whether an `Embedding` masks the number 0, by Keras' own rule."""
+    own = isinstance(layer, keras.layers.Embedding) and layer.mask_zero
+    return own and type(layer).compute_mask is keras.layers.Embedding.compute_mask
 
 
 def _two_samples(model: keras.Layer, inputs: Tree) -> Tree:
@@ -571,6 +591,7 @@ class _Judge:
         taken, reason = use.is_attention, use.reason
         if call.kind == "softmax" and isinstance(layer, _ATTENDING):
             taken, reason = True, f"a softmax in {type(layer).__name__}"
+        taken = taken or (bool(use.lost) and call.at.loop is not None)  # decided once its loop is run step by step
         heads = 1 if call.kind == "fused" else None
         roles = roles_of(self._scores, call.shape, call.axes, use.shared, heads=heads, apart=self._over_samples)
         roles = replace(roles, guess=roles.guess or use.guess)

@@ -42,17 +42,16 @@ from attnscope.discovery._origins import (
     Symbol,
     Together,
     Units,
-    Windows,
     interleaved,
     joined,
     one,
     part,
     regrouped,
     rejoined,
-    roots,
     size_of,
     together,
     whole,
+    windowed,
 )
 
 Steps = dict[tuple[Origin, int], tuple[int, int]]
@@ -233,23 +232,11 @@ class Lineage:
         for axis, target in operation.kept.items():
             axes[target] = symbols[0][axis]
         for axis, (target, distance) in operation.windows.items():
-            source = symbols[0][axis]
-            if distance == 1 and size_of(source) == shape[target]:
-                axes[target] = source
-            else:
-                axes[target] = self._windows(source, distance, shape[target])
+            axes[target] = windowed(symbols[0][axis], distance, shape[target])
         if operation.units is not None:
             axis, target = operation.units
             axes[target] = symbols[1][axis]
         return tuple(axes)
-
-    @staticmethod
-    def _windows(source: Axis, distance: int, size: int) -> Axis:
-        if not source:
-            return ()
-        if len(source) != 1:
-            return one(Windows(whole(source), distance), size)
-        return (Factor(frozenset(Windows(origin, distance) for origin in source[0].origins), size),)
 
     @_after.register
     def _(self, operation: Looked, node: Node, symbols: list[Symbol]) -> Symbol:
@@ -303,7 +290,7 @@ class Lineage:
 
     def _picked(self, axis: Axis, node: Node, number: int, size: int) -> Axis:
         """Positions in an order that only the numbers know; of scores that are followed, they are positions no more."""
-        followed = any(isinstance(root, Mark) for factor in axis for o in factor.origins for root in roots(o))
+        followed = any(isinstance(root, Mark) for factor in axis for each in factor.origins for root in each.roots)
         if followed or not axis:
             return one(self._made(node, number), size)
         return one(Part(whole(axis), size_of(axis), None, 1, size), size)
@@ -342,7 +329,7 @@ class Lineage:
             if letter in labels
             for factor in axis
             for origin in factor.origins
-            for root in roots(origin)
+            for root in origin.roots
             if isinstance(root, Units)
         }
         return known | kept if kept - known else known
@@ -409,7 +396,7 @@ def steps_after(node: Node, known: Sequence[Steps], first: Symbol, output: Symbo
                 steps[origin, 1] = (0, 0)
     if isinstance(node.operation, Joined):
         left |= {origin for axis in output for origin in _origins_of(axis)}
-        joined_again = {origin.of if isinstance(origin, Part) else origin for origin in left}
+        joined_again = left | {origin.of for origin in left if isinstance(origin, Part)}
         steps = {axis: positions for axis, positions in steps.items() if axis[0] not in joined_again}
     return steps
 

@@ -8,14 +8,18 @@ from attnscope.backends import Trace
 from attnscope.discovery._lineage import Lineage
 from attnscope.discovery._origins import (
     Axis,
+    Factor,
     Origin,
+    Pieces,
     Position,
     Samples,
+    Together,
+    as_one,
     rejoined,
     size_of,
 )
 from attnscope.discovery._portions import pieces_of, portions_of
-from attnscope.interception import MaskPlan, mask_input
+from attnscope.interception import MaskPlan, likeliest_mask, mask_input
 from attnscope.schema import Portion
 
 
@@ -37,7 +41,7 @@ class Masks:
         inputs: Iterable[str],
     ) -> None:
         self._set: list[tuple[int, Axis, str]] = []
-        self._linked: dict[Axis, str] = {}
+        self._linked: dict[Axis, set[str]] = {}
         self.inputs = frozenset(inputs)
         for number, (name, key) in enumerate(keras_masks):
             symbol = lineage.symbol(trace.numbers[key]) if key in trace.numbers else ()
@@ -61,18 +65,36 @@ class Masks:
         for factor in (*sequence, *limit):
             for origin in factor.origins:
                 if isinstance(origin, Position) and origin.axis == 1 and origin.input in self.inputs:
-                    self._linked.setdefault(self.without_masks(sequence), mask_input(origin.input))
+                    self._linked.setdefault(self.without_masks(sequence), set()).add(origin.input)
+
+    def first_of(self, name: str) -> str:
+        """The Keras mask that was first set for the positions of an input; empty where none was."""
+        return next((mask for _, axis, mask in self._set if _is_of_input(axis, name)), "")
+
+    def input_of(self, name: str) -> str:
+        """The input that is the mask of another one's positions; empty where none is."""
+        linked = next((mask for axis, mask in self._linked.items() if _is_of_input(axis, name)), "")
+        return next((each for each in self.inputs if mask_input(each) == linked), "")
 
     def without_masks(self, axis: Axis) -> Axis:
         """An axis without the masks that it met, as long as there is anything else."""
-        return tuple(
-            type(factor)(frozenset(origins) or factor.origins, factor.size)
-            for factor in axis
-            for origins in ([origin for origin in factor.origins if not self._is_mask(origin)],)
-        )
+        return tuple(Factor(self._unmasked(factor.origins), factor.size) for factor in axis)
+
+    def _unmasked(self, origins: frozenset[Origin]) -> frozenset[Origin]:
+        left = frozenset(origin for origin in origins if not self._is_mask(origin)) or origins
+        return frozenset(self._pieces_unmasked(origin) for origin in left)
+
+    def _pieces_unmasked(self, origin: Origin) -> Origin:
+        match origin:
+            case Pieces(of, False):
+                return Pieces(tuple((self._pieces_unmasked(piece), size) for piece, size in of))
+            case Together(of):
+                return as_one(self._unmasked(of))
+        return origin
 
     def _is_mask(self, origin: Origin) -> bool:
-        return isinstance(origin, Position) and origin.input in self.inputs
+        inputs = [root.input for root in origin.roots if isinstance(root, Position)]
+        return bool(inputs) and self.inputs.issuperset(inputs)
 
     def of(self, origins: Mapping[str, Axis], count: int) -> dict[str, MaskPlan]:
         """For each dim whose positions have a mask what that is.
@@ -103,7 +125,18 @@ class Masks:
 
     def _named(self, axis: Axis, count: int) -> str:
         before = [name for number, each, name in self._set if number < count and axis and each == axis]
-        return before[-1] if before else self._linked.get(axis, "")
+        linked = self._linked.get(axis)
+        return before[-1] if before else mask_input(likeliest_mask(linked)) if linked else ""
+
+
+def _is_of_input(axis: Axis, name: str) -> bool:
+    """Whether the positions along an axis are those of an input: along one axis of it, or several in their order."""
+    along = [
+        {origin.axis for origin in factor.origins if isinstance(origin, Position) and origin.input == name}
+        for factor in axis
+    ]
+    numbers = [min(axes, default=0) for axes in along]
+    return bool(numbers) and all(numbers) and numbers == sorted(numbers)
 
 
 def _is_samples(axis: Axis) -> bool:

@@ -8,42 +8,121 @@ Nothing here looks at a size to tell what an axis is.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from itertools import accumulate, pairwise
+from operator import attrgetter
+from typing import Any
+from weakref import WeakValueDictionary
 
 
-@dataclass(frozen=True)
-class Samples:
+class _Interned(type):
+    """Equal origins are one object, so that they are compared and hashed by identity, however much lies in them."""
+
+    def __call__(cls, *args: Any, **settings: Any) -> Any:
+        made = super().__call__(*args, **settings)
+        return _ALIVE.setdefault((cls, *vars(made).values()), made)
+
+
+_ALIVE: WeakValueDictionary[tuple[object, ...], object] = WeakValueDictionary()
+"""The origins that there are, by class and fields."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Origin(metaclass=_Interned):
+    """What is known of every origin; each is found once, as one origin can lie in many others."""
+
+    @property
+    def inner(self) -> tuple[Origin, ...]:
+        """The origins that it is made of."""
+        return ()
+
+    @cached_property
+    def roots(self) -> tuple[Origin, ...]:
+        """What it was made from in the end, each once."""
+        own: tuple[Any, ...] = (self,)
+        return tuple(dict.fromkeys(root for each in self.inner for root in each.roots)) or own
+
+    @cached_property
+    def level(self) -> int:
+        """How much it says."""
+        return max((each.level for each in self.inner), default=_LEVELS.get(type(self), _MADE))
+
+    @cached_property
+    def is_whole(self) -> bool:
+        """Whether no piece of it was made by the model itself."""
+        return all(each.is_whole for each in self.inner)
+
+    @cached_property
+    def guesses(self) -> tuple[str, ...]:
+        """The unknown operations that it was followed through by its size."""
+        return tuple(dict.fromkeys(guess for each in self.inner for guess in each.guesses))
+
+    @cached_property
+    def name(self) -> str:
+        """What distinguishes it, to put origins in an order that is the same in every run."""
+        if not self.inner:
+            return repr(self)
+        settings = [getattr(self, field.name) for field in fields(self)[1:]]
+        return f"{sorted(root.name for root in self.roots)} {type(self).__name__}{settings}"
+
+
+@dataclass(frozen=True, eq=False)
+class _Inside(_Origin):
+    """An origin that lies in one other."""
+
+    of: Origin
+
+    @property
+    def inner(self) -> tuple[Origin, ...]:
+        """The other."""
+        return (self.of,)
+
+
+@dataclass(frozen=True, eq=False)
+class _Several(_Origin):
+    """An origin that is made of others, each with its size."""
+
+    of: tuple[tuple[Origin, int], ...]
+
+    @property
+    def inner(self) -> tuple[Origin, ...]:
+        """The others."""
+        return tuple(each for each, _ in self.of)
+
+
+@dataclass(frozen=True, eq=False)
+class Samples(_Origin):
     """The samples: axis 0 of the inputs."""
 
 
-@dataclass(frozen=True)
-class Position:
+@dataclass(frozen=True, eq=False)
+class Position(_Origin):
     """Another axis of an input."""
 
     input: str
     axis: int
 
 
-@dataclass(frozen=True)
-class Units:
+@dataclass(frozen=True, eq=False)
+class Units(_Origin):
     """An axis of a weight."""
 
     weight: str
     axis: int
 
 
-@dataclass(frozen=True)
-class Made:
+@dataclass(frozen=True, eq=False)
+class Made(_Origin):
     """An axis that the model makes itself: of constants, or by repeating something."""
 
     tensor: int
     axis: int
 
 
-@dataclass(frozen=True)
-class Lost:
+@dataclass(frozen=True, eq=False)
+class Lost(_Origin):
     """An axis whose trail was lost at an operation."""
 
     operation: str
@@ -51,67 +130,80 @@ class Lost:
     axis: int
 
 
-@dataclass(frozen=True)
-class Guessed:
+@dataclass(frozen=True, eq=False)
+class Guessed(_Inside):
     """An axis that was followed through an unknown operation because it kept its place and its size there."""
 
-    of: Origin
     operation: str
 
+    @cached_property
+    def guesses(self) -> tuple[str, ...]:
+        """That operation, and those before it."""
+        return tuple(dict.fromkeys((self.operation, *self.of.guesses)))
 
-@dataclass(frozen=True)
-class Split:
+
+@dataclass(frozen=True, eq=False)
+class Split(_Inside):
     """One of the factors into which an axis was split: position ``(before * size + n) * after + ...``."""
 
-    of: Origin
     before: int
     size: int
     after: int
 
 
-@dataclass(frozen=True)
-class Part:
+@dataclass(frozen=True, eq=False)
+class Part(_Inside):
     """Every `step`-th of the `total` positions of an axis, from `start` on; unknown where None."""
 
-    of: Origin
     total: int
     start: int | None
     step: int
     size: int
 
 
-@dataclass(frozen=True)
-class Pieces:
+@dataclass(frozen=True, eq=False)
+class Pieces(_Several):
     """Several axes behind each other, each with its size; or several tensors, each of which is one position."""
 
-    of: tuple[tuple[Origin, int], ...]
     stacked: bool = False
 
+    @cached_property
+    def level(self) -> int:
+        """How much it says: that tensors of the model were stacked says as much as an input's axis."""
+        return max(_DATA if self.stacked else _MADE, super().level)
 
-@dataclass(frozen=True)
-class Product:
+    @cached_property
+    def is_whole(self) -> bool:
+        """Whether no piece of it was made by the model itself."""
+        return self.stacked or all(each.level > _MADE and each.is_whole for each in self.inner)
+
+
+@dataclass(frozen=True, eq=False)
+class Product(_Several):
     """Several axes flattened into one, the last running fastest; each with its size."""
 
-    of: tuple[tuple[Origin, int], ...]
 
-
-@dataclass(frozen=True)
-class Together:
+@dataclass(frozen=True, eq=False)
+class Together(_Origin):
     """Several axes that were added or multiplied position by position, as one."""
 
     of: frozenset[Origin]
 
+    @property
+    def inner(self) -> tuple[Origin, ...]:
+        """The axes."""
+        return tuple(ordered(self.of))
 
-@dataclass(frozen=True)
-class Windows:
+
+@dataclass(frozen=True, eq=False)
+class Windows(_Inside):
     """Windows of positions, `distance` apart: patches."""
 
-    of: Origin
     distance: int
 
 
-@dataclass(frozen=True)
-class Mark:
+@dataclass(frozen=True, eq=False)
+class Mark(_Origin):
     """A factor of the axis of a tensor whose use is followed."""
 
     axis: int
@@ -136,56 +228,30 @@ Symbol = tuple[Axis, ...]
 """The axes of a tensor."""
 
 _MARK, _DATA, _LOST, _UNITS, _MADE = 4, 3, 2, 1, 0
-
-
-def roots(origin: Origin) -> Iterator[Origin]:
-    """What an origin was made from in the end."""
-    if isinstance(origin, (Split, Part, Windows, Guessed)):
-        yield from roots(origin.of)
-    elif isinstance(origin, (Pieces, Product)):
-        for piece, _ in origin.of:
-            yield from roots(piece)
-    elif isinstance(origin, Together):
-        for each in origin.of:
-            yield from roots(each)
-    else:
-        yield origin
-
-
-def level(origin: Origin) -> int:
-    """How much an origin says, so that of two axes that meet position by position the one that says more stands."""
-    match origin:
-        case Split(of) | Part(of) | Windows(of) | Guessed(of):
-            return level(of)
-        case Pieces(of, stacked):
-            return max(_DATA if stacked else _MADE, *(level(piece) for piece, _ in of))
-        case Product(of):
-            return max(level(piece) for piece, _ in of)
-        case Together(of):
-            return max(map(level, of))
-    return _LEVELS.get(type(origin), _MADE)
-
-
 _LEVELS = {Mark: _MARK, Samples: _DATA, Position: _DATA, Lost: _LOST, Units: _UNITS}
 
 
+def _name_of(axis: Axis) -> list[list[str]]:
+    return [[origin.name for origin in ordered(factor.origins)] for factor in axis]
+
+
 def _level_of(axis: Axis) -> int:
-    return max((level(origin) for factor in axis for origin in factor.origins), default=_MADE)
+    return max((origin.level for factor in axis for origin in factor.origins), default=_MADE)
 
 
 def is_data(factor: Factor) -> bool:
     """Whether positions of the inputs lie along it."""
-    return any(level(origin) == _DATA for origin in factor.origins)
+    return any(origin.level == _DATA for origin in factor.origins)
 
 
 def is_lost(factor: Factor) -> bool:
     """Whether its trail was lost."""
-    return max((level(origin) for origin in factor.origins), default=_MADE) == _LOST
+    return max((origin.level for origin in factor.origins), default=_MADE) == _LOST
 
 
 def is_units(factor: Factor) -> bool:
     """Whether units of a weight lie along it."""
-    return max((level(origin) for origin in factor.origins), default=_MADE) == _UNITS
+    return max((origin.level for origin in factor.origins), default=_MADE) == _UNITS
 
 
 def size_of(axis: Axis) -> int:
@@ -205,16 +271,69 @@ def one(origin: Origin, size: int) -> Axis:
 def strongest(origins: Iterable[Origin]) -> frozenset[Origin]:
     """The origins that say most. Of data all are kept; of weights, which nobody needs to tell apart, one."""
     listed = list(dict.fromkeys(origins))
-    highest = max(map(level, listed), default=_MADE)
-    best = [origin for origin in listed if level(origin) == highest]
+    highest = max((origin.level for origin in listed), default=_MADE)
+    best = [origin for origin in listed if origin.level == highest]
     known: list[Origin] = [origin for origin in best if not isinstance(origin, Guessed)]
-    best = known or best
-    return frozenset(best if highest >= _DATA else [min(best, key=_by_name)])
+    telling = known or best
+    return frozenset(_piece_by_piece(telling) if highest >= _DATA else [min(telling, key=_by_name)])
+
+
+def _piece_by_piece(origins: Sequence[Origin]) -> list[Origin]:
+    """The origins, where those that are made of pieces are one, whose pieces met.
+
+    Only those of the same sizes; but where all of them are made by the model in some places, such as an axis that was
+    cut and padded again, each place comes from the one that says more there.
+    """
+    told = {root for origin in origins if origin.is_whole for root in origin.roots}
+    origins = [origin for origin in origins if origin.is_whole or not told.issuperset(_told_by(origin))]
+    cut: dict[tuple[int, ...], list[Pieces]] = {}
+    for origin in origins:
+        if isinstance(origin, Pieces) and not origin.stacked:
+            cut.setdefault(tuple(size for _, size in origin.of), []).append(origin)
+    partly = [origin for group in cut.values() for origin in group if not origin.is_whole]
+    if len(cut) > 1 and len(partly) == len(origins):
+        return [_laid_over(partly)]
+    whole_ones = [origin for origin in origins if not isinstance(origin, Pieces) or origin.stacked]
+    return [*whole_ones, *(_laid_over(group) for group in cut.values())]
+
+
+def _told_by(origin: Origin) -> list[Origin]:
+    return [root for root in origin.roots if not isinstance(root, Made)]
+
+
+def _laid_over(origins: Sequence[Pieces]) -> Origin:
+    """What several axes that are made of pieces are where they met position by position."""
+    if len(origins) == 1:
+        return origins[0]
+    ends = sorted({end for origin in origins for end in accumulate(size for _, size in origin.of)})
+    total = ends[-1]
+    return _row(
+        [
+            (
+                as_one(strongest(each for origin in origins for each in _apart(_between(origin, total, start, end)))),
+                end - start,
+            )
+            for start, end in pairwise([0, *ends])
+        ]
+    )
+
+
+def _between(origin: Origin, total: int, start: int, end: int) -> Origin:
+    return _part(origin, total, start, 1, end - start)
+
+
+def _apart(origin: Origin) -> Iterable[Origin]:
+    return origin.of if isinstance(origin, Together) else (origin,)
+
+
+def as_one(origins: frozenset[Origin]) -> Origin:
+    """One origin for several that met."""
+    return next(iter(origins)) if len(origins) == 1 else Together(origins)
 
 
 def _by_name(origin: Origin) -> tuple[bool, str]:
     """A bias has the units of the kernel that it is added to, so the kernel is named."""
-    return any(isinstance(root, Units) and root.weight.endswith("bias") for root in roots(origin)), repr(origin)
+    return any(isinstance(root, Units) and root.weight.endswith("bias") for root in origin.roots), origin.name
 
 
 def together(axes: Sequence[Axis], size: int, lost: Origin) -> Axis:
@@ -235,11 +354,11 @@ def together(axes: Sequence[Axis], size: int, lost: Origin) -> Axis:
     full = telling
     cuts = sorted({cut for axis in full for cut in _cuts(axis)})
     if 0 in cuts or any(outer % inner for inner, outer in pairwise(cuts)):
-        return one(lost, size) if highest >= _DATA else min(full, key=repr)
+        return one(lost, size) if highest >= _DATA else min(full, key=_name_of)
     sizes = [outer // inner for inner, outer in pairwise(cuts)][::-1] or [1]
     parts = [_cut(axis, sizes) for axis in full]
     factors = [
-        Factor(strongest(origin for part in column for origin in _ordered(part.origins)), column[0].size)
+        Factor(strongest(origin for part in column for origin in ordered(part.origins)), column[0].size)
         for column in zip(*parts, strict=True)
     ]
     return rejoined(factors)
@@ -250,8 +369,9 @@ def _without_singles(axis: Axis) -> Axis:
     return tuple(factor for factor in axis if factor.size != 1) or axis[:1]
 
 
-def _ordered(origins: frozenset[Origin]) -> list[Origin]:
-    return sorted(origins, key=repr) if len(origins) > 1 else list(origins)
+def ordered(origins: frozenset[Origin]) -> list[Origin]:
+    """The origins in an order that is the same in every run."""
+    return sorted(origins, key=attrgetter("name")) if len(origins) > 1 else list(origins)
 
 
 def _cuts(axis: Axis) -> list[int]:
@@ -351,8 +471,8 @@ def regrouped(symbol: Symbol, shape: Sequence[int], lost: Sequence[Origin]) -> S
 
 def _singles(symbol: Symbol) -> dict[int, list[Axis]]:
     """Axes of size 1 by the number of positions that lie outside of them."""
-    done = 1
     singles: dict[int, list[Axis]] = {}
+    done = 1
     for axis in symbol:
         size = size_of(axis)
         if size == 1:
@@ -362,7 +482,7 @@ def _singles(symbol: Symbol) -> dict[int, list[Axis]]:
 
 
 def _says_something(axis: Axis) -> bool:
-    return any(level(origin) > _MADE for factor in axis for origin in factor.origins)
+    return any(origin.level > _MADE for factor in axis for origin in factor.origins)
 
 
 def _taken(waiting: list[Factor], size: int, lost: Origin) -> Axis:
@@ -397,7 +517,7 @@ def part(axis: Axis, start: int | None, step: int, size: int) -> Axis:
         return (*part(axis[:1], start // inner, 1, size // inner), *axis[1:])  # whole rows
     if len(axis) != 1:
         return one(_part(whole(axis), total, start, step, size), size)
-    parts = [_part(origin, total, start, step, size) for origin in _ordered(axis[0].origins)]
+    parts = [_part(origin, total, start, step, size) for origin in ordered(axis[0].origins)]
     return one(parts[0], size) if len(parts) == 1 else (Factor(frozenset(parts), size),)
 
 
@@ -409,12 +529,66 @@ def _part(origin: Origin, total: int, start: int | None, step: int, size: int) -
     if start is not None and isinstance(origin, Part) and origin.start is not None:
         return _part(origin.of, origin.total, origin.start + start * origin.step, step * origin.step, size)
     if start is not None and step == 1 and isinstance(origin, Pieces) and not origin.stacked:
-        before = 0
-        for piece, length in origin.of:
-            if before <= start and start + size <= before + length:
-                return _part(piece, length, start - before, 1, size)
-            before += length
+        return _row(_pieces_within(origin, start, start + size))
     return Part(origin, total, start, step, size)
+
+
+def _pieces_within(origin: Pieces, start: int, stop: int) -> list[tuple[Origin, int]]:
+    """What lies from one position to another."""
+    pieces, before = [], 0
+    for piece, length in origin.of:
+        first, last = max(start, before), min(stop, before + length)
+        if first < last:
+            pieces.append((_part(piece, length, first - before, 1, last - first), last - first))
+        before += length
+    return pieces
+
+
+def _row(pieces: Sequence[tuple[Origin, int]]) -> Origin:
+    """Pieces behind each other, where those that read on from the one before are one."""
+    row: list[tuple[Origin, int]] = []
+    for origin, size in pieces:
+        for piece, length in origin.of if isinstance(origin, Pieces) and not origin.stacked else ((origin, size),):
+            merged = _continued(*row[-1], piece, length) if row else None
+            if merged is None:
+                row.append((piece, length))
+            else:
+                row[-1] = (merged, row[-1][1] + length)
+    return row[0][0] if len(row) == 1 else Pieces(tuple(row))
+
+
+def windowed(axis: Axis, distance: int, size: int) -> Axis:
+    """Windows of the positions of an axis: as many as `size`, `distance` apart; 0 where that is not known.
+
+    Where there is one for each position, they are these positions; windows of windows are windows of what these are of,
+    and what an axis was padded with is none of its positions.
+    """
+    if not axis or (distance == 1 and size_of(axis) == size):
+        return axis
+    origins = axis[0].origins if len(axis) == 1 else frozenset((whole(axis),))
+    return _met([_windows(*_unpadded(origin, size_of(axis)), distance, size) for origin in ordered(origins)], size)
+
+
+def _met(origins: Iterable[Origin], size: int) -> Axis:
+    """An axis of several origins that met position by position."""
+    return one(as_one(frozenset(each for origin in origins for each in _apart(origin))), size)
+
+
+def _unpadded(origin: Origin, size: int) -> tuple[Origin, int]:
+    """An axis without what the model put around it."""
+    if isinstance(origin, Pieces) and not origin.stacked:
+        real = [(piece, length) for piece, length in origin.of if not isinstance(piece, Made)]
+        if len(real) == 1:
+            return real[0]
+    return origin, size
+
+
+def _windows(origin: Origin, total: int, distance: int, size: int) -> Origin:
+    if distance == 1 and total == size:
+        return origin
+    if isinstance(origin, Windows):
+        return Windows(origin.of, origin.distance * distance)
+    return Windows(origin, distance)
 
 
 def interleaved(pieces: Sequence[Symbol], along: int) -> tuple[Axis, Symbol] | None:
@@ -461,29 +635,18 @@ def _cut_up(axes: Sequence[Axis]) -> tuple[Axis, Axis] | None:
 
 def joined(axes: Sequence[Axis], sizes: Sequence[int], made: Origin) -> Axis:
     """Several axes behind each other."""
-    total = sum(sizes)
     if len(axes) == 1:
         return axes[0]
     if len(set(axes)) == 1 and axes[0] and any(isinstance(o, Samples) for f in axes[0] for o in f.origins):
         return (*one(made, len(axes)), *axes[0])  # copies of the batch
-    pieces: list[tuple[Origin, int]] = []
-    for axis, size in zip(axes, sizes, strict=True):
-        origin = whole(axis) if axis else made
-        if pieces:
-            merged = _continued(*pieces[-1], origin, size)
-            if merged is not None:
-                pieces[-1] = (merged, pieces[-1][1] + size)
-                continue
-        pieces.append((origin, size))
-    if len(pieces) == 1:
-        return one(pieces[0][0], total)
-    return one(Pieces(tuple(pieces)), total)
+    pieces = [(whole(axis) if axis else made, size) for axis, size in zip(axes, sizes, strict=True)]
+    return one(_row(pieces), sum(sizes))
 
 
 def whole(axis: Axis) -> Origin:
     """One origin for an axis."""
     factors = tuple(
-        (_ordered(factor.origins)[0] if len(factor.origins) == 1 else Together(factor.origins), factor.size)
+        (ordered(factor.origins)[0] if len(factor.origins) == 1 else Together(factor.origins), factor.size)
         for factor in axis
     )
     return factors[0][0] if len(factors) == 1 else Product(factors)

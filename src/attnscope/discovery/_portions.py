@@ -14,7 +14,6 @@ from attnscope.discovery._origins import (
     Position,
     Windows,
     one,
-    roots,
     size_of,
 )
 from attnscope.discovery._roles import in_words
@@ -73,7 +72,7 @@ def _inputs_of(axis: Axis) -> tuple[str, ...]:
         root.input
         for factor in axis
         for origin in factor.origins
-        for root in roots(origin)
+        for root in origin.roots
         if isinstance(root, Position)
     }
     return tuple(sorted(names))

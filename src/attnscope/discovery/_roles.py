@@ -33,7 +33,7 @@ from attnscope.discovery._origins import (
     is_lost,
     is_units,
     one,
-    roots,
+    ordered,
 )
 from attnscope.interception import Layout, Parts
 
@@ -135,7 +135,7 @@ def _layout(parts: Mapping[int, Sequence[tuple[str, int]]], names: list[str]) ->
 
 
 def _role(factor: Factor, *, shared: bool) -> str:
-    if any(isinstance(root, Samples) for origin in factor.origins for root in roots(origin)) and is_data(factor):
+    if any(isinstance(root, Samples) for origin in factor.origins for root in origin.roots) and is_data(factor):
         return "sample"
     if is_lost(factor):
         return "lost"
@@ -177,7 +177,7 @@ def _operation(entries: Sequence[tuple[int, Factor | None, str]]) -> str:
             for _, factor, role in entries
             if role == "lost" and factor is not None
             for origin in factor.origins
-            for root in roots(origin)
+            for root in origin.roots
             if isinstance(root, Lost)
         ),
         "",
@@ -185,22 +185,8 @@ def _operation(entries: Sequence[tuple[int, Factor | None, str]]) -> str:
 
 
 def _guess(origins: Mapping[str, tuple[Factor, ...]]) -> str:
-    return next((guess for factors in origins.values() for factor in factors for guess in _guesses(factor)), "")
-
-
-def _guesses(factor: Factor) -> list[str]:
-    def inside(origin: Origin) -> list[str]:
-        if isinstance(origin, Guessed):
-            return [origin.operation]
-        if isinstance(origin, (Split, Part, Windows)):
-            return inside(origin.of)
-        if isinstance(origin, (Pieces, Product)):
-            return [each for piece, _ in origin.of for each in inside(piece)]
-        if isinstance(origin, Together):
-            return [each for piece in origin.of for each in inside(piece)]
-        return []
-
-    return [each for origin in factor.origins for each in inside(origin)]
+    listed = [origin for factors in origins.values() for factor in factors for origin in ordered(factor.origins)]
+    return next((guess for origin in listed for guess in origin.guesses), "")
 
 
 def in_words(factors: Axis) -> str:
@@ -256,7 +242,10 @@ def _words(origin: Origin) -> tuple[str, str]:
         case Pieces(of, stacked):
             if stacked:
                 return f"{len(of)} tensors, stacked", ""
-            return ", then ".join("".join(_words(piece)) for piece, _ in of), ""
+            pieces = ["".join(_words(piece)) for piece, _ in of]
+            return ", then ".join(
+                piece for piece, before in zip(pieces, ["", *pieces], strict=False) if piece != before
+            ), ""
         case Together(of):
             return in_words((Factor(of, 1),)), ""
         case Product(of):

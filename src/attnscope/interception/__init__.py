@@ -26,7 +26,7 @@ from attnscope.interception._keras import (
     symbolic_calls,
 )
 from attnscope.interception._layout import Layout, Parts
-from attnscope.interception._padding import can_be_mask, mask_input
+from attnscope.interception._padding import can_be_mask, likeliest_mask, mask_input
 from attnscope.interception._plan import COMPILED_FUNCTIONS, MaskPlan, Plan, SitePlan
 
 __all__ = [
@@ -57,6 +57,7 @@ __all__ = [
     "input_names",
     "intercept",
     "layers_of",
+    "likeliest_mask",
     "mask_input",
     "own_errors",
     "symbolic_calls",

@@ -151,7 +151,7 @@ class Call(ABC):
         scores = self.scores()
         return update(carry, Block(scores, self.query_valid(), 0, self.layout))
 
-    def known_padding(self, dims: tuple[str, ...]) -> Tensor | None:
+    def _known_padding(self, dims: tuple[str, ...]) -> Tensor | None:
         """The model's padding mask for an axis, dims as in `masks`; None where it is not known."""
         return self.masks.get(dims[0]) if len(dims) == 1 else None
 
@@ -161,15 +161,11 @@ class Call(ABC):
         A key that no query may attend to is padding. Where the model masks nothing, its padding mask decides.
         """
         by_cells = self._any_cell(self.layout.key_dims)
-        known = self.known_padding(self.layout.key_dims)
+        known = self._known_padding(self.layout.key_dims)
         if by_cells is None or known is None:
             return known if by_cells is None else by_cells
         nothing_masked = ops.all(by_cells, axis=-1, keepdims=True)
         return ops.where(nothing_masked, known, by_cells)
-
-    def query_padding(self) -> Tensor | None:
-        """Which queries are not padding by the model's masks, dims as in `masks`; None if that is not known."""
-        return self.known_padding(self.layout.query_dims) if self.layout.query_dims else None
 
     def query_valid(self) -> Tensor | None:
         """Which queries attend to something and are not padding, dims of the scores without the keys."""
@@ -182,7 +178,7 @@ class Call(ABC):
         return tuple(range(-self.layout.num_keys, 0))
 
     def _spread_query_padding(self) -> Tensor | None:
-        padding = self.query_padding()
+        padding = self._known_padding(self.layout.query_dims)
         if padding is None:
             return None
         between = len(self.layout.shape) - self.layout.num_keys - len(padding.shape)

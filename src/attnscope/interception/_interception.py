@@ -290,8 +290,7 @@ class Interception:
         index = self.progress.counted(location.path, step)
         occurrence = Occurrence(location, index, step, self.progress.loop)
         if self.run.plan is not None and occurrence.name in self.run.plan.steps:
-            _, number = self.run.plan.steps[occurrence.name]
-            return Occurrence(location, 0, (*step, number), self.progress.loop)
+            return Occurrence(location, 0, (*step, self.run.plan.steps[occurrence.name]), self.progress.loop)
         return occurrence
 
     def _common(self, occurrence: Occurrence, kind: str, layout: Layout) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import keras
@@ -31,6 +31,15 @@ def can_be_mask(name: str, value: Tensor) -> bool:
     """Whether an input can be a padding mask: it has one cell per position, and is bool or called a mask."""
     is_bool = keras.backend.standardize_dtype(value.dtype) == "bool"
     return len(value.shape) == 2 and (is_bool or name.endswith(_INPUT_NAMES))
+
+
+def likeliest_mask(names: Collection[str]) -> str:
+    """Of the inputs that were laid along one sequence the one whose name says most clearly that it is its padding."""
+
+    def rank(name: str) -> tuple[int, str]:
+        return next((place for place, end in enumerate(_INPUT_NAMES) if name.endswith(end)), len(_INPUT_NAMES)), name
+
+    return min(names, key=rank)
 
 
 def mask_input(name: str) -> str:

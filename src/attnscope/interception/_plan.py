@@ -52,16 +52,16 @@ class Plan:
     Attributes:
         unroll: Names of the loops to run step by step.
         sites: By name.
-        steps: Names of calls that are steps of a loop of Python's, with the name of the site and the step's number.
+        steps: Names of calls that are steps of a loop of Python's, with the number of the step.
     """
 
     unroll: frozenset[str] = frozenset()
     sites: Mapping[str, SitePlan] = field(default_factory=dict)
-    steps: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    steps: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, sites: Iterable[Site], unroll: frozenset[str] = frozenset()) -> Plan:
         """What is known of these sites."""
         plans = {site.name: site.plan for site in sites if isinstance(site.plan, SitePlan)}
-        steps = {call: (name, step) for name, plan in plans.items() for step, call in enumerate(plan.calls)}
+        steps = {call: step for plan in plans.values() for step, call in enumerate(plan.calls)}
         return cls(unroll, plans, steps)

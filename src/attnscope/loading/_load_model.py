@@ -242,8 +242,8 @@ def _failing(
 
 
 def _way_out(stored: StoredModel, failing: FailingLayer | None, config: Mapping[str, Any]) -> str:
-    lambdas = layer_names(config, "Lambda")
-    if lambdas and (failing is None or failing.class_name == "Lambda"):
+    lambdas = layer_names(config, "Lambda", _has_bytecode)
+    if lambdas and (failing is None or failing.name in lambdas):
         return (
             f"The Python bytecode in its Lambda layers ({', '.join(map(repr, lambdas))}) needs the version of Python "
             f"and the names that it was written with. Replace each by a layer that does the same, such as "
@@ -261,6 +261,11 @@ def _way_out(stored: StoredModel, failing: FailingLayer | None, config: Mapping[
         f"is not Keras' own class, pass yours: attnscope.load_model({str(stored.path)!r}, "
         f"custom_objects={{{failing.class_name!r}: {failing.class_name}}}). {_built_in_python(stored)}"
     )
+
+
+def _has_bytecode(settings: Mapping[str, Any]) -> bool:
+    function = settings.get("function")
+    return isinstance(function, Mapping) and function.get("class_name") == "__lambda__"
 
 
 def _built_in_python(stored: StoredModel) -> str:

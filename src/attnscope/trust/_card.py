@@ -92,7 +92,7 @@ class EvidenceCard:
     Attributes:
         model: Name of the model.
         target: What was explained.
-        kind: What the positions are: ``tokens``, ``features``, ``steps`` or ``patches``.
+        kind: What the positions are: ``tokens``, ``codes``, ``features``, ``steps`` or ``patches``.
         samples: How many samples were tested.
         given: How many samples were given.
         seed: Seed of everything that was drawn.

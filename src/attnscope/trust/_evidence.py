@@ -30,6 +30,7 @@ def evidence(
     kept: ArrayLike | None = None,
     positions: str | None = None,
     grid: tuple[int, int] | None = None,
+    padding: float | None = None,
     labels: InputLabels | None = None,
     sites: Selection = None,
     models: Sequence[keras.Model] = (),
@@ -62,6 +63,7 @@ def evidence(
             or of tokens a list of their numbers; default: the start and end tokens of a KerasHub task's tokenizer.
         positions: Name of the input that is explained, where there are several.
         grid: Rows and columns of patches, for pictures.
+        padding: The number that is padding, beside what the model itself masks; see `attribute`.
         labels: Names of the positions, one list for all samples, or one per sample; or these by the name of the input
             that they are for: ``labels={"text": names}``.
         sites: Which attention is meant: patterns as for `capture`; default: all of it.
@@ -92,6 +94,7 @@ def evidence(
         class_names=class_names,
         positions=positions,
         grid=grid,
+        padding=padding,
         labels=labels,
         sites=sites,
         batch_size=batch_size,
@@ -104,6 +107,8 @@ def evidence(
     results = experiment.results(progress=progress)
     stability = experiment.stability(models)
     notes = [f"{name} is left out: {reason}" for name, reason in whole.unusable.items()]
+    if subject.positions.note:
+        notes.insert(0, f"{subject.positions.note[0].upper()}{subject.positions.note[1:]}.")
     samples = experiment.subject.samples
     if limit is not None and samples < subject.samples:
         notes.append(f"{samples} of {subject.samples} samples were drawn to stay within {limit.words}.")

@@ -193,7 +193,7 @@ class Experiment:
         measures = {}
         for removed in versions:
             draws = {f"random {n}": random(self.subject, seed=self.seed + n) for n in range(RANDOM_DRAWS)}
-            arrays = {name: relevance.values for name, relevance in relevances.items()}
+            arrays = {name: self.subject.flat(relevance) for name, relevance in relevances.items()}
             arrays |= {"position": position(self.subject, removal_scores=removed)}
             every = faithfulness(
                 removed, {**arrays, **draws}, steps=None, perturbations=PERTURBATIONS, seed=self.seed
@@ -208,7 +208,7 @@ class Experiment:
         few = self.first(REPEATED_SAMPLES)
 
         def relevances() -> np.ndarray:
-            return np.stack([few.relevance(name).values for name in few.methods])
+            return np.stack([few.subject.flat(few.relevance(name)) for name in few.methods])
 
         correlations = randomisation(
             few.subject.model, relevances, few.subject.positions.valid, order="both", blocks=STAGES, seed=self.seed
@@ -236,7 +236,10 @@ class Experiment:
     def sensitivity(self, method: str) -> float | None:
         """The median max-sensitivity of a method over all samples; None where nothing is relevant."""
         largest = max_sensitivity(
-            self.subject, lambda moved: self.on(moved).relevance(method).values, draws=SENSITIVITY_DRAWS, seed=self.seed
+            self.subject,
+            lambda moved: moved.flat(self.on(moved).relevance(method)),
+            draws=SENSITIVITY_DRAWS,
+            seed=self.seed,
         )
         known = largest.values[~np.isnan(largest.values)]
         return float(np.median(known)) if len(known) else None
@@ -330,7 +333,7 @@ class Experiment:
         others = [self.on(self.subject.of_model(model)) for model in models]
         stability = {}
         for name in self.methods:
-            relevances = [experiment.relevance(name).values for experiment in (self, *others)]
+            relevances = [self.subject.flat(experiment.relevance(name)) for experiment in (self, *others)]
             correlations = [
                 rank_correlation(*pair, self.subject.positions.valid) for pair in combinations(relevances, 2)
             ]

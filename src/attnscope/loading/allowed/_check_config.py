@@ -10,8 +10,17 @@ from typing import Any
 import keras
 
 from attnscope.errors import UnsafeFileError
-from attnscope.loading.allowed._code import LAMBDAS
-from attnscope.loading.allowed._missing import Missing, code, former, operation, other_class, refuse, unknown
+from attnscope.loading.allowed._code import LAMBDAS, named_functions
+from attnscope.loading.allowed._missing import (
+    Missing,
+    code,
+    former,
+    function_of_lambda,
+    operation,
+    other_class,
+    refuse,
+    unknown,
+)
 from attnscope.loading.allowed._names import PACKAGES, RUNS_CODE, named_class, named_function, named_in_keras_2
 from attnscope.loading.allowed._settings import SAVE_AGAIN, check_dtype, check_setting
 from attnscope.loading.container import StoredModel
@@ -197,10 +206,16 @@ class _Rules:
         return keras.saving.get_registered_object(name, self.custom_objects) if isinstance(name, str) else None
 
     def _code(self, name: str, settings: object, place: _Place) -> _Place | None:
-        if not (self.trust and name in LAMBDAS):
+        if self.trust and name in LAMBDAS:
+            return place
+        functions = named_functions(settings) if name == "Lambda" else []
+        lacking = [function for function in functions if self._custom_object(function) is None]
+        if functions and not lacking:
+            return place
+        self.missing.extend(function_of_lambda(place.layer, function) for function in lacking)
+        if not functions:
             self.missing.append(code(place.layer, name, settings))
-            return None
-        return place
+        return None
 
     def _unknown(self, what: str, module: object, name: str, registered: str, place: _Place) -> _Place:
         # Keras stores functions of the user's own as built in.

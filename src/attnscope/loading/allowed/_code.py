@@ -39,6 +39,30 @@ def code_in_words(class_name: str, settings: object) -> str:
     return f"{len(raw)} bytes of Python bytecode{mentions}"
 
 
+def named_functions(settings: object) -> list[str]:
+    """The functions that a ``Lambda`` runs, if it has only the names of all of them; otherwise none.
+
+    Args:
+        settings: Its own configuration.
+    """
+    stored = settings if isinstance(settings, dict) else {}
+    names: list[str] = []
+    for key in ("function", "output_shape", "mask"):
+        value = stored.get(key)
+        if isinstance(value, dict) and value.get("class_name") == "function" and value.get("module") == "builtins":
+            value = value.get("config")
+        if isinstance(value, str) and stored.get(f"{key}_type") != "lambda":
+            names.append(value)
+        elif key == "function" or not _is_plain(value):
+            return []
+    return names
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a setting is no function, but absent or a shape."""
+    return value is None or (isinstance(value, list) and all(isinstance(size, int | None) for size in value))
+
+
 def _code_text(function: object) -> str | None:
     """The stored bytecode, in any of the forms that Keras has used; None if there is none."""
     while isinstance(function, dict | list):

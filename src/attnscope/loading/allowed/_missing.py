@@ -52,6 +52,23 @@ def code(layer: str, class_name: str, settings: object) -> Missing:
     )
 
 
+def function_of_lambda(layer: str, function: str) -> Missing:
+    """A function of the user's own that was not passed, of which a ``Lambda`` has only the name.
+
+    Args:
+        layer: The layer's own name.
+        function: The function's name.
+    """
+    name = function.rpartition(">")[2]
+    return Missing(
+        layer,
+        f"is a Lambda and would run the function {function!r}, which is not in the file",
+        f"Pass it: load_model(path, custom_objects={{{function!r}: {name}}}); or put a layer of your own in its place: "
+        f"load_model(path, replacements={{{layer!r}: layer}}).",
+        custom_object=(function, name),
+    )
+
+
 def unknown(layer: str, what: str, full_name: str, name: str, registered_name: str) -> Missing:
     """A class or function of the user's own that was not passed.
 
