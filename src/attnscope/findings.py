@@ -256,7 +256,9 @@ class _Measures:
             if removed
             else "; no padding mask reached this layer"
         )
-        yield Finding("padding", name, (), f"{share:.1%} of the attention falls on padding{cause}", _FIX_PADDING, share)
+        fix = _FIX_PADDING_BY_LAYER.get(self.attrs.get("layer_class", ""), _FIX_PADDING_BY_HAND)
+        message = f"{share:.1%} of the attention falls on padding{cause}"
+        yield Finding("padding", name, (), message, f"{fix}; then train again", share)
 
     def _flatness(self, name: str) -> Iterator[Finding]:
         heads = tuple(int(head) for head in np.flatnonzero(self.uniform & (self.judged > 0)))
@@ -354,9 +356,21 @@ _FIX_UNREACHED = (
 )
 _BY_SIZE = "its dims {} are guessed from their sizes, because the trail was lost at an operation that is not known"
 _FIX_BY_SIZE = "check them, and say what the axes are: ats.declare(LayerClass, output=..., dims=(...))"
-_FIX_PADDING = (
-    "pass the mask explicitly: layer(x, x, attention_mask=mask), or put LayerNormalization before the attention "
-    "(pre-norm), or use Embedding(mask_zero=True) if there is no mask at all; then train again"
+_OR_ELSE = "or put LayerNormalization before the attention (pre-norm), or use Embedding(mask_zero=True) if there is no mask at all"
+_FIX_PADDING_BY_LAYER = {
+    **dict.fromkeys(
+        ("MultiHeadAttention", "GroupQueryAttention"),
+        f"pass the mask explicitly: layer(x, x, attention_mask=mask), {_OR_ELSE}",
+    ),
+    **dict.fromkeys(
+        ("Attention", "AdditiveAttention"),
+        f"pass the mask explicitly: layer([query, value], mask=[None, mask]), {_OR_ELSE}",
+    ),
+    "Softmax": "pass the mask explicitly: layer(logits, mask=mask), with a cell for each logit",
+}
+_FIX_PADDING_BY_HAND = (
+    "nothing here takes a mask, so take the padding out of the logits: keras.layers.Softmax()(logits, mask=mask) in "
+    "place of the softmax, or keras.ops.where(mask, logits, -1e9) before it"
 )
 _ONLY_PADDING = "every key of all {} samples is padding, so that there is nothing to attend to"
 _FIX_ONLY_PADDING = "check the inputs: which number stands for padding, and whether they were preprocessed"

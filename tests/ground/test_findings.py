@@ -38,6 +38,7 @@ def test_attention_on_padding_names_who_took_the_mask(rng):
         "after it, sees no mask"
     )
     assert "attention_mask=mask" in finding.fix
+    assert finding.fix.endswith("; then train again")
     summaries = ats.capture(model, x, summaries=[ats.Received()]).findings
     assert [(item.kind, item.site) for item in summaries] == [("padding", "second")]
     assert abs(summaries[0].value - scores) < 1e-5
