@@ -6,7 +6,8 @@ The rules read only the labelled arrays, a few samples at a time, so a run opene
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Iterator, Mapping
+import math
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -178,7 +179,8 @@ class _Measures:
             rest = [dim for dim in received.dims if dim not in (HEAD, SAMPLE)]
             mass = received.sum(rest).sum(SAMPLE).values
             self.on_padding += np.broadcast_to(mass, self.heads)
-            self.rows += part.sizes[SAMPLE]
+            steps = [part.sizes[dim] for dim in rest if dim not in key_dims(received.dims)]
+            self.rows += part.sizes[SAMPLE] * math.prod(steps)
 
     @staticmethod
     def _has_valid(part: xr.Dataset) -> bool:
@@ -202,7 +204,7 @@ class _Measures:
     def _add_padding(self, rows: np.ndarray, counts: np.ndarray, real: np.ndarray | None) -> None:
         if real is not None and not real.all():
             self.padded = True
-            mass = np.where(real[:, None, None, :], 0.0, rows).sum(-1)
+            mass = np.where(real[:, None], 0.0, rows).sum(-1)
             self.on_padding += (mass * counts).sum((0, 2))
         self.rows += float(counts[:, 0].sum())
 
@@ -217,7 +219,7 @@ class _Measures:
     def _add_strongest(self, rows: np.ndarray, counts: np.ndarray, real: np.ndarray | None) -> None:
         """A cell is open if any head of any sample puts weight there, so one saturated head does not close it."""
         cells = np.asarray((rows > 0).any((0, 1), keepdims=True))[:, 0]
-        choice = (cells if real is None else cells & real[:, None]).sum(-1) > 1
+        choice = (cells if real is None else cells & real).sum(-1) > 1
         asked = counts & choice[:, None]
         self.asked += asked.sum((0, 2))
         self.strongest.append(np.moveaxis(strongest_keys(rows, asked), 1, 0).reshape(self.heads, -1))
@@ -328,7 +330,7 @@ def strongest_keys(rows: np.ndarray, asked: np.ndarray) -> np.ndarray:
 
 
 def _as_rows(part: xr.Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Scores as ``(sample, head, row, key)``, which rows are valid, and which keys are real."""
+    """Scores as ``(sample, head, row, key)``, which rows are valid, and which of their keys are real."""
     scores = part[SCORES]
     keys, queries = key_dims(scores.dims), query_dims(scores.dims)
     others = [dim for dim in scores.dims if dim not in (SAMPLE, HEAD, *keys, *queries)]
@@ -338,12 +340,19 @@ def _as_rows(part: xr.Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray | Non
     samples, heads = ordered.shape[:2]
     width = int(np.prod([ordered.sizes[key] for key in keys]))
     rows = ordered.values.reshape(samples, heads, -1, width).astype(np.float64)
+    like = ordered.isel({HEAD: 0}, drop=True)
+
+    def spread(name: str, dims: tuple[Hashable, ...]) -> np.ndarray:
+        """A validity coordinate for each row."""
+        whole = part[name].broadcast_like(like.isel({dim: 0 for dim in like.dims if dim not in dims}, drop=True))
+        return whole.transpose(*dims).values.reshape(samples, rows.shape[2], -1)
+
     valid = np.ones(rows.shape[:3], bool)
-    if len(queries) == 1 and f"{queries[0]}_valid" in part.coords and not others:
-        valid &= part[f"{queries[0]}_valid"].transpose(SAMPLE, queries[0]).values[:, None]
+    if len(queries) == 1 and f"{queries[0]}_valid" in part.coords:
+        valid &= spread(f"{queries[0]}_valid", (SAMPLE, *others, *queries))[:, None, :, 0]
     real = None
-    if len(keys) == 1 and f"{keys[0]}_valid" in part.coords and part[f"{keys[0]}_valid"].ndim == 2:
-        real = part[f"{keys[0]}_valid"].transpose(SAMPLE, keys[0]).values
+    if len(keys) == 1 and f"{keys[0]}_valid" in part.coords:
+        real = spread(f"{keys[0]}_valid", (SAMPLE, *others, *queries, *keys))
     return rows, valid, real
 
 
@@ -356,7 +365,10 @@ _FIX_UNREACHED = (
 )
 _BY_SIZE = "its dims {} are guessed from their sizes, because the trail was lost at an operation that is not known"
 _FIX_BY_SIZE = "check them, and say what the axes are: ats.declare(LayerClass, output=..., dims=(...))"
-_OR_ELSE = "or put LayerNormalization before the attention (pre-norm), or use Embedding(mask_zero=True) if there is no mask at all"
+_OR_ELSE = (
+    "or put LayerNormalization before the attention (pre-norm), or use Embedding(mask_zero=True) if there is no "
+    "mask at all"
+)
 _FIX_PADDING_BY_LAYER = {
     **dict.fromkeys(
         ("MultiHeadAttention", "GroupQueryAttention"),

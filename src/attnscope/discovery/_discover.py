@@ -22,7 +22,7 @@ from attnscope.backends import Trace, current
 from attnscope.discovery._dataflow import Use, use_of
 from attnscope.discovery._lineage import Lineage
 from attnscope.discovery._masks import Masks
-from attnscope.discovery._origins import Axis, Made, Part, Samples, Symbol, is_data, together
+from attnscope.discovery._origins import Axis, Made, Origin, Part, Samples, Symbol, is_data, together
 from attnscope.discovery._portions import sources_of
 from attnscope.discovery._roles import Roles, in_words, roles_of
 from attnscope.discovery._sequences import InputSequence, sequences_of
@@ -36,6 +36,7 @@ from attnscope.interception import (
     FusedCall,
     LayerCall,
     Layout,
+    MaskPlan,
     Occurrence,
     Plan,
     SitePlan,
@@ -467,7 +468,10 @@ def _with_steps(site: Site, steps: list[_Judge]) -> Site:
     if site.plan.over_samples:
         return replace(site, shape=(len(steps), *site.shape[1:]))
     differs = len({judge.values for judge in steps[:2]}) > 1
-    return _over_steps(replace(site, plan=replace(site.plan, differs=differs)), steps)
+    plan = replace(site.plan, differs=differs)
+    if differs and plan.masks:
+        plan = replace(plan, in_steps={judge.call.at.step: judge.mask_plans for judge in steps})
+    return _over_steps(replace(site, plan=plan), steps)
 
 
 def _over_steps(site: Site, steps: Sequence[_Judge]) -> Site:
@@ -598,6 +602,12 @@ class _Judge:
         site = self._with_roles(roles, use.value, reason, taken=taken, sinks=use.unweighted_keys)
         return site if taken else replace(site, lost=use.lost)
 
+    @property
+    def mask_plans(self) -> Mapping[str, MaskPlan]:
+        """The padding masks of its dims."""
+        plan = self.verdict().plan
+        return plan.masks if isinstance(plan, SitePlan) else {}
+
     def _number(self, name: str) -> int:
         return self.trace.numbers[self.call.keys[name]]
 
@@ -635,9 +645,17 @@ class _Judge:
         )
 
     def _plan(self, layout: Layout, origins: Mapping[str, Axis]) -> SitePlan:
-        return SitePlan(
-            layout, self.masks.of(origins, self.call.masks), over_samples=self._is_traced and self._over_samples
-        )
+        masks = self.masks.of(origins, self.call.masks, self._at)
+        return SitePlan(layout, masks, over_samples=self._is_traced and self._over_samples)
+
+    @property
+    def _at(self) -> list[tuple[Origin, int, int]]:
+        """The single positions of axes that its scores were made from."""
+        tensor = "logits" if self.call.kind == "softmax" else "query"
+        if not self._is_traced or tensor not in self.call.keys:
+            return []
+        steps = self.lineage.steps.get(self._number(tensor), {})
+        return [(origin, total, first) for (origin, total), (first, last) in steps.items() if first == last]
 
     def _site(self, **rest: Any) -> Site:
         at = self.call.at

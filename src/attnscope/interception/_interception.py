@@ -296,7 +296,8 @@ class Interception:
     def _common(self, occurrence: Occurrence, kind: str, layout: Layout) -> dict[str, Any]:
         padding, site = self.progress.padding, self._site(occurrence.name)
         windows = tuple(dim for dim in layout.dims if dim == "window")
-        wanted = {} if site is None else {dim: padding.of(plan, windows) for dim, plan in site.masks.items()}
+        plans = {} if site is None else site.in_steps.get(occurrence.step, site.masks)
+        wanted = {dim: padding.of(plan, windows) for dim, plan in plans.items()}
         masks = {dim: mask for dim, mask in wanted.items() if mask is not None}
         return {
             "at": occurrence,
