@@ -228,7 +228,7 @@ def _print_table(sites: SiteTable) -> None:
 
     table = Table(box=None, pad_edge=False, header_style="dim")
     rows = [_cells(site) for site in sites]
-    for column, heading in enumerate(("", "site", "layer", "scores", "why")):
+    for column, heading in enumerate(("", "site", "layer", "scores", "why, and where its dims come from")):
         longest_word = max((len(word) for row in rows for word in row[column].split()), default=1)
         table.add_column(heading, overflow="fold", min_width=min(longest_word, 24))
     for site, row in zip(sites, rows, strict=True):
@@ -239,9 +239,12 @@ def _print_table(sites: SiteTable) -> None:
 
 
 def _cells(site: Site) -> tuple[str, ...]:
+    from attnscope.schema import lineage_in_words
+
     sizes = ", ".join(f"{dim} {size}" for dim, size in zip(site.dims, site.shape, strict=False))
     layer = ", ".join(filter(None, (site.layer_class, site.kind)))
-    return "+" if site.taken else "-", site.name, layer, sizes, site.reason
+    known = f"\n{site.certainty}: {'; '.join(lineage_in_words(site))}".removesuffix(": ") if site.dims else ""
+    return "+" if site.taken else "-", site.name, layer, sizes, site.reason + known
 
 
 def _do_capture(options: argparse.Namespace) -> None:

@@ -6,14 +6,13 @@ The rules read only the labelled arrays, a few samples at a time, so a run opene
 from __future__ import annotations
 
 import html
-import math
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
 
-from attnscope.schema import ENTROPY, HEAD, RECEIVED, SAMPLE, SCORES, key_dims, query_dims
+from attnscope.schema import ENTROPY, HEAD, QUERY, RECEIVED, SAMPLE, SCORES, key_dims, query_dims
 
 PADDING_SHARE = 0.01
 """Attention on padding is reported from this share upwards."""
@@ -142,7 +141,7 @@ class _Measures:
         self.heads = dataset.sizes.get(HEAD, 1)
         self.has_heads = HEAD in dataset.dims
         self.samples = dataset.sizes[SAMPLE]
-        self.rows = 0.0
+        self.rows = np.zeros(self.heads)
         self.on_padding = np.zeros(self.heads)
         self.padded = False
         self.nans = 0
@@ -155,7 +154,7 @@ class _Measures:
         self.first: np.ndarray | None = None
         self.spread = 0.0
         self.pools = not query_dims(dataset.dims)
-        self.nothing_valid = "key_valid" in dataset.coords and not bool(dataset["key_valid"].any())
+        self.only_padding = _only_padding(dataset)
         self.tolerance = 1e-3 if self.attrs.get("dtype") in ("float32", "float64") else 2e-2
 
     def add(self, part: xr.Dataset) -> None:
@@ -174,13 +173,14 @@ class _Measures:
                         inside = inside.where(part[coordinate], 0.0)
                 self.nans += int(np.isnan(inside.values).sum()) if self._has_valid(part) else 0
         if RECEIVED in part and "key_valid" in part.coords:
-            received = part[RECEIVED].where(~part["key_valid"], 0.0).fillna(0.0)
-            self.padded = self.padded or not bool(part["key_valid"].all())
-            rest = [dim for dim in received.dims if dim not in (HEAD, SAMPLE)]
-            mass = received.sum(rest).sum(SAMPLE).values
-            self.on_padding += np.broadcast_to(mass, self.heads)
-            steps = [part.sizes[dim] for dim in rest if dim not in key_dims(received.dims)]
-            self.rows += part.sizes[SAMPLE] * math.prod(steps)
+            real = part["key_valid"]
+            self.padded = self.padded or not bool(real.all())
+            keys = [str(dim) for dim in key_dims(real.dims)]
+            mass = part[RECEIVED].where(~real, 0.0).fillna(0.0).sum(keys)
+            queries = part["query_valid"].sum(QUERY) if "query_valid" in part.coords else 1
+            rows = (real.any(keys) * queries).astype(float)  # as many as stand behind a mean
+            self.on_padding += np.broadcast_to(_per_head(mass * rows), self.heads)
+            self.rows += float((rows + 0 * mass.isel({HEAD: 0}, missing_dims="ignore", drop=True)).sum())
 
     @staticmethod
     def _has_valid(part: xr.Dataset) -> bool:
@@ -202,11 +202,12 @@ class _Measures:
         self.spread = max(self.spread, float(np.abs(rows - self.first[None]).max()))
 
     def _add_padding(self, rows: np.ndarray, counts: np.ndarray, real: np.ndarray | None) -> None:
+        """Rows that have nothing but padding to attend to say nothing about where attention goes."""
         if real is not None and not real.all():
             self.padded = True
-            mass = np.where(real[:, None], 0.0, rows).sum(-1)
-            self.on_padding += (mass * counts).sum((0, 2))
-        self.rows += float(counts[:, 0].sum())
+            counts = counts & real.any(-1)
+            self.on_padding += (np.where(real, 0.0, rows).sum(-1) * counts).sum((0, 2))
+        self.rows += counts.sum((0, 2))
 
     def _add_shape(self, rows: np.ndarray, counts: np.ndarray) -> None:
         open_keys = np.maximum((rows > 0).sum(-1), 1)
@@ -219,14 +220,18 @@ class _Measures:
     def _add_strongest(self, rows: np.ndarray, counts: np.ndarray, real: np.ndarray | None) -> None:
         """A cell is open if any head of any sample puts weight there, so one saturated head does not close it."""
         cells = np.asarray((rows > 0).any((0, 1), keepdims=True))[:, 0]
-        choice = (cells if real is None else cells & real).sum(-1) > 1
-        asked = counts & choice[:, None]
+        choice = (cells[:, None] if real is None else cells[:, None] & real).sum(-1) > 1
+        asked = counts & choice
         self.asked += asked.sum((0, 2))
         self.strongest.append(np.moveaxis(strongest_keys(rows, asked), 1, 0).reshape(self.heads, -1))
         self.mass_of_strongest += np.where(asked, rows.max(-1), 0.0).sum((0, 2))
 
     def findings(self, name: str) -> Iterator[Finding]:
         """What all samples show together."""
+        if self.only_padding:
+            message = _ONLY_PADDING.format(self.only_padding, self.samples)
+            yield Finding("only_padding", name, (), message, _FIX_ONLY_PADDING, 1.0)
+            return
         if self.nans:
             yield Finding("nan", name, (), f"{self.nans} scores are NaN or infinite", _FIX_NAN, float(self.nans))
         if self.worst_sum > self.tolerance:
@@ -238,17 +243,14 @@ class _Measures:
                 _FIX_SUM,
                 self.worst_sum,
             )
-        if self.nothing_valid:
-            yield Finding("only_padding", name, (), _ONLY_PADDING.format(self.samples), _FIX_ONLY_PADDING, 1.0)
-            return
         yield from self._padding(name)
         yield from self._flatness(name)
         yield from self._sinks(name)
 
     def _padding(self, name: str) -> Iterator[Finding]:
-        if not self.padded or not self.rows:
+        if not self.padded or not self.rows.any():
             return
-        share = float(self.on_padding.mean() / self.rows)
+        share = float(self.on_padding.sum() / self.rows.sum())
         if share < PADDING_SHARE:
             return
         removed = list(self.attrs.get("masks_removed_by", ()))
@@ -256,11 +258,25 @@ class _Measures:
             f"; the padding mask was removed by {', '.join(map(repr, removed))}: MultiHeadAttention clears the mask "
             "of the tensor it is called on, so a second layer on that tensor, or an Add after it, sees no mask"
             if removed
+            else "; this softmax takes no mask"
+            if self._takes_no_mask
             else "; no padding mask reached this layer"
         )
-        fix = _FIX_PADDING_BY_LAYER.get(self.attrs.get("layer_class", ""), _FIX_PADDING_BY_HAND)
         message = f"{share:.1%} of the attention falls on padding{cause}"
-        yield Finding("padding", name, (), message, f"{fix}; then train again", share)
+        yield Finding("padding", name, (), message, self._fix_of_padding, share)
+
+    @property
+    def _takes_no_mask(self) -> bool:
+        """Whether the softmax is a plain one: an activation, or an operation of a functional model."""
+        return self.attrs.get("kind") == "softmax" and self.attrs.get("layer_class") in _PLAIN_SOFTMAXES
+
+    @property
+    def _fix_of_padding(self) -> str:
+        """What to do where attention falls on padding, in the layer's own terms."""
+        if self._takes_no_mask:
+            return _FIX_PLAIN_SOFTMAX
+        call = _WITH_MASK.get(str(self.attrs.get("layer_class", "")))
+        return _FIX_PADDING_OF_OTHERS if call is None else _FIX_PADDING.format(call)
 
     def _flatness(self, name: str) -> Iterator[Finding]:
         heads = tuple(int(head) for head in np.flatnonzero(self.uniform & (self.judged > 0)))
@@ -340,20 +356,43 @@ def _as_rows(part: xr.Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray | Non
     samples, heads = ordered.shape[:2]
     width = int(np.prod([ordered.sizes[key] for key in keys]))
     rows = ordered.values.reshape(samples, heads, -1, width).astype(np.float64)
-    like = ordered.isel({HEAD: 0}, drop=True)
+    valid = np.ones((samples, heads, *ordered.shape[2 : ordered.ndim - len(keys)]), bool)
+    for query in queries:
+        if f"{query}_valid" in part.coords:
+            valid &= _laid(part[f"{query}_valid"], ordered.dims[: valid.ndim])
+    known = [_laid(part[f"{key}_valid"], ordered.dims) for key in keys if f"{key}_valid" in part.coords]
+    if not known:
+        return rows, valid.reshape(samples, heads, -1), None
+    real = np.logical_and.reduce(np.broadcast_arrays(*known))
+    lead = real.shape[2 : real.ndim - len(keys)]
+    along = valid.shape[2:] if max(lead, default=1) > 1 else lead
+    real = np.broadcast_to(real, (samples, 1, *along, *ordered.shape[ordered.ndim - len(keys) :]))
+    return rows, valid.reshape(samples, heads, -1), real.reshape(samples, 1, -1, width)
 
-    def spread(name: str, dims: tuple[Hashable, ...]) -> np.ndarray:
-        """A validity coordinate for each row."""
-        whole = part[name].broadcast_like(like.isel({dim: 0 for dim in like.dims if dim not in dims}, drop=True))
-        return whole.transpose(*dims).values.reshape(samples, rows.shape[2], -1)
 
-    valid = np.ones(rows.shape[:3], bool)
-    if len(queries) == 1 and f"{queries[0]}_valid" in part.coords:
-        valid &= spread(f"{queries[0]}_valid", (SAMPLE, *others, *queries))[:, None, :, 0]
-    real = None
-    if len(keys) == 1 and f"{keys[0]}_valid" in part.coords:
-        real = spread(f"{keys[0]}_valid", (SAMPLE, *others, *queries, *keys))
-    return rows, valid, real
+def _laid(coordinate: xr.DataArray, dims: Sequence[Hashable]) -> np.ndarray:
+    """A coordinate with all of these dims, of size 1 along those that it does not have."""
+    whole = coordinate.expand_dims([dim for dim in dims if dim not in coordinate.dims])
+    return np.asarray(whole.transpose(*dims).values)
+
+
+def _only_padding(dataset: xr.Dataset) -> str:
+    """What is nothing but padding in all samples: ``key`` or ``query``; empty where something is real."""
+    kinds = {"key": key_dims(dataset.dims), "query": query_dims(dataset.dims)}
+    return next(
+        (
+            kind
+            for kind, dims in kinds.items()
+            for dim in dims
+            if f"{dim}_valid" in dataset.coords and not bool(dataset[f"{dim}_valid"].any())
+        ),
+        "",
+    )
+
+
+def _per_head(array: xr.DataArray) -> np.ndarray:
+    """The sum over all dims but the head's."""
+    return np.asarray(array.sum([dim for dim in array.dims if dim != HEAD]).values)
 
 
 _LOST = "a softmax was left out: its trail was lost at the operation {!r}, so it is not known whether it is attention"
@@ -365,26 +404,29 @@ _FIX_UNREACHED = (
 )
 _BY_SIZE = "its dims {} are guessed from their sizes, because the trail was lost at an operation that is not known"
 _FIX_BY_SIZE = "check them, and say what the axes are: ats.declare(LayerClass, output=..., dims=(...))"
-_OR_ELSE = (
-    "or put LayerNormalization before the attention (pre-norm), or use Embedding(mask_zero=True) if there is no "
-    "mask at all"
-)
-_FIX_PADDING_BY_LAYER = {
-    **dict.fromkeys(
-        ("MultiHeadAttention", "GroupQueryAttention"),
-        f"pass the mask explicitly: layer(x, x, attention_mask=mask), {_OR_ELSE}",
-    ),
-    **dict.fromkeys(
-        ("Attention", "AdditiveAttention"),
-        f"pass the mask explicitly: layer([query, value], mask=[None, mask]), {_OR_ELSE}",
-    ),
-    "Softmax": "pass the mask explicitly: layer(logits, mask=mask), with a cell for each logit",
+_PLAIN_SOFTMAXES = ("", "Activation", "Dense", "Functional", "Sequential")
+"""Where a softmax has no layer of its own that a mask could be given to."""
+_WITH_MASK = {
+    "MultiHeadAttention": "layer(x, x, attention_mask=mask)",
+    "GroupedQueryAttention": "layer(x, x, attention_mask=mask)",
+    "Attention": "layer([query, value], mask=[query_mask, value_mask])",
+    "AdditiveAttention": "layer([query, value], mask=[query_mask, value_mask])",
+    "Softmax": "layer(logits, mask=mask)",
 }
-_FIX_PADDING_BY_HAND = (
-    "nothing here takes a mask, so take the padding out of the logits: keras.layers.Softmax()(logits, mask=mask) in "
-    "place of the softmax, or keras.ops.where(mask, logits, -1e9) before it"
+"""By class of the layer how it is given a mask."""
+_FIX_PADDING = (
+    "pass the mask explicitly: {}, or put LayerNormalization before the attention (pre-norm), or use "
+    "Embedding(mask_zero=True) if there is no mask at all; then train again"
 )
-_ONLY_PADDING = "every key of all {} samples is padding, so that there is nothing to attend to"
+_FIX_PADDING_OF_OTHERS = (
+    "give the layer the mask if it takes one, as attention_mask= or mask=; if not, set the logits of padding to -1e9 "
+    "in front of its softmax: ops.where(mask, logits, -1e9); then train again"
+)
+_FIX_PLAIN_SOFTMAX = (
+    "put keras.layers.Softmax() in its place, which takes a mask: Softmax()(logits, mask=mask); or set the logits of "
+    "padding to -1e9 in front of it: ops.where(mask, logits, -1e9); then train again"
+)
+_ONLY_PADDING = "every {} of all {} samples is padding, so that there is nothing to attend to"
 _FIX_ONLY_PADDING = "check the inputs: which number stands for padding, and whether they were preprocessed"
 _FIX_UNIFORM = "do not read this map as importance: nothing was chosen; train longer, or check that the logits vary"
 _FIX_CONSTANT = "do not read this map as an explanation of one sample; check that query and key depend on the input"

@@ -198,9 +198,7 @@ class SiteTable(tuple[Site, ...]):
 
     def _sources(self) -> list[str]:
         """Where the dims of each site come from, in words; empty where they come from the same as the site before's."""
-        words = [
-            "; ".join(f"{dim}: {source}" for dim, source in site.lineage.items() if dim != SAMPLE) for site in self
-        ]
+        words = ["; ".join(lineage_in_words(site)) for site in self]
         return [word if word != before else "" for word, before in zip(words, ["", *words], strict=False)]
 
     def __repr__(self) -> str:
@@ -230,6 +228,11 @@ class SiteTable(tuple[Site, ...]):
             for row, source in zip(self.rows(), self._sources(), strict=True)
         )
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def lineage_in_words(site: Site) -> list[str]:
+    """Where each dim of a site comes from, but for the samples: ``key: axis 1 of input 'text'``."""
+    return [f"{dim}: {source}" for dim, source in site.lineage.items() if dim != SAMPLE]
 
 
 def require_dims(array: xr.DataArray, *dims: str) -> None:

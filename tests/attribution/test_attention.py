@@ -246,6 +246,44 @@ def test_what_no_method_can_do_is_said_with_what_can(rng):
     )
 
 
+class Latents(layers.Layer):
+    """As many vectors as there are positions, which are no positions of the input."""
+
+    def build(self, shape):
+        self.latents = self.add_weight(shape=(5, 6), name="latents")
+
+    def call(self, x):
+        return ops.broadcast_to(self.latents, (ops.shape(x)[0], 5, 6)) + ops.mean(x, axis=1, keepdims=True)
+
+
+@pytest.mark.every_backend
+def test_as_many_latents_as_positions_are_not_taken_for_them(rng):
+    given = keras.Input((5, 6), name="series")
+    x = Latents(name="perceive")(given)
+    model = keras.Model(given, layers.Dense(1)(layers.MultiHeadAttention(2, 3, name="mha")(x, x)[:, 0]))
+    series = rng.normal(size=(2, 5, 6)).astype("float32")
+    assert said(lambda: ats.attribute(model, series, method="raw"), MethodError) == (
+        "The attention is over units of 'perceive/latents', which has as many positions as the input 'series', 5, but "
+        "does not come from it position by position. If it stands for them all the same, name it after the input: "
+        "roles={'pattern': ('series', 'series'), ...}. These methods need no attention: method='gradient_x_input', "
+        "'integrated_gradients' (both need gradients) or 'occlusion' (needs none)."
+    )
+    named = ats.attribute(model, series, method="raw", roles={"mha": ("series", "series")})
+    np.testing.assert_allclose(named, ats.capture(model, series)["mha"].mean(("head", "query")), atol=1e-6)
+
+
+@pytest.mark.every_backend
+def test_positions_turned_round_are_not_taken_for_those_of_the_input(rng):
+    given = keras.Input((5, 6), name="series")
+    x = ops.flip(given, axis=1)
+    model = keras.Model(given, layers.Dense(1)(layers.MultiHeadAttention(2, 3, name="mha")(x, x)[:, 0]))
+    series = rng.normal(size=(2, 5, 6)).astype("float32")
+    message = said(lambda: ats.attribute(model, series, method="raw"), MethodError)
+    assert message.startswith(
+        "The attention is over axis 1 of input 'series', reversed, which has as many positions as "
+    )
+
+
 def test_attention_over_something_else_than_the_positions_is_refused(rng):
     given = keras.Input((12, 3), name="series")
     x = layers.Conv1D(4, 2, strides=2)(given)  # 6 positions for 12 steps

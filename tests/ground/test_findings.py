@@ -4,6 +4,7 @@ import pickle
 
 import keras
 import numpy as np
+import pytest
 from keras import layers, ops
 
 import attnscope as ats
@@ -37,11 +38,132 @@ def test_attention_on_padding_names_who_took_the_mask(rng):
         "MultiHeadAttention clears the mask of the tensor it is called on, so a second layer on that tensor, or an Add "
         "after it, sees no mask"
     )
-    assert "attention_mask=mask" in finding.fix
-    assert finding.fix.endswith("; then train again")
+    assert finding.fix == (
+        "pass the mask explicitly: layer(x, x, attention_mask=mask), or put LayerNormalization before the attention "
+        "(pre-norm), or use Embedding(mask_zero=True) if there is no mask at all; then train again"
+    )
     summaries = ats.capture(model, x, summaries=[ats.Received()]).findings
     assert [(item.kind, item.site) for item in summaries] == [("padding", "second")]
     assert abs(summaries[0].value - scores) < 1e-5
+
+
+def padding_of(maps):
+    [finding] = [item for item in maps.findings if item.kind == "padding"]
+    return finding
+
+
+class Ignores(layers.Layer):
+    """Attention that takes no mask."""
+
+    supports_masking = True
+
+    def call(self, x):
+        return ops.matmul(ops.softmax(ops.matmul(x, ops.swapaxes(x, 1, 2))), x)
+
+
+@pytest.mark.parametrize(
+    ("attend", "cause", "fix"),
+    [
+        (
+            lambda x: layers.Dot(axes=(2, 1))([layers.Activation("softmax")(layers.Dot(axes=-1)([x, x])), x]),
+            "this softmax takes no mask",
+            "put keras.layers.Softmax() in its place, which takes a mask: Softmax()(logits, mask=mask); or set the "
+            "logits of padding to -1e9 in front of it: ops.where(mask, logits, -1e9); then train again",
+        ),
+        (
+            lambda x: ops.matmul(ops.softmax(ops.matmul(x, ops.transpose(x, (0, 2, 1)))), x),
+            "this softmax takes no mask",
+            "put keras.layers.Softmax() in its place, which takes a mask: Softmax()(logits, mask=mask); or set the "
+            "logits of padding to -1e9 in front of it: ops.where(mask, logits, -1e9); then train again",
+        ),
+        (
+            Ignores(),
+            "no padding mask reached this layer",
+            "give the layer the mask if it takes one, as attention_mask= or mask=; if not, set the logits of padding "
+            "to -1e9 in front of its softmax: ops.where(mask, logits, -1e9); then train again",
+        ),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Layer .* was passed an input with a mask")
+def test_the_fix_of_attention_on_padding_suits_the_layer(rng, attend, cause, fix):
+    tokens = keras.Input((7,), dtype="int32")
+    model = keras.Model(tokens, attend(layers.Embedding(13, 6, mask_zero=True)(tokens)))
+    x = rng.integers(1, 13, (5, 7))
+    x[:, 5:] = 0
+    maps = ats.capture(model, x)
+    finding = padding_of(maps)
+    [scores] = [maps[name].values for name in maps]
+    share = scores[:, :5, 5:].sum(-1).mean()
+    assert abs(finding.value - share) < 1e-6
+    assert finding.message == f"{share:.1%} of the attention falls on padding; {cause}"
+    assert finding.fix == fix
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* was passed an input with a mask")
+def test_the_share_on_padding_is_that_of_each_step_and_its_own_padding(rng):
+    """Documents of 3 sentences of 5 words; a sentence that is nothing but padding has nothing else to attend to."""
+    words = keras.Input((5,), dtype="int32")
+    x = layers.Embedding(13, 6, mask_zero=True)(words)
+    states = layers.LSTM(4, return_sequences=True)(x)
+    weights = layers.Activation("softmax", name="weights")(layers.Flatten()(layers.Dense(1)(states)))
+    sentence = keras.Model(words, layers.Dot(axes=1)([weights, x]))
+    document = keras.Input((3, 5), dtype="int32")
+    model = keras.Model(document, layers.TimeDistributed(sentence, name="each")(document))
+    scaled(model, rng)
+    data = rng.integers(1, 13, (2, 3, 5))
+    data[0, 0, 2:] = data[0, 1, 4:] = data[1, 2] = 0
+    maps = ats.capture(model, data)
+    scores = maps["each/weights"].values
+    shares = [
+        scores[sample, step][data[sample, step] == 0].sum()
+        for sample in range(2)
+        for step in range(3)
+        if data[sample, step].any()
+    ]
+    for captured in (maps, ats.capture(model, data, summaries=[ats.Received()])):
+        assert abs(padding_of(captured).value - np.mean(shares)) < 1e-6
+
+
+class InWindows(layers.Layer):
+    """Attention of 6 tokens in two windows of 3, blind to any mask."""
+
+    def call(self, x):
+        windows = ops.reshape(x, (-1, 2, 3, x.shape[-1]))
+        scores = ops.softmax(ops.matmul(windows, ops.swapaxes(windows, 2, 3)))
+        return ops.reshape(ops.matmul(scores, windows), (-1, 6, x.shape[-1]))
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* was passed an input with a mask")
+def test_the_share_on_padding_is_that_of_each_window_and_its_own_padding(rng):
+    tokens = keras.Input((6,), dtype="int32")
+    model = keras.Model(tokens, InWindows(name="windows")(layers.Embedding(13, 6, mask_zero=True)(tokens)))
+    scaled(model, rng, 0.5)
+    data = rng.integers(1, 13, (3, 6))
+    data[0, 1:] = data[1, 4:] = 0
+    maps = ats.capture(model, data)
+    assert maps["windows"].key_valid.dims == ("sample", "window", "key")
+    scores, real = maps["windows"].values, data.reshape(3, 2, 3) != 0
+    shares = [
+        scores[sample, window, query][~real[sample, window]].sum()
+        for sample in range(3)
+        for window in range(2)
+        for query in range(3)
+        if real[sample, window, query]
+    ]
+    for captured in (maps, ats.capture(model, data, summaries=[ats.Received()])):
+        assert abs(padding_of(captured).value - np.mean(shares)) < 1e-6
+
+
+def test_documents_of_nothing_but_padding_are_one_finding(rng):
+    words = keras.Input((5,), dtype="int32")
+    x = layers.LayerNormalization()(layers.Embedding(13, 6, mask_zero=True)(words))
+    pooled = layers.GlobalAveragePooling1D()(layers.MultiHeadAttention(2, 3, name="mha")(x, x))
+    document = keras.Input((3, 5), dtype="int32")
+    model = keras.Model(document, layers.TimeDistributed(keras.Model(words, pooled), name="each")(document))
+    for summaries in ([], [ats.Received(), ats.Entropy()]):
+        [finding] = ats.capture(model, np.zeros((2, 3, 5), "int32"), summaries=summaries).findings
+        assert (finding.kind, finding.site) == ("only_padding", "each/mha")
+        assert finding.message == "every key of all 2 samples is padding, so that there is nothing to attend to"
 
 
 def test_a_mask_that_reaches_the_layer_gives_no_finding(rng):

@@ -388,6 +388,39 @@ def test_settings_that_are_not_those_of_keras_class_of_that_name_are_told(make, 
     )
 
 
+@pytest.mark.parametrize("version", ["2.6.0", "2.15.0"])
+def test_keras_class_beside_one_of_its_name_in_a_file_without_modules_is_told(version, rng, tmp_path):
+    norm = layer("2.6.0", "LayerNormalization", "norm", axis=[1], epsilon=1e-3, center=True, scale=True)
+    norm["config"] |= {"beta_initializer": "zeros", "gamma_initializer": "ones"}
+    own = {"class_name": "LayerNormalization", "config": {"name": "own", "trainable": True}}
+    config = graph("2.6.0", (input_layer("2.6.0", "a", WIDTH), []), (norm, ["a"]), (own, ["norm"]), outputs=["own"])
+    gamma, beta, gamma_2, beta_2 = random_arrays(rng, (WIDTH,), (WIDTH,), (WIDTH,), (WIDTH,))
+    weights = {"norm": [("gamma:0", gamma), ("beta:0", beta)], "own": [("gamma:0", gamma_2), ("beta:0", beta_2)]}
+    path = with_weights(tmp_path / "old.h5", config, version, weights)
+    with pytest.raises(ModelFileError) as caught:
+        ats.load_model(path, custom_objects=OWN)
+    assert str(caught.value).endswith(
+        " It fails at 'norm', of whose class the file stores only the name, with what Keras stores of its own "
+        "'LayerNormalization': if it is that, leave 'LayerNormalization' out of custom_objects, or, if other layers "
+        "are of yours, put Keras' in its place: replacements={'norm': keras.layers.LayerNormalization(...)}."
+    )
+    model = ats.load_model(path, custom_objects=OWN, replacements={"norm": layers.LayerNormalization(axis=1)})
+    x = rng.normal(size=(2, WIDTH)).astype("float32") + 3
+    y = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-3) * gamma + beta
+    assert_gives(model, x, [y / np.sqrt((y * y).mean(-1, keepdims=True) + 1e-6) * gamma_2 + beta_2], 1e-4)
+
+
+def test_a_class_that_was_registered_in_a_package_is_named_as_in_python(tmp_path):
+    own = {"class_name": "somewhere>Scaled", "config": {"name": "own"}}
+    with pytest.raises(UnsafeFileError) as caught:
+        ats.load_model(whole(tmp_path / "old.h5", functional(own)))
+    assert str(caught.value) == (
+        "'own' needs the class 'somewhere>Scaled', which is neither Keras' own nor one that you passed. Expected one "
+        "that is known here. Pass it: load_model(path, custom_objects={'somewhere>Scaled': Scaled}); or register it "
+        "before loading, with keras.saving.register_keras_serializable."
+    )
+
+
 @pytest.mark.parametrize("trust", [False, True])
 @pytest.mark.parametrize("version", [None, "2.15.0"])
 def test_a_class_from_a_notebook_is_not_taken_for_keras_class_of_that_name(version, trust, tmp_path):

@@ -62,12 +62,35 @@ def refused(capsys, *arguments):
 def test_inspect_lists_every_site_and_says_why(folder, capsys):
     assert run("inspect", "model.keras") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["site", "layer", "kind", "dims", "shape", "why"]
+    mha, classes = ats.sites(keras.models.load_model("model.keras"))
+    assert lines[0].split() == ["site", "layer", "kind", "dims", "shape", "known", "why"]
     assert lines[1] == (
-        "+  mha      MultiHeadAttention  fused    sample, head, query, key  2 x 2 x 5 x 5  a fused attention call"
+        "+  mha      MultiHeadAttention  fused    sample, head, query, key  2 x 2 x 5 x 5  traced  "
+        "a fused attention call"
     )
-    assert lines[2].startswith("-  classes  Dense               softmax  sample, key               2 x 3          ")
-    assert lines[2].endswith(ats.sites(keras.models.load_model("model.keras"))[1].reason)
+    assert lines[2] == "   " + "; ".join(f"{dim}: {mha.lineage[dim]}" for dim in ("head", "query", "key"))
+    assert lines[3].startswith(
+        "-  classes  Dense               softmax  sample, key               2 x 3          traced  "
+    )
+    assert lines[3].endswith(classes.reason)
+
+
+def test_on_a_terminal_inspect_says_how_each_dim_is_known(folder, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")  # so that no line is folded
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert run("inspect", "model.keras") == 0
+    said = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)  # without colours
+    mha, classes = ats.sites(keras.models.load_model("model.keras"))
+    assert re.split("  +", said.splitlines()[0].strip()) == [
+        "site",
+        "layer",
+        "scores",
+        "why, and where its dims come from",
+    ]
+    assert "a fused attention call" in said
+    assert "traced: " + "; ".join(f"{dim}: {mha.lineage[dim]}" for dim in ("head", "query", "key")) in said
+    assert classes.reason in said
+    assert f"traced: key: {classes.lineage['key']}" in said
 
 
 def test_inspect_takes_the_shapes_of_samples(folder, capsys):

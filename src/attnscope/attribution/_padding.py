@@ -84,7 +84,7 @@ def known_positions(
     sequence = discovery.sequences.get(name, InputSequence())
     leaves = [np.asarray(leaf) for leaf in tree.flatten(inputs)]
     mask = _mask_leaf(positions, sequence, discovery, names, leaves)
-    zero = mask is None and sequence.zero_is_padding
+    zero = mask is None and (sequence.zero_is_padding or name in network.zero_is_padding)
     numbers = (*(() if padding is None else (padding,)), *((0,) if zero else ()))
     found = replace(positions, mask=mask, padding=numbers)
     found = replace(found, valid=found.valid_of(inputs))

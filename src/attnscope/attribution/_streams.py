@@ -8,7 +8,7 @@ different ones in cross-attention. A site that pools, without queries, has a str
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import keras
@@ -104,10 +104,10 @@ class Streams:
 def streams_of(subject: Subject, *, roles: Roles | None = None, prefix: int | None = None) -> Streams:
     """Finds the streams of the sites, and which of them holds the positions of the input.
 
-    A site without queries pools. A site is cross-attention if its path contains ``cross`` or ``encoder_decoder``, if it
-    has different numbers of queries and keys, or if its layer was called on two tensors; every other site is
-    self-attention. If the paths contain both ``encoder`` and ``decoder``, these are the streams; otherwise streams are
-    distinguished by their lengths.
+    A site without queries pools. Streams are told by where the queries and keys of each site come from. Only where that
+    trail was lost, a site is cross-attention if its path contains ``cross`` or ``encoder_decoder``, if it has different
+    numbers of queries and keys, or if its layer was called on two tensors, and self-attention otherwise; then the
+    streams are ``encoder`` and ``decoder`` if the paths contain both, or else are distinguished by their lengths.
 
     Args:
         subject: The model and its inputs.
@@ -132,7 +132,8 @@ def streams_of(subject: Subject, *, roles: Roles | None = None, prefix: int | No
     )
     attended = {site.key_stream for site in sites}
     lengths = {stream: size for stream, size in _lengths(sites).items() if stream in attended}
-    return Streams(sites, *_input_stream(subject, lengths, prefix))
+    known = {stream for site in chosen for stream in _by_lineage(site) or () if stream in names[site.name]}
+    return Streams(sites, *_input_stream(subject, lengths, prefix, known))
 
 
 def bytes_per_sample(sites: Sequence[SiteStreams]) -> int:
@@ -180,20 +181,20 @@ def _named_streams(sites: SiteTable, model: keras.Layer, roles: Roles) -> dict[s
             f"The roles name {unmatched[0]!r}, which matches none of the sites {sites.names}. Name sites by patterns: "
             "roles={'*cross*': ('decoder', 'encoder')}."
         )
-    return {site.name: declared.get(site.name) or _inferred(site, sites, model) for site in sites}
+    return {
+        site.name: declared.get(site.name) or _by_lineage(site) or _inferred_by_size(site, sites, model)
+        for site in sites
+    }
 
 
-def _inferred(site: Site, sites: SiteTable, model: keras.Layer) -> tuple[str, str]:
-    """The streams of a site: where its queries and its keys come from.
-
-    Where the trail was lost, they are told by the path of the site and by their lengths.
-    """
+def _by_lineage(site: Site) -> tuple[str, str] | None:
+    """The streams of a site: where its queries and its keys come from; None where the trail was lost."""
     keys = [site.lineage[dim] for dim in key_dims(site.dims) if dim in site.lineage]
     queries = [site.lineage[dim] for dim in query_dims(site.dims) if dim in site.lineage]
     if site.certainty == "traced" and keys and len(queries) == len(query_dims(site.dims)):
         key_stream = " and ".join(dict.fromkeys(keys))
         return " and ".join(dict.fromkeys(queries)) or f"pooled by {site.name}", key_stream
-    return _inferred_by_size(site, sites, model)
+    return None
 
 
 def _inferred_by_size(site: Site, sites: SiteTable, model: keras.Layer) -> tuple[str, str]:
@@ -251,8 +252,13 @@ def _lengths(sites: Sequence[SiteStreams]) -> dict[str, int]:
     return lengths
 
 
-def _input_stream(subject: Subject, lengths: dict[str, int], prefix: int | None) -> tuple[str, int]:
-    """Name of the stream that holds the input's positions, and how many of its positions precede them."""
+def _input_stream(
+    subject: Subject, lengths: dict[str, int], prefix: int | None, known: Collection[str]
+) -> tuple[str, int]:
+    """Name of the stream that holds the input's positions, and how many of its positions precede them.
+
+    Of streams that are `known` to come from elsewhere none is taken because it has as many positions.
+    """
     fitting = {
         stream: extra for stream, size in lengths.items() if (extra := _extra(subject, size, prefix)) is not None
     }
@@ -260,16 +266,22 @@ def _input_stream(subject: Subject, lengths: dict[str, int], prefix: int | None)
     named = (
         [stream for stream in fitting if _comes_from(stream, name)]
         or [stream for stream in fitting if stream in name]
-        or list(fitting)
+        or [stream for stream in fitting if stream not in known or not _says_its_source(stream)]
     )
     if len(named) == 1:
         return named[0], fitting[named[0]]
     count = subject.positions.count
-    if not named:
+    if not fitting:
         sizes = ", ".join(f"{size} in {stream!r}" for stream, size in lengths.items())
         raise MethodError(
             f"The input has {count} positions, but the attention is over a different number: {sizes}. If class or "
             f"register tokens come first, say how many: prefix=1. {OTHERWISE}"
+        )
+    if not named:
+        raise MethodError(
+            f"The attention is over {' and over '.join(fitting)}, which has as many positions as the input {name!r}, "
+            f"{count}, but does not come from it position by position. If it stands for them all the same, name it "
+            f"after the input: roles={{'pattern': ({name!r}, {name!r}), ...}}. {OTHERWISE}"
         )
     raise MethodError(
         f"The attention is over the sequences {sorted(named)}, which all have {count} positions, and nothing says "
@@ -292,7 +304,12 @@ def _input_name(subject: Subject) -> str:
 
 def _comes_from(stream: str, name: str) -> bool:
     """Whether a stream is positions of this input."""
-    return " of input" in stream and f"{name!r}" in stream
+    return " of input" in stream and f"{name!r}" in stream and not stream.endswith(", reversed")
+
+
+def _says_its_source(stream: str) -> bool:
+    """Whether the words of a lineage say more than that the model made the axis."""
+    return " of input" in stream or "units of " in stream
 
 
 def valid_positions(subject: Subject, streams: Streams, stream: str, size: int) -> np.ndarray:

@@ -17,7 +17,7 @@ from attnscope.attribution._targets import ClassNames, Target, TargetLike, targe
 from attnscope.discovery import Selection
 from attnscope.errors import LabelError
 from attnscope.labels import Names
-from attnscope.running import Network
+from attnscope.running import Network, behind_texts, model_behind_texts
 from attnscope.schema import KEY, SAMPLE
 from attnscope.tensors import Inputs, Tree
 
@@ -73,7 +73,7 @@ class Subject:
 
     def of_model(self, model: keras.Layer) -> Subject:
         """The same samples and target for another model; its passes count for this subject too."""
-        return replace(self, network=self.network.of_model(model), cache=CompilationCache())
+        return replace(self, network=self.network.of_model(model_behind_texts(model)), cache=CompilationCache())
 
     @property
     def samples(self) -> int:
@@ -172,7 +172,7 @@ def subjects_of(
         LabelError: The labels do not fit the positions.
     """
     network = Network(model, inputs, batch_size=batch_size)
-    arrays = network.arrays()
+    network, arrays = behind_texts(network, network.arrays())
     inputs_of_model = network.input_names(arrays)
     wanted = None if positions is None else network.input_name(positions)
     explained = positions_of(arrays, inputs_of_model, name=wanted, grid=grid)

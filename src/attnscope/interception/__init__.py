@@ -28,6 +28,7 @@ from attnscope.interception._keras import (
 from attnscope.interception._layout import Layout, Parts
 from attnscope.interception._padding import can_be_mask, likeliest_mask, mask_input
 from attnscope.interception._plan import COMPILED_FUNCTIONS, MaskPlan, Plan, SitePlan
+from attnscope.interception._texts import TextInput, TextModel, cut_behind_texts
 
 __all__ = [
     "COMPILED",
@@ -46,10 +47,13 @@ __all__ = [
     "Plan",
     "SitePlan",
     "SoftmaxCall",
+    "TextInput",
+    "TextModel",
     "UntakenCall",
     "any_along",
     "call_model",
     "can_be_mask",
+    "cut_behind_texts",
     "declarations",
     "declare",
     "declared_inputs",

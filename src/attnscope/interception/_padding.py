@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-import keras
 from keras import ops, tree
 
 from attnscope.interception._plan import MaskPlan
@@ -29,7 +28,7 @@ _INPUT_NAMES = ("padding_mask", "attention_mask", "mask")
 
 def can_be_mask(name: str, value: Tensor) -> bool:
     """Whether an input can be a padding mask: it has one cell per position, and is bool or called a mask."""
-    is_bool = keras.backend.standardize_dtype(value.dtype) == "bool"
+    is_bool = "bool" in str(value.dtype)  # of any framework's, and of NumPy's, which has strings too
     return len(value.shape) == 2 and (is_bool or name.endswith(_INPUT_NAMES))
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import keras
 
 from attnscope.loading.allowed import named_class
-from attnscope.loading.keras2 import RENAMED_CLASSES, is_from_elsewhere
+from attnscope.loading.keras2 import RENAMED_CLASSES, is_from_elsewhere, unfitting
 
 _PARTS = ("initializer", "regularizer", "constraint")
 
@@ -68,24 +68,41 @@ def by_every_name(custom_objects: Mapping[str, object]) -> dict[str, object]:
     return {**classes, **custom_objects, **{_key(name): item for name, item in custom_objects.items()}}
 
 
-def is_passed_for_keras_own(config: Mapping[str, Any], changed: Mapping[str, Any], layer: str) -> bool:
-    """Whether a layer that is said to be of a class of Keras' is now of one that the user passed.
+def passed_for_keras_own(
+    config: Mapping[str, Any], changed: Mapping[str, Any], layer: str, *, keras2: bool
+) -> Literal["said", "fits"] | None:
+    """Whether a layer that may be of a class of Keras' is now of one that the user passed.
 
     Args:
         config: As stored.
         changed: As `with_custom_objects` returns it, or as it was rewritten then.
         layer: The layer's name.
+        keras2: Whether Keras 2 stored it.
+
+    Returns:
+        ``"said"`` if the file says that the class is Keras', ``"fits"`` if what is stored is what Keras stores of its
+        own, None if neither.
     """
-    before, after = (
-        [
-            one
-            for one in _objects(either)
-            if isinstance(one.get("config"), Mapping) and one["config"].get("name") == layer
-        ]
-        for either in (config, changed)
+    before, after = (_objects_named(layer, either) for either in (config, changed))
+    if not any(str(stored.get("registered_name")).startswith(_key("")) for stored in after):
+        return None
+    if any(map(_is_said_to_be_keras_own, before)):
+        return "said"
+    fit = (
+        named_class(None, stored["class_name"]) is not None
+        and "module" not in stored
+        and unfitting(stored, keras2=keras2) is None
+        for stored in before
     )
-    is_passed = any(str(one.get("registered_name")).startswith(_key("")) for one in after)
-    return is_passed and any(map(_is_said_to_be_keras_own, before))
+    return "fits" if any(fit) else None
+
+
+def _objects_named(layer: str, config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [
+        stored
+        for stored in _objects(config)
+        if isinstance(stored.get("config"), Mapping) and stored["config"].get("name") == layer
+    ]
 
 
 def _objects(config: Any) -> Iterator[Mapping[str, Any]]:

@@ -17,7 +17,7 @@ from attnscope.errors import AttnscopeError, InputError, ModelFileError, Unsuppo
 from attnscope.loading._custom_objects import (
     by_every_name,
     has_other_names,
-    is_passed_for_keras_own,
+    passed_for_keras_own,
     with_custom_objects,
 )
 from attnscope.loading._failing_layer import FailingLayer, layer_that_cannot_be_made, layer_that_is_mentioned
@@ -249,10 +249,19 @@ def _way_out(stored: StoredModel, failing: FailingLayer | None, config: Mapping[
             f"and the names that it was written with. Replace each by a layer that does the same, such as "
             f"replacements={{{lambdas[0]!r}: attnscope.loading.replacements.sum_over(axis=1)}}."
         )
-    if failing is not None and is_passed_for_keras_own(stored.config or {}, config, failing.name):
+    keras2 = not (stored.keras_version or "2").startswith("3")
+    passed = failing and passed_for_keras_own(stored.config or {}, config, failing.name, keras2=keras2)
+    if failing is not None and passed == "said":
         return (
             f"It fails at {failing.name!r}, which the file says is of Keras' own class {failing.class_name!r}: leave "
             f"{failing.class_name!r} out of custom_objects to use that."
+        )
+    if failing is not None and passed == "fits":
+        return (
+            f"It fails at {failing.name!r}, of whose class the file stores only the name, with what Keras stores of "
+            f"its own {failing.class_name!r}: if it is that, leave {failing.class_name!r} out of custom_objects, or, "
+            f"if other layers are of yours, put Keras' in its place: replacements={{{failing.name!r}: "
+            f"keras.layers.{failing.class_name}(...)}}."
         )
     if failing is None or not failing.is_keras_own or stored.kind != "h5":
         return _built_in_python(stored)

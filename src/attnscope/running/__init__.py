@@ -6,6 +6,7 @@ from attnscope.running._network import Network, Passes, check_model
 from attnscope.running._output_names import output_names
 from attnscope.running._reuse import reused
 from attnscope.running._runner import Runner, progress_bar, with_rows
+from attnscope.running._texts import behind_texts, model_behind_texts
 
 __all__ = [
     "Batch",
@@ -15,12 +16,14 @@ __all__ = [
     "Runner",
     "as_numpy",
     "batches_of",
+    "behind_texts",
     "check_model",
     "compiled",
     "differentiated",
     "filled",
     "joined",
     "merged",
+    "model_behind_texts",
     "output_names",
     "progress_bar",
     "reused",

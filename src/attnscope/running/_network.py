@@ -55,6 +55,7 @@ class Network:
         labels: What the task knows about its positions: tokens, patches; empty if nothing is known.
         texts: The raw texts, dims ``(sample,)``; None if the inputs are not single texts.
         tokenizer: The task's tokenizer; None for other models.
+        zero_is_padding: Names of inputs in which 0 stands for no token, by the layer that made the tokens of text.
         class_names: What the data, or else the model, say that the classes are called; None where they say nothing.
         batch_size: Samples at a time.
         passes: The counted passes.
@@ -75,6 +76,7 @@ class Network:
         self.labels: list[AxisLabels] = task.labels
         self.texts: xr.DataArray | None = task.texts
         self.tokenizer = task.tokenizer
+        self.zero_is_padding = frozenset[str]()
         self.class_names = _class_names(inputs) or _class_names(model)
         self.batch_size = batch_size
         self.passes = Passes()
@@ -173,12 +175,12 @@ class Network:
         self.passes.forward += len(tree.flatten(inputs)[0])
         return answer
 
-    def of_model(self, model: keras.Layer) -> Network:
-        """Another model on the same inputs; its passes count for both."""
-        other = self.on(self.inputs)
+    def of_model(self, model: keras.Layer, inputs: Inputs = None) -> Network:
+        """Another model on the same inputs, or on others of its own; its passes count for both."""
         check_model(model)
+        other = copy.copy(self)
         other.model, other._outputs = model, compiled(model, call_model)
-        return other
+        return other.on(self.inputs if inputs is None else inputs)
 
     def outputs(self, inputs: Tree | None = None) -> Tree:
         """The model's outputs, as arrays in their structure.

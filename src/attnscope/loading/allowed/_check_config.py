@@ -198,7 +198,7 @@ class _Rules:
                 continue
             is_text = isinstance(name, str) and (module is None or isinstance(module, str))
             if not (is_text and named_function(module, name)):
-                self._unknown("function", module, str(name).rpartition(">")[2], str(name), place)
+                self._unknown("function", module, str(name), str(name), place)
                 return
 
     def _custom_object(self, name: object) -> object:
@@ -230,7 +230,7 @@ class _Rules:
                 f"{place.layer!r} names the {what} {full!r}, which no model needs or which does not exist. "
                 f"Expected a layer, function or setting that Keras has for building models. {SAVE_AGAIN}"
             )
-        self.missing.append(unknown(place.layer, what, full, name, registered))
+        self.missing.append(unknown(place.layer, what, full, registered))
         return outside
 
 

@@ -69,16 +69,16 @@ def function_of_lambda(layer: str, function: str) -> Missing:
     )
 
 
-def unknown(layer: str, what: str, full_name: str, name: str, registered_name: str) -> Missing:
+def unknown(layer: str, what: str, full_name: str, registered_name: str) -> Missing:
     """A class or function of the user's own that was not passed.
 
     Args:
         layer: The name of the layer that needs it.
         what: ``"class"`` or ``"function"``.
         full_name: Its name in the file, with its module if that is stored.
-        name: Its name in Python.
         registered_name: The key that `custom_objects` lacks.
     """
+    name = full_name.rpartition(">")[2].rpartition(".")[2]
     return Missing(
         layer,
         f"needs the {what} {full_name!r}, which is neither Keras' own nor one that you passed",
