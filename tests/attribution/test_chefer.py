@@ -11,7 +11,7 @@ from attnscope.attribution._chefer import AttentionStep, relevancies
 from attnscope.attribution._differentiation import score_derivatives
 from attnscope.attribution._streams import streams_of
 from attnscope.errors import MethodError
-from models import padded_tokens, seed_model, transformer
+from models import Transformed, padded_tokens, seed_model, transformer
 
 
 def product(left, right):
@@ -189,17 +189,10 @@ def test_an_encoder_and_a_decoder(rng, decoder):
     assert float(decoded[:, 2:].max()) == 0  # the step after it has no say
 
 
-class OfUnknownAxes(layers.Layer):
-    """Leaves each sequence as long as it is, by an operation that no trace follows."""
-
-    def call(self, x):
-        return ops.fft((x, ops.zeros_like(x)))[0]
-
-
 def two_streams(same=False, lost=False):
     """Two sequences that attend to each other, of the same length or not; their trail is lost or not."""
     left, right = keras.Input((5, 6), name="left"), keras.Input((5 if same else 3, 6), name="right")
-    x, y = (OfUnknownAxes()(left), OfUnknownAxes()(right)) if lost else (left, right)
+    x, y = (Transformed()(left), Transformed()(right)) if lost else (left, right)
     x = x + layers.MultiHeadAttention(2, 3, name="own")(x, x)
     y = y + layers.MultiHeadAttention(2, 3, name="other")(y, y)
     mixed = x + layers.MultiHeadAttention(2, 3, name="mix")(x, y)

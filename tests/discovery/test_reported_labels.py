@@ -142,8 +142,8 @@ def test_the_padding_of_a_masked_series_is_known(rng):
     share = maps["weights"].isel(key=slice(4, None)).sum("key").mean().item()
     assert finding.value == pytest.approx(share, abs=1e-6)
     assert finding.fix == (
-        "put keras.layers.Softmax() in its place, which takes a mask: Softmax()(logits, mask=mask); or set the logits of "
-        "padding to -1e9 in front of it: ops.where(mask, logits, -1e9); then train again"
+        "put keras.layers.Softmax() in its place, which takes a mask: Softmax()(logits, mask=mask); or set the logits "
+        "of padding to -1e9 in front of it: ops.where(mask, logits, -1e9); then train again"
     )
 
 

@@ -6,15 +6,9 @@ import pytest
 from keras import layers, ops
 
 import attnscope as ats
+from models import Transformed
 
 pytestmark = pytest.mark.every_backend
-
-
-class Transformed(layers.Layer):
-    """Leaves each sequence as long as it is, by an operation that no trace follows."""
-
-    def call(self, x):
-        return ops.fft((x, ops.zeros_like(x)))[0]
 
 
 class WeighedWhenTransformed(layers.Layer):

@@ -14,6 +14,8 @@ from attnscope.backends._operations import (
     Moved,
     Operation,
     Reshaped,
+    Sliced,
+    Tiled,
     Unknown,
 )
 
@@ -230,6 +232,27 @@ def read_constant(record: Any, shapes: Sequence[Shape], out: Shape) -> Operation
 def read_repeat(record: Any, shapes: Sequence[Shape], out: Shape) -> Operation:
     """Reader of an operation that repeats axes of size 1, and adds new ones in front."""
     return repeated(len(shapes[0]), len(out))
+
+
+def tiled(times: Iterable[int], shape: Shape) -> Operation:
+    """Copies behind each other; where only axes of size 1 are repeated that is the same as broadcasting."""
+    listed = tuple(times)
+    rank = len(shape)
+    if all(
+        count == 1 or axis < len(listed) - rank or shape[axis - len(listed) + rank] == 1
+        for axis, count in enumerate(listed)
+    ):
+        return repeated(rank, len(listed))
+    return Tiled(listed)
+
+
+def roll(shifts: Mapping[int, int | None], shape: Shape) -> Sliced:
+    """A roll by so many positions along these axes; None where it is not known by how many."""
+    starts = (
+        None if shift is None else -shift % size if size > 0 else None
+        for size, shift in ((size, shifts.get(axis, 0)) for axis, size in enumerate(shape))
+    )
+    return Sliced(tuple(starts), (1,) * len(shape), wraps=True)
 
 
 def repeated(rank: int, out: int) -> Moved:

@@ -32,6 +32,7 @@ from attnscope.backends._graph import (
     read_product,
     reduction,
     squeeze,
+    tiled,
     transposition,
 )
 from attnscope.backends._operations import (
@@ -386,6 +387,10 @@ def _transpose(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation
     return transposition(params["permutation"])
 
 
+def _tile(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    return tiled(params["reps"], shapes[0])
+
+
 def _split(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | None:
     starts = [0] * len(out)
     starts[params["axis"]] = sum(params["sizes"][: params["place"]])
@@ -580,6 +585,7 @@ _VOCABULARY = Vocabulary(
         "dot_general": _dot,
         "transpose": _transpose,
         "split": _split,
+        "tile": _tile,
         "broadcast_in_dim": _broadcast,
         "reshape": _reshape,
         "squeeze": _squeeze,

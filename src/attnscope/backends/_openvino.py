@@ -34,6 +34,7 @@ from attnscope.backends._graph import (
     read_repeat,
     read_reshape,
     reduction,
+    roll,
     squeeze,
     transposition,
 )
@@ -327,9 +328,10 @@ def _split(output: Any, shapes: Sequence[Shape], out: Shape) -> Operation | None
 
 
 def _roll(output: Any, shapes: Sequence[Shape], out: Shape) -> Operation | None:
-    axes = _constant(output, 2)
-    rolled = range(len(out)) if axes is None else [axis % len(out) for axis in axes]
-    return Sliced(tuple(None if axis in rolled else 0 for axis in range(len(out))), (1,) * len(out))
+    shifts, axes = _constant(output, 1), _constant(output, 2)
+    if shifts is None or axes is None:
+        return roll(dict.fromkeys(range(len(out))), out)
+    return roll({axis % len(out): shift for axis, shift in zip(axes, shifts, strict=True)}, out)
 
 
 def _concatenate(output: Any, shapes: Sequence[Shape], out: Shape) -> Operation | None:

@@ -66,10 +66,12 @@ class Sliced:
     Attributes:
         starts: For each axis the first position that is taken; negative for padding in front; None where not known.
         steps: For each axis the distance of the positions; -1 where the axis is turned round.
+        wraps: Whether it goes on from the first position behind the last: a roll.
     """
 
     starts: tuple[int | None, ...]
     steps: tuple[int, ...]
+    wraps: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,17 @@ class Taken:
 
     axis: int
     position: int | None
+
+
+@dataclass(frozen=True)
+class Tiled:
+    """Puts copies of the first input behind each other.
+
+    Attributes:
+        times: For each axis of the output how often; axes in front that the input lacks are new.
+    """
+
+    times: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -108,12 +121,14 @@ class Windowed:
         kept: Axes of the first input that keep their place in the output: the samples, and in pooling the channels.
         windows: For each other axis of the first input that has a counterpart in the output, that axis and the
             distance of the windows.
-        units: Axis of the second input (the kernel) and the axis of the output that it becomes.
+        units: Axis of the kernel and the axis of the output that it becomes.
+        places: Which of the inputs is looked at, and which is the kernel.
     """
 
     kept: Mapping[int, int]
     windows: Mapping[int, tuple[int, int]]
     units: tuple[int, int] | None = None
+    places: tuple[int, int] = (0, 1)
 
 
 @dataclass(frozen=True)
@@ -168,6 +183,7 @@ Operation = (
     | Reshaped
     | Sliced
     | Taken
+    | Tiled
     | Joined
     | Windowed
     | Looked

@@ -30,7 +30,9 @@ from attnscope.backends._graph import (
     read_repeat,
     read_reshape,
     reduction,
+    roll,
     squeeze,
+    tiled,
     transposition,
 )
 from attnscope.backends._operations import (
@@ -449,6 +451,13 @@ def _convolution(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operat
     return Windowed({0: 0}, windows, units=(len(shapes[1]) - 1, channel))
 
 
+def _transposed_convolution(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    rank = len(out)
+    channel = rank - 1 if record.attribute("data_format").decode().endswith("C") else 1
+    windows = {axis: (axis, 0) for axis in range(1, rank) if axis != channel}
+    return Windowed({0: 0}, windows, units=(len(shapes[1]) - 2, channel), places=(2, 1))
+
+
 def _pooling(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
     rank = len(out)
     channel = rank - 1 if record.attribute("data_format").decode().endswith("C") else 1
@@ -551,9 +560,20 @@ def _flip(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | N
 
 
 def _roll(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
-    axes = record.constant(2)
-    rolled = range(len(out)) if axes is None else [axis % len(out) for axis in axes]
-    return Sliced(tuple(None if axis in rolled else 0 for axis in range(len(out))), (1,) * len(out))
+    shifts, axes = (_as_list(record.constant(place)) for place in (1, 2))
+    if axes is None:
+        return roll(dict.fromkeys(range(len(out))), out)
+    known = [None] * len(axes) if shifts is None else shifts
+    return roll({axis % len(out): shift for axis, shift in zip(axes, known, strict=True)}, out)
+
+
+def _tile(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    times = _as_list(record.constant(1))
+    return read_repeat(record, shapes, out) if times is None else tiled(times, shapes[0])
+
+
+def _as_list(value: Any) -> list[int] | None:
+    return None if value is None else [int(number) for number in np.ravel(value)]
 
 
 def _concatenate(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
@@ -708,6 +728,7 @@ _VOCABULARY = Vocabulary(
         "Squeeze": _squeeze,
         **dict.fromkeys(("Sum", "Mean", "Max", "Min", "Prod", "Any", "All", "EuclideanNorm"), _reduce),
         **dict.fromkeys(("Conv1D", "Conv2D", "Conv3D", "DepthwiseConv2dNative"), _convolution),
+        **dict.fromkeys(("Conv2DBackpropInput", "Conv3DBackpropInputV2"), _transposed_convolution),
         **dict.fromkeys(("MaxPool", "AvgPool", "MaxPool3D", "AvgPool3D"), _pooling),
         **dict.fromkeys(("ResizeBilinear", "ResizeNearestNeighbor", "ResizeBicubic"), _resized),
         "Slice": _slice,
@@ -721,7 +742,8 @@ _VOCABULARY = Vocabulary(
         **dict.fromkeys(("GatherV2", "ResourceGather"), _gather),
         **dict.fromkeys(("TopKV2", "ArgMax", "ArgMin"), _chosen),
         "OneHot": _one_hot,
-        **dict.fromkeys(("Tile", "BroadcastTo"), read_repeat),
+        "BroadcastTo": read_repeat,
+        "Tile": _tile,
         **dict.fromkeys(("Softmax", "LogSoftmax"), read_last),
         **dict.fromkeys(("Cumsum", "Cumprod"), read_first),
         **dict.fromkeys(("OnesLike", "ZerosLike"), read_constant),

@@ -32,7 +32,9 @@ from attnscope.backends._graph import (
     read_repeat,
     read_reshape,
     reduction,
+    roll,
     squeeze,
+    tiled,
     transposition,
 )
 from attnscope.backends._operations import (
@@ -455,8 +457,15 @@ def _flip(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | N
 
 
 def _roll(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
-    rolled = {axis % len(out) for axis in record.setting(2, "dims", ()) or range(len(out))}
-    return Sliced(tuple(None if axis in rolled else 0 for axis in range(len(out))), (1,) * len(out))
+    axes, shifts = record.setting(2, "dims", ()), record.setting(1, "shifts")
+    listed = [shifts] if isinstance(shifts, int) else shifts
+    if not axes:  # over the flattened tensor
+        return roll(dict.fromkeys(range(len(out))), out)
+    return roll({axis % len(out): shift for axis, shift in zip(axes, listed, strict=True)}, out)
+
+
+def _repeat(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    return tiled(record.setting(1, "repeats"), shapes[0])
 
 
 def _squeeze(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
@@ -535,6 +544,8 @@ def _is_pointwise(name: str) -> bool:
 _ADDED = {"addmm": 1, "baddbmm": 1}
 """Operations that add their first inputs, as many as stated, to a product of the others."""
 
+_PADS = [f"{kind}_pad{rank}d" for kind in ("replication", "reflection") for rank in (1, 2, 3)]
+
 _READERS = {
     **dict.fromkeys(("mul", "mul_"), read_product),
     **dict.fromkeys(("mm", "bmm", "addmm", "baddbmm", "mv", "dot"), _matmul),
@@ -553,14 +564,15 @@ _READERS = {
     **dict.fromkeys(("upsample_nearest2d", "upsample_bilinear2d", "upsample_bicubic2d"), _resized),
     "slice": _slice,
     **dict.fromkeys(("split", "split_with_sizes"), _split),
-    "constant_pad_nd": _padded,
+    **dict.fromkeys(("constant_pad_nd", *_PADS), _padded),
     "flip": _flip,
     "roll": _roll,
     "select": _select,
     "unbind": _unbind,
     "cat": _cat,
     "stack": _stack,
-    **dict.fromkeys(("expand", "repeat"), read_repeat),
+    "expand": read_repeat,
+    "repeat": _repeat,
     "embedding": _embedding,
     "attnscope updated": _updated,
     "copy": read_repeat,

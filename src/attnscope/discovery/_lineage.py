@@ -23,6 +23,7 @@ from attnscope.backends import (
     Reshaped,
     Sliced,
     Taken,
+    Tiled,
     Unknown,
     Updated,
     Windowed,
@@ -159,13 +160,36 @@ class Lineage:
         return regrouped(symbols[0], shape, [self._lost(node, axis) for axis in range(len(shape))])
 
     @_after.register
+    def _(self, operation: Tiled, node: Node, symbols: list[Symbol]) -> Symbol:
+        shape = self._shape(node)
+        new = len(shape) - len(symbols[0])
+        return tuple(
+            one(self._made(node, axis), size)
+            if axis < new or not symbols[0][axis - new]
+            else rejoined((*one(self._made(node, axis), times), *symbols[0][axis - new]))
+            for axis, (size, times) in enumerate(zip(shape, operation.times, strict=True))
+        )
+
+    @_after.register
     def _(self, operation: Sliced, node: Node, symbols: list[Symbol]) -> Symbol:
+        if operation.wraps:
+            return tuple(
+                self._rolled(node, number, axis, start)
+                for number, (axis, start) in enumerate(zip(symbols[0], operation.starts, strict=True))
+            )
         return tuple(
             self._sliced(node, number, axis, start, step)
             for number, (axis, start, step) in enumerate(
                 zip(symbols[0], operation.starts, operation.steps, strict=True)
             )
         )
+
+    def _rolled(self, node: Node, number: int, axis: Axis, start: int | None) -> Axis:
+        size = self._shape(node)[number]
+        if not axis or not start:
+            return axis if not axis or start == 0 else part(axis, None, 1, size)
+        sizes = [size - start, start]
+        return joined([part(axis, start, 1, sizes[0]), part(axis, 0, 1, start)], sizes, self._made(node, number))
 
     def _sliced(self, node: Node, number: int, axis: Axis, start: int | None, step: int) -> Axis:
         size, total = self._shape(node)[number], size_of(axis)
@@ -229,13 +253,14 @@ class Lineage:
     def _(self, operation: Windowed, node: Node, symbols: list[Symbol]) -> Symbol:
         shape = self._shape(node)
         axes: list[Axis] = [one(self._made(node, axis), size) for axis, size in enumerate(shape)]
+        data, kernel = operation.places
         for axis, target in operation.kept.items():
-            axes[target] = symbols[0][axis]
+            axes[target] = symbols[data][axis]
         for axis, (target, distance) in operation.windows.items():
-            axes[target] = windowed(symbols[0][axis], distance, shape[target])
+            axes[target] = windowed(symbols[data][axis], distance, shape[target])
         if operation.units is not None:
             axis, target = operation.units
-            axes[target] = symbols[1][axis]
+            axes[target] = symbols[kernel][axis]
         return tuple(axes)
 
     @_after.register
@@ -383,6 +408,10 @@ def steps_after(node: Node, known: Sequence[Steps], first: Symbol, output: Symbo
             before = steps.get(axis, (start, stop))
             steps[axis] = (min(start, before[0]), max(stop, before[1]))
     left = {origin for axis in output for factor in axis for origin in factor.origins}
+    if isinstance(node.operation, Sliced) and not node.operation.wraps:
+        for sliced, left_of_it, start in zip(first, output, node.operation.starts, strict=True):
+            if start is not None and start >= 0 and size_of(left_of_it) == 1 < size_of(sliced):
+                steps.update({(origin, size_of(sliced)): (start, start) for origin in _origins_of(sliced)})
     if isinstance(node.operation, Taken) and node.operation.position is not None:
         taken, position = first[node.operation.axis], node.operation.position
         steps.update({(origin, size_of(taken)): (position, position) for origin in _origins_of(taken)})

@@ -242,6 +242,12 @@ def _words(origin: Origin) -> tuple[str, str]:
         case Pieces(of, stacked):
             if stacked:
                 return f"{len(of)} tensors, stacked", ""
+            wholes = {(piece.of, piece.total) for piece, _ in of if isinstance(piece, Part)}
+            if len(wholes) == 1 and all(isinstance(piece, Part) for piece, _ in of):
+                [(one_axis, total)] = wholes
+                head, tail = _words(one_axis)
+                complete = sum(size for _, size in of) == total
+                return (head, f"{tail}, in another order") if complete else (f"parts of {head}", tail)
             pieces = ["".join(_words(piece)) for piece, _ in of]
             return ", then ".join(
                 piece for piece, before in zip(pieces, ["", *pieces], strict=False) if piece != before
