@@ -6,9 +6,9 @@ backend in a process of its own:
 * trace: the operations of the model, read once on shapes and not followed;
 * sites: `attnscope.sites`, which traces the model in the same way and follows every axis.
 
-Figures are the best of `--rounds` runs after one that warms up. With ``--against FOLDER``, the `src` of another
-checkout, also the ratio to the `sites` of that one. Run: ``python benchmarks/sites_cost.py [--backend jax]``; prints a
-table.
+Figures are seconds of the processor, so that waiting for others does not count, and the best of `--rounds` runs after
+one that warms up. Run: ``python benchmarks/sites_cost.py [--backend jax]``; prints a table. With
+``--against FOLDER``, the `src` of another checkout, also the ratio to the `sites` of that one.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ SAMPLES, TOKENS = 2, 128
 
 
 def best(run: Callable[[], object], rounds: int) -> float:
-    """Seconds of the best of some runs after one that warms up."""
+    """Seconds of the processor, of the best of some runs after one that warms up."""
     seconds = []
     for _ in range(rounds + 1):
-        start = time.perf_counter()
+        start = time.process_time()
         run()
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
     return min(seconds[1:])
 
 

@@ -32,6 +32,15 @@ fused call or a softmax depends on the backend, and on its options (such as drop
 
 """
 
+AXES = """
+## Where the axes come from
+
+What `ats.sites` says of the sites that are taken: `lineage`, the mask that belongs to each axis, and `certainty` (see
+[How attnscope knows](how_attnscope_knows.md)). The samples are those of the inputs everywhere. Of the path of a weight
+the last parts are shown, and sites that differ in nothing else share a row.
+
+"""
+
 
 def seen_here() -> dict[str, Any]:
     """What there is on the backend of this process: for each family the kinds and dims of what is taken."""
@@ -41,6 +50,7 @@ def seen_here() -> dict[str, Any]:
 
     from attnscope.discovery import sites
     from hub_families import WITHOUT_ATTENTION, cases
+    from hub_table import rows_of
 
     seen = {}
     for case in cases():
@@ -49,14 +59,15 @@ def seen_here() -> dict[str, Any]:
         if keras.backend.backend() in case.cannot:
             seen[case.name] = {"cannot": case.cannot[keras.backend.backend()]}
             continue
+        keras.backend.clear_session()
         model = case.build()
         found = sites(model, case.inputs(model))
         seen[case.name] = {
             "kinds": Counter(site.kind for site in found if site.taken),
             "dims": Counter(", ".join(site.dims) for site in found if site.taken),
             "left_out": [f"{site.layer_class}: {site.reason}" for site in found if not site.taken],
+            "axes": rows_of(case.name, found),
         }
-        keras.backend.clear_session()
     return {"keras": keras.__version__, "keras_hub": keras_hub.__version__, "families": seen}
 
 
@@ -76,6 +87,7 @@ def page(seen: dict[str, dict[str, Any]]) -> str:
     """The whole page, from what was seen on each backend."""
     sys.path.insert(0, str(HERE.parent / "tests"))
     from hub_families import WITHOUT_ATTENTION
+    from hub_table import HEADINGS
 
     versions = next(iter(seen.values()))
     headings = ["Family", *(BACKENDS[backend] for backend in seen), "Dims", "Left out", "Remarks"]
@@ -93,6 +105,8 @@ def page(seen: dict[str, dict[str, Any]]) -> str:
         INTRODUCTION.format(**{key: versions[key] for key in ("keras", "keras_hub")})
         + "## With attention\n\n"
         + table(headings, rows)
+        + AXES
+        + table(list(HEADINGS), [row for name in versions["families"] for row in axes(seen, name)])
         + "\n## Without attention\n\nThese have neither a softmax nor fused attention, and attnscope finds none.\n\n"
         + table(["Family", "Why"], without)
     )
@@ -121,6 +135,16 @@ def shared(seen: dict[str, dict[str, Any]], name: str) -> list[str]:
     dims = first["dims"]
     counted = [each if len(dims) == 1 else f"{count} x {each}" for each, count in dims.items()]
     return ["<br>".join(counted), str(len(first["left_out"]) or "")]
+
+
+def axes(seen: dict[str, dict[str, Any]], name: str) -> list[list[str]]:
+    """Where the axes come from, which must not depend on the backend."""
+    families = [backend["families"][name] for backend in seen.values() if "cannot" not in backend["families"][name]]
+    first = families[0]["axes"]
+    for other in families[1:]:
+        if other["axes"] != first:
+            raise SystemExit(f"{name} differs between backends:\n{first}\n{other['axes']}")
+    return first
 
 
 def table(headings: list[str], rows: list[list[str]]) -> str:

@@ -277,6 +277,12 @@ def strongest_alone(layer, x):
     return ops.sum(picked[..., None] * x, axis=1)
 
 
+def strongest_few(layer, x):
+    """Sparse attention: only the strongest scores weight anything."""
+    scores, positions = ops.top_k(layer.scores(x)[..., 0], 2)
+    return ops.sum(scores[..., None] * ops.take_along_axis(x, positions[..., None], axis=1), axis=1)
+
+
 def picked_by_a_product(layer, x):
     """Each score is picked by a product with constants, whose numbers no graph tells."""
     scores = layer.scores(x)[..., 0]
@@ -310,9 +316,12 @@ def through_an_operation_that_nobody_knows(layer, x):
 
 LEFT_OUT = {
     added: "its scores are added to something: nothing that depends on the input is weighted by it",
-    strongest_alone: "its scores go into a top-k or the like, which picks positions: it weights none of them",
 }
 """They are no attention; with the reason."""
+
+
+LOST = (strongest_alone, strongest_few, picked_by_a_product, through_an_operation_that_nobody_knows)
+"""What they weight is not known."""
 
 
 class Decoder(layers.Layer):

@@ -897,7 +897,6 @@ EXPECTED: dict[str, Expected] = {
     "DFineBackbone": Expected(
         5,
         others=4,
-        dims={("sample", "query", "head", "key"): 2},
         remark="deformable attention: the keys are sampled points; distributions over box edges are left out",
     ),
     "DINOV2Backbone": Expected(2),
@@ -928,8 +927,8 @@ EXPECTED: dict[str, Expected] = {
         5,
         heads=(2, 2, 2, 4, 4),
         causal=2,
-        dims={("sample", "head", "query_0", "query_1", "key"): 1},
-        remark="sound: query_0 is the block, query_1 the frame in it, key the frame in the block's context",
+        dims={WINDOWS: 1},
+        remark="sound: window is the block, query the frame in it, key the frame in the block's context",
     ),
     "GemmaBackbone": Expected(2, heads=(4,), causal=2, remark="grouped heads"),
     "GemmaBackbone, with a sliding window and soft cap": Expected(2, heads=(4,), causal=2),

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import xarray as xr
@@ -37,14 +37,15 @@ class AxisLabels:
     """Names of positions, and the axes that they are for.
 
     Attributes:
-        names: ``(position,)``, shared by all samples, or one sequence per sample.
+        names: ``(position,)``, shared by all samples, or one sequence per sample; or for each sample one sequence per
+            sentence.
         axis: ``query`` or ``key``; None for both.
         sites: Glob pattern of the sites that they are for.
         source: The input whose positions they name; empty where that is not said.
         positions: Those positions, in the words of the sites' lineage; empty until `settled` knows them.
     """
 
-    names: Names
+    names: Names | Sequence[Sequence[Sequence[str]]]
     axis: str | None = None
     sites: str = "*"
     source: str = ""
@@ -55,6 +56,11 @@ class AxisLabels:
         """Whether each sample has names of its own."""
         return len(self.names) > 0 and not isinstance(self.names[0], str)
 
+    @property
+    def per_sentence(self) -> bool:
+        """Whether each sentence of each sample has names of its own."""
+        return self.per_sample and any(not isinstance(name, str) for row in self.names for name in row)
+
     def of_samples(self, start: int, stop: int) -> AxisLabels:
         """The labels of some samples only."""
         names = self.names[start:stop] if self.per_sample else self.names
@@ -63,7 +69,10 @@ class AxisLabels:
     @property
     def length(self) -> int | None:
         """How many names there are for each sample; None where that differs."""
-        lengths = {len(row) for row in self.names} if self.per_sample else {len(self.names)}
+        if self.per_sentence:
+            lengths = {len(sentence) for row in self.names for sentence in row}
+        else:
+            lengths = {len(row) for row in self.names} if self.per_sample else {len(self.names)}
         return lengths.pop() if len(lengths) == 1 else None
 
 
@@ -71,7 +80,8 @@ def read_labels(labels: LabelsLike, inputs: Sequence[str] = ()) -> list[AxisLabe
     """Turns whatever a user passes as ``labels=`` into one form.
 
     Args:
-        labels: None; a sequence of names, shared by all samples; a sequence of such sequences, one per sample; or a
+        labels: None; a sequence of names, shared by all samples; a sequence of such sequences, one per sample; for
+            documents, a sequence of sentences per sample, each a sequence of names; or a
             dict of these, by axis (``query``, ``key``), by the name of an input, or by glob pattern of sites. The
             values of the last two may in turn be dicts by axis.
         inputs: Names of the model's inputs.
@@ -100,9 +110,9 @@ def _keyed(key: str, inner: AxisLabels, inputs: Sequence[str]) -> AxisLabels:
     return AxisLabels(inner.names, axis=inner.axis, sites=key)
 
 
-def _name_or_names(item: object) -> str | list[str]:
+def _name_or_names(item: object) -> Any:
     if isinstance(item, (Sequence, np.ndarray)) and not isinstance(item, (str, bytes)):
-        return [str(name) for name in item]
+        return [_name_or_names(name) for name in item]
     return str(item)
 
 
@@ -197,6 +207,8 @@ def settled(labels: Sequence[AxisLabels], sites: Iterable[Site], *, given: bool 
             chosen.append(item)
             continue
         of_input = [words for words in lengths if item.source in ("", *inputs[words])]
+        if item.per_sentence:
+            of_input = [words for words in of_input if words.startswith("axis 2 ")]
         fitting = [words for words in of_input if item.length in (None, *lengths[words])]
         if len(fitting) == 1:
             chosen.append(replace(item, positions=fitting[0]))
@@ -253,6 +265,8 @@ def _coordinate(
 ) -> tuple[tuple[str, ...], np.ndarray] | None:
     """The coordinate of a dim, dims ``(dim,)`` or ``(sample, dim)``; None where its positions are cut into windows."""
     size = dataset.sizes[dim]
+    if item.per_sentence:
+        return _of_sentences(dataset, site, dim, item)
     if portions and sum(portion.size for portion in portions) not in (size, size - site.sinks):
         portions = _at_length(portions, size - site.sinks)
         if not portions:
@@ -263,11 +277,41 @@ def _coordinate(
     valid = dataset.coords.get(f"{dim}_valid")
     rows = [
         _placed(
-            _of_portions(names, portions, size), size, None if valid is None else valid.values[number], site.name, dim
+            _of_portions([str(name) for name in names], portions, size),
+            size,
+            None if valid is None else valid.values[number],
+            site.name,
+            dim,
         )
         for number, names in enumerate(item.names)
     ]
     return (SAMPLE, dim), np.array(rows, dtype=str)
+
+
+def _of_sentences(
+    dataset: xr.Dataset, site: Site, dim: str, item: AxisLabels
+) -> tuple[tuple[str, ...], np.ndarray] | None:
+    """The words of each sentence, dims ``(sample, sentences' dim, dim)``; None where no dim holds the sentences."""
+    first = site.lineage.get(dim, "").replace("axis 2 ", "axis 1 ", 1)
+    outer = next((over for over in ("step", "window") if site.lineage.get(over) == first), None)
+    if outer is None or outer not in dataset.dims:
+        return None
+    count, size = dataset.sizes[outer], dataset.sizes[dim]
+    valid = dataset.coords.get(f"{dim}_valid")
+    known = None if valid is None else np.asarray(valid.transpose(SAMPLE, ..., dim).values)
+    rows = []
+    for number, document in enumerate(item.names):
+        if len(document) > count:
+            raise LabelError(
+                f"A sample has labels for {len(document)} sentences, but the axis {outer!r} of {site.name!r} has "
+                f"{count} positions. Give one list of labels per sentence."
+            )
+        own = [
+            None if known is None else known[number, step] if known.ndim > 2 else known[number] for step in range(count)
+        ]
+        sentences = [_placed(names, size, own[step], site.name, dim) for step, names in enumerate(document)]
+        rows.append([*sentences, *[[""] * size] * (count - len(document))])
+    return (SAMPLE, outer, dim), np.array(rows, dtype=str)
 
 
 def _at_length(portions: Sequence[Portion], size: int) -> list[Portion]:

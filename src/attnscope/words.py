@@ -134,6 +134,12 @@ def _of_array(array: xr.DataArray, scheme: Scheme) -> xr.DataArray:
 def _merged(array: xr.DataArray, dim: str, scheme: Scheme) -> xr.DataArray:
     """The array with the tokens along one dim merged."""
     label, valid = array.coords[f"{dim}_label"], array.coords.get(f"{dim}_valid")
+    beside = [str(each) for each in label.dims if each not in (SAMPLE, dim)]
+    if beside:
+        raise LabelError(
+            f"The labels of {dim!r} have the dims {label.dims}, but words are merged in one {beside[0]} at a time: "
+            f"words(maps['site'].isel({beside[0]}=0))."
+        )
     own = SAMPLE in array.dims and any(SAMPLE in one.dims for one in (label, valid) if one is not None)
     if own and not array.sizes[SAMPLE]:
         return array

@@ -211,6 +211,14 @@ def test_columns_of_codes_are_no_tokens(rng, embed, note):
     assert (positions(model, table, padding=0).kind == "tokens") == bool(note)
 
 
+def test_a_code_of_zero_counts_by_every_method():
+    given = tokens(6, "codes")
+    model, one = flattened(given, one_embedding(given)), np.array([[0, 1, 2, 0, 3, 4]])
+    for method in ("raw", "rollout", "gradient_x_input", "integrated_gradients"):
+        assert (ats.attribute(model, one, target=0, method=method).values != 0).all()
+    assert ats.attribute(model, one, target=0, method="chefer").key_valid.all()
+
+
 def test_columns_that_are_masked_one_by_one_are_still_columns(rng):
     given = tokens(6, "codes")
     columns = [layers.Embedding(5, 4, mask_zero=True)(given[:, n : n + 1]) for n in range(6)]

@@ -8,13 +8,12 @@ from keras import layers, ops
 import attnscope as ats
 from attention_forms import (
     LEFT_OUT,
+    LOST,
     TAKEN,
     WRITTEN_OUT,
     Decoder,
     Pool,
-    picked_by_a_product,
     pooling,
-    through_an_operation_that_nobody_knows,
 )
 
 pytestmark = [
@@ -122,7 +121,7 @@ def test_what_is_no_attention_says_why(form, reason, sizes, rng):
 
 
 @sizes
-@pytest.mark.parametrize("form", [picked_by_a_product, through_an_operation_that_nobody_knows], ids=name_of)
+@pytest.mark.parametrize("form", LOST, ids=name_of)
 def test_a_lost_trail_is_a_reason_of_its_own_and_a_finding_of_each_capture(form, sizes, rng):
     x = keras.Input(sizes[1:], name="x")
     seen = layers.MultiHeadAttention(2, 3, name="mha")(x, x)

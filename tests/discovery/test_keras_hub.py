@@ -29,6 +29,7 @@ from hub_families import (
     backbones,
     cases,
 )
+from hub_table import rows_in_page, rows_of
 
 TOLERANCE = 1e-6
 
@@ -156,6 +157,12 @@ def test_every_attention_call_is_taken_and_nothing_else(family: Seen) -> None:
     assert len(family.maps) == family.expected.calls, repr(family.sites)
     assert [site.name for site in family.sites if site.taken] == list(family.maps)
     assert sum(not site.taken for site in family.sites) == family.expected.others, repr(family.sites)
+
+
+def test_the_page_says_where_its_axes_come_from_and_all_are_traced(family: Seen) -> None:
+    rows = rows_of(family.case.name, family.sites)
+    assert rows == rows_in_page(family.case.name)
+    assert {row[-1] for row in rows} == {"traced"}
 
 
 def test_dims_and_heads_are_those_of_the_architecture(family: Seen) -> None:

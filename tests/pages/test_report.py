@@ -15,7 +15,7 @@ import xarray as xr
 import attnscope as ats
 from attnscope import colours
 from attnscope.errors import InputError, WouldOverwriteError
-from attnscope.marks import rounded_up, shown
+from attnscope.marks import number, rounded_up, shown
 from attnscope.pages import Bars, Section, received, received_per_group, report, save_report
 from attnscope.pages._charts import blocks
 from attnscope.pages._means import mean_maps
@@ -277,6 +277,19 @@ def test_a_site_that_pools_shows_its_samples_token_by_token():
     assert "position 2, \u2068⏎\u2069: 0.2" in source
     assert f'<span class="token v{round(0.4 / 0.5 * 255)}" title="position 3, \u2068z\u2069: 0.4"' in source
     assert "&lt;second&gt;" in source
+
+
+def test_several_outputs_stand_beside_the_samples_by_their_names():
+    scores = np.array([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7]])
+    maps = ats.AttentionMaps.from_arrays({"site": scores}, dims=("sample", "key"))
+    stages = np.array([[0.1, 0.2, 0.6, 0.1], [0.7, 0.1, 0.1, 0.1]])
+    maps.outputs = {
+        "risk": xr.DataArray([[0.25], [0.75]], dims=("sample", "output_dim_1")),
+        "stage": xr.DataArray(stages, dims=("sample", "output_dim_1")),
+    }
+    source = report(maps)
+    assert f"risk: {number(0.25)}; stage: largest: 2, {number(0.6)}" in source
+    assert f"risk: {number(0.75)}; stage: largest: 0, {number(0.7)}" in source
 
 
 def test_padding_without_weight_is_hatched_and_with_weight_is_coloured():

@@ -113,8 +113,9 @@ def test_the_style_in_a_notebook_touches_nothing_outside():
             xr.DataArray(np.zeros((2, 3, 5)), dims=("sample", "head", "key")),
             {},
             SchemaError,
-            "The weights have the dims ('sample', 'head', 'key'), but ('key',) or ('sample', 'key') is needed: select "
-            "or average the others first, such as .mean('head').",
+            "The weights have the dims ('sample', 'head', 'key'), but ('key',) or ('sample', 'key') is needed, and "
+            "at most one of 'step' and 'window' beside them: select or average the others first, such as "
+            ".mean('head').",
         ),
         (
             np.array([-1.5, 2.0]),

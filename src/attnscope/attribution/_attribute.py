@@ -36,8 +36,9 @@ def attribute(
 
     Args:
         model: Any built Keras 3 model, or a KerasHub task. It is not changed.
-        inputs: Arrays or a structure of them, raw texts or images for a task, or anything that yields batches, such as
-            a `tf.data.Dataset`. All samples are held in memory.
+        inputs: Arrays or a structure of them; raw texts or images for a task; texts for a model with
+            `TextVectorization` or `StringLookup` inside; or anything that yields batches, such as a `tf.data.Dataset`.
+            All samples are held in memory.
         target: What is explained. None: the output if there is only one, else the class that the model predicts for
             each sample. A whole number, or the name of a class: that class. A list of these: each of them. `PerSample`,
             `AtStep`, a dict of an output's name to any of these, or a function from outputs to one number per sample,
@@ -49,17 +50,18 @@ def attribute(
         grid: Rows and columns of patches, for pictures.
         padding: The number that is padding, beside what the model itself masks: a token, or what all features of a
             step hold; None for no other.
-        labels: Names of the positions, one list for all samples, or one per sample; or these by the name of the input
-            that they are for: ``labels={"text": names}``.
+        labels: Names of the positions, one list for all samples, or one per sample (of documents one per sentence); or
+            these by the name of the input that they are for: ``labels={"text": names}``.
         sites: Which attention the methods that use it read: a glob pattern of sites, several, or a predicate; None for
             all sites that are attention.
         batch_size: Samples at a time; fewer where scores would take too much memory.
         **options: Options of the method.
 
     Returns:
-        dims ``(sample, key)``, float64, 0 at padding, with ``key_valid`` and, where names are known, ``key_label``;
-        ``target`` in front where there are several. Unit and range are the method's. The attrs are ``method``,
-        ``target``, ``class_specific``, the cost of the whole call in samples (``passes`` forwards,
+        dims ``(sample, key)``, or ``(sample, key_0, key_1)`` of sentences and words, float64, 0 at padding, with
+        ``key_valid`` and, where names are known, ``key_label``; ``target`` in front where there are several. Unit and
+        range are the method's. The attrs are ``method``, ``target``, ``class_specific``, ``note`` where it is not
+        certain what the positions are, the cost of the whole call in samples (``passes`` forwards,
         ``gradient_passes`` forwards and backwards), and what the method adds.
 
     Raises:

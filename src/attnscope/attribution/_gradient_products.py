@@ -93,11 +93,12 @@ def gradient_x_input(subject: Subject) -> xr.DataArray:
     subject = differentiable.subject
     read = subject.target.read
     differentiator = subject.cache.once(
-        ("derivatives of inputs", read), lambda: Differentiator(subject.model, read, inputs=True)
+        ("derivatives of inputs", read),
+        lambda: Differentiator(subject.model, read, inputs=True, unroll=differentiable.unroll),
     )
     values = np.zeros(subject.positions.valid.shape)
     for rows, of_batch in derivatives(subject, differentiator, subject.batch_size):
         for name in differentiable.names:
             product = of_batch.values[name].astype(float) * of_batch.gradients[name]
-            values[rows] += subject.positions.summed(product[: of_batch.batch.size])
+            values[rows] += differentiable.summed(name, product[: of_batch.batch.size])
     return subject.relevance(values, "gradient_x_input", class_specific=True)

@@ -15,7 +15,7 @@ from attnscope.attribution._differentiable_inputs import DifferentiableInputs, d
 from attnscope.attribution._positions import rows_of
 from attnscope.attribution._subject import Subject
 from attnscope.errors import MethodError
-from attnscope.handlers import Derivatives, Differentiator
+from attnscope.handlers import EMBEDDED, Derivatives, Differentiator
 from attnscope.schema import SAMPLE
 from attnscope.tensors import Tensor, Tree
 
@@ -183,7 +183,9 @@ class _Path:
             change[name] * np.tensordot(weights, self.gradients[name].astype(float), axes=1)
             for name in differentiable.names
         ]
-        return np.asarray(sum(differentiable.subject.positions.summed(product) for product in products))
+        return np.asarray(
+            sum(differentiable.summed(*product) for product in zip(differentiable.names, products, strict=True))
+        )
 
 
 def _paths(
@@ -196,7 +198,13 @@ def _paths(
     read, embedded = subject.target.read, differentiable.embedded
     differentiator = subject.cache.once(
         ("derivatives along a path", read, embedded),
-        lambda: Differentiator(subject.model, read, inputs=True, embed=_interpolated_embeddings(embedded)),
+        lambda: Differentiator(
+            subject.model,
+            read,
+            inputs=True,
+            unroll=differentiable.unroll,
+            embed=_interpolated_embeddings(differentiable),
+        ),
     )
     for first in range(0, subject.samples, together):
         rows = slice(first, min(first + together, subject.samples))
@@ -232,14 +240,23 @@ def _along(
     return subject.positions.changed(inputs, interpolated), extras
 
 
-def _interpolated_embeddings(embedded: frozenset[str]) -> Embed | None:
-    """Interpolates the embeddings of these paths; None where there are none."""
+def _interpolated_embeddings(differentiable: DifferentiableInputs) -> Embed | None:
+    """Interpolates the embeddings of the positions; None where there are none."""
+    embedded, shape = differentiable.embedded, differentiable.subject.positions.shape
+    sentences = {name.removeprefix(EMBEDDED): number for name, number in differentiable.sentences.items()}
+
+    def part(tensor: Tensor, path: str) -> Tensor:
+        """The positions that an embedding is given."""
+        whole = ops.reshape(tensor, (-1, *shape))
+        return whole[:, sentences[path]] if path in sentences else whole
 
     def embed(layer: keras.Layer, path: str, numbers: Tensor, result: Tensor, rows: Mapping[str, Tensor]) -> Tensor:
         if path not in embedded:
             return result
-        low = layer(rows[BASELINE_TOKENS]) if BASELINE_TOKENS in rows else ops.zeros_like(result)
-        fraction = ops.cast(ops.where(rows[MOVES], rows[FRACTION][:, None], 1.0), result.dtype)[..., None]
+        low = layer(part(rows[BASELINE_TOKENS], path)) if BASELINE_TOKENS in rows else ops.zeros_like(result)
+        moves = part(rows[MOVES], path)
+        along = ops.reshape(rows[FRACTION], (-1, *[1] * (len(moves.shape) - 1)))
+        fraction = ops.cast(ops.where(moves, along, 1.0), result.dtype)[..., None]
         return low + fraction * (result - low)
 
     return embed if embedded else None

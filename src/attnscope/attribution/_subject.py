@@ -151,8 +151,8 @@ def subjects_of(
 
     Args:
         model: Any built Keras 3 model, or a KerasHub task. It is not changed.
-        inputs: Arrays or a structure of them, raw texts or images for a task, or anything that yields batches. All
-            samples are held in memory.
+        inputs: Arrays or a structure of them, raw texts or images for a task, texts for a model that turns them into
+            tokens itself, or anything that yields batches. All samples are held in memory.
         target: What is explained: None, a whole number or the name of a class, a list of them, `PerSample`, `AtStep`, a
             dict of an output's name to any of these, or a function from outputs to one number per sample.
         class_names: What the classes are called, in their order; of several outputs, a dict by the output's name. None
@@ -160,8 +160,8 @@ def subjects_of(
         positions: The name of the input that is explained, where there are several.
         grid: Rows and columns of patches, for pictures.
         padding: The number that is padding, beside what the model itself masks; None for no other.
-        labels: Names of the positions, one list for all samples, or one per sample; or these by the name of the input
-            that they are for: ``labels={"text": names}``.
+        labels: Names of the positions, one list for all samples, or one per sample (of documents one per sentence); or
+            these by the name of the input that they are for: ``labels={"text": names}``.
         sites: Which attention the methods that use it read: a glob pattern of sites, several, or a predicate; None for
             all sites that are attention.
         batch_size: Samples at a time.
@@ -196,6 +196,8 @@ def _labels(
         known = [item for item in network.labels if item.source == own] or network.labels
         fitting = [item.names for item in known if len(item.names) and _fits(np.asarray(item.names), positions)]
         return np.asarray(fitting[0], dtype=str) if fitting else None
+    if len(positions.shape) > 1:
+        labels = _filled(labels, positions)
     lengths = sorted({len(row) for row in labels if hasattr(row, "__len__") and not isinstance(row, str)})
     if len(lengths) > 1:
         raise LabelError(
@@ -210,6 +212,32 @@ def _labels(
             f"{len(positions.valid)} samples. Give one name per position, or one list of names per sample."
         )
     return names
+
+
+def _filled(labels: Names, positions: Positions) -> Names:
+    """Names of the words of sentences, with an empty one at the end of sentences and documents that are shorter.
+
+    Raises:
+        LabelError: They are not one list per sentence of each document, or too many.
+    """
+    sentences, words = positions.shape
+    documents: list[Any] = list(labels)
+    shared = bool(documents) and all(len(row) == 0 or isinstance(row[0], str) for row in documents)
+    documents = [documents] * len(positions.valid) if shared else documents
+    names = np.full((len(positions.valid), *positions.shape), "", dtype=object)
+    fits = len(documents) == len(names) and all(
+        len(document) <= sentences and all(len(sentence) <= words for sentence in document) for document in documents
+    )
+    if not fits:
+        raise LabelError(
+            f"The labels are for {len(documents)} documents, but there are {len(names)} of {sentences} sentences of "
+            f"{words} words. Give for each document one list of names per sentence."
+        )
+    for number, document in enumerate(documents):
+        for place, sentence in enumerate(document):
+            names[number, place, : len(sentence)] = list(sentence)
+    flat: Names = names.reshape(len(names), -1).tolist()
+    return flat
 
 
 def _by_order(labels: Sequence[Names | None], inputs: Sequence[str], *, by_name: bool) -> dict[str, Names]:

@@ -527,10 +527,10 @@ def _updated(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation 
 
 
 class _Pointwise:
-    """The names of operations that PyTorch itself calls pointwise."""
+    """The names of operations that PyTorch itself calls pointwise, and of one that it forgot."""
 
     def __contains__(self, name: object) -> bool:
-        return name not in _READERS and _is_pointwise(str(name))
+        return name not in _READERS and (name == "floor_divide" or _is_pointwise(str(name)))
 
 
 @cache
@@ -584,6 +584,8 @@ _READERS = {
     **dict.fromkeys(("zeros_like", "ones_like", "full_like", "rand_like", "randn_like"), read_constant),
     **dict.fromkeys(("cumsum", "cumprod"), read_first),
     **dict.fromkeys(("_softmax", "_safe_softmax", "_log_softmax"), _normalised),
+    **dict.fromkeys(("index_put", "index_add", "index_copy", "index_fill", "masked_scatter"), read_first),
+    **dict.fromkeys(("scatter", "scatter_add", "scatter_reduce", "select_scatter", "slice_scatter"), read_first),
     **dict.fromkeys(
         (
             "native_layer_norm",

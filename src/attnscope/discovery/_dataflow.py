@@ -45,6 +45,7 @@ from attnscope.discovery._origins import (
     Symbol,
     Units,
     is_data,
+    is_picked,
     one,
     size_of,
 )
@@ -59,6 +60,7 @@ class Use:
         reason: Why, or why not, in words for the user.
         unweighted_keys: How many of its last columns are cut off before anything is weighted: attention sinks.
         shared: Factors of its other axes, by axis and number, that the weighted tensor has too.
+        picked: Those of them that it has because other positions were picked for each of theirs.
         values: Number of the weighted tensor; -1 where none is known.
         value: Its axis that the keys met; empty where none is known.
         guess: The unknown operation through which it was followed by its size; empty where there was none.
@@ -69,6 +71,7 @@ class Use:
     reason: str
     unweighted_keys: int = 0
     shared: frozenset[tuple[int, int]] = frozenset()
+    picked: frozenset[tuple[int, int]] = frozenset()
     values: int = -1
     value: Axis = ()
     guess: str = ""
@@ -96,6 +99,7 @@ def use_of(lineage: Lineage, tensor: int, symbol: Symbol, axes: tuple[int, ...])
                 "its scores weight data along the softmax's axis",
                 unweighted_keys=cut,
                 shared=meeting.shared,
+                picked=meeting.picked,
                 values=meeting.values,
                 value=meeting.value,
                 guess=walk.guess,
@@ -104,16 +108,15 @@ def use_of(lineage: Lineage, tensor: int, symbol: Symbol, axes: tuple[int, ...])
         return Use(False, "a gate: it weights the outputs of parallel layers (experts), not positions")
     if len(walk.single) > 1 or (walk.single and size_of(axis) == 1):
         return Use(True, "its scores, taken apart, weight data one by one", shared=frozenset(walk.shared_singly or ()))
-    if walk.chosen and any(is_data(factor) for factor in axis):
-        return Use(False, "its scores go into a top-k or the like, which picks positions: it weights none of them")
-    if walk.chosen:
+    if walk.chosen and not walk.picks:
         return Use(False, "a router: its scores go into a top-k or similar operation, which picks units")
-    if walk.lost:
+    lost = walk.picks or walk.lost
+    if lost:
         return Use(
             False,
-            f"its trail was lost at the operation {walk.lost!r}, so that it is not known what it weights; take it by "
+            f"its trail was lost at the operation {lost!r}, so that it is not known what it weights; take it by "
             "name if it is attention",
-            lost=walk.lost,
+            lost=lost,
         )
     if walk.returned:
         return Use(False, "class probabilities: the model returns them as they are")
@@ -144,11 +147,12 @@ def _parallel(axis: Axis) -> bool:
 
 @dataclass(frozen=True)
 class _Meeting:
-    """Where the scores weight a tensor: its axis that meets the keys, and the factors that both have."""
+    """Where the scores weight a tensor: its axis that meets the keys, the factors that both have, and those picked."""
 
     values: int
     value: Axis
     shared: frozenset[tuple[int, int]]
+    picked: frozenset[tuple[int, int]]
 
 
 @dataclass
@@ -167,6 +171,7 @@ class _Walk:
     added: bool = False
     summed: bool = False  # what they weight, along their axis
     lost: str = ""
+    picks: str = ""  # the operation that picks positions by their scores
     guess: str = ""
 
     def follow(self) -> None:
@@ -213,7 +218,10 @@ class _Walk:
         if isinstance(operation, Moved):
             self.summed = self.summed or self._holds_keys(tuple(symbol[axis] for axis in operation.summed))
         elif isinstance(operation, Chosen):
-            self.chosen = self.chosen or (position == 0 and self._holds_keys((symbol[operation.axis],)))
+            chosen = position == 0 and self._holds_keys((symbol[operation.axis],))
+            self.chosen = self.chosen or chosen
+            if chosen and any(is_data(factor) for axis in self.key_axes for factor in self.symbol[axis]):
+                self.picks = self.picks or node.name  # positions are picked, perhaps to be weighted by their scores
         elif isinstance(operation, Contraction):
             mine, others = (operation.first, operation.second) if position == 0 else (operation.second, operation.first)
             summed = set(mine) - set(operation.output)
@@ -242,16 +250,18 @@ class _Walk:
         if not self._is_foreign_data(other):
             return
         theirs = dict(zip(labels, known[other], strict=True))
-        shared = frozenset(
-            (mark.axis, mark.factor)
+        both = {
+            (mark.axis, mark.factor): theirs[label]
             for label, axis in mine.items()
             if label in theirs and _same_length(axis, theirs[label])
             for mark in _marks(axis)
-        )
+        }
+        shared = frozenset(both)
+        picked = frozenset(place for place, axis in both.items() if is_picked(axis))
         for label, axis in mine.items():
             meets = label in summed or (label in theirs and _same_length(axis, theirs[label]))
             if label in theirs and meets and self._holds_keys((axis,)):
-                self.meetings.append(_Meeting(other, theirs[label], shared))
+                self.meetings.append(_Meeting(other, theirs[label], shared, picked))
                 self._note_guess(axis)
         steps = self.steps.get(self._tensor_of(mine, known), {})
         singles: set[int | None] = {

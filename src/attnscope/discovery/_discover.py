@@ -22,7 +22,7 @@ from attnscope.backends import Trace, current
 from attnscope.discovery._dataflow import Use, use_of
 from attnscope.discovery._lineage import Lineage
 from attnscope.discovery._masks import Masks
-from attnscope.discovery._origins import Axis, Made, Origin, Part, Samples, Symbol, is_data, together
+from attnscope.discovery._origins import Axis, Made, Origin, Samples, Symbol, is_data, is_picked, together
 from attnscope.discovery._portions import sources_of
 from attnscope.discovery._roles import Roles, in_words, roles_of
 from attnscope.discovery._sequences import InputSequence, sequences_of
@@ -536,10 +536,11 @@ class _Judge:
     def _scores(self) -> Symbol:
         """Where the axes of the scores come from, as they came."""
         if self.call.kind == "softmax":
-            return self.lineage.symbol(self._number("logits"))
+            return self.lineage.with_samples(self.lineage.symbol(self._number("logits")))
         query, key = (self.lineage.symbol(self._number(name)) for name in ("query", "key"))
         samples = together([query[0], key[0]], self.call.shape[0], Made(self._number("query"), 0))
-        return (samples, query[2], query[1], key[1])
+        heads = together([query[2], key[2]], self.call.shape[1], Made(self._number("query"), 2))
+        return self.lineage.with_samples((samples, heads, query[1], key[1]))
 
     @property
     def values(self) -> int:
@@ -597,7 +598,9 @@ class _Judge:
             taken, reason = True, f"a softmax in {type(layer).__name__}"
         taken = taken or (bool(use.lost) and call.at.loop is not None)  # decided once its loop is run step by step
         heads = 1 if call.kind == "fused" else None
-        roles = roles_of(self._scores, call.shape, call.axes, use.shared, heads=heads, apart=self._over_samples)
+        roles = roles_of(
+            self._scores, call.shape, call.axes, use.shared, use.picked, heads=heads, apart=self._over_samples
+        )
         roles = replace(roles, guess=roles.guess or use.guess)
         site = self._with_roles(roles, use.value, reason, taken=taken, sinks=use.unweighted_keys)
         return site if taken else replace(site, lost=use.lost)
@@ -615,7 +618,7 @@ class _Judge:
         if roles.layout is None:
             return self._labelled(self.call.by_size, {}, "by size", taken=taken, reason=reason, sinks=sinks)
         origins = {dim: self.masks.without_masks(axis) for dim, axis in roles.origins.items()}
-        if "key" in origins and value and not sinks and not (_in_unknown_order(value) and _is_data(origins["key"])):
+        if "key" in origins and value and not sinks and not (is_picked(value) and _is_data(origins["key"])):
             origins["key"] = self.masks.without_masks(value)
         certainty = "by size" if roles.guess else "traced"
         return self._labelled(roles.layout, origins, certainty, taken=taken, reason=reason, sinks=sinks)
@@ -671,11 +674,6 @@ class _Judge:
             dtype=self.call.dtype,
             loop=at.loop,
         )
-
-
-def _in_unknown_order(axis: Axis) -> bool:
-    """Whether its positions were chosen by numbers, as by a gather."""
-    return any(isinstance(origin, Part) and origin.start is None for factor in axis for origin in factor.origins)
 
 
 def _is_data(axis: Axis) -> bool:

@@ -47,6 +47,7 @@ from attnscope.discovery._origins import (
     joined,
     one,
     part,
+    picked,
     regrouped,
     rejoined,
     size_of,
@@ -79,6 +80,7 @@ class Lineage:
         self.symbols: dict[int, Symbol] = {}
         self.steps: dict[int, Steps] = {}
         self.positions: dict[int, frozenset[Origin]] = {}
+        self._copies: set[Origin] = set()
         for tensor, name in zip(graph.inputs, inputs, strict=True):
             self.symbols[tensor] = tuple(
                 one(Position(name, axis) if axis else Samples(), size) for axis, size in enumerate(graph.shapes[tensor])
@@ -124,12 +126,32 @@ class Lineage:
         shape = self._shape(node)
         rank = len(shape)
         return tuple(
-            together(
+            self._met(
                 [symbol[axis - rank + len(symbol)] for symbol in symbols if axis - rank + len(symbol) >= 0],
+                node,
+                axis,
                 size,
-                self._lost(node, axis),
             )
             for axis, size in enumerate(shape)
+        )
+
+    def _met(self, axes: Sequence[Axis], node: Node, axis: int, size: int) -> Axis:
+        met = together(axes, size, self._lost(node, axis))
+        if size > 1 and met == one(Samples(), size):  # what the model repeated is a copy for each sample
+            self._copies.update(
+                origin
+                for each in axes
+                if len(each) == 1 and each[0].size == size
+                for origin in each[0].origins
+                if isinstance(origin, Made)
+            )
+        return met
+
+    def with_samples(self, symbol: Symbol) -> Symbol:
+        """The axes of a tensor, where those that only repeat it for each sample are the samples."""
+        return tuple(
+            one(Samples(), axis[0].size) if len(axis) == 1 and axis[0].origins <= self._copies else axis
+            for axis in symbol
         )
 
     @_after.register
@@ -139,7 +161,7 @@ class Lineage:
             for labels, symbol in zip((operation.first, operation.second), symbols[:2], strict=True)
         )
         return tuple(
-            together([axes[label] for axes in (first, second) if label in axes], size, self._lost(node, axis))
+            self._met([axes[label] for axes in (first, second) if label in axes], node, axis, size)
             for axis, (label, size) in enumerate(zip(operation.output, self._shape(node), strict=True))
         )
 
@@ -266,32 +288,20 @@ class Lineage:
     @_after.register
     def _(self, operation: Looked, node: Node, symbols: list[Symbol]) -> Symbol:
         targets: dict[int, list[Axis]] = {}
-        for symbol, moves in zip(symbols, (operation.table, operation.numbers), strict=False):
-            for axis, target in zip(symbol, moves, strict=True):
-                if target is not None:
-                    targets.setdefault(target, []).append(axis)
-        for target, chosen in self._chosen_from(operation, node, symbols).items():
-            targets[target].append(chosen)
+        for axis, target in zip(symbols[0], operation.table, strict=True):
+            if target is not None:
+                targets.setdefault(target, []).append(axis)
+        replaced = [axis for axis, target in zip(symbols[0], operation.table, strict=True) if target is None]
+        for axis, target in zip(symbols[1] if len(symbols) > 1 else (), operation.numbers, strict=False):
+            if target is not None:
+                alone = target not in targets and len(replaced) == 1
+                targets.setdefault(target, []).append(picked(replaced[0], axis) if alone else axis)
         return tuple(
             together(targets[axis], size, self._lost(node, axis))
             if axis in targets
             else one(self._made(node, axis), size)
             for axis, size in enumerate(self._shape(node))
         )
-
-    def _chosen_from(self, operation: Looked, node: Node, symbols: list[Symbol]) -> dict[int, Axis]:
-        """For an axis along which positions are chosen by their numbers: what they were chosen from.
-
-        Where several axes are, or the numbers have several axes of their own, that is not told.
-        """
-        kept = {target for target in operation.table if target is not None}
-        own = [target for target in operation.numbers if target is not None and target not in kept]
-        cut = [axis for axis, target in enumerate(operation.table) if target is None]
-        if len(own) != 1 or len(cut) != 1:
-            return {}
-        axis, size = symbols[0][cut[0]], self._shape(node)[own[0]]
-        total = size_of(axis)
-        return {own[0]: one(Part(whole(axis), total, None, 1, size), size)} if axis and total > 1 else {}
 
     @_after.register
     def _(self, operation: Updated, node: Node, symbols: list[Symbol]) -> Symbol:

@@ -203,6 +203,13 @@ class Windows(_Inside):
 
 
 @dataclass(frozen=True, eq=False)
+class Picked(_Inside):
+    """Positions of an axis that were picked by their numbers, which the model computes; `by` is the numbers' axis."""
+
+    by: Origin
+
+
+@dataclass(frozen=True, eq=False)
 class Mark(_Origin):
     """A factor of the axis of a tensor whose use is followed."""
 
@@ -211,7 +218,20 @@ class Mark(_Origin):
 
 
 Origin = (
-    Mark | Samples | Position | Units | Made | Lost | Guessed | Split | Part | Pieces | Product | Together | Windows
+    Mark
+    | Samples
+    | Position
+    | Units
+    | Made
+    | Lost
+    | Guessed
+    | Split
+    | Part
+    | Pieces
+    | Product
+    | Together
+    | Windows
+    | Picked
 )
 
 
@@ -284,6 +304,7 @@ def _piece_by_piece(origins: Sequence[Origin]) -> list[Origin]:
     Only those of the same sizes; but where all of them are made by the model in some places, such as an axis that was
     cut and padded again, each place comes from the one that says more there.
     """
+    origins = _by_strides(origins)
     told = {root for origin in origins if origin.is_whole for root in origin.roots}
     origins = [origin for origin in origins if origin.is_whole or not told.issuperset(_told_by(origin))]
     cut: dict[tuple[int, ...], list[Pieces]] = {}
@@ -295,6 +316,18 @@ def _piece_by_piece(origins: Sequence[Origin]) -> list[Origin]:
         return [_laid_over(partly)]
     whole_ones = [origin for origin in origins if not isinstance(origin, Pieces) or origin.stacked]
     return [*whole_ones, *(_laid_over(group) for group in cut.values())]
+
+
+def _by_strides(origins: Sequence[Origin]) -> Sequence[Origin]:
+    """The origins, where every other position and those between, which met, are patches of two."""
+    strides: dict[tuple[Origin, int, int, int], list[Part]] = {}
+    for origin in origins:
+        if isinstance(origin, Part) and origin.start is not None and origin.step > 1:
+            strides.setdefault((origin.of, origin.total, origin.step, origin.size), []).append(origin)
+    for (of, total, step, size), parts in strides.items():
+        if sorted(part.start for part in parts if part.start is not None) == list(range(step)):
+            origins = [*(each for each in origins if each not in parts), _windows(of, total, step, size)]
+    return origins
 
 
 def _told_by(origin: Origin) -> list[Origin]:
@@ -555,6 +588,37 @@ def _row(pieces: Sequence[tuple[Origin, int]]) -> Origin:
             else:
                 row[-1] = (merged, row[-1][1] + length)
     return row[0][0] if len(row) == 1 else Pieces(tuple(row))
+
+
+def picked(axis: Axis, by: Axis) -> Axis:
+    """Positions of an axis of the inputs, picked by numbers that lie along another.
+
+    Where the numbers are an input's, the positions are that input's; samples that are picked together with positions
+    are samples.
+    """
+    real = rejoined(factor for factor in axis if _is_followed(factor) and Samples() not in _roots(factor))
+    if not real:
+        return by
+    of = whole(real)
+    return tuple(
+        factor
+        if is_data(factor) or is_lost(factor)
+        else Factor(frozenset(Picked(of, origin) for origin in factor.origins), factor.size)
+        for factor in by
+    )
+
+
+def _is_followed(factor: Factor) -> bool:
+    return is_data(factor) or any(isinstance(root, Mark) for root in _roots(factor))
+
+
+def _roots(factor: Factor) -> list[Origin]:
+    return [root for origin in factor.origins for root in origin.roots]
+
+
+def is_picked(axis: Axis) -> bool:
+    """Whether an axis is there because other positions were picked for each of its own."""
+    return bool(axis) and all(isinstance(origin, Picked) for factor in axis for origin in factor.origins)
 
 
 def windowed(axis: Axis, distance: int, size: int) -> Axis:

@@ -20,6 +20,7 @@ from attnscope.discovery._origins import (
     Made,
     Origin,
     Part,
+    Picked,
     Pieces,
     Position,
     Product,
@@ -60,6 +61,7 @@ def roles_of(
     shape: Sequence[int],
     key_axes: Sequence[int],
     shared: frozenset[tuple[int, int]],
+    picked: frozenset[tuple[int, int]] = frozenset(),
     *,
     heads: int | None = None,
     apart: bool = False,
@@ -71,6 +73,7 @@ def roles_of(
         shape: Its shape.
         key_axes: The axes that the softmax ran over.
         shared: Factors, by axis and number, that the weighted values have too.
+        picked: Those that they have because other positions were picked for each of theirs.
         heads: The axis of the heads where the call itself says which it is; then the next one asks.
         apart: Whether a loop over the samples computes it, so that it has no axis for them.
     """
@@ -87,7 +90,8 @@ def roles_of(
         if not factors:
             entries.append((axis, None, "single"))
         for number, each in enumerate(factors):
-            entries.append((axis, each, _role(each, shared=(axis, number) in shared)))
+            role = _role(each, shared=(axis, number) in shared)
+            entries.append((axis, each, "picked" if (axis, number) in picked and role == "window" else role))
     entries = _decided(entries, keys)
     if any(role == "lost" for _, _, role in entries):
         return Roles(None, {}, _operation(entries))
@@ -136,7 +140,7 @@ def _layout(parts: Mapping[int, Sequence[tuple[str, int]]], names: list[str]) ->
 
 def _role(factor: Factor, *, shared: bool) -> str:
     if any(isinstance(root, Samples) for origin in factor.origins for root in origin.roots) and is_data(factor):
-        return "sample"
+        return "lost" if any(isinstance(origin, Pieces) for origin in factor.origins) else "sample"
     if is_lost(factor):
         return "lost"
     if is_data(factor):
@@ -156,6 +160,8 @@ def _decided(entries: list[tuple[int, Factor | None, str]], keys: list[int]) -> 
             role = ""  # an axis of size 1 behind the keys: one column of scores
         elif role == "units" or (role == "made" and not asks):
             role = "head" if asks else "query"
+        elif role == "picked":
+            role = "window" if asks else "query"
         elif role == "made":
             role = "head"
         elif role == "single":
@@ -193,7 +199,7 @@ def in_words(factors: Axis) -> str:
     """Where an axis comes from, in words for users."""
     sources: dict[str, list[str]] = {}
     for factor in factors:
-        for head, tail in sorted(_words(origin) for origin in factor.origins):
+        for head, tail in sorted(_words(origin) for origin in _telling(factor.origins)):
             heads = sources.setdefault(tail, [])
             if head not in heads:
                 heads.append(head)
@@ -203,7 +209,19 @@ def in_words(factors: Axis) -> str:
     return " and ".join(_of_all(heads, tails) for heads, tails in by_heads.items())
 
 
-_OF_INPUT = " of input "
+def _telling(origins: frozenset[Origin]) -> list[Origin]:
+    """Of origins that met as few as name all the inputs and weights that are in them, the simplest first."""
+    named = {origin: {root for root in origin.roots if not isinstance(root, Made)} for origin in origins}
+    told: set[Origin] = set()
+    telling: list[Origin] = []
+    for origin in sorted(origins, key=lambda each: (-len(named[each]), len("".join(_words(each))), each.name)):
+        if not telling or not told.issuperset(named[origin]):
+            telling.append(origin)
+            told.update(named[origin])
+    return telling
+
+
+_OF_INPUT, _MADE = " of input ", "made by the model"
 
 
 def _of_all(heads: str, tails: list[str]) -> str:
@@ -229,13 +247,17 @@ def _words(origin: Origin) -> tuple[str, str]:
         case Units(weight, _):
             return "units", f" of {weight!r}" if weight else " of a weight"
         case Made():
-            return "made by the model", ""
+            return _MADE, ""
         case Lost(operation):
             return f"not known: the trail was lost at {operation!r}", ""
         case Guessed(of) | Split(of):
             return _words(of)
         case Windows(of):
-            return "patches", _words(of)[1]
+            head, tail = _words(of)
+            return "patches", tail or f" of {head.removeprefix('patches of ')}"
+        case Picked(of):
+            head, tail = _words(of)
+            return head, f"{tail}, picked"
         case Part(of, total, _, step, size):
             head, tail = _words(of)
             return head if size == total else f"a part of {head}", tail + (", reversed" if step < 0 else "")
@@ -249,9 +271,10 @@ def _words(origin: Origin) -> tuple[str, str]:
                 complete = sum(size for _, size in of) == total
                 return (head, f"{tail}, in another order") if complete else (f"parts of {head}", tail)
             pieces = ["".join(_words(piece)) for piece, _ in of]
-            return ", then ".join(
-                piece for piece, before in zip(pieces, ["", *pieces], strict=False) if piece != before
-            ), ""
+            kept = [
+                piece for piece, before in zip(pieces, ["", *pieces], strict=False) if piece != before or piece != _MADE
+            ]
+            return ", then ".join(kept), ""
         case Together(of):
             return in_words((Factor(of, 1),)), ""
         case Product(of):

@@ -57,6 +57,7 @@ class Differentiator:
         target: What is differentiated.
         sites: Sites whose scores it is differentiated by.
         inputs: Whether it is differentiated by embeddings and floating inputs as well.
+        unroll: Names of the loops to run step by step, for embeddings in them.
         embed: Asked for every embedding with its layer, path, numbers, result and the extras of the batch, before the
             zero is added: gives the embedding to use instead. For interpolation between two inputs.
     """
@@ -68,12 +69,13 @@ class Differentiator:
         *,
         sites: SiteTable | None = None,
         inputs: bool = False,
+        unroll: frozenset[str] = frozenset(),
         embed: Callable[[keras.Layer, str, Tensor, Tensor, dict[str, Tensor]], Tensor] | None = None,
     ) -> None:
         self._errors: list[AttnscopeError] = []
         errors, declared = self._errors, declarations()
         wanted = frozenset(site.name for site in sites or ())
-        plan = Plan.of(sites or ())
+        plan = Plan.of(sites or (), unroll)
 
         def body(model: keras.Layer, batch: tuple[Tree, dict[str, Tensor]], probe: Probe) -> tuple[Tensor, Tree]:
             arrays, rows = batch

@@ -206,6 +206,8 @@ class Interception:
         embedded = self.listeners.embedded
         if embedded is None or not isinstance(layer, keras.layers.Embedding):
             return outputs
+        if current().current_trace() != self.run.trace:  # in a compiled loop, which its tensors cannot leave
+            return outputs
         numbers = args[0] if args else kwargs.get("inputs")
         if numbers is None or kwargs.get("reverse") or tuple(args[1:2]) == (True,):
             return outputs

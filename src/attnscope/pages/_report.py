@@ -306,7 +306,7 @@ def _tokens(dataset: xr.Dataset, outputs: Sequence[str], samples: int) -> str:
 
 def _labels_of(dataset: xr.Dataset, first: slice, shape: tuple[int, ...]) -> list[list[str]]:
     label = f"{key_dims(dataset.dims)[0]}_label"
-    if label not in dataset.coords:
+    if label not in dataset.coords or dataset[label].ndim > 2:  # words of several sentences share a position
         return [[str(place) for place in range(shape[1])]] * shape[0]
     names = dataset[label]
     rows = names.isel(sample=first).values if names.ndim == 2 else np.broadcast_to(names.values, shape)
@@ -344,11 +344,21 @@ def _groups(dataset: xr.Dataset, groups: Sequence[str]) -> str:
 
 
 def _outputs_in_words(maps: AttentionMaps, samples: int) -> list[str]:
-    """The model's output for the first samples: a number, a few, or the largest of many."""
+    """The outputs for the first samples, of several each by its name: a number, a few, or the largest of many."""
     outputs = maps.outputs
-    if outputs is None or isinstance(outputs, dict):
+    if outputs is None:
         return []
-    return [_in_one_word(np.atleast_1d(row).ravel()) for row in outputs.isel(sample=slice(0, samples)).values]
+    named = outputs if isinstance(outputs, dict) else {"": outputs}
+    words = [
+        [f"{name}: {word}" if name else word for word in _each_in_words(array.isel(sample=slice(0, samples)).values)]
+        for name, array in named.items()
+        if "sample" in array.dims
+    ]
+    return ["; ".join(row) for row in zip(*words, strict=True)]
+
+
+def _each_in_words(rows: np.ndarray) -> list[str]:
+    return [_in_one_word(np.atleast_1d(row).ravel()) for row in rows]
 
 
 def _in_one_word(row: np.ndarray) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import xarray as xr
@@ -128,9 +128,11 @@ def tokens(
     """Text coloured by weight: characters, sub-words or words.
 
     Args:
-        weights: dims ``(key,)`` or ``(sample, key)``, between 0 and 1. Average or select heads and queries first.
-        labels: One per position, or one list per sample; default: the ``key_label`` coordinate, else numbers.
-        titles: Text in front of each sample; default: nothing.
+        weights: dims ``(key,)`` or ``(sample, key)``, between 0 and 1; of documents also ``(sample, step, key)`` or
+            ``(sample, key_0, key_1)``, a row for each sentence. Average or select heads and queries first.
+        labels: One per position, or one list per sample, or per sentence of each sample; default: the ``key_label``
+            coordinate, else numbers.
+        titles: Text in front of each sample, or of each row; default: nothing, or the numbers of sample and row.
         maximum: End of the colour scale, which starts at 0; default: the largest weight, rounded up. All rows share
             it, and the colour bar shows it.
         ax: Matplotlib axes to draw on; default: none, for HTML.
@@ -148,10 +150,11 @@ def tokens(
     """
     array = labelled(weights, {1: (KEY,), 2: (SAMPLE, KEY)})
     require_keys(array)
-    key = _key_of(array)
     check(array, partial=True)
-    rows = array.transpose(..., key).values.reshape(-1, array.sizes[key]).astype(float)
-    named = [""] * len(rows) if titles is None else [str(title) for title in titles]
+    outer, key = _dims_of(array)
+    array = array.transpose(*(dim for dim in (SAMPLE, outer) if dim in array.dims), key)
+    rows = array.values.reshape(-1, array.sizes[key]).astype(float)
+    named = _titles(array, outer, titles)
     if len(named) != len(rows):
         raise LabelError(f"{len(named)} titles were given for {len(rows)} rows. Give one per row: titles=[...].")
     end = rounded_up(float(np.nanmax(rows, initial=0.0))) if maximum is None else float(maximum)
@@ -159,26 +162,43 @@ def tokens(
     return text if ax is None else text.draw(ax)
 
 
-def _key_of(array: xr.DataArray) -> str:
-    keys = key_dims(array.dims)
-    others = [str(dim) for dim in array.dims if dim not in (SAMPLE, *keys)]
-    if len(keys) != 1 or others:
+_ROWS = {"step": "step", "window": "window", f"{KEY}_0": "row"}
+"""Dims that may lie over the keys, such as the sentences of a document, and what one of their positions is called."""
+
+
+def _dims_of(array: xr.DataArray) -> tuple[str | None, str]:
+    """The dim of the rows of each sample, where there is one, and that of the positions."""
+    *over, key = key_dims(array.dims)
+    others = [str(dim) for dim in array.dims if dim not in (SAMPLE, key)]
+    if others and (len(others) > 1 or others[0] not in _ROWS or over not in ([], others)):
         raise SchemaError(
-            f"The weights have the dims {tuple(array.dims)}, but ('key',) or ('sample', 'key') is needed: select or "
-            f"average the others first, such as .mean({(others or ['query'])[0]!r})."
+            f"The weights have the dims {tuple(array.dims)}, but ('key',) or ('sample', 'key') is needed, and at most "
+            "one of 'step' and 'window' beside them: select or average the others first, such as "
+            f".mean({next((dim for dim in others if dim not in _ROWS), others[0])!r})."
         )
-    return str(keys[0])
+    return next(iter(others), None), key
+
+
+def _titles(array: xr.DataArray, outer: str | None, titles: Sequence[str] | None) -> list[str]:
+    """Text in front of each row: of each sample, or of each of its rows."""
+    samples = array.sizes.get(SAMPLE, 1)
+    if outer is None:
+        return [""] * samples if titles is None else [str(title) for title in titles]
+    count = array.sizes[outer]
+    if titles is not None and len(titles) == samples * count and len(titles) != samples:
+        return [str(title) for title in titles]
+    heads = [f"sample {n}" if samples > 1 else "" for n in range(samples)] if titles is None else list(map(str, titles))
+    return [", ".join(filter(None, (head, f"{_ROWS[outer]} {row}"))) for head in heads for row in range(count)]
 
 
 def _labels(array: xr.DataArray, key: str, labels: Names | None, shape: tuple[int, ...]) -> list[list[str]]:
-    names = labels
-    if labels is None and f"{key}_label" in array.coords:
-        names = array.coords[f"{key}_label"].values.tolist()
+    names: object = labels
+    known = _coordinate(array, key, "label")
+    if labels is None and known is not None:
+        names = _laid(array, known, shape).tolist()
     if names is None:
         names = [str(place) for place in range(shape[1])]
-    rows: list[list[object]] = (
-        [list(names)] * shape[0] if len(names) == 0 or isinstance(names[0], str) else [list(row) for row in names]
-    )
+    rows = _rows(list(names), shape[0])  # type: ignore[call-overload]
     if len(rows) != shape[0] or any(len(row) != shape[1] for row in rows):
         raise LabelError(
             f"The labels are {len(rows)} row(s) of {sorted({len(row) for row in rows})} names, but the weights have "
@@ -187,7 +207,26 @@ def _labels(array: xr.DataArray, key: str, labels: Names | None, shape: tuple[in
     return [[str(name) for name in row] for row in rows]
 
 
+def _rows(names: list[Any], count: int) -> list[list[Any]]:
+    """Labels of each row: those of all rows, of each row, or of each row of each sample."""
+    if not names or isinstance(names[0], str):
+        return [names] * count
+    if len(names[0]) and not isinstance(names[0][0], str):
+        return [list(row) for sample in names for row in sample]
+    return [list(row) for row in names]
+
+
 def _valid(array: xr.DataArray, key: str, shape: tuple[int, ...]) -> np.ndarray:
-    if f"{key}_valid" not in array.coords:
-        return np.ones(shape, bool)
-    return np.broadcast_to(np.asarray(array.coords[f"{key}_valid"].values, bool), shape)
+    known = _coordinate(array, key, "valid")
+    return np.ones(shape, bool) if known is None else np.asarray(_laid(array, known, shape), bool)
+
+
+def _coordinate(array: xr.DataArray, key: str, kind: str) -> xr.DataArray | None:
+    """A coordinate of the positions: along the keys, or along all axes of theirs."""
+    return next((array.coords[name] for name in (f"{key}_{kind}", f"{KEY}_{kind}") if name in array.coords), None)
+
+
+def _laid(array: xr.DataArray, coordinate: xr.DataArray, shape: tuple[int, ...]) -> np.ndarray:
+    """A coordinate of the positions, one row for each of the array's."""
+    missing = {dim: array.sizes[dim] for dim in array.dims if dim not in coordinate.dims}
+    return np.asarray(coordinate.expand_dims(missing).transpose(*array.dims).values).reshape(shape)

@@ -18,7 +18,7 @@ from attnscope.interception import Call
 from attnscope.maps import AttentionMaps
 from attnscope.masking import closed_cells
 from attnscope.running import Network
-from attnscope.schema import QUERY, SAMPLE, SCORES, key_dims, query_dims
+from attnscope.schema import QUERY, SAMPLE, SCORES, Site, key_dims, query_dims
 from attnscope.tensors import Inputs, Tensor
 
 
@@ -131,7 +131,7 @@ def change_when_permuted(
     passes_before = network.passes.forward
     permuted = Edited(network, sites, _permuted)
     generator = np.random.default_rng(seed)
-    sizes = {site.shape[-2:] if len(site.dims) > 2 else site.shape[-1:] for site in permuted.sites}
+    sizes = {_rows_and_keys(_shape_of_a_step(site)) for site in permuted.sites}
     before = target.of(network.outputs())
     changes = []
     for _ in range(permutations):
@@ -264,12 +264,21 @@ def _reordered(own: _Rows, order: np.ndarray) -> np.ndarray:
 def _permuted(scores: Tensor, call: Call, rows: Mapping[str, Tensor]) -> Tensor:
     """The scores, permuted. The draws of a head are the fractional parts of a multiple of the common draws."""
     shape = tuple(scores.shape)
-    drawn = rows[_name_of(shape[-2:] if len(shape) > 2 else shape[-1:])]
+    drawn = rows[_name_of(_rows_and_keys(shape))]
     panels = int(np.prod(shape[1:-2])) if len(shape) > 2 else 1
     drawn = ops.reshape(drawn, (shape[0], *[1] * max(0, len(shape) - 3), *drawn.shape[1:]))
     factors = np.arange(panels, dtype="float32") * 2 + 3 + sum(map(ord, call.name)) % 97
     factors = factors.reshape((1, *shape[1:-2], 1, 1)) if len(shape) > 2 else factors.reshape((1, 1))
     return dealt_out(scores, call, ops.mod(ops.multiply(drawn, factors), 1.0))
+
+
+def _shape_of_a_step(site: Site) -> tuple[int, ...]:
+    """The shape of the scores in each step of a loop, or of all where there is none."""
+    return tuple(size for dim, size in zip(site.dims, site.shape, strict=True) if dim != "step")
+
+
+def _rows_and_keys(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return shape[-2:] if len(shape) > 2 else shape[-1:]
 
 
 def _name_of(size: tuple[int, ...]) -> str:

@@ -182,7 +182,8 @@ class SiteMaps:
             )
         name = f"{dims[0]}_label"
         padding = [tuple(np.flatnonzero(row).tolist()) for row in ~self._valid(axis, samples)]
-        if len(dims) == 1 and name in self.dataset.coords:
+        coordinate = self.dataset.coords.get(name)
+        if len(dims) == 1 and coordinate is not None and set(coordinate.dims) <= {SAMPLE, dims[0]}:
             names = _of_samples(self.dataset[name], samples).transpose(SAMPLE, dims[0]).values
             labels = [tuple(map(str, row.tolist())) for row in names]
             grids = {row: patch_grid(row) for row in set(labels)}
