@@ -161,7 +161,7 @@ FORMS = [
             f"self-attention with scores {scores}",
             self_attention(scores),
             "tc",
-            lineage={"head": units("key"), "query": X1, "key": X1},
+            lineage={"head": units("query"), "query": X1, "key": X1},
         )
         for scores in ("bhts", "bths", "btsh", "hbts", "tbhs", "bsht")
     ),
@@ -170,7 +170,7 @@ FORMS = [
         self_attention("bhts"),
         "tc",
         "sc",
-        lineage={"head": units("key"), "query": X1, "key": Y1},
+        lineage={"head": units("query"), "query": X1, "key": Y1},
     ),
     of_form(
         "multi-query attention",
@@ -192,7 +192,7 @@ FORMS = [
         ),
         "tc",
         "sc",
-        lineage={"head": f"{units('key')} and {units('query')}", "query": X1, "key": Y1},
+        lineage={"head": units("query"), "query": X1, "key": Y1},
     ),
     of_form(
         "axial attention along columns",
@@ -206,7 +206,7 @@ FORMS = [
             {"sample": "b", "window": "r", "head": "h", "query": "t", "key": "s"},
         ),
         "rtc",
-        lineage={"window": X1, "head": units("key"), "query": "axis 2 of input 'x'", "key": "axis 2 of input 'x'"},
+        lineage={"window": X1, "head": units("query"), "query": "axis 2 of input 'x'", "key": "axis 2 of input 'x'"},
     ),
     of_form(
         "axial attention along rows",
@@ -220,7 +220,7 @@ FORMS = [
             {"sample": "b", "window": "r", "head": "h", "query": "t", "key": "s"},
         ),
         "trc",
-        lineage={"window": "axis 2 of input 'x'", "head": units("key"), "query": X1, "key": X1},
+        lineage={"window": "axis 2 of input 'x'", "head": units("query"), "query": X1, "key": X1},
     ),
     of_form(
         "learned queries",
@@ -248,7 +248,7 @@ FORMS = [
             {"sample": "b", "head": "h", "query": "n", "key": "s"},
         ),
         "sc",
-        lineage={"head": units("key"), "query": units("query"), "key": X1},
+        lineage={"head": units("query"), "query": units("query"), "key": X1},
     ),
     of_form(
         "pooling",
@@ -268,7 +268,7 @@ FORMS = [
             {"sample": "b", "head": "h", "key": "s"},
         ),
         "sc",
-        lineage={"head": units("key"), "key": X1},
+        lineage={"head": units("query"), "key": X1},
     ),
     of_form(
         "several hops over one sequence",

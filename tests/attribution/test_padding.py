@@ -142,6 +142,24 @@ def test_masks_that_the_data_flow_does_not_show_go_by_their_names(rng, equal):
         np.testing.assert_array_equal(found.valid, data[f"{side}_padding_mask"] == 1)
 
 
+def test_the_only_mask_of_the_only_other_input_is_its_own(rng):
+    """Given to a layer by hand, it leaves no trace in any attention."""
+    given, mask = tokens(), keras.Input((7,), dtype="bool", name="mask")
+    model = keras.Model([given, mask], layers.Dense(1)(layers.LSTM(3)(layers.Embedding(11, 5)(given), mask=mask)))
+    numbers, real = rng.integers(0, 11, (3, 7)), np.arange(7) < np.array([[2], [7], [4]])
+    found = positions(model, [numbers, real])
+    assert (found.kind, found.leaf, found.mask) == ("tokens", 0, 1)
+    np.testing.assert_array_equal(found.valid, real)
+
+
+def test_a_flag_for_each_number_is_no_mask(rng):
+    given, flags = tokens(), keras.Input((7,), dtype="bool", name="flags")
+    both = layers.Concatenate()([layers.Embedding(11, 5)(given), ops.cast(flags, "float32")[..., None]])
+    model = keras.Model([given, flags], layers.Dense(1)(layers.Flatten()(both)))
+    data = [rng.integers(0, 11, (3, 7)), rng.integers(0, 2, (3, 7)).astype(bool)]
+    assert positions(model, data, positions="text").valid.all()
+
+
 def test_what_the_user_calls_padding_is_padding_beside_what_the_model_masks(rng):
     given = tokens()
     numbers = texts(rng)

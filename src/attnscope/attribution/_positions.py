@@ -16,8 +16,8 @@ from attnscope.tensors import Tree
 Kind = Literal["tokens", "codes", "features", "steps", "patches"]
 Rows = slice | np.ndarray
 """Which samples: a slice, their numbers, or a mask."""
-MASKS = ("padding_mask", "attention_mask")
-"""Endings of the names of inputs that are 0 at padding."""
+MASKS = ("padding_mask", "attention_mask", "mask")
+"""Endings of the names of inputs that are 0 at padding, the longer ones first."""
 
 
 @dataclass(frozen=True)

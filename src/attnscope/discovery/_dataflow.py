@@ -91,7 +91,7 @@ def use_of(lineage: Lineage, tensor: int, symbol: Symbol, axes: tuple[int, ...])
     walk.follow()
     axis = symbol[axes[-1]]
     units, holds_positions = _of_units(axis), _holds_positions(axis, lineage.positions.get(tensor, frozenset()))
-    for meeting in walk.meetings:
+    for meeting in sorted(walk.meetings, key=lambda each: axes[-1] not in each.axes):
         if not (units and _parallel(meeting.value)) or (holds_positions and walk.summed):
             cut = max(0, size_of(axis) - size_of(meeting.value)) if meeting.value and axis else 0
             return Use(
@@ -147,8 +147,11 @@ def _parallel(axis: Axis) -> bool:
 
 @dataclass(frozen=True)
 class _Meeting:
-    """Where the scores weight a tensor: its axis that meets the keys, the factors that both have, and those picked."""
+    """Where the scores weight a tensor: along which of their own axes, its axis that meets these, the factors that both
+    have, and those picked.
+    """
 
+    axes: frozenset[int]
     values: int
     value: Axis
     shared: frozenset[tuple[int, int]]
@@ -261,7 +264,8 @@ class _Walk:
         for label, axis in mine.items():
             meets = label in summed or (label in theirs and _same_length(axis, theirs[label]))
             if label in theirs and meets and self._holds_keys((axis,)):
-                self.meetings.append(_Meeting(other, theirs[label], shared, picked))
+                axes = frozenset(mark.axis for mark in _marks(axis))
+                self.meetings.append(_Meeting(axes, other, theirs[label], shared, picked))
                 self._note_guess(axis)
         steps = self.steps.get(self._tensor_of(mine, known), {})
         singles: set[int | None] = {

@@ -539,8 +539,7 @@ class _Judge:
             return self.lineage.with_samples(self.lineage.symbol(self._number("logits")))
         query, key = (self.lineage.symbol(self._number(name)) for name in ("query", "key"))
         samples = together([query[0], key[0]], self.call.shape[0], Made(self._number("query"), 0))
-        heads = together([query[2], key[2]], self.call.shape[1], Made(self._number("query"), 2))
-        return self.lineage.with_samples((samples, heads, query[1], key[1]))
+        return self.lineage.with_samples((samples, query[2], query[1], key[1]))
 
     @property
     def values(self) -> int:

@@ -419,9 +419,9 @@ def steps_after(node: Node, known: Sequence[Steps], first: Symbol, output: Symbo
             steps[axis] = (min(start, before[0]), max(stop, before[1]))
     left = {origin for axis in output for factor in axis for origin in factor.origins}
     if isinstance(node.operation, Sliced) and not node.operation.wraps:
-        for sliced, left_of_it, at in zip(first, output, node.operation.starts, strict=True):
-            if at is not None and at >= 0 and size_of(left_of_it) == 1 < size_of(sliced):
-                steps.update({(origin, size_of(sliced)): (at, at) for origin in _origins_of(sliced)})
+        for cut, left_of_it, place in zip(first, output, node.operation.starts, strict=True):
+            if place is not None and place >= 0 and size_of(left_of_it) == 1 < size_of(cut):
+                steps.update({(origin, size_of(cut)): (place, place) for origin in _origins_of(cut)})
     if isinstance(node.operation, Taken) and node.operation.position is not None:
         taken, position = first[node.operation.axis], node.operation.position
         steps.update({(origin, size_of(taken)): (position, position) for origin in _origins_of(taken)})

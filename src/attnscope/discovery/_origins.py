@@ -295,7 +295,7 @@ def strongest(origins: Iterable[Origin]) -> frozenset[Origin]:
     best = [origin for origin in listed if origin.level == highest]
     known: list[Origin] = [origin for origin in best if not isinstance(origin, Guessed)]
     telling = known or best
-    return frozenset(_piece_by_piece(telling) if highest >= _DATA else [min(telling, key=_by_name)])
+    return frozenset(_piece_by_piece(telling) if highest >= _DATA else [max(telling, key=_by_name)])
 
 
 def _piece_by_piece(origins: Sequence[Origin]) -> list[Origin]:
@@ -364,9 +364,10 @@ def as_one(origins: frozenset[Origin]) -> Origin:
     return next(iter(origins)) if len(origins) == 1 else Together(origins)
 
 
-def _by_name(origin: Origin) -> tuple[bool, str]:
-    """A bias has the units of the kernel that it is added to, so the kernel is named."""
-    return any(isinstance(root, Units) and root.weight.endswith("bias") for root in origin.roots), origin.name
+def _by_name(origin: Origin) -> tuple[bool, list[str], str]:
+    """A bias has the units of the kernel that it is added to, so the kernel is named; of query and key the query."""
+    units = [root.weight for root in origin.roots if isinstance(root, Units)]
+    return not any(weight.endswith("bias") for weight in units), sorted(units), origin.name
 
 
 def together(axes: Sequence[Axis], size: int, lost: Origin) -> Axis:
