@@ -124,7 +124,7 @@ def test_a_router_is_no_attention(states):
     model = keras.Model(inputs, Mixture(name="mixture")(inputs))
     (site,) = ats.sites(model, states[:, 0])
     assert not site.taken
-    assert site.reason == "a router: its scores go into a top-k or the like, which picks units"
+    assert site.reason == "a router: its scores go into a top-k or similar operation, which picks units"
 
 
 class Repeated(layers.Layer):
