@@ -28,6 +28,8 @@ from hub_families import (
     Variant,
     backbones,
     cases,
+    inputs_of,
+    tiny,
 )
 from hub_table import rows_in_page, rows_of
 
@@ -223,6 +225,14 @@ def test_the_model_gives_the_same_before_during_and_after(family: Seen) -> None:
     assert difference(family.before, family.after) == 0
     if difference(family.before, during) > TOLERANCE:  # a compiler reorders sums: it is to be compared with itself
         assert difference(named(compiled(family.model)(family.model, family.inputs)), during) <= TOLERANCE
+
+
+def test_one_layer_that_runs_twelve_times_has_twelve_sites_whose_axes_are_the_same() -> None:
+    model = tiny("AlbertBackbone", num_layers=12)()
+    found = sites(model, inputs_of(model))
+    assert [site.call_index for site in found if site.taken] == list(range(12))
+    [row] = rows_of("twelve", found)
+    assert row == ["twelve", "12", *rows_in_page("AlbertBackbone")[0][2:]]
 
 
 @pytest.mark.parametrize("case", CONVOLVING, ids=lambda case: case.name)

@@ -365,7 +365,7 @@ def as_one(origins: frozenset[Origin]) -> Origin:
 
 
 def _by_name(origin: Origin) -> tuple[bool, list[str], str]:
-    """A bias has the units of the kernel that it is added to, so the kernel is named; of query and key the query."""
+    """A bias has the units of the kernel that it is added to, which is named; and of query and key it is the query."""
     units = [root.weight for root in origin.roots if isinstance(root, Units)]
     return not any(weight.endswith("bias") for weight in units), sorted(units), origin.name
 
