@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from attnscope.errors import IncompleteRunError, SchemaError, free_path
 from attnscope.findings import Findings, findings
 from attnscope.labels import LabelsLike, check_that_labels_fit, labelled, read_labels
-from attnscope.schema import MEANINGS, SAMPLE, SCORES, UNITS, Site, SiteTable, key_dims, query_dims
+from attnscope.schema import MEANINGS, SAMPLE, SCORES, UNITS, Site, SiteTable, key_dims, known_lineage, query_dims
 
 Variable: TypeAlias = tuple[tuple[str, ...], np.ndarray]
 """Names of the dims, and the values."""
@@ -315,7 +315,7 @@ def site_from_attrs(attrs: Mapping[str, Any]) -> Site:
         taken=True,
         reason=attrs["reason"],
         sinks=int(attrs["sinks"]),
-        lineage=json.loads(attrs.get("lineage", "{}")),
+        lineage=known_lineage(attrs),
         certainty=attrs.get("certainty", ""),
     )
 

@@ -16,7 +16,7 @@ from attnscope.labels import patch_grid
 from attnscope.maps import AttentionMaps
 from attnscope.marks import shown
 from attnscope.masking import closed_cells, later_keys
-from attnscope.schema import HEAD, RECEIVED, SAMPLE, SCORES, key_dims, query_dims
+from attnscope.schema import HEAD, KEY, RECEIVED, SAMPLE, SCORES, key_dims, known_lineage, query_dims, same_sequence
 from attnscope.viewer._quantise import Map
 
 SEPARATORS = frozenset({"[SEP]", "</s>", "<sep>"})
@@ -113,9 +113,15 @@ class SiteMaps:
     def role(self) -> str:
         """``pool``, ``cross``, ``encoder``, ``decoder`` or ``self``."""
         path = str(self.dataset.attrs.get("path", self.name))
-        if not query_dims(self.array.dims):
+        queries, keys = query_dims(self.array.dims), key_dims(self.array.dims)
+        if not queries:
             return "pool"
-        if any(word in path for word in CROSS) or self.shape[0] != self.shape[1] - self.sinks:
+        lineage = known_lineage(self.dataset.attrs)
+        if all(dim in lineage for dim in (*queries, *keys)):
+            crosses = not same_sequence(*(" and ".join(lineage[dim] for dim in dims) for dims in (queries, keys)))
+        else:  # maps from elsewhere, or of a site whose trail was lost
+            crosses = any(word in path for word in CROSS) or self.shape[0] != self.shape[1] - self.sinks
+        if crosses:
             return "cross"
         return next((word for word in ("encoder", "decoder") if word in path), "self")
 
@@ -269,11 +275,12 @@ def sites_of(runs: Sequence[AttentionMaps], grid: tuple[int, int] | None = None)
 
 def _chains(sites: Sequence[SiteMaps]) -> Iterator[tuple[SiteMaps, ...]]:
     """Sites of self-attention over one sequence, in the order of execution."""
-    chains: dict[tuple[str, tuple[int, int]], list[SiteMaps]] = {}
+    chains: dict[tuple[str, tuple[int, int], str], list[SiteMaps]] = {}
     for site in sites:
         plain = set(site.panel_dims) <= {HEAD} and site.variable == SCORES and not site.sinks
         if plain and site.role in ("self", "encoder", "decoder"):
-            chains.setdefault((site.role, site.shape), []).append(site)
+            sequence = known_lineage(site.dataset.attrs).get(KEY, "")
+            chains.setdefault((site.role, site.shape, sequence), []).append(site)
     yield from (tuple(chain) for chain in chains.values() if len(chain) > 1)
 
 
