@@ -50,8 +50,11 @@ def test_the_viewer_offers_a_rollout_for_each_sequence(maps):
     everything = sites_of([maps])
     roles = {site.name: site.role for site in everything if not isinstance(site, RolloutMaps)}
     assert roles == {"own_0": "self", "own_1": "self", "other_0": "self", "other_1": "self", "between": "cross"}
-    chains = [[site.name for site in each.chain] for each in everything if isinstance(each, RolloutMaps)]
-    assert chains == [["own_0", "own_1"], ["other_0", "other_1"]]
+    chains = {each.name: [site.name for site in each.chain] for each in everything if isinstance(each, RolloutMaps)}
+    assert chains == {
+        "rollout over axis 1 of input 'first'": ["own_0", "own_1"],
+        "rollout over axis 1 of input 'second'": ["other_0", "other_1"],
+    }
 
 
 @pytest.mark.parametrize(

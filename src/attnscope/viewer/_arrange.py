@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -126,6 +127,11 @@ class SiteMaps:
         return next((word for word in ("encoder", "decoder") if word in path), "self")
 
     @cached_property
+    def sequence(self) -> str:
+        """Where the keys come from, in words; empty where that is not known."""
+        return known_lineage(self.dataset.attrs).get(KEY, "")
+
+    @cached_property
     def shape(self) -> tuple[int, int]:
         """Rows and columns of a map."""
         sizes = self.array.sizes
@@ -223,9 +229,11 @@ class RolloutMaps:
 
     Attributes:
         chain: The sites from the input up.
+        sequence: What it is over, in words, where there are rollouts of other sequences; else empty.
     """
 
     chain: tuple[SiteMaps, ...]
+    sequence: str = ""
 
     layer = ""
     kind = "rollout"
@@ -237,7 +245,7 @@ class RolloutMaps:
         """Its name."""
         first = self.chain[0]
         side = "" if first.role == "self" else f" of the {first.role}"
-        return f"rollout{side}"
+        return f"rollout{side}" + (f" over {self.sequence}" if self.sequence else "")
 
     @property
     def run(self) -> int:
@@ -269,7 +277,10 @@ def sites_of(runs: Sequence[AttentionMaps], grid: tuple[int, int] | None = None)
     everything: list[SiteMaps | RolloutMaps] = []
     for number, maps in enumerate(runs):
         sites = [SiteMaps(shown(name), number, maps.dataset(name), grid) for name in maps]
-        everything += [*sites, *(RolloutMaps(chain) for chain in _chains(sites))]
+        chains = list(_chains(sites))
+        roles = Counter(chain[0].role for chain in chains)
+        everything += sites
+        everything += [RolloutMaps(chain, chain[0].sequence if roles[chain[0].role] > 1 else "") for chain in chains]
     return everything
 
 
@@ -279,8 +290,7 @@ def _chains(sites: Sequence[SiteMaps]) -> Iterator[tuple[SiteMaps, ...]]:
     for site in sites:
         plain = set(site.panel_dims) <= {HEAD} and site.variable == SCORES and not site.sinks
         if plain and site.role in ("self", "encoder", "decoder"):
-            sequence = known_lineage(site.dataset.attrs).get(KEY, "")
-            chains.setdefault((site.role, site.shape, sequence), []).append(site)
+            chains.setdefault((site.role, site.shape, site.sequence), []).append(site)
     yield from (tuple(chain) for chain in chains.values() if len(chain) > 1)
 
 
