@@ -31,7 +31,7 @@ class Finding:
 
     Attributes:
         kind: ``padding``, ``only_padding``, ``single_key``, ``uniform``, ``constant``, ``sink``, ``row_sum``, ``nan``,
-            ``by_size`` or ``lost``.
+            ``by_size``, ``lost`` or ``unreached``.
         site: Name of the site.
         heads: The heads concerned; empty if it concerns all of them, or if the site has none.
         message: What was seen, with its figure.
@@ -81,16 +81,25 @@ class Findings(tuple[Finding, ...]):
         return f"<ul>{''.join(items)}</ul>"
 
 
-def findings(datasets: dict[str, xr.Dataset], lost: Mapping[str, str] | None = None) -> Findings:
+def findings(
+    datasets: dict[str, xr.Dataset],
+    lost: Mapping[str, str] | None = None,
+    unreached: Mapping[str, str] | None = None,
+) -> Findings:
     """All findings on these sites.
 
     Args:
         datasets: The variables of each site (any of `scores`, `received` and `entropy`), with the validity
             coordinates that `docs/schema.md` defines.
         lost: Softmaxes that were left out because their trail was lost, with the operation at which it was.
+        unreached: Softmaxes that were left out because their scores cannot be taken, with the reason.
     """
     unknown = [
         Finding("lost", name, (), _LOST.format(operation), _FIX_LOST, 0.0) for name, operation in (lost or {}).items()
+    ]
+    unknown += [
+        Finding("unreached", name, (), _UNREACHED.format(reason), _FIX_UNREACHED, 0.0)
+        for name, reason in (unreached or {}).items()
     ]
     return Findings([*(item for name, dataset in datasets.items() for item in _of_site(name, dataset)), *unknown])
 
@@ -337,7 +346,7 @@ def strongest_keys(rows: np.ndarray, asked: np.ndarray) -> np.ndarray:
 
 
 def _as_rows(part: xr.Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Scores as ``(sample, head, row, key)``, which rows are valid, and which keys are real."""
+    """Scores as ``(sample, head, row, key)``, which rows are valid, and which of their keys are real."""
     scores = part[SCORES]
     keys, queries = key_dims(scores.dims), query_dims(scores.dims)
     others = [dim for dim in scores.dims if dim not in (SAMPLE, HEAD, *keys, *queries)]
@@ -388,6 +397,11 @@ def _per_head(array: xr.DataArray) -> np.ndarray:
 
 _LOST = "a softmax was left out: its trail was lost at the operation {!r}, so it is not known whether it is attention"
 _FIX_LOST = "ask for it by name if it is attention: sites=[...]; or say which output the weights are: ats.declare(...)"
+_UNREACHED = "a softmax was left out: {}"
+_FIX_UNREACHED = (
+    "compute it with keras.ops.softmax, outside of loops that cannot be unrolled; or let the layer return the weights, "
+    "and declare them: ats.declare(LayerClass, output=1, dims=(...))"
+)
 _BY_SIZE = "its dims {} are guessed from their sizes, because the trail was lost at an operation that is not known"
 _FIX_BY_SIZE = "check them, and say what the axes are: ats.declare(LayerClass, output=..., dims=(...))"
 _PLAIN_SOFTMAXES = ("", "Activation", "Dense", "Functional", "Sequential")

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from attnscope.errors import IncompleteRunError, SchemaError, free_path
 from attnscope.findings import Findings, findings
 from attnscope.labels import LabelsLike, check_that_labels_fit, labelled, read_labels
-from attnscope.schema import MEANINGS, SAMPLE, SCORES, UNITS, Site, SiteTable, key_dims, query_dims
+from attnscope.schema import MEANINGS, SAMPLE, SCORES, UNITS, Site, SiteTable, key_dims, known_lineage, query_dims
 
 Variable: TypeAlias = tuple[tuple[str, ...], np.ndarray]
 """Names of the dims, and the values."""
@@ -156,7 +156,8 @@ class AttentionMaps(Mapping[str, xr.DataArray]):
     @cached_property
     def findings(self) -> Findings:
         """What a reader of these maps needs to know: attention on padding, sinks, maps that say nothing..."""
-        return findings(self._datasets, json.loads(self.attrs.get("lost", "{}")))
+        lost, unreached = (json.loads(self.attrs.get(name, "{}")) for name in ("lost", "unreached"))
+        return findings(self._datasets, lost, unreached)
 
     @property
     def num_samples(self) -> int:
@@ -314,7 +315,7 @@ def site_from_attrs(attrs: Mapping[str, Any]) -> Site:
         taken=True,
         reason=attrs["reason"],
         sinks=int(attrs["sinks"]),
-        lineage=json.loads(attrs.get("lineage", "{}")),
+        lineage=known_lineage(attrs),
         certainty=attrs.get("certainty", ""),
     )
 

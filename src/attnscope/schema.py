@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import html
+import json
 import math
+import re
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -127,6 +129,7 @@ class Site:
             stored without it.
         sources: For each dim the positions of inputs that lie along it.
         lost: The operation at which the trail was lost, where it is therefore not known what the scores are used for.
+        unreached: Why its scores cannot be taken, although it is attention or may be; empty otherwise.
         plan: What a run of the model needs to know to take it; None where no trace was made.
         loop: The compiled loop around it, which must be unrolled for its scores to be seen; else None.
     """
@@ -148,6 +151,7 @@ class Site:
     certainty: str = "traced"
     sources: Mapping[str, tuple[Source, ...]] = field(default_factory=dict, repr=False, compare=False)
     lost: str = ""
+    unreached: str = ""
     plan: object = field(default=None, repr=False, compare=False)
 
 
@@ -231,6 +235,27 @@ class SiteTable(tuple[Site, ...]):
 def lineage_in_words(site: Site) -> list[str]:
     """Where each dim of a site comes from, but for the samples: ``key: axis 1 of input 'text'``."""
     return [f"{dim}: {source}" for dim, source in site.lineage.items() if dim != SAMPLE]
+
+
+_OF_INPUTS = re.compile(r"(axis \d+|axes [\d, and]+|patches) of inputs? ((?:'[^']*'(?:, | and )?)+)")
+
+
+def same_sequence(one: str, other: str) -> bool:
+    """Whether two lineages, in words, are of one sequence: equal, or sharing the positions of an input.
+
+    Where positions are added to queries and keys, but not to values, the two share the sequence that they are added to.
+    """
+    atoms = [
+        {(what, name) for what, names in _OF_INPUTS.findall(words) for name in re.findall(r"'([^']*)'", names)}
+        for words in (one, other)
+    ]
+    return one == other or bool(atoms[0] & atoms[1])
+
+
+def known_lineage(attrs: Mapping[str, Any]) -> dict[str, str]:
+    """Where the dims of a captured array come from, in words, as far as its attributes say it."""
+    found: dict[str, str] = json.loads(attrs.get("lineage", "{}"))
+    return found
 
 
 def require_dims(array: xr.DataArray, *dims: str) -> None:

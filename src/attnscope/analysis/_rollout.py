@@ -13,7 +13,7 @@ from attnscope.analysis._validity import KEY_VALID, QUERY_VALID, validity
 from attnscope.errors import InputError, SchemaError
 from attnscope.maps import AttentionMaps
 from attnscope.masking import closed_cells
-from attnscope.schema import HEAD, KEY, QUERY, SAMPLE, SCORES
+from attnscope.schema import HEAD, KEY, QUERY, SAMPLE, SCORES, known_lineage, same_sequence
 
 Fusion = Literal["mean", "max", "min"]
 _FUSIONS: dict[str, Callable[..., np.ndarray]] = {"mean": np.mean, "max": np.max, "min": np.min}
@@ -187,7 +187,20 @@ def chain(maps: AttentionMaps, sites: Sequence[str] | None, what: str) -> tuple[
             f"The chain {names} has {len(sizes)} different sizes (samples, positions): {sorted(sizes)}, but a {what} "
             f"needs maps of the same size. Name the sites that belong together: {what}(maps, sites=[...])."
         )
+    of_site = {name: words for name, array in zip(names, arrays, strict=True) if (words := _sequence(array))}
+    first = next(iter(of_site), "")
+    for name, words in of_site.items():
+        if not same_sequence(words, of_site[first]):
+            raise SchemaError(
+                f"The site {first!r} is over {of_site[first]}, but {name!r} is over {words}, and a {what} stays within "
+                f"one sequence. Name the sites that belong together: {what}(maps, sites=[...])."
+            )
     return names, arrays
+
+
+def _sequence(array: xr.DataArray) -> str:
+    """Where the keys come from, in words; empty where that is not known."""
+    return known_lineage(array.attrs).get(KEY, "")
 
 
 def scores_of(maps: AttentionMaps, name: str) -> xr.DataArray:
@@ -228,6 +241,12 @@ def _checked(scores: xr.DataArray, name: str, what: str) -> xr.DataArray:
             f"The site {name!r} has dims {tuple(map(str, scores.dims))} with shape {scores.shape}, but a {what} needs "
             "self-attention: ('sample', 'head', 'query', 'key') with as many queries as keys. Leave this site out: "
             f"{what}(maps, sites=[...])."
+        )
+    lineage = known_lineage(scores.attrs)
+    if QUERY in lineage and KEY in lineage and not same_sequence(lineage[QUERY], lineage[KEY]):
+        raise SchemaError(
+            f"At the site {name!r} {lineage[QUERY]} attends to {lineage[KEY]}, but a {what} needs self-attention. "
+            f"Leave this site out: {what}(maps, sites=[...])."
         )
     return with_heads(scores).transpose(SAMPLE, HEAD, QUERY, KEY)
 

@@ -31,12 +31,18 @@ class Node:
         inputs: Numbers of the tensors that go in.
         output: Number of the tensor that comes out.
         operation: What it does with their axes.
+        function: What it computes, as far as that tells a softmax that is written out; see `Vocabulary`.
+        met: Whether it belongs to a call that was met, such as the exponentials inside of a softmax.
+        compiled: Whether it is in a function that was compiled by itself.
     """
 
     name: str
     inputs: tuple[int, ...]
     output: int
     operation: Operation
+    function: str = ""
+    met: bool = False
+    compiled: bool = False
 
 
 @dataclass
@@ -109,10 +115,13 @@ class Vocabulary:
     Attributes:
         elementwise: Those that combine their inputs element by element and do nothing else.
         readers: How the others are read.
+        functions: What softmaxes are written out in: ``exp``, ``log``, ``divide``, ``reciprocal``, ``subtract``,
+            ``sum`` and ``logsumexp``, and the backend's own ``softmax`` and ``log_softmax``.
     """
 
     elementwise: Container[str]
     readers: Mapping[str, Reader]
+    functions: Mapping[str, str] = field(default_factory=dict)
 
     def operation(self, name: str, record: Any, shapes: Sequence[Shape], out: Shape) -> Operation:
         """What an operation does with the axes of its inputs."""
@@ -151,7 +160,16 @@ class GraphBuilder:
         """Another name for a tensor."""
         self.numbers[key] = number
 
-    def add(self, name: str, record: Any, inputs: Sequence[int], output: int) -> None:
+    def add(
+        self,
+        name: str,
+        record: Any,
+        inputs: Sequence[int],
+        output: int,
+        *,
+        met: bool = False,
+        compiled: bool = False,
+    ) -> None:
         """Adds an operation.
 
         Args:
@@ -159,10 +177,26 @@ class GraphBuilder:
             record: What the vocabulary's readers are given.
             inputs: Numbers of its inputs.
             output: Number of its output.
+            met: Whether it belongs to a call that was met.
+            compiled: Whether it is in a function that was compiled by itself.
         """
         shapes = [self.graph.shapes[tensor] for tensor in inputs]
         operation = self._vocabulary.operation(name, record, shapes, self.graph.shapes[output])
-        self.graph.nodes.append(Node(name, tuple(inputs), output, operation))
+        self.add_known(name, operation, inputs, output, met=met, compiled=compiled)
+
+    def add_known(
+        self,
+        name: str,
+        operation: Operation,
+        inputs: Sequence[int],
+        output: int,
+        *,
+        met: bool = False,
+        compiled: bool = False,
+    ) -> None:
+        """Adds an operation of which it is known what it does; otherwise like `add`."""
+        function = self._vocabulary.functions.get(name, "")
+        self.graph.nodes.append(Node(name, tuple(inputs), output, operation, function, met, compiled))
 
 
 def read_reshape(record: Any, shapes: Sequence[Shape], out: Shape) -> Operation:
@@ -178,6 +212,11 @@ def read_product(record: Any, shapes: Sequence[Shape], out: Shape) -> Operation:
 def read_first(record: Any, shapes: Sequence[Shape], out: Shape) -> Operation:
     """Reader of an operation that leaves each position of its first input in its place; the others are settings."""
     return Elementwise(inputs=1)
+
+
+def read_last(record: Any, shapes: Sequence[Shape], out: Shape) -> Operation:
+    """Reader of a softmax along the last axis, or of the logarithm of one."""
+    return Elementwise(inputs=1, along=len(out) - 1)
 
 
 def read_copy(record: Any, shapes: Sequence[Shape], out: Shape) -> Operation:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
@@ -12,6 +13,7 @@ import jax
 import keras
 import numpy as np
 from jax.ad_checkpoint import checkpoint_name
+from jax.custom_batching import custom_vmap
 from keras import ops
 
 try:
@@ -53,6 +55,8 @@ from attnscope.tensors import Tensor, Tree
 _PATIENCE = 60.0
 """Seconds to wait for variables that another thread's `predict` holds."""
 _MARK = "attnscope:"
+_MET = "attnscope_met"
+"""Name of the scope of what belongs to a call that was met."""
 
 
 class Jax:
@@ -63,8 +67,12 @@ class Jax:
     masked_rows_vary = False
 
     def functions(self) -> list[Function]:
-        """`jax.nn.softmax` and `jax.nn.dot_product_attention`."""
+        """`jax.nn.softmax` and `jax.nn.dot_product_attention`; and loops, which are to stay loops."""
         return [
+            Function(jax.lax, "map", _map, bound_early=True),
+            Function(jax.lax, "scan", _scan, bound_early=True),
+            Function(jax.lax, "while_loop", _as_it_is, bound_early=True),
+            Function(jax.lax, "fori_loop", _as_it_is, bound_early=True),
             Function(jax.nn, "softmax", _softmax, bound_early=True),
             Function(jax.nn, "dot_product_attention", _fused, bound_early=True),
         ]
@@ -115,7 +123,7 @@ class Jax:
     def scan(self, step: Step, carry: Tree, count: int, size: int) -> tuple[Tree, Tree]:
         """`jax.lax.scan`."""
         starts = ops.arange(count, dtype="int32") * size
-        carry, stacked = jax.lax.scan(step, carry, starts)
+        carry, stacked = _looped(jax.lax.scan)(step, carry, starts)
         return carry, stacked
 
     def trace(self, model: Model, body: Callable[[Tree], Tree], inputs: Tree) -> Trace:
@@ -131,6 +139,32 @@ class Jax:
         closed = jax.make_jaxpr(traced)(values, tensors)
         paths = [variable.path for variable in variables]
         return _read(closed.jaxpr, len(jax.tree_util.tree_leaves(tensors)), paths)
+
+    def met(self) -> AbstractContextManager[object]:
+        """The names of scopes say it."""
+        scope: AbstractContextManager[object] = jax.named_scope(_MET)
+        return scope
+
+    def uncompiled(self) -> AbstractContextManager[object]:
+        """Whatever `jax.jit` compiled is part of what runs around it."""
+        plain: AbstractContextManager[object] = jax.disable_jit()
+        return plain
+
+    def unmapped(self, take: Callable[[Tensor, Tensor, int], Tensor], logits: Tensor, output: Tensor) -> Tensor | None:
+        """The rule of a function of our own says what `jax.vmap` makes of it."""
+        if not hasattr(output, "batch_dim"):  # a tracer of `jax.vmap`
+            return None
+
+        @custom_vmap  # type: ignore[untyped-decorator]
+        def given(logits: Tensor, output: Tensor) -> Tensor:
+            return output
+
+        @given.def_vmap  # type: ignore[untyped-decorator]
+        def whole(size: int, batched: Sequence[bool], logits: Tensor, output: Tensor) -> tuple[Tensor, bool]:
+            return take(logits, output, 1), True
+
+        result: Tensor = given(logits, output)
+        return result
 
     def key_of(self, tensor: Tensor, number: int) -> Hashable:
         """The number itself: the tensor is marked with it in the jaxpr."""
@@ -171,6 +205,32 @@ def _values(variables: list[Any]) -> list[Tensor]:
 
 def _any_taken(values: list[Tensor]) -> bool:
     return any(value is None or value.is_deleted() for value in values)
+
+
+def _looped(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A loop that stays one, also where functions are not compiled."""
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with jax.disable_jit(False):
+            return function(*args, **kwargs)
+
+    return run
+
+
+def _map(taking: Interception, original: Any, f: Callable[[Tree], Tree], xs: Tree, **rest: Any) -> Tree:
+    return taking.mapped(partial(_looped(original), **rest), f, xs)
+
+
+def _scan(
+    taking: Interception, original: Any, f: Any, init: Tree, xs: Tree = None, length: int | None = None, **rest: Any
+) -> Tree:
+    hidden = {name: value for name, value in rest.items() if name.startswith("_")}
+    public = {name: value for name, value in rest.items() if name not in hidden}
+    return taking.scanned(partial(_looped(original), **hidden), f, init, xs, length, **public)
+
+
+def _as_it_is(taking: Interception, original: Any, *args: Any, **kwargs: Any) -> Tree:
+    return _looped(original)(*args, **kwargs)
 
 
 def _softmax(taking: Interception, original: Any, x: Tensor, axis: Any = -1, where: Tensor | None = None) -> Tensor:
@@ -223,29 +283,31 @@ def _read(jaxpr: Any, input_count: int, weights: Sequence[str]) -> Trace:
         """JAX shares one jaxpr among all calls of a function: each has tensors of its own."""
         builder.forget(_variables_of(jaxpr))
 
-    def walk(jaxpr: Any) -> None:
+    def walk(jaxpr: Any, within: bool = False, compiled: bool = False) -> None:
         for equation in jaxpr.eqns:
             name = equation.primitive.name
             inner = _inner_jaxpr(equation)
+            met = within or _MET in str(equation.source_info.name_stack)
             if inner is not None:
                 given = [number(atom) for atom in equation.invars[-len(inner.invars) :]] if inner.invars else []
                 enter(inner)
                 for inner_var, outer in zip(inner.invars, given, strict=True):
                     builder.same(inner_var, outer)
-                walk(inner)
+                walk(inner, met, compiled or name in _COMPILED)
                 for outer_var, inner_var in zip(equation.outvars, inner.outvars, strict=True):
                     builder.same(outer_var, number(inner_var))
             elif name == "scan":
-                scan(equation)
+                scan(equation, met)
             else:
                 inputs = [number(atom) for atom in equation.invars]
                 record = {**equation.params, "starts": [_constant(atom) for atom in equation.invars[1:]]}
                 for place, variable in enumerate(equation.outvars):
-                    builder.add(name, {**record, "place": place}, inputs, number(variable))
+                    record["place"] = place
+                    builder.add(name, record, inputs, number(variable), met=met, compiled=compiled)
                 if name == "name" and str(equation.params["name"]).startswith(_MARK):
                     marked[int(str(equation.params["name"])[len(_MARK) :])] = inputs[0]
 
-    def scan(equation: Any) -> None:
+    def scan(equation: Any, met: bool) -> None:
         """A loop is walked through once: what it runs over loses its first axis, and what its steps give gets one."""
         body = equation.params["jaxpr"].jaxpr
         constants, carried = equation.params["num_consts"], equation.params["num_carry"]
@@ -256,7 +318,7 @@ def _read(jaxpr: Any, input_count: int, weights: Sequence[str]) -> Trace:
                 builder.same(variable, given[place])
             else:
                 builder.add("attnscope taken", {}, [given[place]], number(variable))
-        walk(body)
+        walk(body, met)
         over = given[constants + carried :]
         for place, (outer, inner) in enumerate(zip(equation.outvars, body.outvars, strict=True)):
             if place < carried:
@@ -272,10 +334,9 @@ def _read(jaxpr: Any, input_count: int, weights: Sequence[str]) -> Trace:
     return Trace(graph, marked)
 
 
-_CALLS = frozenset(
+_COMPILED = frozenset({"pjit", "jit"})
+_CALLS = _COMPILED | frozenset(
     {
-        "pjit",
-        "jit",
         "custom_jvp_call",
         "custom_vjp_call",
         "closed_call",
@@ -544,6 +605,13 @@ _VOCABULARY = Vocabulary(
         **dict.fromkeys(("dynamic_update_slice", "scatter", "scatter-add", "scatter_add"), _update),
         "attnscope taken": _taken,
         "attnscope collected": _collected,
+    },
+    functions={
+        "exp": "exp",
+        "log": "log",
+        "div": "divide",
+        "sub": "subtract",
+        "reduce_sum": "sum",
     },
 )
 

@@ -7,7 +7,7 @@ becomes a further result of the graph.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -117,6 +117,18 @@ class OpenVINO:
         parameters, outputs = _graph(body, tree.map_structure(np.asarray, inputs))
         weights: dict[Hashable, str] = {_key(get_ov_output(one)): one.path for one in model.variables}
         return _read(parameters, [leaf.output for leaf in tree.flatten(outputs) if _is_tensor(leaf)], weights)
+
+    def met(self) -> AbstractContextManager[object]:
+        """The graph does not say where its operations come from, so that none written out are looked for."""
+        return nullcontext()
+
+    def uncompiled(self) -> AbstractContextManager[object]:
+        """Layers compile nothing on OpenVINO."""
+        return nullcontext()
+
+    def unmapped(self, take: Callable[[Tensor, Tensor, int], Tensor], logits: Tensor, output: Tensor) -> Tensor | None:
+        """OpenVINO has no such maps."""
+        return None
 
     def key_of(self, tensor: Tensor, number: int) -> Hashable:
         """The name of the node, which no other has, and the number of its output."""

@@ -17,10 +17,12 @@ class Elementwise:
     Attributes:
         product: Whether it multiplies them.
         inputs: How many of the inputs take part; what follows are settings. All where None.
+        along: The axis that a softmax, or the logarithm of one, runs along; None for everything else.
     """
 
     product: bool = False
     inputs: int | None = None
+    along: int | None = None
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ A backend is one file, `_<name>.py` with the name that `keras.backend.backend()`
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -38,6 +39,12 @@ class Interception(Protocol):
 
     def fused(self, run: Callable[[], Tensor], **tensors: Any) -> Tensor:
         """Takes a fused attention call, which `run` computes; see `attnscope.interception.FusedCall` for `tensors`."""
+
+    def mapped(self, run: Callable[[Callable[[Tree], Tree], Tree], Tree], function: Any, elements: Tree) -> Tree:
+        """Runs a function over all elements along the first axis, as ``run(function, elements)`` does."""
+
+    def scanned(self, run: Callable[..., Tree], *args: Any, **kwargs: Any) -> Tree:
+        """Runs a scan with the arguments of `keras.ops.scan`, as `run` does."""
 
     def left_out(self, run: Callable[[], Tensor], tensor: Tensor, what: str) -> Tensor:
         """Records a call that cannot be read, and lets it run."""
@@ -118,6 +125,25 @@ class Backend(Protocol):
 
     def trace(self, model: Model, body: Callable[[Tree], Tree], inputs: Tree) -> Trace:
         """Runs ``body(inputs)``, which calls `model`, on shapes alone, and gives the operations that it is made of."""
+
+    def met(self) -> AbstractContextManager[object]:
+        """What is computed in the block belongs to a call that was met, which the running `trace` notes."""
+
+    def uncompiled(self) -> AbstractContextManager[object]:
+        """In the block, functions that the model compiled for itself run as part of what runs around them."""
+
+    def unmapped(self, take: Callable[[Tensor, Tensor, int], Tensor], logits: Tensor, output: Tensor) -> Tensor | None:
+        """Takes a softmax inside of a vectorising map of the framework's (`jax.vmap`, `torch.vmap`) for all at once.
+
+        Args:
+            take: Called outside of that map on the whole tensors, which have a new first axis, and the number of such
+                axes; gives what takes the place of the output.
+            logits: What the softmax was given, in the map.
+            output: What it gave, in the map.
+
+        Returns:
+            What takes the place of the output in the map; None where these are not in such a map.
+        """
 
     def key_of(self, tensor: Tensor, number: int) -> Hashable:
         """The key by which the running `trace` will know a tensor; `number` differs for each such tensor."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -24,6 +25,7 @@ from attnscope.backends._graph import (
     read_constant,
     read_copy,
     read_first,
+    read_last,
     read_product,
     read_repeat,
     read_reshape,
@@ -58,10 +60,17 @@ class TensorFlow:
     masked_rows_vary = False
 
     def functions(self) -> list[Function]:
-        """`tf.nn.softmax` and its other names."""
+        """`tf.nn.softmax` and its other names, and the call of what `tf.function` compiled."""
         modules = (tf.nn, tf.math, tf.compat.v1.nn, tf.compat.v1.math)
         return [
-            Function(module, "softmax", _softmax, bound_early=True) for module in modules if hasattr(module, "softmax")
+            *(
+                Function(module, "softmax", _softmax, bound_early=True)
+                for module in modules
+                if hasattr(module, "softmax")
+            ),
+            Function(type(_A_FUNCTION), "__call__", _uncompiled),
+            Function(tf, "map_fn", _map),
+            Function(tf, "vectorized_map", _map),
         ]
 
     def current_trace(self) -> Hashable:
@@ -142,6 +151,19 @@ class TensorFlow:
         graph.outputs = {reading.number(tensor) for tensor in concrete.outputs}
         return Trace(graph, reading.builder.numbers)
 
+    def met(self) -> AbstractContextManager[object]:
+        """The names of operations say it."""
+        scope: AbstractContextManager[object] = tf.name_scope(_MET)
+        return scope
+
+    def uncompiled(self) -> AbstractContextManager[object]:
+        """A `tf.function` is part of what runs around it in every run: see `functions`."""
+        return nullcontext()
+
+    def unmapped(self, take: Callable[[Tensor, Tensor, int], Tensor], logits: Tensor, output: Tensor) -> Tensor | None:
+        """TensorFlow's maps are loops, and taken as such."""
+        return None
+
     def key_of(self, tensor: Tensor, number: int) -> Hashable:
         """The name of a tensor in the graph."""
         name: Hashable = tensor.name
@@ -157,6 +179,30 @@ def _as_tensor(array: np.ndarray) -> Tensor:
 
 def _specs(tensors: Tree) -> Tree:
     return tree.map_structure(lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype), tensors)
+
+
+def _map(
+    taking: Interception, original: Any, fn: Callable[[Tree], Tree], elems: Tree, *args: Any, **kwargs: Any
+) -> Tree:
+    return taking.mapped(lambda *given: original(*given, *args, **kwargs), fn, elems)
+
+
+def _uncompiled(taking: Interception, original: Any, function: Any, *args: Any, **kwargs: Any) -> Any:
+    """Calls the Python that a `tf.function` was made of, as part of the graph around it.
+
+    One that fixes the types of its arguments, or comes from a file, stays as it is.
+    """
+    if type(function) is not type(_A_FUNCTION) or function.input_signature is not None:
+        return original(function, *args, **kwargs)
+    run = function.python_function
+    if function._autograph:
+        run = tf.__internal__.autograph.tf_convert(run, tf.__internal__.autograph.control_status_ctx())
+    return run(*args, **kwargs)
+
+
+_A_FUNCTION = tf.function(lambda: None)
+_MET = "attnscope_met"
+"""Name of what belongs to a call that was met."""
 
 
 def _softmax(taking: Interception, original: Any, logits: Tensor, axis: Any = None, name: str | None = None) -> Tensor:
@@ -180,6 +226,7 @@ class _Reading:
         self._resources: dict[Hashable, Any] = {}
         self._lists: dict[Hashable, _List] = {}
         self._calls = count(1)
+        self._met = False
 
     def read(self, graph: Any, call: int = 0) -> None:
         """Adds the operations of a graph."""
@@ -218,11 +265,27 @@ class _Reading:
         operands = [self._operand(tensor, call) for tensor in operation.inputs]
         if operation.type == "Split":  # its first input is the axis
             operands = operands[1:]
+        made = {"met": self._met or _is_met(operation), "compiled": bool(call)}
         for place, tensor in enumerate(operation.outputs):
-            self.builder.add(operation.type, _Record(operation, place), operands, self.number(tensor, call))
+            output = self.number(tensor, call)
+            steps = self._steps(operation, operands[0], output) if operation.type == "StridedSlice" else None
+            if steps is None:
+                self.builder.add(operation.type, _Record(operation, place), operands, output, **made)
+                continue
+            source = operands[0]
+            for step, (known, shape) in enumerate(steps):
+                last = step == len(steps) - 1
+                target = output if last else self.builder.tensor((output, step), shape, tensor.dtype.name)
+                self.builder.add_known(operation.type, known, [source], target, **made)
+                source = target
         for tensor in operation.outputs:
             if operation.type == "Identity":
                 self._same(self._key(operation.inputs[0], call), self._key(tensor, call))
+
+    def _steps(self, operation: Any, operand: int, output: int) -> list[tuple[Operation, Shape]] | None:
+        """An indexing, step by step."""
+        shapes = self.builder.graph.shapes
+        return _indexed(_Record(operation, 0), shapes[operand], shapes[output])
 
     def _operand(self, tensor: Tensor, call: int) -> int:
         """Number of an operand; of a variable that is read where it lies, that of its value."""
@@ -251,7 +314,9 @@ class _Reading:
         for outer, inner in zip(given, graph.inputs, strict=False):
             self.builder.same(self._key(inner, inside), self.number(outer, call))
             self._same(self._key(outer, call), self._key(inner, inside))
+        before, self._met = self._met, self._met or _is_met(operation)
         self.read(graph, inside)
+        self._met = before
         over = [item for listed in self._read_in(graph, inside) for item in listed.over] if loop else []
         for outer, inner in zip(operation.outputs, graph.outputs, strict=False):
             key = self._key(outer, call)
@@ -285,6 +350,11 @@ class _Reading:
             self.builder.add("TensorListStack", None, inputs, self.number(operation.outputs[0], call))
         else:
             self._plain(operation, call)
+
+
+def _is_met(operation: Any) -> bool:
+    """Whether it was added while what belongs to a call that was met ran."""
+    return any(part.startswith(_MET) for part in operation.name.split("/"))
 
 
 @dataclass(frozen=True)
@@ -400,49 +470,55 @@ def _resized(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation 
     return Windowed({0: 0, 3: 3}, {1: (1, 0), 2: (2, 0)})
 
 
-def _strided_slice(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
-    """Slices, single positions and new axes, as indexing in Python gives them.
-
-    More than one single position at a time are not told apart from what follows them.
-    """
-    begins, ends, steps = (record.constant(position) for position in (1, 2, 3))
-    if begins is None or ends is None or steps is None:
+def _indexed(record: _Record, shape: Shape, out: Shape) -> list[tuple[Operation, Shape]] | None:
+    """Indexing as in Python, in steps, each with the shape that it gives: parts, single positions, new axes."""
+    begins, steps = record.constant(1), record.constant(3)
+    if steps is None:
         return None
-    new, dropped = record.attribute("new_axis_mask"), record.attribute("shrink_axis_mask")
-    begin_mask, ellipsis = record.attribute("begin_mask"), record.attribute("ellipsis_mask")
-    named = sum(not (new | ellipsis) >> place & 1 for place in range(len(begins)))
-    starts: list[int] = []
-    strides: list[int] = []
-    single: list[tuple[int, int]] = []
-    fresh: list[int] = []
-    for place, (begin, step) in enumerate(zip(begins, steps, strict=True)):
-        if ellipsis >> place & 1:  # all axes that no other place stands for
-            starts += [0] * (len(shapes[0]) - named)
-            strides += [1] * (len(shapes[0]) - named)
-            continue
-        if new >> place & 1:
-            fresh.append(len(starts) - len(single) + len(fresh))
-            continue
-        axis = len(starts)
-        size = shapes[0][axis]
-        start = (0 if step > 0 else size - 1) if begin_mask >> place & 1 else begin + size if begin < 0 else begin
-        starts.append(start)
-        strides.append(step)
-        if dropped >> place & 1:
-            single.append((axis, start))
-    rank = len(shapes[0])
-    whole = all(start == 0 and step == 1 for start, step in zip(starts, strides, strict=True))
-    starts += [0] * (rank - len(starts))
-    strides += [1] * (rank - len(strides))
-    if fresh:
-        return expansion(fresh, len(out)) if whole and not single and len(out) == rank + len(fresh) else None
-    if len(single) == 1 and all(
-        start == 0 and step == 1
-        for number, (start, step) in enumerate(zip(starts, strides, strict=True))
-        if number != single[0][0]
-    ):
-        return Taken(*single[0])
-    return None if single else Sliced(tuple(starts), tuple(strides))
+    masks = {name: record.attribute(f"{name}_mask") for name in ("new_axis", "shrink_axis", "begin", "ellipsis")}
+
+    def is_set(name: str, place: int) -> bool:
+        return bool(masks[name] >> place & 1)
+
+    places = range(len(steps))
+    indexed = sum(not (is_set("new_axis", place) or is_set("ellipsis", place)) for place in places)
+    starts: list[int | None] = [0] * len(shape)
+    strides = [1] * len(shape)
+    single: list[int] = []
+    new: list[int] = []
+    axis = target = 0
+    for place in places:
+        if is_set("new_axis", place):
+            new.append(target)
+            target += 1
+        elif is_set("ellipsis", place):
+            axis += len(shape) - indexed
+            target += len(shape) - indexed
+        else:
+            begin, step = None if begins is None else begins[place], steps[place]
+            first = 0 if step > 0 else shape[axis] - 1
+            given = None if begin is None else begin + shape[axis] if begin < 0 else begin
+            starts[axis] = first if is_set("begin", place) else given
+            strides[axis] = step
+            if is_set("shrink_axis", place):
+                single.append(axis)
+            else:
+                target += 1
+            axis += 1
+    left = iter(size for target, size in enumerate(out) if target not in new)
+    sizes = [size if axis in single else next(left) for axis, size in enumerate(shape)]
+    done: list[tuple[Operation, Shape]] = []
+    if any(strides[axis] != 1 or sizes[axis] != shape[axis] for axis in range(len(shape)) if axis not in single):
+        parts = tuple(0 if axis in single else start for axis, start in enumerate(starts))
+        done.append(
+            (Sliced(parts, tuple(1 if axis in single else step for axis, step in enumerate(strides))), tuple(sizes))
+        )
+    for axis in reversed(single):
+        del sizes[axis]
+        done.append((Taken(axis, starts[axis]), tuple(sizes)))
+    if new or not done:
+        done.append((expansion(new, len(out)), out))
+    return done
 
 
 def _slice(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
@@ -655,7 +731,6 @@ _VOCABULARY = Vocabulary(
         **dict.fromkeys(("Conv2DBackpropInput", "Conv3DBackpropInputV2"), _transposed_convolution),
         **dict.fromkeys(("MaxPool", "AvgPool", "MaxPool3D", "AvgPool3D"), _pooling),
         **dict.fromkeys(("ResizeBilinear", "ResizeNearestNeighbor", "ResizeBicubic"), _resized),
-        "StridedSlice": _strided_slice,
         "Slice": _slice,
         **dict.fromkeys(("Split", "SplitV"), _split),
         "Unpack": _unpack,
@@ -669,13 +744,24 @@ _VOCABULARY = Vocabulary(
         "OneHot": _one_hot,
         "BroadcastTo": read_repeat,
         "Tile": _tile,
+        **dict.fromkeys(("Softmax", "LogSoftmax"), read_last),
+        **dict.fromkeys(("Cumsum", "Cumprod"), read_first),
         **dict.fromkeys(("OnesLike", "ZerosLike"), read_constant),
         **dict.fromkeys(("Cast", "Identity", "StopGradient"), read_copy),
-        **dict.fromkeys(("Softmax", "LogSoftmax", "Cumsum", "Cumprod"), read_first),
         **dict.fromkeys(("FusedBatchNormV3", "FusedBatchNorm"), _batch_norm),
         **dict.fromkeys(("TensorScatterUpdate", "TensorScatterAdd", "XlaDynamicUpdateSlice"), _update),
         "TensorListGetItem": _item,
         "TensorListStack": _stacked,
+    },
+    functions={
+        "Exp": "exp",
+        "Log": "log",
+        **dict.fromkeys(("RealDiv", "Div", "DivNoNan"), "divide"),
+        "Reciprocal": "reciprocal",
+        "Sub": "subtract",
+        "Sum": "sum",
+        "Softmax": "softmax",
+        "LogSoftmax": "log_softmax",
     },
 )
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+import sys
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache, partial
@@ -68,6 +70,7 @@ class Torch:
             Function(torch.backends.mha, "get_fastpath_enabled", _without_fast_path),
             Function(functional, "multi_head_attention_forward", _multi_head),
             Function(functional, "scaled_dot_product_attention", _fused, bound_early=True),
+            *_compiler(),
         ]
 
     def current_trace(self) -> Hashable:
@@ -152,10 +155,65 @@ class Torch:
         graph.outputs = {recorder.number(leaf) for leaf in leaves}
         return Trace(graph, recorder.builder.numbers)
 
+    @contextmanager
+    def met(self) -> Iterator[None]:
+        """The recorder asks for it."""
+        token = _MET.set(True)
+        try:
+            yield
+        finally:
+            _MET.reset(token)
+
+    def uncompiled(self) -> AbstractContextManager[object]:
+        """`torch.compile` is left out of every run: see `functions`."""
+        return nullcontext()
+
+    def unmapped(self, take: Callable[[Tensor, Tensor, int], Tensor], logits: Tensor, output: Tensor) -> Tensor | None:
+        """The rule of a function of our own says what `torch.vmap` makes of it."""
+        if not torch._C._functorch.is_batchedtensor(output):
+            return None
+        result: Tensor = _Unmapped.apply(take, logits, output)
+        return result
+
     def key_of(self, tensor: Tensor, number: int) -> Hashable:
         """The tensor's own identity; it is kept alive until the trace is over, so that nothing else gets it."""
         _KEPT.get().append(tensor)
         return id(tensor)
+
+
+class _Unmapped(torch.autograd.Function):  # type: ignore[misc]
+    """Gives what it is called with, and under `torch.vmap` what `take` makes of the whole."""
+
+    generate_vmap_rule = False
+
+    @staticmethod
+    def forward(take: Callable[[Tensor, Tensor, int], Tensor], logits: Tensor, output: Tensor) -> Tensor:
+        return output.view_as(output)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, None, Tensor]:
+        return None, None, gradient
+
+    @staticmethod
+    def vmap(
+        info: Any, axes: tuple[int | None, ...], take: Callable[[Tensor, Tensor, int], Tensor], *tensors: Tensor
+    ) -> tuple[Tensor, int]:
+        logits, output = (tensor.movedim(axis, 0) for tensor, axis in zip(tensors, axes[1:], strict=True))
+        return take(logits, output, 1), 0
+
+
+def _compiler() -> list[Function]:
+    """What `torch.compile` asks before each call of a compiled function, if anything was compiled."""
+    frames = sys.modules.get("torch._dynamo.eval_frame")
+    return [Function(frames, "_callback_from_stance", _uncompiled)] if hasattr(frames, "_callback_from_stance") else []
+
+
+def _uncompiled(taking: Interception, original: Any, callback: Any) -> None:
+    """As under the stance "force_eager": a compiled function runs as the Python that it was made of."""
 
 
 def _softmax(taking: Interception, original: Any, *args: Any, **kwargs: Any) -> Tensor:
@@ -229,6 +287,8 @@ class _Record:
         return self.args[position] if len(self.args) > position else self.kwargs.get(name, default)
 
 
+_MET: ContextVar[bool] = ContextVar("attnscope_met", default=False)
+"""Whether what runs belongs to a call that was met."""
 _KEPT: ContextVar[list[Tensor]] = ContextVar("attnscope_kept")
 """Tensors that a running trace is asked about by their identity."""
 
@@ -264,7 +324,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[misc]
         if name == "copy_":
             inputs = inputs[1:]
         self.builder.forget([id(changed)])
-        self.builder.add(name.removesuffix("_"), record, inputs, self.number(changed))
+        self.builder.add(name.removesuffix("_"), record, inputs, self.number(changed), met=_MET.get())
         whole = changed._base
         if whole is not None and whole is not changed:
             before = self.number(whole)
@@ -273,7 +333,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[misc]
 
     def _add(self, name: str, record: _Record, operands: list[Tensor], result: Tensor) -> None:
         inputs = [self.number(tensor) for tensor in operands]
-        self.builder.add(name, record, inputs[_ADDED.get(name, 0) :], self.number(result))
+        self.builder.add(name, record, inputs[_ADDED.get(name, 0) :], self.number(result), met=_MET.get())
 
 
 def _leaves(structure: Any) -> list[Any]:
@@ -306,6 +366,10 @@ def _reduce(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation |
     if axes is None or axes == []:
         axes = range(rank)
     return reduction([axes] if isinstance(axes, int) else axes, rank, keepdims=len(out) == rank > 0)
+
+
+def _normalised(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    return Elementwise(inputs=1, along=record.setting(1, "dim") % max(1, len(out)))
 
 
 def _norm(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
@@ -518,7 +582,8 @@ _READERS = {
     "gather": _gather,
     "index": _index,
     **dict.fromkeys(("zeros_like", "ones_like", "full_like", "rand_like", "randn_like"), read_constant),
-    **dict.fromkeys(("cumsum", "cumprod", "_softmax", "_safe_softmax", "_log_softmax"), read_first),
+    **dict.fromkeys(("cumsum", "cumprod"), read_first),
+    **dict.fromkeys(("_softmax", "_safe_softmax", "_log_softmax"), _normalised),
     **dict.fromkeys(("index_put", "index_add", "index_copy", "index_fill", "masked_scatter"), read_first),
     **dict.fromkeys(("scatter", "scatter_add", "scatter_reduce", "select_scatter", "slice_scatter"), read_first),
     **dict.fromkeys(
@@ -542,6 +607,17 @@ _READERS = {
         _attended,
     ),
 }
-_VOCABULARY = Vocabulary(elementwise=_Pointwise(), readers=_READERS)
+_FUNCTIONS = {
+    "exp": "exp",
+    "log": "log",
+    **dict.fromkeys(("div", "divide", "true_divide"), "divide"),
+    "reciprocal": "reciprocal",
+    **dict.fromkeys(("sub", "subtract"), "subtract"),
+    "sum": "sum",
+    "logsumexp": "logsumexp",
+    **dict.fromkeys(("_softmax", "_safe_softmax"), "softmax"),
+    "_log_softmax": "log_softmax",
+}
+_VOCABULARY = Vocabulary(_Pointwise(), _READERS, _FUNCTIONS)
 
 BACKEND = Torch()

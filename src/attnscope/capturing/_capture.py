@@ -122,6 +122,7 @@ def captured(
         network.texts,
         ready.removed_masks,
         ready.lost,
+        ready.unreached,
     )
     destination = InMemory(description, network.samples) if store is None else OnDisk(description, store, resume=resume)
     for outputs, collected, batch in ready.runner.run(network, progress=progress, skips=destination.skips):
@@ -164,9 +165,9 @@ class _Ready:
         discovery = discover(network, sites)
         self.chosen = discovery.chosen
         self.removed_masks = discovery.removed_masks
-        self.lost = {
-            site.name: site.lost for site in discovery.sites if site.lost and site.name not in self.chosen.names
-        }
+        left_out = [site for site in discovery.sites if site.name not in self.chosen.names]
+        self.lost = {site.name: site.lost for site in left_out if site.lost}
+        self.unreached = {site.name: site.unreached for site in left_out if site.unreached}
         self.observer = Observer(self.chosen, summaries)
         self.runner = Runner(network.model, self.observer.handlers, plan=discovery.plan)
 

@@ -32,6 +32,7 @@ class Description:
     texts: xr.DataArray | None
     removed_masks: dict[str, tuple[str, ...]]
     lost: dict[str, str]
+    unreached: dict[str, str]
 
     @property
     def attrs(self) -> dict[str, str]:
@@ -42,6 +43,7 @@ class Description:
             "keras": keras.__version__,
             "attnscope": __version__,
             **({"lost": json.dumps(self.lost)} if self.lost else {}),
+            **({"unreached": json.dumps(self.unreached)} if self.unreached else {}),
         }
 
     def missing(self, variable: str) -> float | bool:

@@ -20,7 +20,18 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from attnscope.backends import Chosen, Contraction, Elementwise, Moved, Node, Unknown
+from attnscope.backends import (
+    Chosen,
+    Contraction,
+    Elementwise,
+    Joined,
+    Moved,
+    Node,
+    Reshaped,
+    Sliced,
+    Taken,
+    Unknown,
+)
 from attnscope.discovery._lineage import Lineage, Steps, steps_after
 from attnscope.discovery._origins import (
     Axis,
@@ -29,6 +40,7 @@ from attnscope.discovery._origins import (
     Made,
     Mark,
     Origin,
+    Part,
     Pieces,
     Symbol,
     Units,
@@ -96,14 +108,15 @@ def use_of(lineage: Lineage, tensor: int, symbol: Symbol, axes: tuple[int, ...])
         return Use(False, "a gate: it weights the outputs of parallel layers (experts), not positions")
     if len(walk.single) > 1 or (walk.single and size_of(axis) == 1):
         return Use(True, "its scores, taken apart, weight data one by one", shared=frozenset(walk.shared_singly or ()))
-    if walk.chosen:
+    if walk.chosen and not walk.picks:
         return Use(False, "a router: its scores go into a top-k or similar operation, which picks units")
-    if walk.lost:
+    lost = walk.picks or walk.lost
+    if lost:
         return Use(
             False,
-            f"its trail was lost at the operation {walk.lost!r}, so that it is not known what it weights; take it by "
+            f"its trail was lost at the operation {lost!r}, so that it is not known what it weights; take it by "
             "name if it is attention",
-            lost=walk.lost,
+            lost=lost,
         )
     if walk.returned:
         return Use(False, "class probabilities: the model returns them as they are")
@@ -154,13 +167,14 @@ class _Walk:
     symbol: Symbol
     key_axes: tuple[int, ...]
     meetings: list[_Meeting] = field(default_factory=list)
-    single: set[int] = field(default_factory=set)
+    single: set[int | None] = field(default_factory=set)
     shared_singly: frozenset[tuple[int, int]] | None = None
     chosen: bool = False
     returned: bool = False
     added: bool = False
     summed: bool = False  # what they weight, along their axis
     lost: str = ""
+    picks: str = ""  # the operation that picks positions by their scores
     guess: str = ""
 
     def follow(self) -> None:
@@ -169,9 +183,12 @@ class _Walk:
         self.own = graph.reached_from(self.start)
         self.marked: dict[int, Symbol] = {self.start: _marked(self.symbol, self.lineage.graph.shapes[self.start])}
         self.steps: dict[int, Steps] = {}
+        self.summed_up: set[int] = set()
         for node in graph.nodes:
             if any(tensor in self.marked for tensor in node.inputs):
                 self._through(node)
+            elif any(tensor in self.summed_up for tensor in node.inputs):
+                self._through_sum(node)
         self.returned = any(tensor in self.marked for tensor in graph.outputs)
 
     def _through(self, node: Node) -> None:
@@ -186,13 +203,28 @@ class _Walk:
         if self._holds_keys(output) or any(self._is_key(origin) for origin, _ in steps):
             self.marked[node.output] = output
             self.steps[node.output] = steps
+        else:
+            self.summed_up.add(node.output)
+
+    def _through_sum(self, node: Node) -> None:
+        """Scores that were summed with constants, perhaps to pick one of them, may weight data by that sum."""
+        product = isinstance(node.operation, Contraction) or (
+            isinstance(node.operation, Elementwise) and node.operation.product
+        )
+        if product and any(self._is_foreign_data(tensor) for tensor in node.inputs):
+            self.lost = self.lost or node.name
+        elif isinstance(node.operation, (Elementwise, Moved, Reshaped, Sliced, Taken, Joined)):
+            self.summed_up.add(node.output)
 
     def _meet(self, node: Node, position: int, known: dict[int, Symbol]) -> None:
         operation, symbol = node.operation, known[node.inputs[position]]
         if isinstance(operation, Moved):
             self.summed = self.summed or self._holds_keys(tuple(symbol[axis] for axis in operation.summed))
         elif isinstance(operation, Chosen):
-            self.chosen = self.chosen or (position == 0 and self._holds_keys((symbol[operation.axis],)))
+            chosen = position == 0 and self._holds_keys((symbol[operation.axis],))
+            self.chosen = self.chosen or chosen
+            if chosen and any(is_data(factor) for axis in self.key_axes for factor in self.symbol[axis]):
+                self.picks = self.picks or node.name  # positions are picked, perhaps to be weighted by their scores
         elif isinstance(operation, Contraction):
             mine, others = (operation.first, operation.second) if position == 0 else (operation.second, operation.first)
             summed = set(mine) - set(operation.output)
@@ -236,10 +268,22 @@ class _Walk:
                 self.meetings.append(_Meeting(axes, other, theirs[label], shared, picked))
                 self._note_guess(axis)
         steps = self.steps.get(self._tensor_of(mine, known), {})
-        for (origin, _), (first, last) in steps.items():
-            if self._is_key(origin) and first == last:
-                self.single.add(first)
-                self.shared_singly = shared
+        singles: set[int | None] = {
+            first for (origin, _), (first, last) in steps.items() if self._is_key(origin) and first == last
+        }
+        for label, axis in mine.items():
+            if size_of(axis) == 1 and not (label in theirs and _same_length(axis, theirs[label])):
+                singles.update(self._position(origin) for factor in axis for origin in factor.origins)
+        singles.discard(None)
+        if singles:
+            self.single.update(singles)
+            self.shared_singly = shared
+
+    def _position(self, origin: Origin) -> int | None:
+        """Which single key lies along an axis of size 1; None where it is no key, or not known which."""
+        if not self._is_key(origin):
+            return None
+        return origin.start if isinstance(origin, Part) else 0
 
     def _is_foreign_data(self, tensor: int) -> bool:
         """Whether a tensor depends on the model's input, and not on the scores."""

@@ -22,16 +22,21 @@ from attnscope.backends import Trace, current
 from attnscope.discovery._dataflow import Use, use_of
 from attnscope.discovery._lineage import Lineage
 from attnscope.discovery._masks import Masks
-from attnscope.discovery._origins import Axis, Made, Samples, Symbol, together
+from attnscope.discovery._origins import Axis, Made, Origin, Samples, Symbol, is_data, is_picked, together
 from attnscope.discovery._portions import sources_of
 from attnscope.discovery._roles import Roles, in_words, roles_of
 from attnscope.discovery._sequences import InputSequence, sequences_of
+from attnscope.discovery._written_out import written_out
 from attnscope.errors import AttnscopeError, NoAttentionError, PatternError, UnsupportedError
 from attnscope.interception import (
+    COMPILED,
+    COMPILED_FUNCTIONS,
     Call,
     DeclaredCall,
     FusedCall,
+    LayerCall,
     Layout,
+    MaskPlan,
     Occurrence,
     Plan,
     SitePlan,
@@ -150,15 +155,72 @@ def discover(network: Network, selection: Selection = None, unroll: frozenset[st
     samples = len(tree.flatten(network.first.inputs)[0])
     inputs = _two_samples(network.model, network.first.inputs) if samples == 1 else network.first.inputs
     batch = len(tree.flatten(inputs)[0])
+    seen = _seen(network, inputs, unroll)
+    names = network.input_names(inputs)
+    lineage = Lineage(seen.trace.graph, names)
+    can_mask = [name for name, array in zip(names, tree.flatten(inputs), strict=True) if can_be_mask(name, array)]
+    known_masks = Masks(seen.trace, lineage, seen.masks, can_mask)
+    listed = _listed(seen.met, seen.trace, lineage, known_masks)
+    by_hand = written_out(seen.trace.graph)
+    compiled = any(each.compiled for each in by_hand) or any(
+        site.reason == COMPILED and not site.loop for site in listed
+    )
+    if compiled and COMPILED_FUNCTIONS not in unroll:
+        return discover(network, selection, unroll | {COMPILED_FUNCTIONS})
+    if by_hand:
+        placed = _seen(network, inputs, unroll, with_layers=True)
+        listed = _with_written_out(listed, placed, names)
+    if samples < batch:
+        listed = [_of_one_sample(site) for site in listed]
+    loops = {site.loop for site in listed if site.loop and _wanted(site, selection)}
+    if loops - unroll:
+        return discover(network, selection, unroll | loops)
+    removed = {call.at.name: call.removed_masks for call in seen.met}
+    sequences = sequences_of(seen.trace, lineage, known_masks, names, seen.embedded)
+    return Discovery(SiteTable(listed), selection, Plan.of(listed, unroll), removed, sequences)
+
+
+@dataclass(frozen=True)
+class _LayerCall:
+    """A call of a layer in a trace, with what the trace knows its tensors by."""
+
+    layer: keras.Layer
+    path: str
+    inputs: tuple[Hashable, ...]
+    outputs: tuple[Hashable, ...]
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What a trace met.
+
+    Attributes:
+        trace: The trace.
+        met: The calls.
+        masks: Names of the Keras masks that layers set, in order, with what the trace knows each by.
+        layers: Calls of layers, those that ended first first; empty where they were not asked for.
+        embedded: What the trace knows the numbers by that were embedded, by the path of the `Embedding`.
+    """
+
+    trace: Trace
+    met: list[_Met]
+    masks: list[tuple[str, Hashable]]
+    layers: list[_LayerCall]
+    embedded: dict[str, Hashable]
+
+
+def _seen(network: Network, inputs: Tree, unroll: frozenset[str], *, with_layers: bool = False) -> _Seen:
+    """Traces a model."""
     met: list[_Met] = []
     masks: list[tuple[str, Hashable]] = []
+    layers: list[_LayerCall] = []
     embedded: dict[str, Hashable] = {}
     errors: list[AttnscopeError] = []
+    batch = len(tree.flatten(inputs)[0])
 
     def body(tensors: Tree) -> Tree:
-        met.clear()
-        masks.clear()
-        embedded.clear()
+        for collected in (met, masks, layers, embedded):
+            collected.clear()
         numbers = count()
 
         def key_of(tensor: Tensor) -> Hashable:
@@ -180,24 +242,72 @@ def discover(network: Network, selection: Selection = None, unroll: frozenset[st
             embedded=note,
             masked=lambda name, mask: masks.append((name, key_of(mask))),
             untaken=lambda call: met.append(_not_taken(call, key_of, len(masks))),
+            ended=(lambda call: layers.append(_layer_call(call, key_of))) if with_layers else None,
         ):
             return call_model(network.model, tensors)
 
     with own_errors(errors), network.noting(network.first.inputs):
         trace = current().trace(network.model, body, inputs)
-    names = network.input_names(inputs)
-    lineage = Lineage(trace.graph, names)
-    can_mask = [name for name, array in zip(names, tree.flatten(inputs), strict=True) if can_be_mask(name, array)]
-    known_masks = Masks(trace, lineage, masks, can_mask)
-    listed = _listed(met, trace, lineage, known_masks)
-    if samples < batch:
-        listed = [_of_one_sample(site) for site in listed]
-    loops = {site.loop for site in listed if site.loop and _wanted(site, selection)}
-    if loops - unroll:
-        return discover(network, selection, unroll | loops)
-    removed = {call.at.name: call.removed_masks for call in met}
-    sequences = sequences_of(trace, lineage, known_masks, names, embedded)
-    return Discovery(SiteTable(listed), selection, Plan.of(listed, unroll), removed, sequences)
+    return _Seen(trace, met, masks, layers, embedded)
+
+
+def _layer_call(call: LayerCall, key_of: Callable[[Tensor], Hashable]) -> _LayerCall:
+    inputs, outputs = (
+        tuple(key_of(leaf) for leaf in tree.flatten(tensors) if hasattr(leaf, "dtype") and hasattr(leaf, "shape"))
+        for tensors in (call.inputs, call.outputs)
+    )
+    return _LayerCall(call.layer, call.path, inputs, outputs)
+
+
+def _with_written_out(listed: list[Site], seen: _Seen, names: Sequence[str]) -> list[Site]:
+    """The sites, and behind them the softmaxes that no call was met for, where each layer that holds one."""
+    lineage = Lineage(seen.trace.graph, names)
+    numbers = seen.trace.numbers
+    met = {lineage.original(numbers[call.keys["output"]]) for call in seen.met if call.keys.get("output") in numbers}
+    inside = {call.at.location.path for call in seen.met if not call.keys or call.kind == "declared"}
+    found = list(listed)
+    for softmax in written_out(seen.trace.graph):
+        around = _layer_around(softmax.tensor, seen)
+        path = "" if around is None else around.path
+        if lineage.original(softmax.tensor) in met or path in inside:
+            continue
+        use = use_of(lineage, softmax.tensor, lineage.symbol(softmax.tensor), softmax.axes)
+        reason = _WRITTEN_OUT.format(softmax.form, use.reason)
+        index = sum(site.path == path for site in found)
+        found.append(
+            Site(
+                name=path + (f"#{index}" if index else ""),
+                path=path,
+                full_path=path,
+                call_index=index,
+                layer_class="" if around is None else type(around.layer).__name__,
+                kind="softmax",
+                dims=(),
+                shape=seen.trace.graph.shapes[softmax.tensor],
+                dtype="",
+                taken=False,
+                reason=reason,
+                unreached=reason if use.is_attention or use.lost else "",
+                plan=SitePlan(None),
+            )
+        )
+    return found
+
+
+def _layer_around(tensor: int, seen: _Seen) -> _LayerCall | None:
+    """The innermost layer that computes a tensor: what it gives comes from there, and what it is given does not."""
+    reached = seen.trace.graph.reached_from(tensor)
+
+    def any_reached(keys: tuple[Hashable, ...]) -> bool:
+        return any(seen.trace.numbers.get(key) in reached for key in keys)
+
+    return next((call for call in seen.layers if any_reached(call.outputs) and not any_reached(call.inputs)), None)
+
+
+_WRITTEN_OUT = (
+    "it is written out as {}, and only the call of a softmax can be taken ({}); compute it with keras.ops.softmax, or "
+    "let the layer return the weights and declare them: ats.declare"
+)
 
 
 def _masks_zero(layer: keras.Layer) -> bool:
@@ -358,7 +468,10 @@ def _with_steps(site: Site, steps: list[_Judge]) -> Site:
     if site.plan.over_samples:
         return replace(site, shape=(len(steps), *site.shape[1:]))
     differs = len({judge.values for judge in steps[:2]}) > 1
-    return _over_steps(replace(site, plan=replace(site.plan, differs=differs)), steps)
+    plan = replace(site.plan, differs=differs)
+    if differs and plan.masks:
+        plan = replace(plan, in_steps={judge.call.at.step: judge.mask_plans for judge in steps})
+    return _over_steps(replace(site, plan=plan), steps)
 
 
 def _over_steps(site: Site, steps: Sequence[_Judge]) -> Site:
@@ -382,7 +495,7 @@ def _without_repeats(listed: list[Site], groups: Mapping[str, list[_Judge]]) -> 
     for sites_there in by_path.values():
         first, steps = sites_there[0], [groups[site.name][0] for site in sites_there]
         values = {judge.values for judge in steps}
-        pools = all(site.taken and site.dims and not query_dims(site.dims) for site in sites_there)
+        pools = all(site.taken and site.dims and _asks_once(site) for site in sites_there)
         alike = len({(site.dims, site.shape) for site in sites_there}) == 1
         if len(steps) == 1 or len(values) > 1 or -1 in values or not pools or not alike or "step" in first.dims:
             continue
@@ -394,6 +507,12 @@ def _without_repeats(listed: list[Site], groups: Mapping[str, list[_Judge]]) -> 
         )
         joined[first.name] = _over_steps(first, steps)
     return [joined.get(site.name, site) for site in listed if site.name not in repeats]
+
+
+def _asks_once(site: Site) -> bool:
+    """Whether it has at most one query."""
+    sizes = dict(zip(site.dims, site.shape, strict=True))
+    return all(sizes[dim] == 1 for dim in query_dims(site.dims))
 
 
 _BY_KIND = {"declared": "declared by the user", "fused": "a fused attention call"}
@@ -464,7 +583,9 @@ class _Judge:
         """The site."""
         call = self.call
         if not call.keys:  # out of reach; in a loop that can be unrolled it is judged then
-            return self._site(taken=call.at.loop is not None, reason=call.reason, plan=SitePlan(None))
+            unreached = call.reason if call.at.loop is None else ""
+            taken = call.at.loop is not None
+            return self._site(taken=taken, reason=call.reason, unreached=unreached, plan=SitePlan(None))
         if call.kind == "declared":
             return self._labelled(call.by_size, {}, "declared", taken=True, reason=_BY_KIND["declared"])
         if not self._is_traced:
@@ -483,6 +604,12 @@ class _Judge:
         site = self._with_roles(roles, use.value, reason, taken=taken, sinks=use.unweighted_keys)
         return site if taken else replace(site, lost=use.lost)
 
+    @property
+    def mask_plans(self) -> Mapping[str, MaskPlan]:
+        """The padding masks of its dims."""
+        plan = self.verdict().plan
+        return plan.masks if isinstance(plan, SitePlan) else {}
+
     def _number(self, name: str) -> int:
         return self.trace.numbers[self.call.keys[name]]
 
@@ -490,7 +617,7 @@ class _Judge:
         if roles.layout is None:
             return self._labelled(self.call.by_size, {}, "by size", taken=taken, reason=reason, sinks=sinks)
         origins = {dim: self.masks.without_masks(axis) for dim, axis in roles.origins.items()}
-        if "key" in origins and value and not sinks:
+        if "key" in origins and value and not sinks and not (is_picked(value) and _is_data(origins["key"])):
             origins["key"] = self.masks.without_masks(value)
         certainty = "by size" if roles.guess else "traced"
         return self._labelled(roles.layout, origins, certainty, taken=taken, reason=reason, sinks=sinks)
@@ -520,9 +647,17 @@ class _Judge:
         )
 
     def _plan(self, layout: Layout, origins: Mapping[str, Axis]) -> SitePlan:
-        return SitePlan(
-            layout, self.masks.of(origins, self.call.masks), over_samples=self._is_traced and self._over_samples
-        )
+        masks = self.masks.of(origins, self.call.masks, self._at)
+        return SitePlan(layout, masks, over_samples=self._is_traced and self._over_samples)
+
+    @property
+    def _at(self) -> list[tuple[Origin, int, int]]:
+        """The single positions of axes that its scores were made from."""
+        tensor = "logits" if self.call.kind == "softmax" else "query"
+        if not self._is_traced or tensor not in self.call.keys:
+            return []
+        steps = self.lineage.steps.get(self._number(tensor), {})
+        return [(origin, total, first) for (origin, total), (first, last) in steps.items() if first == last]
 
     def _site(self, **rest: Any) -> Site:
         at = self.call.at
@@ -538,6 +673,10 @@ class _Judge:
             dtype=self.call.dtype,
             loop=at.loop,
         )
+
+
+def _is_data(axis: Axis) -> bool:
+    return any(map(is_data, axis))
 
 
 def _all_but(symbol: Symbol, axis: int) -> frozenset[tuple[int, int]]:

@@ -319,9 +319,16 @@ class Lineage:
         if len(left) != len(shape):
             return tuple(one(self._lost(node, axis), size) for axis, size in enumerate(shape))
         return tuple(
-            one(self._made(node, number), size) if number == operation.axis and operation.keeps else axis
+            self._picked(axis, node, number, size) if number == operation.axis and operation.keeps else axis
             for number, (axis, size) in enumerate(zip(left, shape, strict=True))
         )
+
+    def _picked(self, axis: Axis, node: Node, number: int, size: int) -> Axis:
+        """Positions in an order that only the numbers know; of scores that are followed, they are positions no more."""
+        followed = any(isinstance(root, Mark) for factor in axis for each in factor.origins for root in each.roots)
+        if followed or not axis:
+            return one(self._made(node, number), size)
+        return one(Part(whole(axis), size_of(axis), None, 1, size), size)
 
     @_after.register
     def _(self, operation: Collected, node: Node, symbols: list[Symbol]) -> Symbol:
@@ -366,10 +373,11 @@ class Lineage:
     def _same(self) -> dict[int, int]:
         """For each tensor the first one that is computed in the same way from the same tensors."""
         first: dict[Hashable, int] = {}
-        same: dict[int, int] = {}
+        paths: dict[str, int] = {}
+        same = {tensor: paths.setdefault(path, tensor) for tensor, path in self.graph.weights.items()}
         for node in self.graph.nodes:
             inputs = tuple(same.get(tensor, tensor) for tensor in node.inputs)
-            if isinstance(node.operation, (Reshaped, Moved)) and not getattr(node.operation, "summed", None):
+            if _keeps_elements(node.operation):
                 same[node.output] = inputs[0]
             elif isinstance(node.operation, Contraction) or (
                 isinstance(node.operation, Elementwise) and len(set(inputs)) > 1
@@ -386,6 +394,13 @@ class Lineage:
         known = [self.steps.get(tensor, {}) for tensor in node.inputs]
         first = self.symbol(node.inputs[0]) if node.inputs else ()
         return steps_after(node, known, first, self.symbols[node.output])
+
+
+def _keeps_elements(operation: object) -> bool:
+    """Whether an operation gives the elements of its first input, in another shape or order."""
+    if isinstance(operation, Moved):
+        return not operation.summed and any(target is not None for target in operation.targets)
+    return isinstance(operation, Reshaped)
 
 
 def steps_after(node: Node, known: Sequence[Steps], first: Symbol, output: Symbol) -> Steps:

@@ -15,12 +15,16 @@ from attnscope.discovery._origins import (
     Samples,
     Together,
     as_one,
+    one,
     rejoined,
     size_of,
 )
-from attnscope.discovery._portions import pieces_of, portions_of
+from attnscope.discovery._portions import picked, pieces_of, portions_of
 from attnscope.interception import MaskPlan, likeliest_mask, mask_input
 from attnscope.schema import Portion
+
+At = tuple[Origin, int, int]
+"""An axis, its size, and a position of it."""
 
 
 class Masks:
@@ -96,17 +100,18 @@ class Masks:
         inputs = [root.input for root in origin.roots if isinstance(root, Position)]
         return bool(inputs) and self.inputs.issuperset(inputs)
 
-    def of(self, origins: Mapping[str, Axis], count: int) -> dict[str, MaskPlan]:
+    def of(self, origins: Mapping[str, Axis], count: int, at: Sequence[At] = ()) -> dict[str, MaskPlan]:
         """For each dim whose positions have a mask what that is.
 
         Args:
             origins: Axes of the dims.
             count: So many Keras masks had been set before; the last of them counts.
+            at: The single positions of other axes that the scores were made from, as in a loop over sentences.
         """
-        plans = {dim: self._of_dim(dim, origins, count) for dim in origins if dim in ("query", "key")}
+        plans = {dim: self._of_dim(dim, origins, count, at) for dim in origins if dim in ("query", "key")}
         return {dim: plan for dim, plan in plans.items() if plan is not None}
 
-    def _of_dim(self, dim: str, origins: Mapping[str, Axis], count: int) -> MaskPlan | None:
+    def _of_dim(self, dim: str, origins: Mapping[str, Axis], count: int, at: Sequence[At]) -> MaskPlan | None:
         """The mask of a dim: of its own positions; or of these and the windows together, which they were cut into."""
         own, windows = origins[dim], origins.get("window", ())
         sized = (dim, size_of(own))
@@ -118,6 +123,11 @@ class Masks:
             parts = self._of_axis(rejoined(axis), count)
             if any(part.name for part in parts):
                 return MaskPlan(parts, dims)
+        size = size_of(own)
+        for origin, total, position in at:
+            parts = self._of_axis(rejoined((*one(origin, total), *own)), count)
+            if own and any(part.name for part in parts):
+                return MaskPlan(picked(parts, range(position * size, (position + 1) * size)), (sized,))
         return None
 
     def _of_axis(self, axis: Axis, count: int) -> tuple[Portion, ...]:

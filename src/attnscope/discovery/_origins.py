@@ -597,7 +597,7 @@ def picked(axis: Axis, by: Axis) -> Axis:
     Where the numbers are an input's, the positions are that input's; samples that are picked together with positions
     are samples.
     """
-    real = rejoined(factor for factor in axis if is_data(factor) and Samples() not in _roots(factor))
+    real = rejoined(factor for factor in axis if _is_followed(factor) and Samples() not in _roots(factor))
     if not real:
         return by
     of = whole(real)
@@ -607,6 +607,10 @@ def picked(axis: Axis, by: Axis) -> Axis:
         else Factor(frozenset(Picked(of, origin) for origin in factor.origins), factor.size)
         for factor in by
     )
+
+
+def _is_followed(factor: Factor) -> bool:
+    return is_data(factor) or any(isinstance(root, Mark) for root in _roots(factor))
 
 
 def _roots(factor: Factor) -> list[Origin]:

@@ -34,7 +34,7 @@ def portions_of(axis: Axis, name_of: Callable[[Axis], str]) -> tuple[Portion, ..
     part = _part_of(axis)
     if part is not None:
         whole, start, step = part
-        return _picked(portions_of(whole, name_of), range(start, start + size * step, step))
+        return picked(portions_of(whole, name_of), range(start, start + size * step, step))
     pieces = pieces_of(axis)
     if pieces:
         return tuple(portion for piece in pieces for portion in portions_of(piece, name_of))
@@ -105,15 +105,15 @@ def pieces_of(axis: Axis) -> list[Axis]:
     return []
 
 
-def _picked(portions: Sequence[Portion], wanted: range) -> tuple[Portion, ...]:
+def picked(portions: Sequence[Portion], wanted: range) -> tuple[Portion, ...]:
     """Some positions of several portions behind each other."""
     cells = [(portion, position) for portion in portions for position in portion.positions]
-    picked: list[Portion] = []
+    chosen: list[Portion] = []
     for portion, position in (cells[number] for number in wanted):
-        last = picked[-1] if picked else None
+        last = chosen[-1] if chosen else None
         step = 0 if last is None else position - last.positions[-1]
         if last is not None and last.name == portion.name and ((last.size == 1 and step) or step == last.step):
-            picked[-1] = Portion(last.name, last.size + 1, last.total, last.start, step)
+            chosen[-1] = Portion(last.name, last.size + 1, last.total, last.start, step)
         else:
-            picked.append(Portion(portion.name, 1, portion.total, position))
-    return tuple(picked)
+            chosen.append(Portion(portion.name, 1, portion.total, position))
+    return tuple(chosen)

@@ -15,7 +15,7 @@ from attnscope.interception._calls import (
 )
 from attnscope.interception._declarations import declarations, declare, undeclare
 from attnscope.interception._intercept import intercept
-from attnscope.interception._interception import Handler, LayerCall, own_errors
+from attnscope.interception._interception import COMPILED, Handler, LayerCall, own_errors
 from attnscope.interception._keras import (
     TRAINING_STATE,
     call_model,
@@ -27,10 +27,12 @@ from attnscope.interception._keras import (
 )
 from attnscope.interception._layout import Layout, Parts
 from attnscope.interception._padding import can_be_mask, likeliest_mask, mask_input
-from attnscope.interception._plan import MaskPlan, Plan, SitePlan
+from attnscope.interception._plan import COMPILED_FUNCTIONS, MaskPlan, Plan, SitePlan
 from attnscope.interception._texts import TextInput, TextModel, cut_behind_texts
 
 __all__ = [
+    "COMPILED",
+    "COMPILED_FUNCTIONS",
     "TRAINING_STATE",
     "Block",
     "Call",

@@ -35,7 +35,7 @@ from attnscope.interception._interception import (
     Run,
 )
 from attnscope.interception._keras import input_names, layers_of
-from attnscope.interception._plan import Plan
+from attnscope.interception._plan import COMPILED_FUNCTIONS, Plan
 from attnscope.patching import behind, bound_early, patched, stand_in
 from attnscope.tensors import Tensor, Tree
 
@@ -99,6 +99,8 @@ def intercept(
     running = Interception(Listeners(handler, embedded, ended, masked, untaken), run, Progress())
     with ExitStack() as stack:
         _install(stack, [] if root is None else layers_of(root))
+        if plan is not None and COMPILED_FUNCTIONS in plan.unroll:
+            stack.enter_context(current().uncompiled())
         token = ACTIVE.set(running)
         stack.callback(ACTIVE.reset, token)
         if inputs is not None:

@@ -141,17 +141,27 @@ class Interception:
         location = self._location()
         shape = self._static(logits)
         axes = tuple(axis) if isinstance(axis, (tuple, list)) else (axis,)
-        if None in axes or self._is_out_of_reach(location, "softmax", shape):
-            return aside(run)
+        output = self._ran(run)
+        if None in axes:
+            return output
+        if not self._in_own_trace:
+            outside = current().unmapped(partial(self._outside_of_a_map, axes), logits, output)
+            if outside is not None:
+                return outside
+        if self._is_out_of_reach(location, "softmax", shape):
+            return output
         occurrence = self._occurrence(location)
         layout = self._layout(occurrence, shape, axes, self._heads(location))
-        output = aside(run)
         tensors = {"logits": _with_shape(logits, shape), "output": _with_shape(output, shape)}
         if layout is None:
             self._note_untaken(UntakenCall(occurrence, "softmax", shape, _dtype(output), _NO_SAMPLE, tensors, axes))
             return output
         edited = self._edited(SoftmaxCall(**self._common(occurrence, "softmax", layout), **tensors, axes=axes))
         return output if edited is None else edited
+
+    def _outside_of_a_map(self, axes: tuple[int, ...], logits: Tensor, output: Tensor, added: int) -> Tensor:
+        """Takes a softmax in a vectorising map for all that the map runs over: so many axes are `added` in front."""
+        return self.softmax(lambda: output, logits, tuple(axis if axis < 0 else axis + added for axis in axes))
 
     def fused(self, run: Callable[[], Tensor], **tensors: Any) -> Tensor:
         """Takes one fused attention call; `tensors` are the fields of a `FusedCall`."""
@@ -161,19 +171,19 @@ class Interception:
         lead, queries, heads, _ = shapes["query"]
         shape = (lead, heads, queries, shapes["key"][1])
         if self._is_out_of_reach(location, "fused", shape):
-            return aside(run)
+            return self._ran(run)
         occurrence = self._occurrence(location)
         layout = self._layout(occurrence, shape, (-1,), heads)
         tensors.update({name: _with_shape(tensors[name], known) for name, known in shapes.items()})
         if layout is None:
             dtype = _dtype(tensors["query"])
             self._note_untaken(UntakenCall(occurrence, "fused", shape, dtype, _NO_SAMPLE, tensors, (-1,)))
-            return aside(run)
+            return self._ran(run)
         call = FusedCall(**self._common(occurrence, "fused", layout), **tensors, run=run)
         edited = self._edited(call)
         if edited is not None:
             return edited
-        return aside(run) if call.context is None else call.to_output(call.context)
+        return self._ran(run) if call.context is None else call.to_output(call.context)
 
     def declared(self, layer: keras.Layer, outputs: Tree) -> Tree:
         """Takes what a layer returns, where it is declared to hold attention."""
@@ -250,6 +260,18 @@ class Interception:
         with _pushed(self.progress.loops, name):
             return original(*args, **kwargs)
 
+    def mapped(self, run: Callable[..., Tree], function: Callable[..., Tree], elements: Tree) -> Tree:
+        """Runs one of the framework's own maps: element by element if that is wanted, otherwise as it is."""
+        if self.progress.loops:  # a loop of Keras' that is made of it
+            return run(function, elements)
+        return self.loop("map", run, lambda _: loops.unrolled_map, function, elements)
+
+    def scanned(self, run: Callable[..., Tree], *args: Any, **kwargs: Any) -> Tree:
+        """Runs one of the framework's own scans, which takes what `keras.ops.scan` takes; likewise."""
+        if self.progress.loops:
+            return run(*args, **kwargs)
+        return self.loop("scan", run, lambda _: loops.unrolled_scan, *args, **kwargs)
+
     def with_heads(self, heads: int, run: Callable[[], Tensor]) -> Tensor:
         """Runs one of the framework's functions that folds this many heads into the batch."""
         with _pushed(self.progress.heads, heads):
@@ -260,7 +282,7 @@ class Interception:
         self._note_untaken(
             UntakenCall(Occurrence(self._location()), "fused", tuple(tensor.shape), "", f"{what} cannot be read yet")
         )
-        return aside(run)
+        return self._ran(run)
 
     def _location(self) -> Location:
         return current_location(self.run.root)
@@ -276,7 +298,8 @@ class Interception:
     def _common(self, occurrence: Occurrence, kind: str, layout: Layout) -> dict[str, Any]:
         padding, site = self.progress.padding, self._site(occurrence.name)
         windows = tuple(dim for dim in layout.dims if dim == "window")
-        wanted = {} if site is None else {dim: padding.of(plan, windows) for dim, plan in site.masks.items()}
+        plans = {} if site is None else site.in_steps.get(occurrence.step, site.masks)
+        wanted = {dim: padding.of(plan, windows) for dim, plan in plans.items()}
         masks = {dim: mask for dim, mask in wanted.items() if mask is not None}
         return {
             "at": occurrence,
@@ -326,12 +349,26 @@ class Interception:
             *(-1 if size is None else int(size) for size in rest),
         )
 
+    @property
+    def _in_own_trace(self) -> bool:
+        return current().current_trace() == self.run.trace
+
+    def _ran(self, run: Callable[[], Tensor]) -> Tensor:
+        """What an intercepted call gives by itself.
+
+        In a trace of its own the call is not marked as met: what a framework compiled is kept, and met no more.
+        """
+        if not self._in_own_trace:
+            return aside(run)
+        with current().met():
+            return aside(run)
+
     def _is_out_of_reach(self, location: Location, kind: str, shape: tuple[int, ...]) -> bool:
         """Whether a call's tensors cannot leave the trace that they are in, or have no shape yet; which is noted."""
-        in_own_trace = current().current_trace() == self.run.trace
+        in_own_trace = self._in_own_trace
         if in_own_trace and -1 not in shape:
             return False
-        loop, reason = (None, _SHAPELESS) if in_own_trace else (self.progress.loop, _COMPILED)
+        loop, reason = (None, _SHAPELESS) if in_own_trace else (self.progress.loop, COMPILED)
         self._note_untaken(UntakenCall(Occurrence(location, loop=loop), kind, shape, "", reason))
         return True
 
@@ -375,7 +412,7 @@ def _pushed(stack: list[Item], item: Item) -> Iterator[None]:
 
 _NO_SAMPLE = "its first axis is neither the batch nor a multiple of it"
 _SHAPELESS = "its shape is not known before the run; give the model inputs of a fixed length"
-_COMPILED = (
+COMPILED = (
     "it runs inside a compiled loop or a function that the layer compiled for itself, whose tensors cannot leave it; "
     "keras.ops.scan, map, vectorized_map, fori_loop and RNN layers can be unrolled, while_loop and the framework's own "
     "loops cannot"

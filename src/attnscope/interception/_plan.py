@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from attnscope.interception._layout import Layout
 from attnscope.schema import Portion, Site
 
+COMPILED_FUNCTIONS = "functions that layers compiled for themselves"
+"""Stands among the loops to unroll for these functions, which then run as part of what runs around them."""
+
 
 @dataclass(frozen=True)
 class MaskPlan:
@@ -32,6 +35,7 @@ class SitePlan:
         masks: For each dim whose positions have a padding mask, what that is.
         differs: Whether its keys are other ones in each step of the loop around it.
         over_samples: Whether the loop around it runs over the samples.
+        in_steps: The masks of each step of the loop around it, where each has others.
         calls: Names of the calls that are its steps, in a loop of Python's; empty where it is one call.
     """
 
@@ -39,6 +43,7 @@ class SitePlan:
     masks: Mapping[str, MaskPlan] = field(default_factory=dict)
     differs: bool = False
     over_samples: bool = False
+    in_steps: Mapping[tuple[int, ...], Mapping[str, MaskPlan]] = field(default_factory=dict)
     calls: tuple[str, ...] = ()
 
 

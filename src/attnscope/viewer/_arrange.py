@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +17,7 @@ from attnscope.labels import patch_grid
 from attnscope.maps import AttentionMaps
 from attnscope.marks import shown
 from attnscope.masking import closed_cells, later_keys
-from attnscope.schema import HEAD, RECEIVED, SAMPLE, SCORES, key_dims, query_dims
+from attnscope.schema import HEAD, KEY, RECEIVED, SAMPLE, SCORES, key_dims, known_lineage, query_dims, same_sequence
 from attnscope.viewer._quantise import Map
 
 SEPARATORS = frozenset({"[SEP]", "</s>", "<sep>"})
@@ -113,11 +114,22 @@ class SiteMaps:
     def role(self) -> str:
         """``pool``, ``cross``, ``encoder``, ``decoder`` or ``self``."""
         path = str(self.dataset.attrs.get("path", self.name))
-        if not query_dims(self.array.dims):
+        queries, keys = query_dims(self.array.dims), key_dims(self.array.dims)
+        if not queries:
             return "pool"
-        if any(word in path for word in CROSS) or self.shape[0] != self.shape[1] - self.sinks:
+        lineage = known_lineage(self.dataset.attrs)
+        if all(dim in lineage for dim in (*queries, *keys)):
+            crosses = not same_sequence(*(" and ".join(lineage[dim] for dim in dims) for dims in (queries, keys)))
+        else:  # maps from elsewhere, or of a site whose trail was lost
+            crosses = any(word in path for word in CROSS) or self.shape[0] != self.shape[1] - self.sinks
+        if crosses:
             return "cross"
         return next((word for word in ("encoder", "decoder") if word in path), "self")
+
+    @cached_property
+    def sequence(self) -> str:
+        """Where the keys come from, in words; empty where that is not known."""
+        return known_lineage(self.dataset.attrs).get(KEY, "")
 
     @cached_property
     def shape(self) -> tuple[int, int]:
@@ -217,9 +229,11 @@ class RolloutMaps:
 
     Attributes:
         chain: The sites from the input up.
+        sequence: What it is over, in words, where there are rollouts of other sequences; else empty.
     """
 
     chain: tuple[SiteMaps, ...]
+    sequence: str = ""
 
     layer = ""
     kind = "rollout"
@@ -231,7 +245,7 @@ class RolloutMaps:
         """Its name."""
         first = self.chain[0]
         side = "" if first.role == "self" else f" of the {first.role}"
-        return f"rollout{side}"
+        return f"rollout{side}" + (f" over {self.sequence}" if self.sequence else "")
 
     @property
     def run(self) -> int:
@@ -263,17 +277,20 @@ def sites_of(runs: Sequence[AttentionMaps], grid: tuple[int, int] | None = None)
     everything: list[SiteMaps | RolloutMaps] = []
     for number, maps in enumerate(runs):
         sites = [SiteMaps(shown(name), number, maps.dataset(name), grid) for name in maps]
-        everything += [*sites, *(RolloutMaps(chain) for chain in _chains(sites))]
+        chains = list(_chains(sites))
+        roles = Counter(chain[0].role for chain in chains)
+        everything += sites
+        everything += [RolloutMaps(chain, chain[0].sequence if roles[chain[0].role] > 1 else "") for chain in chains]
     return everything
 
 
 def _chains(sites: Sequence[SiteMaps]) -> Iterator[tuple[SiteMaps, ...]]:
     """Sites of self-attention over one sequence, in the order of execution."""
-    chains: dict[tuple[str, tuple[int, int]], list[SiteMaps]] = {}
+    chains: dict[tuple[str, tuple[int, int], str], list[SiteMaps]] = {}
     for site in sites:
         plain = set(site.panel_dims) <= {HEAD} and site.variable == SCORES and not site.sinks
         if plain and site.role in ("self", "encoder", "decoder"):
-            chains.setdefault((site.role, site.shape), []).append(site)
+            chains.setdefault((site.role, site.shape, site.sequence), []).append(site)
     yield from (tuple(chain) for chain in chains.values() if len(chain) > 1)
 
 
