@@ -27,8 +27,14 @@ def rows_of(name: str, sites: Iterable[Site]) -> list[list[str]]:
 
 
 def sources_of(site: Site) -> str:
-    """Where the dims come from; of the path of a weight its last parts, without the numbers of layers."""
-    words = {dim: source for dim, source in site.lineage.items() if (dim, source) != (SAMPLE, "samples")}
+    """Where the dims come from; of the path of a weight its last parts, without the numbers of layers.
+
+    Of a dim of size 1 not every backend can tell, so that none is asked.
+    """
+    sizes = dict(zip(site.dims, site.shape, strict=True))
+    words = {
+        dim: source for dim, source in site.lineage.items() if sizes[dim] > 1 and (dim, source) != (SAMPLE, "samples")
+    }
     return _by_what_is_said(
         {dim: re.sub(r"'[^']*?([^'/]+?)(_[0-9]+)?/([^'/]+)'", r"'\1/\3'", words[dim]) for dim in words}
     )
