@@ -58,6 +58,8 @@ _MARK = "attnscope:"
 _MET = "attnscope_met"
 """Name of the scope of what belongs to a call that was met."""
 
+Params = dict[str, Any]
+
 
 class Jax:
     """See `Backend`."""
@@ -310,7 +312,7 @@ def _read(jaxpr: Any, input_count: int, weights: Sequence[str]) -> Trace:
     def scan(equation: Any, met: bool) -> None:
         """A loop is walked through once: what it runs over loses its first axis, and what its steps give gets one."""
         body = equation.params["jaxpr"].jaxpr
-        constants, carried = equation.params["num_consts"], equation.params["num_carry"]
+        constants, carried = _constants_and_carried(equation.params)
         given = [number(atom) for atom in equation.invars]
         enter(body)
         for place, variable in enumerate(body.invars):
@@ -347,6 +349,14 @@ _CALLS = _COMPILED | frozenset(
 )
 
 
+def _constants_and_carried(params: Params) -> tuple[int, int]:
+    """How many arguments of a scan are the same in each step, and how many go from step to step."""
+    if "num_consts" in params:
+        return params["num_consts"], params["num_carry"]
+    constants, carried, _ = params["ft_in"].unpack()  # since JAX 0.11
+    return len(constants), len(carried)
+
+
 def _variables_of(jaxpr: Any) -> list[Any]:
     computed = [variable for equation in jaxpr.eqns for variable in equation.outvars]
     return [*jaxpr.invars, *jaxpr.constvars, *computed]
@@ -366,9 +376,6 @@ def _inner_jaxpr(equation: Any) -> Any | None:
         if inner is not None:
             return getattr(inner, "jaxpr", inner)
     return None
-
-
-Params = dict[str, Any]
 
 
 def _dot(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | None:
