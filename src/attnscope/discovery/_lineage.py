@@ -37,6 +37,7 @@ from attnscope.discovery._origins import (
     Mark,
     Origin,
     Part,
+    Picked,
     Pieces,
     Position,
     Samples,
@@ -328,7 +329,7 @@ class Lineage:
         followed = any(isinstance(root, Mark) for factor in axis for each in factor.origins for root in each.roots)
         if followed or not axis:
             return one(self._made(node, number), size)
-        return one(Part(whole(axis), size_of(axis), None, 1, size), size)
+        return one(Picked(whole(axis), self._made(node, number)), size)
 
     @_after.register
     def _(self, operation: Collected, node: Node, symbols: list[Symbol]) -> Symbol:
