@@ -381,13 +381,14 @@ def together(axes: Sequence[Axis], size: int, lost: Origin) -> Axis:
     full = [_without_singles(axis) for axis in axes if size_of(axis) == size and axis]
     if not full:
         return () if size == 1 else one(lost, size)
+    full = list(dict.fromkeys(full))
     highest = max(map(_level_of, full))
-    telling = list(dict.fromkeys(axis for axis in full if _level_of(axis) == highest))
-    if len(telling) == 1:
-        return telling[0]
-    full = telling
-    cuts = sorted({cut for axis in full for cut in _cuts(axis)})
-    if 0 in cuts or any(outer % inner for inner, outer in pairwise(cuts)):
+    if _cuts_of(full) is None:
+        full = [axis for axis in full if _level_of(axis) == highest]
+    if len(full) == 1:
+        return full[0]
+    cuts = _cuts_of(full)
+    if cuts is None:
         return one(lost, size) if highest >= _DATA else min(full, key=_name_of)
     sizes = [outer // inner for inner, outer in pairwise(cuts)][::-1] or [1]
     parts = [_cut(axis, sizes) for axis in full]
@@ -406,6 +407,12 @@ def _without_singles(axis: Axis) -> Axis:
 def ordered(origins: frozenset[Origin]) -> list[Origin]:
     """The origins in an order that is the same in every run."""
     return sorted(origins, key=attrgetter("name")) if len(origins) > 1 else list(origins)
+
+
+def _cuts_of(axes: Sequence[Axis]) -> list[int] | None:
+    """The sizes of all inner parts, in their order; None where the factors of the axes do not fit into each other."""
+    cuts = sorted({cut for axis in axes for cut in _cuts(axis)})
+    return None if 0 in cuts or any(outer % inner for inner, outer in pairwise(cuts)) else cuts
 
 
 def _cuts(axis: Axis) -> list[int]:
