@@ -31,6 +31,7 @@ from attnscope.backends import (
 from attnscope.discovery._origins import (
     Axis,
     Factor,
+    Filled,
     Guessed,
     Lost,
     Made,
@@ -112,6 +113,9 @@ class Lineage:
     def _made(self, node: Node, axis: int) -> Origin:
         return Made(node.output, axis)
 
+    def _filled(self, node: Node, axis: int) -> Origin:
+        return Filled(node.output, axis)
+
     def _lost(self, node: Node, axis: int) -> Origin:
         return Lost(node.name, node.output, axis)
 
@@ -169,11 +173,12 @@ class Lineage:
     @_after.register
     def _(self, operation: Moved, node: Node, symbols: list[Symbol]) -> Symbol:
         sources = {target: axis for axis, target in enumerate(operation.targets) if target is not None}
+        made = self._made if symbols[0] else self._filled
         moved = []
         for axis, size in enumerate(self._shape(node)):
             source = symbols[0][sources[axis]] if axis in sources else ()
             moved.append(
-                source if size_of(source) == size and (source or size == 1) else one(self._made(node, axis), size)
+                source if size_of(source) == size and (source or size == 1) else one(made(node, axis), size)
             )
         return tuple(moved)
 

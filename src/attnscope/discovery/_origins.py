@@ -122,6 +122,11 @@ class Made(_Origin):
 
 
 @dataclass(frozen=True, eq=False)
+class Filled(Made):
+    """An axis along which one number stands everywhere."""
+
+
+@dataclass(frozen=True, eq=False)
 class Lost(_Origin):
     """An axis whose trail was lost at an operation."""
 
@@ -247,8 +252,8 @@ Axis = tuple[Factor, ...]
 Symbol = tuple[Axis, ...]
 """The axes of a tensor."""
 
-_MARK, _DATA, _LOST, _UNITS, _MADE = 4, 3, 2, 1, 0
-_LEVELS = {Mark: _MARK, Samples: _DATA, Position: _DATA, Lost: _LOST, Units: _UNITS}
+_MARK, _DATA, _LOST, _UNITS, _MADE, _FILLED = 4, 3, 2, 1, 0, -1
+_LEVELS = {Mark: _MARK, Samples: _DATA, Position: _DATA, Lost: _LOST, Units: _UNITS, Filled: _FILLED}
 
 
 def _name_of(axis: Axis) -> list[list[str]]:
