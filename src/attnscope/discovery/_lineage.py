@@ -347,7 +347,7 @@ class Lineage:
     @_after.register
     def _(self, operation: Unknown, node: Node, symbols: list[Symbol]) -> Symbol:
         shape = self._shape(node)
-        if not node.inputs:  # numbers that it makes from nothing, such as an iota
+        if not any(symbols):  # numbers that it makes from nothing or from single numbers, such as a range
             return tuple(one(self._made(node, axis), size) for axis, size in enumerate(shape))
         aligned = self._aligned(node, [symbol for symbol in symbols if len(symbol) == len(shape)])
         return tuple(
