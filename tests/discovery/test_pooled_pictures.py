@@ -23,7 +23,8 @@ def test_what_was_pooled_is_patches_of_the_picture(pooling):
     picture = keras.Input((8, 8, 3), name="picture")
     x = layers.Reshape((16, 8))(pooling(layers.Conv2D(8, 3, padding="same")(picture)))
     weights = layers.Softmax(axis=1, name="pool")(layers.Dense(1)(x))
-    model = keras.Model(picture, [layers.MultiHeadAttention(2, 4, name="mha")(x, x), keras.ops.sum(weights * x, axis=1)])
+    outputs = [layers.MultiHeadAttention(2, 4, name="mha")(x, x), keras.ops.sum(weights * x, axis=1)]
+    model = keras.Model(picture, outputs)
     found = {site.name: site for site in ats.sites(model, np.zeros((3, 8, 8, 3), "float32"))}
     assert {name: (site.dims, site.certainty, site.lineage["key"]) for name, site in found.items()} == {
         "mha": (("sample", "head", "query", "key"), "traced", "patches of input 'picture'"),

@@ -270,7 +270,8 @@ class _Reading:
             output = self.number(tensor, call)
             steps = self._steps(operation, operands[0], output) if operation.type == "StridedSlice" else None
             if steps is None:
-                self.builder.add(operation.type, _Record(operation, place), operands, output, **made)
+                given = operands[place : place + 1] if operation.type == "IdentityN" else operands
+                self.builder.add(operation.type, _Record(operation, place), given, output, **made)
                 continue
             source = operands[0]
             for step, (known, shape) in enumerate(steps):
@@ -746,8 +747,8 @@ _VOCABULARY = Vocabulary(
         "Tile": _tile,
         **dict.fromkeys(("Softmax", "LogSoftmax"), read_last),
         **dict.fromkeys(("Cumsum", "Cumprod"), read_first),
-        **dict.fromkeys(("OnesLike", "ZerosLike"), read_constant),
-        **dict.fromkeys(("Cast", "Identity", "StopGradient"), read_copy),
+        **dict.fromkeys(("OnesLike", "ZerosLike", "Fill"), read_constant),
+        **dict.fromkeys(("Cast", "Identity", "IdentityN", "StopGradient"), read_copy),
         **dict.fromkeys(("FusedBatchNormV3", "FusedBatchNorm"), _batch_norm),
         **dict.fromkeys(("TensorScatterUpdate", "TensorScatterAdd", "XlaDynamicUpdateSlice"), _update),
         "TensorListGetItem": _item,

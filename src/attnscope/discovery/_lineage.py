@@ -177,9 +177,7 @@ class Lineage:
         moved = []
         for axis, size in enumerate(self._shape(node)):
             source = symbols[0][sources[axis]] if axis in sources else ()
-            moved.append(
-                source if size_of(source) == size and (source or size == 1) else one(made(node, axis), size)
-            )
+            moved.append(source if size_of(source) == size and (source or size == 1) else one(made(node, axis), size))
         return tuple(moved)
 
     @_after.register
