@@ -570,7 +570,9 @@ _READERS = {
     "topk": _top_k,
     **dict.fromkeys(("convolution", "mkldnn_convolution"), _convolution),
     **dict.fromkeys(("max_pool2d_with_indices", "max_pool3d_with_indices", "avg_pool2d", "avg_pool3d"), _pooling),
-    **dict.fromkeys(("upsample_nearest2d", "upsample_bilinear2d", "upsample_bicubic2d"), _resized),
+    **dict.fromkeys(
+        ("upsample_nearest2d", "_upsample_nearest_exact2d", "upsample_bilinear2d", "upsample_bicubic2d"), _resized
+    ),
     "slice": _slice,
     **dict.fromkeys(("split", "split_with_sizes"), _split),
     **dict.fromkeys(("constant_pad_nd", *_PADS), _padded),
