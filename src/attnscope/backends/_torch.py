@@ -12,6 +12,7 @@ import numpy as np
 import torch
 import torch.nn.attention
 from keras import ops, tree
+from keras.src.backend.torch import nn as torch_nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from attnscope.backends._graph import (
@@ -30,6 +31,7 @@ from attnscope.backends._graph import (
     reduction,
 )
 from attnscope.backends._protocol import Body, Function, Interception, Model, ModelOf, ProbedBody, Step
+from attnscope.patching import patched
 from attnscope.tensors import Tensor, Tree
 
 
@@ -106,7 +108,7 @@ class Torch:
     def trace(self, model: Model, body: Callable[[Tree], Tree], inputs: Tree) -> Trace:
         """A recorded run, on the meta device if every operation of the model knows it."""
         try:
-            with keras.device("meta"):
+            with keras.device("meta"), patched(torch_nn, "get_device", _as_device):
                 return self._recorded(body, inputs)
         except (NotImplementedError, RuntimeError, TypeError, ValueError):
             # Not every operation of PyTorch knows the meta device; what is wrong with the model itself is raised
@@ -127,6 +129,13 @@ class Torch:
     def key_of(self, tensor: Tensor, number: int) -> Hashable:
         """The tensor's own identity; the recorder keeps it alive."""
         return id(tensor)
+
+
+def _as_device(get_device: Callable[[], str]) -> Callable[[], torch.device]:
+    """Keras puts an empty tensor in the place of what it pools where the name of the device is "meta"; no trail of the
+    inputs would lead through it.
+    """
+    return lambda: torch.device(get_device())
 
 
 def _softmax(taking: Interception, original: Any, *args: Any, **kwargs: Any) -> Tensor:
