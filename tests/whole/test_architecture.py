@@ -26,7 +26,7 @@ ALLOWED = {
     "labels": {"errors", "schema", "words"},
     "findings": {"schema"},
     "maps": {"errors", "findings", "labels", "schema"},
-    "backends": {"errors", "tensors"},
+    "backends": {"errors", "patching", "tensors"},
     "interception": {"backends", "errors", "labels", "patching", "schema", "tensors"},
     "running": {"backends", "interception", "errors", "labels", "tensors"},
     "discovery": {"backends", "interception", "running", "errors", "schema", "tensors"},
