@@ -191,8 +191,11 @@ def _operation(entries: Sequence[tuple[int, Factor | None, str]]) -> str:
 
 
 def _guess(origins: Mapping[str, tuple[Factor, ...]]) -> str:
+    """The operation at which an axis was followed by its size, or where the trail of a part of it was lost."""
     listed = [origin for factors in origins.values() for factor in factors for origin in ordered(factor.origins)]
-    return next((guess for origin in listed for guess in origin.guesses), "")
+    guesses = (guess for origin in listed for guess in origin.guesses)
+    lost = (root.operation for origin in listed for root in origin.roots if isinstance(root, Lost))
+    return next(guesses, "") or next(lost, "")
 
 
 def in_words(factors: Axis) -> str:
