@@ -30,3 +30,13 @@ def test_what_was_pooled_is_patches_of_the_picture(pooling):
         "mha": (("sample", "head", "query", "key"), "traced", "patches of input 'picture'"),
         "pool": (("sample", "key"), "traced", "patches of input 'picture'"),
     }
+
+
+@pytest.mark.parametrize("pooling", [layers.AdaptiveMaxPooling2D(4), layers.AdaptiveAveragePooling2D(4)])
+def test_adaptive_pooling_keeps_to_the_picture_whether_it_slides_or_picks(pooling):
+    picture = keras.Input((8, 8, 3), name="picture")
+    x = layers.Reshape((16, 8))(pooling(layers.Conv2D(8, 3, padding="same")(picture)))
+    model = keras.Model(picture, layers.MultiHeadAttention(2, 4, name="mha")(x, x))
+    [site] = ats.sites(model, np.zeros((3, 8, 8, 3), "float32"))
+    assert (site.dims, site.certainty) == (("sample", "head", "query", "key"), "traced")
+    assert "patches of input 'picture'" in site.lineage["key"]

@@ -553,6 +553,7 @@ def _is_pointwise(name: str) -> bool:
 _ADDED = {"addmm": 1, "baddbmm": 1}
 """Operations that add their first inputs, as many as stated, to a product of the others."""
 
+_ADAPTIVE = [f"{name}_pool{rank}d" for name in ("_adaptive_avg", "adaptive_max") for rank in (2, 3)]
 _PADS = [f"{kind}_pad{rank}d" for kind in ("replication", "reflection") for rank in (1, 2, 3)]
 
 _READERS = {
@@ -570,6 +571,7 @@ _READERS = {
     "topk": _top_k,
     **dict.fromkeys(("convolution", "mkldnn_convolution"), _convolution),
     **dict.fromkeys(("max_pool2d_with_indices", "max_pool3d_with_indices", "avg_pool2d", "avg_pool3d"), _pooling),
+    **dict.fromkeys(_ADAPTIVE, _resized),
     **dict.fromkeys(
         ("upsample_nearest2d", "_upsample_nearest_exact2d", "upsample_bilinear2d", "upsample_bicubic2d"), _resized
     ),
