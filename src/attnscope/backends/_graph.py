@@ -72,6 +72,15 @@ class Graph:
         return {node.output: node for node in self.nodes}
 
     @cached_property
+    def users(self) -> dict[int, list[int]]:
+        """For each tensor, the places in `nodes` of the operations that take it, in their order."""
+        users: dict[int, list[int]] = {}
+        for place, node in enumerate(self.nodes):
+            for tensor in set(node.inputs):
+                users.setdefault(tensor, []).append(place)
+        return users
+
+    @cached_property
     def data(self) -> set[int]:
         """Tensors that depend on the model's input other than through a mask or a choice."""
         data = set(self.inputs)

@@ -17,6 +17,7 @@ that come after it:
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
@@ -184,11 +185,18 @@ class _Walk:
         self.marked: dict[int, Symbol] = {self.start: _marked(self.symbol, self.lineage.graph.shapes[self.start])}
         self.steps: dict[int, Steps] = {}
         self.summed_up: set[int] = set()
-        for node in graph.nodes:
+        waiting, queued = list(graph.users.get(self.start, ())), set(graph.users.get(self.start, ()))
+        while waiting:
+            node = graph.nodes[heapq.heappop(waiting)]
             if any(tensor in self.marked for tensor in node.inputs):
                 self._through(node)
-            elif any(tensor in self.summed_up for tensor in node.inputs):
+            else:
                 self._through_sum(node)
+            if node.output in self.marked or node.output in self.summed_up:
+                for place in graph.users.get(node.output, ()):
+                    if place not in queued:
+                        queued.add(place)
+                        heapq.heappush(waiting, place)
         self.returned = any(tensor in self.marked for tensor in graph.outputs)
 
     def _through(self, node: Node) -> None:
@@ -203,7 +211,7 @@ class _Walk:
         if self._holds_keys(output) or any(self._is_key(origin) for origin, _ in steps):
             self.marked[node.output] = output
             self.steps[node.output] = steps
-        else:
+        elif not any(self._is_foreign_data(tensor) for tensor in node.inputs):
             self.summed_up.add(node.output)
 
     def _through_sum(self, node: Node) -> None:
@@ -211,8 +219,9 @@ class _Walk:
         product = isinstance(node.operation, Contraction) or (
             isinstance(node.operation, Elementwise) and node.operation.product
         )
-        if product and any(self._is_foreign_data(tensor) for tensor in node.inputs):
-            self.lost = self.lost or node.name
+        if any(self._is_foreign_data(tensor) for tensor in node.inputs):
+            if product:
+                self.lost = self.lost or node.name
         elif isinstance(node.operation, (Elementwise, Moved, Reshaped, Sliced, Taken, Joined)):
             self.summed_up.add(node.output)
 
