@@ -97,7 +97,7 @@ def _overview(card: CardData, rules: CardRules) -> str:
             (order.index(method.verdict.word), -weakest[rules.baselines[0]].mean, name, method.verdict, weakest)
         )
     charted = [
-        Row(f"<b>{html.escape(name)}</b>{_verdict_mark(verdict)}", name, weakest)
+        Row(name, _verdict_mark(verdict), weakest)
         for _, _, name, verdict, weakest in sorted(rows, key=lambda row: row[:3])
     ]
     one = {"patches": "patch"}.get(card.kind, card.kind.removesuffix("s"))
@@ -154,7 +154,7 @@ def _verdicts(card: CardData, rule: str) -> str:
 
 def _gains(card: CardData, removal: str, baselines: Sequence[str]) -> str:
     rows = [
-        Row(html.escape(name), name, {baseline: _scaled(gain, 1.0) for baseline, gain in method.gains[removal].items()})
+        Row(name, "", {baseline: _scaled(gain, 1.0) for baseline, gain in method.gains[removal].items()})
         for name, method in card.judged.items()
         if name not in baselines
     ]
@@ -254,7 +254,7 @@ def _attention(card: CardData) -> str:
         return ""
     return _folded(
         "What the answer depends on",
-        "Good for maps of attention: the answer moves by much of its standard deviation when attention changes.",
+        "Good: changed attention moves the answer by much of its standard deviation; relevance is stable.",
         _list(lines),
     )
 

@@ -7,12 +7,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from attnscope.marks import number, rounded_up
+from attnscope.marks import isolated, number
 
-ROW = 38
+ROW = 44
 """Height of a row, in pixels."""
 TICKS = 5
-"""About how many numbers the axis has."""
+"""The axis has at most this many steps."""
 
 
 class Ends(NamedTuple):
@@ -27,13 +27,13 @@ class Row(NamedTuple):
     """What is drawn for one method.
 
     Attributes:
-        label: What stands beside it, as HTML.
-        name: What screen readers call it.
+        name: Its name.
+        note: What stands between its name and its intervals, as HTML.
         intervals: By what the method is compared with: drawn one below the other.
     """
 
-    label: str
     name: str
+    note: str
     intervals: Mapping[str, Ends]
 
 
@@ -51,7 +51,7 @@ def interval_chart(rows: Sequence[Row], margin: float) -> str:
     room = 0.04 * (right - left) or 1.0
     axis = _Axis(left - room, right + room)
     drawn = "".join(
-        f"<div class=who>{row.label}</div><svg height={ROW} role=img "
+        f"<div class=who>{isolated(row.name)}</div><div>{row.note}</div><svg height={ROW} role=img "
         f'aria-label="{html.escape(_in_words(row), quote=True)}">{_ground(axis, margin)}{_marks(row, axis)}</svg>'
         for row in rows
     )
@@ -71,7 +71,9 @@ class _Axis(NamedTuple):
 
     def ticks(self) -> list[float]:
         """Round numbers that the axis has room for; 0 is one of them."""
-        step = rounded_up((self.right - self.left) / TICKS)
+        least = (self.right - self.left) / TICKS
+        power = 10.0 ** math.floor(math.log10(least))
+        step = next(step * power for step in (1, 2, 5, 10) if step * power >= least)
         first, last = math.ceil(self.left / step), math.floor(self.right / step)
         return [float(f"{place * step:.6g}") for place in range(first, last + 1)]
 
