@@ -99,12 +99,8 @@ def _resampled(gains: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray,
     variance = np.maximum(draws @ gains**2 / count - means**2, 0) * count / (count - 1)
     away, largest = means - gains.mean(0), np.abs(gains).max(0)
     flat = variance <= (1e-8 * largest) ** 2
-    still = np.abs(away) <= 1e-9 * largest
-    studentised = np.where(
-        flat,
-        np.where(still, 0.0, np.where(away > 0, np.inf, -np.inf)),
-        away / np.sqrt(np.where(flat, 1.0, variance) / count),
-    )
+    endless = np.where(np.abs(away) <= 1e-9 * largest, 0.0, np.where(away > 0, np.inf, -np.inf))
+    studentised = np.where(flat, endless, away / np.sqrt(np.where(flat, 1.0, variance) / count))
     return np.sort(means, axis=0), np.sort(studentised, axis=0)
 
 

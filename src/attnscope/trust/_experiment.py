@@ -49,6 +49,8 @@ REPEATED_SAMPLES = 6
 """The most samples whose relevance is computed again, with shuffled parameters and with perturbed inputs."""
 STAGES = 3
 """Blocks of layers that are shuffled, one after the other and each alone."""
+SHUFFLES = 4
+"""How often all parameters are shuffled."""
 SENSITIVITY_DRAWS = 4
 """Draws of max-sensitivity."""
 ROUNDING = 1e-6
@@ -221,7 +223,13 @@ class Experiment:
             return np.stack([few.subject.flat(few.relevance(name)) for name in few.methods])
 
         correlations = randomisation(
-            few.subject.model, relevances, few.subject.positions.valid, order="both", blocks=STAGES, seed=self.seed
+            few.subject.model,
+            relevances,
+            few.subject.positions.valid,
+            order="both",
+            blocks=STAGES,
+            draws=SHUFFLES,
+            seed=self.seed,
         )
         return correlations.assign_coords({METHOD: list(few.methods)})
 
