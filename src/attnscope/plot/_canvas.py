@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib import rcParams
+from matplotlib import rc_context, rcParams
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
@@ -37,7 +37,19 @@ _DARK_PAGE = 0.18
 """Luminance, from 0 to 1, below which a page counts as dark."""
 
 
-def new_figure(width: float, height: float) -> Figure:
+class TrueTypeFigure(Figure):
+    """A figure whose PDF and PostScript files hold their fonts as TrueType, as publishers ask for.
+
+    Matplotlib takes this from its settings, which are the user's: they are changed while a file is written, and back.
+    """
+
+    def savefig(self, *args: Any, **options: Any) -> None:
+        """Writes the figure into a file, as `matplotlib.figure.Figure.savefig` does."""
+        with rc_context({"pdf.fonttype": 42, "ps.fonttype": 42}):
+            super().savefig(*args, **options)
+
+
+def new_figure(width: float, height: float, *, fixed: bool = False) -> Figure:
     """A figure of pyplot's, so that notebooks, ``plt.show()`` and ``plt.savefig(...)`` show what was drawn.
 
     Pyplot is imported here alone: whoever passes axes does not need it.
@@ -45,11 +57,14 @@ def new_figure(width: float, height: float) -> Figure:
     Args:
         width: In inches.
         height: In inches.
+        fixed: Whether the axes stay where they are put; by default a layout makes room for what is around them.
     """
     from matplotlib import pyplot
 
-    layout = ConstrainedLayoutEngine(w_pad=_MARGIN, h_pad=_MARGIN, compress=True)
-    return pyplot.figure(figsize=(width, height), layout=layout)
+    layout = None if fixed else ConstrainedLayoutEngine(w_pad=_MARGIN, h_pad=_MARGIN, compress=True)
+    figure = pyplot.figure(figsize=(width, height), FigureClass=TrueTypeFigure)
+    figure.set_layout_engine("none" if layout is None else layout)
+    return figure
 
 
 def axes_or_new(ax: Axes | None, width: float, height: float) -> Axes:
@@ -99,6 +114,11 @@ def difference_map(dark: bool) -> Colormap:
     return _listed(diverging(dark=dark) / 255, "differences")
 
 
+def colours_of(scale: Scale, dark: bool) -> Colormap:
+    """The ramp of a scale: of weights, or around 0."""
+    return difference_map(dark) if scale.signed else colour_map(dark)
+
+
 def _listed(table: np.ndarray, name: str) -> Colormap:
     return ListedColormap(table, name=f"attnscope {name}").with_extremes(bad=(0, 0, 0, 0))
 
@@ -107,7 +127,7 @@ def norm_of(scale: Scale) -> Normalize:
     """How values become places on the ramp."""
     if scale.logarithmic:
         return LogNorm(scale.floor, scale.maximum, clip=True)
-    return Normalize(0, scale.maximum)
+    return Normalize(-scale.maximum if scale.signed else 0, scale.maximum)
 
 
 def ink_on(colour: Any) -> str:
@@ -126,10 +146,19 @@ def add_bar(
     bar.ax.tick_params(labelsize="small", length=2)
     bar.ax.minorticks_off()
     bar.outline.set_linewidth(0.4)
-    bar.set_label(label, size="small")
+    texts, fonts = written([label], None)
+    bar.set_label(wrapped(texts, _length_beside(axes, bar), 0.83 * rcParams["font.size"]), size="small")
     axis = bar.ax.yaxis if bar.orientation == "vertical" else bar.ax.xaxis
-    plain_text(axis.label)
+    plain_text(axis.label).set_fontfamily(fonts)
     return bar
+
+
+def _length_beside(axes: Axes | Sequence[Axes], bar: Colorbar) -> float:
+    """Points that the label of a bar has along the axes."""
+    boxes = [one.get_window_extent() for one in ([axes] if isinstance(axes, Axes) else axes)]
+    low, high = ("y0", "y1") if bar.orientation == "vertical" else ("x0", "x1")
+    length = max(getattr(box, high) for box in boxes) - min(getattr(box, low) for box in boxes)
+    return float(length) * 72 / figure_of(bar.ax).get_dpi()
 
 
 def frame(ax: Axes) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from matplotlib import font_manager, rcParams
 from matplotlib.text import Text
+from matplotlib.textpath import text_to_path
 
 from attnscope.marks import shown
 
@@ -94,6 +95,11 @@ def _fonts_with(missing: frozenset[int]) -> tuple[str, ...]:
             chosen.append(entry.name)
             missing -= has
     return tuple(chosen)
+
+
+def width_of(text: str, font: font_manager.FontProperties) -> float:
+    """Points that a text is wide."""
+    return float(text_to_path.get_text_width_height_descent(text, font, ismath=False)[0]) if text else 0.0
 
 
 def wrapped(parts: Sequence[str], points: float, size: float) -> str:
