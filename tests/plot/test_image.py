@@ -120,7 +120,8 @@ def test_a_gallery_of_samples_that_are_not_there_is_refused(rng):
     pictures, given = rng.random((2, 4, 4)), array(scores(rng, 2, 4), dims=("sample", "key"))
     cases = {
         "images=[] was given with the dims ('sample', 'key') and sample=None, but a gallery shows 1 to 36 samples out "
-        "of several. Write images=[0, 1] without sample=, or select one picture: image(pictures[0], weights, sample=0).": (
+        "of several. Write images=[0, 1] without sample=, or select one picture: image(pictures[0], weights, "
+        "sample=0).": (
             (pictures, given),
             [],
         ),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,7 @@ from matplotlib.transforms import BboxBase
 
 from attnscope.colours import diverging, luminance, palette, ramp
 from attnscope.plot._scale import Scale
-from attnscope.plot._typesetting import plain_text, wrapped, written
+from attnscope.plot._typesetting import broken, cut_front, plain_text, wrapped, written
 
 if TYPE_CHECKING:
     from matplotlib.typing import ColorType
@@ -33,6 +32,10 @@ _MARGIN = 0.09
 """Inches around the axes."""
 _NARROWEST = 2.5
 """Inches of a line of remarks over axes that are narrower."""
+_LINE = 0.2
+"""Inches that a line of a title is high."""
+LONGEST_TITLE = 120
+"""Longer ones are cut at their front: names of sites differ at their end."""
 _DARK_PAGE = 0.18
 """Luminance, from 0 to 1, below which a page counts as dark."""
 
@@ -186,17 +189,29 @@ def head_line(ax: Axes, title: str, remarks: Sequence[str] = (), left: float | N
         size = float(_note(ax, note, fonts, heading.get_color()).get_fontsize())
         lines = note.count("\n") + (1 if title else 0)  # without a title, a blank one makes room for the highest line
         ax.set_title(heading.get_text() or " ", loc="left", pad=rcParams["axes.titlepad"] + 2 + 1.25 * size * lines)
-    _keep_inside(heading, ax)
+    _keep_inside(heading, ax, grow=left is not None)
 
 
-def _keep_inside(heading: Text, ax: Axes) -> None:
-    """Breaks a title that would be cut off at the right end of the figure; a word is never broken."""
-    needed = _inches(heading.get_window_extent(), ax)
-    room = (figure_of(ax).bbox.x1 - ax.get_window_extent().x0) / figure_of(ax).get_dpi() - _MARGIN
-    if needed > room > 0:
-        letters = max(1, int(0.95 * len(heading.get_text()) * room / needed))
-        lines = textwrap.wrap(heading.get_text(), letters, break_long_words=False, break_on_hyphens=False)
+def _keep_inside(heading: Text, ax: Axes, *, grow: bool) -> None:
+    """Breaks a title that would be cut off at the right end of the figure, which may grow by the lines."""
+    text, figure = cut_front(heading.get_text(), LONGEST_TITLE), figure_of(ax)
+    heading.set_text(text)
+    if heading.get_window_extent().width < 0.5 * figure.bbox.width:
+        return
+    for attempt in range(4):
+        if attempt:  # a layout moves axes away from a title that is wider than the figure
+            settle(ax)
+        box = heading.get_window_extent()
+        room = figure.bbox.x1 - _MARGIN * figure.get_dpi() - box.x0
+        if room <= 0 or (attempt and box.width <= room):
+            break
+        if box.width <= room:
+            continue
+        before = heading.get_text().split("\n")
+        lines = broken(text, max(1, int(0.97 * max(map(len, before)) * room / box.width)))
         heading.set_text("\n".join(lines))
+        if grow and isinstance(figure, Figure):
+            figure.set_figheight(figure.get_figheight() + _LINE * (len(lines) - len(before)))
 
 
 def title_over(figure: Figure | SubFigure, title: str, remarks: Sequence[str]) -> None:
@@ -210,12 +225,17 @@ def title_over(figure: Figure | SubFigure, title: str, remarks: Sequence[str]) -
 
 def _width_of(ax: Axes) -> float:
     """Inches that a remark over axes may take: theirs, which cells of one shape can make far less than their place."""
-    figure = figure_of(ax).figure
     place = _inches(ax.get_window_extent(), ax)
+    settle(ax)
+    return max(_inches(ax.get_window_extent(), ax), min(place, _NARROWEST))
+
+
+def settle(ax: Axes) -> None:
+    """Lays the figure out, so that axes have the place that they will have."""
+    figure = figure_of(ax).figure
     if engine := figure.get_layout_engine():
         engine.execute(figure)
     ax.apply_aspect()
-    return max(_inches(ax.get_window_extent(), ax), min(place, _NARROWEST))
 
 
 def _inches(box: BboxBase, ax: Axes) -> float:

@@ -87,12 +87,14 @@ def _compared(a: Panels, b: Panels) -> Panels:
         )
     for left, right in ((a.rows, b.rows), (a.columns, b.columns)):
         _same_names(left, right)
-    sides = {
-        name: replace(left, valid=left.valid & right.valid)
-        for name, left, right in (("rows", a.rows, b.rows), ("columns", a.columns, b.columns))
-    }
-    quantity = a.quantity.compared()
-    return replace(a, values=a.values - b.values, masked=a.masked | b.masked, quantity=quantity, **sides)
+    return replace(
+        a,
+        values=a.values - b.values,
+        masked=a.masked | b.masked,
+        rows=replace(a.rows, valid=a.rows.valid & b.rows.valid),
+        columns=replace(a.columns, valid=a.columns.valid & b.columns.valid),
+        quantity=a.quantity.compared(),
+    )
 
 
 def _sizes(panels: Panels) -> str:

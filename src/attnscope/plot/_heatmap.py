@@ -186,7 +186,7 @@ def figure_size(rows: Side, columns: Side, title: str) -> tuple[float, float]:
     elif len(rows) > SQUARE_UP_TO * len(columns):
         wide, high = max(0.9, min(wide, 1.5)), 6.0
     left = 0.5 + margin(rows)
-    return max(3.4, wide + 0.8 + left, left + 0.5 + 0.1 * len(title)), high + 0.9 + margin(columns)
+    return max(3.4, wide + 0.8 + left, min(6.4, left + 0.5 + 0.1 * len(title))), high + 0.9 + margin(columns)
 
 
 def margin(side: Side) -> float:

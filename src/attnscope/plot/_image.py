@@ -32,6 +32,7 @@ from attnscope.plot._canvas import (
     nan_colour,
     new_figure,
     norm_of,
+    settle,
     title_over,
 )
 from attnscope.plot._checks import Weights, labelled
@@ -144,12 +145,12 @@ def image(
         return _gallery(picture, array, images, sample, ax, grid=grid, head=head, normalize=normalize, maximum=maximum)
     shown = _shown(picture, array, grid=grid, sample=sample, head=head)
     (values,), scale = _scaled([shown], normalize, maximum)
-    ax = axes_or_new(ax, *_figure_size(shown))
-    mixed = _draw(ax, shown, values, scale)
-    add_bar(ax, ScalarMappable(norm_of(scale), mixed), scale.label, scale.ticks, extend=scale.tip(values))
-    head_line(ax, shown.panels.title, [shown.panels.subtitle, *_in_words(shown)], None)
-    _draw_special(ax, values[shown.patches.weights.size :], shown, mixed, norm_of(scale), _room([shown]))
-    return ax
+    axes: Axes = axes_or_new(ax, *_figure_size(shown))
+    mixed = _draw(axes, shown, values, scale)
+    add_bar(axes, ScalarMappable(norm_of(scale), mixed), scale.label, scale.ticks, extend=scale.tip(values))
+    head_line(axes, shown.panels.title, [shown.panels.subtitle, *_in_words(shown)], None)
+    _draw_special(axes, values[shown.patches.weights.size :], shown, mixed, norm_of(scale), _room([shown]))
+    return axes
 
 
 @dataclass(frozen=True)
@@ -249,7 +250,7 @@ def _gallery(
         title_over(figure_of(axes.flat[0]), all_shown[0].panels.site, remarks)
     else:
         head_line(axes.flat[0], "", [all_shown[0].panels.site, *remarks])
-    _settle(axes.flat[0])
+    settle(axes.flat[0])
     room = _room(all_shown)
     for axis, shown, values, one in zip(axes.flat, all_shown, drawn, numbers, strict=False):
         _draw_special(axis, values[shown.patches.weights.size :], shown, mixed[0], norm_of(scale), room)
@@ -286,13 +287,6 @@ def _title_within(ax: Axes, name: str) -> None:
     wide = float(ax.get_window_extent().width) * 72 / figure_of(ax).get_dpi()
     heading = plain_text(ax.set_title(cut(texts[0], max(4, int(wide / 5.4))), loc="left", fontsize="small"))
     heading.set_fontfamily(fonts)
-
-
-def _settle(ax: Axes) -> None:
-    """Lays the figure out, so that axes have the place that they will have."""
-    root = figure_of(ax).figure
-    if engine := root.get_layout_engine():
-        engine.execute(root)
 
 
 _LIGHTNESS = np.array((0.2126, 0.7152, 0.0722))

@@ -146,10 +146,11 @@ def _beside(column: float, columns: int, rows: int) -> float:
     return (column + 0.5) / columns * rows - 0.5
 
 
-def _ink(ax: Axes, scale: Scale, share: float) -> tuple[float, ...]:
+def _ink(ax: Axes, scale: Scale, share: float) -> tuple[float, float, float, float]:
     """The colour of a line, which of signed values is that of its side of 0."""
     place = (1.0 if share > 0 else 0.0) if scale.signed else _INK
-    return (*to_rgba(colours_of(scale, is_dark(ax))(place))[:3], 0.15 + 0.85 * abs(float(share)))
+    red, green, blue, _ = to_rgba(colours_of(scale, is_dark(ax))(place))
+    return red, green, blue, 0.15 + 0.85 * abs(float(share))
 
 
 def _two_sides(ax: Axes, panels: Panels) -> bool:

@@ -277,7 +277,7 @@ def _chosen(lines: Sequence[int | str] | None, courses: _Courses, strip: bool) -
         most = MOST_BANDS if len(courses.values) > 1 else MOST_LINES
         if strip or count <= most:
             return list(range(count))
-        return np.linspace(0, count - 1, min(most, MOST_LINES - 1)).round().astype(int).tolist()
+        return [int(number) for number in np.linspace(0, count - 1, min(most, MOST_LINES - 1)).round()]
     called = {label: number for number, label in reversed(list(enumerate(courses.lines.labels)))}
     numbers = [called.get(line, -1) if isinstance(line, str) else int(line) for line in lines]
     if not numbers or not all(0 <= number < count for number in numbers):

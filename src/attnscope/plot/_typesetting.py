@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -95,6 +96,18 @@ def _fonts_with(missing: frozenset[int]) -> tuple[str, ...]:
             chosen.append(entry.name)
             missing -= has
     return tuple(chosen)
+
+
+def broken(text: str, letters: int) -> list[str]:
+    """A text in lines of at most so many letters: broken at spaces, at the marks of a path, or else anywhere."""
+    lines = [""]
+    for part in re.findall(r"[^\s/_.]*[\s/_.]?", text):
+        if lines[-1] and len(lines[-1] + part.rstrip()) > letters:
+            lines.append("")
+        lines[-1] += part
+        while len(lines[-1].rstrip()) > letters:
+            lines[-1:] = [lines[-1][:letters], lines[-1][letters:]]
+    return [line.rstrip() for line in lines if line.strip()]
 
 
 def width_of(text: str, font: font_manager.FontProperties) -> float:

@@ -27,6 +27,7 @@ from attnscope.plot._canvas import (
     nan_colour,
     new_figure,
     norm_of,
+    settle,
 )
 from attnscope.plot._tokens import ColouredTokens
 from attnscope.plot._typesetting import plain_text, width_of, wrapped, written
@@ -164,9 +165,7 @@ def _on_axes(text: ColouredTokens, rows: list[_Row], fonts: list[str], ax: Axes)
     _left_label(bar.ax, wrapped(written([scale.label], None)[0], _points(ax)[0], 0.85 * SIZE))
     remarks = _remarks(text, rows)
     head_line(ax, "", remarks)
-    root = figure_of(ax).figure
-    if engine := root.get_layout_engine():
-        engine.execute(root)
+    settle(ax)
     wide, high = _points(ax)
     size = next(
         (size for size in np.arange(SIZE, SMALLEST - 0.1, -0.5) if _fits(rows, fonts, size, wide, high)), SMALLEST
@@ -204,8 +203,8 @@ def _left_label(bar: Axes, label: str) -> None:
     bar.set_xlabel(label, loc="left", size="small")
     plain_text(bar.xaxis.label)
     ticks = bar.get_xticklabels()
-    ticks[0].set_ha("left")
-    ticks[-1].set_ha("right")
+    ticks[0].set_horizontalalignment("left")
+    ticks[-1].set_horizontalalignment("right")
 
 
 def _remarks(text: ColouredTokens, rows: list[_Row]) -> list[str]:
