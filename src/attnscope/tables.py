@@ -84,6 +84,7 @@ class Table:
         lines: Line of each sample in a file, from 1; None if the table is no file of lines.
         is_file: Whether it was read from a file, so that messages speak of options of the command line.
         is_chosen: Whether somebody named the columns, and so their order.
+        is_fixed: Whether the model reads exactly these columns, so that none can be left out.
         drops_missing: Whether samples of which the model would read a missing cell are left out.
     """
 
@@ -98,6 +99,7 @@ class Table:
     lines: np.ndarray | None = None
     is_file: bool = False
     is_chosen: bool = False
+    is_fixed: bool = False
     drops_missing: bool = False
 
     @property
@@ -136,17 +138,22 @@ class Table:
         if column.numbers is not None:
             return column.numbers
         if column.holds:
-            fix = f"frame[{column.name!r}].cat.codes" if column.holds == "categories" else ""
-            as_trained = f"Turn them into numbers as for training{f', such as {fix}' if fix else ''}"
             problem = f"holds {column.holds}"
+            example = f", such as frame[{column.name!r}].cat.codes" if column.holds == "categories" else ""
+            fix = f"Turn them into numbers as for training{example}"
         else:
-            as_trained = "Turn it into numbers as for training"
-            problem = f"contains {short(column.raw[column.odd])} in {self.place(column.odd)}"
-            problem += f" ({column.why})" if column.why else ""
+            why = f" ({column.why})" if column.why else ""
+            problem = f"contains {short(column.raw[column.odd])} in {self.place(column.odd)}{why}"
+            fix = "Turn it into numbers as for training"
+            if column.why and self.is_file:
+                fix = "Write numbers with a decimal point and no other separator"
         others = [name for name in self.names if name != column.name]
+        if not self.is_fixed:
+            fix += f", or leave the column out{self._choice(others)}"
+        if self.is_file and not (column.holds or column.why):
+            fix += ". A column of ids is named by --id-column, and one of what is right by --truth"
         raise InputError(
-            f"The column {self._name(column)} of {self.what} {problem}, but the model reads numbers. {as_trained}, "
-            f"or leave the column out{self._choice(others)}."
+            f"The column {self._name(column)} of {self.what} {problem}, but the model reads numbers. {fix}."
         )
 
     def texts_of(self, column: Column) -> np.ndarray:
@@ -198,7 +205,7 @@ class Table:
             InputError: There is no such column, or an id is missing or not the only one of its kind.
         """
         if not self.has_names:
-            raise self._nameless(f"the column of ids, {name!r}")
+            raise self._nameless(f"the column of ids {name!r}")
         column = self.column(name)
         rest = tuple(other for other in self.columns if other is not column)
         return replace(self, columns=rest, ids=self._checked_ids(column), id_name=name)
@@ -210,7 +217,7 @@ class Table:
             InputError: There is no such column.
         """
         if not self.has_names:
-            raise self._nameless(f"the column of what is right, {name!r}")
+            raise self._nameless(f"the column of what is right {name!r}")
         column = self.column(name)
         rest = tuple(other for other in self.columns if other is not column)
         return replace(self, columns=rest, truth=column.values, truth_name=name)
@@ -283,17 +290,17 @@ class Table:
             return
         cells.sort(key=lambda cell: cell[0])
         places = [f"{self._name(column)} in {self.place(row)}" for row, column in cells]
-        how = (
-            "fill them in as for training; leave these samples out: --drop-missing; or leave the columns out"
-            if self.is_file
-            else "fill them in as for training: frame.fillna(...); or leave these samples out: frame.dropna()"
-        )
-        beside = sorted({column.name for _, column in cells})
-        rest = [name for name in self.names if name not in beside] if self.is_file else []
+        ways = [
+            "fill them in as for training" + ("" if self.is_file else ": frame.fillna(...)"),
+            "leave these samples out: " + ("--drop-missing" if self.is_file else "frame.dropna()"),
+        ]
+        if not self.is_fixed:
+            beside = {column.name for _, column in cells}
+            ways.append(f"leave the columns out{self._choice([name for name in self.names if name not in beside])}")
         raise InputError(
             f"{'1 cell' if len(cells) == 1 else f'{len(cells)} cells'} of {self.what} "
-            f"{'is' if len(cells) == 1 else 'are'} missing: {joined(places)}. A model needs all of them: {how}"
-            f"{self._choice(rest)}."
+            f"{'is' if len(cells) == 1 else 'are'} missing: {joined(places)}. A model needs all of them: "
+            f"{'; '.join(ways[:-1])}; or {ways[-1]}."
         )
 
     def _choice(self, names: Sequence[str]) -> str:
@@ -306,8 +313,8 @@ class Table:
         cells = ",".join(str(column.raw[0]) for column in self.columns[:4]) if self.samples else ""
         more = ",..." if len(self.columns) > 4 else ""
         return InputError(
-            f"{self.title} has no line of names, so {wanted} cannot be found: its first line is {cells}{more} Write "
-            "the names of the columns into its first line."
+            f"{self.title} has no line of names, so {wanted} cannot be found: its first line is {cells + more!r}. "
+            "Write the names of the columns into it."
         )
 
     @property
@@ -335,7 +342,7 @@ def check_ids(ids: np.ndarray, where: str, places: Sequence[str]) -> None:
         return
     twice = values[counts > 1]
     first = [place for place, own in zip(places, ids, strict=True) if own == twice[0]]
-    others = f", and {len(twice) - 1} more ids likewise" if len(twice) > 1 else ""
+    others = ", and others more than once" if len(twice) > 1 else ""
     raise InputError(
         f"{where} has the id {short(twice[0])} in {joined(first)}{others}, but each sample needs an id of its own."
     )
@@ -423,7 +430,7 @@ def _column_of(name: str, series: Any) -> Column:
     if kind.startswith(("category", "categorical", "enum")):
         return Column(name, _plain(series), None, "categories")
     if kind.startswith(("date", "time", "period", "interval", "duration")):
-        return Column(name, _plain(series), None, dtype)
+        return Column(name, _plain(series), None, f"dates or times ({dtype})")
     raw = _plain(series)
     if raw.dtype.kind in "biuf":
         return Column(name, raw, raw.astype("float64"))

@@ -152,7 +152,7 @@ def _valid(array: xr.DataArray) -> np.ndarray:
     dims = key_dims(array.dims)
     if "key_valid" not in array.coords:
         return np.ones([array.sizes[dim] for dim in (SAMPLE, *dims)], bool)
-    return np.asarray(array["key_valid"].transpose(SAMPLE, *dims).values, bool)
+    return np.asarray(array["key_valid"].broadcast_like(array).transpose(SAMPLE, *dims).values, bool)
 
 
 def _cell(value: object) -> str:

@@ -23,7 +23,7 @@ _OPTIONS = {
 """Arguments of functions, and the options that stand for them."""
 _EXAMPLES = {"sites": "'encoder*'"}
 _BY_SPACES = ("grid", "methods", "sites", "target")
-_VALUE = r"\[[^\[\]]*\]|\([^()]*\)|\{[^{}]*\}|'[^']*'|[\w.]+(?:\([^()]*\))?"
+_VALUE = r"\[[^\[\]]*\]|\([^()]*\)|\{[^{}]*\}|'[^']*'|\w+(?:\.\w+)*(?:\([^()]*\))?"
 _ASSIGNMENT = re.compile(rf"(?<![\w-])({'|'.join(_OPTIONS)})=({_VALUE})")
 _CALLS = (
     (
@@ -85,5 +85,7 @@ def of_undeclared_inputs(error: BaseException) -> str | None:
     note = next((note for note in getattr(error, "__notes__", ()) if "could not check what it was given" in note), None)
     if note is None:
         return None
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{note} It failed with: {lines[0] if lines else type(error).__name__}"
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # Keras writes in bold
+    lines = [line.strip() for line in plain.splitlines()]
+    own = [line for line in lines if line and not line.startswith("Exception encountered when calling")]
+    return f"{note} It failed with: {own[0] if own else type(error).__name__}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import keras
 import numpy as np
@@ -79,14 +79,15 @@ def _by_input(table: Table, inputs: Sequence[DeclaredInput]) -> Arranged:
             f"The model has an input for each column, but {table.what} has none for {listed(missing)}; its columns are "
             f"{listed(table.names, 20)}. Give the columns the names of the model's inputs."
         )
-    chosen, dropped = _without_missing(table.select(names))
+    chosen, dropped = _without_missing(replace(table.select(names), is_fixed=True))
     numeric = [name for name, one in zip(names, inputs, strict=True) if one.dtype != "string"]
     chosen.select(numeric).check_complete()
     given = {}
     for one, column in zip(inputs, chosen.columns, strict=True):
         cells = chosen.texts_of(column) if one.dtype == "string" else chosen.numbers_of(column)
         given[one.name] = cells[:, None] if len(one.shape) == 2 else cells
-    return Arranged(given, chosen, [AxisLabels(names)], _sentences(_by_name(table, names), dropped))
+    labels = [AxisLabels([name], source=one.name) for name, one in zip(names, inputs, strict=True)]
+    return Arranged(given, chosen, labels, _sentences(_by_name(table, names), dropped))
 
 
 def _in_one(table: Table, one: DeclaredInput | None, known: list[str] | None) -> Arranged:
@@ -112,6 +113,7 @@ def _in_one(table: Table, one: DeclaredInput | None, known: list[str] | None) ->
         return Arranged(table.texts_of(table.columns[0]), table, [])
     if one is not None and (width is not None or len(one.shape) == 1):
         _check_width(table, width or 1, one)
+        table = replace(table, is_fixed=True)
     table, dropped = _without_missing(table)
     values = table.values
     if one is not None and len(one.shape) == 1:
@@ -153,11 +155,14 @@ def _without_missing(table: Table) -> tuple[Table, str]:
     if not table.drops_missing:
         return table, ""
     missing = table.incomplete
+    if not missing.any():
+        return table, ""
     if missing.all():
         raise InputError(f"Each of the {table.samples} samples of {table.what} has a missing cell, so none is left.")
     left_out = [table.place(int(row)) for row in np.flatnonzero(missing)]
-    note = f"Left out because of missing cells: {joined(left_out)}; {table.samples - len(left_out)} samples are left."
-    return table.rows(~missing), note if left_out else ""
+    left = table.samples - len(left_out)
+    note = f"Left out because of missing cells: {joined(left_out)}. {left} of {table.samples} samples are left."
+    return table.rows(~missing), note
 
 
 def _sentences(*notes: str) -> str:
