@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -14,6 +14,23 @@ from attnscope.errors import InputError
 
 MOST_LISTED = 6
 """How many cells, columns or ids a message lists."""
+Kind = Literal["file", "pandas", "polars"]
+_WAYS: dict[str, dict[str, str]] = {
+    "file": {"fill": "", "drop": "--drop-missing", "ids": "--id-column NAME", "codes": "frame[{name}].cat.codes"},
+    "pandas": {
+        "fill": ": frame.fillna(...)",
+        "drop": "frame.dropna()",
+        "ids": "frame.set_index(name)",
+        "codes": "frame[{name}].cat.codes",
+    },
+    "polars": {
+        "fill": ": frame.fill_null(...)",
+        "drop": "frame.drop_nulls()",
+        "ids": "frame.to_pandas().set_index(name)",
+        "codes": "frame[{name}].to_physical()",
+    },
+}
+"""What to do about a table, in the words of what it comes from."""
 MISSING = frozenset({"", "-", ".", "?", "#n/a", "n/a", "na", "nan", "none", "null"})
 """What stands in a cell that is missing, in lower case."""
 
@@ -47,7 +64,8 @@ class Column:
     def missing(self) -> np.ndarray:
         """Which cells are missing, dims ``(sample,)``, bool."""
         if self.numbers is not None:
-            return np.isnan(self.numbers)
+            missing: np.ndarray = np.isnan(self.numbers)
+            return missing
         return np.asarray([_is_missing(cell) for cell in self.raw.tolist()], dtype=bool)
 
     @property
@@ -82,7 +100,7 @@ class Table:
         id_name: Name of the column of ids, or of the index; empty where it has none.
         truth_name: Name of the column of what is right.
         lines: Line of each sample in a file, from 1; None if the table is no file of lines.
-        is_file: Whether it was read from a file, so that messages speak of options of the command line.
+        kind: Where it comes from: a file, of which messages speak in options of the command line, or a frame.
         is_chosen: Whether somebody named the columns, and so their order.
         is_fixed: Whether the model reads exactly these columns, so that none can be left out.
         drops_missing: Whether samples of which the model would read a missing cell are left out.
@@ -97,10 +115,15 @@ class Table:
     id_name: str = ""
     truth_name: str = ""
     lines: np.ndarray | None = None
-    is_file: bool = False
+    kind: Kind = "file"
     is_chosen: bool = False
     is_fixed: bool = False
     drops_missing: bool = False
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it was read from a file."""
+        return self.kind == "file"
 
     @property
     def names(self) -> list[str]:
@@ -139,7 +162,8 @@ class Table:
             return column.numbers
         if column.holds:
             problem = f"holds {column.holds}"
-            example = f", such as frame[{column.name!r}].cat.codes" if column.holds == "categories" else ""
+            codes = _WAYS[self.kind]["codes"].format(name=repr(column.name))
+            example = f", such as {codes}" if column.holds == "categories" else ""
             fix = f"Turn them into numbers as for training{example}"
         else:
             why = f" ({column.why})" if column.why else ""
@@ -228,7 +252,7 @@ class Table:
         if len(missing):
             raise InputError(
                 f"The column {column.name!r} of {self.what} has no id in "
-                f"{joined([self._line(row) for row in missing])}. Each sample needs one of its own."
+                f"{joined([self._line(int(row)) for row in missing])}. Each sample needs one of its own."
             )
         check_ids(ids, f"The column {column.name!r} of {self.what}", [self._line(row) for row in range(self.samples)])
         return np.asarray(ids)
@@ -252,8 +276,10 @@ class Table:
             InputError: The table has no ids, or not these.
         """
         if self.ids is None:
-            how = "--id-column NAME" if self.is_file else "frame.set_index(name)"
-            raise InputError(f"{self.title} has no ids, so samples can only be given by number. Name them: {how}.")
+            raise InputError(
+                f"{self.title} has no ids, so samples can only be given by number. Name them: "
+                f"{_WAYS[self.kind]['ids']}."
+            )
         numbers = {str(own): number for number, own in enumerate(self.ids.tolist())}
         wanted = [str(one) for one in ids]
         unknown = [one for one in wanted if one not in numbers]
@@ -269,7 +295,8 @@ class Table:
     @property
     def incomplete(self) -> np.ndarray:
         """Of which samples a cell is missing, dims ``(sample,)``, bool."""
-        return np.any([column.missing for column in self.columns], axis=0)
+        missing: np.ndarray = np.any([column.missing for column in self.columns], axis=0)
+        return missing
 
     def place(self, row: int) -> str:
         """Where a sample is, for messages: its line in the file or its row, and its id."""
@@ -291,8 +318,8 @@ class Table:
         cells.sort(key=lambda cell: cell[0])
         places = [f"{self._name(column)} in {self.place(row)}" for row, column in cells]
         ways = [
-            "fill them in as for training" + ("" if self.is_file else ": frame.fillna(...)"),
-            "leave these samples out: " + ("--drop-missing" if self.is_file else "frame.dropna()"),
+            f"fill them in as for training{_WAYS[self.kind]['fill']}",
+            f"leave these samples out: {_WAYS[self.kind]['drop']}",
         ]
         if not self.is_fixed:
             beside = {column.name for _, column in cells}
@@ -415,7 +442,7 @@ def _of_columns(frame: Any, keys: Iterable[Any], what: str) -> Table:
     if not len(frame):
         raise InputError(f"{what[0].upper() + what[1:]} has no row, but one per sample is needed.")
     columns = tuple(_column_of(name, one) for name, one in zip(names, series, strict=True))
-    return Table(columns, what, len(frame))
+    return Table(columns, what, len(frame), kind="pandas" if by_place else "polars")
 
 
 def _named(name: Any) -> str:

@@ -242,6 +242,10 @@ def test_a_polars_frame_is_known_by_its_columns(monkeypatch):
     assert table.select(["mass", "age"]).values.tolist() == [[4, 3], [5, 4]]
     with pytest.raises(InputError, match=r"^The column 'ward' of the Polars DataFrame holds categories, but"):
         table.numbers_of(table.column("ward"))
+    with pytest.raises(
+        InputError, match=r"Turn them into numbers as for training, such as frame\['ward'\].to_physical"
+    ):
+        table.numbers_of(table.column("ward"))
 
 
 def test_some_samples_of_a_table_keep_their_lines_and_ids():
@@ -254,7 +258,6 @@ def test_some_samples_of_a_table_keep_their_lines_and_ids():
         ids=np.array(["i", "j", "k"]),
         truth=np.array([0, 1, 1]),
         lines=np.array([2, 4, 7]),
-        is_file=True,
     )
     some = table.rows([2, 1])
     assert (some.ids.tolist(), some.truth.tolist(), some.lines.tolist()) == (["k", "j"], [1, 1], [7, 4])

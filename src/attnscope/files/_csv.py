@@ -50,7 +50,7 @@ def read_csv(path: Path, wanted: set[str]) -> Table:
     columns = [_column(name, [row[place] for row in rows], by_comma) for place, name in enumerate(names)]
     if has_names:
         columns = [column for column in columns if column.name or not column.missing.all()]
-    table = Table(tuple(columns), what, len(rows), has_names, lines=np.asarray(lines), is_file=True)
+    table = Table(tuple(columns), what, len(rows), has_names, lines=np.asarray(lines))
     return _with_index(table) if has_names and columns and not columns[0].name else table
 
 

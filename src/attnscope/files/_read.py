@@ -155,7 +155,7 @@ def _read_parquet(path: Path) -> Table:
         raise InputError(
             f"{str(path)!r} cannot be read as a Parquet file: {first}. Write it again: frame.to_parquet(path)."
         ) from error
-    return replace(table_of_frame(frame, what=repr(str(path))), is_file=True)
+    return replace(table_of_frame(frame, what=repr(str(path))), kind="file")
 
 
 def _lines(path: Path) -> list[str]:
