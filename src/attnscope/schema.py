@@ -26,6 +26,7 @@ __all__ = [
     "RANK",
     "RECEIVED",
     "SAMPLE",
+    "SAMPLE_ID",
     "SCORES",
     "TOP_KEYS",
     "TOP_SCORES",
@@ -44,6 +45,8 @@ def __dir__() -> list[str]:
 
 SAMPLE, HEAD, QUERY, KEY = "sample", "head", "query", "key"
 RANK = "rank"
+SAMPLE_ID = "sample_id"
+"""Coordinate of the samples: what each is called."""
 SCORES, RECEIVED, ENTROPY = "scores", "received", "entropy"
 TOP_SCORES, TOP_KEYS = "top_scores", "top_keys"
 

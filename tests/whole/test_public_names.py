@@ -70,6 +70,16 @@ OPTIONS = {
     ),
     "view": ("--port", "--samples", "--title", "--no-browser"),
     "report": ("-o", "--output", "--title", "--force"),
+    "attribute": (
+        *("-o", "--output", "--target", "--method", "--samples", "--classes", "--labels", "--positions", "--grid"),
+        *("--padding", "--sites", "--batch-size", "--id-column", "--truth", "--columns", "--drop-missing", "--backend"),
+        "--force",
+    ),
+    "evidence": (
+        *("-o", "--output", "--target", "--methods", "--samples", "--budget", "--seed", "--classes", "--labels"),
+        *("--positions", "--grid", "--padding", "--sites", "--batch-size", "--id-column", "--truth", "--columns"),
+        *("--drop-missing", "--backend", "--force"),
+    ),
     "demo": ("--text", "-o", "--output", "--backend", "--force"),
 }
 PUBLIC_ROOMS = (

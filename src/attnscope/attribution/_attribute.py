@@ -36,9 +36,9 @@ def attribute(
 
     Args:
         model: Any built Keras 3 model, or a KerasHub task. It is not changed.
-        inputs: Arrays or a structure of them; raw texts or images for a task; texts for a model with
-            `TextVectorization` or `StringLookup` inside; or anything that yields batches, such as a `tf.data.Dataset`.
-            All samples are held in memory.
+        inputs: Arrays or a structure of them; a data frame, whose columns become labels and whose index becomes the
+            ids; raw texts or images for a task; texts for a model with `TextVectorization` or `StringLookup` inside; or
+            anything that yields batches, such as a `tf.data.Dataset`. All samples are held in memory.
         target: What is explained. None: the output if there is only one, else the class that the model predicts for
             each sample. A whole number, or the name of a class: that class. A list of these: each of them. `PerSample`,
             `AtStep`, a dict of an output's name to any of these, or a function from outputs to one number per sample,
@@ -59,9 +59,9 @@ def attribute(
 
     Returns:
         dims ``(sample, key)``, or ``(sample, key_0, key_1)`` of sentences and words, float64, 0 at padding, with
-        ``key_valid`` and, where names are known, ``key_label``; ``target`` in front where there are several. Unit and
-        range are the method's. The attrs are ``method``, ``target``, ``class_specific``, ``note`` where it is not
-        certain what the positions are, the cost of the whole call in samples (``passes`` forwards,
+        ``key_valid`` and, where names are known, ``key_label`` and ``sample_id``; ``target`` in front where there are
+        several. Unit and range are the method's. The attrs are ``method``, ``target``, ``class_specific``, ``note``
+        where it is not certain what the positions are, the cost of the whole call in samples (``passes`` forwards,
         ``gradient_passes`` forwards and backwards), and what the method adds.
 
     Raises:

@@ -69,6 +69,7 @@ class Jax:
     block_bytes = 16 * 2**20
     fused_builds_matrix = True
     masked_rows_vary = False
+    takes_texts = False
 
     def functions(self) -> list[Function]:
         """`jax.nn.softmax` and `jax.nn.dot_product_attention`; and loops, which are to stay loops."""

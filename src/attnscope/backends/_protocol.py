@@ -79,11 +79,13 @@ class Backend(Protocol):
             that computing the context beside the scores saves something.
         masked_rows_vary: Whether its kernels for fused attention differ in what they make of a row that may attend to
             nothing.
+        takes_texts: Whether a model can be given texts as tensors.
     """
 
     block_bytes: int
     fused_builds_matrix: bool
     masked_rows_vary: bool
+    takes_texts: bool
 
     def functions(self) -> list[Function]:
         """The framework's own functions through which attention can pass."""

@@ -58,6 +58,7 @@ class TensorFlow:
     block_bytes = 16 * 2**20
     fused_builds_matrix = True
     masked_rows_vary = False
+    takes_texts = True
 
     def functions(self) -> list[Function]:
         """`tf.nn.softmax` and its other names, and the call of what `tf.function` compiled."""

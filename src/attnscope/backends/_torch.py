@@ -60,6 +60,7 @@ class Torch:
     block_bytes = 32 * 2**20  # the C library gives blocks of this size or more back at once, and keeps smaller ones
     fused_builds_matrix = False
     masked_rows_vary = True
+    takes_texts = False
 
     def functions(self) -> list[Function]:
         """Every softmax, and what `torch.nn.MultiheadAttention` is made of."""

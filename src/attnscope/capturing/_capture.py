@@ -19,7 +19,7 @@ from attnscope.errors import InputError
 from attnscope.interception import declarations
 from attnscope.labels import AxisLabels, LabelsLike, check_that_labels_fit, read_labels, settled
 from attnscope.maps import AttentionMaps
-from attnscope.running import Network, Runner, reused
+from attnscope.running import Network, Runner, reused, without_texts
 from attnscope.schema import Site, SiteTable, key_dims, query_dims
 from attnscope.tensors import Inputs
 
@@ -44,7 +44,8 @@ def capture(
     Args:
         model: Any built Keras 3 model, or a KerasHub task (which also takes raw text or images, and whose tokens label
             the axes).
-        inputs: Arrays, dicts or lists of arrays, strings, a `tf.data.Dataset`, a `keras.utils.PyDataset`, a PyTorch
+        inputs: Arrays, dicts or lists of arrays, a data frame (whose columns become labels, and whose index becomes the
+            ids), strings, a `tf.data.Dataset`, a `keras.utils.PyDataset`, a PyTorch
             `DataLoader`, or any other iterable of batches.
         sites: A glob pattern of site names, several patterns, or a predicate on `Site`; None for all attention sites. A
             pattern also selects sites that are left out by default (`ats.sites` says why they are).
@@ -105,7 +106,8 @@ def captured(
     progress: bool = True,
 ) -> AttentionMaps:
     """`capture` of a network, which counts the passes."""
-    summaries = list(summaries) or [Full()]
+    summaries, ids = list(summaries) or [Full()], network.ids
+    network = without_texts(network)
     ready = reused(network.model, _wishes(network, sites, summaries), lambda: _Ready(network, sites, summaries))
     if resume and store is None:
         raise InputError(
@@ -123,6 +125,7 @@ def captured(
         ready.removed_masks,
         ready.lost,
         ready.unreached,
+        ids,
     )
     destination = InMemory(description, network.samples) if store is None else OnDisk(description, store, resume=resume)
     for outputs, collected, batch in ready.runner.run(network, progress=progress, skips=destination.skips):

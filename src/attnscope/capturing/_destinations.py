@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import keras
@@ -17,7 +17,7 @@ from attnscope.capturing._summaries import Summary
 from attnscope.labels import AxisLabels, labelled
 from attnscope.maps import AttentionMaps, dataset_of
 from attnscope.running import Batch, merged, output_names
-from attnscope.schema import SAMPLE, Site, SiteTable
+from attnscope.schema import SAMPLE, SAMPLE_ID, Site, SiteTable
 from attnscope.tensors import Tree
 
 
@@ -33,6 +33,7 @@ class Description:
     removed_masks: dict[str, tuple[str, ...]]
     lost: dict[str, str]
     unreached: dict[str, str]
+    ids: np.ndarray | None = None
 
     @property
     def attrs(self) -> dict[str, str]:
@@ -57,7 +58,12 @@ class Description:
         if removed:
             dataset = dataset.assign_attrs(masks_removed_by=removed)
         samples = dataset.sizes[SAMPLE]
+        dataset = dataset.assign_coords(self._named(start, samples))
         return labelled(dataset, site, [item.of_samples(start, start + samples) for item in self.labels])
+
+    def _named(self, start: int, count: int) -> dict[str, tuple[str, np.ndarray]]:
+        """The coordinate that says what some samples are called, where it is known."""
+        return {} if self.ids is None else {SAMPLE_ID: (SAMPLE, self.ids[start : start + count])}
 
     def maps(self, arrays: dict[str, SiteArrays], outputs: Outputs, start: int) -> AttentionMaps:
         """All sites' arrays of some samples as labelled maps."""
@@ -65,7 +71,7 @@ class Description:
         texts = None if self.texts is None else self.texts[start : start + count]
         return AttentionMaps(
             {site.name: self.dataset(site, arrays[site.name], start) for site in self.sites if site.name in arrays},
-            outputs=outputs.labelled(),
+            outputs=outputs.labelled(self._named(start, count)),
             inputs=texts,
             attrs=self.attrs,
         )
@@ -83,9 +89,13 @@ class Outputs:
     per_sample: dict[str, np.ndarray]
     fixed: dict[str, np.ndarray]
 
-    def labelled(self) -> xr.DataArray | dict[str, xr.DataArray]:
-        """As labelled arrays; a single output is not wrapped."""
-        arrays = {name: _output(array, SAMPLE) for name, array in self.per_sample.items()}
+    def labelled(self, coordinates: Mapping[str, tuple[str, np.ndarray]]) -> xr.DataArray | dict[str, xr.DataArray]:
+        """As labelled arrays; a single output is not wrapped.
+
+        Args:
+            coordinates: What is known of the samples.
+        """
+        arrays = {name: _output(array, SAMPLE).assign_coords(coordinates) for name, array in self.per_sample.items()}
         arrays |= {name: _output(array, "output_dim_0") for name, array in self.fixed.items()}
         return arrays[""] if list(arrays) == [""] else arrays
 

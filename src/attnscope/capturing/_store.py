@@ -31,7 +31,9 @@ class OnDisk:
         fix = "give another path, remove it, or resume it: resume=True"
         self._path = free_path(path, fix, overwrite=resume)
         self._root: Any = None
-        self._digest = hashlib.blake2b(repr([vars(item) for item in description.labels]).encode(), digest_size=16)
+        names = [vars(item) for item in description.labels]
+        ids = [] if description.ids is None else description.ids.tolist()
+        self._digest = hashlib.blake2b(repr([*names, *ids]).encode(), digest_size=16)
         for weight in description.model.weights:
             self._digest.update(np.ascontiguousarray(viewed(weight.value)).data)
         self._passed = 0

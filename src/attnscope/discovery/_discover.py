@@ -49,7 +49,7 @@ from attnscope.interception import (
     intercept,
     own_errors,
 )
-from attnscope.running import Network, check_model
+from attnscope.running import Network, check_model, without_texts
 from attnscope.schema import Site, SiteTable, query_dims
 from attnscope.tensors import Inputs, Tensor, Tree
 
@@ -144,7 +144,8 @@ def sites(model: keras.Model, inputs: Inputs = None, *, batch_size: int = 32) ->
     """
     check_model(model)
     network = Network(model, _example_inputs(model) if inputs is None else inputs, batch_size=batch_size)
-    return discover(network).sites
+    first = network.first.inputs
+    return discover(without_texts(network.on(first, batch_size=len(tree.flatten(first)[0])))).sites
 
 
 def discover(network: Network, selection: Selection = None, unroll: frozenset[str] = frozenset()) -> Discovery:
@@ -696,7 +697,7 @@ def _example_inputs(model: keras.Model) -> Tree:
 
     def example(tensor: keras.KerasTensor) -> np.ndarray:
         shape = (2, *(16 if size is None else size for size in tensor.shape[1:]))
-        return np.zeros(shape, "U1" if tensor.dtype == "string" else tensor.dtype)
+        return np.full(shape, "a " * 16) if tensor.dtype == "string" else np.zeros(shape, tensor.dtype)
 
     struct = tree.map_structure(example, declared)
     return struct[0] if isinstance(struct, list) and len(struct) == 1 else struct

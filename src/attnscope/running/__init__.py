@@ -6,14 +6,17 @@ from attnscope.running._network import Network, Passes, check_model
 from attnscope.running._output_names import output_names
 from attnscope.running._reuse import reused
 from attnscope.running._runner import Runner, progress_bar, with_rows
-from attnscope.running._texts import behind_texts, model_behind_texts
+from attnscope.running._tables import Arranged, arranged
+from attnscope.running._texts import behind_texts, model_behind_texts, without_texts
 
 __all__ = [
+    "Arranged",
     "Batch",
     "Batches",
     "Network",
     "Passes",
     "Runner",
+    "arranged",
     "as_numpy",
     "batches_of",
     "behind_texts",
@@ -29,4 +32,5 @@ __all__ = [
     "reused",
     "viewed",
     "with_rows",
+    "without_texts",
 ]

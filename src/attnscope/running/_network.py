@@ -22,7 +22,9 @@ from attnscope.running._compiled import as_numpy, compiled
 from attnscope.running._declaration import declaration_of
 from attnscope.running._fitted_inputs import check_call, fitted, undeclared
 from attnscope.running._output_names import output_names
+from attnscope.running._tables import arranged
 from attnscope.running._tasks import prepared
+from attnscope.tables import table_of
 from attnscope.tensors import Inputs, Tree
 
 
@@ -46,13 +48,16 @@ class Network:
 
     Args:
         model: A built Keras 3 model, or a KerasHub task, which also takes raw texts or images.
-        inputs: Arrays or a structure of them, raw texts or images for a task, or anything that yields batches.
+        inputs: Arrays or a structure of them, a table or data frame, raw texts or images for a task, or anything that
+            yields batches.
         batch_size: Samples at a time, if the inputs are arrays.
 
     Attributes:
         model: The network to run.
         inputs: What it is given, preprocessed, and checked if it is arrays.
-        labels: What the task knows about its positions: tokens, patches; empty if nothing is known.
+        labels: What the task or the table knows about the positions: tokens, patches, columns; empty if nothing is
+            known.
+        table: The table that the inputs came from, with the columns that the model reads; None for other inputs.
         texts: The raw texts, dims ``(sample,)``; None if the inputs are not single texts.
         tokenizer: The task's tokenizer; None for other models.
         zero_is_padding: Names of inputs in which 0 stands for no token, by the layer that made the tokens of text.
@@ -70,10 +75,13 @@ class Network:
     def __init__(self, model: keras.Layer, inputs: Inputs, *, batch_size: int = 32) -> None:
         check_model(model)
         check_call(model)
-        task = prepared(model, inputs)
+        given = table_of(inputs)
+        table = None if given is None else arranged(given, model)
+        task = prepared(model, inputs if table is None else table.inputs)
         self.model = model
         self.inputs = task.inputs if gives_batches(task.inputs, model) else fitted(task.inputs, model)
-        self.labels: list[AxisLabels] = task.labels
+        self.labels: list[AxisLabels] = [*([] if table is None else table.labels), *task.labels]
+        self.table = None if table is None else table.table
         self.texts: xr.DataArray | None = task.texts
         self.tokenizer = task.tokenizer
         self.zero_is_padding = frozenset[str]()
@@ -102,6 +110,11 @@ class Network:
         inputs = [] if declaration is None else declaration.inputs
         keys = [one.name for one in inputs if one.own_name == name]
         return keys[0] if len(keys) == 1 and all(one.name != name for one in inputs) else name
+
+    @property
+    def ids(self) -> np.ndarray | None:
+        """What each sample is called, dims ``(sample,)``, where the inputs are a table that says it; else None."""
+        return None if self.table is None else self.table.ids
 
     @property
     def samples(self) -> int | None:
@@ -141,7 +154,7 @@ class Network:
             full: Whether fewer samples than that are filled up to it.
         """
         other = copy.copy(self)
-        other.inputs, other.labels, other.texts = inputs, [], None
+        other.inputs, other.labels, other.texts, other.table = inputs, [], None, None
         other.batch_size = self.batch_size if batch_size is None else batch_size
         other._next = batches_of(inputs, other.batch_size, self.model, full=full)
         return other
