@@ -164,7 +164,7 @@ def _planned(interval: Interval, samples: int) -> Interval:
 
 def _two_digits(count: float) -> int:
     """The next whole number that has two digits and then zeros."""
-    unit = 10 ** max(0, math.floor(math.log10(count)) - 1)
+    unit = int(10 ** max(0, math.floor(math.log10(count)) - 1))
     return math.ceil(count / unit) * unit
 
 
