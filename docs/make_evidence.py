@@ -176,11 +176,27 @@ def main() -> None:
 
 
 def print_and_save(card: ats.trust.EvidenceCard, path: Path) -> None:
-    """Prints a card, and saves it as a page and as JSON."""
+    """Prints a card and its table in docs/evidence.md, and saves it as a page and as JSON."""
     print(card)
-    print(card.table[["randomised_head", "randomised_all"]].to_dataframe().round(2))
+    print("\n".join(table_lines(card)))
     for ending in (".html", ".json"):
         card.save(path.with_suffix(ending), overwrite=True)
+
+
+def table_lines(card: ats.trust.EvidenceCard) -> list[str]:
+    """The table of docs/evidence.md: verdicts, gains with intervals, and rank correlations under shuffling."""
+    columns = [(removal, baseline) for removal in card.removals for baseline in ("random", "position")]
+    heads = [f"{removal}: over {baseline}" for removal, baseline in columns]
+    lines = [["", "verdict", *heads, "ranks, output layer shuffled", "all shuffled"], ["---"] * (len(columns) + 4)]
+    for name, judged in card.judged.items():
+        word, needed = ("baseline", None) if judged.verdict is None else (judged.verdict.word, judged.verdict.needed)
+        verdict = {"explains": "**explains**", "cannot tell": f"cannot tell (about {needed:,})" if needed else word}
+        gains = [judged.gains[removal].get(baseline) for removal, baseline in columns]
+        correlations = [*judged.randomised.values()]
+        ends = [f"{correlations[0]:.2f}", f"{correlations[-1]:.2f}"] if correlations else ["-", "-"]
+        shown = ["-" if g is None else f"{g.mean:.3g} [{g.low:.3g}, {g.high:.3g}]" for g in gains]
+        lines.append([f"`{name}`", verdict.get(word, word), *shown, *ends])
+    return [f"| {' | '.join(line)} |".replace("|  |", "| |") for line in lines]
 
 
 if __name__ == "__main__":

@@ -133,7 +133,7 @@ def _verdict_mark(verdict: VerdictData) -> str:
 def _folded(heading: str, aim: str, body: str) -> str:
     """A part that opens at a click, with a line that says what a good value is."""
     summary = f"<h2>{html.escape(heading)}</h2><p class=aim>{html.escape(aim)}</p>"
-    return f"<details><summary>{summary}</summary>{body}</details>"
+    return f"<details><summary>{summary}</summary><div class=inside>{body}</div></details>"
 
 
 def _verdicts(card: CardData, rule: str) -> str:
