@@ -120,17 +120,29 @@ class WeightsMismatchError(AttnscopeError, ValueError):
     """The weights in a file do not fit the model."""
 
 
-def free_path(path: str | Path, fix: str, *, overwrite: bool = False) -> Path:
+PAGES, PICTURES = (".html", ".htm"), (".png", ".svg", ".pdf")
+"""How the names of pages and of pictures end."""
+
+
+def free_path(path: str | Path, fix: str, *, overwrite: bool = False, suffixes: tuple[str, ...] = ()) -> Path:
     """A path that may be written to.
 
     Args:
         path: Where something is to be written.
         fix: What to do if something is there already, as code to paste.
         overwrite: Whether an existing file or folder may be replaced.
+        suffixes: What the name may end in, the usual one first; empty for anything.
 
     Raises:
         WouldOverwriteError: Something exists at `path`, and `overwrite` is False.
+        InputError: The name ends in none of `suffixes`.
     """
+    if suffixes and Path(path).suffix.lower() not in suffixes:
+        known = ", ".join(suffixes[:-1]) + f" or {suffixes[-1]}" if len(suffixes) > 1 else suffixes[0]
+        raise InputError(
+            f"The file is {str(path)!r}, but its name has to end in {known}, which says what is written. Give it one: "
+            f"{Path(path).stem + suffixes[0]!r}."
+        )
     if Path(path).exists() and not overwrite:
         raise WouldOverwriteError(f"{str(path)!r} already exists and is not overwritten: {fix}.")
     return Path(path)
