@@ -68,6 +68,34 @@ def test_relevance_of_a_frame_knows_ids_and_names():
     assert found[found.sample_id == "P-020"].values.tolist() == found.values[1:].tolist()
 
 
+def test_columns_that_are_inputs_of_their_own_are_positions_like_those_of_one_input(rng):
+    names = ["age", "height", "mass"]  # Keras sorts them
+    model, given = (
+        one_input_each(attends=True),
+        pd.DataFrame(rng.normal(size=(5, 3)), columns=NAMES, index=list("vwxyz")),
+    )
+    columns = keras.Input((3,))
+    by_hand = keras.Model(columns, model({name: columns[:, n : n + 1] for n, name in enumerate(names)}))
+    nodes = len(model._inbound_nodes)
+    for method in ("chefer", "integrated_gradients", "occlusion"):
+        found = ats.attribute(model, given, target=1, method=method, sites="mha")
+        expected = ats.attribute(by_hand, given[names].to_numpy("float32"), target=1, method=method).values
+        assert len(np.unique(expected)) == expected.size
+        np.testing.assert_allclose(found.values, expected, atol=1e-7)
+        assert found.key_label.values.tolist() == names
+        assert found.sample_id.values.tolist() == list("vwxyz")
+    assert len(model._inbound_nodes) == nodes
+    assert ats.attribute(model, given, target=1, method="occlusion", positions="age").key.size == 1
+
+
+def test_another_model_with_an_input_for_each_column_is_compared_in_the_same_form(rng):
+    given = pd.DataFrame(rng.normal(size=(12, 3)), columns=NAMES)
+    model, other = one_input_each(), one_input_each()
+    card = ats.evidence(model, given, target=1, methods=["gradient_x_input"], models=[other], permutations=0)
+    assert list(card.stability) == ["gradient_x_input"]
+    assert card.kind == "features"
+
+
 @pytest.mark.parametrize(
     ("index", "ids"),
     [
