@@ -239,7 +239,9 @@ def test_a_series_of_texts_is_a_table_of_one_column_and_one_of_numbers_is_not():
     assert table.ids.tolist() == ["a", "b"]
     with pytest.raises(InputError) as caught:
         table_of(pd.Series(["a", None])).texts_of(table_of(pd.Series(["a", None])).columns[0])
-    assert str(caught.value) == "The column '0' of the Series has no text in row 1. Leave these samples out."
+    assert str(caught.value) == (
+        "The column '0' of the Series has no text in row 1. Leave these samples out: frame.dropna()."
+    )
     assert not is_frame(pd.Series([1.0, 2.0]))
 
 
@@ -280,7 +282,7 @@ def test_some_samples_of_a_table_keep_their_lines_and_ids():
     numbers = np.array([1.0, 2.0, 3.0])
     texts = np.array(["a", "b", "c"], dtype=object)
     table = Table(
-        (Column("x", numbers, numbers), Column("y", texts, None, odd=0)),
+        (Column("x", numbers, numbers, np.array([], int)), Column("y", texts, numbers, np.array([1]), why="because")),
         "'t.csv'",
         3,
         ids=np.array(["i", "j", "k"]),
@@ -290,6 +292,8 @@ def test_some_samples_of_a_table_keep_their_lines_and_ids():
     some = table.rows([2, 1])
     assert (some.ids.tolist(), some.truth.tolist(), some.lines.tolist()) == (["k", "j"], [1, 1], [7, 4])
     assert some.columns[0].numbers.tolist() == [3, 2]
+    assert (some.columns[1].odd.tolist(), some.columns[1].why) == ([1], "because")
+    assert table.rows(np.array([True, False, True])).columns[1].is_numeric
     assert some.place(0) == "line 7 (id 'k')"
     assert table.numbers_of_ids(["k", "i"]) == [2, 0]
     with pytest.raises(InputError) as caught:
