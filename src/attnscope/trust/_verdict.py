@@ -38,7 +38,7 @@ RULE = (
     "under every kind (intervals not above 0 that end below the margin). It is descriptive only if it is better than "
     "random under some kind, not worse under any (intervals above minus the margin), and known not to explain: its "
     "ranking does not change, or under some kind it is no better than random or position. Otherwise these samples "
-    f"cannot tell; with fewer than {LEAST_SAMPLES} samples, they never can. The margin is a quarter of how far "
+    f"cannot tell; with fewer than {LEAST_SAMPLES} samples, they never can. The margin is {MARGIN:.0%} of how far "
     "removing the most important single position moves the answer."
 )
 
