@@ -100,6 +100,22 @@ def test_columns_ids_and_truth_are_taken_by_name(folder):
     assert read(folder, "a,y\n1,0\n2,1\n", truth="y").truth.tolist() == [0, 1]
 
 
+def test_ids_keep_their_zeros_and_missing_words_are_texts_among_texts(folder):
+    table = read(folder, "id,ward,a\n007,NA,1\n008,north,2\n", id_column="id")
+    assert table.ids.tolist() == ["007", "008"]
+    assert table.texts_of(table.column("ward")).tolist() == ["NA", "north"]
+
+
+def test_names_with_spaces_are_quoted_and_long_lists_are_cut(folder, capsys):
+    names = [f"value {number}" for number in range(9)]
+    inputs = keras.Input((7,), name="features")
+    keras.Model(inputs, layers.Dense(2)(inputs)).save("wide.keras")
+    (folder / "wide.csv").write_text(",".join(names) + "\n" + ",".join(["1"] * 9) + "\n")
+    assert "such as --columns 'value 0,value 1,value 2,...'. A column" in refused(
+        capsys, "attribute", "wide.keras", "wide.csv", "-o", "r.csv"
+    )
+
+
 def test_words_for_true_and_false_are_numbers_where_a_column_holds_nothing_else(folder):
     assert read(folder, "a,b\ntrue,1\nFalse,2\n").values.tolist() == [[1, 1], [0, 2]]
 
