@@ -14,13 +14,13 @@ from matplotlib.font_manager import FontProperties, font_scalings
 from attnscope.colours import palette
 from attnscope.errors import SchemaError
 from attnscope.marks import number, signed_number
-from attnscope.plot._canvas import axes_or_new, colour_map, difference_map, head_line, is_dark, settle
+from attnscope.plot._canvas import axes_or_new, colour_map, difference_map, figure_of, head_line, is_dark, settle
 from attnscope.plot._checks import Weights
-from attnscope.plot._quantity import Quantity, target_in_words, target_of
+from attnscope.plot._quantity import Quantity
 from attnscope.plot._samples import Samples, Values, said, samples_of, values_of
 from attnscope.plot._typesetting import cut, plain_text, width_of, wrapped, written
 
-LONGEST_NAME = 40
+LONGEST_NAME = 32
 MATERIAL = 0.005
 """Part of the change from base to answer from which a residual has a bar of its own; it is always said."""
 
@@ -40,6 +40,11 @@ class _Bar:
     value: float
     start: float
     kind: str = "value"
+
+    @property
+    def reached(self) -> float:
+        """Where it ends."""
+        return self.start if self.kind == "end" else self.start + self.value
 
 
 def bars(
@@ -94,7 +99,7 @@ def bars(
     rows = _rows(samples, place, None if given is None else given[place], most)
     ax = axes_or_new(ax, 6.4, 1.1 + 0.26 * len(rows))
     _draw(ax, rows, quantity)
-    head_line(ax, samples.titles[place], _remarks(samples, place, most, quantity))
+    head_line(ax, samples.titles[place], _remarks(samples, place, quantity))
     _write_numbers(ax, rows)
     return ax
 
@@ -110,7 +115,7 @@ def _rows(samples: Samples, place: int, given: np.ndarray | None, most: int) -> 
     rows = [_Bar("base", reached, reached, "end")] if adds_up else []
     for position in kept:
         name = cut(str(names[position]), LONGEST_NAME)
-        name = name if given is None else f"{name} = {cut(said(given[position]), 16)}"
+        name = name if given is None else f"{name} = {cut(said(given[position]), 14)}"
         rows.append(_Bar(name, float(values[position]), reached))
         reached += float(values[position]) if adds_up else 0.0
     rest = order[len(kept) :]
@@ -148,17 +153,11 @@ def _draw(ax: Axes, rows: list[_Bar], quantity: Quantity) -> None:
             continue
         side = ends(1.0 if bar.value >= 0 else 0.0) if quantity.signed else colour_map(dark)(0.72)
         colour = {"value": side, "others": tokens["edge"], "residual": "none"}[bar.kind]
-        edge = {"edgecolor": tokens["edge"], "hatch": "/////"} if bar.kind == "residual" else {}
-        ax.barh(row, bar.value, left=bar.start, height=0.68, color=colour, gid=bar.kind, **edge)
-    joints = [
-        [
-            (bar.start + (bar.value if bar.kind != "end" else 0.0), row),
-            (bar.start + (bar.value if bar.kind != "end" else 0.0), row + 1),
-        ]
-        for row, bar in enumerate(rows[:-1])
-        if rows[0].kind == "end"
-    ]
-    if joints:
+        (drawn,) = ax.barh(row, bar.value, left=bar.start, height=0.68, color=colour, gid=bar.kind)
+        if bar.kind == "residual":
+            drawn.set(edgecolor=tokens["edge"], hatch="/////")
+    joints = [[(bar.reached, row), (bar.reached, row + 1)] for row, bar in enumerate(rows[:-1])]
+    if rows and rows[0].kind == "end":
         ax.add_collection(LineCollection(joints, colors=tokens["edge"], linewidths=0.7, zorder=0.5, gid="joints"))
     else:
         ax.axvline(0, color=ax.xaxis.label.get_color(), linewidth=0.8)
@@ -171,7 +170,7 @@ def _draw(ax: Axes, rows: list[_Bar], quantity: Quantity) -> None:
     ax.tick_params(axis="x", labelsize="small")
     ax.spines[["top", "right", "left"]].set_visible(False)
     words, label_fonts = written([quantity.name], None)
-    plain_text(ax.set_xlabel(wrapped(words, 300, 9), fontsize="small")).set_fontfamily(label_fonts)
+    plain_text(ax.set_xlabel(wrapped(words, 330, 9), loc="right", fontsize="small")).set_fontfamily(label_fonts)
 
 
 def _write_numbers(ax: Axes, rows: list[_Bar]) -> None:
@@ -183,10 +182,10 @@ def _write_numbers(ax: Axes, rows: list[_Bar]) -> None:
         number(bar.value).replace("-", "\N{MINUS SIGN}") if bar.kind == "end" else signed_number(bar.value)
         for bar in rows
     ]
-    places = [bar.start + (bar.value if bar.kind != "end" else 0.0) for bar in rows]
-    lows = [min(bar.start, place) for bar, place in zip(rows, places, strict=True)]
-    highs = [max(bar.start, place) for bar, place in zip(rows, places, strict=True)]
-    dots = ax.get_window_extent().width * 72 / ax.figure.dpi  # type: ignore[union-attr]
+    places = [bar.reached for bar in rows]
+    lows = [min(bar.start, bar.reached) for bar in rows]
+    highs = [max(bar.start, bar.reached) for bar in rows]
+    dots = ax.get_window_extent().width * 72 / figure_of(ax).get_dpi()
     room = (max(width_of(text, font) for text in texts) + 12) / max(dots, 1.0)
     low, high = min(lows), max(highs)
     whole = (high - low or max(abs(high), 1.0)) / max(0.2, 1 - 2 * room)
@@ -207,7 +206,7 @@ def _write_numbers(ax: Axes, rows: list[_Bar]) -> None:
         plain_text(note)
 
 
-def _remarks(samples: Samples, place: int, most: int, quantity: Quantity) -> list[str]:
+def _remarks(samples: Samples, place: int, quantity: Quantity) -> list[str]:
     broken = int(np.isnan(samples.array.values.reshape(samples.values.shape)[place]).sum())
     remarks = [f"{broken} values are NaN and have no bar" if broken else ""]
     if not quantity.signed:
@@ -216,10 +215,6 @@ def _remarks(samples: Samples, place: int, most: int, quantity: Quantity) -> lis
         return ["the bars need not add up to the answer", *remarks]
     total = float(np.nansum(samples.values[place]))
     change = float(samples.answer[place] - samples.base[place])
-    what = target_in_words(
-        target_of(samples.array.isel(sample=place) if "sample" in samples.array.dims else samples.array),
-        str(samples.array.attrs.get("units", "")),
-    )
     residual = signed_number(_residual(samples, place), 2)
     sums = f"sum of the bars {signed_number(total, 4)}, answer minus base {signed_number(change, 4)}"
-    return [f"{what or 'the target'}: {sums}, residual {residual}", *remarks]
+    return [f"{sums}, residual {residual}", *remarks]

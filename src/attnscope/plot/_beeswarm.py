@@ -89,7 +89,7 @@ def beeswarm(
     ax.set_xlim(-1.06 * farthest if (samples.values[:, rows] < 0).any() else -0.06 * farthest, 1.06 * farthest)
     name_rows(ax, [names[position] for position in rows])
     words, fonts = written([quantity.name], None)
-    plain_text(ax.set_xlabel(wrapped(words, 300, 9), fontsize="small")).set_fontfamily(fonts)
+    plain_text(ax.set_xlabel(wrapped(words, 330, 9), loc="right", fontsize="small")).set_fontfamily(fonts)
     if given is not None:
         mappable = ScalarMappable(Normalize(0, 1), _values_map(dark))
         add_bar(ax, mappable, "value of the input", {0.0: "lowest", 1.0: "highest"})

@@ -53,7 +53,7 @@ def importance(
         >>> from matplotlib.figure import Figure
         >>> relevance = xr.DataArray([[0.5, -2.0], [0.25, 1.0]], dims=("sample", "key"), name="relevance")
         >>> ax = importance(relevance, labels=["age", "height"], ax=Figure().add_subplot())
-        >>> [(bar.get_width(), label.get_text()) for bar, label in zip(ax.patches, ax.get_yticklabels())]
+        >>> [(float(bar.get_width()), label.get_text()) for bar, label in zip(ax.patches, ax.get_yticklabels())]
         [(1.5, 'height'), (0.375, 'age')]
     """
     if most < 1 or not 0 < level < 1:
@@ -78,7 +78,7 @@ def importance(
     name_rows(ax, [names[position] for position in rows])
     said = f"mean distance from 0: {quantity.name}" if quantity.signed else f"mean {quantity.name}"
     words, fonts = written([said], None)
-    plain_text(ax.set_xlabel(wrapped(words, 300, 9), fontsize="small")).set_fontfamily(fonts)
+    plain_text(ax.set_xlabel(wrapped(words, 330, 9), loc="right", fontsize="small")).set_fontfamily(fonts)
     head_line(ax, "", _remarks(samples.values, rows, names, level, half))
     return ax
 
@@ -97,7 +97,7 @@ def mean_size(values: np.ndarray) -> np.ndarray:
     """The mean distance from 0 over the samples that have a value, dims ``(position,)``; NaN where none has."""
     counts = np.isfinite(values).sum(0)
     sums = np.nansum(np.abs(values), axis=0)
-    return np.divide(sums, counts, out=np.full(len(counts), np.nan), where=counts > 0)
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 
 def strongest(sizes: np.ndarray, most: int) -> list[int]:
