@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from typing import Any, Literal
+from shlex import quote
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 from attnscope.errors import InputError
 
+Place = TypeVar("Place")
 MOST_LISTED = 6
 """How many cells, columns or ids a message lists."""
 Kind = Literal["file", "pandas", "polars"]
@@ -31,8 +33,6 @@ _WAYS: dict[str, dict[str, str]] = {
     },
 }
 """What to do about a table, in the words of what it comes from."""
-MISSING = frozenset({"", "-", ".", "?", "#n/a", "n/a", "na", "nan", "none", "null"})
-"""What stands in a cell that is missing, in lower case."""
 
 
 @dataclass(frozen=True)
@@ -42,18 +42,23 @@ class Column:
     Attributes:
         name: Its name; its number, from 1, where the table has no names.
         raw: Its cells as they are, dims ``(sample,)``: texts of a file; of a frame whatever it holds.
-        numbers: The same as numbers, float64, NaN where a cell is missing; None where a cell is something else.
+        numbers: The same as numbers, float64, NaN where a cell is missing or no number.
+        odd: Rows whose cells are no numbers, dims ``(cell,)``.
         holds: What the cells are, for messages, if a frame says that they are no numbers: ``categories``.
-        odd: Row of the first cell that is no number, where there are no numbers.
-        why: Why that is no number, if that needs saying: ``it may be 1250 or 1.25``.
+        why: Why the first of these is no number, if that needs saying: ``it may be 1250 or 1.25``.
     """
 
     name: str
     raw: np.ndarray
-    numbers: np.ndarray | None
+    numbers: np.ndarray
+    odd: np.ndarray
     holds: str = ""
-    odd: int = 0
     why: str = ""
+
+    @property
+    def is_numeric(self) -> bool:
+        """Whether all cells are numbers, or missing."""
+        return not self.holds and not len(self.odd)
 
     @property
     def texts(self) -> np.ndarray:
@@ -62,28 +67,27 @@ class Column:
 
     @property
     def missing(self) -> np.ndarray:
-        """Which cells are missing, dims ``(sample,)``, bool."""
-        if self.numbers is not None:
+        """Which cells are missing, dims ``(sample,)``, bool; among texts, only those that are empty."""
+        if self.is_numeric:
             missing: np.ndarray = np.isnan(self.numbers)
             return missing
-        return np.asarray([_is_missing(cell) for cell in self.raw.tolist()], dtype=bool)
+        return np.asarray([is_missing(cell) for cell in self.raw.tolist()], dtype=bool)
 
     @property
     def values(self) -> np.ndarray:
         """The cells as whole numbers where all are whole, else as numbers, else as texts."""
-        if self.numbers is None:
+        if not self.is_numeric:
             return np.char.strip(self.texts)
         whole = bool(np.all(np.isfinite(self.numbers) & (np.rint(self.numbers) == self.numbers)))
         return self.numbers.astype("int64") if whole else self.numbers
 
     def rows(self, chosen: np.ndarray) -> Column:
         """The same column with some of the samples."""
-        numbers = None if self.numbers is None else self.numbers[chosen]
-        odd = 0
-        if numbers is None:
-            place = np.flatnonzero(chosen == self.odd)
-            odd = int(place[0]) if len(place) else 0
-        return replace(self, raw=self.raw[chosen], numbers=numbers, odd=odd)
+        odd = np.flatnonzero(np.isin(chosen, self.odd))
+        is_first = len(odd) > 0 and chosen[odd[0]] == self.odd[0]
+        return replace(
+            self, raw=self.raw[chosen], numbers=self.numbers[chosen], odd=odd, why=self.why if is_first else ""
+        )
 
 
 @dataclass(frozen=True)
@@ -158,16 +162,16 @@ class Table:
         Raises:
             InputError: A cell holds something else.
         """
-        if column.numbers is not None:
+        if column.is_numeric:
             return column.numbers
         if column.holds:
             problem = f"holds {column.holds}"
-            codes = _WAYS[self.kind]["codes"].format(name=repr(column.name))
+            codes = self.ways["codes"].format(name=repr(column.name))
             example = f", such as {codes}" if column.holds == "categories" else ""
             fix = f"Turn them into numbers as for training{example}"
         else:
             why = f" ({column.why})" if column.why else ""
-            problem = f"contains {short(column.raw[column.odd])} in {self.place(column.odd)}{why}"
+            problem = f"contains {short(column.raw[column.odd[0]])} in {self.place(int(column.odd[0]))}{why}"
             fix = "Turn it into numbers as for training"
             if column.why and self.is_file:
                 fix = "Write numbers with a decimal point and no other separator"
@@ -186,11 +190,11 @@ class Table:
         Raises:
             InputError: A cell is empty.
         """
-        empty = [row for row, cell in enumerate(column.raw.tolist()) if _is_missing(cell, empty_alone=True)]
+        empty = [row for row, cell in enumerate(column.raw.tolist()) if is_missing(cell)]
         if empty:
             raise InputError(
-                f"The column {self._name(column)} of {self.what} has no text in "
-                f"{joined([self.place(row) for row in empty])}. Leave these samples out."
+                f"The column {self._name(column)} of {self.what} has no text in {joined(empty, self.place)}. Leave "
+                f"these samples out: {self.ways['drop']}."
             )
         return column.texts
 
@@ -247,15 +251,15 @@ class Table:
         return replace(self, columns=rest, truth=column.values, truth_name=name)
 
     def _checked_ids(self, column: Column) -> np.ndarray:
-        ids = column.raw if column.raw.dtype.kind in "iu" else np.char.strip(column.texts)
-        missing = np.flatnonzero([_is_missing(cell, empty_alone=self.is_file) for cell in column.raw.tolist()])
-        if len(missing):
+        empty = [row for row, cell in enumerate(column.raw.tolist()) if is_missing(cell)]
+        if empty:
             raise InputError(
-                f"The column {column.name!r} of {self.what} has no id in "
-                f"{joined([self._line(int(row)) for row in missing])}. Each sample needs one of its own."
+                f"The column {column.name!r} of {self.what} has no id in {joined(empty, self._line)}. Each sample "
+                "needs one of its own."
             )
-        check_ids(ids, f"The column {column.name!r} of {self.what}", [self._line(row) for row in range(self.samples)])
-        return np.asarray(ids)
+        ids = column.values if column.raw.dtype.kind in "iuf" else np.char.strip(column.texts)  # '007' stays text
+        check_ids(ids, f"The column {column.name!r} of {self.what}", self._line)
+        return ids
 
     def rows(self, chosen: np.ndarray | slice | Sequence[int]) -> Table:
         """Some of the samples: a slice, a mask, or their numbers."""
@@ -277,8 +281,7 @@ class Table:
         """
         if self.ids is None:
             raise InputError(
-                f"{self.title} has no ids, so samples can only be given by number. Name them: "
-                f"{_WAYS[self.kind]['ids']}."
+                f"{self.title} has no ids, so samples can only be given by number. Name them: {self.ways['ids']}."
             )
         numbers = {str(own): number for number, own in enumerate(self.ids.tolist())}
         wanted = [str(one) for one in ids]
@@ -316,25 +319,32 @@ class Table:
         if not cells:
             return
         cells.sort(key=lambda cell: cell[0])
-        places = [f"{self._name(column)} in {self.place(row)}" for row, column in cells]
-        ways = [
-            f"fill them in as for training{_WAYS[self.kind]['fill']}",
-            f"leave these samples out: {_WAYS[self.kind]['drop']}",
-        ]
+        places = joined(cells, lambda cell: f"{self._name(cell[1])} in {self.place(cell[0])}")
+        ways = [f"fill them in as for training{self.ways['fill']}", f"leave these samples out: {self.ways['drop']}"]
         if not self.is_fixed:
             beside = {column.name for _, column in cells}
             ways.append(f"leave the columns out{self._choice([name for name in self.names if name not in beside])}")
         raise InputError(
             f"{'1 cell' if len(cells) == 1 else f'{len(cells)} cells'} of {self.what} "
-            f"{'is' if len(cells) == 1 else 'are'} missing: {joined(places)}. A model needs all of them: "
+            f"{'is' if len(cells) == 1 else 'are'} missing: {places}. A model needs all of them: "
             f"{'; '.join(ways[:-1])}; or {ways[-1]}."
         )
 
     def _choice(self, names: Sequence[str]) -> str:
         """How columns are chosen, as the end of a sentence; nothing where there is none to choose."""
-        if not names or not self.has_names or len(names) > 3 * MOST_LISTED:
+        if not names or not self.has_names or len(names) > 3 * MOST_LISTED or any("," in name for name in names):
             return ""
-        return f": --columns {','.join(names)}" if self.is_file else f": frame[{list(names)!r}]"
+        return f": {self.choice(names)}"
+
+    def choice(self, names: Sequence[str]) -> str:
+        """How these columns are chosen, as code or as an option."""
+        in_code = repr(list(names)).replace("'...'", "...")
+        return f"--columns {quote(','.join(names))}" if self.is_file else f"frame[{in_code}]"
+
+    @property
+    def ways(self) -> dict[str, str]:
+        """What to do about it, in the words of what it comes from: ``fill``, ``drop``, ``ids``, ``codes``."""
+        return _WAYS[self.kind]
 
     def _nameless(self, wanted: str) -> InputError:
         cells = ",".join(str(column.raw[0]) for column in self.columns[:4]) if self.samples else ""
@@ -353,13 +363,13 @@ class Table:
         return repr(column.name) if self.has_names else column.name
 
 
-def check_ids(ids: np.ndarray, where: str, places: Sequence[str]) -> None:
+def check_ids(ids: np.ndarray, where: str, place: Callable[[int], str]) -> None:
     """Checks that no two samples have the same id.
 
     Args:
         ids: dims ``(sample,)``.
         where: What holds them, at the beginning of a sentence.
-        places: Where each is.
+        place: Where each is, by its number.
 
     Raises:
         InputError: Two have.
@@ -368,11 +378,9 @@ def check_ids(ids: np.ndarray, where: str, places: Sequence[str]) -> None:
     if (counts == 1).all():
         return
     twice = values[counts > 1]
-    first = [place for place, own in zip(places, ids, strict=True) if own == twice[0]]
     others = ", and others more than once" if len(twice) > 1 else ""
-    raise InputError(
-        f"{where} has the id {short(twice[0])} in {joined(first)}{others}, but each sample needs an id of its own."
-    )
+    rows = joined(np.flatnonzero(ids == twice[0]).tolist(), place)
+    raise InputError(f"{where} has the id {short(twice[0])} in {rows}{others}, but each sample needs an id of its own.")
 
 
 def is_frame(inputs: object) -> bool:
@@ -427,7 +435,7 @@ def table_of_frame(frame: Any, what: str = "") -> Table:
     if ids.dtype.kind not in "iu":
         ids = np.asarray([_named(one) for one in index], dtype=str)
     try:
-        check_ids(ids, f"The index of {what}", [f"row {row}" for row in range(len(ids))])
+        check_ids(ids, f"The index of {what}", lambda row: f"row {row}")
     except InputError as error:
         raise InputError(f"{error} If the index only numbers the rows: frame.reset_index(drop=True).") from None
     names = [name for name in index.names if name is not None]
@@ -455,20 +463,27 @@ def _column_of(name: str, series: Any) -> Column:
     dtype = str(series.dtype)
     kind = dtype.lower()
     if kind.startswith(("category", "categorical", "enum")):
-        return Column(name, _plain(series), None, "categories")
+        return _of_no_numbers(name, series, "categories")
     if kind.startswith(("date", "time", "period", "interval", "duration")):
-        return Column(name, _plain(series), None, f"dates or times ({dtype})")
+        return _of_no_numbers(name, series, f"dates or times ({dtype})")
     raw = _plain(series)
     if raw.dtype.kind in "biuf":
-        return Column(name, raw, raw.astype("float64"))
-    numbers = np.full(len(raw), np.nan)
+        return Column(name, raw, raw.astype("float64"), np.array([], int))
+    numbers, odd = np.full(len(raw), np.nan), []
     for row, cell in enumerate(raw.tolist()):
-        if _is_missing(cell, none_alone=True):
+        if not isinstance(cell, str) and is_missing(cell):
             continue
         if isinstance(cell, (str, bytes)) or not _is_number(cell):
-            return Column(name, raw, None, odd=row, why=_text_of_number(cell))
-        numbers[row] = float(cell)
-    return Column(name, raw, numbers)
+            odd.append(row)
+        else:
+            numbers[row] = float(cell)
+    why = _text_of_number(raw[odd[0]]) if odd else ""
+    return Column(name, raw, numbers, np.asarray(odd, dtype=int), why=why)
+
+
+def _of_no_numbers(name: str, series: Any, holds: str) -> Column:
+    raw = _plain(series)
+    return Column(name, raw, np.full(len(raw), np.nan), np.arange(len(raw)), holds)
 
 
 def _plain(series: Any) -> np.ndarray:
@@ -493,16 +508,10 @@ def _text_of_number(cell: object) -> str:
     return "a number that is written as text" if isinstance(cell, str) and _is_number(cell) else ""
 
 
-def _is_missing(cell: object, *, empty_alone: bool = False, none_alone: bool = False) -> bool:
-    """Whether a cell is missing.
-
-    Args:
-        cell: What it holds.
-        empty_alone: Whether of texts only the empty one is.
-        none_alone: Whether no text is.
-    """
+def is_missing(cell: object) -> bool:
+    """Whether a cell is missing: of texts, only the empty one is."""
     if isinstance(cell, str):
-        return not none_alone and (cell.strip() == "" if empty_alone else cell.strip().lower() in MISSING)
+        return cell.strip() == ""
     if cell is None or type(cell).__name__ in ("NAType", "NaTType"):
         return True
     return isinstance(cell, (float, np.floating)) and bool(np.isnan(cell))
@@ -520,9 +529,14 @@ def short(value: object) -> str:
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 
-def joined(places: Sequence[str]) -> str:
-    """Places as a list in a sentence, of very many only the first."""
-    shown = places[:MOST_LISTED]
+def joined(places: Sequence[Place], words: Callable[[Place], str]) -> str:
+    """Places as a list in a sentence, of very many only the first.
+
+    Args:
+        places: The places.
+        words: What each is called.
+    """
+    shown = [words(place) for place in places[:MOST_LISTED]]
     if len(places) > MOST_LISTED:
         return f"{', '.join(shown)} and {len(places) - MOST_LISTED} others"
     return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"

@@ -68,6 +68,34 @@ def test_relevance_of_a_frame_knows_ids_and_names():
     assert found[found.sample_id == "P-020"].values.tolist() == found.values[1:].tolist()
 
 
+def test_columns_that_are_inputs_of_their_own_are_positions_like_those_of_one_input(rng):
+    names = ["age", "height", "mass"]  # Keras sorts them
+    model, given = (
+        one_input_each(attends=True),
+        pd.DataFrame(rng.normal(size=(5, 3)), columns=NAMES, index=list("vwxyz")),
+    )
+    columns = keras.Input((3,))
+    by_hand = keras.Model(columns, model({name: columns[:, n : n + 1] for n, name in enumerate(names)}))
+    nodes = len(model._inbound_nodes)
+    for method in ("chefer", "integrated_gradients", "occlusion"):
+        found = ats.attribute(model, given, target=1, method=method, sites="mha")
+        expected = ats.attribute(by_hand, given[names].to_numpy("float32"), target=1, method=method).values
+        assert len(np.unique(expected)) == expected.size
+        np.testing.assert_allclose(found.values, expected, atol=1e-7)
+        assert found.key_label.values.tolist() == names
+        assert found.sample_id.values.tolist() == list("vwxyz")
+    assert len(model._inbound_nodes) == nodes
+    assert ats.attribute(model, given, target=1, method="occlusion", positions="age").key.size == 1
+
+
+def test_another_model_with_an_input_for_each_column_is_compared_in_the_same_form(rng):
+    given = pd.DataFrame(rng.normal(size=(12, 3)), columns=NAMES)
+    model, other = one_input_each(), one_input_each()
+    card = ats.evidence(model, given, target=1, methods=["gradient_x_input"], models=[other], permutations=0)
+    assert list(card.stability) == ["gradient_x_input"]
+    assert card.kind == "features"
+
+
 @pytest.mark.parametrize(
     ("index", "ids"),
     [
@@ -211,7 +239,9 @@ def test_a_series_of_texts_is_a_table_of_one_column_and_one_of_numbers_is_not():
     assert table.ids.tolist() == ["a", "b"]
     with pytest.raises(InputError) as caught:
         table_of(pd.Series(["a", None])).texts_of(table_of(pd.Series(["a", None])).columns[0])
-    assert str(caught.value) == "The column '0' of the Series has no text in row 1. Leave these samples out."
+    assert str(caught.value) == (
+        "The column '0' of the Series has no text in row 1. Leave these samples out: frame.dropna()."
+    )
     assert not is_frame(pd.Series([1.0, 2.0]))
 
 
@@ -252,7 +282,7 @@ def test_some_samples_of_a_table_keep_their_lines_and_ids():
     numbers = np.array([1.0, 2.0, 3.0])
     texts = np.array(["a", "b", "c"], dtype=object)
     table = Table(
-        (Column("x", numbers, numbers), Column("y", texts, None, odd=0)),
+        (Column("x", numbers, numbers, np.array([], int)), Column("y", texts, numbers, np.array([1]), why="because")),
         "'t.csv'",
         3,
         ids=np.array(["i", "j", "k"]),
@@ -262,6 +292,8 @@ def test_some_samples_of_a_table_keep_their_lines_and_ids():
     some = table.rows([2, 1])
     assert (some.ids.tolist(), some.truth.tolist(), some.lines.tolist()) == (["k", "j"], [1, 1], [7, 4])
     assert some.columns[0].numbers.tolist() == [3, 2]
+    assert (some.columns[1].odd.tolist(), some.columns[1].why) == ([1], "because")
+    assert table.rows(np.array([True, False, True])).columns[1].is_numeric
     assert some.place(0) == "line 7 (id 'k')"
     assert table.numbers_of_ids(["k", "i"]) == [2, 0]
     with pytest.raises(InputError) as caught:

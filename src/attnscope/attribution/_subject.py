@@ -18,7 +18,7 @@ from attnscope.attribution._units import units_of_outputs
 from attnscope.discovery import Selection
 from attnscope.errors import LabelError
 from attnscope.labels import Names
-from attnscope.running import Network, behind_texts, model_behind_texts
+from attnscope.running import Network, behind_texts, model_behind_texts, model_like, with_one_input
 from attnscope.schema import KEY, SAMPLE, SAMPLE_ID
 from attnscope.tensors import Inputs, Tree
 
@@ -76,7 +76,8 @@ class Subject:
 
     def of_model(self, model: keras.Layer) -> Subject:
         """The same samples and target for another model; its passes count for this subject too."""
-        return replace(self, network=self.network.of_model(model_behind_texts(model)), cache=CompilationCache())
+        inner = model_like(self.model, model_behind_texts(model))
+        return replace(self, network=self.network.of_model(inner), cache=CompilationCache())
 
     @property
     def samples(self) -> int:
@@ -182,6 +183,7 @@ def subjects_of(
     """
     network = Network(model, inputs, batch_size=batch_size)
     ids = network.ids
+    network = with_one_input(network) if positions is None else network
     network, arrays = behind_texts(network, network.arrays())
     inputs_of_model = network.input_names(arrays)
     wanted = None if positions is None else network.input_name(positions)

@@ -54,6 +54,8 @@ def in_options(message: str, known: Container[str]) -> str:
 
 def _option(match: re.Match[str], known: Container[str]) -> str:
     option = _OPTIONS[match[1]]
+    if option not in known and f"{option}s" in known:
+        option = f"{option}s"
     words = _value(option, match[2])
     if option not in known or words is None:
         return f"in Python, {match[0]}"

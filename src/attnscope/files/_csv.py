@@ -15,9 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from attnscope.errors import InputError
-from attnscope.tables import MISSING, Column, Table, check_ids
+from attnscope.tables import Column, Table, check_ids
 
 SEPARATORS = (";", "\t", ",")
+MISSING = frozenset({"", "-", ".", "?", "#n/a", "n/a", "na", "nan", "none", "null"})
+"""What stands in a cell that is missing, in lower case."""
 _LOOKED_AT = 50
 """How many lines tell what separates the cells."""
 _ONE_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
@@ -152,21 +154,26 @@ def _has_decimal_commas(rows: Sequence[Sequence[str]]) -> bool:
 
 def _column(name: str, cells: list[str], by_comma: bool) -> Column:
     raw = np.array(cells, dtype=object)
-    numbers = np.full(len(cells), np.nan)
+    truth_values = _truth_values(cells)
+    if truth_values is not None:
+        return Column(name, raw, truth_values, np.array([], int))
+    numbers, odd = np.full(len(cells), np.nan), []
     for row, cell in enumerate(cells):
-        if _is_missing(cell):
-            continue
         number = _number(cell, by_comma=by_comma)
-        if number is None:
-            words = _truth_values(cells)
-            return Column(name, raw, words, odd=row, why="" if words is not None else _why(cell, by_comma))
-        numbers[row] = number
-    return Column(name, raw, numbers)
+        if number is not None:
+            numbers[row] = number
+        elif not _is_missing(cell):
+            odd.append(row)
+    why = _why(cells[odd[0]], by_comma) if odd else ""
+    return Column(name, raw, numbers, np.asarray(odd, dtype=int), why=why)
 
 
 def _truth_values(cells: Sequence[str]) -> np.ndarray | None:
     """The column as 1 and 0 if all of its cells are ``true`` or ``false``, as programs write them; else None."""
     words = {"true": 1.0, "false": 0.0}
+    first = next((cell for cell in cells if not _is_missing(cell)), "")
+    if first.strip().lower() not in words:
+        return None
     values = [np.nan if _is_missing(cell) else words.get(cell.strip().lower()) for cell in cells]
     return None if None in values else np.asarray(values, dtype="float64")
 
@@ -209,7 +216,7 @@ def _with_index(table: Table) -> Table:
         InputError: An id is there more than once.
     """
     index, *rest = table.columns
-    ids = index.values if index.numbers is not None else np.char.strip(index.texts)
-    places = [f"line {line}" for line in ([] if table.lines is None else table.lines)]
-    check_ids(ids, f"The first column of {table.what}, which has no name,", places)
+    ids = index.values if index.is_numeric else np.char.strip(index.texts)
+    lines = np.arange(table.samples) if table.lines is None else table.lines
+    check_ids(ids, f"The first column of {table.what}, which has no name,", lambda row: f"line {lines[row]}")
     return replace(table, columns=tuple(rest), ids=ids)

@@ -172,10 +172,17 @@ def read_names(text: str, *, option: str = "--labels") -> list[str]:
     Raises:
         LabelError: There are none.
     """
-    names = _lines(Path(text)) if Path(text).is_file() else [name.strip() for name in text.split(",")]
+    names = _lines(Path(text)) if _is_file(text) else [name.strip() for name in text.split(",")]
     if names == [""]:
         what = option.lstrip("-")
         raise LabelError(
             f"The {what} are {text!r}, but names are needed: {option} a,b,c, or a file with one name per line."
         )
     return names
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except OSError:  # many names are too long for a path
+        return False

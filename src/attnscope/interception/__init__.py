@@ -13,6 +13,7 @@ from attnscope.interception._calls import (
     UntakenCall,
     any_along,
 )
+from attnscope.interception._columns import of_one_input
 from attnscope.interception._declarations import declarations, declare, undeclare
 from attnscope.interception._intercept import intercept
 from attnscope.interception._interception import COMPILED, Handler, LayerCall, own_errors
@@ -63,6 +64,7 @@ __all__ = [
     "layers_of",
     "likeliest_mask",
     "mask_input",
+    "of_one_input",
     "own_errors",
     "symbolic_calls",
     "undeclare",

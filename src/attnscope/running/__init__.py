@@ -1,6 +1,7 @@
 """A model and its data, prepared to run: `Network`, batches, compiled runs and their reuse."""
 
 from attnscope.running._batches import Batch, Batches, batches_of, filled, joined, merged
+from attnscope.running._columns import model_like, with_one_input
 from attnscope.running._compiled import as_numpy, compiled, differentiated, viewed
 from attnscope.running._network import Network, Passes, check_model
 from attnscope.running._output_names import output_names
@@ -27,10 +28,12 @@ __all__ = [
     "joined",
     "merged",
     "model_behind_texts",
+    "model_like",
     "output_names",
     "progress_bar",
     "reused",
     "viewed",
+    "with_one_input",
     "with_rows",
     "without_texts",
 ]

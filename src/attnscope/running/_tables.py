@@ -12,7 +12,7 @@ from attnscope.errors import InputError
 from attnscope.labels import AxisLabels
 from attnscope.running._declaration import declaration_of
 from attnscope.running._given_input import DeclaredInput
-from attnscope.tables import Table, joined, listed
+from attnscope.tables import MOST_LISTED, Table, joined, listed
 from attnscope.tensors import Inputs
 
 
@@ -47,13 +47,24 @@ def arranged(table: Table, model: keras.Layer) -> Arranged:
         InputError: Columns are missing, or too many or too few, or a cell is missing or no number.
     """
     if getattr(model, "preprocessor", None) is not None:
-        texts = [table.texts_of(column) for column in table.columns]
-        return Arranged(texts[0] if len(texts) == 1 else tuple(texts), table, [])
+        return _of_texts(table)
     declaration = declaration_of(model)
     inputs = [] if declaration is None else declaration.inputs
     if len(inputs) > 1:
         return _by_input(table, inputs)
     return _in_one(table, inputs[0] if inputs else None, _feature_names(model))
+
+
+def _of_texts(table: Table) -> Arranged:
+    """A column of texts, or two for pairs of sentences, for a task that makes its own tokens."""
+    if len(table.columns) > 2:
+        raise InputError(
+            f"{table.title} has {len(table.columns)} columns, {listed(table.names, 20)}, but the model reads one text "
+            f"per sample, or a pair. Choose it: {table.choice(table.names[:1])}."
+        )
+    table, dropped = _without_missing(table)
+    texts = [table.texts_of(column) for column in table.columns]
+    return Arranged(texts[0] if len(texts) == 1 else tuple(texts), table, [], dropped)
 
 
 def _feature_names(model: keras.Layer) -> list[str] | None:
@@ -110,7 +121,8 @@ def _in_one(table: Table, one: DeclaredInput | None, known: list[str] | None) ->
         )
     if one is not None and one.dtype == "string":
         _check_width(table, 1, one)
-        return Arranged(table.texts_of(table.columns[0]), table, [])
+        table, dropped = _without_missing(table)
+        return Arranged(table.texts_of(table.columns[0]), table, [], _sentences(note, dropped))
     if one is not None and (width is not None or len(one.shape) == 1):
         _check_width(table, width or 1, one)
         table = replace(table, is_fixed=True)
@@ -133,16 +145,14 @@ def _check_width(table: Table, width: int, one: DeclaredInput) -> None:
     elif not table.has_names:
         fix = "Write the names of the columns into its first line, and choose those that the model reads: --columns."
     else:
-        names = [column.name for column in table.columns if column.numbers is not None][:width]
-        own = ",".join(names) if width <= 6 else f"{','.join(names[:3])},..."
-        listed_names = repr(names) if width <= 6 else f"[{', '.join(map(repr, names[:3]))}, ...]"
-        fix = (
-            f"Choose those that it reads, in its order, such as --columns {own}. A column of ids is named by "
-            "--id-column, and one of what is right by --truth."
+        names = [column.name for column in table.columns if column.is_numeric or one.dtype == "string"][:width]
+        shown = names if width <= MOST_LISTED else [*names[:3], "..."]
+        others = (
+            "A column of ids is named by --id-column, and one of what is right by --truth"
             if table.is_file
-            else f"Choose those that it reads, in its order, such as frame[{listed_names}]. A column of ids belongs "
-            "into the index: frame.set_index(name)."
+            else f"A column of ids belongs into the index: {table.ways['ids']}"
         )
+        fix = f"Choose those that it reads, in its order, such as {table.choice(shown)}. {others}."
     raise InputError(f"{table.title} has {has} for the model{named}, but the model takes {one}. {fix}")
 
 
@@ -159,9 +169,11 @@ def _without_missing(table: Table) -> tuple[Table, str]:
         return table, ""
     if missing.all():
         raise InputError(f"Each of the {table.samples} samples of {table.what} has a missing cell, so none is left.")
-    left_out = [table.place(int(row)) for row in np.flatnonzero(missing)]
-    left = table.samples - len(left_out)
-    note = f"Left out because of missing cells: {joined(left_out)}. {left} of {table.samples} samples are left."
+    left_out = np.flatnonzero(missing).tolist()
+    note = (
+        f"Left out because of missing cells: {joined(left_out, table.place)}. {table.samples - len(left_out)} of "
+        f"{table.samples} samples are left."
+    )
     return table.rows(~missing), note
 
 
