@@ -50,7 +50,14 @@ SHOWN = {
     "attnscope.trust": (
         *("HIGHER_IS_BETTER", "RULE", "THRESHOLDS", "EvidenceCard", "Interval", "Judged", "Moved", "Verdict"),
         *("adversarial_test", "comprehensiveness", "deletion", "evidence", "faithfulness", "infidelity", "insertion"),
-        *("max_sensitivity", "paired_bootstrap", "permutation_test", "randomisation", "rank_correlation"),
+        *(
+            "max_sensitivity",
+            "paired_bootstrap",
+            "paired_interval",
+            "permutation_test",
+            "randomisation",
+            "rank_correlation",
+        ),
         *("sufficiency", "uniform_test"),
     ),
     "attnscope.viewer": ("View", "serve", "view"),

@@ -357,7 +357,11 @@ def test_evidence_writes_a_card_of_samples_that_were_drawn(folder, capsys, rng):
     command = ("evidence", "model.keras", "patients.csv", *options)
     assert run(*command, "-o", "card.html", "--samples", "8") == 0
     said = capsys.readouterr().out
-    assert said.startswith(f"{IN_ORDER.rstrip()} 8 of 9 samples were drawn at random, with the seed 0.\n\nEvidence on")
+    assert said.startswith(
+        f"{IN_ORDER.rstrip()} 8 of 9 samples were drawn at random, with the seed 0.\n\n8 samples are"
+    )
+    assert "too few to tell whether any method explains this model's answers: at least 30 are needed.\n" in said
+    assert "\nEvidence on" in said
     assert said.endswith("\n\nWritten to card.html.\n")
     assert "malignant" in (folder / "card.html").read_text()
     assert refused(capsys, *command, "-o", "card.html") == (
