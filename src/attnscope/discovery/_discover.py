@@ -32,6 +32,7 @@ from attnscope.interception import (
     COMPILED,
     COMPILED_FUNCTIONS,
     Call,
+    Counts,
     DeclaredCall,
     FusedCall,
     LayerCall,
@@ -177,6 +178,7 @@ def discover(network: Network, selection: Selection = None, unroll: frozenset[st
         return discover(network, selection, unroll | loops)
     removed = {call.at.name: call.removed_masks for call in seen.met}
     sequences = sequences_of(seen.trace, lineage, known_masks, names, seen.embedded)
+    listed = [replace(site, plan=replace(site.plan, branches=seen.branches)) for site in listed]  # type: ignore[type-var]
     return Discovery(SiteTable(listed), selection, Plan.of(listed, unroll), removed, sequences)
 
 
@@ -200,6 +202,7 @@ class _Seen:
         masks: Names of the Keras masks that layers set, in order, with what the trace knows each by.
         layers: Calls of layers, those that ended first first; empty where they were not asked for.
         embedded: What the trace knows the numbers by that were embedded, by the path of the `Embedding`.
+        branches: How many calls there are in each branch of a condition, by its name.
     """
 
     trace: Trace
@@ -207,6 +210,7 @@ class _Seen:
     masks: list[tuple[str, Hashable]]
     layers: list[_LayerCall]
     embedded: dict[str, Hashable]
+    branches: dict[str, list[Counts]]
 
 
 def _seen(network: Network, inputs: Tree, unroll: frozenset[str], *, with_layers: bool = False) -> _Seen:
@@ -215,11 +219,12 @@ def _seen(network: Network, inputs: Tree, unroll: frozenset[str], *, with_layers
     masks: list[tuple[str, Hashable]] = []
     layers: list[_LayerCall] = []
     embedded: dict[str, Hashable] = {}
+    branches: dict[str, list[Counts]] = {}
     errors: list[AttnscopeError] = []
     batch = len(tree.flatten(inputs)[0])
 
     def body(tensors: Tree) -> Tree:
-        for collected in (met, masks, layers, embedded):
+        for collected in (met, masks, layers, embedded, branches):
             collected.clear()
         numbers = count()
 
@@ -243,12 +248,14 @@ def _seen(network: Network, inputs: Tree, unroll: frozenset[str], *, with_layers
             masked=lambda name, mask: masks.append((name, key_of(mask))),
             untaken=lambda call: met.append(_not_taken(call, key_of, len(masks))),
             ended=(lambda call: layers.append(_layer_call(call, key_of))) if with_layers else None,
-        ):
-            return call_model(network.model, tensors)
+        ) as running:
+            outputs = call_model(network.model, tensors)
+        branches.update(running.progress.branches)
+        return outputs
 
     with own_errors(errors), network.noting(network.first.inputs):
         trace = current().trace(network.model, body, inputs)
-    return _Seen(trace, met, masks, layers, embedded)
+    return _Seen(trace, met, masks, layers, embedded, branches)
 
 
 def _layer_call(call: LayerCall, key_of: Callable[[Tensor], Hashable]) -> _LayerCall:
@@ -465,6 +472,9 @@ def _with_steps(site: Site, steps: list[_Judge]) -> Site:
     """A site in a loop that is run step by step, with a dim for the steps, or the samples where it runs over them."""
     if not steps or not site.dims or not isinstance(site.plan, SitePlan):
         return site
+    if any(judge.call.at.conditional for judge in steps):
+        order = tuple(judge.call.at.step for judge in steps)
+        site = replace(site, plan=replace(site.plan, conditional=order))
     if site.plan.over_samples:
         return replace(site, shape=(len(steps), *site.shape[1:]))
     differs = len({judge.values for judge in steps[:2]}) > 1
@@ -499,11 +509,16 @@ def _without_repeats(listed: list[Site], groups: Mapping[str, list[_Judge]]) -> 
         alike = len({(site.dims, site.shape) for site in sites_there}) == 1
         if len(steps) == 1 or len(values) > 1 or -1 in values or not pools or not alike or "step" in first.dims:
             continue
+        any_conditional = any(judge.call.at.conditional for judge in steps)
         repeats.update(site.name for site in sites_there[1:])
         first = replace(
             first,
             reason=f"{first.reason}, in {len(steps)} steps of a loop",
-            plan=replace(first.plan, calls=tuple(site.name for site in sites_there)),  # type: ignore[type-var]
+            plan=replace(  # type: ignore[type-var]
+                first.plan,
+                calls=tuple(site.name for site in sites_there),
+                conditional=tuple((step,) for step in range(len(steps)) if any_conditional),
+            ),
         )
         joined[first.name] = _over_steps(first, steps)
     return [joined.get(site.name, site) for site in listed if site.name not in repeats]
