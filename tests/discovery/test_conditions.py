@@ -189,6 +189,19 @@ def test_an_attention_that_runs_for_no_sample_is_a_finding(rng):
     ]
 
 
+def test_attribution_by_scores_that_some_samples_do_not_have_is_refused(rng):
+    x = keras.Input((3, 5), name="x")
+    pooled = layers.GlobalAveragePooling1D()(Conditional(first, name="site")(x))
+    model, data = keras.Model(x, layers.Dense(2)(pooled)), both_ways(rng)
+    with pytest.raises(ats.errors.UnsupportedError) as error:
+        ats.attribute(model, data, target=1, method="chefer", batch_size=1)
+    assert str(error.value) == (
+        "The attention 'site' did not run for the samples 1 to 1, because a condition in the model went another way, "
+        "so that they have no scores. Name sites that run for all: sites=[...]; or take a method that reads no scores: "
+        "method='gradient_x_input'."
+    )
+
+
 class Twice(layers.Layer):
     """One attention layer in both branches, and behind them."""
 

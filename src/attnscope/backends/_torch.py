@@ -113,7 +113,7 @@ class Torch:
             plain = torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH)
             with torch.enable_grad(), keras.StatelessScope(), plain:
                 total, rest = body(model(), tree.map_structure(ops.convert_to_tensor, inputs), probe)
-            derivatives = torch.autograd.grad(total, list(zeros.values()), allow_unused=True)
+            derivatives = torch.autograd.grad(total, list(zeros.values()), allow_unused=True) if zeros else ()
             gradients = {
                 name: torch.zeros_like(zero) if derivative is None else derivative
                 for (name, zero), derivative in zip(zeros.items(), derivatives, strict=True)
@@ -429,7 +429,7 @@ def _switch(taking: Interception, original: Any, index: Any, branches: Sequence[
 
 
 def _is_meta() -> bool:
-    return torch_core.get_device() == "meta"
+    return str(torch_core.get_device()) == "meta"
 
 
 def _like(result: Tree, other: Tree, *, shapes: bool = False) -> bool:

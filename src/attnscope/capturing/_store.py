@@ -128,8 +128,8 @@ class OnDisk:
             stored.create_array(RAN, data=before, dimension_names=list(map(str, ran.dims)))
         elif RAN in stored and RAN not in dataset.variables:
             array = stored[RAN]
-            ran = np.ones((dataset.sizes[SAMPLE], *array.shape[1:]), bool)
-            dataset = dataset.assign_coords({RAN: (array.metadata.dimension_names, ran)})
+            all_ran = np.ones((dataset.sizes[SAMPLE], *array.shape[1:]), bool)
+            dataset = dataset.assign_coords({RAN: (array.metadata.dimension_names, all_ran)})
         return dataset
 
     def _append(self, group: str, dataset: xr.Dataset) -> None:
