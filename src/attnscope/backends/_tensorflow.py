@@ -394,25 +394,39 @@ class _Record:
         return values[0] if values else None
 
 
-_OF_CONSTANTS: dict[str, Callable[..., np.ndarray]] = {
-    "AddV2": np.add,
-    "Sub": np.subtract,
-    "FloorMod": np.mod,
-    "Range": np.arange,
-    "ConcatV2": lambda *parts: np.concatenate(parts[:-1], int(parts[-1])),
-    "Pack": lambda *parts: np.stack(parts),
-}
-"""What a graph computes of constants to move an axis, as `tf.nn.softmax` does along any but the last."""
+_MOST_CONSTANTS = 64
+"""How many numbers may hold what is computed of constants: axes and positions, no masks."""
 
 
 def _value(tensor: Tensor) -> np.ndarray | None:
-    """The value of a tensor that is made of constants alone, where it is known."""
+    """The value of a tensor that is made of constants alone, where it is known.
+
+    A graph computes axes and positions of constants: `tf.nn.softmax` along any axis but the last, a slice from the sum
+    of some sizes.
+    """
     value: np.ndarray | None = tf.get_static_value(tensor)
-    compute = _OF_CONSTANTS.get(tensor.op.type)
-    if value is not None or compute is None:
+    operation, sizes = tensor.op, tensor.shape
+    if value is not None or not operation.inputs or (sizes.num_elements() or _MOST_CONSTANTS + 1) > _MOST_CONSTANTS:
         return value
-    parts = [_value(each) for each in tensor.op.inputs]
-    return None if any(part is None for part in parts) else compute(*parts)
+    functions = any(attribute.type == "func" for attribute in operation.op_def.attr)
+    known = hasattr(tf.raw_ops, operation.type) and tensor.dtype.is_integer
+    if operation.op_def.is_stateful or functions or not known:
+        return None
+    parts = [_value(each) for each in operation.inputs]
+    return None if any(part is None for part in parts) else _computed(operation, parts)[tensor.value_index]
+
+
+def _computed(operation: Any, parts: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """What an operation makes of these inputs."""
+    left, given, known = iter(parts), {}, set()
+    for argument in operation.op_def.input_arg:
+        known.update((argument.number_attr, argument.type_attr))
+        count = operation.get_attr(argument.number_attr) if argument.number_attr else None
+        given[argument.name] = next(left) if count is None else [next(left) for _ in range(count)]
+    settings = {each.name: operation.get_attr(each.name) for each in operation.op_def.attr if each.name not in known}
+    with tf.init_scope():
+        computed = getattr(tf.raw_ops, operation.type)(**given, **settings)
+    return [each.numpy() for each in (computed if isinstance(computed, (list, tuple)) else [computed])]
 
 
 def _matmul(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
