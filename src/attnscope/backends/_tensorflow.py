@@ -408,8 +408,8 @@ def _value(tensor: Tensor) -> np.ndarray | None:
     of some sizes.
     """
     value: np.ndarray | None = tf.get_static_value(tensor)
-    operation, sizes = tensor.op, tensor.shape
-    if value is not None or not operation.inputs or (sizes.num_elements() or _MOST_CONSTANTS + 1) > _MOST_CONSTANTS:
+    operation, count = tensor.op, tensor.shape.num_elements()
+    if value is not None or not operation.inputs or count is None or count > _MOST_CONSTANTS:
         return value
     functions = any(attribute.type == "func" for attribute in operation.op_def.attr)
     known = hasattr(tf.raw_ops, operation.type) and tensor.dtype.is_integer
