@@ -415,13 +415,15 @@ def _value(tensor: Tensor) -> np.ndarray | None:
     known = hasattr(tf.raw_ops, operation.type) and tensor.dtype.is_integer
     if operation.op_def.is_stateful or functions or not known:
         return None
-    parts = [_value(each) for each in operation.inputs]
-    return None if any(part is None for part in parts) else _computed(operation, parts)[tensor.value_index]
+    parts = [part for each in operation.inputs if (part := _value(each)) is not None]
+    return _computed(operation, parts)[tensor.value_index] if len(parts) == len(operation.inputs) else None
 
 
 def _computed(operation: Any, parts: Sequence[np.ndarray]) -> list[np.ndarray]:
     """What an operation makes of these inputs."""
-    left, given, known = iter(parts), {}, set()
+    left = iter(parts)
+    given: dict[str, np.ndarray | list[np.ndarray]] = {}
+    known: set[str] = set()
     for argument in operation.op_def.input_arg:
         known.update((argument.number_attr, argument.type_attr))
         count = operation.get_attr(argument.number_attr) if argument.number_attr else None
