@@ -27,7 +27,7 @@ from attnscope.discovery._portions import sources_of
 from attnscope.discovery._roles import Roles, in_words, roles_of
 from attnscope.discovery._sequences import InputSequence, sequences_of
 from attnscope.discovery._written_out import written_out
-from attnscope.errors import AttnscopeError, NoAttentionError, PatternError, UnsupportedError
+from attnscope.errors import AttnscopeError, InputError, NoAttentionError, PatternError, UnsupportedError, kind_of
 from attnscope.interception import (
     COMPILED,
     COMPILED_FUNCTIONS,
@@ -152,6 +152,7 @@ def discover(network: Network, selection: Selection = None, unroll: frozenset[st
 
     If a wanted site is inside a loop that can be unrolled, the model is traced again with that loop unrolled.
     """
+    check_selection(selection)
     samples = len(tree.flatten(network.first.inputs)[0])
     inputs = _two_samples(network.model, network.first.inputs) if samples == 1 else network.first.inputs
     batch = len(tree.flatten(inputs)[0])
@@ -363,6 +364,30 @@ def _wanted(site: Site, selection: Selection) -> bool:
     return any(matches(site, pattern) for pattern in patterns)
 
 
+def check_selection(selection: Selection) -> None:
+    """Checks that sites are asked for in a way that can be followed.
+
+    Raises:
+        InputError: It is neither a pattern, nor several, nor a function of one's own.
+    """
+    is_function = callable(selection) and not isinstance(selection, (keras.Layer, type))
+    if selection is None or isinstance(selection, str) or is_function:
+        return
+    items: list[object] = [selection]
+    if isinstance(selection, Iterable) and not isinstance(selection, Iterator):
+        items = list(selection)
+    if all(isinstance(item, str) for item in items):
+        return
+    named = [item.name for item in items if isinstance(item, (Site, keras.Layer))]
+    example: object = "encoder_0/*"
+    if len(named) == len(items):
+        example = named[0] if items == [selection] else named[:3]
+    raise InputError(
+        f"sites is {kind_of(selection)}, but names of sites or patterns of them are needed, or a function from a site "
+        f"to True or False: sites={example!r}."
+    )
+
+
 def matches(site: Site, pattern: str) -> bool:
     """Whether a glob pattern matches this site: by name, path, or the last part of either."""
     names = {
@@ -395,10 +420,19 @@ def _nothing(found: SiteTable, chosen: SiteTable) -> str:
             "a layer computes by hand can be declared: "
             "ats.declare(LayerClass, output=1, dims=('sample', 'query', 'key'))."
         )
+    taken = [site.name for site in found if site.taken]
+    if taken:
+        return (
+            f"No site was chosen, but the model has attention at {', '.join(map(repr, taken[:4]))}. Leave sites out to "
+            f"capture all of it, or name some: sites={taken[0]!r}."
+        )
     reasons = "; ".join(f"{site.name!r} is left out: {site.reason}" for site in found[:3])
+    if not any(site.dims for site in found):
+        return f"The model computes softmaxes, but the scores of none of them can be taken: {reasons}."
+    none = "The model's only softmax is no" if len(found) == 1 else f"None of the model's {len(found)} softmaxes is"
     return (
-        f"None of the model's {len(found)} softmaxes is attention: {reasons}. To capture one anyway, ask for it by "
-        f"name: sites={found[0].name!r}."
+        f"{none} attention: {reasons}. To capture one anyway, ask for it by "
+        f"name: sites={next(site.name for site in found if site.dims)!r}."
     )
 
 
