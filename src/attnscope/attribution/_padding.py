@@ -11,8 +11,8 @@ from keras import ops, tree
 
 from attnscope.attribution._compilation_cache import CompilationCache
 from attnscope.attribution._positions import SEGMENTS, Positions, rows_of
-from attnscope.discovery import Discovery, InputSequence, Selection, discover
-from attnscope.errors import AttnscopeError
+from attnscope.discovery import Discovery, InputSequence, Selection, check_selection, discover
+from attnscope.errors import AttnscopeError, InputError
 from attnscope.interception import (
     MASK_NAMES,
     Call,
@@ -55,6 +55,7 @@ def discovered(network: Network, inputs: Tree, sites: Selection, cache: Compilat
         sites: Which attention is asked for.
         cache: Where it is kept.
     """
+    check_selection(sites)
     first = rows_of(inputs, slice(0, 2))
     return cache.once(
         ("discovery", _comparable(sites)), lambda: discover(network.on(first, batch_size=len(_first(first))), sites)
@@ -85,6 +86,8 @@ def known_positions(
         cache: What was traced for the model.
         padding: The number that the user says is padding.
     """
+    if padding is not None and not (isinstance(padding, (int, float, np.number)) and np.ndim(padding) == 0):
+        raise InputError(f"padding is {padding!r}, but the number that stands for padding is needed: padding=0.")
     if positions.kind in ("features", "patches"):
         return Known(positions, network.outputs(inputs))
     names = network.input_names(inputs)

@@ -13,7 +13,7 @@ from keras import tree
 
 from attnscope.discovery._lineage import Lineage
 from attnscope.discovery._masks import Masks
-from attnscope.discovery._selection import Selection, selected, wanted
+from attnscope.discovery._selection import Selection, check_selection, selected, wanted
 from attnscope.discovery._sequences import InputSequence, sequences_of
 from attnscope.discovery._site_list import sites_of, with_written_out
 from attnscope.discovery._traced_run import traced_run
@@ -84,6 +84,7 @@ def discover(network: Network, selection: Selection = None, unroll: frozenset[st
 
     If a wanted site is inside a loop that can be unrolled, the model is traced again with that loop unrolled.
     """
+    check_selection(selection)
     samples = len(tree.flatten(network.first.inputs)[0])
     inputs = _two_samples(network.model, network.first.inputs) if samples == 1 else network.first.inputs
     batch = len(tree.flatten(inputs)[0])

@@ -218,7 +218,7 @@ def _telling(origins: frozenset[Origin]) -> list[Origin]:
     return telling
 
 
-_OF_INPUT, _MADE = " of input ", "made by the model"
+_OF_INPUT, _MADE = " of input ", "positions made by the model"
 
 
 def _of_all(heads: str, tails: list[str]) -> str:
