@@ -10,6 +10,7 @@ import keras
 from keras import tree
 
 from attnscope.errors import InputError
+from attnscope.interception import symbolic_calls
 from attnscope.running._declaration import declaration_of
 from attnscope.running._given_input import GivenInput
 from attnscope.tensors import Inputs, Tree
@@ -130,3 +131,25 @@ def undeclared(model: keras.Layer, inputs: Tree) -> str:
         + (f"It was built on {built}. " if built else "")
         + "To have its inputs checked, give each a keras.Input, and wrap it: keras.Model(inputs, model(inputs))."
     )
+
+
+def beyond_an_embedding(model: keras.Layer, inputs: Tree) -> str:
+    """Which input holds whole numbers that have no row in the `Embedding` that it is given to; else nothing."""
+    declaration = declaration_of(model)
+    if declaration is None:
+        return ""
+    arrays = {one.own_name: array for one, array in zip(declaration.inputs, tree.flatten(inputs), strict=True)}
+    names = {one.own_name: one.name for one in declaration.inputs}
+    for layer in model.layers:
+        if not isinstance(layer, keras.layers.Embedding):
+            continue
+        for tensor in [each for call in symbolic_calls(layer) for each in call.keras_tensors]:
+            array = arrays.get(tensor.name)
+            if array is None or array.dtype.kind not in "iu" or not array.size or array.max() < layer.input_dim:
+                continue
+            return (
+                f"The input {names[tensor.name]!r} holds numbers up to {array.max()}, but the Embedding {layer.name!r} "
+                f"has only {layer.input_dim} rows, for 0 to {layer.input_dim - 1}. Use the vocabulary that the model "
+                "was trained with."
+            )
+    return ""
