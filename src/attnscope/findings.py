@@ -22,6 +22,11 @@ SINK_MASS = 0.5
 """...and that key also gets this much of the attention."""
 UNIFORM = 0.05
 """A row over n open keys is uniform if each of their scores is within this share of 1/n."""
+UNFORESEEN = (
+    "it ran for some of the samples, but not when the model was traced on the first batch, for a Python if or loop in "
+    "the model depends on what the model is given"
+)
+"""Why a softmax was left out that only some batches met."""
 CHUNK_BYTES = 64 * 2**20
 
 

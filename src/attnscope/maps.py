@@ -16,7 +16,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from attnscope.errors import IncompleteRunError, PatternError, SchemaError, counted, free_path
-from attnscope.findings import Findings, findings
+from attnscope.findings import UNFORESEEN, Findings, findings
 from attnscope.labels import LabelsLike, check_that_labels_fit, labelled, read_labels
 from attnscope.schema import MEANINGS, RAN, SAMPLE, SCORES, UNITS, Site, SiteTable, key_dims, known_lineage, query_dims
 
@@ -156,7 +156,8 @@ class AttentionMaps(Mapping[str, xr.DataArray]):
     def findings(self) -> Findings:
         """What a reader of these maps needs to know: attention on padding, sinks, maps that say nothing..."""
         lost, unreached = (json.loads(self.attrs.get(name, "{}")) for name in ("lost", "unreached"))
-        return findings(self._datasets, lost, unreached)
+        unforeseen = dict.fromkeys(json.loads(self.attrs.get("unforeseen", "[]")), UNFORESEEN)
+        return findings(self._datasets, lost, unreached | unforeseen)
 
     @property
     def num_samples(self) -> int:

@@ -129,6 +129,13 @@ class Repeated(layers.Layer):
         return ops.while_loop(lambda z: ops.sum(z) < 100.0, lambda z: (z + ops.abs(x) + 1.0,), (y,))[0]
 
 
+class Replaced(layers.Layer):
+    """A loop whose steps do not go on from what it began with."""
+
+    def call(self, x, y):
+        return ops.while_loop(lambda number, _: number < 3, lambda number, _: (number + 1, x * 2.0), (0, y))[1]
+
+
 @pytest.mark.every_backend
 @pytest.mark.parametrize(
     ("layer", "given", "known"),
@@ -136,6 +143,8 @@ class Repeated(layers.Layer):
         (Either, "xx", "axis 1 of input 'x'"),
         (Either, "xy", "axis 1 of inputs 'x' and 'y'"),
         (Repeated, "xx", "axis 1 of input 'x'"),
+        # PyTorch runs the loop, so that it is known to have steps
+        (Replaced, "xy", "axis 1 of input 'x'" if BACKEND == "torch" else "axis 1 of inputs 'x' and 'y'"),
     ],
 )
 def test_what_comes_out_has_the_lineage_of_all_branches(layer, given, known, rng):
@@ -200,6 +209,22 @@ def test_attribution_by_scores_that_some_samples_do_not_have_is_refused(rng):
         "so that they have no scores. Name sites that run for all: sites=[...]; or take a method that reads no scores: "
         "method='gradient_x_input'."
     )
+
+
+def test_a_softmax_that_only_later_batches_meet_is_a_finding(rng, tmp_path):
+    model, x = conditional(lambda number, attend, other: attend() if number > 0 else other()), -both_ways(rng)
+    assert ats.sites(model, x).names == ["mha"]
+    maps = ats.capture(model, x, batch_size=1, progress=False)
+    stored = ats.capture(model, x, batch_size=1, progress=False, store=tmp_path / "run.zarr")
+    assert list(maps) == list(stored) == ["mha"]
+    for run in (maps, stored):
+        assert [(item.site, item.message) for item in run.findings if item.kind == "unreached"] == [
+            (
+                "site",
+                "a softmax was left out: it ran for some of the samples, but not when the model was traced on the "
+                "first batch, for a Python if or loop in the model depends on what the model is given",
+            )
+        ]
 
 
 class Twice(layers.Layer):

@@ -349,9 +349,13 @@ class _Reading:
         """Reads a function in the place of its call."""
         graph, inside = self._inside(operation, name, given, call)
         over = [item for listed in self._read_in(graph, inside) for item in listed.over] if loop else []
-        for outer, inner in zip(operation.outputs, graph.outputs, strict=False):
-            key = self._key(outer, call)
-            self.builder.same(key, self.number(inner, inside))
+        for place, (outer, inner) in enumerate(zip(operation.outputs, graph.outputs, strict=False)):
+            key, made = self._key(outer, call), self.number(inner, inside)
+            begun = self.number(given[place], call) if loop and outer.dtype != tf.variant else made
+            if begun == made:
+                self.builder.same(key, made)
+            else:  # a loop of no step gives what it began with
+                self.builder.add_choice(operation.type, [begun, made], self.number(outer, call), met=self._met)
             self._same(self._key(inner, inside), key)
             if loop and key in self._lists and self._lists[key].item is not None:
                 self._lists[key] = _List(over, self._lists[key].item)

@@ -127,6 +127,7 @@ def captured(
     )
     destination = InMemory(description, network.samples) if store is None else OnDisk(description, store, resume=resume)
     for outputs, collected, batch in ready.runner.run(network, progress=progress, skips=destination.skips):
+        description.unforeseen.update(ready.observer.unforeseen(collected))
         destination.add(ready.observer.arrays(collected, batch.size), named_outputs(network.model, outputs, batch))
     return destination.maps()
 
@@ -169,7 +170,7 @@ class _Ready:
         left_out = [site for site in discovery.sites if site.name not in self.chosen.names]
         self.lost = {site.name: site.lost for site in left_out if site.lost}
         self.unreached = {site.name: site.unreached for site in left_out if site.unreached}
-        self.observer = Observer(self.chosen, summaries)
+        self.observer = Observer(self.chosen, summaries, discovery.sites.names)
         self.runner = Runner(network.model, self.observer.handlers, plan=discovery.plan)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import keras
 import numpy as np
@@ -33,6 +33,7 @@ class Description:
     removed_masks: dict[str, tuple[str, ...]]
     lost: dict[str, str]
     unreached: dict[str, str]
+    unforeseen: set[str] = field(default_factory=set)
 
     @property
     def attrs(self) -> dict[str, str]:
@@ -44,6 +45,7 @@ class Description:
             "attnscope": __version__,
             **({"lost": json.dumps(self.lost)} if self.lost else {}),
             **({"unreached": json.dumps(self.unreached)} if self.unreached else {}),
+            **({"unforeseen": json.dumps(sorted(self.unforeseen))} if self.unforeseen else {}),
         }
 
     def missing(self, variable: str) -> float | bool:

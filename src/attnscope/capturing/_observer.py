@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -34,9 +34,11 @@ class Observer:
     Args:
         chosen: The sites.
         summaries: What to keep of each site.
+        known: Names of all sites that the trace met.
     """
 
-    def __init__(self, chosen: SiteTable, summaries: Sequence[Summary]) -> None:
+    def __init__(self, chosen: SiteTable, summaries: Sequence[Summary], known: Iterable[str]) -> None:
+        self._known = frozenset(known)
         self._names = set(chosen.names)
         self._sites = chosen
         self._summaries = list(summaries)
@@ -48,7 +50,7 @@ class Observer:
         self._conditional = {name: plan.conditional for name, plan in plans.items() if plan.conditional}
 
     def handlers(self, extras: dict[str, Tensor]) -> tuple[Handler, dict[str, list[dict[str, Tensor]]]]:
-        """A handler, and the dict it fills: for each site one entry per step."""
+        """A handler, and the dict it fills: for each site one entry per step, and none for one that no trace met."""
         collected: dict[str, list[dict[str, Tensor]]] = {}
 
         def handler(call: Call) -> None:
@@ -62,6 +64,8 @@ class Observer:
                     step = known.index(call.at.step) if call.at.step in known else call.at.step[-1]
                     arrays[_STEP] = ops.convert_to_tensor(step, "int32")
                 collected.setdefault(call.name, []).append(arrays)
+            elif call.name not in self._known:
+                collected.setdefault(call.name, [])
 
         return handler, collected
 
@@ -92,6 +96,10 @@ class Observer:
         Where a site did not run, because a condition went another way, its values are missing and nothing is valid.
         """
         return {site.name: self._site_arrays(site, collected.get(site.name, []), size) for site in self._sites}
+
+    def unforeseen(self, collected: dict[str, list[dict[str, np.ndarray]]]) -> set[str]:
+        """Names of sites that a run met, and the trace did not."""
+        return {name for name in collected if name not in self._known}
 
     def _site_arrays(self, site: Site, steps: list[dict[str, np.ndarray]], size: int) -> SiteArrays:
         name = site.name

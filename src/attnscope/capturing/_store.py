@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,9 @@ class OnDisk:
                 f"{str(self._path)!r} holds {self._done} samples, but {self._passed} were given. Give all samples of "
                 "that run, or open it: attnscope.open(path)."
             )
+        unforeseen = self._description.unforeseen | set(json.loads(self._root.attrs.get("unforeseen", "[]")))
+        if unforeseen:
+            self._root.attrs["unforeseen"] = json.dumps(sorted(unforeseen))
         self._root.attrs[COMPLETE] = True
         return open_maps(self._path)
 
