@@ -39,6 +39,7 @@ from attnscope.interception import (
     MaskPlan,
     Occurrence,
     Plan,
+    Removal,
     SitePlan,
     SoftmaxCall,
     UntakenCall,
@@ -78,7 +79,7 @@ class _Met:
         keys: What the trace knows its tensors by; empty where they are out of reach.
         by_size: The layout that its sizes suggest, which counts where the trail is lost; or the declared one.
         masks: How many Keras masks had been set before it.
-        removed_masks: Layers that had removed a padding mask before it.
+        removed_masks: The padding masks that layers had removed before it.
     """
 
     at: Occurrence
@@ -90,7 +91,7 @@ class _Met:
     keys: Mapping[str, Hashable]
     by_size: Layout | None
     masks: int
-    removed_masks: tuple[str, ...] = ()
+    removed_masks: tuple[Removal, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ class Discovery:
         sites: All of them, in the order of execution.
         selection: Which were asked for.
         plan: What a run of the model needs to know to take them.
-        removed_masks: For each site the layers that had removed a padding mask before it.
+        removed_masks: For each site the layers that had removed a padding mask of its keys before it.
         sequences: What is known of the positions of each input, by its name.
     """
 
@@ -175,9 +176,25 @@ def discover(network: Network, selection: Selection = None, unroll: frozenset[st
     loops = {site.loop for site in listed if site.loop and _wanted(site, selection)}
     if loops - unroll:
         return discover(network, selection, unroll | loops)
-    removed = {call.at.name: call.removed_masks for call in seen.met}
+    removals = {call.at.name: call.removed_masks for call in seen.met}
+    removed = {site.name: _removers(site, removals.get(site.name, ()), known_masks) for site in listed}
     sequences = sequences_of(seen.trace, lineage, known_masks, names, seen.embedded)
     return Discovery(SiteTable(listed), selection, Plan.of(listed, unroll), removed, sequences)
+
+
+def _removers(site: Site, removals: Iterable[Removal], masks: Masks) -> tuple[str, ...]:
+    """The layers that took the keys' mask off; not its own call, which had taken the mask before that."""
+    if not isinstance(site.plan, SitePlan):
+        return ()
+    plans = [plans.get("key") for plans in (site.plan.masks, *site.plan.in_steps.values())]
+    own = (site.path, site.call_index)
+    return tuple(
+        dict.fromkeys(
+            removal.path
+            for removal in removals
+            if (removal.path, removal.call) != own and any(masks.is_of(removal.mask, plan) for plan in plans)
+        )
+    )
 
 
 @dataclass(frozen=True)
