@@ -240,7 +240,7 @@ class _Measures:
                 name,
                 (),
                 f"rows sum to 1 only to within {self.worst_sum:.3g}",
-                _FIX_SUM,
+                _FIX_DECLARED if self.attrs.get("kind") == "declared" else _FIX_SUM,
                 self.worst_sum,
             )
         yield from self._padding(name)
@@ -432,4 +432,8 @@ _FIX_UNIFORM = "do not read this map as importance: nothing was chosen; train lo
 _FIX_CONSTANT = "do not read this map as an explanation of one sample; check that query and key depend on the input"
 _FIX_SINK = "leave that key out before comparing keys, or compare with maps of other inputs"
 _FIX_SUM = "these are not attention weights as they stand: capture the softmax itself, or use float32"
+_FIX_DECLARED = (
+    "the declared output does not hold weights after a softmax: declare the output that does, ats.declare(LayerClass, "
+    "output=1, dims=(...)), or its axes in their order"
+)
 _FIX_NAN = "a row whose logits are all -inf becomes NaN: mask with a large finite number, and check the inputs for NaN"

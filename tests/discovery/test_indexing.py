@@ -52,3 +52,24 @@ def test_axes_are_followed_through(weigh, sizes, rng):
     np.testing.assert_allclose(
         ats.capture(model, data)["site"], exponentials / exponentials.sum(-1, keepdims=True), atol=1e-5
     )
+
+
+class InTwoLevels(keras.layers.Layer):
+    """Attends to the second of two sequences behind each other, which begins where a sum of sizes says."""
+
+    def call(self, first, second):
+        both = ops.concatenate([first, second], axis=1)
+        starts = ops.concatenate([ops.zeros((1,), "int32"), ops.cumsum(ops.array([first.shape[1]], "int32"))])
+        sizes = (ops.shape(both)[0], second.shape[1], both.shape[2])
+        keys = ops.slice(both, (0, starts[1] * 2 - starts[1], 0), sizes)
+        return ops.matmul(ops.softmax(ops.matmul(first, ops.swapaxes(keys, 1, 2)), axis=-1), keys)
+
+
+@pytest.mark.parametrize("sizes", [(5, 3), (4, 4)], ids=["primes", "equal"])
+def test_a_slice_starts_where_the_model_computes_it_of_constants(sizes, rng):
+    inputs = [keras.Input((size, 2), name=name) for name, size in zip(("first", "second"), sizes, strict=True)]
+    model = keras.Model(inputs, InTwoLevels(name="site")(*inputs))
+    data = [rng.normal(size=(2, size, 2)).astype("float32") for size in sizes]
+    (site,) = ats.sites(model, data)
+    assert site.certainty == "traced"
+    assert (site.lineage["query"], site.lineage["key"]) == ("axis 1 of input 'first'", "axis 1 of input 'second'")

@@ -27,17 +27,22 @@ from attnscope.backends._graph import (
     Shape,
     Trace,
     Vocabulary,
+    flip,
+    padding,
     read_copy,
     read_first,
     read_product,
+    read_step,
+    read_steps,
+    read_update,
     reduction,
+    slice_along,
     squeeze,
     tiled,
     transposition,
 )
 from attnscope.backends._operations import (
     Chosen,
-    Collected,
     Contraction,
     Joined,
     Looked,
@@ -45,8 +50,6 @@ from attnscope.backends._operations import (
     Operation,
     Reshaped,
     Sliced,
-    Taken,
-    Updated,
     Windowed,
 )
 from attnscope.backends._protocol import Body, Function, Interception, Model, ModelOf, Probe, ProbedBody, Step
@@ -54,6 +57,8 @@ from attnscope.tensors import Tensor, Tree
 
 _PATIENCE = 60.0
 """Seconds to wait for variables that another thread's `predict` holds."""
+_MOST_CONSTANTS = 64
+"""How many numbers may hold what is computed of constants: positions, no masks."""
 _MARK = "attnscope:"
 _MET = "attnscope_met"
 """Name of the scope of what belongs to a call that was met."""
@@ -140,7 +145,7 @@ class Jax:
         tensors = keras.tree.map_structure(ops.convert_to_tensor, inputs)
         closed = jax.make_jaxpr(traced)(values, tensors)
         paths = [variable.path for variable in variables]
-        return _read(closed.jaxpr, len(jax.tree_util.tree_leaves(tensors)), paths)
+        return _read(closed, len(jax.tree_util.tree_leaves(tensors)), paths)
 
     def met(self) -> AbstractContextManager[object]:
         """The names of scopes say it."""
@@ -272,9 +277,55 @@ def _fused(
     )
 
 
-def _read(jaxpr: Any, input_count: int, weights: Sequence[str]) -> Trace:
+class _Constants:
+    """What a jaxpr computes of constants alone; computed when it is asked for, such as where a slice starts."""
+
+    def __init__(self) -> None:
+        self._sources: dict[Any, Any] = {}
+
+    def note(self, equation: Any) -> None:
+        """Keeps the equation that makes some variables."""
+        for place, variable in enumerate(equation.outvars):
+            self._sources[variable] = (equation, place)
+
+    def same(self, variables: Sequence[Any], sources: Sequence[Any]) -> None:
+        """Variables that stand for others, or for arrays."""
+        self._sources.update(zip(variables, sources, strict=True))
+
+    def forget(self, variables: Sequence[Any]) -> None:
+        """Nothing is known of these variables any more."""
+        for variable in variables:
+            self._sources.pop(variable, None)
+
+    def number(self, atom: Any) -> int | None:
+        """The value of a single whole number; None where it is not known."""
+        value = self._value(atom) if not atom.aval.shape else None
+        return int(value) if value is not None and np.asarray(value).dtype.kind in "iu" else None
+
+    def _value(self, atom: Any) -> Any | None:
+        if hasattr(atom, "val"):
+            return atom.val
+        if not hasattr(atom, "aval"):
+            return atom
+        if math.prod(atom.aval.shape) > _MOST_CONSTANTS or atom not in self._sources:
+            return None
+        source = self._sources[atom]
+        if not isinstance(source, tuple):
+            return self._value(source)
+        equation, place = source
+        values = [self._value(each) for each in equation.invars]
+        if equation.effects or any(value is None for value in values):
+            return None
+        computed = equation.primitive.bind(*values, **equation.params)
+        return computed[place] if equation.primitive.multiple_results else computed
+
+
+def _read(closed: Any, input_count: int, weights: Sequence[str]) -> Trace:
     """The graph of a jaxpr whose last `input_count` arguments are the model's inputs, and the marked tensors."""
+    jaxpr = closed.jaxpr
     builder = GraphBuilder(_VOCABULARY)
+    constants = _Constants()
+    constants.same(jaxpr.constvars, closed.consts)
     marked: dict[Hashable, int] = {}
 
     def number(atom: Any) -> int:
@@ -284,6 +335,7 @@ def _read(jaxpr: Any, input_count: int, weights: Sequence[str]) -> Trace:
     def enter(jaxpr: Any) -> None:
         """JAX shares one jaxpr among all calls of a function: each has tensors of its own."""
         builder.forget(_variables_of(jaxpr))
+        constants.forget(_variables_of(jaxpr))
 
     def walk(jaxpr: Any, within: bool = False, compiled: bool = False) -> None:
         for equation in jaxpr.eqns:
@@ -295,14 +347,19 @@ def _read(jaxpr: Any, input_count: int, weights: Sequence[str]) -> Trace:
                 enter(inner)
                 for inner_var, outer in zip(inner.invars, given, strict=True):
                     builder.same(inner_var, outer)
+                constants.same(inner.invars, equation.invars[-len(inner.invars) :] if inner.invars else ())
                 walk(inner, met, compiled or name in _COMPILED)
                 for outer_var, inner_var in zip(equation.outvars, inner.outvars, strict=True):
                     builder.same(outer_var, number(inner_var))
+                constants.same(equation.outvars, inner.outvars)
             elif name == "scan":
                 scan(equation, met)
             else:
                 inputs = [number(atom) for atom in equation.invars]
-                record = {**equation.params, "starts": [_constant(atom) for atom in equation.invars[1:]]}
+                constants.note(equation)
+                record = dict(equation.params)
+                if name == "dynamic_slice":
+                    record["starts"] = [constants.number(atom) for atom in equation.invars[1:]]
                 for place, variable in enumerate(equation.outvars):
                     record["place"] = place
                     builder.add(name, record, inputs, number(variable), met=met, compiled=compiled)
@@ -312,16 +369,16 @@ def _read(jaxpr: Any, input_count: int, weights: Sequence[str]) -> Trace:
     def scan(equation: Any, met: bool) -> None:
         """A loop is walked through once: what it runs over loses its first axis, and what its steps give gets one."""
         body = equation.params["jaxpr"].jaxpr
-        constants, carried = _constants_and_carried(equation.params)
+        fixed, carried = _fixed_and_carried(equation.params)
         given = [number(atom) for atom in equation.invars]
         enter(body)
         for place, variable in enumerate(body.invars):
-            if place < constants + carried:
+            if place < fixed + carried:
                 builder.same(variable, given[place])
             else:
                 builder.add("attnscope taken", {}, [given[place]], number(variable))
         walk(body, met)
-        over = given[constants + carried :]
+        over = given[fixed + carried :]
         for place, (outer, inner) in enumerate(zip(equation.outvars, body.outvars, strict=True)):
             if place < carried:
                 builder.same(outer, number(inner))
@@ -349,23 +406,17 @@ _CALLS = _COMPILED | frozenset(
 )
 
 
-def _constants_and_carried(params: Params) -> tuple[int, int]:
+def _fixed_and_carried(params: Params) -> tuple[int, int]:
     """How many arguments of a scan are the same in each step, and how many go from step to step."""
     if "num_consts" in params:
         return params["num_consts"], params["num_carry"]
-    constants, carried, _ = params["ft_in"].unpack()  # since JAX 0.11
-    return len(constants), len(carried)
+    fixed, carried, _ = params["ft_in"].unpack()  # since JAX 0.11
+    return len(fixed), len(carried)
 
 
 def _variables_of(jaxpr: Any) -> list[Any]:
     computed = [variable for equation in jaxpr.eqns for variable in equation.outvars]
     return [*jaxpr.invars, *jaxpr.constvars, *computed]
-
-
-def _constant(atom: Any) -> int | None:
-    """The value of a whole number that stands in the program."""
-    value = getattr(atom, "val", None)
-    return int(value) if value is not None and np.ndim(value) == 0 and np.asarray(value).dtype.kind in "iu" else None
 
 
 def _inner_jaxpr(equation: Any) -> Any | None:
@@ -399,9 +450,7 @@ def _tile(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | No
 
 
 def _split(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | None:
-    starts = [0] * len(out)
-    starts[params["axis"]] = sum(params["sizes"][: params["place"]])
-    return Sliced(tuple(starts), (1,) * len(out))
+    return slice_along(params["axis"], sum(params["sizes"][: params["place"]]), len(out))
 
 
 def _broadcast(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | None:
@@ -461,13 +510,11 @@ def _padded(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | 
     config = params["padding_config"]
     if any(inner for _, _, inner in config):
         return None
-    return Sliced(tuple(-low for low, _, _ in config), (1,) * len(out))
+    return padding(low for low, _, _ in config)
 
 
 def _flip(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | None:
-    turned = {axis % len(out) for axis in params["dimensions"]}
-    starts = tuple(size - 1 if axis in turned else 0 for axis, size in enumerate(out))
-    return Sliced(starts, tuple(-1 if axis in turned else 1 for axis in range(len(out))))
+    return flip(params["dimensions"], out)
 
 
 def _concatenate(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | None:
@@ -494,20 +541,6 @@ def _gather(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | 
     for axis, other in zip(batching, index_batching, strict=True):
         table[axis] = indices[other]
     return Looked(tuple(table), tuple(indices))
-
-
-def _update(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | None:
-    return Updated()
-
-
-def _taken(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | None:
-    """One step of what a loop runs over."""
-    return Taken(0, None)
-
-
-def _collected(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | None:
-    """What the steps of a loop gave."""
-    return Collected()
 
 
 _REDUCTIONS = ("sum", "max", "min", "prod", "and", "or", "xor", "precision")
@@ -609,9 +642,9 @@ _VOCABULARY = Vocabulary(
         "concatenate": _concatenate,
         "stack": _stack,
         "gather": _gather,
-        **dict.fromkeys(("dynamic_update_slice", "scatter", "scatter-add", "scatter_add"), _update),
-        "attnscope taken": _taken,
-        "attnscope collected": _collected,
+        **dict.fromkeys(("dynamic_update_slice", "scatter", "scatter-add", "scatter_add"), read_update),
+        "attnscope taken": read_step,
+        "attnscope collected": read_steps,
     },
     functions={
         "exp": "exp",

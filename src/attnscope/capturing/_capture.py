@@ -14,7 +14,7 @@ from attnscope.capturing._memory import check_that_it_fits
 from attnscope.capturing._observer import Observer
 from attnscope.capturing._store import OnDisk
 from attnscope.capturing._summaries import Full, Summary
-from attnscope.discovery import Selection, discover
+from attnscope.discovery import Selection, check_selection, discover
 from attnscope.errors import InputError
 from attnscope.interception import declarations
 from attnscope.labels import AxisLabels, LabelsLike, check_that_labels_fit, read_labels, settled
@@ -105,6 +105,7 @@ def captured(
     progress: bool = True,
 ) -> AttentionMaps:
     """`capture` of a network, which counts the passes."""
+    check_selection(sites)
     summaries = list(summaries) or [Full()]
     ready = reused(network.model, _wishes(network, sites, summaries), lambda: _Ready(network, sites, summaries))
     if resume and store is None:

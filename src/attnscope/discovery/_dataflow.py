@@ -34,23 +34,9 @@ from attnscope.backends import (
     Taken,
     Unknown,
 )
+from attnscope.discovery._axes import Axis, Factor, Symbol, is_data, is_picked, one, says_something, size_of
 from attnscope.discovery._lineage import Lineage, Steps, steps_after
-from attnscope.discovery._origins import (
-    Axis,
-    Factor,
-    Guessed,
-    Made,
-    Mark,
-    Origin,
-    Part,
-    Pieces,
-    Symbol,
-    Units,
-    is_data,
-    is_picked,
-    one,
-    size_of,
-)
+from attnscope.discovery._origins import Guessed, Made, Mark, Origin, Part, Pieces, Units
 
 
 @dataclass(frozen=True)
@@ -359,8 +345,8 @@ def _by_place(symbol: Symbol) -> dict[object, Axis]:
 
 def _same_length(axis: Axis, other: Axis) -> bool:
     """Whether both run along the axis, rather than one of them being repeated."""
-    says = any(origin.level > Made(0, 0).level for factor in other for origin in factor.origins)
-    return bool(axis) and bool(other) and size_of(axis) == size_of(other) and (size_of(axis) > 1 or says)
+    same = bool(axis) and bool(other) and size_of(axis) == size_of(other)
+    return same and (size_of(axis) > 1 or says_something(other))
 
 
 def _marks(axis: Axis) -> list[Mark]:

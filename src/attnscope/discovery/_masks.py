@@ -5,20 +5,9 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 from attnscope.backends import Trace
+from attnscope.discovery._axes import Axis, Factor, one, rejoined, size_of
 from attnscope.discovery._lineage import Lineage
-from attnscope.discovery._origins import (
-    Axis,
-    Factor,
-    Origin,
-    Pieces,
-    Position,
-    Samples,
-    Together,
-    as_one,
-    one,
-    rejoined,
-    size_of,
-)
+from attnscope.discovery._origins import Origin, Pieces, Position, Samples, Together, as_one
 from attnscope.discovery._portions import picked, pieces_of, portions_of
 from attnscope.interception import MaskPlan, likeliest_mask, mask_input
 from attnscope.schema import Portion

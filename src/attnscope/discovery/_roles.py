@@ -12,9 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from attnscope.discovery._axes import Axis, Factor, Symbol, is_data, is_lost, is_units, one
 from attnscope.discovery._origins import (
-    Axis,
-    Factor,
     Guessed,
     Lost,
     Made,
@@ -26,14 +25,9 @@ from attnscope.discovery._origins import (
     Product,
     Samples,
     Split,
-    Symbol,
     Together,
     Units,
     Windows,
-    is_data,
-    is_lost,
-    is_units,
-    one,
     ordered,
 )
 from attnscope.interception import Layout, Parts
@@ -224,7 +218,7 @@ def _telling(origins: frozenset[Origin]) -> list[Origin]:
     return telling
 
 
-_OF_INPUT, _MADE = " of input ", "made by the model"
+_OF_INPUT, _MADE = " of input ", "positions made by the model"
 
 
 def _of_all(heads: str, tails: list[str]) -> str:

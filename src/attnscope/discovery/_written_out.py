@@ -50,7 +50,6 @@ class _Search:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.maker = {node.output: node for node in graph.nodes}
 
     def at(self, node: Node) -> WrittenOut | None:
         """The softmax whose last operation this is, if it is one."""
@@ -146,7 +145,7 @@ class _Search:
         waiting = deque([(tensor, 0)])
         while waiting:
             number, distance = waiting.popleft()
-            node = self.maker.get(number)
+            node = self.graph.makers.get(number)
             if node is None or number in seen or distance >= far:
                 continue
             seen.add(number)

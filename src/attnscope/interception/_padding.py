@@ -23,20 +23,21 @@ Keras writes -1e9 (float32), -3e4 or -65504 (float16), KerasHub also -1e4, other
 that a model intends is far above: at -5,000 the score is 0 in every float format, unless all cells are that low.
 """
 
-_INPUT_NAMES = ("padding_mask", "attention_mask", "mask")
+MASK_NAMES = ("padding_mask", "attention_mask", "mask")
+"""Endings of the names of inputs that are 0 at padding, the clearest first."""
 
 
 def can_be_mask(name: str, value: Tensor) -> bool:
     """Whether an input can be a padding mask: it has one cell per position, and is bool or called a mask."""
     is_bool = "bool" in str(value.dtype)  # of any framework's, and of NumPy's, which has strings too
-    return len(value.shape) == 2 and (is_bool or name.endswith(_INPUT_NAMES))
+    return len(value.shape) == 2 and (is_bool or name.endswith(MASK_NAMES))
 
 
 def likeliest_mask(names: Collection[str]) -> str:
     """Of the inputs that were laid along one sequence the one whose name says most clearly that it is its padding."""
 
     def rank(name: str) -> tuple[int, str]:
-        return next((place for place, end in enumerate(_INPUT_NAMES) if name.endswith(end)), len(_INPUT_NAMES)), name
+        return next((place for place, end in enumerate(MASK_NAMES) if name.endswith(end)), len(MASK_NAMES)), name
 
     return min(names, key=rank)
 
