@@ -112,6 +112,7 @@ def discover(network: Network, selection: Selection = None, unroll: frozenset[st
     removals = {call.at.name: call.removed_masks for call in run.calls}
     removed = {site.name: _removers(site, removals.get(site.name, ()), known_masks) for site in listed}
     sequences = sequences_of(run.trace, lineage, known_masks, names, run.embedded)
+    listed = [replace(site, plan=replace(site.plan, branches=run.branches)) for site in listed]  # type: ignore[type-var]
     return Discovery(SiteTable(listed), selection, Plan.of(listed, unroll), removed, sequences)
 
 
