@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from attnscope.errors import IncompleteRunError, PatternError, SchemaError, counted, free_path
 from attnscope.findings import Findings, findings
 from attnscope.labels import LabelsLike, check_that_labels_fit, labelled, read_labels
-from attnscope.schema import MEANINGS, SAMPLE, SCORES, UNITS, Site, SiteTable, key_dims, known_lineage, query_dims
+from attnscope.schema import MEANINGS, RAN, SAMPLE, SCORES, UNITS, Site, SiteTable, key_dims, known_lineage, query_dims
 
 Variable: TypeAlias = tuple[tuple[str, ...], np.ndarray]
 """Names of the dims, and the values."""
@@ -257,7 +257,7 @@ def attributes_of_store(path: str | Path) -> dict[str, Any]:
 
 
 def _restored(dataset: xr.Dataset) -> xr.Dataset:
-    names = [name for name in dataset.data_vars if str(name).endswith(("_label", "_valid"))]
+    names = [name for name in dataset.data_vars if name == RAN or str(name).endswith(("_label", "_valid"))]
     order = [name for name in dataset.attrs.get("variables", ()) if name in dataset]
     return dataset.set_coords(names)[order] if order else dataset.set_coords(names)
 

@@ -23,6 +23,7 @@ __all__ = [
     "KEY",
     "MEANINGS",
     "QUERY",
+    "RAN",
     "RANK",
     "RECEIVED",
     "SAMPLE",
@@ -44,6 +45,7 @@ def __dir__() -> list[str]:
 
 SAMPLE, HEAD, QUERY, KEY = "sample", "head", "query", "key"
 RANK = "rank"
+RAN = "ran"
 SCORES, RECEIVED, ENTROPY = "scores", "received", "entropy"
 TOP_SCORES, TOP_KEYS = "top_scores", "top_keys"
 

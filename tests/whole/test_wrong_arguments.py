@@ -109,6 +109,8 @@ def test_numbers_beyond_the_vocabulary(model, tokens):
         assert message(InputError, function, model, wrong) == expected
     masked = {"method": "occlusion", "removal": ats.attribution.mask_token(99), "target": 0}
     assert message(InputError, ats.attribute, model, tokens, **masked) == expected
+    outer = keras.Input((7,), dtype="int32", name="tokens")
+    assert message(InputError, ats.capture, keras.Model(outer, model(outer)), wrong) == expected
 
 
 def test_an_axis_that_keras_leaves_out_is_no_axis_of_positions(model, tokens):
@@ -123,6 +125,35 @@ def test_options_of_attribution(model, tokens):
     )
     assert message(MethodError, ats.evidence, model, tokens, methods="raw", target=0, progress=False) == (
         "The methods are 'raw', but a list of their names is needed: methods=['raw']."
+    )
+
+
+def test_roles_are_two_sequences_and_a_grid_divides_the_picture(model, tokens):
+    assert message(MethodError, ats.attribute, model, tokens, target=0, roles={"attention_0": "words"}) == (
+        "The roles say 'words' for 'attention_0', but the names of two sequences are needed, that of the queries "
+        "first: roles={'attention_0': ('decoder', 'encoder')}."
+    )
+    picture = keras.Input((8, 12, 3))
+    pictures = keras.Model(picture, layers.Dense(1)(layers.Flatten()(picture)))
+    for grid in (None, (3, 3), "4x6", (0, 1)):
+        assert message(InputError, ats.attribute, pictures, np.ones((2, 8, 12, 3)), method="occlusion", grid=grid) == (
+            f"Pictures of 8 x 12 need a grid of patches that divides them, but {grid!r} was given: grid=(2, 3) makes "
+            "patches of 4 x 4."
+        )
+
+
+def test_a_declared_output_that_holds_no_weights_is_a_finding_with_the_fix():
+    states = keras.Input((7, 4))
+    model = keras.Model(states, ByHand(name="pool")(states))
+    declaration = ats.declare(ByHand, dims=("sample", "key"))
+    try:
+        maps = ats.capture(model, np.full((3, 7, 4), 9, "float32"))
+    finally:
+        ats.undeclare(declaration)
+    [finding] = [finding for finding in maps.findings if finding.kind == "row_sum"]
+    assert finding.fix == (
+        "the declared output does not hold weights after a softmax: declare the output that does, "
+        "ats.declare(LayerClass, output=1, dims=(...)), or its axes in their order"
     )
 
 

@@ -228,12 +228,21 @@ def _patches(array: np.ndarray, leaf: int, grid: tuple[int, int] | None) -> Patc
             "Pictures can be explained only with channels last: keras.config.set_image_data_format('channels_last')."
         )
     height, width = array.shape[1:3]
-    if grid is None or height % grid[0] or width % grid[1]:
+    if grid is None or not _divides(grid, (height, width)):
+        size = next(size for size in (16, 14, 8, 7, 4, 2, 1) if height % size == width % size == 0 or size == 1)
         raise InputError(
-            f"Pictures of {height} x {width} need a grid of patches that divides them, but {grid} was given: "
-            f"grid=({max(1, height // 16)}, {max(1, width // 16)}) makes patches of about 16 x 16."
+            f"Pictures of {height} x {width} need a grid of patches that divides them, but {grid!r} was given: "
+            f"grid=({height // size}, {width // size}) makes patches of {size} x {size}."
         )
     return PatchPositions("patches", leaf, None, np.ones((len(array), grid[0] * grid[1]), bool), grid=grid)
+
+
+def _divides(grid: tuple[int, int], sizes: tuple[int, int]) -> bool:
+    if not isinstance(grid, (tuple, list)) or len(grid) != 2:
+        return False
+    return all(
+        isinstance(n, (int, np.integer)) and n > 0 and size % n == 0 for n, size in zip(grid, sizes, strict=True)
+    )
 
 
 def rows_of(inputs: Tree, rows: Rows) -> Tree:

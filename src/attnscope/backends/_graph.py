@@ -211,6 +211,20 @@ class GraphBuilder:
         function = self._vocabulary.functions.get(name, "")
         self.graph.nodes.append(Node(name, tuple(inputs), output, operation, function, met, compiled))
 
+    def add_choice(self, name: str, inputs: Sequence[int], output: int, *, met: bool = False) -> None:
+        """Adds what is one of several tensors, such as what the branches of a condition give; otherwise like `add`.
+
+        What all of them agree on holds for it, whichever it is.
+        """
+        shapes = [self.graph.shapes[tensor] for tensor in inputs]
+        self.add_known(name, Elementwise() if _agree(shapes) else Unknown(), inputs, output, met=met)
+
+
+def _agree(shapes: Sequence[Shape]) -> bool:
+    """Whether these are one shape, as far as they are known."""
+    ranks = {len(shape) for shape in shapes}
+    return len(ranks) == 1 and all(len(set(sizes) - {-1}) <= 1 for sizes in zip(*shapes, strict=True))
+
 
 def read_reshape(record: Any, shapes: Sequence[Shape], out: Shape) -> Operation:
     """Reader of a reshape."""

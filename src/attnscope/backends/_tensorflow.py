@@ -72,6 +72,10 @@ class TensorFlow:
                 if hasattr(module, "softmax")
             ),
             Function(type(_A_FUNCTION), "__call__", _uncompiled),
+            Function(tf, "cond", _cond),
+            Function(tf.__internal__.smart_cond, "smart_cond", _cond),
+            Function(tf, "switch_case", _cases),
+            Function(tf, "case", _cases),
             Function(tf, "map_fn", _map),
             Function(tf, "vectorized_map", _map),
         ]
@@ -190,6 +194,34 @@ def _map(
     return taking.mapped(lambda *given: original(*given, *args, **kwargs), fn, elems)
 
 
+def _cond(
+    taking: Interception, original: Any, pred: Any, true_fn: Any = None, false_fn: Any = None, name: str | None = None
+) -> Tree:
+    return taking.condition(lambda *branches: original(pred, *branches, name=name), (true_fn, false_fn))
+
+
+def _cases(taking: Interception, original: Any, chosen: Any, *args: Any, **kwargs: Any) -> Tree:
+    """`tf.switch_case` and `tf.case`, whose branches are in a list, in pairs or in a dict."""
+    branches: list[Any] = []
+
+    def each(structure: Any, change: Callable[[Any], Any]) -> Any:
+        if isinstance(structure, (list, tuple)):
+            return type(structure)(each(item, change) for item in structure)
+        if isinstance(structure, dict):
+            return {key: each(item, change) for key, item in structure.items()}
+        return change(structure) if callable(structure) else structure
+
+    given = [chosen, list(args), kwargs]
+    each(given, branches.append)
+
+    def run(*wrapped: Any) -> Tree:
+        in_order = iter(wrapped)
+        first, others, named = each(given, lambda branch: next(in_order))
+        return original(first, *others, **named)
+
+    return taking.condition(run, branches)
+
+
 def _uncompiled(taking: Interception, original: Any, function: Any, *args: Any, **kwargs: Any) -> Any:
     """Calls the Python that a `tf.function` was made of, as part of the graph around it.
 
@@ -256,7 +288,9 @@ class _Reading:
         elif kind in ("PartitionedCall", "StatefulPartitionedCall"):
             self._enter(operation, operation.get_attr("f").name, operation.inputs, call)
         elif kind in ("If", "StatelessIf"):
-            self._enter(operation, operation.get_attr("then_branch").name, operation.inputs[1:], call)
+            self._choose(operation, [operation.get_attr(name).name for name in ("then_branch", "else_branch")], call)
+        elif kind in ("Case", "StatelessCase"):
+            self._choose(operation, [branch.name for branch in operation.get_attr("branches")], call)
         elif kind.startswith("TensorList"):
             self._list(operation, call)
         elif kind == "ReadVariableOp":
@@ -313,6 +347,17 @@ class _Reading:
 
     def _enter(self, operation: Any, name: str, given: Sequence[Tensor], call: int, *, loop: bool = False) -> None:
         """Reads a function in the place of its call."""
+        graph, inside = self._inside(operation, name, given, call)
+        over = [item for listed in self._read_in(graph, inside) for item in listed.over] if loop else []
+        for outer, inner in zip(operation.outputs, graph.outputs, strict=False):
+            key = self._key(outer, call)
+            self.builder.same(key, self.number(inner, inside))
+            self._same(self._key(inner, inside), key)
+            if loop and key in self._lists and self._lists[key].item is not None:
+                self._lists[key] = _List(over, self._lists[key].item)
+
+    def _inside(self, operation: Any, name: str, given: Sequence[Tensor], call: int) -> tuple[Any, int]:
+        """Reads a function that is called on these tensors; gives its graph and the number of the call."""
         graph = operation.graph._get_function(name).graph
         inside = next(self._calls)
         for outer, inner in zip(given, graph.inputs, strict=False):
@@ -321,13 +366,15 @@ class _Reading:
         before, self._met = self._met, self._met or _is_met(operation)
         self.read(graph, inside)
         self._met = before
-        over = [item for listed in self._read_in(graph, inside) for item in listed.over] if loop else []
-        for outer, inner in zip(operation.outputs, graph.outputs, strict=False):
-            key = self._key(outer, call)
-            self.builder.same(key, self.number(inner, inside))
-            self._same(self._key(inner, inside), key)
-            if loop and key in self._lists and self._lists[key].item is not None:
-                self._lists[key] = _List(over, self._lists[key].item)
+        return graph, inside
+
+    def _choose(self, operation: Any, branches: Sequence[str], call: int) -> None:
+        """Reads all branches of a condition: what comes out is what one of them gives."""
+        read = [self._inside(operation, name, operation.inputs[1:], call) for name in branches]
+        for place, tensor in enumerate(operation.outputs):
+            made = [self.number(graph.outputs[place], inside) for graph, inside in read]
+            met = self._met or _is_met(operation)
+            self.builder.add_choice(operation.type, made, self.number(tensor, call), met=met)
 
     def _read_in(self, graph: Any, call: int) -> list[_List]:
         """The lists that a loop's body reads from."""

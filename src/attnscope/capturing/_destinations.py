@@ -17,7 +17,7 @@ from attnscope.capturing._summaries import Summary
 from attnscope.labels import AxisLabels, labelled
 from attnscope.maps import AttentionMaps, dataset_of
 from attnscope.running import Batch, merged, output_names
-from attnscope.schema import SAMPLE, Site, SiteTable
+from attnscope.schema import RAN, SAMPLE, Site, SiteTable
 from attnscope.tensors import Tree
 
 
@@ -53,6 +53,8 @@ class Description:
     def dataset(self, site: Site, arrays: SiteArrays, start: int) -> xr.Dataset:
         """One site's arrays as a labelled dataset; `start` is the number of their first sample."""
         dataset = dataset_of(site, arrays.variables, arrays.validity)
+        if bool(dataset[RAN].all()):
+            dataset = dataset.drop_vars(RAN)
         removed = list(self.removed_masks.get(site.name, ()))
         if removed:
             dataset = dataset.assign_attrs(masks_removed_by=removed)

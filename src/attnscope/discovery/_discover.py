@@ -110,6 +110,7 @@ def discover(network: Network, selection: Selection = None, unroll: frozenset[st
         return discover(network, selection, unroll | loops)
     removed = {call.at.name: call.removed_masks for call in run.calls}
     sequences = sequences_of(run.trace, lineage, known_masks, names, run.embedded)
+    listed = [replace(site, plan=replace(site.plan, branches=run.branches)) for site in listed]  # type: ignore[type-var]
     return Discovery(SiteTable(listed), selection, Plan.of(listed, unroll), removed, sequences)
 
 

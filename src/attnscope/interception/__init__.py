@@ -27,7 +27,7 @@ from attnscope.interception._keras import (
 )
 from attnscope.interception._layout import Layout, Parts
 from attnscope.interception._padding import MASK_NAMES, can_be_mask, likeliest_mask, mask_input
-from attnscope.interception._plan import COMPILED_FUNCTIONS, MaskPlan, Plan, SitePlan
+from attnscope.interception._plan import COMPILED_FUNCTIONS, Counts, MaskPlan, Plan, SitePlan
 from attnscope.interception._texts import TextInput, TextModel, cut_behind_texts
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "TRAINING_STATE",
     "Block",
     "Call",
+    "Counts",
     "DeclaredCall",
     "FusedCall",
     "Handler",

@@ -56,12 +56,14 @@ class Occurrence:
         index: How many calls there were at this location before, in the same step.
         step: Steps of the unrolled loops that the call is in, outermost first; empty outside of any.
         loop: The innermost loop around it that is not run step by step, or None.
+        conditional: Whether it is in a branch of a condition.
     """
 
     location: Location
     index: int = 0
     step: tuple[int, ...] = ()
     loop: str | None = None
+    conditional: bool = False
 
     @property
     def name(self) -> str:
