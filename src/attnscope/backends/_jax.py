@@ -702,6 +702,7 @@ _VOCABULARY = Vocabulary(
         "div": "divide",
         "sub": "subtract",
         "reduce_sum": "sum",
+        "eq": "equal",
     },
 )
 

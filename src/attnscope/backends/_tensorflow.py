@@ -812,6 +812,7 @@ _VOCABULARY = Vocabulary(
         "Sum": "sum",
         "Softmax": "softmax",
         "LogSoftmax": "log_softmax",
+        "Equal": "equal",
     },
 )
 

@@ -717,6 +717,7 @@ _FUNCTIONS = {
     "logsumexp": "logsumexp",
     **dict.fromkeys(("_softmax", "_safe_softmax"), "softmax"),
     "_log_softmax": "log_softmax",
+    "eq": "equal",
 }
 _VOCABULARY = Vocabulary(_Pointwise(), _READERS, _FUNCTIONS)
 

@@ -5,6 +5,7 @@ The model is traced once, on shapes alone; again where a wanted site lies inside
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import keras
@@ -19,7 +20,7 @@ from attnscope.discovery._site_list import sites_of, with_written_out
 from attnscope.discovery._traced_run import traced_run
 from attnscope.discovery._written_out import written_out
 from attnscope.errors import UnsupportedError
-from attnscope.interception import COMPILED, COMPILED_FUNCTIONS, Plan, can_be_mask, declared_inputs
+from attnscope.interception import COMPILED, COMPILED_FUNCTIONS, Plan, Removal, SitePlan, can_be_mask, declared_inputs
 from attnscope.running import Network, check_model
 from attnscope.schema import Site, SiteTable
 from attnscope.tensors import Inputs, Tree
@@ -33,7 +34,7 @@ class Discovery:
         sites: All of them, in the order of execution.
         selection: Which were asked for.
         plan: What a run of the model needs to know to take them.
-        removed_masks: For each site the layers that had removed a padding mask before it.
+        removed_masks: For each site the layers that had removed a padding mask of its keys before it.
         sequences: What is known of the positions of each input, by its name.
     """
 
@@ -108,10 +109,26 @@ def discover(network: Network, selection: Selection = None, unroll: frozenset[st
     loops = {site.loop for site in listed if site.loop and wanted(site, selection)}
     if loops - unroll:
         return discover(network, selection, unroll | loops)
-    removed = {call.at.name: call.removed_masks for call in run.calls}
+    removals = {call.at.name: call.removed_masks for call in run.calls}
+    removed = {site.name: _removers(site, removals.get(site.name, ()), known_masks) for site in listed}
     sequences = sequences_of(run.trace, lineage, known_masks, names, run.embedded)
     listed = [replace(site, plan=replace(site.plan, branches=run.branches)) for site in listed]  # type: ignore[type-var]
     return Discovery(SiteTable(listed), selection, Plan.of(listed, unroll), removed, sequences)
+
+
+def _removers(site: Site, removals: Iterable[Removal], masks: Masks) -> tuple[str, ...]:
+    """The layers that took the keys' mask off; not its own call, which had taken the mask before that."""
+    if not isinstance(site.plan, SitePlan):
+        return ()
+    plans = [plans.get("key") for plans in (site.plan.masks, *site.plan.in_steps.values())]
+    own = (site.path, site.call_index)
+    return tuple(
+        dict.fromkeys(
+            removal.path
+            for removal in removals
+            if (removal.path, removal.call) != own and any(masks.is_of(removal.mask, plan) for plan in plans)
+        )
+    )
 
 
 def _two_samples(model: keras.Layer, inputs: Tree) -> Tree:

@@ -60,6 +60,12 @@ class Masks:
                 if isinstance(origin, Position) and origin.axis == 1 and origin.input in self.inputs:
                     self._linked.setdefault(self.without_masks(sequence), set()).add(origin.input)
 
+    def is_of(self, name: str, plan: MaskPlan | None) -> bool:
+        """Whether a Keras mask is one of a sequence that a plan names a mask of."""
+        sequences = {mask: axis for _, axis, mask in self._set}
+        parts = () if plan is None else plan.parts
+        return name in sequences and any(sequences.get(part.name) == sequences[name] for part in parts)
+
     def first_of(self, name: str) -> str:
         """The Keras mask that was first set for the positions of an input; empty where none was."""
         return next((mask for _, axis, mask in self._set if _is_of_input(axis, name)), "")

@@ -20,6 +20,7 @@ from attnscope.interception import (
     Layout,
     Occurrence,
     Plan,
+    Removal,
     SoftmaxCall,
     UntakenCall,
     call_model,
@@ -45,7 +46,7 @@ class TracedCall:
         keys: What the trace knows its tensors by; empty where they are out of reach.
         by_size: The layout that its sizes suggest, which counts where the trail is lost; or the declared one.
         masks: How many Keras masks had been set before it.
-        removed_masks: Layers that had removed a padding mask before it.
+        removed_masks: The padding masks that layers had removed before it.
     """
 
     at: Occurrence
@@ -57,7 +58,7 @@ class TracedCall:
     keys: Mapping[str, Hashable]
     by_size: Layout | None
     masks: int
-    removed_masks: tuple[str, ...] = ()
+    removed_masks: tuple[Removal, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -251,8 +251,8 @@ class Interception:
             name = padding.read_keras_mask(mask, path, loops.current_step())
             if name is not None and self.listeners.masked is not None:
                 aside(self.listeners.masked, name, mask)
-        elif keras_backend.get_keras_mask(tensor) is not None and path not in padding.removed_by:
-            padding.removed_by.append(path)
+        elif (removed := keras_backend.get_keras_mask(tensor)) is not None:
+            padding.note_removal(removed, path, self.progress.counts[path, loops.current_step()])
 
     def loop(self, kind: str, original: Callable[..., Tree], unrolled: Unroller, *args: Any, **kwargs: Any) -> Tree:
         """Runs one of the model's loops: step by step if that is wanted, otherwise as it is."""
@@ -337,7 +337,7 @@ class Interception:
             "batch": self.run.batch,
             "layout": layout,
             "masks": masks,
-            "removed_masks": tuple(padding.removed_by),
+            "removed_masks": tuple(padding.removed),
         }
 
     def _site(self, name: str) -> SitePlan | None:
