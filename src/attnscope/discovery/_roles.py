@@ -207,15 +207,27 @@ def in_words(factors: Axis) -> str:
 
 
 def _telling(origins: frozenset[Origin]) -> list[Origin]:
-    """Of origins that met as few as name all the inputs and weights that are in them, the simplest first."""
-    named = {origin: {root for root in origin.roots if not isinstance(root, Made)} for origin in origins}
-    told: set[Origin] = set()
+    """Of origins that met as few as name all the inputs and weights that are in them, the simplest first.
+
+    An axis and the same from its end count as two: each position holds both.
+    """
+    named = {
+        origin: {(root, _is_reversed(origin)) for root in origin.roots if not isinstance(root, Made)}
+        for origin in origins
+    }
+    told: set[tuple[Origin, bool]] = set()
     telling: list[Origin] = []
     for origin in sorted(origins, key=lambda each: (-len(named[each]), len("".join(_words(each))), each.name)):
         if not telling or not told.issuperset(named[origin]):
             telling.append(origin)
             told.update(named[origin])
     return telling
+
+
+def _is_reversed(origin: Origin) -> bool:
+    """Whether it runs from the end of what it comes from to the start."""
+    turned = isinstance(origin, Part) and origin.step < 0
+    return turned != (len(origin.inner) == 1 and _is_reversed(origin.inner[0]))
 
 
 _OF_INPUT, _MADE = " of input ", "positions made by the model"
