@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -49,10 +50,14 @@ from attnscope.backends._operations import (
     Operation,
     Sliced,
     Taken,
+    Unknown,
     Windowed,
 )
 from attnscope.backends._protocol import Body, Function, Interception, Model, ModelOf, ProbedBody, Step
 from attnscope.tensors import Tensor, Tree
+
+_OF_ONE_ELEMENT: ContextVar[object] = ContextVar("attnscope_of_one_element", default=None)
+"""Set while `tf.vectorized_map` reads what its function makes of one element."""
 
 
 class TensorFlow:
@@ -77,12 +82,13 @@ class TensorFlow:
             Function(tf, "switch_case", _cases),
             Function(tf, "case", _cases),
             Function(tf, "map_fn", _map),
-            Function(tf, "vectorized_map", _map),
+            Function(tf, "vectorized_map", _vectorizing_map),
         ]
 
     def current_trace(self) -> Hashable:
-        """The graph that operations are added to."""
-        return "eager" if tf.executing_eagerly() else id(tf.compat.v1.get_default_graph())
+        """The graph that operations are added to; what a vectorizing map makes of one element is apart in it."""
+        graph = "eager" if tf.executing_eagerly() else id(tf.compat.v1.get_default_graph())
+        return graph, _OF_ONE_ELEMENT.get()
 
     def viewed(self, tensor: Tensor) -> np.ndarray:
         """NumPy reads eager tensors in place."""
@@ -192,6 +198,24 @@ def _map(
     taking: Interception, original: Any, fn: Callable[[Tree], Tree], elems: Tree, *args: Any, **kwargs: Any
 ) -> Tree:
     return taking.mapped(lambda *given: original(*given, *args, **kwargs), fn, elems)
+
+
+def _vectorizing_map(
+    taking: Interception, original: Any, fn: Callable[[Tree], Tree], elems: Tree, *args: Any, **kwargs: Any
+) -> Tree:
+    """`tf.vectorized_map` adds what it reads of one element to the graph around it, and never runs it as it is."""
+
+    def run(function: Callable[[Tree], Tree], elements: Tree) -> Tree:
+        def of_one_element(element: Tree) -> Tree:
+            token = _OF_ONE_ELEMENT.set(object())
+            try:
+                return function(element)
+            finally:
+                _OF_ONE_ELEMENT.reset(token)
+
+        return original(of_one_element, elements, *args, **kwargs)
+
+    return taking.mapped(run, fn, elems)
 
 
 def _cond(
@@ -403,6 +427,8 @@ class _Reading:
         elif operation.type == "TensorListStack" and listed.item is not None:
             inputs = [listed.item, *listed.over]
             self.builder.add("TensorListStack", None, inputs, self.number(operation.outputs[0], call))
+        elif operation.type in ("TensorListGetItem", "TensorListStack"):  # of a list that nobody saw being filled
+            self.builder.add_known(operation.type, Unknown(), [], self.number(operation.outputs[0], call))
         else:
             self._plain(operation, call)
 

@@ -109,13 +109,16 @@ class _Search:
         return None
 
     def _exponential(self, tensor: int) -> Node | None:
-        """The exponential that a tensor is, element by element, up to masks and the like."""
+        """The exponential that a tensor is, element by element, up to masks and the like.
+
+        That of a softmax that was met is no other's: scores may be masked and divided by their sum again.
+        """
         rank = len(self.graph.shapes[tensor])
         return next(
             (
                 node
                 for node in self._back(tensor, moves=False)
-                if node.function == "exp" and len(self.graph.shapes[node.output]) == rank
+                if node.function == "exp" and not node.met and len(self.graph.shapes[node.output]) == rank
             ),
             None,
         )

@@ -156,7 +156,7 @@ class Interception:
         layout = self._layout(occurrence, shape, axes, self._heads(location))
         tensors = {"logits": _with_shape(logits, shape), "output": _with_shape(output, shape)}
         if layout is None:
-            self._note_untaken(UntakenCall(occurrence, "softmax", shape, _dtype(output), _NO_SAMPLE, tensors, axes))
+            self._note_without_sample(occurrence, "softmax", shape, _dtype(output), tensors, axes)
             return output
         edited = self._edited(SoftmaxCall(**self._common(occurrence, "softmax", layout), **tensors, axes=axes))
         return output if edited is None else edited
@@ -179,7 +179,7 @@ class Interception:
         tensors.update({name: _with_shape(tensors[name], known) for name, known in shapes.items()})
         if layout is None:
             dtype = _dtype(tensors["query"])
-            self._note_untaken(UntakenCall(occurrence, "fused", shape, dtype, _NO_SAMPLE, tensors, (-1,)))
+            self._note_without_sample(occurrence, "fused", shape, dtype, tensors, (-1,))
             return self._ran(run)
         call = FusedCall(**self._common(occurrence, "fused", layout), **tensors, run=run)
         edited = self._edited(call)
@@ -406,6 +406,21 @@ class Interception:
             loop, reason = self.progress.loop, COMPILED
         self._note_untaken(UntakenCall(Occurrence(location, loop=loop), kind, shape, "", reason))
         return True
+
+    def _note_without_sample(
+        self,
+        occurrence: Occurrence,
+        kind: str,
+        shape: tuple[int, ...],
+        dtype: str,
+        tensors: Mapping[str, Tensor],
+        axes: tuple[int, ...],
+    ) -> None:
+        """Records a call whose first axis is not the samples; in a loop, it is judged once the loop is unrolled."""
+        if occurrence.loop is None:
+            self._note_untaken(UntakenCall(occurrence, kind, shape, dtype, _NO_SAMPLE, tensors, axes))
+        else:
+            self._note_untaken(UntakenCall(occurrence, kind, shape, "", _NO_SAMPLE))
 
     def _note_untaken(self, call: UntakenCall) -> None:
         if self.listeners.untaken is not None:
