@@ -368,10 +368,12 @@ def test_evidence_writes_a_card_of_samples_that_were_drawn(folder, capsys, rng):
         "'card.html' already exists and is not overwritten. Give another path with -o, or replace it: --force"
     )
     assert refused(capsys, *command, "-o", "card.pdf") == (
-        "The path 'card.pdf' ends in '.pdf', but a card is written as .html or .json: card.html."
+        "The file is 'card.pdf', but its name has to end in .html, .htm or .json, which says what is written. Give it "
+        "one: 'card.html'."
     )
     assert refused(capsys, *command, "-o", "card") == (
-        "The path 'card' has no suffix, but a card is written as .html or .json: card.html."
+        "The file is 'card', but its name has to end in .html, .htm or .json, which says what is written. Give it "
+        "one: 'card.html'."
     )
     assert refused(capsys, *command, "-o", "other.html", "--samples", "0") == (
         "0 samples were requested, but at least one is needed: --samples 100"
@@ -383,7 +385,8 @@ def test_evidence_writes_a_card_of_samples_that_were_drawn(folder, capsys, rng):
     [
         (
             ("-o", "r.xlsx"),
-            "The path 'r.xlsx' ends in '.xlsx', but relevance is written as .csv, .json or .zarr: r.csv.",
+            "The file is 'r.xlsx', but its name has to end in .csv, .json or .zarr, which says what is written. Give "
+            "it one: 'r.csv'.",
         ),
         (
             ("-o", "r.csv", "--target", "malignant"),
