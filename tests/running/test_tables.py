@@ -357,3 +357,15 @@ def test_whole_numbers_as_ids_stay_whole_and_texts_stay_texts():
     assert str(caught.value) == (
         "The DataFrame has no ids, so samples can only be given by number. Name them: frame.set_index(name)."
     )
+
+
+def test_a_column_of_texts_lends_its_names_to_no_other():
+    pytest.importorskip("tensorflow", reason="StringLookup needs it on every backend")
+    ward, age = keras.Input((1,), dtype="string", name="ward"), keras.Input((1,), name="age")
+    found = layers.Flatten()(layers.Embedding(4, 2)(layers.StringLookup(vocabulary=["north", "south"])(ward)))
+    model = keras.Model([ward, age], layers.Dense(2)(layers.Concatenate()([found, age])))
+    given = pd.DataFrame({"age": [61, 35, 40], "ward": ["north", "south", "north"]}, index=["x", "y", "z"])
+    for name in ("age", "ward"):
+        relevance = ats.attribute(model, given, target=1, method="occlusion", positions=name)
+        assert relevance.key_label.values.tolist() == [name]
+        assert relevance.sample_id.values.tolist() == ["x", "y", "z"]

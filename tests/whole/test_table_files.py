@@ -143,6 +143,12 @@ def test_words_for_true_and_false_are_numbers_where_a_column_holds_nothing_else(
             "that: iconv -f latin1 -t utf-8.",
         ),
         (
+            "0,1,2,3\n5,6,7,8\n",
+            {},
+            "The first line of 't.csv' is 0,1,2,..., so it may number the columns, as pandas does where they have no "
+            "names, or be a sample. Write names into it, or remove it.",
+        ),
+        (
             "a,b\n1,2\n",
             {"columns": "a,mass"},
             "'t.csv' has no column 'mass'; its columns are 'a', 'b'.",
