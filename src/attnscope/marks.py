@@ -74,7 +74,9 @@ def number(value: float) -> str:
 
 def signed_number(value: float, digits: int = 3) -> str:
     """A value with its sign, as a person reads it."""
-    return "NaN" if math.isnan(value) else f"{value:+.{digits}g}".replace("-", "\N{MINUS SIGN}")
+    if value == 0 or math.isnan(value):
+        return "NaN" if math.isnan(value) else "0"
+    return f"{value:+.{digits}g}".replace("-", "\N{MINUS SIGN}")
 
 
 def exact(value: float) -> str:

@@ -14,6 +14,7 @@ from attnscope.attribution._compilation_cache import CompilationCache
 from attnscope.attribution._padding import known_positions
 from attnscope.attribution._positions import Positions, Rows, positions_of, rows_of
 from attnscope.attribution._targets import ClassNames, Target, TargetLike, targets_of
+from attnscope.attribution._units import units_of_outputs
 from attnscope.discovery import Selection
 from attnscope.errors import LabelError
 from attnscope.labels import Names
@@ -90,7 +91,7 @@ class Subject:
             self,
             inputs=rows_of(self.inputs, chosen),
             positions=replace(self.positions, valid=self.positions.valid[chosen]),
-            target=replace(self.target, rows={name: rows[chosen] for name, rows in self.target.rows.items()}),
+            target=self.target.part(chosen),
             labels=labels,
             ids=None if self.ids is None else self.ids[chosen],
         )
@@ -114,7 +115,8 @@ class Subject:
 
         Returns:
             dims ``(sample, key)``, or ``(sample, key_0, key_1)`` of sentences and words, 0 at padding, with
-            ``key_valid`` and, where names are known, ``key_label`` and ``sample_id``.
+            ``key_valid`` and, where names are known, ``key_label`` and ``sample_id``; and ``sample_target`` where what
+            is explained differs between the samples.
         """
         positions, samples = self.positions, len(self.positions.valid)
         dims = (KEY,) if len(positions.shape) == 1 else tuple(f"{KEY}_{axis}" for axis in range(len(positions.shape)))
@@ -129,6 +131,8 @@ class Subject:
         )
         if self.ids is not None:
             array = array.assign_coords({SAMPLE_ID: (SAMPLE, self.ids)})
+        if self.target.of_samples is not None:
+            array = array.assign_coords(sample_target=(SAMPLE, self.target.of_samples))
         if self.labels is None:
             return array
         own = self.labels.ndim > 1
@@ -188,7 +192,8 @@ def subjects_of(
     cache = CompilationCache()
     known = known_positions(explained, network, arrays, selection=sites, cache=cache, padding=padding)
     explained, outputs = known.positions, known.outputs
-    named = targets_of(target, outputs, network.output_names(outputs), class_names, default=network.class_names)
+    output_names, units = network.output_names(outputs), units_of_outputs(network.model)
+    named = targets_of(target, outputs, output_names, class_names, default=network.class_names, units=units)
     return [Subject(network, arrays, explained, each, cache, names, sites, batch_size, ids) for each in named]
 
 
@@ -201,7 +206,7 @@ def _labels(
     if isinstance(labels, Mapping):
         labels = _of_input(labels, network, own, inputs)
     if labels is None:
-        known = [item for item in network.labels if item.source == own] or network.labels
+        known = sorted((item for item in network.labels if item.source in ("", own)), key=lambda item: not item.source)
         fitting = [item.names for item in known if len(item.names) and _fits(np.asarray(item.names), positions)]
         return np.asarray(fitting[0], dtype=str) if fitting else None
     if len(positions.shape) > 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -67,11 +67,20 @@ class Target:
         read: From the model's outputs and the extras of the batch, as tensors, to one number per sample; written in
             `keras.ops`, so that every backend can differentiate it.
         rows: The extras that `read` needs: arrays with one row per sample.
+        units: The unit of the number; empty where nothing says it.
+        of_samples: What it is of each sample, where that differs, dims ``(sample,)``; else None.
     """
 
     words: str
     read: Callable[[Tree, Mapping[str, Tensor]], Tensor]
     rows: dict[str, np.ndarray] = field(default_factory=dict)
+    units: str = ""
+    of_samples: np.ndarray | None = None
+
+    def part(self, chosen: slice | np.ndarray) -> Target:
+        """The same of some of the samples: a slice, their numbers, or a mask."""
+        own = None if self.of_samples is None else self.of_samples[chosen]
+        return replace(self, rows={name: rows[chosen] for name, rows in self.rows.items()}, of_samples=own)
 
     def of(self, outputs: Tree, rows: Mapping[str, np.ndarray] | None = None) -> np.ndarray:
         """The numbers, dims ``(sample,)``, float64.
@@ -92,6 +101,7 @@ def targets_of(
     class_names: ClassNames = None,
     *,
     default: Sequence[str] | None = None,
+    units: Sequence[str] = (),
 ) -> list[Target]:
     """What a user's ``target=`` means for a model that gives these outputs.
 
@@ -105,6 +115,7 @@ def targets_of(
         names: The name of each output, in the order of `keras.tree`; ``""`` for a single output.
         class_names: What the classes are called.
         default: The same, if none are given, for an output that has as many columns as there are names here.
+        units: The unit of each output; empty where nothing is known.
 
     Raises:
         TargetError: It does not fit the outputs, or the names of classes do not; the message says what would.
@@ -128,7 +139,8 @@ def targets_of(
         )
     own = class_names.get(names[number]) if isinstance(class_names, Mapping) else class_names
     output = _Output(leaves[number], _classes(own, default, leaves[number]))
-    return [_of_output(target, number, name) for target in output.targets(inner)]
+    unit = units[number] if len(units) == len(leaves) else ""
+    return [replace(_of_output(target, number, name), units=unit) for target in output.targets(inner)]
 
 
 @dataclass(frozen=True)
@@ -188,7 +200,8 @@ class _Output:
         def read(tensor: Tensor, rows: Mapping[str, Tensor]) -> Tensor:
             return ops.take_along_axis(tensor, ops.cast(rows[COLUMN], "int32")[:, None], axis=1)[:, 0]
 
-        return Target(words, read, {COLUMN: columns})
+        named = np.array([self._words(int(column), "class") for column in columns], dtype=str)
+        return Target(words, read, {COLUMN: columns}, of_samples=named)
 
     def _at_step(self, wanted: AtStep) -> Target:
         if self.array.ndim != 3:
@@ -232,7 +245,7 @@ class _Output:
 def _of_output(target: Target, number: int, name: str) -> Target:
     """A target of one output as a target of all outputs; by its name, where the target says it."""
     words = f"{target.words} of {name}" if name else target.words
-    return Target(words, lambda tensors, rows: target.read(tree.flatten(tensors)[number], rows), target.rows)
+    return replace(target, words=words, read=lambda tensors, rows: target.read(tree.flatten(tensors)[number], rows))
 
 
 def _output_named(wanted: Mapping[str, TargetLike], names: Sequence[str]) -> str:

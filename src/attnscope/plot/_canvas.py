@@ -182,8 +182,8 @@ def head_line(ax: Axes, title: str, remarks: Sequence[str] = (), left: float | N
     heading = plain_text(ax.set_title("", loc="left", fontsize=_title_size()))
     texts, fonts = written([title, *filter(None, remarks)] if title else list(filter(None, remarks)), None)
     heading.set_fontfamily(fonts)
-    heading.set_text(texts[0] if title else "")
     width = _width_of(ax) if left is None else _inches(figure_of(ax).bbox, ax) - left
+    heading.set_text(texts[0] if title else "")
     note = wrapped(texts[1:] if title else texts, 72 * width, 0.83 * float(heading.get_fontsize()))
     if note:
         size = float(_note(ax, note, fonts, heading.get_color()).get_fontsize())
@@ -198,20 +198,18 @@ def _keep_inside(heading: Text, ax: Axes, *, grow: bool) -> None:
     heading.set_text(text)
     if heading.get_window_extent().width < 0.5 * figure.bbox.width:
         return
-    for attempt in range(4):
-        if attempt:  # a layout moves axes away from a title that is wider than the figure
-            settle(ax)
-        box = heading.get_window_extent()
-        room = figure.bbox.x1 - _MARGIN * figure.get_dpi() - box.x0
-        if room <= 0 or (attempt and box.width <= room):
-            break
-        if box.width <= room:
-            continue
-        before = heading.get_text().split("\n")
-        lines = broken(text, max(1, int(0.97 * max(map(len, before)) * room / box.width)))
+    needed, before = heading.get_window_extent().width, [text]
+    for _ in range(3):
+        heading.set_text("\n".join(" " for _ in before))  # a layout moves axes away from a title that is too wide
+        settle(ax)
+        room = figure.bbox.x1 - _MARGIN * figure.get_dpi() - heading.get_window_extent().x0
+        lines = broken(text, max(8, int(0.97 * len(text) * room / needed))) if needed > room > 0 else [text]
         heading.set_text("\n".join(lines))
+        if len(lines) <= len(before):
+            break
         if grow and isinstance(figure, Figure):
             figure.set_figheight(figure.get_figheight() + _LINE * (len(lines) - len(before)))
+        before = lines
 
 
 def title_over(figure: Figure | SubFigure, title: str, remarks: Sequence[str]) -> None:
@@ -227,7 +225,9 @@ def _width_of(ax: Axes) -> float:
     """Inches that a remark over axes may take: theirs, which cells of one shape can make far less than their place."""
     place = _inches(ax.get_window_extent(), ax)
     settle(ax)
-    return max(_inches(ax.get_window_extent(), ax), min(place, _NARROWEST))
+    box, figure = ax.get_window_extent(), figure_of(ax)
+    room = (figure.bbox.x1 - box.x0) / figure.get_dpi() - _MARGIN
+    return min(max(_inches(box, ax), min(place, _NARROWEST)), max(room, 1.0))
 
 
 def settle(ax: Axes) -> None:

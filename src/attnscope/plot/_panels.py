@@ -13,7 +13,7 @@ from attnscope.labels import SINK
 from attnscope.masking import closed_cells
 from attnscope.plot._checks import check, require_keys
 from attnscope.plot._quantity import Quantity, is_relevance, quantity_of
-from attnscope.schema import HEAD, KEY, SAMPLE, key_dims, query_dims, size_along
+from attnscope.schema import HEAD, KEY, SAMPLE, SAMPLE_ID, key_dims, query_dims, size_along
 
 Sample = int | str | None
 """Number of a sample, its id, or ``mean``; None for the first."""
@@ -214,7 +214,7 @@ def _samples_as_rows(array: xr.DataArray, partial: bool) -> Panels:
     shared = loaded.isel({SAMPLE: 0}, drop=True).drop_vars([n for n in loaded.coords if n != "target"], errors="ignore")
     columns = side_of(shared.assign_coords(_shared_coordinates(loaded) | _unsampled(loaded)), keys, KEY)
     names = sample_names(loaded)
-    rows = Side(SAMPLE, names, SAMPLE in loaded.coords, np.ones(len(names), bool))
+    rows = Side(SAMPLE, names, sample_ids(loaded) is not None, np.ones(len(names), bool))
     return Panels(values, masked, ("",), rows, columns, "", chosen_before(array), quantity)
 
 
@@ -224,22 +224,32 @@ def _unsampled(array: xr.DataArray) -> dict[str, xr.DataArray]:
 
 def sample_titles(array: xr.DataArray) -> list[str]:
     """What stands above each sample: its id or number, and what is explained of it where that differs."""
-    count = array.sizes.get(SAMPLE, 1)
-    known = array.coords.get(SAMPLE)
-    numbered = known is None or known.dtype.kind in "iu"
-    names = [f"sample {name}" if numbered else name for name in sample_names(array)]
-    if count == 1 and (numbered or SAMPLE not in array.dims):
-        names = [""]
+    count, ids = array.sizes.get(SAMPLE, 1), sample_ids(array)
+    names = list(ids) if ids else [f"sample {name}" if count > 1 else "" for name in sample_names(array)]
     targets = array.coords.get("sample_target")
-    if targets is None or targets.dims != (SAMPLE,):
+    if targets is None or targets.size != count:
         return names
-    return [", ".join(filter(None, pair)) for pair in zip(names, map(str, targets.values), strict=True)]
+    explained = map(str, np.atleast_1d(targets.values))
+    return [", ".join(filter(None, pair)) for pair in zip(names, explained, strict=True)]
+
+
+def sample_ids(array: xr.DataArray) -> tuple[str, ...] | None:
+    """What the samples are called; None where they only have numbers."""
+    for name in (SAMPLE_ID, SAMPLE):
+        known = array.coords.get(name)
+        if known is not None and known.size == array.sizes.get(SAMPLE, 1) and (name == SAMPLE_ID or _are_words(known)):
+            return tuple(str(one) for one in np.atleast_1d(known.values).tolist())
+    return None
+
+
+def _are_words(coordinate: xr.DataArray) -> bool:
+    return coordinate.dtype.kind not in "iufb"
 
 
 def sample_names(array: xr.DataArray) -> tuple[str, ...]:
-    """What each sample is called: its id where the array has one, else its number."""
+    """What each sample is called: its id where it has one, else its number."""
     numbers = array.coords[SAMPLE].values if SAMPLE in array.coords else np.arange(array.sizes.get(SAMPLE, 1))
-    return tuple(str(number) for number in np.atleast_1d(numbers).tolist())
+    return sample_ids(array) or tuple(str(number) for number in np.atleast_1d(numbers).tolist())
 
 
 def _known(array: xr.DataArray) -> tuple[str, ...]:
@@ -288,9 +298,9 @@ def chosen_sample(array: xr.DataArray, sample: int | str | None) -> tuple[xr.Dat
         SchemaError: There is no such sample.
     """
     size, number = array.sizes[SAMPLE], 0 if sample is None else sample_number(array, sample)
-    chosen = array.isel({SAMPLE: number})
-    if SAMPLE in array.coords and array.coords[SAMPLE].dtype.kind not in "iu":
-        return chosen, (f"sample {sample_names(array)[number]}" + (f", {number} of {size}" if size > 1 else ""),)
+    chosen, ids = array.isel({SAMPLE: number}), sample_ids(array)
+    if ids:
+        return chosen, (f"sample {ids[number]}" + (f", {number} of {size}" if size > 1 else ""),)
     return chosen, (f"sample {number} of {size}",) if size > 1 else ()
 
 
@@ -302,7 +312,7 @@ def sample_number(array: xr.DataArray, sample: int | str) -> int:
     """
     size = array.sizes[SAMPLE]
     if isinstance(sample, str):
-        names = sample_names(array) if SAMPLE in array.coords else ()
+        names = sample_ids(array) or ()
         if sample not in names:
             called = ", ".join(map(repr, names[:8])) + (" and so on" if size > 8 else "")
             some = (
@@ -363,9 +373,9 @@ def _head_names(array: xr.DataArray) -> tuple[str, ...]:
 def chosen_before(array: xr.DataArray) -> tuple[str, ...]:
     """What the user selected with xarray before, which leaves coordinates without dims behind."""
     selection = []
-    for name in (SAMPLE, HEAD, "query_label", "key_label"):
+    for name in (SAMPLE_ID if SAMPLE_ID in array.coords else SAMPLE, HEAD, "query_label", "key_label"):
         if name in array.coords and array.coords[name].ndim == 0:
-            kind = name.removesuffix("_label")
+            kind = name.removesuffix("_label").removesuffix("_id")
             selection.append(f"{kind}{':' if name.endswith('_label') else ''} {array.coords[name].item()}")
     return tuple(selection)
 
