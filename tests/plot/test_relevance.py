@@ -135,9 +135,11 @@ def test_differences_of_relevance_say_so():
 
 
 def test_shares_by_a_method_are_not_signed_and_not_attention():
-    given = xr.DataArray([[0.25, 0.75], [0.5, 0.5]], dims=("query", "key"), attrs={"method": "alti", "units": "1"})
-    ax = ats.plot.heatmap(given, ax=axes())
-    assert bar(ax) == ("alti", ["0", "0.4", "0.8"])
+    attrs = {"method": "alti", "units": "1", "class_specific": False}
+    given = xr.DataArray([[0.25, 0.75], [0.5, 0.5]], dims=("query", "key"), attrs=attrs)
+    assert bar(ats.plot.heatmap(given, ax=axes())) == ("alti", ["0", "0.4", "0.8"])
+    named = given.assign_attrs(long_name="attention rollout", method="rollout")
+    assert bar(ats.plot.heatmap(named, ax=axes())) == ("attention rollout", ["0", "0.4", "0.8"])
 
 
 @pytest.mark.parametrize(
