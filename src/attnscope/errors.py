@@ -36,6 +36,21 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
+def kind_of(value: object) -> str:
+    """What messages call something by its type alone: ``None``, ``an int``, ``a list``, ``the class Dense``."""
+    if value is None:
+        return "None"
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    name = type(value).__name__
+    return f"{'an' if name.startswith(('a', 'e', 'i', 'o', 'nd', 'A', 'E', 'I', 'O')) else 'a'} {name}"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things, as messages say it: ``1 site``, ``2 sites``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 class AttnscopeError(Exception):
     """The base class of all of them."""
 

@@ -103,6 +103,11 @@ def read_labels(labels: LabelsLike, inputs: Sequence[str] = ()) -> list[AxisLabe
 
 
 def _keyed(key: str, inner: AxisLabels, inputs: Sequence[str]) -> AxisLabels:
+    if inner.sites != "*":
+        raise LabelError(
+            f"The labels for {key!r} are a dict with {inner.sites!r}, but such a dict has names for the axes 'query' "
+            f"or 'key': labels={{{key!r}: {{'key': names}}}}."
+        )
     if key in ("query", "key"):
         return AxisLabels(inner.names, axis=key)
     if key in inputs:

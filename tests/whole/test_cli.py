@@ -65,14 +65,14 @@ def test_inspect_lists_every_site_and_says_why(folder, capsys):
     assert run("inspect", "model.keras") == 0
     lines = capsys.readouterr().out.splitlines()
     mha, classes = ats.sites(keras.models.load_model("model.keras"))
-    assert lines[0].split() == ["site", "layer", "kind", "dims", "shape", "known", "why"]
+    assert lines[0].split() == ["site", "layer", "kind", "dims", "shape", "certainty", "why"]
     assert lines[1] == (
-        "+  mha      MultiHeadAttention  fused    sample, head, query, key  2 x 2 x 5 x 5  traced  "
+        "+  mha      MultiHeadAttention  fused    sample, head, query, key  2 x 2 x 5 x 5  traced     "
         "a fused attention call"
     )
-    assert lines[2] == "   " + "; ".join(f"{dim}: {mha.lineage[dim]}" for dim in ("head", "query", "key"))
+    assert lines[2] == f"   head: units of its 'query/kernel'; query and key: {mha.lineage['key']}"
     assert lines[3].startswith(
-        "-  classes  Dense               softmax  sample, key               2 x 3          traced  "
+        "-  classes  Dense               softmax  sample, key               2 x 3          traced     "
     )
     assert lines[3].endswith(classes.reason)
 
@@ -90,7 +90,7 @@ def test_on_a_terminal_inspect_says_how_each_dim_is_known(folder, capsys, monkey
         "why, and where its dims come from",
     ]
     assert "a fused attention call" in said
-    assert "traced: " + "; ".join(f"{dim}: {mha.lineage[dim]}" for dim in ("head", "query", "key")) in said
+    assert f"traced: head: {mha.lineage['head']}; query and key: {mha.lineage['key']}" in said
     assert classes.reason in said
     assert f"traced: key: {classes.lineage['key']}" in said
 
@@ -104,7 +104,7 @@ def test_inspect_takes_the_shapes_of_samples(folder, capsys):
 def test_capture_writes_what_the_function_gives(folder, capsys):
     assert run("capture", "model.keras", "samples.npy", "-o", "run.zarr", "--batch-size", "3") == 0
     said = capsys.readouterr().out
-    assert "AttentionMaps: 1 sites, 7 samples" in said
+    assert "AttentionMaps: 1 site, 7 samples" in said
     assert "Written to run.zarr. In Python: attnscope.open('run.zarr')" in said
     expected = ats.capture(keras.models.load_model("model.keras"), np.load("samples.npy"), batch_size=3)
     maps = ats.open("run.zarr")

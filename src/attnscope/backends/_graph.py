@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from attnscope.backends._operations import (
     Chosen,
+    Collected,
     Contraction,
     Elementwise,
+    Looked,
     Moved,
     Operation,
     Reshaped,
     Sliced,
+    Taken,
     Tiled,
     Unknown,
+    Updated,
 )
 
 Shape = tuple[int, ...]
@@ -56,7 +60,8 @@ class Graph:
             constants.
         weights: Path of each variable of the model that is read, by the number of its tensor.
         outputs: What the model returns.
-        booleans: Tensors of bool dtype; what is made of them alone is a mask and counts as no data.
+        booleans: Tensors of bool dtype; what is made of them alone is a mask and counts as no data, unless it is a
+            one-hot code of data.
     """
 
     nodes: list[Node] = field(default_factory=list)
@@ -86,9 +91,24 @@ class Graph:
         data = set(self.inputs)
         for node in self.nodes:
             choice = isinstance(node.operation, Chosen)
-            if not choice and node.output not in self.booleans and not data.isdisjoint(node.inputs):
+            mask = node.output in self.booleans and not self._is_one_hot(node, data)
+            if not choice and not mask and not data.isdisjoint(node.inputs):
                 data.add(node.output)
         return data
+
+    def _is_one_hot(self, node: Node, data: Collection[int]) -> bool:
+        """Whether each number of some data is compared with each of several constants."""
+        if node.function != "equal":
+            return False
+        given, constants = (
+            [self.shapes[each] for each in node.inputs if (each in data) == own] for own in (True, False)
+        )
+        return any(
+            size > 1 and (len(shape) < place or shape[-place] == 1)
+            for shape in given
+            for constant in constants
+            for place, size in enumerate(reversed(constant), start=1)
+        )
 
     def reached_from(self, tensor: int) -> set[int]:
         """The tensor and all that is computed from it."""
@@ -125,7 +145,8 @@ class Vocabulary:
         elementwise: Those that combine their inputs element by element and do nothing else.
         readers: How the others are read.
         functions: What softmaxes are written out in: ``exp``, ``log``, ``divide``, ``reciprocal``, ``subtract``,
-            ``sum`` and ``logsumexp``, and the backend's own ``softmax`` and ``log_softmax``.
+            ``sum`` and ``logsumexp``, and the backend's own ``softmax`` and ``log_softmax``; and ``equal``, which makes
+            one-hot codes.
     """
 
     elementwise: Container[str]
@@ -207,6 +228,20 @@ class GraphBuilder:
         function = self._vocabulary.functions.get(name, "")
         self.graph.nodes.append(Node(name, tuple(inputs), output, operation, function, met, compiled))
 
+    def add_choice(self, name: str, inputs: Sequence[int], output: int, *, met: bool = False) -> None:
+        """Adds what is one of several tensors, such as what the branches of a condition give; otherwise like `add`.
+
+        What all of them agree on holds for it, whichever it is.
+        """
+        shapes = [self.graph.shapes[tensor] for tensor in inputs]
+        self.add_known(name, Elementwise() if _agree(shapes) else Unknown(), inputs, output, met=met)
+
+
+def _agree(shapes: Sequence[Shape]) -> bool:
+    """Whether these are one shape, as far as they are known."""
+    ranks = {len(shape) for shape in shapes}
+    return len(ranks) == 1 and all(len(set(sizes) - {-1}) <= 1 for sizes in zip(*shapes, strict=True))
+
 
 def read_reshape(record: Any, shapes: Sequence[Shape], out: Shape) -> Operation:
     """Reader of a reshape."""
@@ -243,6 +278,21 @@ def read_repeat(record: Any, shapes: Sequence[Shape], out: Shape) -> Operation:
     return repeated(len(shapes[0]), len(out))
 
 
+def read_update(record: Any, shapes: Sequence[Shape], out: Shape) -> Operation:
+    """Reader of an operation that writes its second input into the first."""
+    return Updated()
+
+
+def read_step(record: Any, shapes: Sequence[Shape], out: Shape) -> Operation:
+    """Reader of what one step of a loop gets of what the loop runs over."""
+    return Taken(0, None)
+
+
+def read_steps(record: Any, shapes: Sequence[Shape], out: Shape) -> Operation:
+    """Reader of what the steps of a loop gave."""
+    return Collected()
+
+
 def tiled(times: Iterable[int], shape: Shape) -> Operation:
     """Copies behind each other; where only axes of size 1 are repeated that is the same as broadcasting."""
     listed = tuple(times)
@@ -262,6 +312,44 @@ def roll(shifts: Mapping[int, int | None], shape: Shape) -> Sliced:
         for size, shift in ((size, shifts.get(axis, 0)) for axis, size in enumerate(shape))
     )
     return Sliced(tuple(starts), (1,) * len(shape), wraps=True)
+
+
+def flip(axes: Iterable[int], shape: Shape) -> Sliced:
+    """These axes are turned round; they count from either end."""
+    turned = {axis % len(shape) for axis in axes}
+    starts = tuple(size - 1 if axis in turned else 0 for axis, size in enumerate(shape))
+    return Sliced(starts, tuple(-1 if axis in turned else 1 for axis in range(len(shape))))
+
+
+def padding(fronts: Iterable[int]) -> Sliced:
+    """So many positions are put in front of each axis, and any number behind."""
+    starts = tuple(-front for front in fronts)
+    return Sliced(starts, (1,) * len(starts))
+
+
+def slice_along(axis: int, start: int | None, rank: int, step: int = 1) -> Sliced:
+    """Positions of one axis from `start` on, which is None where it is not known; all of the other axes."""
+    starts = tuple(start if number == axis else 0 for number in range(rank))
+    return Sliced(starts, tuple(step if number == axis else 1 for number in range(rank)))
+
+
+def lookup(axis: int, rank: int, indices: int, both: int = 0) -> Looked:
+    """Rows along one axis of a table by their numbers, whose axes stand in the place of that one.
+
+    Args:
+        axis: The axis of the table.
+        rank: Of the table.
+        indices: Rank of the numbers.
+        both: So many first axes are those of both.
+    """
+    own = indices - both
+    table = tuple(None if number == axis else number if number < axis else number + own - 1 for number in range(rank))
+    return Looked(table, (*range(both), *(axis + number for number in range(own))))
+
+
+def lookup_along(axis: int, rank: int) -> Looked:
+    """At each place of the numbers the element at that place of the table, but for its place along one axis."""
+    return Looked(tuple(None if number == axis else number for number in range(rank)), tuple(range(rank)))
 
 
 def repeated(rank: int, out: int) -> Moved:

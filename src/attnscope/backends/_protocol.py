@@ -5,7 +5,7 @@ A backend is one file, `_<name>.py` with the name that `keras.backend.backend()`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -45,6 +45,9 @@ class Interception(Protocol):
 
     def scanned(self, run: Callable[..., Tree], *args: Any, **kwargs: Any) -> Tree:
         """Runs a scan with the arguments of `keras.ops.scan`, as `run` does."""
+
+    def condition(self, run: Callable[..., Tree], branches: Sequence[Callable[..., Tree]]) -> Tree:
+        """Runs a condition: calls `run` with its branches."""
 
     def left_out(self, run: Callable[[], Tensor], tensor: Tensor, what: str) -> Tensor:
         """Records a call that cannot be read, and lets it run."""

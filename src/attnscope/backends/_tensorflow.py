@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -21,7 +22,10 @@ from attnscope.backends._graph import (
     Vocabulary,
     einsum,
     expansion,
+    flip,
+    lookup,
     matmul,
+    padding,
     read_constant,
     read_copy,
     read_first,
@@ -29,27 +33,31 @@ from attnscope.backends._graph import (
     read_product,
     read_repeat,
     read_reshape,
+    read_step,
+    read_steps,
+    read_update,
     reduction,
     roll,
+    slice_along,
     squeeze,
     tiled,
     transposition,
 )
 from attnscope.backends._operations import (
     Chosen,
-    Collected,
     Elementwise,
     Joined,
-    Looked,
-    Moved,
     Operation,
     Sliced,
     Taken,
-    Updated,
+    Unknown,
     Windowed,
 )
 from attnscope.backends._protocol import Body, Function, Interception, Model, ModelOf, ProbedBody, Step
 from attnscope.tensors import Tensor, Tree
+
+_OF_ONE_ELEMENT: ContextVar[object] = ContextVar("attnscope_of_one_element", default=None)
+"""Set while `tf.vectorized_map` reads what its function makes of one element."""
 
 
 class TensorFlow:
@@ -70,13 +78,18 @@ class TensorFlow:
                 if hasattr(module, "softmax")
             ),
             Function(type(_A_FUNCTION), "__call__", _uncompiled),
+            Function(tf, "cond", _cond),
+            Function(tf.__internal__.smart_cond, "smart_cond", _cond),
+            Function(tf, "switch_case", _cases),
+            Function(tf, "case", _cases),
             Function(tf, "map_fn", _map),
-            Function(tf, "vectorized_map", _map),
+            Function(tf, "vectorized_map", _vectorizing_map),
         ]
 
     def current_trace(self) -> Hashable:
-        """The graph that operations are added to."""
-        return "eager" if tf.executing_eagerly() else id(tf.compat.v1.get_default_graph())
+        """The graph that operations are added to; what a vectorizing map makes of one element is apart in it."""
+        graph = "eager" if tf.executing_eagerly() else id(tf.compat.v1.get_default_graph())
+        return graph, _OF_ONE_ELEMENT.get()
 
     def viewed(self, tensor: Tensor) -> np.ndarray:
         """NumPy reads eager tensors in place."""
@@ -188,6 +201,52 @@ def _map(
     return taking.mapped(lambda *given: original(*given, *args, **kwargs), fn, elems)
 
 
+def _vectorizing_map(
+    taking: Interception, original: Any, fn: Callable[[Tree], Tree], elems: Tree, *args: Any, **kwargs: Any
+) -> Tree:
+    """`tf.vectorized_map` adds what it reads of one element to the graph around it, and never runs it as it is."""
+
+    def run(function: Callable[[Tree], Tree], elements: Tree) -> Tree:
+        def of_one_element(element: Tree) -> Tree:
+            token = _OF_ONE_ELEMENT.set(object())
+            try:
+                return function(element)
+            finally:
+                _OF_ONE_ELEMENT.reset(token)
+
+        return original(of_one_element, elements, *args, **kwargs)
+
+    return taking.mapped(run, fn, elems)
+
+
+def _cond(
+    taking: Interception, original: Any, pred: Any, true_fn: Any = None, false_fn: Any = None, name: str | None = None
+) -> Tree:
+    return taking.condition(lambda *branches: original(pred, *branches, name=name), (true_fn, false_fn))
+
+
+def _cases(taking: Interception, original: Any, chosen: Any, *args: Any, **kwargs: Any) -> Tree:
+    """`tf.switch_case` and `tf.case`, whose branches are in a list, in pairs or in a dict."""
+    branches: list[Any] = []
+
+    def each(structure: Any, change: Callable[[Any], Any]) -> Any:
+        if isinstance(structure, (list, tuple)):
+            return type(structure)(each(item, change) for item in structure)
+        if isinstance(structure, dict):
+            return {key: each(item, change) for key, item in structure.items()}
+        return change(structure) if callable(structure) else structure
+
+    given = [chosen, list(args), kwargs]
+    each(given, branches.append)
+
+    def run(*wrapped: Any) -> Tree:
+        in_order = iter(wrapped)
+        first, others, named = each(given, lambda branch: next(in_order))
+        return original(first, *others, **named)
+
+    return taking.condition(run, branches)
+
+
 def _uncompiled(taking: Interception, original: Any, function: Any, *args: Any, **kwargs: Any) -> Any:
     """Calls the Python that a `tf.function` was made of, as part of the graph around it.
 
@@ -254,7 +313,9 @@ class _Reading:
         elif kind in ("PartitionedCall", "StatefulPartitionedCall"):
             self._enter(operation, operation.get_attr("f").name, operation.inputs, call)
         elif kind in ("If", "StatelessIf"):
-            self._enter(operation, operation.get_attr("then_branch").name, operation.inputs[1:], call)
+            self._choose(operation, [operation.get_attr(name).name for name in ("then_branch", "else_branch")], call)
+        elif kind in ("Case", "StatelessCase"):
+            self._choose(operation, [branch.name for branch in operation.get_attr("branches")], call)
         elif kind.startswith("TensorList"):
             self._list(operation, call)
         elif kind == "ReadVariableOp":
@@ -311,6 +372,21 @@ class _Reading:
 
     def _enter(self, operation: Any, name: str, given: Sequence[Tensor], call: int, *, loop: bool = False) -> None:
         """Reads a function in the place of its call."""
+        graph, inside = self._inside(operation, name, given, call)
+        over = [item for listed in self._read_in(graph, inside) for item in listed.over] if loop else []
+        for place, (outer, inner) in enumerate(zip(operation.outputs, graph.outputs, strict=False)):
+            key, made = self._key(outer, call), self.number(inner, inside)
+            begun = self.number(given[place], call) if loop and outer.dtype != tf.variant else made
+            if begun == made:
+                self.builder.same(key, made)
+            else:  # a loop of no step gives what it began with
+                self.builder.add_choice(operation.type, [begun, made], self.number(outer, call), met=self._met)
+            self._same(self._key(inner, inside), key)
+            if loop and key in self._lists and self._lists[key].item is not None:
+                self._lists[key] = _List(over, self._lists[key].item)
+
+    def _inside(self, operation: Any, name: str, given: Sequence[Tensor], call: int) -> tuple[Any, int]:
+        """Reads a function that is called on these tensors; gives its graph and the number of the call."""
         graph = operation.graph._get_function(name).graph
         inside = next(self._calls)
         for outer, inner in zip(given, graph.inputs, strict=False):
@@ -319,13 +395,15 @@ class _Reading:
         before, self._met = self._met, self._met or _is_met(operation)
         self.read(graph, inside)
         self._met = before
-        over = [item for listed in self._read_in(graph, inside) for item in listed.over] if loop else []
-        for outer, inner in zip(operation.outputs, graph.outputs, strict=False):
-            key = self._key(outer, call)
-            self.builder.same(key, self.number(inner, inside))
-            self._same(self._key(inner, inside), key)
-            if loop and key in self._lists and self._lists[key].item is not None:
-                self._lists[key] = _List(over, self._lists[key].item)
+        return graph, inside
+
+    def _choose(self, operation: Any, branches: Sequence[str], call: int) -> None:
+        """Reads all branches of a condition: what comes out is what one of them gives."""
+        read = [self._inside(operation, name, operation.inputs[1:], call) for name in branches]
+        for place, tensor in enumerate(operation.outputs):
+            made = [self.number(graph.outputs[place], inside) for graph, inside in read]
+            met = self._met or _is_met(operation)
+            self.builder.add_choice(operation.type, made, self.number(tensor, call), met=met)
 
     def _read_in(self, graph: Any, call: int) -> list[_List]:
         """The lists that a loop's body reads from."""
@@ -350,6 +428,8 @@ class _Reading:
         elif operation.type == "TensorListStack" and listed.item is not None:
             inputs = [listed.item, *listed.over]
             self.builder.add("TensorListStack", None, inputs, self.number(operation.outputs[0], call))
+        elif operation.type in ("TensorListGetItem", "TensorListStack"):  # of a list that nobody saw being filled
+            self.builder.add_known(operation.type, Unknown(), [], self.number(operation.outputs[0], call))
         else:
             self._plain(operation, call)
 
@@ -406,20 +486,22 @@ def _value(tensor: Tensor) -> np.ndarray | None:
     of some sizes.
     """
     value: np.ndarray | None = tf.get_static_value(tensor)
-    operation, sizes = tensor.op, tensor.shape
-    if value is not None or not operation.inputs or (sizes.num_elements() or _MOST_CONSTANTS + 1) > _MOST_CONSTANTS:
+    operation, count = tensor.op, tensor.shape.num_elements()
+    if value is not None or not operation.inputs or count is None or count > _MOST_CONSTANTS:
         return value
     functions = any(attribute.type == "func" for attribute in operation.op_def.attr)
     known = hasattr(tf.raw_ops, operation.type) and tensor.dtype.is_integer
     if operation.op_def.is_stateful or functions or not known:
         return None
-    parts = [_value(each) for each in operation.inputs]
-    return None if any(part is None for part in parts) else _computed(operation, parts)[tensor.value_index]
+    parts = [part for each in operation.inputs if (part := _value(each)) is not None]
+    return _computed(operation, parts)[tensor.value_index] if len(parts) == len(operation.inputs) else None
 
 
 def _computed(operation: Any, parts: Sequence[np.ndarray]) -> list[np.ndarray]:
     """What an operation makes of these inputs."""
-    left, given, known = iter(parts), {}, set()
+    left = iter(parts)
+    given: dict[str, np.ndarray | list[np.ndarray]] = {}
+    known: set[str] = set()
     for argument in operation.op_def.input_arg:
         known.update((argument.number_attr, argument.type_attr))
         count = operation.get_attr(argument.number_attr) if argument.number_attr else None
@@ -459,26 +541,28 @@ def _reduce(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation |
     return reduction(record.constant(1), len(shapes[0]), keepdims=record.attribute("keep_dims"))
 
 
-def _convolution(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
-    rank = len(out)
+def _windows(record: _Record, rank: int) -> tuple[int, dict[int, tuple[int, int]]]:
+    """The axis of the channels, and the others with the distance of their windows."""
     channel = rank - 1 if record.attribute("data_format").decode().endswith("C") else 1
     strides = record.attribute("strides")
-    windows = {axis: (axis, strides[axis]) for axis in range(1, rank) if axis != channel}
+    return channel, {axis: (axis, strides[axis]) for axis in range(1, rank) if axis != channel}
+
+
+def _convolution(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    channel, windows = _windows(record, len(out))
     return Windowed({0: 0}, windows, units=(len(shapes[1]) - 1, channel))
 
 
 def _transposed_convolution(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
-    rank = len(out)
-    channel = rank - 1 if record.attribute("data_format").decode().endswith("C") else 1
-    windows = {axis: (axis, 0) for axis in range(1, rank) if axis != channel}
-    return Windowed({0: 0}, windows, units=(len(shapes[1]) - 2, channel), places=(2, 1))
+    channel, windows = _windows(record, len(out))
+    spread = {
+        axis: (target, 0) for axis, (target, _) in windows.items()
+    }  # they lie less than one position of the input apart
+    return Windowed({0: 0}, spread, units=(len(shapes[1]) - 2, channel), places=(2, 1))
 
 
 def _pooling(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
-    rank = len(out)
-    channel = rank - 1 if record.attribute("data_format").decode().endswith("C") else 1
-    strides = record.attribute("strides")
-    windows = {axis: (axis, strides[axis]) for axis in range(1, rank) if axis != channel}
+    channel, windows = _windows(record, len(out))
     return Windowed({0: 0, channel: channel}, windows)
 
 
@@ -554,7 +638,7 @@ def _split(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | 
         return None
     axis %= len(out)
     start = record.place * out[axis] if sizes is None else sum(sizes[: record.place])
-    return Sliced(tuple(start if number == axis else 0 for number in range(len(out))), (1,) * len(out))
+    return slice_along(axis, start, len(out))
 
 
 def _unpack(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
@@ -563,16 +647,12 @@ def _unpack(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation |
 
 def _padded(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
     pads = record.constant(1)
-    return None if pads is None else Sliced(tuple(-front for front in pads[::2]), (1,) * len(out))
+    return None if pads is None else padding(pads[::2])
 
 
 def _flip(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
     axes = record.constant(1)
-    if axes is None:
-        return None
-    turned = {axis % len(out) for axis in axes}
-    starts = tuple(size - 1 if axis in turned else 0 for axis, size in enumerate(out))
-    return Sliced(starts, tuple(-1 if axis in turned else 1 for axis in range(len(out))))
+    return None if axes is None else flip(axes, out)
 
 
 def _roll(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
@@ -606,12 +686,8 @@ def _gather(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation |
     axis = record.number(2) if record.operation.type == "GatherV2" else 0
     if axis is None:
         return None
-    both = record.attribute("batch_dims")
-    rank, wide = len(shapes[0]), len(shapes[1]) - both
-    axis %= rank
-    table = tuple(None if number == axis else number if number < axis else number + wide - 1 for number in range(rank))
-    numbers = (*range(both), *(axis + number for number in range(wide)))
-    return Looked(table, numbers)
+    rank = len(shapes[0])
+    return lookup(axis % rank, rank, len(shapes[1]), record.attribute("batch_dims"))
 
 
 def _chosen(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
@@ -621,26 +697,11 @@ def _chosen(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation |
 
 
 def _one_hot(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
-    axis = record.attribute("axis") % len(out)
-    return Moved(tuple(number if number < axis else number + 1 for number in range(len(shapes[0]))))
+    return expansion([record.attribute("axis")], len(out))
 
 
 def _batch_norm(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
     return Elementwise(inputs=1) if len(out) == len(shapes[0]) else None
-
-
-def _item(record: None, shapes: Sequence[Shape], out: Shape) -> Operation | None:
-    """One step of what a loop runs over."""
-    return Taken(0, None)
-
-
-def _stacked(record: None, shapes: Sequence[Shape], out: Shape) -> Operation | None:
-    """What the steps of a loop gave."""
-    return Collected()
-
-
-def _update(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
-    return Updated()
 
 
 _ELEMENTWISE = frozenset(
@@ -765,9 +826,9 @@ _VOCABULARY = Vocabulary(
         **dict.fromkeys(("OnesLike", "ZerosLike", "Fill"), read_constant),
         **dict.fromkeys(("Cast", "Identity", "IdentityN", "StopGradient"), read_copy),
         **dict.fromkeys(("FusedBatchNormV3", "FusedBatchNorm"), _batch_norm),
-        **dict.fromkeys(("TensorScatterUpdate", "TensorScatterAdd", "XlaDynamicUpdateSlice"), _update),
-        "TensorListGetItem": _item,
-        "TensorListStack": _stacked,
+        **dict.fromkeys(("TensorScatterUpdate", "TensorScatterAdd", "XlaDynamicUpdateSlice"), read_update),
+        "TensorListGetItem": read_step,
+        "TensorListStack": read_steps,
     },
     functions={
         "Exp": "exp",
@@ -778,6 +839,7 @@ _VOCABULARY = Vocabulary(
         "Sum": "sum",
         "Softmax": "softmax",
         "LogSoftmax": "log_softmax",
+        "Equal": "equal",
     },
 )
 

@@ -14,7 +14,7 @@ from attnscope.capturing._memory import check_that_it_fits
 from attnscope.capturing._observer import Observer
 from attnscope.capturing._store import OnDisk
 from attnscope.capturing._summaries import Full, Summary
-from attnscope.discovery import Selection, discover
+from attnscope.discovery import Selection, check_selection, discover
 from attnscope.errors import InputError
 from attnscope.interception import declarations
 from attnscope.labels import AxisLabels, LabelsLike, check_that_labels_fit, read_labels, settled
@@ -106,6 +106,7 @@ def captured(
     progress: bool = True,
 ) -> AttentionMaps:
     """`capture` of a network, which counts the passes."""
+    check_selection(sites)
     summaries, ids = list(summaries) or [Full()], network.ids
     network = without_texts(network)
     ready = reused(network.model, _wishes(network, sites, summaries), lambda: _Ready(network, sites, summaries))
@@ -129,6 +130,7 @@ def captured(
     )
     destination = InMemory(description, network.samples) if store is None else OnDisk(description, store, resume=resume)
     for outputs, collected, batch in ready.runner.run(network, progress=progress, skips=destination.skips):
+        description.unforeseen.update(ready.observer.unforeseen(collected))
         destination.add(ready.observer.arrays(collected, batch.size), named_outputs(network.model, outputs, batch))
     return destination.maps()
 
@@ -171,7 +173,7 @@ class _Ready:
         left_out = [site for site in discovery.sites if site.name not in self.chosen.names]
         self.lost = {site.name: site.lost for site in left_out if site.lost}
         self.unreached = {site.name: site.unreached for site in left_out if site.unreached}
-        self.observer = Observer(self.chosen, summaries)
+        self.observer = Observer(self.chosen, summaries, discovery.sites.names)
         self.runner = Runner(network.model, self.observer.handlers, plan=discovery.plan)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import keras
 import numpy as np
@@ -17,7 +17,7 @@ from attnscope.capturing._summaries import Summary
 from attnscope.labels import AxisLabels, labelled
 from attnscope.maps import AttentionMaps, dataset_of
 from attnscope.running import Batch, merged, output_names
-from attnscope.schema import SAMPLE, SAMPLE_ID, Site, SiteTable
+from attnscope.schema import RAN, SAMPLE, SAMPLE_ID, Site, SiteTable
 from attnscope.tensors import Tree
 
 
@@ -34,6 +34,7 @@ class Description:
     lost: dict[str, str]
     unreached: dict[str, str]
     ids: np.ndarray | None = None
+    unforeseen: set[str] = field(default_factory=set)
 
     @property
     def attrs(self) -> dict[str, str]:
@@ -45,6 +46,7 @@ class Description:
             "attnscope": __version__,
             **({"lost": json.dumps(self.lost)} if self.lost else {}),
             **({"unreached": json.dumps(self.unreached)} if self.unreached else {}),
+            **({"unforeseen": json.dumps(sorted(self.unforeseen))} if self.unforeseen else {}),
         }
 
     def missing(self, variable: str) -> float | bool:
@@ -54,6 +56,8 @@ class Description:
     def dataset(self, site: Site, arrays: SiteArrays, start: int) -> xr.Dataset:
         """One site's arrays as a labelled dataset; `start` is the number of their first sample."""
         dataset = dataset_of(site, arrays.variables, arrays.validity)
+        if bool(dataset[RAN].all()):
+            dataset = dataset.drop_vars(RAN)
         removed = list(self.removed_masks.get(site.name, ()))
         if removed:
             dataset = dataset.assign_attrs(masks_removed_by=removed)

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from attnscope.errors import SchemaError
+from attnscope.errors import SchemaError, kind_of
 from attnscope.marks import number
 from attnscope.plot._quantity import Quantity, quantity_of
 from attnscope.schema import ENTROPY, HEAD, KEY, QUERY, RANK, SAMPLE, key_dims, query_dims, too_many
@@ -42,10 +42,8 @@ def labelled(weights: Weights, layouts: Mapping[int, tuple[str, ...]] = LAYOUTS)
         return _only_site(weights)
     values = np.asarray(weights.detach().cpu().float() if hasattr(weights, "detach") else weights)
     if values.dtype.kind in "OSUMmV" and values.dtype.name not in ("bfloat16", "float8_e4m3fn", "float8_e5m2"):
-        raise SchemaError(
-            f"The weights are {type(weights).__name__} of {values.dtype}, but numbers are needed: an array, or "
-            f"{_CAPTURE}."
-        )
+        what = f"{type(weights).__name__} of {values.dtype}" if values.ndim else kind_of(weights)
+        raise SchemaError(f"The weights are {what}, but numbers are needed: an array, or {_CAPTURE}.")
     if values.ndim not in layouts:
         raise SchemaError(_unknown_layout(values.shape, layouts))
     return xr.DataArray(values, dims=layouts[values.ndim])

@@ -14,13 +14,13 @@ import xarray as xr
 from keras import tree
 
 from attnscope.backends import Body
-from attnscope.errors import AttnscopeError, UnbuiltModelError, UnsupportedError
+from attnscope.errors import AttnscopeError, InputError, UnbuiltModelError, UnsupportedError, kind_of
 from attnscope.interception import call_model, input_names
 from attnscope.labels import AxisLabels
 from attnscope.running._batches import Batch, Batches, batches_of, gives_batches, joined
 from attnscope.running._compiled import as_numpy, compiled
 from attnscope.running._declaration import declaration_of
-from attnscope.running._fitted_inputs import check_call, fitted, undeclared
+from attnscope.running._fitted_inputs import beyond_an_embedding, check_call, fitted, undeclared
 from attnscope.running._output_names import output_names
 from attnscope.running._tables import arranged
 from attnscope.running._tasks import prepared
@@ -165,12 +165,18 @@ class Network:
 
         Args:
             inputs: What the model is given, as arrays.
+
+        Raises:
+            InputError: The model failed, and an input holds numbers for which its `Embedding` has no row.
         """
         try:
             yield
         except AttnscopeError:
             raise
         except Exception as error:
+            beyond = beyond_an_embedding(self.model, inputs)
+            if beyond:
+                raise InputError(beyond) from error
             note = undeclared(self.model, inputs)
             if note and note not in getattr(error, "__notes__", ()):
                 error.add_note(note)
@@ -236,12 +242,20 @@ def check_model(model: object) -> None:
             f"The model is a path, {str(model)!r}, but a Keras 3 model is needed: attnscope.load_model({str(model)!r})."
         )
     if not isinstance(model, keras.Layer):
-        raise UnsupportedError(
-            f"The model is a {type(model).__module__}.{type(model).__name__}, but a Keras 3 model is needed. "
-            "A model of tf_keras, or an old file: model.save('old.h5'), then attnscope.load_model('old.h5')."
-        )
+        raise UnsupportedError(_no_model(model))
     if not model.built:
         raise UnbuiltModelError(
             f"The model {model.name!r} is not built: it has no weights yet, so its attention would be random. "
             "Call it once on a batch and load its weights: model(x); model.load_weights(path)."
         )
+
+
+def _no_model(given: object) -> str:
+    if given is None:
+        return "The model is None, but a Keras 3 model is needed."
+    if isinstance(given, type):
+        return f"The model is {kind_of(given)}, but a Keras 3 model is needed. Make one of it: {given.__name__}(...)."
+    return (
+        f"The model is a {type(given).__module__}.{type(given).__name__}, but a Keras 3 model is needed. "
+        "A model of tf_keras, or an old file: model.save('old.h5'), then attnscope.load_model('old.h5')."
+    )

@@ -424,6 +424,8 @@ def experiment_on(
 
 def _usable(trial: Experiment, wanted: Sequence[str] | None) -> tuple[tuple[str, ...], dict[str, str]]:
     """The methods that work on the model, tried on a few samples; and why the others do not."""
+    if isinstance(wanted, str):
+        raise MethodError(f"The methods are {wanted!r}, but a list of their names is needed: methods=[{wanted!r}].")
     candidates = [name for name in METHODS if name != "shapley"] if wanted is None else list(dict.fromkeys(wanted))
     candidates = [name for name in candidates if name not in BASELINES]  # they are on every card
     if not candidates:
