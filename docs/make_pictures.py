@@ -182,7 +182,7 @@ def marks() -> None:
     )
     for style in ("default", "dark_background"):
         with pyplot.style.context(style):
-            keep(ats.plot.heatmap(array), f"marks_{'dark' if style != 'default' else 'light'}")
+            keep(ats.plot.heatmap(array, trim=False), f"marks_{'dark' if style != 'default' else 'light'}")
 
 
 if __name__ == "__main__":
