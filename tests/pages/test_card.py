@@ -87,7 +87,7 @@ def test_a_card_says_all_that_was_found(card):
         "12,345 forward, 67 gradient passes; 8 s",
         "May these maps be believed? Use &lt;raw&gt;. 40 samples cannot tell. raw explains chefer cannot tell needs "
         "about 1,200 samples -5 0 5 over chance",
-        "At 1, it is as much as the most important single token is worth.",
+        "1 is what the most important single token is worth.",
         "Why these verdicts Good: better than random and position",
         "chefer cannot tell needs about 1,200 samples not told apart from chance. It does not read the target. raw "
         "explains better than chance. It does not read the target. It &lt;wins&gt; twice.",

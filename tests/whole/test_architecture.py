@@ -29,7 +29,8 @@ ALLOWED = {
     "backends": {"errors", "patching", "tensors"},
     "interception": {"backends", "errors", "labels", "patching", "schema", "tensors"},
     "tables": {"errors"},
-    "running": {"backends", "interception", "errors", "labels", "tables", "tensors"},
+    "frames": {"errors", "tables"},
+    "running": {"backends", "interception", "errors", "frames", "labels", "tables", "tensors"},
     "discovery": {"backends", "interception", "running", "errors", "schema", "tensors"},
     "handlers": {"backends", "interception", "running", "discovery", "errors", "schema", "tensors"},
     "capturing": {*MODEL, *GROUND},
@@ -42,7 +43,7 @@ ALLOWED = {
     "pages": GROUND,
     "reporting": {"pages"},
     "viewer": {"analysis", *GROUND},
-    "files": {"backends", "errors", "loading", "schema", "tables"},
+    "files": {"backends", "errors", "frames", "loading", "schema", "tables"},
     "demo": {"backends", "capturing", "pages", "viewer", "files", *GROUND},
     "cli": {
         *("backends", "files", "demo", "discovery", "running", "capturing", "attribution", "trust", "pages", "viewer"),

@@ -105,8 +105,8 @@ def _overview(card: CardData, rules: CardRules) -> str:
         f"<figure class=overview>{interval_chart(charted, rules.margin)}"
         f"{_key(rules.baselines)}<figcaption>How much more the answer depends on what a method ranks first than on "
         "what a baseline does, under the kind of removal where that is less. Dots are means, lines intervals over the "
-        "samples. A method explains if both lines are right of 0. Shaded: as good as none. At 1, it is as much as the "
-        f"most important single {html.escape(one)} is worth.</figcaption></figure>"
+        "samples. A method explains if both lines are right of 0 and its ranking changes with the parameters. Shaded: "
+        f"as good as none. 1 is what the most important single {html.escape(one)} is worth.</figcaption></figure>"
     )
 
 

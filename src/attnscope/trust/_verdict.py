@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from attnscope.trust._interval import Interval, student_quantile
+from attnscope.trust._interval import Interval
 
 Word = Literal["explains", "descriptive only", "misleading here", "cannot tell"]
 WORDS: tuple[Word, ...] = get_args(Word)
@@ -38,7 +38,7 @@ RULE = (
     "under every kind (intervals not above 0 that end below the margin). It is descriptive only if it is better than "
     "random under some kind, not worse under any (intervals above minus the margin), and known not to explain: its "
     "ranking does not change, or under some kind it is no better than random or position. Otherwise these samples "
-    f"cannot tell; with fewer than {LEAST_SAMPLES} samples, they never can. The margin is a quarter of how far "
+    f"cannot tell; with fewer than {LEAST_SAMPLES} samples, they never can. The margin is {MARGIN:.0%} of how far "
     "removing the most important single position moves the answer."
 )
 
@@ -150,10 +150,12 @@ def _needed(gains: Gains, margins: Mapping[str, float], *, changes: bool) -> int
 
 
 def _planned(interval: Interval, samples: int) -> Interval:
-    """The interval that so many samples would be likely to stay within, around the same mean."""
-    tail = (1 + interval.level) / 2
-    then, now = (student_quantile(tail, count - 1) / math.sqrt(count) for count in (samples, interval.samples))
-    scale = FOR_FOUR_IN_FIVE * then / now
+    """The interval that so many samples would be likely to stay within, around the same mean.
+
+    It narrows with the root of their number alone. Student's quantile would narrow it further, but that of a few
+    samples stands for how little is known of their spread, and more samples may turn out to have a larger one.
+    """
+    scale = FOR_FOUR_IN_FIVE * math.sqrt(interval.samples / samples)
     return replace(
         interval,
         low=interval.mean - scale * (interval.mean - interval.low),
@@ -195,7 +197,7 @@ def in_short(verdicts: Mapping[str, Verdict], samples: int) -> tuple[str, str]:
     )
     unfit = [f"{_listed(named[word])} ({word})" for word in ("misleading here", "descriptive only") if named[word]]
     parts = [
-        *([f"do not use {' or '.join(unfit)}"] if unfit else []),
+        *([f"do not use {', nor '.join(unfit)}"] if unfit else []),
         *([f"{samples} samples cannot tell about {_listed(unknown)}: that takes {enough}"] if unknown else []),
     ]
     second = "; ".join(parts) or "every method that was tested may be used"
