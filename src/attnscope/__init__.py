@@ -33,6 +33,8 @@ _FACE = {
     "view": "attnscope.viewer",
     "attribute": "attnscope.attribution",
     "evidence": "attnscope.trust",
+    "explain": "attnscope.explaining",
+    "Explanation": "attnscope.explaining",
 }
 _MODULES = ("analysis", "attribution", "errors", "labels", "layers", "loading", "plot", "schema", "trust", "viewer")
 

@@ -67,11 +67,17 @@ class Target:
         read: From the model's outputs and the extras of the batch, as tensors, to one number per sample; written in
             `keras.ops`, so that every backend can differentiate it.
         rows: The extras that `read` needs: arrays with one row per sample.
+        output: The number of the output that it is read from, among the leaves of the outputs' structure; None for a
+            function of all of them.
+        classes: What the columns of that output are called; of a single column that is a probability, the two classes
+            between which it decides. None where nothing says it.
     """
 
     words: str
     read: Callable[[Tree, Mapping[str, Tensor]], Tensor]
     rows: dict[str, np.ndarray] = field(default_factory=dict)
+    output: int | None = None
+    classes: tuple[str, ...] | None = None
 
     def of(self, outputs: Tree, rows: Mapping[str, np.ndarray] | None = None) -> np.ndarray:
         """The numbers, dims ``(sample,)``, float64.
@@ -128,7 +134,7 @@ def targets_of(
         )
     own = class_names.get(names[number]) if isinstance(class_names, Mapping) else class_names
     output = _Output(leaves[number], _classes(own, default, leaves[number]))
-    return [_of_output(target, number, name) for target in output.targets(inner)]
+    return [_of_output(target, number, name, output.classes) for target in output.targets(inner)]
 
 
 @dataclass(frozen=True)
@@ -155,7 +161,13 @@ class _Output:
             return [self._per_sample(wanted.columns, "each sample's own class")]
         if wanted is None and self._columns().shape[1] > 1:
             return [self._per_sample(self._columns().argmax(1), "the predicted class")]
-        return [self._column(0 if wanted is None else _whole_or_name(wanted))]
+        first = self.classes[1] if self.is_of_two and self.classes else 0
+        return [self._column(first if wanted is None else _whole_or_name(wanted))]
+
+    @property
+    def is_of_two(self) -> bool:
+        """Whether its only column is the probability of the second of two classes, as a sigmoid gives it."""
+        return self.classes is not None and len(self.classes) == 2 and self._columns().shape[1] == 1
 
     def _columns(self) -> np.ndarray:
         """The values, dims ``(sample, class)``."""
@@ -170,8 +182,17 @@ class _Output:
 
     def _column(self, wanted: int | str) -> Target:
         count = self._columns().shape[1]
-        column = self._number(wanted, count)
         flat = self.array.ndim == 1
+        if self.is_of_two and isinstance(wanted, str):
+            number = self._number(wanted, 2)
+            words = self._words(number, "class")
+
+            def read(tensor: Tensor, rows: Mapping[str, Tensor]) -> Tensor:
+                second = tensor if flat else tensor[:, 0]
+                return second if number else 1 - second
+
+            return Target(words, read)
+        column = self._number(wanted, count)
         words = "the output" if count == 1 else self._words(column, "class")
         return Target(words, lambda tensor, rows: tensor if flat else tensor[:, column])
 
@@ -229,10 +250,14 @@ class _Output:
         return f"{what} {column if self.classes is None else repr(self.classes[column])}"
 
 
-def _of_output(target: Target, number: int, name: str) -> Target:
+def _of_output(target: Target, number: int, name: str, classes: tuple[str, ...] | None) -> Target:
     """A target of one output as a target of all outputs; by its name, where the target says it."""
     words = f"{target.words} of {name}" if name else target.words
-    return Target(words, lambda tensors, rows: target.read(tree.flatten(tensors)[number], rows), target.rows)
+
+    def read(tensors: Tree, rows: Mapping[str, Tensor]) -> Tensor:
+        return target.read(tree.flatten(tensors)[number], rows)
+
+    return Target(words, read, target.rows, number, classes)
 
 
 def _output_named(wanted: Mapping[str, TargetLike], names: Sequence[str]) -> str:
@@ -268,6 +293,8 @@ def _classes(given: Sequence[str] | None, default: Sequence[str] | None, array: 
     if given is None:
         return tuple(default) if default and len(default) == count == len(set(default)) else None
     names = tuple(map(str, given))
+    if count == 1 and len(set(names)) == 2 and not isinstance(given, str) and _is_probability(array):
+        return names
     if isinstance(given, str) or len(names) != count or len(set(names)) != count:
         columns = "1 column" if count == 1 else f"{count} columns"
         raise TargetError(
@@ -275,6 +302,11 @@ def _classes(given: Sequence[str] | None, default: Sequence[str] | None, array: 
             "needs a name of its own, in their order: class_names=['cat', 'dog', ...]."
         )
     return names
+
+
+def _is_probability(array: np.ndarray) -> bool:
+    """Whether all numbers lie within 0 and 1."""
+    return bool(((array >= 0) & (array <= 1)).all())
 
 
 def _checked_callable(function: Callable[[Tree], Tensor], outputs: Tree) -> Target:
