@@ -217,7 +217,8 @@ def test_patches_are_removed_as_squares(rng):
     [subject] = subjects_of(model, x, grid=(2, 3))
     removed = np.zeros((1, 6), bool)
     removed[0, 4] = True
-    for removal, expected in ((zero(), np.zeros((2, 2, 3))), (mean(), x[:, 2:4, 2:4].mean(0))):
+    means = x[:, 2:4, 2:4].mean(0)
+    for removal, expected in ((zero(), np.zeros((2, 2, 3))), (mean(), means), (mean(x[::-1]), means)):
         changed = removal.on(subject).apply(np.array([1]), removed)[0]
         np.testing.assert_allclose(changed[2:4, 2:4], expected, atol=1e-6)
         kept = np.ones((4, 6), bool)

@@ -16,10 +16,8 @@ pytestmark = pytest.mark.every_backend
         layers.MaxPooling2D(2),
         layers.MaxPooling2D(2, padding="same"),
         layers.AveragePooling2D(2),
-        layers.AdaptiveMaxPooling2D(4),
-        layers.AdaptiveAveragePooling2D(4),
     ],
-    ids=["maximum", "maximum, padded", "mean", "adaptive maximum", "adaptive mean"],
+    ids=["maximum", "maximum, padded", "mean"],
 )
 def test_what_was_pooled_is_patches_of_the_picture(pooling):
     picture = keras.Input((8, 8, 3), name="picture")

@@ -142,6 +142,10 @@ class PatchPositions(Positions):
 
     grid: tuple[int, int]
 
+    def valid_in(self, array: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
+        """All patches: pictures are not padded."""
+        return np.ones((len(array), self.count), bool)
+
     def cells(self, chosen: np.ndarray, array: np.ndarray) -> np.ndarray:
         """The pixels of the chosen patches, dims ``(sample, height, width, 1)``."""
         rows, columns = self.grid

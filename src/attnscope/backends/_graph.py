@@ -9,14 +9,18 @@ from typing import Any
 
 from attnscope.backends._operations import (
     Chosen,
+    Collected,
     Contraction,
     Elementwise,
+    Looked,
     Moved,
     Operation,
     Reshaped,
     Sliced,
+    Taken,
     Tiled,
     Unknown,
+    Updated,
 )
 
 Shape = tuple[int, ...]
@@ -243,6 +247,21 @@ def read_repeat(record: Any, shapes: Sequence[Shape], out: Shape) -> Operation:
     return repeated(len(shapes[0]), len(out))
 
 
+def read_update(record: Any, shapes: Sequence[Shape], out: Shape) -> Operation:
+    """Reader of an operation that writes its second input into the first."""
+    return Updated()
+
+
+def read_step(record: Any, shapes: Sequence[Shape], out: Shape) -> Operation:
+    """Reader of what one step of a loop gets of what the loop runs over."""
+    return Taken(0, None)
+
+
+def read_steps(record: Any, shapes: Sequence[Shape], out: Shape) -> Operation:
+    """Reader of what the steps of a loop gave."""
+    return Collected()
+
+
 def tiled(times: Iterable[int], shape: Shape) -> Operation:
     """Copies behind each other; where only axes of size 1 are repeated that is the same as broadcasting."""
     listed = tuple(times)
@@ -262,6 +281,44 @@ def roll(shifts: Mapping[int, int | None], shape: Shape) -> Sliced:
         for size, shift in ((size, shifts.get(axis, 0)) for axis, size in enumerate(shape))
     )
     return Sliced(tuple(starts), (1,) * len(shape), wraps=True)
+
+
+def flip(axes: Iterable[int], shape: Shape) -> Sliced:
+    """These axes are turned round; they count from either end."""
+    turned = {axis % len(shape) for axis in axes}
+    starts = tuple(size - 1 if axis in turned else 0 for axis, size in enumerate(shape))
+    return Sliced(starts, tuple(-1 if axis in turned else 1 for axis in range(len(shape))))
+
+
+def padding(fronts: Iterable[int]) -> Sliced:
+    """So many positions are put in front of each axis, and any number behind."""
+    starts = tuple(-front for front in fronts)
+    return Sliced(starts, (1,) * len(starts))
+
+
+def slice_along(axis: int, start: int | None, rank: int, step: int = 1) -> Sliced:
+    """Positions of one axis from `start` on, which is None where it is not known; all of the other axes."""
+    starts = tuple(start if number == axis else 0 for number in range(rank))
+    return Sliced(starts, tuple(step if number == axis else 1 for number in range(rank)))
+
+
+def lookup(axis: int, rank: int, indices: int, both: int = 0) -> Looked:
+    """Rows along one axis of a table by their numbers, whose axes stand in the place of that one.
+
+    Args:
+        axis: The axis of the table.
+        rank: Of the table.
+        indices: Rank of the numbers.
+        both: So many first axes are those of both.
+    """
+    own = indices - both
+    table = tuple(None if number == axis else number if number < axis else number + own - 1 for number in range(rank))
+    return Looked(table, (*range(both), *(axis + number for number in range(own))))
+
+
+def lookup_along(axis: int, rank: int) -> Looked:
+    """At each place of the numbers the element at that place of the table, but for its place along one axis."""
+    return Looked(tuple(None if number == axis else number for number in range(rank)), tuple(range(rank)))
 
 
 def repeated(rank: int, out: int) -> Moved:

@@ -27,17 +27,22 @@ from attnscope.backends._graph import (
     Shape,
     Trace,
     Vocabulary,
+    flip,
+    padding,
     read_copy,
     read_first,
     read_product,
+    read_step,
+    read_steps,
+    read_update,
     reduction,
+    slice_along,
     squeeze,
     tiled,
     transposition,
 )
 from attnscope.backends._operations import (
     Chosen,
-    Collected,
     Contraction,
     Joined,
     Looked,
@@ -45,8 +50,6 @@ from attnscope.backends._operations import (
     Operation,
     Reshaped,
     Sliced,
-    Taken,
-    Updated,
     Windowed,
 )
 from attnscope.backends._protocol import Body, Function, Interception, Model, ModelOf, Probe, ProbedBody, Step
@@ -447,9 +450,7 @@ def _tile(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | No
 
 
 def _split(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | None:
-    starts = [0] * len(out)
-    starts[params["axis"]] = sum(params["sizes"][: params["place"]])
-    return Sliced(tuple(starts), (1,) * len(out))
+    return slice_along(params["axis"], sum(params["sizes"][: params["place"]]), len(out))
 
 
 def _broadcast(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | None:
@@ -509,13 +510,11 @@ def _padded(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | 
     config = params["padding_config"]
     if any(inner for _, _, inner in config):
         return None
-    return Sliced(tuple(-low for low, _, _ in config), (1,) * len(out))
+    return padding(low for low, _, _ in config)
 
 
 def _flip(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | None:
-    turned = {axis % len(out) for axis in params["dimensions"]}
-    starts = tuple(size - 1 if axis in turned else 0 for axis, size in enumerate(out))
-    return Sliced(starts, tuple(-1 if axis in turned else 1 for axis in range(len(out))))
+    return flip(params["dimensions"], out)
 
 
 def _concatenate(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | None:
@@ -542,20 +541,6 @@ def _gather(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | 
     for axis, other in zip(batching, index_batching, strict=True):
         table[axis] = indices[other]
     return Looked(tuple(table), tuple(indices))
-
-
-def _update(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | None:
-    return Updated()
-
-
-def _taken(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | None:
-    """One step of what a loop runs over."""
-    return Taken(0, None)
-
-
-def _collected(params: Params, shapes: Sequence[Shape], out: Shape) -> Operation | None:
-    """What the steps of a loop gave."""
-    return Collected()
 
 
 _REDUCTIONS = ("sum", "max", "min", "prod", "and", "or", "xor", "precision")
@@ -657,9 +642,9 @@ _VOCABULARY = Vocabulary(
         "concatenate": _concatenate,
         "stack": _stack,
         "gather": _gather,
-        **dict.fromkeys(("dynamic_update_slice", "scatter", "scatter-add", "scatter_add"), _update),
-        "attnscope taken": _taken,
-        "attnscope collected": _collected,
+        **dict.fromkeys(("dynamic_update_slice", "scatter", "scatter-add", "scatter_add"), read_update),
+        "attnscope taken": read_step,
+        "attnscope collected": read_steps,
     },
     functions={
         "exp": "exp",

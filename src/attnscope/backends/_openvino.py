@@ -28,17 +28,21 @@ from attnscope.backends._graph import (
     Vocabulary,
     einsum,
     expansion,
+    lookup,
+    lookup_along,
     matmul,
+    padding,
     read_first,
     read_product,
     read_repeat,
     read_reshape,
     reduction,
     roll,
+    slice_along,
     squeeze,
     transposition,
 )
-from attnscope.backends._operations import Chosen, Joined, Looked, Moved, Operation, Sliced, Taken, Windowed
+from attnscope.backends._operations import Chosen, Joined, Moved, Operation, Sliced, Taken, Windowed
 from attnscope.backends._protocol import Body, Function, Interception, Model, ModelOf, ProbedBody, Step
 from attnscope.errors import UnsupportedError
 from attnscope.tensors import Tensor, Tree
@@ -314,7 +318,7 @@ def _slice(output: Any, shapes: Sequence[Shape], out: Shape) -> Operation | None
 
 def _padded(output: Any, shapes: Sequence[Shape], out: Shape) -> Operation | None:
     before = _constant(output, 1)
-    return None if before is None else Sliced(tuple(-size for size in before), (1,) * len(out))
+    return None if before is None else padding(before)
 
 
 def _split(output: Any, shapes: Sequence[Shape], out: Shape) -> Operation | None:
@@ -324,7 +328,7 @@ def _split(output: Any, shapes: Sequence[Shape], out: Shape) -> Operation | None
     axis, number = axes[0] % len(out), output.get_index()
     before = output.get_node().outputs()[:number]
     start = sum(each.get_partial_shape()[axis].get_length() for each in before)
-    return Sliced(tuple(start if place == axis else 0 for place in range(len(out))), (1,) * len(out))
+    return slice_along(axis, start, len(out))
 
 
 def _roll(output: Any, shapes: Sequence[Shape], out: Shape) -> Operation | None:
@@ -348,13 +352,11 @@ def _gather(output: Any, shapes: Sequence[Shape], out: Shape) -> Operation | Non
     if not wide:
         numbers = _constant(output, 1)
         return Taken(place, None if numbers is None else numbers[0] % shapes[0][place])
-    table = tuple(None if axis == place else axis if axis < place else axis + wide - 1 for axis in range(rank))
-    return Looked(table, tuple(place + axis for axis in range(wide)))
+    return lookup(place, rank, wide)
 
 
 def _gather_elements(output: Any, shapes: Sequence[Shape], out: Shape) -> Operation | None:
-    place = _attributes(output)["axis"] % len(out)
-    return Looked(tuple(None if axis == place else axis for axis in range(len(out))), tuple(range(len(out))))
+    return lookup_along(_attributes(output)["axis"] % len(out), len(out))
 
 
 def _chosen(output: Any, shapes: Sequence[Shape], out: Shape) -> Operation | None:

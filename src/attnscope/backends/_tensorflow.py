@@ -21,7 +21,10 @@ from attnscope.backends._graph import (
     Vocabulary,
     einsum,
     expansion,
+    flip,
+    lookup,
     matmul,
+    padding,
     read_constant,
     read_copy,
     read_first,
@@ -29,23 +32,23 @@ from attnscope.backends._graph import (
     read_product,
     read_repeat,
     read_reshape,
+    read_step,
+    read_steps,
+    read_update,
     reduction,
     roll,
+    slice_along,
     squeeze,
     tiled,
     transposition,
 )
 from attnscope.backends._operations import (
     Chosen,
-    Collected,
     Elementwise,
     Joined,
-    Looked,
-    Moved,
     Operation,
     Sliced,
     Taken,
-    Updated,
     Windowed,
 )
 from attnscope.backends._protocol import Body, Function, Interception, Model, ModelOf, ProbedBody, Step
@@ -405,20 +408,22 @@ def _value(tensor: Tensor) -> np.ndarray | None:
     of some sizes.
     """
     value: np.ndarray | None = tf.get_static_value(tensor)
-    operation, sizes = tensor.op, tensor.shape
-    if value is not None or not operation.inputs or (sizes.num_elements() or _MOST_CONSTANTS + 1) > _MOST_CONSTANTS:
+    operation, count = tensor.op, tensor.shape.num_elements()
+    if value is not None or not operation.inputs or count is None or count > _MOST_CONSTANTS:
         return value
     functions = any(attribute.type == "func" for attribute in operation.op_def.attr)
     known = hasattr(tf.raw_ops, operation.type) and tensor.dtype.is_integer
     if operation.op_def.is_stateful or functions or not known:
         return None
-    parts = [_value(each) for each in operation.inputs]
-    return None if any(part is None for part in parts) else _computed(operation, parts)[tensor.value_index]
+    parts = [part for each in operation.inputs if (part := _value(each)) is not None]
+    return _computed(operation, parts)[tensor.value_index] if len(parts) == len(operation.inputs) else None
 
 
 def _computed(operation: Any, parts: Sequence[np.ndarray]) -> list[np.ndarray]:
     """What an operation makes of these inputs."""
-    left, given, known = iter(parts), {}, set()
+    left = iter(parts)
+    given: dict[str, np.ndarray | list[np.ndarray]] = {}
+    known: set[str] = set()
     for argument in operation.op_def.input_arg:
         known.update((argument.number_attr, argument.type_attr))
         count = operation.get_attr(argument.number_attr) if argument.number_attr else None
@@ -458,26 +463,28 @@ def _reduce(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation |
     return reduction(record.constant(1), len(shapes[0]), keepdims=record.attribute("keep_dims"))
 
 
-def _convolution(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
-    rank = len(out)
+def _windows(record: _Record, rank: int) -> tuple[int, dict[int, tuple[int, int]]]:
+    """The axis of the channels, and the others with the distance of their windows."""
     channel = rank - 1 if record.attribute("data_format").decode().endswith("C") else 1
     strides = record.attribute("strides")
-    windows = {axis: (axis, strides[axis]) for axis in range(1, rank) if axis != channel}
+    return channel, {axis: (axis, strides[axis]) for axis in range(1, rank) if axis != channel}
+
+
+def _convolution(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
+    channel, windows = _windows(record, len(out))
     return Windowed({0: 0}, windows, units=(len(shapes[1]) - 1, channel))
 
 
 def _transposed_convolution(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
-    rank = len(out)
-    channel = rank - 1 if record.attribute("data_format").decode().endswith("C") else 1
-    windows = {axis: (axis, 0) for axis in range(1, rank) if axis != channel}
-    return Windowed({0: 0}, windows, units=(len(shapes[1]) - 2, channel), places=(2, 1))
+    channel, windows = _windows(record, len(out))
+    spread = {
+        axis: (target, 0) for axis, (target, _) in windows.items()
+    }  # they lie less than one position of the input apart
+    return Windowed({0: 0}, spread, units=(len(shapes[1]) - 2, channel), places=(2, 1))
 
 
 def _pooling(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
-    rank = len(out)
-    channel = rank - 1 if record.attribute("data_format").decode().endswith("C") else 1
-    strides = record.attribute("strides")
-    windows = {axis: (axis, strides[axis]) for axis in range(1, rank) if axis != channel}
+    channel, windows = _windows(record, len(out))
     return Windowed({0: 0, channel: channel}, windows)
 
 
@@ -553,7 +560,7 @@ def _split(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | 
         return None
     axis %= len(out)
     start = record.place * out[axis] if sizes is None else sum(sizes[: record.place])
-    return Sliced(tuple(start if number == axis else 0 for number in range(len(out))), (1,) * len(out))
+    return slice_along(axis, start, len(out))
 
 
 def _unpack(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
@@ -562,16 +569,12 @@ def _unpack(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation |
 
 def _padded(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
     pads = record.constant(1)
-    return None if pads is None else Sliced(tuple(-front for front in pads[::2]), (1,) * len(out))
+    return None if pads is None else padding(pads[::2])
 
 
 def _flip(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
     axes = record.constant(1)
-    if axes is None:
-        return None
-    turned = {axis % len(out) for axis in axes}
-    starts = tuple(size - 1 if axis in turned else 0 for axis, size in enumerate(out))
-    return Sliced(starts, tuple(-1 if axis in turned else 1 for axis in range(len(out))))
+    return None if axes is None else flip(axes, out)
 
 
 def _roll(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
@@ -605,12 +608,8 @@ def _gather(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation |
     axis = record.number(2) if record.operation.type == "GatherV2" else 0
     if axis is None:
         return None
-    both = record.attribute("batch_dims")
-    rank, wide = len(shapes[0]), len(shapes[1]) - both
-    axis %= rank
-    table = tuple(None if number == axis else number if number < axis else number + wide - 1 for number in range(rank))
-    numbers = (*range(both), *(axis + number for number in range(wide)))
-    return Looked(table, numbers)
+    rank = len(shapes[0])
+    return lookup(axis % rank, rank, len(shapes[1]), record.attribute("batch_dims"))
 
 
 def _chosen(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
@@ -620,26 +619,11 @@ def _chosen(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation |
 
 
 def _one_hot(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
-    axis = record.attribute("axis") % len(out)
-    return Moved(tuple(number if number < axis else number + 1 for number in range(len(shapes[0]))))
+    return expansion([record.attribute("axis")], len(out))
 
 
 def _batch_norm(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
     return Elementwise(inputs=1) if len(out) == len(shapes[0]) else None
-
-
-def _item(record: None, shapes: Sequence[Shape], out: Shape) -> Operation | None:
-    """One step of what a loop runs over."""
-    return Taken(0, None)
-
-
-def _stacked(record: None, shapes: Sequence[Shape], out: Shape) -> Operation | None:
-    """What the steps of a loop gave."""
-    return Collected()
-
-
-def _update(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
-    return Updated()
 
 
 _ELEMENTWISE = frozenset(
@@ -764,9 +748,9 @@ _VOCABULARY = Vocabulary(
         **dict.fromkeys(("OnesLike", "ZerosLike", "Fill"), read_constant),
         **dict.fromkeys(("Cast", "Identity", "IdentityN", "StopGradient"), read_copy),
         **dict.fromkeys(("FusedBatchNormV3", "FusedBatchNorm"), _batch_norm),
-        **dict.fromkeys(("TensorScatterUpdate", "TensorScatterAdd", "XlaDynamicUpdateSlice"), _update),
-        "TensorListGetItem": _item,
-        "TensorListStack": _stacked,
+        **dict.fromkeys(("TensorScatterUpdate", "TensorScatterAdd", "XlaDynamicUpdateSlice"), read_update),
+        "TensorListGetItem": read_step,
+        "TensorListStack": read_steps,
     },
     functions={
         "Exp": "exp",

@@ -25,15 +25,21 @@ from attnscope.backends._graph import (
     Trace,
     Vocabulary,
     expansion,
+    flip,
+    lookup,
+    lookup_along,
     matmul,
+    padding,
     read_constant,
     read_copy,
     read_first,
     read_product,
     read_repeat,
     read_reshape,
+    read_update,
     reduction,
     roll,
+    slice_along,
     squeeze,
     tiled,
     transposition,
@@ -44,9 +50,7 @@ from attnscope.backends._operations import (
     Joined,
     Looked,
     Operation,
-    Sliced,
     Taken,
-    Updated,
     Windowed,
 )
 from attnscope.backends._protocol import Body, Function, Interception, Model, ModelOf, ProbedBody, Step
@@ -434,35 +438,28 @@ def _unbind(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation |
     return Taken(record.setting(1, "dim", 0) % len(shapes[0]), record.place)
 
 
-def _from(axis: int, start: int | None, rank: int, step: int = 1) -> Operation:
-    starts = tuple(start if number == axis else 0 for number in range(rank))
-    return Sliced(starts, tuple(step if number == axis else 1 for number in range(rank)))
-
-
 def _slice(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
     axis = record.setting(1, "dim", 0) % len(out)
     start = record.setting(2, "start") or 0
     size = shapes[0][axis]
-    return _from(axis, min(size, start + size if start < 0 else start), len(out), record.setting(4, "step", 1))
+    return slice_along(axis, min(size, start + size if start < 0 else start), len(out), record.setting(4, "step", 1))
 
 
 def _split(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
     sizes = record.args[1]
     start = record.place * sizes if isinstance(sizes, int) else sum(sizes[: record.place])
-    return _from(record.setting(2, "dim", 0) % len(out), start, len(out))
+    return slice_along(record.setting(2, "dim", 0) % len(out), start, len(out))
 
 
 def _padded(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
     pads = record.args[1]
     rank = len(out)
     front = {rank - 1 - number: pads[2 * number] for number in range(len(pads) // 2)}
-    return Sliced(tuple(-front.get(axis, 0) for axis in range(rank)), (1,) * rank)
+    return padding(front.get(axis, 0) for axis in range(rank))
 
 
 def _flip(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
-    turned = {axis % len(out) for axis in record.args[1]}
-    starts = tuple(size - 1 if axis in turned else 0 for axis, size in enumerate(out))
-    return Sliced(starts, tuple(-1 if axis in turned else 1 for axis in range(len(out))))
+    return flip(record.args[1], out)
 
 
 def _roll(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
@@ -503,13 +500,11 @@ def _embedding(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operatio
 
 
 def _index_select(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
-    axis = record.args[1] % len(out)
-    return Looked(tuple(None if number == axis else number for number in range(len(out))), (axis,))
+    return lookup(record.args[1] % len(out), len(out), 1)
 
 
 def _gather(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
-    axis = record.args[1] % len(out)
-    return Looked(tuple(None if number == axis else number for number in range(len(out))), tuple(range(len(out))))
+    return lookup_along(record.args[1] % len(out), len(out))
 
 
 def _index(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
@@ -518,21 +513,13 @@ def _index(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | 
     axes = [axis for axis, index in enumerate(indices) if index is not None]
     if len(axes) != 1 or indices[axes[0]].dtype == torch.bool:
         return None
-    (axis,), wide = axes, indices[axes[0]].ndim
-    table = tuple(
-        None if number == axis else number if number < axis else number + wide - 1 for number in range(len(shapes[0]))
-    )
-    return Looked(table, tuple(axis + number for number in range(wide)))
+    return lookup(axes[0], len(shapes[0]), indices[axes[0]].ndim)
 
 
 def _attended(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
     if record.place or len(out) != 4:
         return None
     return Looked((0, 1, 2, None), (None,) * len(shapes[1]))
-
-
-def _updated(record: _Record, shapes: Sequence[Shape], out: Shape) -> Operation | None:
-    return Updated()
 
 
 class _Pointwise:
@@ -587,7 +574,7 @@ _READERS = {
     "expand": read_repeat,
     "repeat": _repeat,
     "embedding": _embedding,
-    "attnscope updated": _updated,
+    "attnscope updated": read_update,
     "copy": read_repeat,
     # A copy that is made contiguous is seen as `empty_like` in a trace on shapes.
     **dict.fromkeys(("clone", "_to_copy", "alias", "detach", "lift_fresh", "empty_like"), read_copy),
