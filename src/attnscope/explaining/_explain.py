@@ -193,8 +193,8 @@ def _rows_of(answers: Answers, rows: np.ndarray) -> Answers:
 def _check_target(card: EvidenceCard | None, subject: Subject) -> None:
     if card is not None and card.target != subject.target.words:
         raise InputError(
-            f"The card is about {card.target}, but {subject.target.words} is explained. A verdict holds for one target. "
-            "Make a card for it, ats.evidence(model, inputs, target=...), or leave card out."
+            f"The card is about {card.target}, but {subject.target.words} is explained, and a verdict holds for one: "
+            "make a card for this one, ats.evidence(model, inputs, target=...), or leave card out."
         )
 
 
@@ -275,9 +275,9 @@ def _table(
     variables: dict[str, Any] = {}
     if relevances:
         stacked = np.stack([np.asarray(each.values, dtype="float64") for each in relevances])
-        variables["relevance"] = (("method", *dims), stacked)
-        coordinates["method"] = ("method", [choice.name for choice in drawn])
-        coordinates["verdict"] = ("method", [choice.verdict for choice in drawn])
+        variables["relevance"] = (("by", *dims), stacked)
+        coordinates["by"] = ("by", [choice.name for choice in drawn])
+        coordinates["verdict"] = ("by", [choice.verdict for choice in drawn])
     if len(relevances) == 2:
         pair = [subject.flat(each) for each in relevances]
         variables["agreement"] = ((SAMPLE,), rank_correlation(pair[0], pair[1], subject.positions.valid))

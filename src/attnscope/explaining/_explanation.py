@@ -44,12 +44,12 @@ class Explanation:
         card: The evidence card that the verdicts are from; None where nothing was tested.
         findings: For each sample the findings of the lint on its attention.
         notes: Anything else that a reader has to know.
-        table: Everything about the samples. Dims ``(method, sample, key)`` for ``relevance``, in the unit of each
-            method; ``(sample, removed)`` for ``answer_without`` the top positions, as many as the coordinate says;
+        table: Everything about the samples. Dims ``(by, sample, key)`` for ``relevance``, by method and in the unit of
+            each; ``(sample, removed)`` for ``answer_without`` the top positions, as many as the coordinate says;
             ``(sample, key)`` for ``value`` (also ``feature``, of time steps) and ``attention``, the mean over sites,
             heads and valid queries; ``(sample,)`` for ``answer`` and, of two methods, ``agreement``, the rank
             correlation of their relevance; ``(sample, class)`` for ``by_class``. Coordinates: ``sample_id``,
-            ``decision``, ``truth``, ``verdict`` by method, ``key_label``, ``key_valid``. A variable that cannot be
+            ``decision``, ``truth``, ``verdict`` of each method, ``key_label``, ``key_valid``. A variable that cannot be
             known is not there.
     """
 

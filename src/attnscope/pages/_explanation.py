@@ -189,7 +189,9 @@ def _sample(explanation: ExplanationData, place: int) -> str:
     table = explanation.table
     one = table.isel({SAMPLE: place})
     name, decision = str(one["sample_id"].item()), str(one["decision"].item())
-    said = f"{isolated(decision)} · {isolated(explanation.target)}: {number(float(one['answer']))}"
+    said = isolated(decision)
+    if "by_class" in one:
+        said += f" · {isolated(explanation.target)}: {number(float(one['answer']))}"
     truth = f" · truth: {isolated(str(one['truth'].item()))}" if "truth" in one.coords else ""
     title = f"<h2>{isolated(name)}</h2><p class=answer>The model says {said}{truth}</p>"
     parts = [f"<section class=decision id='sample-{place}'>{title}"]
@@ -203,15 +205,16 @@ def _names(explanation: ExplanationData, one: xr.Dataset) -> list[str]:
     valid = one["key_valid"].values.ravel()
     if "key_label" in one.coords:
         names = [str(name) for name in one["key_label"].values.ravel()]
+    elif explanation.kind == "patches":
+        names = [f"row {row}, column {column}" for row, column in np.ndindex(*one.attrs["grid"])]
     else:
-        single = explanation.kind.removesuffix("es" if explanation.kind == "patches" else "s")
-        names = [f"{single} {place}" for place in range(valid.size)]
+        names = [f"{explanation.kind.removesuffix('s')} {place}" for place in range(valid.size)]
     return [name for name, is_valid in zip(names, valid, strict=True) if is_valid]
 
 
-def _values(one: xr.Dataset) -> list[str]:
+def _values(explanation: ExplanationData, one: xr.Dataset) -> list[str]:
     valid = one["key_valid"].values.ravel()
-    if "value" not in one or one["value"].values.size != valid.size:
+    if explanation.kind == "tokens" or "value" not in one or one["value"].values.size != valid.size:
         return [""] * int(valid.sum())
     values = one["value"].values.ravel()[valid]
     return [str(value) if values.dtype.kind in "iub" else f"{value:.4g}" for value in values.tolist()]
@@ -221,7 +224,7 @@ def _relevance(explanation: ExplanationData, one: xr.Dataset) -> str:
     first = explanation.methods[0]
     valid = one["key_valid"].values.ravel()
     parts = SignedParts(
-        explanation.kind, _names(explanation, one), _values(one), one["relevance"].values[0].ravel()[valid]
+        explanation.kind, _names(explanation, one), _values(explanation, one), one["relevance"].values[0].ravel()[valid]
     )
     return (
         f"<h3>Relevance by {html.escape(first.name)} {_chip(first.verdict)}</h3><p class=small>To the right: "

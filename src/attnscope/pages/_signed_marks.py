@@ -155,7 +155,7 @@ def tinted_picture(picture: np.ndarray, relevance: np.ndarray, reach: float, nam
     tint = np.where(share < 0, rgb("group-0", dark=False), rgb("group-1", dark=False))
     tinted = pixels + (tint - pixels) * np.abs(share) * STRONGEST_TINT
     zoom = max(1, round(_PICTURE / max(pixels.shape[:2])))
-    pictures = ((pixels, "as it is"), (tinted, "where the answer comes from"))
+    pictures = ((pixels, "as it is"), (tinted, "orange raises, blue lowers"))
     return (
         "<div class=pictures>"
         + "".join(_picture(each, zoom, f"{name}, {what}", what) for each, what in pictures)
