@@ -119,7 +119,7 @@ def tokens_css(light: str = "&", system: str = "&", dark: str = "") -> str:
     """
     fonts = "".join(f"--{name}:{families};" for name, families in FONTS.items())
     rules = f"{light}{{{fonts}{_declarations(dark=False)}}}\n"
-    rules += f"@media (prefers-color-scheme:dark){{{system}{{{_declarations(dark=True)}}}}}\n"
+    rules += f"@media screen and (prefers-color-scheme:dark){{{system}{{{_declarations(dark=True)}}}}}\n"
     return rules + (f"{dark}{{{_declarations(dark=True)}}}\n" if dark else "")
 
 
@@ -208,7 +208,7 @@ def ramp_css() -> str:
     table = ramp()
     light = "".join(_rule(level, colour) for level, colour in enumerate(table))
     dark = "".join(_rule(level, colour) for level, colour in enumerate(table[::-1]))
-    return f"{light}@media (prefers-color-scheme:dark){{{dark}}}"
+    return f"{light}@media screen and (prefers-color-scheme:dark){{{dark}}}"
 
 
 def _rule(level: int, colour: np.ndarray) -> str:

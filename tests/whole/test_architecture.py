@@ -37,6 +37,7 @@ ALLOWED = {
     "analysis": GROUND,
     "attribution": {*MODEL, "capturing", "analysis", *GROUND},
     "trust": {*MODEL, "pages", "attribution", "capturing", "analysis", *GROUND},
+    "explaining": {*MODEL, "trust", "pages", "attribution", "capturing", *GROUND},
     "plot": GROUND,
     "pages": GROUND,
     "reporting": {"pages"},

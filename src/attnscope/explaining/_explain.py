@@ -232,8 +232,10 @@ def _attention(subject: Subject) -> tuple[xr.DataArray | None, str]:
     """What each position receives, and why there is none."""
     try:
         return relevance_of(subject, "raw"), ""
-    except (NoAttentionError, MethodError) as error:
-        return None, f"attention is not shown: {error}"
+    except NoAttentionError:
+        return None, "The model has no attention that could be shown."
+    except MethodError as error:
+        return None, f"Attention is not shown: {error}"
 
 
 def _findings(subject: Subject) -> tuple[tuple[Finding, ...], ...]:

@@ -122,8 +122,8 @@ def _body(explanation: ExplanationData) -> str:
             f"<p class=use>{html.escape(use_in_words(explanation))}</p>",
             _methods(explanation),
             _contents(explanation),
-            *(_sample(explanation, place) for place in range(explanation.table.sizes[SAMPLE])),
             _limits(explanation),
+            *(_sample(explanation, place) for place in range(explanation.table.sizes[SAMPLE])),
             "<footer>Made by attnscope. This file loads nothing from anywhere.</footer>",
         )
     )
