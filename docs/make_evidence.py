@@ -100,17 +100,20 @@ def minilm_card(samples: int, training: int, seed: int = 0, **options: Any) -> a
     )
 
 
-def patients_card(seed: int = 0) -> tuple[ats.trust.EvidenceCard, dict[str, dict[str, float]]]:
+def patients_card(
+    seed: int = 0,
+) -> tuple[ats.trust.EvidenceCard, ats.trust.EvidenceCard, dict[str, dict[str, float]]]:
     """The card of the demo's transformer over 30 measurements of a biopsy, and how well two other tools agree with it.
 
     Returns:
-        The card, and by method the rank correlation of its mean relevance per feature with permutation importance
-        and with SHAP of the same model on the same patients.
+        The card; that of the first five patients alone; and by method the rank correlation of its mean relevance per
+        feature with permutation importance and with SHAP of the same model on the same patients.
     """
     names, (train, _), (held_out, truth) = biopsies(seed)
     with TemporaryDirectory() as folder:
         model = demonstrate_features(folder, seed=seed, overwrite=True).model
     card = ats.evidence(model, held_out, labels=names, seed=seed)
+    few = ats.evidence(model, held_out[:5], labels=names, seed=seed)
     by_others = {
         "permutation importance": permutation_importance(model, held_out, truth, seed),
         "SHAP": shap_importance(model, train, held_out, seed),
@@ -120,7 +123,7 @@ def patients_card(seed: int = 0) -> tuple[ats.trust.EvidenceCard, dict[str, dict
         sizes = np.abs(ats.attribute(model, held_out, method=method, labels=names)).mean("sample").values
         agreement[method] = {tool: correlation(sizes, importance) for tool, importance in by_others.items()}
     agreement["SHAP"] = {"permutation importance": correlation(*by_others.values())}
-    return card, agreement
+    return card, few, agreement
 
 
 def permutation_importance(model: keras.Model, x: np.ndarray, truth: np.ndarray, seed: int) -> np.ndarray:
@@ -169,18 +172,35 @@ def main() -> None:
     if "minilm" in options.only:
         print_and_save(minilm_card(options.samples, options.training), options.out / "minilm")
     if "patients" in options.only:
-        card, agreement = patients_card()
+        card, few, agreement = patients_card()
         print_and_save(card, options.out / "patients")
+        print_and_save(few, options.out / "five_patients")
         for method, by_tool in agreement.items():
             print(f"{method:24}", *(f"{tool}: {value:.2f}" for tool, value in by_tool.items()))
 
 
 def print_and_save(card: ats.trust.EvidenceCard, path: Path) -> None:
-    """Prints a card, and saves it as a page and as JSON."""
+    """Prints a card and its table in docs/evidence.md, and saves it as a page and as JSON."""
     print(card)
-    print(card.table[["randomised_head", "randomised_all"]].to_dataframe().round(2))
+    print("\n".join(table_lines(card)))
     for ending in (".html", ".json"):
         card.save(path.with_suffix(ending), overwrite=True)
+
+
+def table_lines(card: ats.trust.EvidenceCard) -> list[str]:
+    """The table of docs/evidence.md: verdicts, gains with intervals, and rank correlations under shuffling."""
+    columns = [(removal, baseline) for removal in card.removals for baseline in ("random", "position")]
+    heads = [f"{removal}: over {baseline}" for removal, baseline in columns]
+    lines = [["", "verdict", *heads, "ranks, output layer shuffled", "all shuffled"], ["---"] * (len(columns) + 4)]
+    for name, judged in card.judged.items():
+        word, needed = ("baseline", None) if judged.verdict is None else (judged.verdict.word, judged.verdict.needed)
+        verdict = {"explains": "**explains**", "cannot tell": f"cannot tell (about {needed:,})" if needed else word}
+        gains = [judged.gains[removal].get(baseline) for removal, baseline in columns]
+        correlations = [*judged.randomised.values()]
+        ends = [f"{correlations[0]:.2f}", f"{correlations[-1]:.2f}"] if correlations else ["-", "-"]
+        shown = ["-" if g is None else f"{g.mean:.3g} [{g.low:.3g}, {g.high:.3g}]" for g in gains]
+        lines.append([f"`{name}`", verdict.get(word, word), *shown, *ends])
+    return [f"| {' | '.join(line)} |".replace("|  |", "| |") for line in lines]
 
 
 if __name__ == "__main__":

@@ -155,6 +155,12 @@ def straight_through(layer, x):
     return ops.sum((scores + ops.stop_gradient(hard - scores))[..., None] * x, axis=1)
 
 
+def masked_and_divided_again(layer, x):
+    scores = layer.scores(x)
+    kept = scores * ops.cast(x[..., :1] > 0, "float32")
+    return ops.sum(kept / (ops.sum(kept, axis=1, keepdims=True) + 1e-9) * x, axis=1)
+
+
 def einsum_with_an_ellipsis(layer, x):
     logits = ops.einsum("...d,de->...e", x, ops.convert_to_tensor(layer.kernel))
     return ops.einsum("...ke,...kd->...d", ops.softmax(logits, axis=-2), x)
@@ -208,6 +214,7 @@ TAKEN = (
     concatenated_again,
     gathered_in_another_order,
     straight_through,
+    masked_and_divided_again,
     einsum_with_an_ellipsis,
     softmax_in_float32,
     map_of_keras,

@@ -961,9 +961,7 @@ EXPECTED: dict[str, Expected] = {
     "SAM3PromptableConceptBackbone": Expected(
         11,
         dims={WINDOWS: 1},
-        by_size=6,
-        remark="2 + 1 in the encoders, 2 for boxes, 2 + 3 in the detector, 1 for masks; "
-        "the dims of 6 are known by size alone, for the trail of the boxes is lost on the way",
+        remark="2 + 1 in the encoders, 2 for boxes, 2 + 3 in the detector, 1 for masks",
     ),
     "SAMBackbone": Expected(2, dims={WINDOWS: 1}),
     "SAMBackbone, with its mask decoder (SAMImageSegmenter)": Expected(9, dims={WINDOWS: 1}),

@@ -179,6 +179,7 @@ class Draft:
     sites: list[KnownSite] = field(default_factory=list)
     ends: list[keras.KerasTensor] = field(default_factory=list)
     embedding: layers.Embedding | None = None
+    rules: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)

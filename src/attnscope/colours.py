@@ -205,15 +205,24 @@ def contrast(first: np.ndarray, second: np.ndarray) -> float:
 
 def ramp_css() -> str:
     """One class per level, `.v0` to `.v255`: fill of a cell, ground and ink of a token; light and dark."""
-    table = ramp()
-    light = "".join(_rule(level, colour) for level, colour in enumerate(table))
-    dark = "".join(_rule(level, colour) for level, colour in enumerate(table[::-1]))
-    return f"{light}@media screen and (prefers-color-scheme:dark){{{dark}}}"
+    return _rules("v", ramp(), ramp()[::-1])
 
 
-def _rule(level: int, colour: np.ndarray) -> str:
+def diverging_css() -> str:
+    """The same of the ramp around 0, `.d0` to `.d255`."""
+    return _rules("d", diverging(), diverging(dark=True))
+
+
+def _rules(kind: str, light: np.ndarray, dark: np.ndarray) -> str:
+    on_light, on_dark = (
+        "".join(_rule(f"{kind}{level}", colour) for level, colour in enumerate(table)) for table in (light, dark)
+    )
+    return f"{on_light}@media screen and (prefers-color-scheme:dark){{{on_dark}}}"
+
+
+def _rule(name: str, colour: np.ndarray) -> str:
     ink = max(_INKS, key=lambda candidate: contrast(colour, np.array(candidate)))
-    return f".v{level}{{fill:{_hex(colour)};background-color:{_hex(colour)};color:{_hex(np.array(ink))}}}"
+    return f".{name}{{fill:{_hex(colour)};background-color:{_hex(colour)};color:{_hex(np.array(ink))}}}"
 
 
 def _hex(colour: np.ndarray) -> str:
@@ -223,6 +232,12 @@ def _hex(colour: np.ndarray) -> str:
 def levels(values: np.ndarray, maximum: float) -> np.ndarray:
     """Which of the 256 colours each value has, on a scale from 0 to `maximum`; NaN counts as 0."""
     share = np.nan_to_num(values) / maximum
+    return np.asarray(np.clip(np.round(share * (LEVELS - 1)), 0, LEVELS - 1), dtype=int)
+
+
+def levels_around_zero(values: np.ndarray, maximum: float) -> np.ndarray:
+    """Which of the 256 colours each value has, on a scale as far to both sides of 0; NaN counts as 0."""
+    share = (np.nan_to_num(values) / maximum + 1) / 2
     return np.asarray(np.clip(np.round(share * (LEVELS - 1)), 0, LEVELS - 1), dtype=int)
 
 

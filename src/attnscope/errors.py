@@ -36,6 +36,21 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
+def kind_of(value: object) -> str:
+    """What messages call something by its type alone: ``None``, ``an int``, ``a list``, ``the class Dense``."""
+    if value is None:
+        return "None"
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    name = type(value).__name__
+    return f"{'an' if name.startswith(('a', 'e', 'i', 'o', 'nd', 'A', 'E', 'I', 'O')) else 'a'} {name}"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things, as messages say it: ``1 site``, ``2 sites``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 class AttnscopeError(Exception):
     """The base class of all of them."""
 
@@ -120,17 +135,29 @@ class WeightsMismatchError(AttnscopeError, ValueError):
     """The weights in a file do not fit the model."""
 
 
-def free_path(path: str | Path, fix: str, *, overwrite: bool = False) -> Path:
+PAGES, PICTURES = (".html", ".htm"), (".png", ".svg", ".pdf")
+"""How the names of pages and of pictures end."""
+
+
+def free_path(path: str | Path, fix: str, *, overwrite: bool = False, suffixes: tuple[str, ...] = ()) -> Path:
     """A path that may be written to.
 
     Args:
         path: Where something is to be written.
         fix: What to do if something is there already, as code to paste.
         overwrite: Whether an existing file or folder may be replaced.
+        suffixes: What the name may end in, the usual one first; empty for anything.
 
     Raises:
         WouldOverwriteError: Something exists at `path`, and `overwrite` is False.
+        InputError: The name ends in none of `suffixes`.
     """
+    if suffixes and Path(path).suffix.lower() not in suffixes:
+        known = ", ".join(suffixes[:-1]) + f" or {suffixes[-1]}" if len(suffixes) > 1 else suffixes[0]
+        raise InputError(
+            f"The file is {str(path)!r}, but its name has to end in {known}, which says what is written. Give it one: "
+            f"{Path(path).stem + suffixes[0]!r}."
+        )
     if Path(path).exists() and not overwrite:
         raise WouldOverwriteError(f"{str(path)!r} already exists and is not overwritten: {fix}.")
     return Path(path)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from attnscope.schema import ENTROPY, HEAD, QUERY, RECEIVED, SAMPLE, SCORES, key_dims, query_dims
+from attnscope.schema import ENTROPY, HEAD, QUERY, RAN, RECEIVED, SAMPLE, SCORES, key_dims, query_dims
 
 PADDING_SHARE = 0.01
 """Attention on padding is reported from this share upwards."""
@@ -22,6 +22,11 @@ SINK_MASS = 0.5
 """...and that key also gets this much of the attention."""
 UNIFORM = 0.05
 """A row over n open keys is uniform if each of their scores is within this share of 1/n."""
+UNFORESEEN = (
+    "it ran for some of the samples, but not when the model was traced on the first batch, for a Python if or loop in "
+    "the model depends on what the model is given"
+)
+"""Why a softmax was left out that only some batches met."""
 CHUNK_BYTES = 64 * 2**20
 
 
@@ -31,7 +36,7 @@ class Finding:
 
     Attributes:
         kind: ``padding``, ``only_padding``, ``single_key``, ``uniform``, ``constant``, ``sink``, ``row_sum``, ``nan``,
-            ``by_size``, ``lost`` or ``unreached``.
+            ``by_size``, ``not_run``, ``lost`` or ``unreached``.
         site: Name of the site.
         heads: The heads concerned; empty if it concerns all of them, or if the site has none.
         message: What was seen, with its figure.
@@ -107,6 +112,12 @@ def findings(
 def _of_site(name: str, dataset: xr.Dataset) -> Iterator[Finding]:
     if dataset.attrs.get("certainty") == "by size":
         yield Finding("by_size", name, (), _BY_SIZE.format(", ".join(map(str, dataset.dims))), _FIX_BY_SIZE, 0.0)
+    if RAN in dataset.coords:
+        ran = dataset[RAN].load()
+        yield _of_those_not_run(name, ran)
+        dataset = dataset.isel({SAMPLE: np.flatnonzero(ran.any([dim for dim in ran.dims if dim != SAMPLE]))})
+        if not dataset.sizes[SAMPLE]:
+            return
     keys = key_dims(dataset.dims)
     if keys and all(dataset.sizes[key] == 1 for key in keys):
         yield Finding(
@@ -123,6 +134,13 @@ def _of_site(name: str, dataset: xr.Dataset) -> Iterator[Finding]:
     for start, stop in sample_chunks(dataset):
         measures.add(dataset.isel({SAMPLE: slice(start, stop)}).load())
     yield from measures.findings(name)
+
+
+def _of_those_not_run(name: str, ran: xr.DataArray) -> Finding:
+    """The finding on a site that did not run for all samples, or not in all steps."""
+    what = "samples" if ran.dims == (SAMPLE,) else f"steps of {ran.sizes[SAMPLE]} samples"
+    message = _NOT_RUN.format(int(ran.sum()), ran.size, what)
+    return Finding("not_run", name, (), message, _FIX_NOT_RUN, float(ran.mean()))
 
 
 def sample_chunks(dataset: xr.Dataset, size: int = CHUNK_BYTES) -> Iterator[tuple[int, int]]:
@@ -168,7 +186,7 @@ class _Measures:
         for variable in (RECEIVED, ENTROPY):
             if variable in part:
                 inside = part[variable]
-                for coordinate in ("query_valid", "key_valid"):
+                for coordinate in ("query_valid", "key_valid", RAN):
                     if coordinate in inside.coords:
                         inside = inside.where(part[coordinate], 0.0)
                 self.nans += int(np.isnan(inside.values).sum()) if self._has_valid(part) else 0
@@ -240,7 +258,7 @@ class _Measures:
                 name,
                 (),
                 f"rows sum to 1 only to within {self.worst_sum:.3g}",
-                _FIX_SUM,
+                _FIX_DECLARED if self.attrs.get("kind") == "declared" else _FIX_SUM,
                 self.worst_sum,
             )
         yield from self._padding(name)
@@ -360,6 +378,8 @@ def _as_rows(part: xr.Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray | Non
     for query in queries:
         if f"{query}_valid" in part.coords:
             valid &= _laid(part[f"{query}_valid"], ordered.dims[: valid.ndim])
+    if RAN in part.coords:
+        valid &= _laid(part[RAN], ordered.dims[: valid.ndim])
     known = [_laid(part[f"{key}_valid"], ordered.dims) for key in keys if f"{key}_valid" in part.coords]
     if not known:
         return rows, valid.reshape(samples, heads, -1), None
@@ -395,12 +415,17 @@ def _per_head(array: xr.DataArray) -> np.ndarray:
     return np.asarray(array.sum([dim for dim in array.dims if dim != HEAD]).values)
 
 
+_NOT_RUN = "it ran for {} of {} {}: a condition in the model sent the others another way, so that they have no scores"
+_FIX_NOT_RUN = (
+    "read it where its coordinate 'ran' is True; everywhere else its scores are NaN. For scores of every sample "
+    "compute both branches of the condition, and choose between what they give with keras.ops.where"
+)
 _LOST = "a softmax was left out: its trail was lost at the operation {!r}, so it is not known whether it is attention"
 _FIX_LOST = "ask for it by name if it is attention: sites=[...]; or say which output the weights are: ats.declare(...)"
 _UNREACHED = "a softmax was left out: {}"
 _FIX_UNREACHED = (
-    "compute it with keras.ops.softmax, outside of loops that cannot be unrolled; or let the layer return the weights, "
-    "and declare them: ats.declare(LayerClass, output=1, dims=(...))"
+    "compute it with keras.ops.softmax, outside of conditions and of loops that cannot be unrolled; or let the layer "
+    "return the weights, and declare them: ats.declare(LayerClass, output=1, dims=(...))"
 )
 _BY_SIZE = "its dims {} are guessed from their sizes, because the trail was lost at an operation that is not known"
 _FIX_BY_SIZE = "check them, and say what the axes are: ats.declare(LayerClass, output=..., dims=(...))"
@@ -432,4 +457,8 @@ _FIX_UNIFORM = "do not read this map as importance: nothing was chosen; train lo
 _FIX_CONSTANT = "do not read this map as an explanation of one sample; check that query and key depend on the input"
 _FIX_SINK = "leave that key out before comparing keys, or compare with maps of other inputs"
 _FIX_SUM = "these are not attention weights as they stand: capture the softmax itself, or use float32"
+_FIX_DECLARED = (
+    "the declared output does not hold weights after a softmax: declare the output that does, ats.declare(LayerClass, "
+    "output=1, dims=(...)), or its axes in their order"
+)
 _FIX_NAN = "a row whose logits are all -inf becomes NaN: mask with a large finite number, and check the inputs for NaN"

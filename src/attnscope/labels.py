@@ -103,6 +103,11 @@ def read_labels(labels: LabelsLike, inputs: Sequence[str] = ()) -> list[AxisLabe
 
 
 def _keyed(key: str, inner: AxisLabels, inputs: Sequence[str]) -> AxisLabels:
+    if inner.sites != "*":
+        raise LabelError(
+            f"The labels for {key!r} are a dict with {inner.sites!r}, but such a dict has names for the axes 'query' "
+            f"or 'key': labels={{{key!r}: {{'key': names}}}}."
+        )
     if key in ("query", "key"):
         return AxisLabels(inner.names, axis=key)
     if key in inputs:
@@ -248,16 +253,27 @@ def _unsettled(
 def _names_for(
     dataset: xr.Dataset, site: Site, dim: str, kind: str, labels: list[AxisLabels]
 ) -> tuple[tuple[str, ...], np.ndarray] | None:
+    of_portions, is_known = None, False
     for item in labels:
         if not fnmatchcase(site.name, item.sites) or item.axis not in (None, kind):
             continue
         if item.positions:
             portions = [source.portions for source in site.sources.get(dim, ()) if source.positions == item.positions]
             if portions:
-                return _coordinate(dataset, site, dim, item, portions[0])
-        elif _length(item) in (None, dataset.sizes[dim], dataset.sizes[dim] - site.sinks):
+                is_known = True
+                of_portions = _side_by_side(of_portions, _coordinate(dataset, site, dim, item, portions[0]))
+        elif not is_known and _length(item) in (None, dataset.sizes[dim], dataset.sizes[dim] - site.sinks):
             return _coordinate(dataset, site, dim, item)
-    return None
+    return of_portions
+
+
+def _side_by_side(
+    one: tuple[tuple[str, ...], np.ndarray] | None, other: tuple[tuple[str, ...], np.ndarray] | None
+) -> tuple[tuple[str, ...], np.ndarray] | None:
+    """Names of several inputs whose positions lie behind each other along an axis."""
+    if one is None or other is None or one[0] != other[0]:
+        return other if one is None else one
+    return one[0], np.where(one[1] == "", other[1], one[1])
 
 
 def _coordinate(

@@ -6,6 +6,7 @@ import html
 import json
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -14,10 +15,22 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from attnscope.errors import IncompleteRunError, SchemaError, free_path
-from attnscope.findings import Findings, findings
+from attnscope.errors import IncompleteRunError, PatternError, SchemaError, counted, free_path
+from attnscope.findings import UNFORESEEN, Findings, findings
 from attnscope.labels import LabelsLike, check_that_labels_fit, labelled, read_labels
-from attnscope.schema import MEANINGS, SAMPLE, SCORES, UNITS, Site, SiteTable, key_dims, known_lineage, query_dims
+from attnscope.schema import (
+    MEANINGS,
+    RAN,
+    SAMPLE,
+    SAMPLE_ID,
+    SCORES,
+    UNITS,
+    Site,
+    SiteTable,
+    key_dims,
+    known_lineage,
+    query_dims,
+)
 
 Variable: TypeAlias = tuple[tuple[str, ...], np.ndarray]
 """Names of the dims, and the values."""
@@ -100,9 +113,7 @@ class AttentionMaps(Mapping[str, xr.DataArray]):
 
     def __getitem__(self, name: str) -> xr.DataArray:
         if name not in self._datasets:
-            raise KeyError(
-                f"There is no site {name!r} among the {len(self)} that were captured: {', '.join(self._datasets)}."
-            )
+            raise PatternError(_no_site(name, list(self._datasets)))
         dataset = self._datasets[name]
         array = dataset[next(iter(dataset.data_vars))]
         return array.assign_attrs({**dataset.attrs, **array.attrs})
@@ -157,7 +168,8 @@ class AttentionMaps(Mapping[str, xr.DataArray]):
     def findings(self) -> Findings:
         """What a reader of these maps needs to know: attention on padding, sinks, maps that say nothing..."""
         lost, unreached = (json.loads(self.attrs.get(name, "{}")) for name in ("lost", "unreached"))
-        return findings(self._datasets, lost, unreached)
+        unforeseen = dict.fromkeys(json.loads(self.attrs.get("unforeseen", "[]")), UNFORESEEN)
+        return findings(self._datasets, lost, unreached | unforeseen)
 
     @property
     def num_samples(self) -> int:
@@ -194,7 +206,7 @@ class AttentionMaps(Mapping[str, xr.DataArray]):
     def __repr__(self) -> str:
         size = sum(dataset.nbytes for dataset in self._datasets.values())
         head = (
-            f"AttentionMaps: {len(self)} sites, {self.num_samples} samples, {size / 1e6:,.1f} MB"
+            f"AttentionMaps: {counted(len(self), 'site')}, {counted(self.num_samples, 'sample')}, {size / 1e6:,.1f} MB"
             + (f", model {self.attrs['model']!r}" if "model" in self.attrs else "")
             + (f" on {self.attrs['backend']}" if "backend" in self.attrs else "")
         )
@@ -211,6 +223,12 @@ class AttentionMaps(Mapping[str, xr.DataArray]):
         )
         head = html.escape(repr(self).splitlines()[0])
         return f"<details open><summary>{head}</summary><table>{rows}</table></details>"
+
+
+def _no_site(name: object, names: list[str]) -> str:
+    near = get_close_matches(str(name), names, n=3, cutoff=0.3) or names[:3]
+    nearest = f" The nearest are: {', '.join(map(repr, near))}. All names: list(maps)." if near else ""
+    return f"There is no site {name!r} among the {len(names)} that were captured.{nearest}"
 
 
 def open_maps(path: str | Path) -> AttentionMaps:
@@ -252,7 +270,8 @@ def attributes_of_store(path: str | Path) -> dict[str, Any]:
 
 
 def _restored(dataset: xr.Dataset) -> xr.Dataset:
-    names = [name for name in dataset.data_vars if str(name).endswith(("_label", "_valid"))]
+    coordinates = (RAN, SAMPLE_ID)
+    names = [name for name in dataset.data_vars if name in coordinates or str(name).endswith(("_label", "_valid"))]
     order = [name for name in dataset.attrs.get("variables", ()) if name in dataset]
     return dataset.set_coords(names)[order] if order else dataset.set_coords(names)
 
@@ -261,6 +280,7 @@ def _opened_outputs(tree: xr.DataTree) -> xr.DataArray | dict[str, xr.DataArray]
     if "outputs" not in tree.children:
         return None
     dataset = tree.children["outputs"].to_dataset(inherit=False)
+    dataset = dataset.set_coords([name for name in dataset.data_vars if name == SAMPLE_ID])
     if dataset.attrs.get("single"):
         return dataset["output"]
     return {str(name): dataset[name] for name in dataset.data_vars}

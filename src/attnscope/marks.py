@@ -72,6 +72,13 @@ def number(value: float) -> str:
     return "NaN" if math.isnan(value) else f"{value:#.3g}".removesuffix(".")
 
 
+def signed_number(value: float, digits: int = 3) -> str:
+    """A value with its sign, as a person reads it."""
+    if value == 0 or math.isnan(value):
+        return "NaN" if math.isnan(value) else "0"
+    return f"{value:+.{digits}g}".replace("-", "\N{MINUS SIGN}")
+
+
 def exact(value: float) -> str:
     """A value for a tooltip, to the last digit that float32 holds."""
     return "NaN" if math.isnan(value) else f"{value:.7g}"
@@ -92,32 +99,55 @@ def rounded_up(value: float) -> float:
     return float(f"{step * power:.12g}")
 
 
-def colour_bar(maximum: float, unit: str = "") -> str:
-    """The scale: from 0 to the maximum, in 64 steps of the ramp."""
-    stops = "".join(f"<i class=v{level}></i>" for level in np.linspace(0, colours.LEVELS - 1, 64).round().astype(int))
+def colour_bar(maximum: float, unit: str = "", *, signed: bool = False) -> str:
+    """The scale: from 0 to the maximum, or as far to both sides of 0, in 64 steps of the ramp."""
+    kind = "d" if signed else "v"
+    stops = "".join(
+        f"<i class={kind}{level}></i>" for level in np.linspace(0, colours.LEVELS - 1, 64).round().astype(int)
+    )
     end = f"{maximum:g}{' ' + unit if unit else ''}"
+    low, high = (f"\N{MINUS SIGN}{end}", f"+{end}") if signed else ("0", end)
+    middle = " through 0" if signed else ""
     return (
-        f"<div class=scale role=img aria-label='colour scale from 0 to {end}'><span>0</span>"
-        f"<span class=ramp>{stops}</span><span>{end}</span></div>"
+        f"<div class=scale role=img aria-label='colour scale from {low}{middle} to {high}'><span>{low}</span>"
+        f"<span class=ramp>{stops}</span><span>{high}</span></div>"
     )
 
 
-def token_row(labels: Sequence[str], weights: np.ndarray, real: np.ndarray, maximum: float) -> str:
+def token_row(
+    labels: Sequence[str],
+    weights: np.ndarray,
+    real: np.ndarray,
+    maximum: float,
+    *,
+    signed: bool = False,
+    places: range | None = None,
+) -> str:
     """One sample: its tokens one after the other, each on the colour of its weight.
 
     Hatched: padding without any weight. A red cross: NaN. The tooltip has position and exact weight.
+
+    Args:
+        labels: Of all positions.
+        weights: dims ``(position,)``.
+        real: Same dims, False on padding.
+        maximum: End of the scale.
+        signed: Whether the scale goes as far to the other side of 0.
+        places: The positions to write; None for all.
     """
     return "".join(
-        _token(place, label, float(weight), bool(is_real), maximum)
-        for place, (label, weight, is_real) in enumerate(zip(labels, weights, real, strict=True))
+        _token(place, labels[place], float(weights[place]), bool(real[place]), maximum, signed)
+        for place in (range(len(labels)) if places is None else places)
     )
 
 
-def _token(place: int, label: str, weight: float, real: bool, maximum: float) -> str:
+def _token(place: int, label: str, weight: float, real: bool, maximum: float, signed: bool) -> str:
     if math.isnan(weight):
         return f"<span class='token nan' title='position {place}: NaN'>&times;</span>"
     if not real and weight == 0:
         return f"<span class='token masked' title='position {place}: padding, 0'></span>"
-    level = int(colours.levels(np.array(weight), maximum))
-    title = f"position {place}, {plain(label)}: {exact(weight)}{'' if real else ', padding'}"
-    return f'<span class="token v{level}" title="{title}">{isolated(label)}</span>'
+    level_of = colours.levels_around_zero if signed else colours.levels
+    level = f"{'d' if signed else 'v'}{int(level_of(np.array(weight), maximum))}"
+    written = signed_number(weight, 7) if signed else exact(weight)
+    title = f"position {place}, {plain(label)}: {written}{'' if real else ', padding'}"
+    return f'<span class="token {level}" title="{title}">{isolated(label)}</span>'

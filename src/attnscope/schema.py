@@ -9,13 +9,13 @@ import html
 import json
 import math
 import re
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import xarray as xr
 
-from attnscope.errors import SchemaError
+from attnscope.errors import SchemaError, kind_of
 
 __all__ = [
     "ENTROPY",
@@ -23,9 +23,11 @@ __all__ = [
     "KEY",
     "MEANINGS",
     "QUERY",
+    "RAN",
     "RANK",
     "RECEIVED",
     "SAMPLE",
+    "SAMPLE_ID",
     "SCORES",
     "TOP_KEYS",
     "TOP_SCORES",
@@ -44,6 +46,9 @@ def __dir__() -> list[str]:
 
 SAMPLE, HEAD, QUERY, KEY = "sample", "head", "query", "key"
 RANK = "rank"
+SAMPLE_ID = "sample_id"
+"""Coordinate of the samples: what each is called."""
+RAN = "ran"
 SCORES, RECEIVED, ENTROPY = "scores", "received", "entropy"
 TOP_SCORES, TOP_KEYS = "top_scores", "top_keys"
 
@@ -163,7 +168,7 @@ class SiteTable(tuple[Site, ...]):
 
     __slots__ = ()
 
-    _HEADINGS = ("", "site", "layer", "kind", "dims", "shape", "known", "why")
+    _HEADINGS = ("", "site", "layer", "kind", "dims", "shape", "certainty", "why")
 
     def __new__(cls, sites: Iterable[Site] = ()) -> SiteTable:
         """A table of these sites."""
@@ -200,7 +205,7 @@ class SiteTable(tuple[Site, ...]):
 
     def _sources(self) -> list[str]:
         """Where the dims of each site come from, in words; empty where they come from the same as the site before's."""
-        words = ["; ".join(lineage_in_words(site)) for site in self]
+        words = ["; ".join(lineage_in_words(site, weights_of="its")) for site in self]
         return [word if word != before else "" for word, before in zip(words, ["", *words], strict=False)]
 
     def __repr__(self) -> str:
@@ -232,9 +237,24 @@ class SiteTable(tuple[Site, ...]):
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def lineage_in_words(site: Site) -> list[str]:
-    """Where each dim of a site comes from, but for the samples: ``key: axis 1 of input 'text'``."""
-    return [f"{dim}: {source}" for dim, source in site.lineage.items() if dim != SAMPLE]
+def lineage_in_words(site: Site, weights_of: str = "") -> list[str]:
+    """Where the dims of a site come from, but for the samples: ``query and key: axis 1 of input 'text'``.
+
+    Args:
+        site: The site.
+        weights_of: What to call its layer in the names of its own weights, in place of its path, ``its``; so that sites
+            which differ in nothing else have the same words.
+    """
+    dims: dict[str, list[str]] = {}
+    for dim, source in site.lineage.items():
+        if dim != SAMPLE:
+            words = source.replace(f" of '{site.path}/", f" of {weights_of} '") if weights_of else source
+            dims.setdefault(words, []).append(dim)
+    return [f"{_in_a_row(names)}: {source}" for source, names in dims.items()]
+
+
+def _in_a_row(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 _OF_INPUTS = re.compile(r"(axis \d+|axes [\d, and]+|patches) of inputs? ((?:'[^']*'(?:, | and )?)+)")
@@ -278,6 +298,10 @@ def require_dims(array: xr.DataArray, *dims: str) -> None:
             )
 
 
+def _capital(words: str) -> str:
+    return words[:1].upper() + words[1:]
+
+
 def require_one_array(given: object, what: str, fix: str = "") -> None:
     """Checks that something is one labelled array, and not everything that was captured.
 
@@ -296,7 +320,7 @@ def require_one_array(given: object, what: str, fix: str = "") -> None:
     shape = getattr(given, "shape", None)
     if shape is None:
         raise SchemaError(
-            f"A {type(given).__name__} was given, but {what} needs an array with named axes: maps['site'], of "
+            f"{_capital(kind_of(given))} was given, but {what} needs an array with named axes: maps['site'], of "
             "maps = ats.capture(model, inputs)."
         )
     names = (SAMPLE, HEAD, QUERY, KEY)[-len(shape) :] if 0 < len(shape) <= 4 else (SAMPLE, HEAD, QUERY, KEY)
@@ -343,7 +367,7 @@ def require_maps(given: object, what: str) -> None:
         found = f"A {type(given).__name__} with the dimensions {tuple(map(str, given.dims))}"
         example = "{'site': array}"
     else:
-        found, example = f"A {type(given).__name__}", "{'site': array}"
+        found, example = _capital(kind_of(given)), "{'site': array}"
     raise SchemaError(
         f"{found} was given, but {what} needs the maps of all sites, as ats.capture(model, inputs) gives them. To make "
         f"maps of arrays: {what}(ats.AttentionMaps.from_arrays({example}))."

@@ -175,3 +175,41 @@ def test_what_does_not_fit_is_said(rng):
         with pytest.raises(MethodError) as caught:
             ats.attribute(model, x, target=0, method="integrated_gradients", **options)
         assert str(caught.value) == message
+
+
+def test_base_and_answer_are_the_ends_that_the_relevance_leads_between():
+    inputs = keras.Input((3, 2))
+    outputs = keras.layers.Dense(4, activation="softmax")(keras.layers.Flatten()(inputs))
+    model, data = keras.Model(inputs, outputs), np.random.default_rng(0).normal(size=(5, 3, 2)).astype("float32")
+    answers, base = model.predict(data, verbose=0), model.predict(np.zeros((1, 3, 2)), verbose=0)[0]
+    for method, near in (("integrated_gradients", 1e-4), ("shapley", 1e-5)):
+        options = {} if method == "integrated_gradients" else {"removal": "zero"}
+        found = ats.attribute(model, data, target=2, method=method, **options)
+        np.testing.assert_allclose(found.answer, answers[:, 2], rtol=1e-5)
+        np.testing.assert_allclose(found.base, base[2], rtol=1e-5)
+        np.testing.assert_allclose(found.sum("key"), found.answer - found.base, atol=near)
+        assert found.attrs["units"] == "probability"
+    own = ats.attribute(model, data, class_names=list("abcd"), method="integrated_gradients")
+    assert own.sample_target.values.tolist() == [f"class '{'abcd'[number]}'" for number in answers.argmax(1)]
+    np.testing.assert_allclose(own.answer, answers.max(1), rtol=1e-5)
+    assert "answer" not in ats.attribute(model, data, target=2, method="gradient_x_input").coords
+
+
+def test_the_unit_is_said_only_where_the_last_layer_or_the_loss_says_it():
+    inputs = keras.Input((3, 2))
+    flat = keras.layers.Flatten()(inputs)
+    data = np.ones((2, 3, 2), "float32")
+
+    def unit(outputs, loss=None, method="gradient_x_input"):
+        model = keras.Model(inputs, outputs)
+        if loss is not None:
+            model.compile("sgd", loss)
+        return ats.attribute(model, data, target=0, method=method).attrs.get("units")
+
+    assert unit(keras.layers.Dense(1, activation="sigmoid")(flat)) == "probability"
+    assert unit(keras.layers.Softmax()(keras.layers.Dense(3)(flat))) == "probability"
+    assert unit(keras.layers.Dense(3)(flat)) is None
+    assert unit(keras.layers.Dense(3)(flat), keras.losses.SparseCategoricalCrossentropy(from_logits=True)) == "logit"
+    assert unit(keras.layers.Dense(3)(flat), "mse") is None
+    assert unit(keras.layers.Dense(3, activation="relu")(flat), "mse") is None
+    assert unit(keras.layers.Dense(1, activation="sigmoid")(flat), method="random") is None

@@ -152,6 +152,17 @@ def test_the_only_mask_of_the_only_other_input_is_its_own(rng):
     np.testing.assert_array_equal(found.valid, real)
 
 
+@pytest.mark.parametrize("which_text", ["segment_ids", "token_type_ids"])
+def test_which_of_two_texts_a_token_is_of_is_no_text_that_a_mask_could_be_of(rng, which_text):
+    inputs = {name: tokens(name=name) for name in ("input_ids", which_text, "attention_mask")}
+    x = layers.Add()([layers.Embedding(11, 5)(inputs[name]) for name in ("input_ids", which_text)])
+    read = layers.LSTM(3)(x, mask=ops.cast(inputs["attention_mask"], "bool"))
+    model = keras.Model(inputs, layers.Dense(1)(read))
+    real = np.arange(7) < np.array([[2], [7], [4]])
+    data = {"input_ids": rng.integers(0, 11, (3, 7)), which_text: np.zeros((3, 7), int), "attention_mask": real * 1}
+    np.testing.assert_array_equal(positions(model, data).valid, real)
+
+
 def test_a_flag_for_each_number_is_no_mask(rng):
     given, flags = tokens(), keras.Input((7,), dtype="bool", name="flags")
     both = layers.Concatenate()([layers.Embedding(11, 5)(given), ops.cast(flags, "float32")[..., None]])

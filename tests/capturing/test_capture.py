@@ -9,6 +9,7 @@ from keras import layers
 from keras.src.backend import nn as backend_nn
 
 import attnscope as ats
+from attnscope.errors import UnsupportedError
 from attnscope.interception import _calls as calls
 from attnscope.running import _compiled as compiled_room
 from attnscope.running import _runner as running
@@ -248,15 +249,36 @@ def test_a_layer_used_twice_is_two_sites_with_its_own_scores(rng):
     np.testing.assert_allclose(maps["shared#1"], ats.capture(alone, middle)["shared"], atol=1e-5)
 
 
-def test_strings_go_through_a_model_that_takes_strings(backend):
-    if backend != "tensorflow":
-        pytest.skip("string inputs are TensorFlow's")
+def test_texts_are_captured_as_the_tokens_that_the_model_makes_of_them():
+    pytest.importorskip("tensorflow", reason="TextVectorization needs it on every backend")
     vectorize = layers.TextVectorization(output_sequence_length=5, vocabulary=["a", "b", "c"])
-    inputs = keras.Input((), dtype="string")
+    inputs = keras.Input((), dtype="string", name="text")
     x = layers.Embedding(5, 8, mask_zero=True)(vectorize(inputs))
     model = keras.Model(inputs, layers.MultiHeadAttention(2, 4, name="mha")(x, x))
     maps = ats.capture(model, np.array(["a b", "c b a a", "c"]))
     assert maps["mha"].coords["key_valid"].values.sum(1).tolist() == [2, 4, 1]
+    assert maps["mha"].key_label.values[1].tolist() == ["c", "b", "a", "a", ""]
+    assert maps.sites[0].lineage["key"] == "axis 1 of input 'text'"
+    assert ats.sites(model)[0].shape == (2, 2, 5, 5)
+
+
+def test_texts_of_which_no_tokens_are_seen_need_a_backend_that_takes_texts(backend):
+    pytest.importorskip("tensorflow", reason="TextVectorization needs it on every backend")
+    vectorize = layers.TextVectorization(output_mode="multi_hot", vocabulary=["a", "b", "c"], name="bag")
+    inputs = keras.Input((1,), dtype="string", name="text")
+    x = layers.Dense(3)(layers.Reshape((4, 1))(vectorize(inputs)))
+    model = keras.Model(inputs, layers.MultiHeadAttention(2, 4, name="mha")(x, x))
+    texts = np.array([["a b"], ["c"]])
+    if backend == "tensorflow":
+        assert ats.capture(model, texts)["mha"].sizes["key"] == 4
+        return
+    for run in (ats.sites, ats.capture):
+        with pytest.raises(UnsupportedError) as caught:
+            run(model, texts)
+        assert str(caught.value) == (
+            "The text 'text' goes into the TextVectorization 'bag', which gives 'multi_hot' and no tokens. Give the "
+            "tokens to the model that begins behind it: keras.Model(tokens, outputs)."
+        )
 
 
 def test_sites_are_listed_without_computing_anything(rng):

@@ -137,3 +137,31 @@ def test_a_loop_over_the_samples_has_no_step_and_the_padding_of_each(how, sample
     scores = ats.capture(model, data, progress=False, batch_size=3)["site"]
     np.testing.assert_allclose(scores, scores_by_hand(model, data), atol=1e-5)
     np.testing.assert_array_equal(scores.key_valid, data != 0)
+
+
+class EachToItself(keras.layers.Layer):
+    """Self-attention of one sample, run over all samples."""
+
+    def __init__(self, run, **options):
+        super().__init__(**options)
+        self.run = run
+
+    def call(self, x):
+        def attend(one):
+            return ops.matmul(ops.softmax(ops.matmul(one, ops.transpose(one))), one)
+
+        return self.run(attend, x)
+
+
+@pytest.mark.parametrize("sizes", [(3, 7, 5), (4, 4, 4)], ids=["primes", "equal"])
+@pytest.mark.parametrize("run", [ops.map, ops.vectorized_map])
+def test_self_attention_of_one_sample_is_run_over_the_samples_whatever_the_sizes(run, sizes, rng):
+    x = keras.Input(sizes[1:], name="x")
+    model = keras.Model(x, EachToItself(run, name="site")(x))
+    data = rng.normal(size=sizes).astype("float32")
+    [site] = ats.sites(model, data)
+    assert (site.taken, site.certainty, site.dims) == (True, "traced", ("sample", "query", "key"))
+    assert dict(site.lineage) == {"sample": "samples", **dict.fromkeys(("query", "key"), "axis 1 of input 'x'")}
+    exponentials = np.exp(np.einsum("btc,bsc->bts", data, data).astype("float64"))
+    scores = ats.capture(model, data, progress=False)["site"]
+    np.testing.assert_allclose(scores, exponentials / exponentials.sum(-1, keepdims=True), atol=1e-5)

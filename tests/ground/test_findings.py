@@ -47,6 +47,34 @@ def test_attention_on_padding_names_who_took_the_mask(rng):
     assert abs(summaries[0].value - scores) < 1e-5
 
 
+class Forgets(layers.Layer):
+    """Hands on no mask."""
+
+    supports_masking = True
+
+    def call(self, x):
+        return 2 * x
+
+    def compute_mask(self, inputs, mask=None):
+        return None
+
+
+def test_only_who_removed_the_mask_of_the_keys_is_named(rng):
+    text, other = (keras.Input((7,), dtype="int32", name=name) for name in ("text", "other"))
+    words = layers.LayerNormalization()(layers.Embedding(13, 6, mask_zero=True)(text))
+    asks = layers.MultiHeadAttention(2, 5, name="first")(words, words)  # takes off the mask of the words alone
+    others = Forgets()(layers.Embedding(13, 6, mask_zero=True)(other))
+    model = keras.Model([text, other], layers.MultiHeadAttention(2, 5, name="second")(asks, others))
+    scaled(model, rng, 0.3)
+    data = rng.integers(1, 13, (2, 6, 7))
+    data[:, :, 5:] = 0
+    maps = ats.capture(model, list(data), progress=False)
+    finding = padding_of(maps)
+    share = f"{finding.value:.1%}"
+    assert finding.site == "second"
+    assert finding.message == f"{share} of the attention falls on padding; no padding mask reached this layer"
+
+
 def padding_of(maps):
     [finding] = [item for item in maps.findings if item.kind == "padding"]
     return finding

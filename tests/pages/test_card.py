@@ -9,20 +9,20 @@ import pytest
 from attnscope.findings import Findings
 from attnscope.pages import CardRules, card_element, card_page
 
-RULES = CardRules("It <wins> twice.", ("Only here.",), ("chance",), unchanged_from=0.625)
+RULES = CardRules("It <wins> twice.", ("Only here.",), ("chance",), unchanged_from=0.625, margin=0.25)
 
 
 def interval(low, mean, high):
-    return SimpleNamespace(mean=np.array(mean), low=np.array(low), high=np.array(high))
+    return SimpleNamespace(mean=np.array(mean), low=np.array(low), high=np.array(high), level=0.975)
 
 
 def method(name, gains, randomised, verdict):
-    means = {"delete": {"comprehensiveness": 0.4375, "deletion": np.nan}}
+    means = {removal: {"comprehensiveness": 0.4375, "deletion": np.nan} for removal in ("delete", "zero")}
     return SimpleNamespace(
         name=name,
         class_specific=verdict and False,
         means=means,
-        gains={"delete": gains},
+        gains=gains,
         randomised=randomised,
         independent={},
         sensitivity=0.12 if verdict else None,
@@ -32,8 +32,16 @@ def method(name, gains, randomised, verdict):
 
 @pytest.fixture
 def card():
-    verdict = SimpleNamespace(word="explains", reasons=("better than chance",))
+    explains = SimpleNamespace(word="explains", reasons=("better than chance",), needed=None)
+    unknown = SimpleNamespace(word="cannot tell", reasons=("not told apart from chance",), needed=1_200)
+    gains = {
+        "delete": {"chance": interval(-0.25, 0.125, 0.5)},
+        "zero": {"chance": interval(-0.25, 0.25, 0.75)},  # in its own unit, which is twice as large, this is less
+    }
+    wide = {removal: {"chance": interval(-1.5, 0.25, 2.0)} for removal in gains}
     return SimpleNamespace(
+        summary=("Use <raw>.", "40 samples cannot tell."),
+        margins={"delete": 0.0625, "zero": 0.25},
         model="a & b",
         target="class 1",
         kind="tokens",
@@ -41,8 +49,9 @@ def card():
         given=11,
         seed=3,
         judged={
-            "raw": method("raw", {"chance": interval(-0.25, 0.125, 0.5)}, {"head": 0.625, "all": 0.5}, verdict),
-            "chance": method("chance", {}, {}, None),
+            "chefer": method("chefer", wide, {"head": 0.5, "all": 0.5}, unknown),
+            "raw": method("raw", gains, {"head": 0.625, "all": 0.5}, explains),
+            "chance": method("chance", {removal: {} for removal in gains}, {}, None),
         },
         moved=SimpleNamespace(
             samples=5,
@@ -62,7 +71,7 @@ def card():
         seconds=8.0,
         notes=("A note.",),
         backend="torch",
-        removals=["delete"],
+        removals=["delete", "zero"],
     )
 
 
@@ -76,7 +85,17 @@ def test_a_card_says_all_that_was_found(card):
         "Evidence on a &amp; b",
         "7 of 11 (tokens)",
         "12,345 forward, 67 gradient passes; 8 s",
-        "raw explains better than chance. It does not read the target. It &lt;wins&gt; twice.",
+        "May these maps be believed? Use &lt;raw&gt;. 40 samples cannot tell. raw explains chefer cannot tell needs "
+        "about 1,200 samples -5 0 5 over chance",
+        "At 1, it is as much as the most important single token is worth.",
+        "Why these verdicts Good: better than random and position",
+        "chefer cannot tell needs about 1,200 samples not told apart from chance. It does not read the target. raw "
+        "explains better than chance. It does not read the target. It &lt;wins&gt; twice.",
+        "Gain in comprehensiveness, removed by delete Good: the whole line is right of 0.",
+        "Lines are paired 97.5% intervals over the samples",
+        "All measures Good: high comprehensiveness and insertion; low sufficiency, deletion and infidelity.",
+        "Shuffled parameters Good: near 0 with everything shuffled, and below 0.625 in any case.",
+        "Artefacts in the attention Good: none. Found: none.",
         "A method that stays at 0.625 or above with everything shuffled",
         "Attention permuted (13 times, 5 samples): the answer moves by 0.0625 (median); its standard deviation over "
         "the samples is 0.250.",
@@ -92,11 +111,34 @@ def test_a_card_says_all_that_was_found(card):
         assert sentence in text
 
 
-def test_a_gain_is_drawn_around_0_to_the_largest_end(card):
+def test_the_first_chart_shows_each_method_where_it_gains_least_in_shares_of_the_best_position(card):
+    """Deleting, the best position is worth 0.25 (the margin is a quarter of it); zeroing, 1."""
+    chart = re.search(r"<figure class=overview>.*?</figure>", card_page(card, RULES), re.DOTALL).group()
+    labels = re.findall(r'aria-label="([^"]*)"', chart)
+    assert labels == ["raw: over chance 0.500 (-1.00 to 2.00)", "chefer: over chance 1.00 (-6.00 to 8.00)"]
+    left, right = -6 - 0.04 * 14, 8 + 0.04 * 14
+    places = [f"{100 * (end - left) / (right - left):.2f}%" for end in (-1.0, 2.0, 0.5, -0.25, 0.0)]
+    low, high, mean, none, zero = places
+    assert f"<line class=vs0 x1={low} x2={high} y1=22 y2=22 /><circle class=vs0 cx={mean} cy=22 r=4 />" in chart
+    assert f"<rect class=none x={none} width={100 * 0.5 / (right - left):.2f}% y=0 height=44 />" in chart
+    assert f"<line class=zero x1={zero} x2={zero} y1=0 y2=44 />" in chart
+    assert chart.count("<circle") == 2
+
+
+def test_measures_and_tests_are_folded_and_the_limits_are_not(card):
     page = card_page(card, RULES)
-    assert "<line class='chance' x1=310.0 x2=730.0 y1=16 y2=16 />" in page  # -0.25 and 0.5 of a reach of 0.5
-    assert "<circle class='chance' cx=520.0 cy=16 r=3 />" in page
-    assert page.count("<circle") == 1
+    folded = re.findall(r"<details><summary><h2>(.*?)</h2>", page)
+    assert folded == [
+        "Why these verdicts",
+        "Gain in comprehensiveness, removed by delete",
+        "Gain in comprehensiveness, removed by zero",
+        "All measures",
+        "Shuffled parameters",
+        "What the answer depends on",
+        "Artefacts in the attention",
+    ]
+    assert page.count("<p class=aim>Good: ") == len(folded)
+    assert page.index("<h2>Limits") > page.rindex("</details>")
 
 
 def test_only_correlations_that_count_as_unchanged_stand_out(card):

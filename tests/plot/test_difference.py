@@ -45,9 +45,12 @@ def test_masked_or_nan_in_either_is_marked(rng):
     other[0, 0] = np.nan
     first = array(one, key_valid=("key", [True, True, True, False]))
     second = array(other, key_valid=("key", [True, True, False, True]))
-    ax = ats.plot.difference(first, second, ax=axes())
+    ax = ats.plot.difference(first, second, trim=False, ax=axes())
     np.testing.assert_array_equal(marked(ax, "masked", (2, 4)), [[False, False, True, True]] * 2)
     np.testing.assert_array_equal(marked(ax, "nan", (2, 4)), [[True, False, False, False], [False] * 4])
+    trimmed = ats.plot.difference(first, second, ax=axes())
+    np.testing.assert_array_equal(cells(trimmed), cells(ax)[:, :2])
+    assert remarks(trimmed) == "encoder/mha · padding left out: 2 keys · red: NaN"
 
 
 def test_blocks_keep_what_is_farthest_from_zero(rng):

@@ -93,11 +93,15 @@ def test_padding_and_nan_are_marked_in_every_head_and_said_once(rng):
     values[:, :, 3] = 0
     values /= values.sum(-1, keepdims=True)
     values[1, 0, 0] = np.nan
-    grid = ats.plot.heads(array(values, dims=("head", "query", "key"), key_valid=("key", [True, True, True, False])))
+    given = array(values, dims=("head", "query", "key"), key_valid=("key", [True, True, True, False]))
+    grid = ats.plot.heads(given, trim=False)
     for ax in grid.flat:
         np.testing.assert_array_equal(marked(ax, "masked", (3, 4)), np.broadcast_to(np.arange(4) == 3, (3, 4)))
     assert [bool(marked(ax, "nan", (3, 4)).any()) for ax in grid.flat] == [False, True]
     assert grid.flat[0].figure.get_suptitle() == "encoder/mha\nhatched: masked · red: NaN"
+    trimmed = ats.plot.heads(given)
+    np.testing.assert_array_equal(cells(trimmed.flat[1]), values[1, :, :3])
+    assert trimmed.flat[0].figure.get_suptitle() == "encoder/mha\npadding left out: 1 key · red: NaN"
 
 
 @pytest.fixture

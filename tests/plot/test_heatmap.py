@@ -63,7 +63,7 @@ def test_the_mean_over_samples_leaves_padded_queries_out_and_hatches_what_is_pad
     values = np.where(valid[:, None, None, :], values, 0)
     values /= values.sum(-1, keepdims=True)
     given = array(values, query_valid=(("sample", "query"), valid), key_valid=(("sample", "key"), valid))
-    ax = ats.plot.heatmap(given, sample="mean", head=1, ax=axes())
+    ax = ats.plot.heatmap(given, sample="mean", head=1, trim=False, ax=axes())
     expected = np.array(
         [
             [np.mean([values[s, 1, row, column] for s in range(3) if valid[s, row]]) for column in range(4)]
@@ -150,7 +150,7 @@ def test_padding_is_hatched_but_weight_on_it_is_shown(rng):
     values /= values.sum(-1, keepdims=True)
     keys, queries = np.array([[1, 1, 1, 0, 0]], bool), np.array([[1, 1, 1, 0]], bool)
     given = array(values, key_valid=(("sample", "key"), keys), query_valid=(("sample", "query"), queries))
-    ax = ats.plot.heatmap(given, head=0, ax=axes())
+    ax = ats.plot.heatmap(given, head=0, trim=False, ax=axes())
     expected = np.zeros((4, 5), bool)
     expected[3] = True  # a query that is padding
     expected[[0, 2], 4] = True  # a key that is padding and has no weight
@@ -158,6 +158,9 @@ def test_padding_is_hatched_but_weight_on_it_is_shown(rng):
     np.testing.assert_array_equal(np.isnan(cells(ax)), expected)
     assert cells(ax)[1, 4] == pytest.approx(values[0, 0, 1, 4])
     assert remarks(ax) == "head 0 · hatched: masked"
+    trimmed = ats.plot.heatmap(given, head=0, ax=axes())
+    np.testing.assert_array_equal(cells(trimmed), cells(ax)[:3])
+    assert remarks(trimmed) == "head 0 · padding left out: 1 query · hatched: masked"
 
 
 def test_in_a_causal_map_what_comes_later_is_hatched_and_elsewhere_zero_is_zero(rng):

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib import pyplot
 
 import attnscope as ats
-from attnscope.colours import ramp
+from attnscope.colours import diverging
 from attnscope.errors import LabelError, SchemaError
-from attnscope.plot._image import OPACITY
-from drawings import array, axes, bar, marked, remarks, scores, title
+from attnscope.plot._image import DARKEST, TINT
+from drawings import array, axes, bar, marked, relevance, remarks, scores, title, unreadable
 
 
 def patches(ax):
@@ -30,7 +31,6 @@ def test_each_patch_lies_over_its_part_of_the_picture(rng):
     np.testing.assert_allclose(patches(ax), weights.reshape(2, 3))
     assert ax.images[1].get_extent() == ax.images[0].get_extent() == [-0.5, 32.5, 19.5, -0.5]
     assert ax.images[1].get_interpolation() == "nearest"
-    assert ax.images[1].get_alpha() == OPACITY
     assert remarks(ax) == "2 x 3 patches"
 
 
@@ -67,13 +67,75 @@ def test_many_special_tokens_are_counted():
     assert [text.get_text() for text in ax.texts if not text.get_gid()][-1] == "and 8 more"
 
 
-def test_the_bar_has_the_colours_that_the_patches_have_over_the_picture():
-    ax = ats.plot.image(np.full((4, 4), 0.5), np.full(4, 0.25), grid=(2, 2), maximum=0.25, ax=axes())
-    grey = 0.3 + 0.7 * 0.5
-    np.testing.assert_allclose(picture(ax).get_array(), grey)
-    over = OPACITY * ramp()[-1] / 255 + (1 - OPACITY) * grey
-    mappable = next(other for other in ax.figure.axes if other is not ax)._colorbar
-    np.testing.assert_allclose(mappable.cmap(1.0)[:3], over)
+def test_attention_darkens_a_picture_in_its_own_colours_where_it_is_small():
+    pixels = np.broadcast_to((0.8, 0.5, 0.2), (4, 4, 3))
+    ax = ats.plot.image(pixels, np.array([0.0, 0.1, 0.4, 0.5]), grid=(2, 2), maximum=0.5, ax=axes())
+    np.testing.assert_allclose(picture(ax).get_array(), pixels)
+    over = ax.images[1].to_rgba(patches(ax)).reshape(4, 4)
+    np.testing.assert_array_equal(over[:, :3], 0)
+    np.testing.assert_allclose(over[:, 3], [DARKEST, 0.8 * DARKEST, 0.2 * DARKEST, 0], atol=DARKEST / 255)
+    mean = 0.2126 * 0.8 + 0.7152 * 0.5 + 0.0722 * 0.2
+    colours = next(other for other in ax.figure.axes if other is not ax)._colorbar.cmap
+    np.testing.assert_allclose(colours([0.0, 1.0])[:, :3], [[(1 - DARKEST) * mean] * 3, [mean] * 3])
+
+
+def test_relevance_colours_a_grey_picture_and_leaves_what_is_0_as_it_was():
+    given = xr.DataArray([[-1.0, 0.0], [0.5, 1.0]], dims=("key_0", "key_1"), name="relevance")
+    ax = ats.plot.image(np.full((4, 4, 3), (1.0, 0.0, 0.0)), given, ax=axes())
+    np.testing.assert_allclose(picture(ax).get_array(), 0.2126)
+    over = ax.images[1].to_rgba(patches(ax)).reshape(4, 4)
+    np.testing.assert_allclose(over[:, 3], [TINT, 0, TINT / 2, TINT], atol=TINT / 100)
+    low, high = diverging()[[0, -1]] / 255
+    np.testing.assert_allclose(over[[0, 2, 3], :3], [low, high, high])
+    assert bar(ax) == ("relevance", ["\N{MINUS SIGN}1", "0", "+1"])
+    beside = xr.DataArray([0.5, -1.0, 0.0, 0.5, 1.0], dims="key", name="relevance")
+    ax = ats.plot.image(np.zeros((4, 4)), beside, grid=(2, 2), ax=axes())
+    assert remarks(ax) == "2 x 2 patches · the patches sum to +0.5, 1 token outside the picture to +0.5"
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_a_gallery_has_a_panel_for_each_sample_on_one_scale_and_every_word_in_its_panel(rng, count):
+    pictures = rng.random((7, 12, 8, 3))
+    given = relevance(7, 7, units="logit").drop_vars("key_label")
+    names = [f"patient {n}, whose name is so long that it never fits above a picture" for n in range(7)]
+    given = given.assign_coords(sample=("sample", names))
+    panels = ats.plot.image(pictures, given, images=range(7 - count, 7), grid=(3, 2))
+    figure = panels.flat[0].figure
+    shown = list(panels.flat)[:count]
+    for number, ax in zip(range(7 - count, 7), shown, strict=True):
+        np.testing.assert_array_equal(patches(ax), given.values[number, 1:].reshape(3, 2))
+        np.testing.assert_allclose(picture(ax).get_array()[..., 0], pictures[number] @ (0.2126, 0.7152, 0.0722))
+        assert ax.get_title(loc="left").startswith(f"patient {number}"[:4])
+    assert len({image.images[1].get_clim() for image in shown}) == 1
+    assert not unreadable(figure)
+    places = [ax.get_window_extent() for ax in shown]
+    for ax, place in zip(shown, places, strict=True):
+        words = [text for text in (*ax.texts, ax._left_title) if text.get_text()]
+        assert len(words) == 2
+        assert all(word.get_window_extent().x1 < place.x1 + 2 for word in words)
+    pyplot.close(figure)
+
+
+def test_a_gallery_of_samples_that_are_not_there_is_refused(rng):
+    pictures, given = rng.random((2, 4, 4)), array(scores(rng, 2, 4), dims=("sample", "key"))
+    cases = {
+        "images=[] was given with the dims ('sample', 'key') and sample=None, but a gallery shows 1 to 36 samples out "
+        "of several. Write images=[0, 1] without sample=, or select one picture: image(pictures[0], weights, "
+        "sample=0).": (
+            (pictures, given),
+            [],
+        ),
+        "The pictures have shape (1, 4, 4), but there are 2 samples, and one picture for each is needed: (sample, "
+        "height, width) or (sample, height, width, channels).": ((pictures[:1], given), [0]),
+        "Sample 2 was asked for, but there are 2 samples: 0 to 1. Give one of these, or write sample='mean'.": (
+            (pictures, given),
+            [2],
+        ),
+    }
+    for message, (arguments, images) in cases.items():
+        with pytest.raises(SchemaError) as caught:
+            ats.plot.image(*arguments, images=images, grid=(2, 2))
+        assert str(caught.value) == message
 
 
 def test_of_queries_the_mean_is_taken_without_padding(rng):
@@ -112,7 +174,9 @@ def test_masked_patches_are_hatched_and_nan_is_red():
 )
 def test_pictures_of_every_kind(given, grey):
     ax = ats.plot.image(given, np.full(4, 0.25), grid=(2, 2), ax=axes())
-    np.testing.assert_allclose(picture(ax).get_array(), 0.3 + 0.7 * np.broadcast_to(grey, (2, 2)), atol=1e-6)
+    drawn = picture(ax).get_array()
+    assert drawn.shape == (2, 2, 3)
+    np.testing.assert_allclose(drawn @ (0.2126, 0.7152, 0.0722), np.broadcast_to(grey, (2, 2)), atol=1e-6)
 
 
 @pytest.mark.parametrize(

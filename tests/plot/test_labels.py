@@ -11,7 +11,7 @@ from matplotlib import pyplot
 import attnscope as ats
 from attnscope.marks import shown
 from attnscope.plot._typesetting import families, written
-from drawings import HOSTILE, array, axes, drawn, scores, ticks, title
+from drawings import HOSTILE, array, axes, drawn, scores, ticks, title, unreadable
 
 
 def labelled(rng, labels, site="encoder/mha"):
@@ -96,6 +96,21 @@ def test_no_label_is_written_as_nothing(label):
     assert len(text) <= 24
     if label.isascii() and label.isprintable() and label.strip() and len(label) < 24:
         assert text == label == shown(label)
+
+
+@pytest.mark.parametrize(
+    "site",
+    [
+        "a very long name/that goes on and on/encoder/self attention/layer 12/multi head attention",
+        "encoder/" + "transformer_layer_12/" * 4 + "self_attention_layer",
+        "x" * 150,
+    ],
+)
+@pytest.mark.parametrize("picture", [ats.plot.heatmap, ats.plot.links, ats.plot.series], ids=str)
+def test_titles_stay_inside_of_their_figure(rng, picture, site):
+    figure = picture(array(scores(rng, 2, 4, 3, 3), site=site)).figure
+    assert not unreadable(figure)
+    pyplot.close(figure)
 
 
 @pytest.mark.parametrize(("queries", "keys"), [(1, 1), (3, 3), (20, 20), (15, 40), (40, 3), (4, 200)])

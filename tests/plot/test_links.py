@@ -38,7 +38,7 @@ def test_what_was_left_out_is_said(rng):
 def test_weights_of_zero_masked_cells_and_nan_have_no_line():
     values = np.array([[0.5, 0.5, 0.0], [0.25, np.nan, 0.5], [1 / 3, 1 / 3, 1 / 3]])
     given = array(values, query_valid=("query", [True, True, False]))
-    ax = ats.plot.links(given, ax=axes())
+    ax = ats.plot.links(given, trim=False, ax=axes())
     starts = sorted(line[0, 1] for line in lines(ax).get_segments())
     assert starts == [0, 0, 1, 1]
     assert remarks(ax) == "all 4 weights above 0 · 1 weights are NaN and have no line · hatched: padding"
@@ -67,7 +67,10 @@ def test_padding_is_hatched_at_its_side(rng):
     values = scores(rng, 4, 4)
     values[:, 3] = 0
     given = array(values / values.sum(-1, keepdims=True), key_valid=("key", [True, True, True, False]))
-    ax = ats.plot.links(given, ax=axes())
+    ax = ats.plot.links(given, trim=False, ax=axes())
+    trimmed = ats.plot.links(given, ax=axes())
+    assert trimmed.get_ylim() == (3.5, -0.5)
+    assert remarks(trimmed) == "all 12 weights above 0 · padding left out: 1 key"
     keys = next(other for other in ax.figure.axes if other is not ax)
     assert not marked(ax, "masked", (4, 2)).any()
     strip = next(patch for patch in keys.patches if patch.get_gid() == "masked").get_path()

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib import pyplot
 
 import attnscope as ats
 from attnscope.errors import LabelError, SchemaError
-from drawings import array, axes, bar, cells, drawn, marked, remarks, scores, ticks, title
+from drawings import array, axes, bar, cells, drawn, marked, relevance, remarks, scores, ticks, title, unreadable
 
 
 def means(ax):
@@ -37,10 +38,13 @@ def test_a_line_is_the_mean_over_heads_and_samples_and_the_band_are_percentiles(
     assert ax.get_xlabel() == "key: time step"
 
 
-def test_of_many_queries_five_are_drawn_and_it_is_said(rng):
+def test_of_many_queries_five_are_drawn_or_three_with_their_bands_and_it_is_said(rng):
     ax = ats.plot.series(scores(rng, 24, 50), ax=axes())
     assert names(ax) == [f"query {n}" for n in (0, 6, 12, 17, 23)] + ["even"]
     assert remarks(ax) == "5 of 24 queries"
+    banded = ats.plot.series(array(scores(rng, 9, 24, 50), dims=("sample", "query", "key")), ax=axes())
+    assert names(banded) == ["query 0", "query 12", "query 23", "even"]
+    assert remarks(banded).startswith("mean of 9 samples · 3 of 24 queries")
     chosen = ats.plot.series(scores(rng, 24, 50), lines=[1, 23], ax=axes())
     assert names(chosen) == ["query 1", "query 23", "even"]
 
@@ -86,6 +90,9 @@ def test_features_over_time(rng):
     assert names(ax) == ["price", "rain", "stock"]
     np.testing.assert_allclose(means(ax)[1].get_ydata(), values[:, :, 1].mean(0))
     assert [line.get_linestyle() for line in means(ax)] == ["-", "--", "--"]
+    chosen = ats.plot.series(given, time="query", lines=["stock", "price"], ax=axes())
+    np.testing.assert_allclose(means(chosen)[0].get_ydata(), values[:, :, 2].mean(0))
+    assert names(chosen) == ["stock", "price"]
     steps = given.rename(query="step")
     np.testing.assert_allclose(
         means(ats.plot.series(steps, time="step", ax=axes()))[1].get_ydata(), values[:, :, 1].mean(0)
@@ -111,12 +118,56 @@ def test_padded_steps_are_left_out_of_the_mean_and_hatched_where_no_sample_has_t
     values = np.where(valid, rng.random((3, 5)), 0)
     values /= values.sum(-1, keepdims=True)
     given = array(values, dims=("sample", "key"), key_valid=(("sample", "key"), valid))
-    ax = ats.plot.series(given, ax=axes())
+    ax = ats.plot.series(given, trim=False, ax=axes())
     expected = [values[valid[:, step], step].mean() for step in range(4)]
     np.testing.assert_allclose(means(ax)[0].get_ydata(), [*expected, np.nan])
     (span,) = [patch for patch in ax.patches if patch.get_gid() == "masked"]
     assert (span.get_x(), span.get_width(), bool(span.get_hatch())) == (3.5, 1.0, True)
     assert remarks(ax).endswith("hatched: masked")
+    years = [2019, 2020, 2021, 2022, 2023]
+    trimmed = ats.plot.series(given, times=years, ax=axes())
+    np.testing.assert_allclose(means(trimmed)[0].get_ydata(), expected)
+    assert means(trimmed)[0].get_xdata().tolist() == years[:4]
+    assert "padding left out: 1 step" in remarks(trimmed)
+
+
+def test_horizons_are_named_and_their_bands_can_be_told_apart(rng):
+    given = array(scores(rng, 20, 3, 8), dims=("sample", "query", "key"))
+    ax = ats.plot.series(given, names=["in 1 h", "in 6 h", "in 24 h"], ax=axes())
+    assert names(ax) == ["in 1 h", "in 6 h", "in 24 h", "even"]
+    faces = [tuple(line.get_color()) for line in means(ax)]
+    assert len(set(faces)) == len({str(line._dash_pattern) for line in means(ax)}) == 3
+    edges = [line for line in ax.lines if line.get_gid() == "edge"]
+    for number, line in enumerate(means(ax)):
+        low, high = edges[2 * number : 2 * number + 2]
+        assert low.get_color() == high.get_color() == line.get_color()
+        np.testing.assert_allclose(low.get_ydata(), np.percentile(given.values[:, number], 10, axis=0))
+        np.testing.assert_allclose(high.get_ydata(), np.percentile(given.values[:, number], 90, axis=0))
+    with pytest.raises(LabelError) as caught:
+        ats.plot.series(given, names=["in 1 h"], ax=axes())
+    assert str(caught.value) == "1 names were given, but there are 3 lines. Give one per line: names=[...]."
+    with pytest.raises(SchemaError) as caught:
+        ats.plot.series(given, names=["a", "b", "c"], lines=["d"], ax=axes())
+    assert str(caught.value) == (
+        "lines=['d'] was given, but lines are numbered from 0 to 2. Write lines=[0], or by their names: lines=['a']."
+    )
+
+
+@pytest.mark.parametrize("samples", [1, 2, 7])
+def test_relevance_over_time_has_a_line_at_0_and_no_even_share(samples):
+    given = relevance(samples, 12, units="hours", target="the output").drop_vars("key_label")
+    ax = ats.plot.series(given)
+    np.testing.assert_allclose(means(ax)[0].get_ydata(), given.values.mean(0))
+    assert [line.get_gid() for line in ax.lines].count("zero") == 1
+    assert ax.get_ylabel().replace("\n", " ") == "integrated gradients, the output in hours"
+    low, high = ax.get_ylim()
+    assert low <= given.values.mean(0).min() < 0 < given.values.mean(0).max() <= high
+    assert "of the attention" not in remarks(ax)
+    assert not unreadable(ax.figure)
+    pyplot.close(ax.figure)
+    targets = xr.concat([given, -given], dim=xr.DataArray(["class 'a'", "class 'b'"], dims="target", name="target"))
+    both = ats.plot.series(targets, ax=axes())
+    assert names(both) == ["class 'a'", "class 'b'"]
 
 
 def test_nan_breaks_the_line_and_is_crossed_on_the_axis(rng):

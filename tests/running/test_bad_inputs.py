@@ -57,6 +57,11 @@ def d(samples=3):
             "short, fill it up with padding: np.pad(inputs, [(0, 0), (0, 3)]).",
         ),
         (
+            (np.ones((3, 7), int), np.zeros(3)),
+            f"The input 'tokens' is a tuple of arrays that differ in their axes, (3, 7) and (3,), but {TOKENS}. If the "
+            "first holds the samples and the others go with them (targets, weights), give it alone: inputs[0].",
+        ),
+        (
             np.ones(7, int),
             f"The input 'tokens' has shape (7,) and dtype int64, but {TOKENS}: it has 1 axis, not 2. If it is one "
             "sample, put it into a batch of one: inputs[None].",
@@ -124,7 +129,7 @@ def d(samples=3):
         ),
         (
             {"tokens": None},
-            f"The input 'tokens' is a NoneType, but {TOKENS}. Give an array with the samples along its first axis.",
+            f"The input 'tokens' is None, but {TOKENS}. Give an array with the samples along its first axis.",
         ),
         (
             {"token": q()},

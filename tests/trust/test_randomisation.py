@@ -42,6 +42,23 @@ def test_one_block_at_a_time():
     np.testing.assert_allclose(found[1:], 1.0)
 
 
+def test_everything_is_shuffled_as_often_as_asked_and_the_rest_once():
+    model = small()
+    shuffles = []
+
+    def relevance():
+        shuffles.append(np.asarray(model.get_weights()[0])[:, 0])
+        return shuffles[-1][None]
+
+    found = randomisation(model, relevance, np.ones((1, 6), bool), order="both", draws=3, seed=5)
+    assert len(shuffles) == 1 + (3 + 3) + 3  # unchanged; four cascading stages, the last three times; three alone
+    drawn = [rank_correlation(shuffles[0][None], drawn[None], np.ones((1, 6), bool))[0] for drawn in shuffles[4:7]]
+    assert len({round(float(one), 6) for one in drawn}) > 1
+    assert found[3, 0] == pytest.approx(np.mean(drawn))
+    once = randomisation(model, relevance, np.ones((1, 6), bool), seed=5)
+    assert once[3, 0] == pytest.approx(drawn[0])
+
+
 def test_many_blocks_are_put_together_and_the_head_stays_alone():
     inputs = keras.Input((3,))
     x = inputs

@@ -254,7 +254,7 @@ REFUSED = {
     ),
     "no maps": (
         lambda maps: ats.view({"a": np.ones((2, 2))}),
-        "The maps are of type ndarray, but captured maps are needed: ats.view(ats.capture(model, inputs)). For arrays "
+        "The maps are an ndarray, but captured maps are needed: ats.view(ats.capture(model, inputs)). For arrays "
         "from elsewhere: ats.view(ats.AttentionMaps.from_arrays({'layer_0': array})).",
     ),
     "no picture": (

@@ -28,7 +28,8 @@ ALLOWED = {
     "maps": {"errors", "findings", "labels", "schema"},
     "backends": {"errors", "patching", "tensors"},
     "interception": {"backends", "errors", "labels", "patching", "schema", "tensors"},
-    "running": {"backends", "interception", "errors", "labels", "tensors"},
+    "tables": {"errors"},
+    "running": {"backends", "interception", "errors", "labels", "tables", "tensors"},
     "discovery": {"backends", "interception", "running", "errors", "schema", "tensors"},
     "handlers": {"backends", "interception", "running", "discovery", "errors", "schema", "tensors"},
     "capturing": {*MODEL, *GROUND},
@@ -42,9 +43,12 @@ ALLOWED = {
     "pages": GROUND,
     "reporting": {"pages"},
     "viewer": {"analysis", *GROUND},
-    "files": {"backends", "errors", "loading", "schema"},
+    "files": {"backends", "errors", "loading", "schema", "tables"},
     "demo": {"backends", "capturing", "pages", "viewer", "files", *GROUND},
-    "cli": {"backends", "files", "demo", "discovery", "capturing", "pages", "viewer", *GROUND},
+    "cli": {
+        *("backends", "files", "demo", "discovery", "running", "capturing", "attribution", "trust", "pages", "viewer"),
+        *("tables", *GROUND),
+    },
     "__main__": {"cli"},
 }
 

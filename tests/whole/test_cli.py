@@ -20,8 +20,10 @@ from attnscope.backends import _choice as backends
 from attnscope.backends._choice import choose_backend
 from attnscope.capturing._store import OnDisk
 from attnscope.cli import main
+from attnscope.cli._wording import in_options
 from attnscope.errors import InputError, UnsafeFileError, UnsupportedError
 from attnscope.files import read_inputs, read_model, read_names
+from attnscope.tables import Table
 
 NAMES = ["width", "height", "depth", "mass", "age"]
 
@@ -63,14 +65,14 @@ def test_inspect_lists_every_site_and_says_why(folder, capsys):
     assert run("inspect", "model.keras") == 0
     lines = capsys.readouterr().out.splitlines()
     mha, classes = ats.sites(keras.models.load_model("model.keras"))
-    assert lines[0].split() == ["site", "layer", "kind", "dims", "shape", "known", "why"]
+    assert lines[0].split() == ["site", "layer", "kind", "dims", "shape", "certainty", "why"]
     assert lines[1] == (
-        "+  mha      MultiHeadAttention  fused    sample, head, query, key  2 x 2 x 5 x 5  traced  "
+        "+  mha      MultiHeadAttention  fused    sample, head, query, key  2 x 2 x 5 x 5  traced     "
         "a fused attention call"
     )
-    assert lines[2] == "   " + "; ".join(f"{dim}: {mha.lineage[dim]}" for dim in ("head", "query", "key"))
+    assert lines[2] == f"   head: units of its 'query/kernel'; query and key: {mha.lineage['key']}"
     assert lines[3].startswith(
-        "-  classes  Dense               softmax  sample, key               2 x 3          traced  "
+        "-  classes  Dense               softmax  sample, key               2 x 3          traced     "
     )
     assert lines[3].endswith(classes.reason)
 
@@ -88,7 +90,7 @@ def test_on_a_terminal_inspect_says_how_each_dim_is_known(folder, capsys, monkey
         "why, and where its dims come from",
     ]
     assert "a fused attention call" in said
-    assert "traced: " + "; ".join(f"{dim}: {mha.lineage[dim]}" for dim in ("head", "query", "key")) in said
+    assert f"traced: head: {mha.lineage['head']}; query and key: {mha.lineage['key']}" in said
     assert classes.reason in said
     assert f"traced: key: {classes.lineage['key']}" in said
 
@@ -102,7 +104,7 @@ def test_inspect_takes_the_shapes_of_samples(folder, capsys):
 def test_capture_writes_what_the_function_gives(folder, capsys):
     assert run("capture", "model.keras", "samples.npy", "-o", "run.zarr", "--batch-size", "3") == 0
     said = capsys.readouterr().out
-    assert "AttentionMaps: 1 sites, 7 samples" in said
+    assert "AttentionMaps: 1 site, 7 samples" in said
     assert "Written to run.zarr. In Python: attnscope.open('run.zarr')" in said
     expected = ats.capture(keras.models.load_model("model.keras"), np.load("samples.npy"), batch_size=3)
     maps = ats.open("run.zarr")
@@ -185,7 +187,7 @@ def test_resume_goes_on_where_a_run_broke_off(folder, monkeypatch, capsys):
     assert capsys.readouterr().err == ("attnscope: stopped. Run the same command again to resume where it stopped.\n")
     assert refused(capsys, "report", "run.zarr") == (
         "attnscope: 'run.zarr' holds an interrupted run. Resume it with the model and the inputs that it was started "
-        "with: attnscope.capture(model, inputs, store='run.zarr', resume=True).\n"
+        "with: attnscope capture MODEL INPUTS -o 'run.zarr' --resume.\n"
     )
     assert run(*arguments) == 0
     assert run("capture", "model.keras", "samples.npy", "-o", "whole.zarr", "--batch-size", "3") == 0
@@ -264,11 +266,11 @@ def test_view_says_what_it_cannot_show(folder, capsys):
     assert run("capture", "model.keras", "samples.csv", "-o", "run.zarr") == 0
     capsys.readouterr()
     assert refused(capsys, "view", "nowhere.zarr") == (
-        "attnscope: 'nowhere.zarr' does not exist. Write one: maps.save('nowhere.zarr').\n"
+        "attnscope: 'nowhere.zarr' does not exist. Write one: attnscope capture MODEL INPUTS -o 'nowhere.zarr'.\n"
     )
     assert refused(capsys, "view", "model.keras") == (
-        "attnscope: 'model.keras' is not an attnscope run: its root has no 'attnscope_format'. Turn arrays from "
-        "elsewhere into maps with ats.AttentionMaps.from_arrays({...}).\n"
+        "attnscope: 'model.keras' is not an attnscope run: its root has no 'attnscope_format'. Write a run: attnscope "
+        "capture MODEL INPUTS -o run.zarr\n"
     )
     for samples in ("5", "a:b", "1:2:3", "-1:"):
         assert refused(capsys, "view", "run.zarr", f"--samples={samples}") == (
@@ -294,7 +296,7 @@ def test_view_of_a_run_that_broke_off_says_so(folder, monkeypatch, capsys):
     capsys.readouterr()
     assert refused(capsys, "view", "run.zarr") == (
         "attnscope: 'run.zarr' holds an interrupted run. Resume it with the model and the inputs that it was started "
-        "with: attnscope.capture(model, inputs, store='run.zarr', resume=True).\n"
+        "with: attnscope capture MODEL INPUTS -o 'run.zarr' --resume.\n"
     )
 
 
@@ -306,15 +308,15 @@ def test_errors_are_one_message_and_no_traceback(folder, capsys):
         "attnscope: There is no file 'nowhere.npy'. A file of samples is needed: numpy.save('samples.npy', array).\n"
     )
     assert refused(capsys, "capture", "model.keras", "model.keras", "-o", "run.zarr") == (
-        "attnscope: The inputs are given as 'model.keras', but a .npy, .npz, .csv or .txt file is needed: "
-        "numpy.save('samples.npy', array).\n"
+        "attnscope: The inputs are given as 'model.keras', but a table (.csv, .tsv or .parquet), arrays (.npy or .npz) "
+        "or texts (.txt) are needed: numpy.save('samples.npy', array).\n"
     )
     assert refused(capsys, "capture", "model.keras", "samples.npy", "-o", "run.zarr", "--labels", "a,b") == (
         "attnscope: 2 labels were given, but the number of positions is 5 along axis 1 of input 'features'. "
-        "Give one label per position: labels=[...], or name the axis: labels={'key': [...]}.\n"
+        "Give one label per position: --labels a,b,c, or name the axis: in Python, labels={'key': [...]}.\n"
     )
     assert refused(capsys, "report", "nowhere.zarr") == (
-        "attnscope: 'nowhere.zarr' does not exist. Write one: maps.save('nowhere.zarr').\n"
+        "attnscope: 'nowhere.zarr' does not exist. Write one: attnscope capture MODEL INPUTS -o 'nowhere.zarr'.\n"
     )
     assert not (folder / "run.zarr").exists()
 
@@ -344,13 +346,13 @@ def test_a_model_that_holds_code_is_not_run(folder):
 @pytest.mark.parametrize("suffix", ["npy", "npz", "csv"])
 def test_samples_are_the_same_from_every_kind_of_file(folder, suffix):
     read = read_inputs(f"samples.{suffix}")
-    np.testing.assert_array_equal(read.arrays, np.load("samples.npy"))
-    assert read.names == (NAMES if suffix == "csv" else None)
+    np.testing.assert_array_equal(read.values if isinstance(read, Table) else read, np.load("samples.npy"))
+    assert not isinstance(read, Table) or read.names == NAMES
 
 
 def test_several_arrays_come_as_a_dict(folder):
     np.savez("two.npz", ids=np.arange(6).reshape(2, 3), mask=np.ones((2, 3), bool))
-    read = read_inputs("two.npz").arrays
+    read = read_inputs("two.npz")
     assert {name: array.tolist() for name, array in read.items()} == {
         "ids": [[0, 1, 2], [3, 4, 5]],
         "mask": [[True] * 3] * 2,
@@ -359,51 +361,33 @@ def test_several_arrays_come_as_a_dict(folder):
 
 def test_a_text_file_gives_a_text_per_line(folder):
     (folder / "texts.txt").write_text("the first\n\nthe third\n", "utf-8")
-    assert read_inputs("texts.txt").arrays.tolist() == ["the first", "", "the third"]
+    assert read_inputs("texts.txt").tolist() == ["the first", "", "the third"]
 
 
 @pytest.mark.every_backend
-def test_texts_are_captured_line_by_line(folder, backend):
-    if backend != "tensorflow":
-        pytest.skip("Keras models take strings on TensorFlow alone")
+def test_texts_are_listed_captured_and_attributed_line_by_line(folder, capsys):
+    pytest.importorskip("tensorflow", reason="TextVectorization needs it on every backend")
     words = layers.TextVectorization(output_sequence_length=6)
     words.adapt(["the cat sat", "a dog ran far away"])
-    inputs = keras.Input((1,), dtype="string")
-    x = layers.Embedding(20, 8)(words(inputs))
-    keras.Model(inputs, layers.MultiHeadAttention(2, 4, name="mha")(x, x)).save("texts.keras")
-    (folder / "texts.txt").write_text("the cat sat\na dog\na cat ran far\n", "utf-8")
+    inputs, tokens = keras.Input((1,), dtype="string", name="text"), keras.Input((6,), dtype="int32", name="text")
+    embed, attend = layers.Embedding(20, 8), layers.MultiHeadAttention(2, 4, name="mha")
+    x, of_tokens = embed(words(inputs)), embed(tokens)
+    keras.Model(inputs, attend(x, x)).save("texts.keras")
+    lines = ["the cat sat", "a dog", "a cat ran far"]
+    (folder / "texts.txt").write_text("\n".join(lines) + "\n", "utf-8")
+
+    assert run("inspect", "texts.keras", "texts.txt") == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[1].split()[:2] == ["+", "mha"]
+    assert "3 x 2 x 6 x 6" in said[1]
+    assert said[2].endswith("query: axis 1 of input 'text'; key: axis 1 of input 'text'")
+
     assert run("capture", "texts.keras", "texts.txt", "-o", "run.zarr", "--batch-size", "2") == 0
-    expected = ats.capture(keras.models.load_model("texts.keras"), read_inputs("texts.txt").arrays)
-    np.testing.assert_allclose(ats.open("run.zarr")["mha"].values, expected["mha"].values, atol=1e-6)
-
-
-def test_a_table_without_a_head_has_no_names(folder):
-    (folder / "bare.csv").write_text("1,2\n3,4\n")
-    read = read_inputs("bare.csv")
-    assert read.names is None
-    assert read.arrays.tolist() == [[1.0, 2.0], [3.0, 4.0]]
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (
-            "a,b\n1,2\n3,x\n",
-            "Line 3 of 'bad.csv' contains 'x', but only the first line may contain anything other than numbers. Remove "
-            "the columns that the model does not read.",
-        ),
-        (
-            "1,2\n3\n",
-            "Line 2 of 'bad.csv' has 1 columns, but the lines before it have 2. All lines need the same number.",
-        ),
-        ("a,b\n", "'bad.csv' has no line of numbers, but one per sample is needed: 5.1,3.5,1.4"),
-    ],
-)
-def test_a_table_that_is_none_is_refused_with_its_line(folder, content, message):
-    (folder / "bad.csv").write_text(content)
-    with pytest.raises(InputError) as caught:
-        read_inputs("bad.csv")
-    assert str(caught.value) == message
+    model = keras.Model(tokens, attend(of_tokens, of_tokens))
+    expected = ats.capture(model, keras.ops.convert_to_numpy(words(np.array(lines))))
+    maps = ats.open("run.zarr")
+    np.testing.assert_allclose(maps["mha"].values, expected["mha"].values, atol=1e-6)
+    assert maps["mha"].key_label.values.tolist()[1] == ["a", "dog", "", "", "", ""]
 
 
 def test_pickled_objects_are_not_loaded(folder):
@@ -412,6 +396,33 @@ def test_pickled_objects_are_not_loaded(folder):
         InputError, match=r"'objects.npy' cannot be read as NumPy arrays: Object arrays cannot be loaded"
     ):
         read_inputs("objects.npy")
+
+
+@pytest.mark.parametrize(
+    ("said", "on_the_command_line"),
+    [
+        ("Give one: target=0.", "Give one: --target 0."),
+        ("target=['a b', 'c']", "--target 'a b' c"),
+        ("for each: target=PerSample([...]).", "for each: in Python, target=PerSample([...])."),
+        ("Name one: target={'risk': 0}.", "Name one: in Python, target={'risk': 0}."),
+        ("the names of all classes: class_names=[...].", "the names of all classes: --classes a,b,c."),
+        ("grid=(2, 3) makes patches", "--grid 2 3 makes patches"),
+        ("takes 'a', 'b': positions='a'.", "takes 'a', 'b': --positions a."),
+        ("Leave the site out: sites=[...].", "Leave the site out: --sites 'encoder*'."),
+        ("labels={'text': names}", "in Python, labels={'text': names}"),
+        ("Use the weights themselves: method='raw'. Or", "Use the weights themselves: --methods raw. Or"),
+        ("batch_size is 0: batch_size=32.", "batch_size is 0: in Python, batch_size=32."),
+        ("All names: ats.sites(model, inputs).", "All names: attnscope inspect MODEL INPUTS."),
+    ],
+)
+def test_what_the_library_says_is_said_in_options(said, on_the_command_line):
+    known = {"target", "classes", "grid", "positions", "sites", "labels", "methods"}
+    assert in_options(said, known) == on_the_command_line
+
+
+def test_names_may_be_longer_than_a_path(folder):
+    names = [f"column {number} with a long name" for number in range(200)]
+    assert read_names(",".join(names)) == names
 
 
 def test_names_are_stripped(folder):
@@ -501,9 +512,9 @@ def test_help_loads_neither_keras_nor_a_backend():
     code = (
         "import sys\n"
         "from attnscope.cli import main\n"
-        "for command in ([], ['inspect'], ['capture'], ['view'], ['report'], ['demo']):\n"
+        "for command in ('', 'inspect', 'capture', 'view', 'report', 'attribute', 'evidence', 'demo'):\n"
         "    try:\n"
-        "        main([*command, '--help'])\n"
+        "        main([*command.split(), '--help'])\n"
         "    except SystemExit as end:\n"
         "        assert end.code == 0\n"
         "slow = ('keras', 'tensorflow', 'jax', 'torch', 'numpy', 'xarray', 'rich')\n"
@@ -511,7 +522,7 @@ def test_help_loads_neither_keras_nor_a_backend():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
-    assert done.stdout.count("example: attnscope") == 6
+    assert done.stdout.count("example: attnscope") == 8
 
 
 def test_the_version_is_told():

@@ -21,7 +21,7 @@ def test_a_model_without_attention(rng):
     dense = keras.Model(inputs, layers.Dense(3, activation="softmax", name="classes")(inputs))
     x = rng.normal(size=(4, 8)).astype("float32")
     assert message(ats.errors.NoAttentionError, ats.capture, dense, x) == (
-        "None of the model's 1 softmaxes is attention: 'classes' is left out: class probabilities: the model returns "
+        "The model's only softmax is no attention: 'classes' is left out: class probabilities: the model returns "
         "them as they are. To capture one anyway, ask for it by name: sites='classes'."
     )
     plain = keras.Model(inputs, layers.Dense(3)(inputs))

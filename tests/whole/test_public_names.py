@@ -50,7 +50,14 @@ SHOWN = {
     "attnscope.trust": (
         *("HIGHER_IS_BETTER", "RULE", "THRESHOLDS", "EvidenceCard", "Interval", "Judged", "Moved", "Verdict"),
         *("adversarial_test", "comprehensiveness", "deletion", "evidence", "faithfulness", "infidelity", "insertion"),
-        *("max_sensitivity", "paired_bootstrap", "permutation_test", "randomisation", "rank_correlation"),
+        *(
+            "max_sensitivity",
+            "paired_bootstrap",
+            "paired_interval",
+            "permutation_test",
+            "randomisation",
+            "rank_correlation",
+        ),
         *("sufficiency", "uniform_test"),
     ),
     "attnscope.viewer": ("View", "serve", "view"),
@@ -63,6 +70,16 @@ OPTIONS = {
     ),
     "view": ("--port", "--samples", "--title", "--no-browser"),
     "report": ("-o", "--output", "--title", "--force"),
+    "attribute": (
+        *("-o", "--output", "--target", "--method", "--samples", "--classes", "--labels", "--positions", "--grid"),
+        *("--padding", "--sites", "--batch-size", "--id-column", "--truth", "--columns", "--drop-missing", "--backend"),
+        "--force",
+    ),
+    "evidence": (
+        *("-o", "--output", "--target", "--methods", "--samples", "--budget", "--seed", "--classes", "--labels"),
+        *("--positions", "--grid", "--padding", "--sites", "--batch-size", "--id-column", "--truth", "--columns"),
+        *("--drop-missing", "--backend", "--force"),
+    ),
     "demo": ("--text", "-o", "--output", "--backend", "--force"),
 }
 PUBLIC_ROOMS = (

@@ -9,6 +9,7 @@ from attnscope.attribution._norms import norms
 from attnscope.attribution._pruning import ablation_curve, prune
 from attnscope.attribution._removal import delete, marginal, mask_token, mean, mode, zero
 from attnscope.attribution._residual import Wire
+from attnscope.attribution._saving import save
 from attnscope.attribution._subject import Subject, subjects_of
 from attnscope.attribution._targets import AtStep, PerSample
 from attnscope.attribution._values import values
@@ -18,11 +19,13 @@ from attnscope.attribution._values import values
 from attnscope.attribution._baselines import position as position
 from attnscope.attribution._baselines import random as random
 from attnscope.attribution._methods import method_of as method_of
+from attnscope.attribution._occlusion import occlusion as occlusion
 from attnscope.attribution._positions import PatchPositions as PatchPositions
 from attnscope.attribution._removal import Removal as Removal
 from attnscope.attribution._removal import default_removals as default_removals
 from attnscope.attribution._removal import removal_of as removal_of
 from attnscope.attribution._removal_scores import RemovalScores as RemovalScores
+from attnscope.attribution._saving import check_suffix as check_suffix
 from attnscope.attribution._subject import InputLabels as InputLabels
 from attnscope.attribution._targets import ClassNames as ClassNames
 from attnscope.attribution._targets import Target as Target
@@ -48,6 +51,7 @@ __all__ = [
     "norms",
     "prune",
     "relevance_of",
+    "save",
     "subjects_of",
     "values",
     "zero",

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import xarray as xr
 
-from attnscope.attribution._methods import method_of
+from attnscope.attribution._methods import IN_UNITS_OF_TARGET, method_of
 from attnscope.attribution._subject import InputLabels, Subject, subjects_of
 from attnscope.attribution._targets import ClassNames, TargetLike
 from attnscope.discovery import Selection
@@ -36,9 +36,9 @@ def attribute(
 
     Args:
         model: Any built Keras 3 model, or a KerasHub task. It is not changed.
-        inputs: Arrays or a structure of them; raw texts or images for a task; texts for a model with
-            `TextVectorization` or `StringLookup` inside; or anything that yields batches, such as a `tf.data.Dataset`.
-            All samples are held in memory.
+        inputs: Arrays or a structure of them; a data frame, whose columns become labels and whose index becomes the
+            ids; raw texts or images for a task; texts for a model with `TextVectorization` or `StringLookup` inside; or
+            anything that yields batches, such as a `tf.data.Dataset`. All samples are held in memory.
         target: What is explained. None: the output if there is only one, else the class that the model predicts for
             each sample. A whole number, or the name of a class: that class. A list of these: each of them. `PerSample`,
             `AtStep`, a dict of an output's name to any of these, or a function from outputs to one number per sample,
@@ -59,10 +59,13 @@ def attribute(
 
     Returns:
         dims ``(sample, key)``, or ``(sample, key_0, key_1)`` of sentences and words, float64, 0 at padding, with
-        ``key_valid`` and, where names are known, ``key_label``; ``target`` in front where there are several. Unit and
-        range are the method's. The attrs are ``method``, ``target``, ``class_specific``, ``note`` where it is not
-        certain what the positions are, the cost of the whole call in samples (``passes`` forwards,
-        ``gradient_passes`` forwards and backwards), and what the method adds.
+        ``key_valid`` and, where names are known, ``key_label`` and ``sample_id``; ``sample_target`` where
+        what is explained differs between the samples; ``target`` in front where there are several. Of methods that add
+        up (`integrated_gradients`, `shapley`) also ``answer``, the target's number, and ``base``, the same of the input
+        that represents "nothing": the sum over the positions is ``answer - base``. Unit and range are the method's;
+        ``units`` is in the attrs where the model's last layer or its loss says it. The other attrs are ``method``,
+        ``target``, ``class_specific``, ``note`` where it is not certain what the positions are, the cost of the whole
+        call in samples (``passes`` forwards, ``gradient_passes`` forwards and backwards), and what the method adds.
 
     Raises:
         MethodError: There is no such method or option, or the method needs something that the model lacks.
@@ -120,7 +123,10 @@ def relevance_of(subject: Subject, method: str, **options: Any) -> xr.DataArray:
     computed = chosen.compute(subject, **options)
     relevance = computed if isinstance(computed, xr.DataArray) else subject.relevance(computed, method)
     cost = {"passes": passes.forward - forward_before, "gradient_passes": passes.gradient - gradient_before}
-    attrs = {"class_specific": chosen.class_specific, **relevance.attrs, "method": method, **cost}
+    units = {"units": subject.target.units} if subject.target.units and method in IN_UNITS_OF_TARGET else {}
+    if not chosen.class_specific:
+        relevance = relevance.drop_vars("sample_target", errors="ignore")
+    attrs = {"class_specific": chosen.class_specific, **units, **relevance.attrs, "method": method, **cost}
     return relevance.assign_attrs(attrs)
 
 

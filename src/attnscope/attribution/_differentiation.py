@@ -8,6 +8,7 @@ import numpy as np
 
 from attnscope.attribution._streams import SiteStreams, bytes_per_sample
 from attnscope.attribution._subject import Subject
+from attnscope.errors import UnsupportedError
 from attnscope.handlers import Derivatives, Differentiator
 from attnscope.interception import Call, Plan
 from attnscope.running import Runner
@@ -43,7 +44,7 @@ def site_scores(subject: Subject, sites: Sequence[SiteStreams]) -> Iterator[tupl
     for _, collected, batch in runner.run(subject.in_batches(_batch_size(subject, sites))):
         rows = slice(start, start + batch.size)
         start = rows.stop
-        yield rows, {site.name: site.in_four_dims(collected[site.name][: batch.size]) for site in sites}
+        yield rows, _in_four_dims(collected, sites, rows)
 
 
 def score_derivatives(
@@ -60,12 +61,8 @@ def score_derivatives(
         lambda: Differentiator(subject.model, subject.target.read, sites=table),
     )
     for rows, of_batch in derivatives(subject, differentiator, _batch_size(subject, sites)):
-        size = of_batch.batch.size
-        yield (
-            rows,
-            {site.name: site.in_four_dims(of_batch.values[site.name][:size]) for site in sites},
-            {site.name: site.in_four_dims(of_batch.gradients[site.name][:size]) for site in sites},
-        )
+        scores, gradients = (_in_four_dims(arrays, sites, rows) for arrays in (of_batch.values, of_batch.gradients))
+        yield rows, scores, gradients
 
 
 def derivatives(
@@ -76,6 +73,22 @@ def derivatives(
     for of_batch in differentiator.run(subject.in_batches(batch_size), extras=subject.target.rows):
         yield slice(start, start + of_batch.batch.size), of_batch
         start += of_batch.batch.size
+
+
+def _in_four_dims(arrays: Mapping[str, np.ndarray], sites: Sequence[SiteStreams], rows: slice) -> dict[str, np.ndarray]:
+    """The sites' arrays for the samples of a batch.
+
+    Raises:
+        UnsupportedError: A site did not run for them.
+    """
+    for site in sites:
+        if site.name not in arrays:
+            raise UnsupportedError(
+                f"The attention {site.name!r} did not run for the samples {rows.start} to {rows.stop - 1}, because a "
+                "condition in the model went another way, so that they have no scores. Name sites that run for all: "
+                "sites=[...]; or take a method that reads no scores: method='gradient_x_input'."
+            )
+    return {site.name: site.in_four_dims(arrays[site.name][: rows.stop - rows.start]) for site in sites}
 
 
 def _batch_size(subject: Subject, sites: Sequence[SiteStreams]) -> int:

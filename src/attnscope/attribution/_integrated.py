@@ -43,7 +43,8 @@ def integrated_gradients(
     The method is *complete*: the sum over the positions is ``y(x) - y(b)``, up to the error of the sum that
     approximates the integral. That error is reported as the coordinate ``completeness_gap`` of each sample, in units of
     the target. Its largest absolute value is in the attrs, beside ``completeness_change``, the mean of
-    ``|y(x) - y(b)|``. If it is too large, use more `steps`.
+    ``|y(x) - y(b)|``. If it is too large, use more `steps`. The coordinates ``base`` and ``answer`` are ``y(b)`` and
+    ``y(x)``.
 
     Args:
         subject: The model, its inputs and the target.
@@ -83,7 +84,7 @@ def integrated_gradients(
         rule=rule,
         completeness_gap=float(np.abs(gap).max()),
         completeness_change=float(np.abs(ends[1] - ends[0]).mean()),
-    ).assign_coords(completeness_gap=(SAMPLE, gap))
+    ).assign_coords(completeness_gap=(SAMPLE, gap), base=(SAMPLE, ends[0]), answer=(SAMPLE, ends[1]))
 
 
 def _points(steps: int, rule: str) -> tuple[np.ndarray, np.ndarray]:

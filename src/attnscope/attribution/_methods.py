@@ -21,6 +21,7 @@ from attnscope.attribution._removal_scores import RemovalScores
 from attnscope.attribution._shapley import shapley_estimate
 from attnscope.attribution._subject import Subject
 from attnscope.errors import MethodError
+from attnscope.schema import SAMPLE
 
 
 @dataclass(frozen=True)
@@ -61,15 +62,23 @@ def shapley(
 
     Returns:
         dims ``(sample, key)``, float64, in the unit of the target, with the coordinate ``standard_error`` of the same
-        dims and unit.
+        dims and unit, and ``base`` and ``answer``, f(all removed) and f(x).
     """
     estimate = shapley_estimate(
         subject, permutations=permutations, removal=removal, kept=kept, seed=seed, removal_scores=removal_scores
     )
     relevance = subject.relevance(estimate.values, "shapley", class_specific=True, permutations=estimate.permutations)
-    return relevance.assign_coords(standard_error=(relevance.dims, estimate.standard_error.reshape(relevance.shape)))
+    return relevance.assign_coords(
+        standard_error=(relevance.dims, estimate.standard_error.reshape(relevance.shape)),
+        base=(SAMPLE, estimate.answer - estimate.everything),
+        answer=(SAMPLE, estimate.answer),
+    )
 
 
+IN_UNITS_OF_TARGET = frozenset(
+    ("gradient_x_attention", "gradient_x_input", "integrated_gradients", "occlusion", "shapley", "position")
+)
+"""Methods whose relevance has the unit of what is explained."""
 _MAPPED = "attention over the positions"
 _REMOVABLE = "only to be run; something has to replace what is removed"
 _SMOOTH = "a target that can be differentiated; for tokens an Embedding layer"

@@ -10,10 +10,19 @@ import numpy as np
 from keras import ops, tree
 
 from attnscope.attribution._compilation_cache import CompilationCache
-from attnscope.attribution._positions import MASKS, Positions, rows_of
-from attnscope.discovery import Discovery, InputSequence, Selection, discover
-from attnscope.errors import AttnscopeError
-from attnscope.interception import Call, Plan, call_model, declarations, declared_inputs, intercept, own_errors
+from attnscope.attribution._positions import SEGMENTS, Positions, rows_of
+from attnscope.discovery import Discovery, InputSequence, Selection, check_selection, discover
+from attnscope.errors import AttnscopeError, InputError
+from attnscope.interception import (
+    MASK_NAMES,
+    Call,
+    Plan,
+    call_model,
+    declarations,
+    declared_inputs,
+    intercept,
+    own_errors,
+)
 from attnscope.running import Network, as_numpy, batches_of, compiled, joined
 from attnscope.schema import key_dims
 from attnscope.tensors import Tensor, Tree
@@ -46,6 +55,7 @@ def discovered(network: Network, inputs: Tree, sites: Selection, cache: Compilat
         sites: Which attention is asked for.
         cache: Where it is kept.
     """
+    check_selection(sites)
     first = rows_of(inputs, slice(0, 2))
     return cache.once(
         ("discovery", _comparable(sites)), lambda: discover(network.on(first, batch_size=len(_first(first))), sites)
@@ -76,6 +86,8 @@ def known_positions(
         cache: What was traced for the model.
         padding: The number that the user says is padding.
     """
+    if padding is not None and not (isinstance(padding, (int, float, np.number)) and np.ndim(padding) == 0):
+        raise InputError(f"padding is {padding!r}, but the number that stands for padding is needed: padding=0.")
     if positions.kind in ("features", "patches"):
         return Known(positions, network.outputs(inputs))
     names = network.input_names(inputs)
@@ -130,17 +142,20 @@ def _mask_leaf(
     free = [
         (number, name)
         for number, name in enumerate(names)
-        if name.endswith(MASKS) and name not in taken and leaves[number].shape == shape and number != positions.leaf
+        if name.endswith(MASK_NAMES)
+        and name not in taken
+        and leaves[number].shape == shape
+        and number != positions.leaf
     ]
     own = names[positions.leaf]
     by_name = [number for number, name in free if own.startswith(_prefix(name)) and _prefix(name)]
-    others = [name for name in names if not name.endswith((*MASKS, "segment_ids"))]
+    others = [name for name in names if not name.endswith((*MASK_NAMES, *SEGMENTS))]
     alone = [number for number, name in free if not _prefix(name)] if len(others) == 1 else []
     return next(iter(by_name or alone), None)
 
 
 def _prefix(name: str) -> str:
-    return next((name.removesuffix(ending) for ending in MASKS if name.endswith(ending)), name)
+    return next((name.removesuffix(ending) for ending in MASK_NAMES if name.endswith(ending)), name)
 
 
 def _sites_over(name: str, positions: Positions, discovery: Discovery) -> frozenset[str]:

@@ -11,13 +11,14 @@ import numpy as np
 from keras import tree
 
 from attnscope.errors import InputError
+from attnscope.interception import MASK_NAMES
 from attnscope.tensors import Tree
 
 Kind = Literal["tokens", "codes", "features", "steps", "patches"]
 Rows = slice | np.ndarray
 """Which samples: a slice, their numbers, or a mask."""
-MASKS = ("padding_mask", "attention_mask", "mask")
-"""Endings of the names of inputs that are 0 at padding, the longer ones first."""
+SEGMENTS = ("segment_ids", "token_type_ids")
+"""Endings of the names of inputs that say which of two texts a token is of."""
 
 
 @dataclass(frozen=True)
@@ -207,7 +208,7 @@ def _leaf(leaves: list[np.ndarray], names: list[str], name: str | None) -> int:
     if len(leaves) == 1:
         return 0
     tokens = [number for number, leaf_name in enumerate(names) if leaf_name.endswith("token_ids")]
-    others = [number for number, leaf_name in enumerate(names) if not leaf_name.endswith((*MASKS, "segment_ids"))]
+    others = [number for number, leaf_name in enumerate(names) if not leaf_name.endswith((*MASK_NAMES, *SEGMENTS))]
     if len(tokens) == 1 or len(others) == 1:
         return (tokens if len(tokens) == 1 else others)[0]
     raise InputError(
@@ -227,12 +228,21 @@ def _patches(array: np.ndarray, leaf: int, grid: tuple[int, int] | None) -> Patc
             "Pictures can be explained only with channels last: keras.config.set_image_data_format('channels_last')."
         )
     height, width = array.shape[1:3]
-    if grid is None or height % grid[0] or width % grid[1]:
+    if grid is None or not _divides(grid, (height, width)):
+        size = next(size for size in (16, 14, 8, 7, 4, 2, 1) if height % size == width % size == 0 or size == 1)
         raise InputError(
-            f"Pictures of {height} x {width} need a grid of patches that divides them, but {grid} was given: "
-            f"grid=({max(1, height // 16)}, {max(1, width // 16)}) makes patches of about 16 x 16."
+            f"Pictures of {height} x {width} need a grid of patches that divides them, but {grid!r} was given: "
+            f"grid=({height // size}, {width // size}) makes patches of {size} x {size}."
         )
     return PatchPositions("patches", leaf, None, np.ones((len(array), grid[0] * grid[1]), bool), grid=grid)
+
+
+def _divides(grid: tuple[int, int], sizes: tuple[int, int]) -> bool:
+    if not isinstance(grid, (tuple, list)) or len(grid) != 2:
+        return False
+    return all(
+        isinstance(n, (int, np.integer)) and n > 0 and size % n == 0 for n, size in zip(grid, sizes, strict=True)
+    )
 
 
 def rows_of(inputs: Tree, rows: Rows) -> Tree:

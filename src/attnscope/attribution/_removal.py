@@ -17,14 +17,13 @@ import numpy as np
 from keras import tree
 from numpy.typing import ArrayLike
 
-from attnscope.attribution._positions import Kind, Positions, rows_of
+from attnscope.attribution._positions import SEGMENTS, Kind, Positions, rows_of
 from attnscope.attribution._subject import Subject
 from attnscope.errors import InputError
 from attnscope.tensors import Tree
 
 Apply = Callable[[np.ndarray, np.ndarray, int], Tree]
 """From numbers of samples ``(version,)``, what is removed ``(version, position)`` and the draw, to inputs."""
-_SEGMENTS = ("segment_ids", "token_type_ids")
 _ENDS = ("start_token_id", "end_token_id", "cls_token_id", "sep_token_id")
 Background = Tree | None
 """Samples as the model takes them, or only the array that holds the positions; None for the subject's own."""
@@ -148,7 +147,7 @@ class Delete(Removal):
         shape = (len(positions.valid), *positions.shape)
         fills = {positions.leaf: padding}
         for place, (name, leaf) in enumerate(zip(names, leaves, strict=True)):
-            if leaf.shape == shape and (place == positions.mask or name.endswith(_SEGMENTS)):
+            if leaf.shape == shape and (place == positions.mask or name.endswith(SEGMENTS)):
                 fills[place] = 0
 
         def apply(rows: np.ndarray, removed: np.ndarray, draw: int) -> Tree:

@@ -24,12 +24,14 @@ class ShapleyEstimate:
         values: dims ``(sample, position)``, in the unit of the target.
         standard_error: dims ``(sample, position)``: of the mean over pairs of orders; NaN with a single pair.
         everything: f(x) - f(all removed), which the values of a sample sum to, dims ``(sample,)``.
+        answer: f(x), dims ``(sample,)``.
         permutations: Number of orders per sample.
     """
 
     values: np.ndarray
     standard_error: np.ndarray
     everything: np.ndarray
+    answer: np.ndarray
     permutations: int
 
 
@@ -78,7 +80,7 @@ def shapley_estimate(
         removal_scores = RemovalScores(subject, removal, kept=kept, seed=seed)
     removable, counts = removal_scores.removable, removal_scores.counts
     values, errors = np.zeros(removable.shape), np.zeros(removable.shape)
-    everything = np.zeros(subject.samples)
+    everything, answer = np.zeros(subject.samples), np.zeros(subject.samples)
     for samples in _groups(counts, permutations, removable.shape[1]):
         orders = [_orders(int(counts[row]), permutations, seed, row) for row in samples]
         answers = removal_scores(*_versions(removable, samples, orders))
@@ -87,10 +89,11 @@ def shapley_estimate(
             length = permutations * (order.shape[1] + 1)
             by_order = answers[start : start + length].reshape(permutations, -1)
             start += length
+            answer[row] = by_order[0, 0]
             everything[row] = by_order[0, 0] - by_order[0, -1]
             places = np.flatnonzero(removable[row])
             values[row, places], errors[row, places] = _means(by_order, order)
-    return ShapleyEstimate(values, errors, everything, permutations)
+    return ShapleyEstimate(values, errors, everything, answer, permutations)
 
 
 def _groups(counts: np.ndarray, permutations: int, width: int) -> Iterator[list[int]]:

@@ -181,6 +181,13 @@ def _named_streams(sites: SiteTable, model: keras.Layer, roles: Roles) -> dict[s
             f"The roles name {unmatched[0]!r}, which matches none of the sites {sites.names}. Name sites by patterns: "
             "roles={'*cross*': ('decoder', 'encoder')}."
         )
+    for pattern, streams in roles.items():
+        pair = streams if isinstance(streams, (tuple, list)) else ()
+        if len(pair) != 2 or not all(isinstance(stream, str) for stream in pair):
+            raise MethodError(
+                f"The roles say {streams!r} for {pattern!r}, but the names of two sequences are needed, that of the "
+                f"queries first: roles={{{pattern!r}: ('decoder', 'encoder')}}."
+            )
     return {
         site.name: declared.get(site.name) or _by_lineage(site) or _inferred_by_size(site, sites, model)
         for site in sites

@@ -14,11 +14,12 @@ from attnscope.attribution._compilation_cache import CompilationCache
 from attnscope.attribution._padding import known_positions
 from attnscope.attribution._positions import Positions, Rows, positions_of, rows_of
 from attnscope.attribution._targets import ClassNames, Target, TargetLike, targets_of
+from attnscope.attribution._units import units_of_outputs
 from attnscope.discovery import Selection
 from attnscope.errors import LabelError
 from attnscope.labels import Names
-from attnscope.running import Network, behind_texts, model_behind_texts
-from attnscope.schema import KEY, SAMPLE
+from attnscope.running import Network, behind_texts, model_behind_texts, model_like, with_one_input
+from attnscope.schema import KEY, SAMPLE, SAMPLE_ID
 from attnscope.tensors import Inputs, Tree
 
 InputLabels: TypeAlias = Names | Mapping[str, Names]
@@ -39,6 +40,7 @@ class Subject:
         sites: Which attention the methods that use it read: a glob pattern of sites, several, or a predicate; None for
             all sites that are attention.
         batch_size: Samples at a time.
+        ids: What each sample is called, dims ``(sample,)``; None where nothing says it.
     """
 
     network: Network
@@ -49,6 +51,7 @@ class Subject:
     labels: np.ndarray | None
     sites: Selection
     batch_size: int
+    ids: np.ndarray | None = None
 
     @property
     def model(self) -> keras.Layer:
@@ -73,7 +76,8 @@ class Subject:
 
     def of_model(self, model: keras.Layer) -> Subject:
         """The same samples and target for another model; its passes count for this subject too."""
-        return replace(self, network=self.network.of_model(model_behind_texts(model)), cache=CompilationCache())
+        inner = model_like(self.model, model_behind_texts(model))
+        return replace(self, network=self.network.of_model(inner), cache=CompilationCache())
 
     @property
     def samples(self) -> int:
@@ -87,8 +91,9 @@ class Subject:
             self,
             inputs=rows_of(self.inputs, chosen),
             positions=replace(self.positions, valid=self.positions.valid[chosen]),
-            target=replace(self.target, rows={name: rows[chosen] for name, rows in self.target.rows.items()}),
+            target=self.target.part(chosen),
             labels=labels,
+            ids=None if self.ids is None else self.ids[chosen],
         )
 
     def numbers(self, inputs: Tree | None = None, extras: Mapping[str, np.ndarray] | None = None) -> np.ndarray:
@@ -110,7 +115,8 @@ class Subject:
 
         Returns:
             dims ``(sample, key)``, or ``(sample, key_0, key_1)`` of sentences and words, 0 at padding, with
-            ``key_valid`` and, where names are known, ``key_label``.
+            ``key_valid`` and, where names are known, ``key_label`` and ``sample_id``; and ``sample_target`` where what
+            is explained differs between the samples.
         """
         positions, samples = self.positions, len(self.positions.valid)
         dims = (KEY,) if len(positions.shape) == 1 else tuple(f"{KEY}_{axis}" for axis in range(len(positions.shape)))
@@ -123,6 +129,10 @@ class Subject:
             name="relevance",
             attrs={"method": method, "target": self.target.words, **note, **attrs},
         )
+        if self.ids is not None:
+            array = array.assign_coords({SAMPLE_ID: (SAMPLE, self.ids)})
+        if self.target.of_samples is not None:
+            array = array.assign_coords(sample_target=(SAMPLE, self.target.of_samples))
         if self.labels is None:
             return array
         own = self.labels.ndim > 1
@@ -151,8 +161,8 @@ def subjects_of(
 
     Args:
         model: Any built Keras 3 model, or a KerasHub task. It is not changed.
-        inputs: Arrays or a structure of them, raw texts or images for a task, texts for a model that turns them into
-            tokens itself, or anything that yields batches. All samples are held in memory.
+        inputs: Arrays or a structure of them, a data frame, raw texts or images for a task, texts for a model that
+            turns them into tokens itself, or anything that yields batches. All samples are held in memory.
         target: What is explained: None, a whole number or the name of a class, a list of them, `PerSample`, `AtStep`, a
             dict of an output's name to any of these, or a function from outputs to one number per sample.
         class_names: What the classes are called, in their order; of several outputs, a dict by the output's name. None
@@ -172,6 +182,8 @@ def subjects_of(
         LabelError: The labels do not fit the positions.
     """
     network = Network(model, inputs, batch_size=batch_size)
+    ids = network.ids
+    network = with_one_input(network) if positions is None else network
     network, arrays = behind_texts(network, network.arrays())
     inputs_of_model = network.input_names(arrays)
     wanted = None if positions is None else network.input_name(positions)
@@ -180,8 +192,9 @@ def subjects_of(
     cache = CompilationCache()
     known = known_positions(explained, network, arrays, selection=sites, cache=cache, padding=padding)
     explained, outputs = known.positions, known.outputs
-    named = targets_of(target, outputs, network.output_names(outputs), class_names, default=network.class_names)
-    return [Subject(network, arrays, explained, one_target, cache, names, sites, batch_size) for one_target in named]
+    output_names, units = network.output_names(outputs), units_of_outputs(network.model)
+    named = targets_of(target, outputs, output_names, class_names, default=network.class_names, units=units)
+    return [Subject(network, arrays, explained, each, cache, names, sites, batch_size, ids) for each in named]
 
 
 def _labels(

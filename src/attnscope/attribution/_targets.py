@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -71,6 +71,8 @@ class Target:
             function of all of them.
         classes: What the columns of that output are called; of a single column that is a probability, the two classes
             between which it decides. None where nothing says it.
+        units: The unit of the number; empty where nothing says it.
+        of_samples: What it is of each sample, where that differs, dims ``(sample,)``; else None.
     """
 
     words: str
@@ -78,6 +80,13 @@ class Target:
     rows: dict[str, np.ndarray] = field(default_factory=dict)
     output: int | None = None
     classes: tuple[str, ...] | None = None
+    units: str = ""
+    of_samples: np.ndarray | None = None
+
+    def part(self, chosen: slice | np.ndarray) -> Target:
+        """The same of some of the samples: a slice, their numbers, or a mask."""
+        own = None if self.of_samples is None else self.of_samples[chosen]
+        return replace(self, rows={name: rows[chosen] for name, rows in self.rows.items()}, of_samples=own)
 
     def of(self, outputs: Tree, rows: Mapping[str, np.ndarray] | None = None) -> np.ndarray:
         """The numbers, dims ``(sample,)``, float64.
@@ -98,6 +107,7 @@ def targets_of(
     class_names: ClassNames = None,
     *,
     default: Sequence[str] | None = None,
+    units: Sequence[str] = (),
 ) -> list[Target]:
     """What a user's ``target=`` means for a model that gives these outputs.
 
@@ -111,6 +121,7 @@ def targets_of(
         names: The name of each output, in the order of `keras.tree`; ``""`` for a single output.
         class_names: What the classes are called.
         default: The same, if none are given, for an output that has as many columns as there are names here.
+        units: The unit of each output; empty where nothing is known.
 
     Raises:
         TargetError: It does not fit the outputs, or the names of classes do not; the message says what would.
@@ -134,7 +145,9 @@ def targets_of(
         )
     own = class_names.get(names[number]) if isinstance(class_names, Mapping) else class_names
     output = _Output(leaves[number], _classes(own, default, leaves[number]))
-    return [_of_output(target, number, name, output.classes) for target in output.targets(inner)]
+    unit = units[number] if len(units) == len(leaves) else ""
+    known = {"units": unit, "output": number, "classes": output.classes}
+    return [replace(_of_output(target, number, name), **known) for target in output.targets(inner)]
 
 
 @dataclass(frozen=True)
@@ -209,7 +222,8 @@ class _Output:
         def read(tensor: Tensor, rows: Mapping[str, Tensor]) -> Tensor:
             return ops.take_along_axis(tensor, ops.cast(rows[COLUMN], "int32")[:, None], axis=1)[:, 0]
 
-        return Target(words, read, {COLUMN: columns})
+        named = np.array([self._words(int(column), "class") for column in columns], dtype=str)
+        return Target(words, read, {COLUMN: columns}, of_samples=named)
 
     def _at_step(self, wanted: AtStep) -> Target:
         if self.array.ndim != 3:
@@ -250,14 +264,10 @@ class _Output:
         return f"{what} {column if self.classes is None else repr(self.classes[column])}"
 
 
-def _of_output(target: Target, number: int, name: str, classes: tuple[str, ...] | None) -> Target:
+def _of_output(target: Target, number: int, name: str) -> Target:
     """A target of one output as a target of all outputs; by its name, where the target says it."""
     words = f"{target.words} of {name}" if name else target.words
-
-    def read(tensors: Tree, rows: Mapping[str, Tensor]) -> Tensor:
-        return target.read(tree.flatten(tensors)[number], rows)
-
-    return Target(words, read, target.rows, number, classes)
+    return replace(target, words=words, read=lambda tensors, rows: target.read(tree.flatten(tensors)[number], rows))
 
 
 def _output_named(wanted: Mapping[str, TargetLike], names: Sequence[str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -60,7 +60,8 @@ class Graph:
             constants.
         weights: Path of each variable of the model that is read, by the number of its tensor.
         outputs: What the model returns.
-        booleans: Tensors of bool dtype; what is made of them alone is a mask and counts as no data.
+        booleans: Tensors of bool dtype; what is made of them alone is a mask and counts as no data, unless it is a
+            one-hot code of data.
     """
 
     nodes: list[Node] = field(default_factory=list)
@@ -90,9 +91,24 @@ class Graph:
         data = set(self.inputs)
         for node in self.nodes:
             choice = isinstance(node.operation, Chosen)
-            if not choice and node.output not in self.booleans and not data.isdisjoint(node.inputs):
+            mask = node.output in self.booleans and not self._is_one_hot(node, data)
+            if not choice and not mask and not data.isdisjoint(node.inputs):
                 data.add(node.output)
         return data
+
+    def _is_one_hot(self, node: Node, data: Collection[int]) -> bool:
+        """Whether each number of some data is compared with each of several constants."""
+        if node.function != "equal":
+            return False
+        given, constants = (
+            [self.shapes[each] for each in node.inputs if (each in data) == own] for own in (True, False)
+        )
+        return any(
+            size > 1 and (len(shape) < place or shape[-place] == 1)
+            for shape in given
+            for constant in constants
+            for place, size in enumerate(reversed(constant), start=1)
+        )
 
     def reached_from(self, tensor: int) -> set[int]:
         """The tensor and all that is computed from it."""
@@ -129,7 +145,8 @@ class Vocabulary:
         elementwise: Those that combine their inputs element by element and do nothing else.
         readers: How the others are read.
         functions: What softmaxes are written out in: ``exp``, ``log``, ``divide``, ``reciprocal``, ``subtract``,
-            ``sum`` and ``logsumexp``, and the backend's own ``softmax`` and ``log_softmax``.
+            ``sum`` and ``logsumexp``, and the backend's own ``softmax`` and ``log_softmax``; and ``equal``, which makes
+            one-hot codes.
     """
 
     elementwise: Container[str]
@@ -210,6 +227,20 @@ class GraphBuilder:
         """Adds an operation of which it is known what it does; otherwise like `add`."""
         function = self._vocabulary.functions.get(name, "")
         self.graph.nodes.append(Node(name, tuple(inputs), output, operation, function, met, compiled))
+
+    def add_choice(self, name: str, inputs: Sequence[int], output: int, *, met: bool = False) -> None:
+        """Adds what is one of several tensors, such as what the branches of a condition give; otherwise like `add`.
+
+        What all of them agree on holds for it, whichever it is.
+        """
+        shapes = [self.graph.shapes[tensor] for tensor in inputs]
+        self.add_known(name, Elementwise() if _agree(shapes) else Unknown(), inputs, output, met=met)
+
+
+def _agree(shapes: Sequence[Shape]) -> bool:
+    """Whether these are one shape, as far as they are known."""
+    ranks = {len(shape) for shape in shapes}
+    return len(ranks) == 1 and all(len(set(sizes) - {-1}) <= 1 for sizes in zip(*shapes, strict=True))
 
 
 def read_reshape(record: Any, shapes: Sequence[Shape], out: Shape) -> Operation:

@@ -72,6 +72,7 @@ class Jax:
     block_bytes = 16 * 2**20
     fused_builds_matrix = True
     masked_rows_vary = False
+    takes_texts = False
 
     def functions(self) -> list[Function]:
         """`jax.nn.softmax` and `jax.nn.dot_product_attention`; and loops, which are to stay loops."""
@@ -80,6 +81,8 @@ class Jax:
             Function(jax.lax, "scan", _scan, bound_early=True),
             Function(jax.lax, "while_loop", _as_it_is, bound_early=True),
             Function(jax.lax, "fori_loop", _as_it_is, bound_early=True),
+            Function(jax.lax, "cond", _cond, bound_early=True),
+            Function(jax.lax, "switch", _switch, bound_early=True),
             Function(jax.nn, "softmax", _softmax, bound_early=True),
             Function(jax.nn, "dot_product_attention", _fused, bound_early=True),
         ]
@@ -240,6 +243,30 @@ def _as_it_is(taking: Interception, original: Any, *args: Any, **kwargs: Any) ->
     return _looped(original)(*args, **kwargs)
 
 
+def _cond(
+    taking: Interception,
+    original: Any,
+    pred: Any,
+    true_fun: Any = None,
+    false_fun: Any = None,
+    *operands: Tree,
+    **rest: Any,
+) -> Tree:
+    """JAX compiles both branches even where it is known which of them runs; then only that one is run."""
+    branches = (true_fun, false_fun)
+    if not all(map(callable, branches)):  # an older form, with operands for each branch
+        return original(pred, true_fun, false_fun, *operands, **rest)
+    if isinstance(pred, (bool, np.bool_)):
+        return branches[0 if pred else 1](*operands)
+    return taking.condition(lambda *wrapped: original(pred, *wrapped, *operands, **rest), branches)
+
+
+def _switch(taking: Interception, original: Any, index: Any, branches: Sequence[Any], *operands: Tree) -> Tree:
+    if isinstance(index, (int, np.integer)):
+        return branches[min(max(int(index), 0), len(branches) - 1)](*operands)
+    return taking.condition(lambda *wrapped: original(index, wrapped, *operands), branches)
+
+
 def _softmax(taking: Interception, original: Any, x: Tensor, axis: Any = -1, where: Tensor | None = None) -> Tensor:
     logits = x if where is None else jax.numpy.where(where, x, -jax.numpy.inf)
     return taking.softmax(partial(original, x, axis=axis, where=where), logits, axis)
@@ -343,17 +370,21 @@ def _read(closed: Any, input_count: int, weights: Sequence[str]) -> Trace:
             inner = _inner_jaxpr(equation)
             met = within or _MET in str(equation.source_info.name_stack)
             if inner is not None:
-                given = [number(atom) for atom in equation.invars[-len(inner.invars) :]] if inner.invars else []
-                enter(inner)
-                for inner_var, outer in zip(inner.invars, given, strict=True):
-                    builder.same(inner_var, outer)
-                constants.same(inner.invars, equation.invars[-len(inner.invars) :] if inner.invars else ())
-                walk(inner, met, compiled or name in _COMPILED)
-                for outer_var, inner_var in zip(equation.outvars, inner.outvars, strict=True):
-                    builder.same(outer_var, number(inner_var))
+                given = equation.invars[-len(inner.invars) :] if inner.invars else []
+                made = inside(inner, given, len(given), met, compiled or name in _COMPILED)
+                for outer_var, inner_number in zip(equation.outvars, made, strict=True):
+                    builder.same(outer_var, inner_number)
                 constants.same(equation.outvars, inner.outvars)
             elif name == "scan":
                 scan(equation, met)
+            elif name == "cond":
+                given = equation.invars[1:]
+                branches = [branch.jaxpr for branch in equation.params["branches"]]
+                choose(equation, [inside(each, given, len(given), met, compiled) for each in branches], met)
+            elif name == "while":
+                given, fixed = equation.invars[equation.params["cond_nconsts"] :], equation.params["body_nconsts"]
+                made = inside(equation.params["body_jaxpr"].jaxpr, given, fixed, met, compiled)
+                choose(equation, [[number(atom) for atom in given[fixed:]], made], met)
             else:
                 inputs = [number(atom) for atom in equation.invars]
                 constants.note(equation)
@@ -365,6 +396,26 @@ def _read(closed: Any, input_count: int, weights: Sequence[str]) -> Trace:
                     builder.add(name, record, inputs, number(variable), met=met, compiled=compiled)
                 if name == "name" and str(equation.params["name"]).startswith(_MARK):
                     marked[int(str(equation.params["name"])[len(_MARK) :])] = inputs[0]
+
+    def inside(jaxpr: Any, given: Sequence[Any], fixed: int, met: bool, compiled: bool) -> list[int]:
+        """Walks through what is called on these atoms; gives the numbers of what it returns.
+
+        The first `fixed` of them are the same in every call.
+        """
+        numbers = [number(atom) for atom in given]
+        enter(jaxpr)
+        for variable, outer in zip(jaxpr.invars, numbers, strict=True):
+            builder.same(variable, outer)
+        constants.same(jaxpr.invars[:fixed], given[:fixed])
+        walk(jaxpr, met, compiled)
+        return [number(variable) for variable in jaxpr.outvars]
+
+    def choose(equation: Any, made: Sequence[Sequence[int]], met: bool) -> None:
+        """What comes out is what a branch gave; or, of a loop whose steps are not counted, what it began with or what a
+        step gave.
+        """
+        for variable, *each in zip(equation.outvars, *made, strict=True):
+            builder.add_choice(equation.primitive.name, each, number(variable), met=met)
 
     def scan(equation: Any, met: bool) -> None:
         """A loop is walked through once: what it runs over loses its first axis, and what its steps give gets one."""
@@ -652,6 +703,7 @@ _VOCABULARY = Vocabulary(
         "div": "divide",
         "sub": "subtract",
         "reduce_sum": "sum",
+        "eq": "equal",
     },
 )
 

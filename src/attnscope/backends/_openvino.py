@@ -57,6 +57,7 @@ class OpenVINO:
     block_bytes = 16 * 2**20
     fused_builds_matrix = True
     masked_rows_vary = False
+    takes_texts = False
 
     def functions(self) -> list[Function]:
         """OpenVINO's softmax, and what builds a body of its own."""

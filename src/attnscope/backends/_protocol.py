@@ -5,7 +5,7 @@ A backend is one file, `_<name>.py` with the name that `keras.backend.backend()`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -46,6 +46,9 @@ class Interception(Protocol):
     def scanned(self, run: Callable[..., Tree], *args: Any, **kwargs: Any) -> Tree:
         """Runs a scan with the arguments of `keras.ops.scan`, as `run` does."""
 
+    def condition(self, run: Callable[..., Tree], branches: Sequence[Callable[..., Tree]]) -> Tree:
+        """Runs a condition: calls `run` with its branches."""
+
     def left_out(self, run: Callable[[], Tensor], tensor: Tensor, what: str) -> Tensor:
         """Records a call that cannot be read, and lets it run."""
 
@@ -79,11 +82,13 @@ class Backend(Protocol):
             that computing the context beside the scores saves something.
         masked_rows_vary: Whether its kernels for fused attention differ in what they make of a row that may attend to
             nothing.
+        takes_texts: Whether a model can be given texts as tensors.
     """
 
     block_bytes: int
     fused_builds_matrix: bool
     masked_rows_vary: bool
+    takes_texts: bool
 
     def functions(self) -> list[Function]:
         """The framework's own functions through which attention can pass."""

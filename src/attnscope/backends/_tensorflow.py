@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -49,10 +50,14 @@ from attnscope.backends._operations import (
     Operation,
     Sliced,
     Taken,
+    Unknown,
     Windowed,
 )
 from attnscope.backends._protocol import Body, Function, Interception, Model, ModelOf, ProbedBody, Step
 from attnscope.tensors import Tensor, Tree
+
+_OF_ONE_ELEMENT: ContextVar[object] = ContextVar("attnscope_of_one_element", default=None)
+"""Set while `tf.vectorized_map` reads what its function makes of one element."""
 
 
 class TensorFlow:
@@ -61,6 +66,7 @@ class TensorFlow:
     block_bytes = 16 * 2**20
     fused_builds_matrix = True
     masked_rows_vary = False
+    takes_texts = True
 
     def functions(self) -> list[Function]:
         """`tf.nn.softmax` and its other names, and the call of what `tf.function` compiled."""
@@ -72,13 +78,18 @@ class TensorFlow:
                 if hasattr(module, "softmax")
             ),
             Function(type(_A_FUNCTION), "__call__", _uncompiled),
+            Function(tf, "cond", _cond),
+            Function(tf.__internal__.smart_cond, "smart_cond", _cond),
+            Function(tf, "switch_case", _cases),
+            Function(tf, "case", _cases),
             Function(tf, "map_fn", _map),
-            Function(tf, "vectorized_map", _map),
+            Function(tf, "vectorized_map", _vectorizing_map),
         ]
 
     def current_trace(self) -> Hashable:
-        """The graph that operations are added to."""
-        return "eager" if tf.executing_eagerly() else id(tf.compat.v1.get_default_graph())
+        """The graph that operations are added to; what a vectorizing map makes of one element is apart in it."""
+        graph = "eager" if tf.executing_eagerly() else id(tf.compat.v1.get_default_graph())
+        return graph, _OF_ONE_ELEMENT.get()
 
     def viewed(self, tensor: Tensor) -> np.ndarray:
         """NumPy reads eager tensors in place."""
@@ -190,6 +201,52 @@ def _map(
     return taking.mapped(lambda *given: original(*given, *args, **kwargs), fn, elems)
 
 
+def _vectorizing_map(
+    taking: Interception, original: Any, fn: Callable[[Tree], Tree], elems: Tree, *args: Any, **kwargs: Any
+) -> Tree:
+    """`tf.vectorized_map` adds what it reads of one element to the graph around it, and never runs it as it is."""
+
+    def run(function: Callable[[Tree], Tree], elements: Tree) -> Tree:
+        def of_one_element(element: Tree) -> Tree:
+            token = _OF_ONE_ELEMENT.set(object())
+            try:
+                return function(element)
+            finally:
+                _OF_ONE_ELEMENT.reset(token)
+
+        return original(of_one_element, elements, *args, **kwargs)
+
+    return taking.mapped(run, fn, elems)
+
+
+def _cond(
+    taking: Interception, original: Any, pred: Any, true_fn: Any = None, false_fn: Any = None, name: str | None = None
+) -> Tree:
+    return taking.condition(lambda *branches: original(pred, *branches, name=name), (true_fn, false_fn))
+
+
+def _cases(taking: Interception, original: Any, chosen: Any, *args: Any, **kwargs: Any) -> Tree:
+    """`tf.switch_case` and `tf.case`, whose branches are in a list, in pairs or in a dict."""
+    branches: list[Any] = []
+
+    def each(structure: Any, change: Callable[[Any], Any]) -> Any:
+        if isinstance(structure, (list, tuple)):
+            return type(structure)(each(item, change) for item in structure)
+        if isinstance(structure, dict):
+            return {key: each(item, change) for key, item in structure.items()}
+        return change(structure) if callable(structure) else structure
+
+    given = [chosen, list(args), kwargs]
+    each(given, branches.append)
+
+    def run(*wrapped: Any) -> Tree:
+        in_order = iter(wrapped)
+        first, others, named = each(given, lambda branch: next(in_order))
+        return original(first, *others, **named)
+
+    return taking.condition(run, branches)
+
+
 def _uncompiled(taking: Interception, original: Any, function: Any, *args: Any, **kwargs: Any) -> Any:
     """Calls the Python that a `tf.function` was made of, as part of the graph around it.
 
@@ -256,7 +313,9 @@ class _Reading:
         elif kind in ("PartitionedCall", "StatefulPartitionedCall"):
             self._enter(operation, operation.get_attr("f").name, operation.inputs, call)
         elif kind in ("If", "StatelessIf"):
-            self._enter(operation, operation.get_attr("then_branch").name, operation.inputs[1:], call)
+            self._choose(operation, [operation.get_attr(name).name for name in ("then_branch", "else_branch")], call)
+        elif kind in ("Case", "StatelessCase"):
+            self._choose(operation, [branch.name for branch in operation.get_attr("branches")], call)
         elif kind.startswith("TensorList"):
             self._list(operation, call)
         elif kind == "ReadVariableOp":
@@ -313,6 +372,21 @@ class _Reading:
 
     def _enter(self, operation: Any, name: str, given: Sequence[Tensor], call: int, *, loop: bool = False) -> None:
         """Reads a function in the place of its call."""
+        graph, inside = self._inside(operation, name, given, call)
+        over = [item for listed in self._read_in(graph, inside) for item in listed.over] if loop else []
+        for place, (outer, inner) in enumerate(zip(operation.outputs, graph.outputs, strict=False)):
+            key, made = self._key(outer, call), self.number(inner, inside)
+            begun = self.number(given[place], call) if loop and outer.dtype != tf.variant else made
+            if begun == made:
+                self.builder.same(key, made)
+            else:  # a loop of no step gives what it began with
+                self.builder.add_choice(operation.type, [begun, made], self.number(outer, call), met=self._met)
+            self._same(self._key(inner, inside), key)
+            if loop and key in self._lists and self._lists[key].item is not None:
+                self._lists[key] = _List(over, self._lists[key].item)
+
+    def _inside(self, operation: Any, name: str, given: Sequence[Tensor], call: int) -> tuple[Any, int]:
+        """Reads a function that is called on these tensors; gives its graph and the number of the call."""
         graph = operation.graph._get_function(name).graph
         inside = next(self._calls)
         for outer, inner in zip(given, graph.inputs, strict=False):
@@ -321,13 +395,15 @@ class _Reading:
         before, self._met = self._met, self._met or _is_met(operation)
         self.read(graph, inside)
         self._met = before
-        over = [item for listed in self._read_in(graph, inside) for item in listed.over] if loop else []
-        for outer, inner in zip(operation.outputs, graph.outputs, strict=False):
-            key = self._key(outer, call)
-            self.builder.same(key, self.number(inner, inside))
-            self._same(self._key(inner, inside), key)
-            if loop and key in self._lists and self._lists[key].item is not None:
-                self._lists[key] = _List(over, self._lists[key].item)
+        return graph, inside
+
+    def _choose(self, operation: Any, branches: Sequence[str], call: int) -> None:
+        """Reads all branches of a condition: what comes out is what one of them gives."""
+        read = [self._inside(operation, name, operation.inputs[1:], call) for name in branches]
+        for place, tensor in enumerate(operation.outputs):
+            made = [self.number(graph.outputs[place], inside) for graph, inside in read]
+            met = self._met or _is_met(operation)
+            self.builder.add_choice(operation.type, made, self.number(tensor, call), met=met)
 
     def _read_in(self, graph: Any, call: int) -> list[_List]:
         """The lists that a loop's body reads from."""
@@ -352,6 +428,8 @@ class _Reading:
         elif operation.type == "TensorListStack" and listed.item is not None:
             inputs = [listed.item, *listed.over]
             self.builder.add("TensorListStack", None, inputs, self.number(operation.outputs[0], call))
+        elif operation.type in ("TensorListGetItem", "TensorListStack"):  # of a list that nobody saw being filled
+            self.builder.add_known(operation.type, Unknown(), [], self.number(operation.outputs[0], call))
         else:
             self._plain(operation, call)
 
@@ -761,6 +839,7 @@ _VOCABULARY = Vocabulary(
         "Sum": "sum",
         "Softmax": "softmax",
         "LogSoftmax": "log_softmax",
+        "Equal": "equal",
     },
 )
 

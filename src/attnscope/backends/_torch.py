@@ -16,6 +16,8 @@ import numpy as np
 import torch
 import torch.nn.attention
 from keras import ops, tree
+from keras.src.backend.common.masking import get_keras_mask, set_keras_mask
+from keras.src.backend.torch import core as torch_core
 from keras.src.backend.torch import nn as torch_nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -64,6 +66,7 @@ class Torch:
     block_bytes = 32 * 2**20  # the C library gives blocks of this size or more back at once, and keeps smaller ones
     fused_builds_matrix = False
     masked_rows_vary = True
+    takes_texts = False
 
     def functions(self) -> list[Function]:
         """Every softmax, and what `torch.nn.MultiheadAttention` is made of."""
@@ -76,6 +79,8 @@ class Torch:
             Function(torch.backends.mha, "get_fastpath_enabled", _without_fast_path),
             Function(functional, "multi_head_attention_forward", _multi_head),
             Function(functional, "scaled_dot_product_attention", _fused, bound_early=True),
+            Function(torch_core, "cond", _cond),
+            Function(torch_core, "switch", _switch),
             *_compiler(),
         ]
 
@@ -113,7 +118,7 @@ class Torch:
             plain = torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH)
             with torch.enable_grad(), keras.StatelessScope(), plain:
                 total, rest = body(model(), tree.map_structure(ops.convert_to_tensor, inputs), probe)
-            derivatives = torch.autograd.grad(total, list(zeros.values()), allow_unused=True)
+            derivatives = torch.autograd.grad(total, list(zeros.values()), allow_unused=True) if zeros else ()
             gradients = {
                 name: torch.zeros_like(zero) if derivative is None else derivative
                 for (name, zero), derivative in zip(zeros.items(), derivatives, strict=True)
@@ -143,15 +148,16 @@ class Torch:
     def _recorded(self, model: Model, body: Callable[[Tree], Tree], inputs: Tree) -> Trace:
         tensors = tree.map_structure(ops.convert_to_tensor, inputs)
         scope = keras.StatelessScope(state_mapping=[(variable, variable.value) for variable in model.variables])
-        token = _KEPT.set([])
+        recorder = _Recorder()
+        token = _RECORDER.set(recorder)
         try:
-            return self._read(scope, model, body, tensors)
+            return self._read(recorder, scope, model, body, tensors)
         finally:
-            _KEPT.reset(token)
+            _RECORDER.reset(token)
 
     @staticmethod
-    def _read(scope: Any, model: Model, body: Callable[[Tree], Tree], tensors: Tree) -> Trace:
-        with torch.no_grad(), scope, _Recorder() as recorder:
+    def _read(recorder: _Recorder, scope: Any, model: Model, body: Callable[[Tree], Tree], tensors: Tree) -> Trace:
+        with torch.no_grad(), scope, recorder:
             given = [recorder.number(tensor) for tensor in tree.flatten(tensors)]
             weights = {recorder.number(scope.get_current_value(each)): each.path for each in model.variables}
             outputs = body(tensors)
@@ -183,7 +189,9 @@ class Torch:
 
     def key_of(self, tensor: Tensor, number: int) -> Hashable:
         """The tensor's own identity; it is kept alive until the trace is over, so that nothing else gets it."""
-        _KEPT.get().append(tensor)
+        recorder = _RECORDER.get()
+        if recorder is not None:
+            recorder.keep(tensor)
         return id(tensor)
 
 
@@ -302,8 +310,6 @@ class _Record:
 
 _MET: ContextVar[bool] = ContextVar("attnscope_met", default=False)
 """Whether what runs belongs to a call that was met."""
-_KEPT: ContextVar[list[Tensor]] = ContextVar("attnscope_kept")
-"""Tensors that a running trace is asked about by their identity."""
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[misc]
@@ -314,9 +320,13 @@ class _Recorder(TorchDispatchMode):  # type: ignore[misc]
         self.builder = GraphBuilder(_VOCABULARY)
         self._alive: list[Tensor] = []
 
+    def keep(self, tensor: Tensor) -> None:
+        """Keeps a tensor alive, so that no other gets its identity."""
+        self._alive.append(tensor)
+
     def number(self, tensor: Tensor) -> int:
         """Number of a tensor."""
-        self._alive.append(tensor)
+        self.keep(tensor)
         return self.builder.tensor(id(tensor), tensor.shape, tensor.dtype)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -329,6 +339,45 @@ class _Recorder(TorchDispatchMode):  # type: ignore[misc]
         if func._schema.is_mutable and operands and results is operands[0]:
             self._change(func.overloadpacket.__name__, _Record(args, kwargs or {}, 0), operands)
         return results
+
+    def condition(self, branches: Sequence[Callable[[], Tree]], taken: int | None) -> Tree:
+        """Runs all branches of a condition; what comes out is what one of them gives.
+
+        Args:
+            branches: The branches.
+            taken: Number of the branch that this run takes; None on the meta device, which does not tell.
+
+        Raises:
+            RuntimeError: On the meta device, where a branch cannot run on it, or where the branches give something of
+                different shapes; real tensors are to show which of them is right.
+        """
+        results: dict[int, Tree] = {}
+        for number, branch in enumerate(branches):
+            try:
+                results[number] = branch()
+            except Exception as error:
+                if taken is None:
+                    raise RuntimeError("A branch of a condition cannot run on the meta device.") from error
+                if number == taken:
+                    raise
+                # A branch that is not taken may be impossible for these inputs: nothing can come out of it.
+        first = results[taken or 0]
+        structured = [result for result in results.values() if _like(result, first)]
+        if taken is None and not all(_like(result, first, shapes=True) for result in results.values()):
+            raise RuntimeError("What comes out of a condition differs between its branches.")
+        return tree.map_structure(lambda *leaves: self._chosen(leaves[0], leaves[1:]), first, *structured)
+
+    def _chosen(self, taken: Any, leaves: Sequence[Any]) -> Any:
+        """What comes out of a condition in one place: a tensor of its own, which may be any of those."""
+        if not isinstance(taken, torch.Tensor) or all(leaf is taken for leaf in leaves):
+            return taken
+        chosen = torch.ops.aten.alias(taken)
+        self.builder.forget([id(chosen)])
+        self.builder.add_choice("cond", [self.number(leaf) for leaf in leaves], self.number(chosen), met=_MET.get())
+        mask = get_keras_mask(taken)
+        if mask is not None and all(get_keras_mask(leaf) is mask for leaf in leaves):
+            set_keras_mask(chosen, mask)
+        return chosen
 
     def _change(self, name: str, record: _Record, operands: list[Tensor]) -> None:
         """An operation in place: what the tensor, and the one that it is a view of, hold from now on is new."""
@@ -347,6 +396,58 @@ class _Recorder(TorchDispatchMode):  # type: ignore[misc]
     def _add(self, name: str, record: _Record, operands: list[Tensor], result: Tensor) -> None:
         inputs = [self.number(tensor) for tensor in operands]
         self.builder.add(name, record, inputs[_ADDED.get(name, 0) :], self.number(result), met=_MET.get())
+
+
+_RECORDER: ContextVar[_Recorder | None] = ContextVar("attnscope_recorder", default=None)
+"""What records the running trace; None where there is none."""
+
+
+def _cond(taking: Interception, original: Any, pred: Any, true_fn: Any, false_fn: Any) -> Tree:
+    """Keras runs the first branch alone on the meta device; a trace needs to see both."""
+    choice = pred.value if isinstance(pred, keras.Variable) else pred
+
+    def run(*branches: Callable[[], Tree]) -> Tree:
+        recorder = _RECORDER.get()
+        if recorder is None:
+            return original(pred, *branches)
+        if not isinstance(choice, torch.Tensor):
+            return branches[0 if choice else 1]()
+        return recorder.condition(branches, None if _is_meta() else 0 if choice else 1)
+
+    return taking.condition(run, (true_fn, false_fn))
+
+
+def _switch(taking: Interception, original: Any, index: Any, branches: Sequence[Any], *operands: Tree) -> Tree:
+    choice = index.value if isinstance(index, keras.Variable) else index
+
+    def run(*wrapped: Callable[..., Tree]) -> Tree:
+        recorder = _RECORDER.get()
+        if recorder is None:
+            return original(index, wrapped, *operands)
+        known = not isinstance(choice, torch.Tensor) or not _is_meta()
+        taken = min(max(int(choice), 0), len(wrapped) - 1) if known else None
+        if not isinstance(choice, torch.Tensor):
+            return wrapped[taken or 0](*operands)
+        return recorder.condition([partial(branch, *operands) for branch in wrapped], taken)
+
+    return taking.condition(run, branches)
+
+
+def _is_meta() -> bool:
+    return str(torch_core.get_device()) == "meta"
+
+
+def _like(result: Tree, other: Tree, *, shapes: bool = False) -> bool:
+    """Whether two structures hold tensors in the same places; of the same shapes, if that is asked."""
+    try:
+        tree.assert_same_structure(result, other)
+    except (TypeError, ValueError):
+        return False
+    pairs = list(zip(tree.flatten(result), tree.flatten(other), strict=True))
+    tensors = [[leaf for leaf in pair if isinstance(leaf, torch.Tensor)] for pair in pairs]
+    return all(len(pair) in (0, 2) for pair in tensors) and not (
+        shapes and any(pair and pair[0].shape != pair[1].shape for pair in tensors)
+    )
 
 
 def _leaves(structure: Any) -> list[Any]:
@@ -617,6 +718,7 @@ _FUNCTIONS = {
     "logsumexp": "logsumexp",
     **dict.fromkeys(("_softmax", "_safe_softmax"), "softmax"),
     "_log_softmax": "log_softmax",
+    "eq": "equal",
 }
 _VOCABULARY = Vocabulary(_Pointwise(), _READERS, _FUNCTIONS)
 

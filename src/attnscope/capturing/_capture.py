@@ -14,12 +14,12 @@ from attnscope.capturing._memory import check_that_it_fits
 from attnscope.capturing._observer import Observer
 from attnscope.capturing._store import OnDisk
 from attnscope.capturing._summaries import Full, Summary
-from attnscope.discovery import Selection, discover
+from attnscope.discovery import Selection, check_selection, discover
 from attnscope.errors import InputError
 from attnscope.interception import declarations
 from attnscope.labels import AxisLabels, LabelsLike, check_that_labels_fit, read_labels, settled
 from attnscope.maps import AttentionMaps
-from attnscope.running import Network, Runner, reused
+from attnscope.running import Network, Runner, reused, without_texts
 from attnscope.schema import Site, SiteTable, key_dims, query_dims
 from attnscope.tensors import Inputs
 
@@ -44,7 +44,8 @@ def capture(
     Args:
         model: Any built Keras 3 model, or a KerasHub task (which also takes raw text or images, and whose tokens label
             the axes).
-        inputs: Arrays, dicts or lists of arrays, strings, a `tf.data.Dataset`, a `keras.utils.PyDataset`, a PyTorch
+        inputs: Arrays, dicts or lists of arrays, a data frame (whose columns become labels, and whose index becomes the
+            ids), strings, a `tf.data.Dataset`, a `keras.utils.PyDataset`, a PyTorch
             `DataLoader`, or any other iterable of batches.
         sites: A glob pattern of site names, several patterns, or a predicate on `Site`; None for all attention sites. A
             pattern also selects sites that are left out by default (`ats.sites` says why they are).
@@ -105,7 +106,9 @@ def captured(
     progress: bool = True,
 ) -> AttentionMaps:
     """`capture` of a network, which counts the passes."""
-    summaries = list(summaries) or [Full()]
+    check_selection(sites)
+    summaries, ids = list(summaries) or [Full()], network.ids
+    network = without_texts(network)
     ready = reused(network.model, _wishes(network, sites, summaries), lambda: _Ready(network, sites, summaries))
     if resume and store is None:
         raise InputError(
@@ -123,9 +126,11 @@ def captured(
         ready.removed_masks,
         ready.lost,
         ready.unreached,
+        ids,
     )
     destination = InMemory(description, network.samples) if store is None else OnDisk(description, store, resume=resume)
     for outputs, collected, batch in ready.runner.run(network, progress=progress, skips=destination.skips):
+        description.unforeseen.update(ready.observer.unforeseen(collected))
         destination.add(ready.observer.arrays(collected, batch.size), named_outputs(network.model, outputs, batch))
     return destination.maps()
 
@@ -168,7 +173,7 @@ class _Ready:
         left_out = [site for site in discovery.sites if site.name not in self.chosen.names]
         self.lost = {site.name: site.lost for site in left_out if site.lost}
         self.unreached = {site.name: site.unreached for site in left_out if site.unreached}
-        self.observer = Observer(self.chosen, summaries)
+        self.observer = Observer(self.chosen, summaries, discovery.sites.names)
         self.runner = Runner(network.model, self.observer.handlers, plan=discovery.plan)
 
 

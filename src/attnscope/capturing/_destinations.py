@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import keras
 import numpy as np
@@ -17,7 +17,7 @@ from attnscope.capturing._summaries import Summary
 from attnscope.labels import AxisLabels, labelled
 from attnscope.maps import AttentionMaps, dataset_of
 from attnscope.running import Batch, merged, output_names
-from attnscope.schema import SAMPLE, Site, SiteTable
+from attnscope.schema import RAN, SAMPLE, SAMPLE_ID, Site, SiteTable
 from attnscope.tensors import Tree
 
 
@@ -33,6 +33,8 @@ class Description:
     removed_masks: dict[str, tuple[str, ...]]
     lost: dict[str, str]
     unreached: dict[str, str]
+    ids: np.ndarray | None = None
+    unforeseen: set[str] = field(default_factory=set)
 
     @property
     def attrs(self) -> dict[str, str]:
@@ -44,6 +46,7 @@ class Description:
             "attnscope": __version__,
             **({"lost": json.dumps(self.lost)} if self.lost else {}),
             **({"unreached": json.dumps(self.unreached)} if self.unreached else {}),
+            **({"unforeseen": json.dumps(sorted(self.unforeseen))} if self.unforeseen else {}),
         }
 
     def missing(self, variable: str) -> float | bool:
@@ -53,11 +56,18 @@ class Description:
     def dataset(self, site: Site, arrays: SiteArrays, start: int) -> xr.Dataset:
         """One site's arrays as a labelled dataset; `start` is the number of their first sample."""
         dataset = dataset_of(site, arrays.variables, arrays.validity)
+        if bool(dataset[RAN].all()):
+            dataset = dataset.drop_vars(RAN)
         removed = list(self.removed_masks.get(site.name, ()))
         if removed:
             dataset = dataset.assign_attrs(masks_removed_by=removed)
         samples = dataset.sizes[SAMPLE]
+        dataset = dataset.assign_coords(self._named(start, samples))
         return labelled(dataset, site, [item.of_samples(start, start + samples) for item in self.labels])
+
+    def _named(self, start: int, count: int) -> dict[str, tuple[str, np.ndarray]]:
+        """The coordinate that says what some samples are called, where it is known."""
+        return {} if self.ids is None else {SAMPLE_ID: (SAMPLE, self.ids[start : start + count])}
 
     def maps(self, arrays: dict[str, SiteArrays], outputs: Outputs, start: int) -> AttentionMaps:
         """All sites' arrays of some samples as labelled maps."""
@@ -65,7 +75,7 @@ class Description:
         texts = None if self.texts is None else self.texts[start : start + count]
         return AttentionMaps(
             {site.name: self.dataset(site, arrays[site.name], start) for site in self.sites if site.name in arrays},
-            outputs=outputs.labelled(),
+            outputs=outputs.labelled(self._named(start, count)),
             inputs=texts,
             attrs=self.attrs,
         )
@@ -83,9 +93,13 @@ class Outputs:
     per_sample: dict[str, np.ndarray]
     fixed: dict[str, np.ndarray]
 
-    def labelled(self) -> xr.DataArray | dict[str, xr.DataArray]:
-        """As labelled arrays; a single output is not wrapped."""
-        arrays = {name: _output(array, SAMPLE) for name, array in self.per_sample.items()}
+    def labelled(self, coordinates: Mapping[str, tuple[str, np.ndarray]]) -> xr.DataArray | dict[str, xr.DataArray]:
+        """As labelled arrays; a single output is not wrapped.
+
+        Args:
+            coordinates: What is known of the samples.
+        """
+        arrays = {name: _output(array, SAMPLE).assign_coords(coordinates) for name, array in self.per_sample.items()}
         arrays |= {name: _output(array, "output_dim_0") for name, array in self.fixed.items()}
         return arrays[""] if list(arrays) == [""] else arrays
 

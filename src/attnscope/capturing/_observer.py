@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -11,10 +12,12 @@ from keras import ops
 
 from attnscope.capturing._summaries import Summary
 from attnscope.interception import Block, Call, Handler, Layout, SitePlan, any_along
-from attnscope.schema import SAMPLE, SiteTable
+from attnscope.schema import RAN, SAMPLE, SCORES, TOP_SCORES, Site, SiteTable
 from attnscope.tensors import Tensor, Tree
 
 QUERY_VALID, KEY_VALID = "query_valid", "key_valid"
+_STEP = "step"
+"""Among what a call gives: its number among the steps, where it may run in some of them alone."""
 
 
 @dataclass
@@ -31,20 +34,23 @@ class Observer:
     Args:
         chosen: The sites.
         summaries: What to keep of each site.
+        known: Names of all sites that the trace met.
     """
 
-    def __init__(self, chosen: SiteTable, summaries: Sequence[Summary]) -> None:
+    def __init__(self, chosen: SiteTable, summaries: Sequence[Summary], known: Iterable[str]) -> None:
+        self._known = frozenset(known)
         self._names = set(chosen.names)
-        self._order = chosen.names
+        self._sites = chosen
         self._summaries = list(summaries)
-        self._layouts: dict[str, Layout] = {}
         self._in_loops: set[str] = set()
         plans = {site.name: site.plan for site in chosen if isinstance(site.plan, SitePlan)}
+        self._layouts = {name: plan.layout for name, plan in plans.items() if plan.layout is not None}
         self._over_samples = {name for name, plan in plans.items() if plan.over_samples}
         self._keys_differ = {name for name, plan in plans.items() if plan.differs}
+        self._conditional = {name: plan.conditional for name, plan in plans.items() if plan.conditional}
 
     def handlers(self, extras: dict[str, Tensor]) -> tuple[Handler, dict[str, list[dict[str, Tensor]]]]:
-        """A handler, and the dict it fills: for each site one entry per step."""
+        """A handler, and the dict it fills: for each site one entry per step, and none for one that no trace met."""
         collected: dict[str, list[dict[str, Tensor]]] = {}
 
         def handler(call: Call) -> None:
@@ -52,7 +58,14 @@ class Observer:
                 self._layouts[call.name] = call.layout
                 if call.at.step:
                     self._in_loops.add(call.name)
-                collected.setdefault(call.name, []).append(self._observed(call))
+                arrays = self._observed(call)
+                if call.name in self._conditional:
+                    known = self._conditional[call.name]
+                    step = known.index(call.at.step) if call.at.step in known else call.at.step[-1]
+                    arrays[_STEP] = ops.convert_to_tensor(step, "int32")
+                collected.setdefault(call.name, []).append(arrays)
+            elif call.name not in self._known:
+                collected.setdefault(call.name, [])
 
         return handler, collected
 
@@ -78,12 +91,21 @@ class Observer:
         }
 
     def arrays(self, collected: dict[str, list[dict[str, np.ndarray]]], size: int) -> dict[str, SiteArrays]:
-        """The first `size` samples of what a run returned, with dims and with validity filled in."""
-        return {name: self._site_arrays(name, collected[name], size) for name in self._order if name in collected}
+        """The first `size` samples of what a run returned, with dims and with validity filled in.
 
-    def _site_arrays(self, name: str, steps: list[dict[str, np.ndarray]], size: int) -> SiteArrays:
+        Where a site did not run, because a condition went another way, its values are missing and nothing is valid.
+        """
+        return {site.name: self._site_arrays(site, collected.get(site.name, []), size) for site in self._sites}
+
+    def unforeseen(self, collected: dict[str, list[dict[str, np.ndarray]]]) -> set[str]:
+        """Names of sites that a run met, and the trace did not."""
+        return {name for name in collected if name not in self._known}
+
+    def _site_arrays(self, site: Site, steps: list[dict[str, np.ndarray]], size: int) -> SiteArrays:
+        name = site.name
         layout = self._layouts[name]
-        loops = name in self._in_loops
+        loops = name in self._in_loops if steps else "step" in site.dims
+        steps = self._all_steps(site, layout, steps, size)
         if name in self._over_samples:
             steps = [{variable: np.concatenate([step[variable] for step in steps]) for variable in steps[0]}]
             loops = False
@@ -99,7 +121,45 @@ class Observer:
                 if loops and variable == KEY_VALID and name not in self._keys_differ:
                     dims, array = (dims[0], *dims[2:]), np.asarray(array.any(axis=1))
                 result.validity[variable] = dims, array.astype(bool)
+        dims, array = _stacked(steps, RAN, (SAMPLE,), size, loops)
+        result.validity[RAN] = dims, array
         return result
+
+    def _all_steps(
+        self, site: Site, layout: Layout, steps: list[dict[str, np.ndarray]], size: int
+    ) -> list[dict[str, np.ndarray]]:
+        """What every step gave, those too in which the site did not run; one step where it is in no loop."""
+        ran = [{**step, RAN: np.ones(len(step[KEY_VALID]), bool)} for step in steps]
+        if ran and _STEP not in ran[0]:
+            return ran
+        numbered = {int(step.pop(_STEP)): step for step in ran}
+        over_samples = site.name in self._over_samples
+        sizes = dict(zip(site.dims, site.shape, strict=True))
+        missing = self._missing(site, layout, 1 if over_samples else size)
+        count = size if over_samples else sizes.get("step", 1)
+        return [numbered.get(number, missing) for number in range(count)]
+
+    def _missing(self, site: Site, layout: Layout, size: int) -> dict[str, np.ndarray]:
+        """What stands for a call that did not happen: no values, and nothing is valid."""
+        sizes = dict(zip(layout.dims, layout.shape, strict=True)) | {SAMPLE: size}
+        keys = math.prod(sizes[dim] for dim in layout.key_dims)
+        arrays = {RAN: np.zeros(size, bool)}
+        for summary in self._summaries:
+            known = sizes | {dim: min(length, keys) for dim, length in summary.sizes.items()}
+            for variable, filler in summary.missing.items():
+                shape = [known[dim] for dim in summary.dims(layout.dims)]
+                arrays[variable] = np.full(shape, *_no_value(variable, filler, site.dtype))
+        for variable, along in ((QUERY_VALID, layout.query_dims), (KEY_VALID, layout.key_dims)):
+            dims = [dim for dim in layout.dims if dim in (SAMPLE, "window", *along)]
+            arrays[variable] = np.zeros([sizes[dim] for dim in dims], bool)
+        return arrays
+
+
+def _no_value(variable: str, filler: float, dtype: str) -> tuple[float, str]:
+    """What stands for a value of a variable that is not there, and the variable's dtype."""
+    if isinstance(filler, int):
+        return filler, "int32"
+    return np.nan, "float64" if variable in (SCORES, TOP_SCORES) and dtype == "float64" else "float32"
 
 
 def _all_of(layout: Layout, dims: tuple[str, ...]) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from attnscope.capturing._observer import SiteArrays
 from attnscope.errors import InputError, free_path
 from attnscope.maps import COMPLETE, AttentionMaps, open_maps, quiet_about_strings
 from attnscope.running import Batch, viewed
-from attnscope.schema import SAMPLE
+from attnscope.schema import RAN, SAMPLE
 
 DONE, DIGEST = "attnscope_samples", "attnscope_digest"
 """Attributes of a store's root: how many complete samples it holds, and a digest of what they were captured from."""
@@ -31,7 +32,9 @@ class OnDisk:
         fix = "give another path, remove it, or resume it: resume=True"
         self._path = free_path(path, fix, overwrite=resume)
         self._root: Any = None
-        self._digest = hashlib.blake2b(repr([vars(item) for item in description.labels]).encode(), digest_size=16)
+        names = [vars(item) for item in description.labels]
+        ids = [] if description.ids is None else description.ids.tolist()
+        self._digest = hashlib.blake2b(repr([*names, *ids]).encode(), digest_size=16)
         for weight in description.model.weights:
             self._digest.update(np.ascontiguousarray(viewed(weight.value)).data)
         self._passed = 0
@@ -104,7 +107,7 @@ class OnDisk:
         self._root.attrs[COMPLETE] = False  # a complete run may be resumed with more samples
         for node in written.subtree:
             if SAMPLE in node.dims and node.has_data:
-                self._append(node.path, node.to_dataset(inherit=False))
+                self._append(node.path, self._with_ran(node.path, node.to_dataset(inherit=False)))
         self._root.attrs.update(state)
 
     def _begin(self, written: xr.DataTree, state: Mapping[str, object]) -> None:
@@ -115,6 +118,22 @@ class OnDisk:
             written.to_zarr(beside, mode="w", zarr_format=3, consolidated=False)
         beside.rename(self._path)
         self._root = zarr.open_group(self._path, mode="r+")
+
+    def _with_ran(self, group: str, dataset: xr.Dataset) -> xr.Dataset:
+        """A site's batch which says for which samples it ran if the store says so, as the store does if the batch does.
+
+        That it ran for all goes without saying.
+        """
+        stored = self._root[group.strip("/")]
+        if RAN in dataset.variables and RAN not in stored:
+            ran = dataset[RAN]
+            before = np.ones((self._done - dataset.sizes[SAMPLE], *ran.shape[1:]), bool)
+            stored.create_array(RAN, data=before, dimension_names=list(map(str, ran.dims)))
+        elif RAN in stored and RAN not in dataset.variables:
+            array = stored[RAN]
+            all_ran = np.ones((dataset.sizes[SAMPLE], *array.shape[1:]), bool)
+            dataset = dataset.assign_coords({RAN: (array.metadata.dimension_names, all_ran)})
+        return dataset
 
     def _append(self, group: str, dataset: xr.Dataset) -> None:
         for name, variable in dataset.variables.items():
@@ -140,6 +159,9 @@ class OnDisk:
                 f"{str(self._path)!r} holds {self._done} samples, but {self._passed} were given. Give all samples of "
                 "that run, or open it: attnscope.open(path)."
             )
+        unforeseen = self._description.unforeseen | set(json.loads(self._root.attrs.get("unforeseen", "[]")))
+        if unforeseen:
+            self._root.attrs["unforeseen"] = json.dumps(sorted(unforeseen))
         self._root.attrs[COMPLETE] = True
         return open_maps(self._path)
 

@@ -1,7 +1,7 @@
 """Which softmaxes of a model are attention, and why the others are not."""
 
 from attnscope.discovery._discover import Discovery, discover, sites
-from attnscope.discovery._selection import Selection, matches, selected
+from attnscope.discovery._selection import Selection, check_selection, matches, selected
 from attnscope.discovery._sequences import InputSequence
 
-__all__ = ["Discovery", "InputSequence", "Selection", "discover", "matches", "selected", "sites"]
+__all__ = ["Discovery", "InputSequence", "Selection", "check_selection", "discover", "matches", "selected", "sites"]

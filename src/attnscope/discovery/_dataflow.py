@@ -10,6 +10,7 @@ that come after it:
 * **A router**: the scores go into a top-k, arg-max or sort; or they weight the outputs of parallel layers
   (experts): their axis comes from the units of a layer's kernel *and* so does, or from stacking, the weighted
   tensor's axis.
+* **An assignment**: along another of their axes they weight such a tensor, and the softmax's own axis stays.
 * **Class probabilities**: they leave the model as they are.
 * **Nothing is weighted by them**: they end somewhere else.
 * **The trail is lost**: an operation that nobody knows lies between, so that it cannot be told.
@@ -33,23 +34,9 @@ from attnscope.backends import (
     Taken,
     Unknown,
 )
+from attnscope.discovery._axes import Axis, Factor, Symbol, is_data, is_picked, one, says_something, size_of
 from attnscope.discovery._lineage import Lineage, Steps, steps_after
-from attnscope.discovery._origins import (
-    Axis,
-    Factor,
-    Guessed,
-    Made,
-    Mark,
-    Origin,
-    Part,
-    Pieces,
-    Symbol,
-    Units,
-    is_data,
-    is_picked,
-    one,
-    size_of,
-)
+from attnscope.discovery._origins import Guessed, Made, Mark, Origin, Part, Pieces, Units
 
 
 @dataclass(frozen=True)
@@ -92,14 +79,15 @@ def use_of(lineage: Lineage, tensor: int, symbol: Symbol, axes: tuple[int, ...])
     walk.follow()
     axis = symbol[axes[-1]]
     units, holds_positions = _of_units(axis), _holds_positions(axis, lineage.positions.get(tensor, frozenset()))
-    for meeting in sorted(walk.meetings, key=lambda each: axes[-1] not in each.axes):
+    for meeting in sorted(walk.meetings, key=lambda each: (axes[-1] not in each.axes, each.rank)):
+        alike = [each for each in walk.meetings if each.rank == meeting.rank]
         if not (units and _parallel(meeting.value)) or (holds_positions and walk.summed):
             cut = max(0, size_of(axis) - size_of(meeting.value)) if meeting.value and axis else 0
             return Use(
                 True,
                 "its scores weight data along the softmax's axis",
                 unweighted_keys=cut,
-                shared=meeting.shared,
+                shared=meeting.shared.intersection(*(each.shared for each in alike)),
                 picked=meeting.picked,
                 values=meeting.values,
                 value=meeting.value,
@@ -118,6 +106,12 @@ def use_of(lineage: Lineage, tensor: int, symbol: Symbol, axes: tuple[int, ...])
             f"its trail was lost at the operation {lost!r}, so that it is not known what it weights; take it by "
             "name if it is attention",
             lost=lost,
+        )
+    if walk.assigns:
+        return Use(
+            False,
+            "it weights data, but along another axis than the softmax's, as where positions are assigned to slots or "
+            "clusters; take it by name if it is attention",
         )
     if walk.returned:
         return Use(False, "class probabilities: the model returns them as they are")
@@ -148,8 +142,15 @@ def _parallel(axis: Axis) -> bool:
 
 @dataclass(frozen=True)
 class _Meeting:
-    """Where the scores weight a tensor: along which of their own axes, its axis that meets these, the factors that both
-    have, and those picked.
+    """Where the scores meet a tensor in a product.
+
+    Attributes:
+        axes: Along which of their own axes.
+        values: Number of the tensor.
+        value: Its axis that meets these.
+        shared: The factors that both have.
+        picked: Those of them that were picked.
+        rank: How surely the tensor is what the scores weight, and no gate that weights the scores; least first.
     """
 
     axes: frozenset[int]
@@ -157,6 +158,7 @@ class _Meeting:
     value: Axis
     shared: frozenset[tuple[int, int]]
     picked: frozenset[tuple[int, int]]
+    rank: int
 
 
 @dataclass
@@ -173,6 +175,7 @@ class _Walk:
     chosen: bool = False
     returned: bool = False
     added: bool = False
+    assigns: bool = False  # to what lies along the softmax's axis
     summed: bool = False  # what they weight, along their axis
     lost: str = ""
     picks: str = ""  # the operation that picks positions by their scores
@@ -270,11 +273,16 @@ class _Walk:
         }
         shared = frozenset(both)
         picked = frozenset(place for place, axis in both.items() if is_picked(axis))
+        apart = any(size_of(axis) > 1 and not _marks(mine.get(label, ())) for label, axis in theirs.items())
+        along = tuple(mine[label] for label in summed if label in theirs and _marks(mine[label]))
+        self.assigns = self.assigns or (apart and bool(along) and not self._holds_keys(along))
         for label, axis in mine.items():
             meets = label in summed or (label in theirs and _same_length(axis, theirs[label]))
-            if label in theirs and meets and self._holds_keys((axis,)):
+            if label in theirs and meets and self._holds_keys((axis,)) and not self._is_constant(theirs[label]):
                 axes = frozenset(mark.axis for mark in _marks(axis))
-                self.meetings.append(_Meeting(axes, other, theirs[label], shared, picked))
+                # a gate has the axes of the scores alone and leaves the keys apart; values have features or are summed
+                rank = 2 - apart - (label in summed)
+                self.meetings.append(_Meeting(axes, other, theirs[label], shared, picked, rank))
                 self._note_guess(axis)
         steps = self.steps.get(self._tensor_of(mine, known), {})
         singles: set[int | None] = {
@@ -297,6 +305,13 @@ class _Walk:
     def _is_foreign_data(self, tensor: int) -> bool:
         """Whether a tensor depends on the model's input, and not on the scores."""
         return tensor in self.lineage.graph.data and tensor not in self.own
+
+    def _is_constant(self, axis: Axis) -> bool:
+        """Whether constants lie along an axis: those of a one-hot code, which picks scores and is not weighted."""
+        origins = [origin for factor in axis for origin in factor.origins]
+        return bool(origins) and all(
+            isinstance(origin, Made) and origin.tensor not in self.lineage.graph.data for origin in origins
+        )
 
     def _tensor_of(self, mine: dict[object, Axis], known: dict[int, Symbol]) -> int:
         return next((tensor for tensor, symbol in known.items() if tuple(mine.values()) == symbol), -1)
@@ -330,8 +345,8 @@ def _by_place(symbol: Symbol) -> dict[object, Axis]:
 
 def _same_length(axis: Axis, other: Axis) -> bool:
     """Whether both run along the axis, rather than one of them being repeated."""
-    says = any(origin.level > Made(0, 0).level for factor in other for origin in factor.origins)
-    return bool(axis) and bool(other) and size_of(axis) == size_of(other) and (size_of(axis) > 1 or says)
+    same = bool(axis) and bool(other) and size_of(axis) == size_of(other)
+    return same and (size_of(axis) > 1 or says_something(other))
 
 
 def _marks(axis: Axis) -> list[Mark]:

@@ -5,6 +5,7 @@ The model is traced once, on shapes alone; again where a wanted site lies inside
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import keras
@@ -13,14 +14,14 @@ from keras import tree
 
 from attnscope.discovery._lineage import Lineage
 from attnscope.discovery._masks import Masks
-from attnscope.discovery._selection import Selection, selected, wanted
+from attnscope.discovery._selection import Selection, check_selection, selected, wanted
 from attnscope.discovery._sequences import InputSequence, sequences_of
 from attnscope.discovery._site_list import sites_of, with_written_out
 from attnscope.discovery._traced_run import traced_run
 from attnscope.discovery._written_out import written_out
 from attnscope.errors import UnsupportedError
-from attnscope.interception import COMPILED, COMPILED_FUNCTIONS, Plan, can_be_mask, declared_inputs
-from attnscope.running import Network, check_model
+from attnscope.interception import COMPILED, COMPILED_FUNCTIONS, Plan, Removal, SitePlan, can_be_mask, declared_inputs
+from attnscope.running import Network, check_model, without_texts
 from attnscope.schema import Site, SiteTable
 from attnscope.tensors import Inputs, Tree
 
@@ -33,7 +34,7 @@ class Discovery:
         sites: All of them, in the order of execution.
         selection: Which were asked for.
         plan: What a run of the model needs to know to take them.
-        removed_masks: For each site the layers that had removed a padding mask before it.
+        removed_masks: For each site the layers that had removed a padding mask of its keys before it.
         sequences: What is known of the positions of each input, by its name.
     """
 
@@ -76,7 +77,8 @@ def sites(model: keras.Model, inputs: Inputs = None, *, batch_size: int = 32) ->
     """
     check_model(model)
     network = Network(model, _example_inputs(model) if inputs is None else inputs, batch_size=batch_size)
-    return discover(network).sites
+    first = network.first.inputs
+    return discover(without_texts(network.on(first, batch_size=len(tree.flatten(first)[0])))).sites
 
 
 def discover(network: Network, selection: Selection = None, unroll: frozenset[str] = frozenset()) -> Discovery:
@@ -84,6 +86,7 @@ def discover(network: Network, selection: Selection = None, unroll: frozenset[st
 
     If a wanted site is inside a loop that can be unrolled, the model is traced again with that loop unrolled.
     """
+    check_selection(selection)
     samples = len(tree.flatten(network.first.inputs)[0])
     inputs = _two_samples(network.model, network.first.inputs) if samples == 1 else network.first.inputs
     batch = len(tree.flatten(inputs)[0])
@@ -107,9 +110,26 @@ def discover(network: Network, selection: Selection = None, unroll: frozenset[st
     loops = {site.loop for site in listed if site.loop and wanted(site, selection)}
     if loops - unroll:
         return discover(network, selection, unroll | loops)
-    removed = {call.at.name: call.removed_masks for call in run.calls}
+    removals = {call.at.name: call.removed_masks for call in run.calls}
+    removed = {site.name: _removers(site, removals.get(site.name, ()), known_masks) for site in listed}
     sequences = sequences_of(run.trace, lineage, known_masks, names, run.embedded)
+    listed = [replace(site, plan=replace(site.plan, branches=run.branches)) for site in listed]  # type: ignore[type-var]
     return Discovery(SiteTable(listed), selection, Plan.of(listed, unroll), removed, sequences)
+
+
+def _removers(site: Site, removals: Iterable[Removal], masks: Masks) -> tuple[str, ...]:
+    """The layers that took the keys' mask off; not its own call, which had taken the mask before that."""
+    if not isinstance(site.plan, SitePlan):
+        return ()
+    plans = [plans.get("key") for plans in (site.plan.masks, *site.plan.in_steps.values())]
+    own = (site.path, site.call_index)
+    return tuple(
+        dict.fromkeys(
+            removal.path
+            for removal in removals
+            if (removal.path, removal.call) != own and any(masks.is_of(removal.mask, plan) for plan in plans)
+        )
+    )
 
 
 def _two_samples(model: keras.Layer, inputs: Tree) -> Tree:
@@ -135,7 +155,7 @@ def _example_inputs(model: keras.Model) -> Tree:
 
     def example(tensor: keras.KerasTensor) -> np.ndarray:
         shape = (2, *(16 if size is None else size for size in tensor.shape[1:]))
-        return np.zeros(shape, "U1" if tensor.dtype == "string" else tensor.dtype)
+        return np.full(shape, "a " * 16) if tensor.dtype == "string" else np.zeros(shape, tensor.dtype)
 
     struct = tree.map_structure(example, declared)
     return struct[0] if isinstance(struct, list) and len(struct) == 1 else struct

@@ -14,10 +14,11 @@ from typing import Any
 import keras
 
 from attnscope.backends import Trace
+from attnscope.discovery._axes import Axis, Symbol, is_data, is_picked, together
 from attnscope.discovery._dataflow import Use, use_of
 from attnscope.discovery._lineage import Lineage
 from attnscope.discovery._masks import Masks
-from attnscope.discovery._origins import Axis, Made, Origin, Samples, Symbol, is_data, is_picked, together
+from attnscope.discovery._origins import Made, Origin, Samples
 from attnscope.discovery._portions import sources_of
 from attnscope.discovery._roles import Roles, in_words, roles_of
 from attnscope.discovery._traced_run import TracedCall

@@ -28,23 +28,10 @@ from attnscope.backends import (
     Updated,
     Windowed,
 )
-from attnscope.discovery._origins import (
+from attnscope.discovery._axes import (
     Axis,
     Factor,
-    Filled,
-    Guessed,
-    Lost,
-    Made,
-    Mark,
-    Origin,
-    Part,
-    Picked,
-    Pieces,
-    Position,
-    Samples,
     Symbol,
-    Together,
-    Units,
     interleaved,
     joined,
     one,
@@ -56,6 +43,21 @@ from attnscope.discovery._origins import (
     together,
     whole,
     windowed,
+)
+from attnscope.discovery._origins import (
+    Filled,
+    Guessed,
+    Lost,
+    Made,
+    Mark,
+    Origin,
+    Part,
+    Picked,
+    Pieces,
+    Position,
+    Samples,
+    Together,
+    Units,
 )
 
 Steps = dict[tuple[Origin, int], tuple[int, int]]

@@ -5,20 +5,9 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 from attnscope.backends import Trace
+from attnscope.discovery._axes import Axis, Factor, one, rejoined, size_of
 from attnscope.discovery._lineage import Lineage
-from attnscope.discovery._origins import (
-    Axis,
-    Factor,
-    Origin,
-    Pieces,
-    Position,
-    Samples,
-    Together,
-    as_one,
-    one,
-    rejoined,
-    size_of,
-)
+from attnscope.discovery._origins import Origin, Pieces, Position, Samples, Together, as_one
 from attnscope.discovery._portions import picked, pieces_of, portions_of
 from attnscope.interception import MaskPlan, likeliest_mask, mask_input
 from attnscope.schema import Portion
@@ -70,6 +59,12 @@ class Masks:
             for origin in factor.origins:
                 if isinstance(origin, Position) and origin.axis == 1 and origin.input in self.inputs:
                     self._linked.setdefault(self.without_masks(sequence), set()).add(origin.input)
+
+    def is_of(self, name: str, plan: MaskPlan | None) -> bool:
+        """Whether a Keras mask is one of a sequence that a plan names a mask of."""
+        sequences = {mask: axis for _, axis, mask in self._set}
+        parts = () if plan is None else plan.parts
+        return name in sequences and any(sequences.get(part.name) == sequences[name] for part in parts)
 
     def first_of(self, name: str) -> str:
         """The Keras mask that was first set for the positions of an input; empty where none was."""

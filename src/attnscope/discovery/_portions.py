@@ -4,18 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from attnscope.discovery._origins import (
-    Axis,
-    Factor,
-    Guessed,
-    Origin,
-    Part,
-    Pieces,
-    Position,
-    Windows,
-    one,
-    size_of,
-)
+from attnscope.discovery._axes import Axis, Factor, one, size_of
+from attnscope.discovery._origins import Guessed, Origin, Part, Pieces, Position, Windows
 from attnscope.discovery._roles import in_words
 from attnscope.schema import Portion, Source
 

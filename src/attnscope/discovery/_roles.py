@@ -12,9 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from attnscope.discovery._axes import Axis, Factor, Symbol, is_data, is_lost, is_units, one
 from attnscope.discovery._origins import (
-    Axis,
-    Factor,
     Guessed,
     Lost,
     Made,
@@ -26,14 +25,9 @@ from attnscope.discovery._origins import (
     Product,
     Samples,
     Split,
-    Symbol,
     Together,
     Units,
     Windows,
-    is_data,
-    is_lost,
-    is_units,
-    one,
     ordered,
 )
 from attnscope.interception import Layout, Parts
@@ -213,9 +207,15 @@ def in_words(factors: Axis) -> str:
 
 
 def _telling(origins: frozenset[Origin]) -> list[Origin]:
-    """Of origins that met as few as name all the inputs and weights that are in them, the simplest first."""
-    named = {origin: {root for root in origin.roots if not isinstance(root, Made)} for origin in origins}
-    told: set[Origin] = set()
+    """Of origins that met as few as name all the inputs and weights that are in them, the simplest first.
+
+    An axis and the same from its end count as two: each position holds both.
+    """
+    named = {
+        origin: {(root, _is_reversed(origin)) for root in origin.roots if not isinstance(root, Made)}
+        for origin in origins
+    }
+    told: set[tuple[Origin, bool]] = set()
     telling: list[Origin] = []
     for origin in sorted(origins, key=lambda each: (-len(named[each]), len("".join(_words(each))), each.name)):
         if not telling or not told.issuperset(named[origin]):
@@ -224,7 +224,13 @@ def _telling(origins: frozenset[Origin]) -> list[Origin]:
     return telling
 
 
-_OF_INPUT, _MADE = " of input ", "made by the model"
+def _is_reversed(origin: Origin) -> bool:
+    """Whether it runs from the end of what it comes from to the start."""
+    turned = isinstance(origin, Part) and origin.step < 0
+    return turned != (len(origin.inner) == 1 and _is_reversed(origin.inner[0]))
+
+
+_OF_INPUT, _MADE = " of input ", "positions made by the model"
 
 
 def _of_all(heads: str, tails: list[str]) -> str:

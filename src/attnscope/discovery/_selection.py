@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
-from attnscope.errors import NoAttentionError, PatternError
+import keras
+
+from attnscope.errors import InputError, NoAttentionError, PatternError, kind_of
 from attnscope.schema import Site, SiteTable
 
 Selection = str | Iterable[str] | Callable[[Site], bool] | None
@@ -47,6 +49,30 @@ def wanted(site: Site, selection: Selection) -> bool:
     return any(matches(site, pattern) for pattern in patterns)
 
 
+def check_selection(selection: Selection) -> None:
+    """Checks that sites are asked for in a way that can be followed.
+
+    Raises:
+        InputError: It is neither a pattern, nor several, nor a function of one's own.
+    """
+    is_function = callable(selection) and not isinstance(selection, (keras.Layer, type))
+    if selection is None or isinstance(selection, str) or is_function:
+        return
+    items: list[object] = [selection]
+    if isinstance(selection, Iterable) and not isinstance(selection, Iterator):
+        items = list(selection)
+    if all(isinstance(item, str) for item in items):
+        return
+    named = [item.name for item in items if isinstance(item, (Site, keras.Layer))]
+    example: object = "encoder_0/*"
+    if len(named) == len(items):
+        example = named[0] if items == [selection] else named[:3]
+    raise InputError(
+        f"sites is {kind_of(selection)}, but names of sites or patterns of them are needed, or a function from a site "
+        f"to True or False: sites={example!r}."
+    )
+
+
 def matches(site: Site, pattern: str) -> bool:
     """Whether a glob pattern matches this site: by name, path, or the last part of either."""
     names = {
@@ -79,8 +105,17 @@ def _nothing(found: SiteTable, chosen: SiteTable) -> str:
             "a layer computes by hand can be declared: "
             "ats.declare(LayerClass, output=1, dims=('sample', 'query', 'key'))."
         )
+    taken = [site.name for site in found if site.taken]
+    if taken:
+        return (
+            f"No site was chosen, but the model has attention at {', '.join(map(repr, taken[:4]))}. Leave sites out to "
+            f"capture all of it, or name some: sites={taken[0]!r}."
+        )
     reasons = "; ".join(f"{site.name!r} is left out: {site.reason}" for site in found[:3])
+    if not any(site.dims for site in found):
+        return f"The model computes softmaxes, but the scores of none of them can be taken: {reasons}."
+    none = "The model's only softmax is no" if len(found) == 1 else f"None of the model's {len(found)} softmaxes is"
     return (
-        f"None of the model's {len(found)} softmaxes is attention: {reasons}. To capture one anyway, ask for it by "
-        f"name: sites={found[0].name!r}."
+        f"{none} attention: {reasons}. To capture one anyway, ask for it by "
+        f"name: sites={next(site.name for site in found if site.dims)!r}."
     )

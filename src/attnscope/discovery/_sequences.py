@@ -6,9 +6,10 @@ from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 
 from attnscope.backends import Elementwise, Graph, Looked, Moved, Trace
+from attnscope.discovery._axes import Axis
 from attnscope.discovery._lineage import Lineage
 from attnscope.discovery._masks import Masks
-from attnscope.discovery._origins import Axis, Origin, Part, Position
+from attnscope.discovery._origins import Origin, Part, Position
 
 
 @dataclass(frozen=True)

@@ -43,10 +43,12 @@ def _with_steps(site: Site, steps: list[Judge]) -> Site:
     """A site in a loop that is run step by step, with a dim for the steps, or the samples where it runs over them."""
     if not steps or not site.dims or not isinstance(site.plan, SitePlan):
         return site
-    if site.plan.over_samples:
-        return replace(site, shape=(len(steps), *site.shape[1:]))
+    order = tuple(judge.call.at.step for judge in steps)
+    plan = replace(site.plan, conditional=order if any(judge.call.at.conditional for judge in steps) else ())
+    if plan.over_samples:
+        return replace(site, shape=(len(steps), *site.shape[1:]), plan=plan)
     differs = len({judge.values for judge in steps[:2]}) > 1
-    plan = replace(site.plan, differs=differs)
+    plan = replace(plan, differs=differs)
     if differs and plan.masks:
         plan = replace(plan, in_steps={judge.call.at.step: judge.mask_plans for judge in steps})
     return _over_steps(replace(site, plan=plan), steps)
@@ -77,11 +79,16 @@ def _without_repeats(listed: list[Site], groups: Mapping[str, list[Judge]]) -> l
         alike = len({(site.dims, site.shape) for site in sites_there}) == 1
         if len(steps) == 1 or len(values) > 1 or -1 in values or not pools or not alike or "step" in first.dims:
             continue
+        conditional = any(judge.call.at.conditional for judge in steps)
         repeats.update(site.name for site in sites_there[1:])
         first = replace(
             first,
             reason=f"{first.reason}, in {len(steps)} steps of a loop",
-            plan=replace(first.plan, calls=tuple(site.name for site in sites_there)),  # type: ignore[type-var]
+            plan=replace(  # type: ignore[type-var]
+                first.plan,
+                calls=tuple(site.name for site in sites_there),
+                conditional=tuple((step,) for step in range(len(steps)) if conditional),
+            ),
         )
         joined[first.name] = _over_steps(first, steps)
     return [joined.get(site.name, site) for site in listed if site.name not in repeats]

@@ -13,12 +13,14 @@ from attnscope.backends import Trace, current
 from attnscope.errors import AttnscopeError
 from attnscope.interception import (
     Call,
+    Counts,
     DeclaredCall,
     FusedCall,
     LayerCall,
     Layout,
     Occurrence,
     Plan,
+    Removal,
     SoftmaxCall,
     UntakenCall,
     call_model,
@@ -44,7 +46,7 @@ class TracedCall:
         keys: What the trace knows its tensors by; empty where they are out of reach.
         by_size: The layout that its sizes suggest, which counts where the trail is lost; or the declared one.
         masks: How many Keras masks had been set before it.
-        removed_masks: Layers that had removed a padding mask before it.
+        removed_masks: The padding masks that layers had removed before it.
     """
 
     at: Occurrence
@@ -56,7 +58,7 @@ class TracedCall:
     keys: Mapping[str, Hashable]
     by_size: Layout | None
     masks: int
-    removed_masks: tuple[str, ...] = ()
+    removed_masks: tuple[Removal, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ class TracedRun:
         masks: Names of the Keras masks that layers set, in order, with what the trace knows each by.
         layers: Calls of layers, those that ended first first; empty where they were not asked for.
         embedded: What the trace knows the numbers by that were embedded, by the path of the `Embedding`.
+        branches: How many calls there are in each branch of a condition, by its name.
     """
 
     trace: Trace
@@ -86,6 +89,7 @@ class TracedRun:
     masks: list[tuple[str, Hashable]]
     layers: list[TracedLayer]
     embedded: dict[str, Hashable]
+    branches: dict[str, list[Counts]]
 
 
 def traced_run(network: Network, inputs: Tree, unroll: frozenset[str], *, with_layers: bool = False) -> TracedRun:
@@ -94,11 +98,12 @@ def traced_run(network: Network, inputs: Tree, unroll: frozenset[str], *, with_l
     masks: list[tuple[str, Hashable]] = []
     layers: list[TracedLayer] = []
     embedded: dict[str, Hashable] = {}
+    branches: dict[str, list[Counts]] = {}
     errors: list[AttnscopeError] = []
     batch = len(tree.flatten(inputs)[0])
 
     def body(tensors: Tree) -> Tree:
-        for collected in (calls, masks, layers, embedded):
+        for collected in (calls, masks, layers, embedded, branches):
             collected.clear()
         numbers = count()
 
@@ -122,12 +127,14 @@ def traced_run(network: Network, inputs: Tree, unroll: frozenset[str], *, with_l
             masked=lambda name, mask: masks.append((name, key_of(mask))),
             untaken=lambda call: calls.append(_untaken_call(call, key_of, len(masks))),
             ended=(lambda call: layers.append(_layer_call(call, key_of))) if with_layers else None,
-        ):
-            return call_model(network.model, tensors)
+        ) as running:
+            outputs = call_model(network.model, tensors)
+        branches.update(running.progress.branches)
+        return outputs
 
     with own_errors(errors), network.noting(network.first.inputs):
         trace = current().trace(network.model, body, inputs)
-    return TracedRun(trace, calls, masks, layers, embedded)
+    return TracedRun(trace, calls, masks, layers, embedded, branches)
 
 
 def _layer_call(call: LayerCall, key_of: Callable[[Tensor], Hashable]) -> TracedLayer:

@@ -50,7 +50,6 @@ class _Search:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.maker = {node.output: node for node in graph.nodes}
 
     def at(self, node: Node) -> WrittenOut | None:
         """The softmax whose last operation this is, if it is one."""
@@ -110,13 +109,16 @@ class _Search:
         return None
 
     def _exponential(self, tensor: int) -> Node | None:
-        """The exponential that a tensor is, element by element, up to masks and the like."""
+        """The exponential that a tensor is, element by element, up to masks and the like.
+
+        That of a softmax that was met is no other's: scores may be masked and divided by their sum again.
+        """
         rank = len(self.graph.shapes[tensor])
         return next(
             (
                 node
                 for node in self._back(tensor, moves=False)
-                if node.function == "exp" and len(self.graph.shapes[node.output]) == rank
+                if node.function == "exp" and not node.met and len(self.graph.shapes[node.output]) == rank
             ),
             None,
         )
@@ -146,7 +148,7 @@ class _Search:
         waiting = deque([(tensor, 0)])
         while waiting:
             number, distance = waiting.popleft()
-            node = self.maker.get(number)
+            node = self.graph.makers.get(number)
             if node is None or number in seen or distance >= far:
                 continue
             seen.add(number)

@@ -13,6 +13,7 @@ from attnscope.interception._calls import (
     UntakenCall,
     any_along,
 )
+from attnscope.interception._columns import of_one_input
 from attnscope.interception._declarations import declarations, declare, undeclare
 from attnscope.interception._intercept import intercept
 from attnscope.interception._interception import COMPILED, Handler, LayerCall, own_errors
@@ -26,16 +27,18 @@ from attnscope.interception._keras import (
     symbolic_calls,
 )
 from attnscope.interception._layout import Layout, Parts
-from attnscope.interception._padding import can_be_mask, likeliest_mask, mask_input
-from attnscope.interception._plan import COMPILED_FUNCTIONS, MaskPlan, Plan, SitePlan
+from attnscope.interception._padding import MASK_NAMES, Removal, can_be_mask, likeliest_mask, mask_input
+from attnscope.interception._plan import COMPILED_FUNCTIONS, Counts, MaskPlan, Plan, SitePlan
 from attnscope.interception._texts import TextInput, TextModel, cut_behind_texts
 
 __all__ = [
     "COMPILED",
     "COMPILED_FUNCTIONS",
+    "MASK_NAMES",
     "TRAINING_STATE",
     "Block",
     "Call",
+    "Counts",
     "DeclaredCall",
     "FusedCall",
     "Handler",
@@ -45,6 +48,7 @@ __all__ = [
     "Occurrence",
     "Parts",
     "Plan",
+    "Removal",
     "SitePlan",
     "SoftmaxCall",
     "TextInput",
@@ -63,6 +67,7 @@ __all__ = [
     "layers_of",
     "likeliest_mask",
     "mask_input",
+    "of_one_input",
     "own_errors",
     "symbolic_calls",
     "undeclare",

@@ -22,7 +22,7 @@ from attnscope.errors import InterventionError
 from attnscope.interception._layout import Layout
 from attnscope.interception._location import Location
 from attnscope.interception._loops import scan_blocks
-from attnscope.interception._padding import MASKED_LOGIT
+from attnscope.interception._padding import MASKED_LOGIT, Removal
 from attnscope.tensors import Tensor, Tree
 
 SMALL_BYTES = 2**20
@@ -56,12 +56,14 @@ class Occurrence:
         index: How many calls there were at this location before, in the same step.
         step: Steps of the unrolled loops that the call is in, outermost first; empty outside of any.
         loop: The innermost loop around it that is not run step by step, or None.
+        conditional: Whether it is in a branch of a condition.
     """
 
     location: Location
     index: int = 0
     step: tuple[int, ...] = ()
     loop: str | None = None
+    conditional: bool = False
 
     @property
     def name(self) -> str:
@@ -103,7 +105,7 @@ class Call(ABC):
         layout: How the tensor becomes labelled scores.
         masks: Padding masks of its dims where they are known, dims ``(sample, window, position)``, without ``window``
             where the layout has none; of size 1 along it where all windows have the same.
-        removed_masks: Paths of the layers that had taken a padding mask off before it.
+        removed_masks: Those that layers had taken off a tensor before it.
     """
 
     at: Occurrence
@@ -111,7 +113,7 @@ class Call(ABC):
     batch: int
     layout: Layout
     masks: Mapping[str, Tensor]
-    removed_masks: tuple[str, ...]
+    removed_masks: tuple[Removal, ...]
 
     @property
     def name(self) -> str:

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 
 import keras
 
-from attnscope.errors import DeclarationError
+from attnscope.errors import DeclarationError, kind_of
 from attnscope.interception._layout import Layout
 from attnscope.tensors import Tensor, Tree
 
@@ -74,7 +74,7 @@ class Declaration:
         if shape[ordered[0]] != batch or any(shape[axis] != 1 for axis in dropped):
             raise DeclarationError(
                 f"The declared output of {self._layer_name} has shape {shape} and dims {self.dims}, but there "
-                f"are {batch} samples, and a dropped axis must have size 1."
+                f"are {batch} samples, and a dropped axis must have size 1. Declare what each axis is, in their order."
             )
         parts = [() if dim is None else ((dim, size),) for dim, size in zip(self.dims, shape, strict=True)]
         return Layout(tuple(parts), tuple(_DIMS[order] for order, _ in sorted(axes)))
@@ -101,7 +101,7 @@ def declare(layer: type | str, *, output: int | str | None = None, dims: tuple[s
         The declaration, for `undeclare`.
 
     Raises:
-        DeclarationError: The dims name no key or no sample, or name a dim twice.
+        DeclarationError: The layer is an object; or the dims name no key or no sample, or name a dim twice.
 
     Example:
         >>> class Weigh(keras.layers.Layer):
@@ -111,6 +111,17 @@ def declare(layer: type | str, *, output: int | str | None = None, dims: tuple[s
         >>> declaration = declare(Weigh, dims=("sample", "key"))
         >>> undeclare(declaration)
     """
+    if not isinstance(layer, (type, str)):
+        name = type(layer).__name__
+        raise DeclarationError(
+            f"The layer was declared as {kind_of(layer)}, but its class, its class's name or a pattern of site paths "
+            f"is needed: ats.declare({name if isinstance(layer, keras.Layer) else 'LayerClass'}, output=..., "
+            "dims=('sample', 'key'))."
+        )
+    if isinstance(dims, str):
+        raise DeclarationError(
+            f"The dims are {dims!r}, but one for each axis is needed: dims=('sample', 'query', 'key')."
+        )
     named = [dim for dim in dims if dim is not None]
     if not {"sample", "key"} <= set(named) or len(set(named)) < len(named) or not set(named) <= set(_DIMS):
         raise DeclarationError(

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -21,13 +21,11 @@ from attnscope.interception._declarations import Declaration, declared_at
 from attnscope.interception._layout import Layout, layout_by_size, number_of_heads
 from attnscope.interception._location import Location, current_location
 from attnscope.interception._padding import Padding
-from attnscope.interception._plan import Plan, SitePlan
+from attnscope.interception._plan import Counts, Plan, SitePlan
 from attnscope.tensors import Tensor, Tree
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Counts = Counter[tuple[str, tuple[int, ...]]]
-"""How many calls there were at each path and step."""
 Handler = Callable[[Call], Tensor | None]
 """Takes a call; gives None, or scores in the dims of ``call.layout`` that replace the model's own."""
 Embedded = Callable[[keras.Layer, str, Tensor, Tensor], Tensor]
@@ -108,12 +106,16 @@ class Progress:
         padding: The padding masks.
         counts: How many calls there were at each path and step.
         loops: Names of the model's loops that run now, outermost first.
+        branches: How many calls there were in each branch of a condition, by its name.
+        conditions: For each condition of which a branch runs now, the outermost first, whether it is compiled apart.
         heads: Heads of the framework's own modules that run now, outermost first.
     """
 
     padding: Padding = field(default_factory=Padding)
     counts: Counts = field(default_factory=Counter)
     loops: list[str] = field(default_factory=list)
+    branches: dict[str, list[Counts]] = field(default_factory=dict)
+    conditions: list[bool] = field(default_factory=list)
     heads: list[int] = field(default_factory=list)
 
     @property
@@ -154,7 +156,7 @@ class Interception:
         layout = self._layout(occurrence, shape, axes, self._heads(location))
         tensors = {"logits": _with_shape(logits, shape), "output": _with_shape(output, shape)}
         if layout is None:
-            self._note_untaken(UntakenCall(occurrence, "softmax", shape, _dtype(output), _NO_SAMPLE, tensors, axes))
+            self._note_without_sample(occurrence, "softmax", shape, _dtype(output), tensors, axes)
             return output
         edited = self._edited(SoftmaxCall(**self._common(occurrence, "softmax", layout), **tensors, axes=axes))
         return output if edited is None else edited
@@ -177,7 +179,7 @@ class Interception:
         tensors.update({name: _with_shape(tensors[name], known) for name, known in shapes.items()})
         if layout is None:
             dtype = _dtype(tensors["query"])
-            self._note_untaken(UntakenCall(occurrence, "fused", shape, dtype, _NO_SAMPLE, tensors, (-1,)))
+            self._note_without_sample(occurrence, "fused", shape, dtype, tensors, (-1,))
             return self._ran(run)
         call = FusedCall(**self._common(occurrence, "fused", layout), **tensors, run=run)
         edited = self._edited(call)
@@ -249,8 +251,8 @@ class Interception:
             name = padding.read_keras_mask(mask, path, loops.current_step())
             if name is not None and self.listeners.masked is not None:
                 aside(self.listeners.masked, name, mask)
-        elif keras_backend.get_keras_mask(tensor) is not None and path not in padding.removed_by:
-            padding.removed_by.append(path)
+        elif (removed := keras_backend.get_keras_mask(tensor)) is not None:
+            padding.note_removal(removed, path, self.progress.counts[path, loops.current_step()])
 
     def loop(self, kind: str, original: Callable[..., Tree], unrolled: Unroller, *args: Any, **kwargs: Any) -> Tree:
         """Runs one of the model's loops: step by step if that is wanted, otherwise as it is."""
@@ -259,6 +261,34 @@ class Interception:
             return unrolled(original)(*args, **kwargs)
         with _pushed(self.progress.loops, name):
             return original(*args, **kwargs)
+
+    def condition(self, run: Callable[..., Tree], branches: Sequence[Callable[..., Tree]]) -> Tree:
+        """Runs a condition: `run` is given its branches.
+
+        Whichever branches run, a call has the same name: calls are counted as if all of them ran, one after another.
+        """
+        step, path = loops.current_step(), f"{self._location().path}:condition"
+        name = f"{path}#{self.progress.counted(path, step)}{list(step) if step else ''}"
+        before, outside = self.progress.counts.copy(), current().current_trace()
+        known = None if self.run.plan is None else self.run.plan.branches.get(name)
+        counts = [Counter() for _ in branches] if known is None else list(known)
+
+        def wrapped(number: int, branch: Callable[..., Tree]) -> Callable[..., Tree]:
+            def ran(*args: Any, **kwargs: Any) -> Tree:
+                start = sum(counts[:number], before)
+                self.progress.counts = start.copy()
+                with _pushed(self.progress.conditions, current().current_trace() != outside):
+                    result = branch(*args, **kwargs)
+                if known is None:
+                    counts[number] = self.progress.counts - start
+                return result
+
+            return ran
+
+        given = run(*(wrapped(number, branch) for number, branch in enumerate(branches)))
+        self.progress.branches[name] = counts
+        self.progress.counts = sum(counts, before)
+        return given
 
     def mapped(self, run: Callable[..., Tree], function: Callable[..., Tree], elements: Tree) -> Tree:
         """Runs one of the framework's own maps: element by element if that is wanted, otherwise as it is."""
@@ -290,9 +320,9 @@ class Interception:
     def _occurrence(self, location: Location) -> Occurrence:
         step = loops.current_step()
         index = self.progress.counted(location.path, step)
-        occurrence = Occurrence(location, index, step, self.progress.loop)
+        occurrence = Occurrence(location, index, step, self.progress.loop, bool(self.progress.conditions))
         if self.run.plan is not None and occurrence.name in self.run.plan.steps:
-            return Occurrence(location, 0, (*step, self.run.plan.steps[occurrence.name]), self.progress.loop)
+            return replace(occurrence, index=0, step=(*step, self.run.plan.steps[occurrence.name]))
         return occurrence
 
     def _common(self, occurrence: Occurrence, kind: str, layout: Layout) -> dict[str, Any]:
@@ -307,7 +337,7 @@ class Interception:
             "batch": self.run.batch,
             "layout": layout,
             "masks": masks,
-            "removed_masks": tuple(padding.removed_by),
+            "removed_masks": tuple(padding.removed),
         }
 
     def _site(self, name: str) -> SitePlan | None:
@@ -368,9 +398,29 @@ class Interception:
         in_own_trace = self._in_own_trace
         if in_own_trace and -1 not in shape:
             return False
-        loop, reason = (None, _SHAPELESS) if in_own_trace else (self.progress.loop, COMPILED)
+        if in_own_trace:
+            loop, reason = None, _SHAPELESS
+        elif any(self.progress.conditions):
+            loop, reason = None, _IN_BRANCH
+        else:
+            loop, reason = self.progress.loop, COMPILED
         self._note_untaken(UntakenCall(Occurrence(location, loop=loop), kind, shape, "", reason))
         return True
+
+    def _note_without_sample(
+        self,
+        occurrence: Occurrence,
+        kind: str,
+        shape: tuple[int, ...],
+        dtype: str,
+        tensors: Mapping[str, Tensor],
+        axes: tuple[int, ...],
+    ) -> None:
+        """Records a call whose first axis is not the samples; in a loop, it is judged once the loop is unrolled."""
+        if occurrence.loop is None:
+            self._note_untaken(UntakenCall(occurrence, kind, shape, dtype, _NO_SAMPLE, tensors, axes))
+        else:
+            self._note_untaken(UntakenCall(occurrence, kind, shape, "", _NO_SAMPLE))
 
     def _note_untaken(self, call: UntakenCall) -> None:
         if self.listeners.untaken is not None:
@@ -412,6 +462,10 @@ def _pushed(stack: list[Item], item: Item) -> Iterator[None]:
 
 _NO_SAMPLE = "its first axis is neither the batch nor a multiple of it"
 _SHAPELESS = "its shape is not known before the run; give the model inputs of a fixed length"
+_IN_BRANCH = (
+    "it runs in a branch of a condition that is decided while the compiled model runs, whose tensors cannot leave it; "
+    "decide it by a plain Python value, or compute both branches and choose between what they give with keras.ops.where"
+)
 COMPILED = (
     "it runs inside a compiled loop or a function that the layer compiled for itself, whose tensors cannot leave it; "
     "keras.ops.scan, map, vectorized_map, fori_loop and RNN layers can be unrolled, while_loop and the framework's own "

@@ -194,7 +194,7 @@ def _others(shape: tuple[int, ...], axes: Sequence[int], heads: int | None) -> d
         if len(axes) > 2 and heads and shape[one] * shape[other] == heads:
             left = [axis for axis in axes if axis not in (one, other)]
             names = dict(zip(left, _numbered("query", len(left)), strict=True))
-            return {axis: (((names.get(axis, "head")), shape[axis]),) for axis in axes}
+            return {axis: ((names.get(axis, "head"), shape[axis]),) for axis in axes}
     usual = axes[-2]
     fitting = [axis for axis in axes if heads == shape[axis]]
     head = usual if not fitting or usual in fitting else fitting[0]

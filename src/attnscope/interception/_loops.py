@@ -65,7 +65,7 @@ def _numbered(original: Callable[..., Tree]) -> Callable[..., Tree]:
 def scan_blocks(
     step: Callable[[Tree, Tensor], tuple[Tree, Tree]], carry: Tree, blocks: int, size: int, length: int
 ) -> tuple[Tree, Tree]:
-    """Runs ``step(carry, start)`` for `count` blocks in a compiled loop, and joins what the steps give.
+    """Runs ``step(carry, start)`` for all `blocks` in a compiled loop, and joins what the steps give.
 
     Args:
         step: Takes the carry and the first position of the block (an int32 scalar tensor), gives the next carry

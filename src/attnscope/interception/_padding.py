@@ -23,20 +23,21 @@ Keras writes -1e9 (float32), -3e4 or -65504 (float16), KerasHub also -1e4, other
 that a model intends is far above: at -5,000 the score is 0 in every float format, unless all cells are that low.
 """
 
-_INPUT_NAMES = ("padding_mask", "attention_mask", "mask")
+MASK_NAMES = ("padding_mask", "attention_mask", "mask")
+"""Endings of the names of inputs that are 0 at padding, the clearest first."""
 
 
 def can_be_mask(name: str, value: Tensor) -> bool:
     """Whether an input can be a padding mask: it has one cell per position, and is bool or called a mask."""
     is_bool = "bool" in str(value.dtype)  # of any framework's, and of NumPy's, which has strings too
-    return len(value.shape) == 2 and (is_bool or name.endswith(_INPUT_NAMES))
+    return len(value.shape) == 2 and (is_bool or name.endswith(MASK_NAMES))
 
 
 def likeliest_mask(names: Collection[str]) -> str:
     """Of the inputs that were laid along one sequence the one whose name says most clearly that it is its padding."""
 
     def rank(name: str) -> tuple[int, str]:
-        return next((place for place, end in enumerate(_INPUT_NAMES) if name.endswith(end)), len(_INPUT_NAMES)), name
+        return next((place for place, end in enumerate(MASK_NAMES) if name.endswith(end)), len(MASK_NAMES)), name
 
     return min(names, key=rank)
 
@@ -46,17 +47,32 @@ def mask_input(name: str) -> str:
     return f"input {name}"
 
 
+@dataclass(frozen=True)
+class Removal:
+    """A padding mask that a layer took off the tensor it was called on.
+
+    Attributes:
+        path: Of the layer.
+        call: How many calls of attention there had been in it: the number of the one that it then made.
+        mask: Name of the mask; empty for one that nothing had set.
+    """
+
+    path: str
+    call: int
+    mask: str
+
+
 @dataclass
 class Padding:
     """The padding masks that were seen so far in one run of a model.
 
     Attributes:
         masks: By name, each of shape ``(sample, position)``. In a loop those of the step that runs.
-        removed_by: Paths of the layers that removed the mask from a tensor, in order.
+        removed: Those that layers removed from a tensor, in order.
     """
 
     masks: dict[str, Tensor] = field(default_factory=dict)
-    removed_by: list[str] = field(default_factory=list)
+    removed: list[Removal] = field(default_factory=list)
     _counts: Counter[tuple[str, tuple[int, ...]]] = field(default_factory=Counter)
 
     def read_inputs(self, inputs: Tree, names: Sequence[str]) -> None:
@@ -96,6 +112,12 @@ class Padding:
         if part.step == 1 and part.start + part.size == part.total:  # to the end, at whatever length
             return mask[:, part.start :]
         return ops.take(mask, list(part.positions), axis=1)
+
+    def note_removal(self, mask: Tensor, path: str, call: int) -> None:
+        """Records that a layer takes a mask off a tensor; see `Removal`."""
+        removal = Removal(path, call, next((name for name, each in self.masks.items() if each is mask), ""))
+        if removal not in self.removed:
+            self.removed.append(removal)
 
     def read_keras_mask(self, mask: Tensor, path: str, step: tuple[int, ...]) -> str | None:
         """Takes a mask that a layer sets, and gives its name; None for one that has not a cell for each position.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from attnscope.interception._layout import Layout
 from attnscope.schema import Portion, Site
 
+Counts = Counter[tuple[str, tuple[int, ...]]]
+"""How many calls there were at each path and step."""
 COMPILED_FUNCTIONS = "functions that layers compiled for themselves"
 """Stands among the loops to unroll for these functions, which then run as part of what runs around them."""
 
@@ -37,6 +40,8 @@ class SitePlan:
         over_samples: Whether the loop around it runs over the samples.
         in_steps: The masks of each step of the loop around it, where each has others.
         calls: Names of the calls that are its steps, in a loop of Python's; empty where it is one call.
+        branches: How many calls there are in each branch of the model's conditions, by the condition's name.
+        conditional: The steps of the loop around it, in their order, if it may run in some of them alone.
     """
 
     layout: Layout | None
@@ -45,6 +50,8 @@ class SitePlan:
     over_samples: bool = False
     in_steps: Mapping[tuple[int, ...], Mapping[str, MaskPlan]] = field(default_factory=dict)
     calls: tuple[str, ...] = ()
+    branches: Mapping[str, Sequence[Counts]] = field(default_factory=dict)
+    conditional: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,15 +62,18 @@ class Plan:
         unroll: Names of the loops to run step by step.
         sites: By name.
         steps: Names of calls that are steps of a loop of Python's, with the number of the step.
+        branches: How many calls there are in each branch of a condition, by its name.
     """
 
     unroll: frozenset[str] = frozenset()
     sites: Mapping[str, SitePlan] = field(default_factory=dict)
     steps: Mapping[str, int] = field(default_factory=dict)
+    branches: Mapping[str, Sequence[Counts]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, sites: Iterable[Site], unroll: frozenset[str] = frozenset()) -> Plan:
         """What is known of these sites."""
         plans = {site.name: site.plan for site in sites if isinstance(site.plan, SitePlan)}
         steps = {call: step for plan in plans.values() for step, call in enumerate(plan.calls)}
-        return cls(unroll, plans, steps)
+        branches = {name: counts for plan in plans.values() for name, counts in plan.branches.items()}
+        return cls(unroll, plans, steps, branches)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 import keras
 
 from attnscope.loading.allowed import named_class
-from attnscope.loading.keras2 import RENAMED_CLASSES, is_from_elsewhere, unfitting
+from attnscope.loading.keras2 import RENAMED_CLASSES, is_from_elsewhere, stored_objects, unfitting
 
 _PARTS = ("initializer", "regularizer", "constraint")
 
@@ -27,7 +27,7 @@ def with_custom_objects(config: Mapping[str, Any], custom_objects: Mapping[str, 
     Returns:
         The configuration, in which the user's classes have no module and the name that they were passed by.
     """
-    not_keras_own = {_class_name(stored) for stored in _objects(config) if not _is_said_to_be_keras_own(stored)}
+    not_keras_own = {_class_name(stored) for stored in stored_objects(config) if not _is_said_to_be_keras_own(stored)}
 
     def walk(value: Any, key: str = "") -> Any:
         if isinstance(value, str):
@@ -50,7 +50,7 @@ def has_other_names(config: Mapping[str, Any], custom_objects: Mapping[str, obje
         config: As `with_custom_objects` returns it.
         custom_objects: The user's classes and functions, as `by_every_name` returns them.
     """
-    for stored in _objects(config):
+    for stored in stored_objects(config):
         used = keras.saving.get_registered_object(stored.get("registered_name"), custom_objects)
         if inspect.isclass(used) and used.__name__ != stored["class_name"].rpartition(">")[2]:
             return True
@@ -100,22 +100,9 @@ def passed_for_keras_own(
 def _objects_named(layer: str, config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [
         stored
-        for stored in _objects(config)
+        for stored in stored_objects(config)
         if isinstance(stored.get("config"), Mapping) and stored["config"].get("name") == layer
     ]
-
-
-def _objects(config: Any) -> Iterator[Mapping[str, Any]]:
-    """Every stored object of a class."""
-    waiting = [config]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, Mapping):
-            if isinstance(value.get("class_name"), str):
-                yield value
-            waiting.extend(value.values())
-        elif isinstance(value, list):
-            waiting.extend(value)
 
 
 def _named(

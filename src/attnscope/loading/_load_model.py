@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Mapping
 from copy import deepcopy
@@ -13,7 +14,7 @@ from typing import Any, TypeVar
 import keras
 
 import attnscope.layers  # noqa: F401, so that the layers of ours that a file names are known
-from attnscope.errors import AttnscopeError, InputError, ModelFileError, UnsupportedError
+from attnscope.errors import AttnscopeError, InputError, ModelFileError, UnsupportedError, kind_of
 from attnscope.loading._custom_objects import (
     by_every_name,
     has_other_names,
@@ -67,8 +68,8 @@ def load_model(
         UnsafeFileError: The file asks for more than to be read as data.
         UnsupportedError: It is of another kind, or contains what has no equivalent in Keras 3.
         WeightsMismatchError: The weights do not fit the model.
-        InputError: The file contains weights alone and there is no `model`, or there are `replacements` for layers
-            that do not exist.
+        InputError: An argument is of the wrong kind; the file contains weights alone and there is no `model`; or there
+            are `replacements` for layers that do not exist.
 
     Example:
         >>> import keras, tempfile, pathlib
@@ -77,6 +78,7 @@ def load_model(
         >>> load_model(path).output_shape
         (None, 2)
     """
+    _check_arguments(path, custom_objects, replacements)
     warn_of_known_vulnerabilities()
     path = Path(path)
     check_kind(path)
@@ -91,6 +93,21 @@ def load_model(
                 f"and pass it: attnscope.load_model({str(path)!r}, model)."
             )
         return _whole_model(stored, stored.config, dict(custom_objects or {}), dict(replacements or {}), trust)
+
+
+def _check_arguments(path: object, custom_objects: object, replacements: object) -> None:
+    if not isinstance(path, (str, os.PathLike)):
+        order = " The path comes first: load_model(path, model)." if isinstance(path, keras.Layer) else ""
+        raise InputError(f"The path is {kind_of(path)}, but the path of a .keras or .h5 file is needed.{order}")
+    for name, given, example in (
+        ("custom_objects", custom_objects, "'Scaled': Scaled"),
+        ("replacements", replacements, "'lambda': layer"),
+    ):
+        if given is not None and not isinstance(given, Mapping):
+            raise InputError(
+                f"{name} is {kind_of(given)}, but a dict from names to what they stand for is needed: "
+                f"{name}={{{example}}}."
+            )
 
 
 def _whole_model(

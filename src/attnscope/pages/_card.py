@@ -1,22 +1,27 @@
-"""The evidence card as HTML: verdicts with their reasons, gains with their intervals as a picture, and every number."""
+"""The evidence card as HTML: which methods may be used, in two sentences and a chart; every number follows, folded."""
 
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from attnscope.colours import tokens_css
-from attnscope.marks import isolated, number
-from attnscope.pages._card_data import CardData, CardRules, IntervalData, MethodData
-from attnscope.pages._page import head, page, style
+from attnscope.marks import isolated, number, shown
+from attnscope.pages._card_data import CardData, CardRules, IntervalData, MethodData, VerdictData
+from attnscope.pages._interval_chart import Ends, Row, interval_chart
+from attnscope.pages._page import listed, page, style
 
 SHEET = "card.css"
 
-_CLASSES = {"explains": "good", "descriptive only": "middling", "misleading here": "bad"}
+_CLASSES = {
+    "explains": "good",
+    "descriptive only": "middling",
+    "cannot tell": "unknown",
+    "misleading here": "bad",
+}
+"""By verdict, in the order in which the page lists them."""
 MOST_ARTEFACTS = 8
 """More of them are counted."""
-WIDTH, ROW, LEFT = 560, 22, 170
-"""Of the picture of gains, in its own units: drawing width, height of a row, room for names."""
 
 
 def card_page(card: CardData, rules: CardRules) -> str:
@@ -43,7 +48,7 @@ def card_element(card: CardData, rules: CardRules) -> str:
 def _body(card: CardData, rules: CardRules) -> str:
     return "".join(
         (
-            _head(card),
+            _opening(card, rules),
             _verdicts(card, rules.rule),
             *(_gains(card, removal, rules.baselines) for removal in card.removals),
             _measures(card),
@@ -55,7 +60,8 @@ def _body(card: CardData, rules: CardRules) -> str:
     )
 
 
-def _head(card: CardData) -> str:
+def _opening(card: CardData, rules: CardRules) -> str:
+    """Which methods may be used, in two sentences and a chart; and what was tested."""
     drawn = "" if card.samples == card.given else f" of {card.given:,}"
     facts = {
         "model": isolated(card.model),
@@ -65,64 +71,102 @@ def _head(card: CardData) -> str:
         "cost": f"{card.passes:,} forward, {card.gradient_passes:,} gradient passes; {card.seconds:,.0f} s",
         "backend, seed": f"{html.escape(card.backend)}, {card.seed}",
     }
-    return head("attnscope evidence card", "May these maps be believed?", facts)
+    sentences = "".join(f"<p class=lead>{html.escape(shown(sentence))}</p>" for sentence in card.summary)
+    return (
+        "<header><p class=over>attnscope evidence card</p><h1>May these maps be believed?</h1>"
+        f"{sentences}</header>{_overview(card, rules)}{listed(facts)}"
+    )
+
+
+def _overview(card: CardData, rules: CardRules) -> str:
+    """Each method at its weaker kind of removal, on one scale for all kinds."""
+    units = {removal: margin / rules.margin or 1.0 for removal, margin in card.margins.items()}
+    order = list(_CLASSES)
+    rows = []
+    for name, method in card.judged.items():
+        if method.verdict is None:
+            continue
+        weakest = {
+            baseline: min(
+                (_scaled(method.gains[removal][baseline], units[removal]) for removal in card.removals),
+                key=lambda ends: ends.low,
+            )
+            for baseline in rules.baselines
+        }
+        rows.append(
+            (order.index(method.verdict.word), -weakest[rules.baselines[0]].mean, name, method.verdict, weakest)
+        )
+    charted = [
+        Row(name, _verdict_mark(verdict), weakest)
+        for _, _, name, verdict, weakest in sorted(rows, key=lambda row: row[:3])
+    ]
+    one = {"patches": "patch"}.get(card.kind, card.kind.removesuffix("s"))
+    return (
+        f"<figure class=overview>{interval_chart(charted, rules.margin)}"
+        f"{_key(rules.baselines)}<figcaption>How much more the answer depends on what a method ranks first than on "
+        "what a baseline does, under the kind of removal where that is less. Dots are means, lines intervals over the "
+        "samples. A method explains if both lines are right of 0. Shaded: as good as none. At 1, it is as much as the "
+        f"most important single {html.escape(one)} is worth.</figcaption></figure>"
+    )
+
+
+def _scaled(interval: IntervalData, unit: float) -> Ends:
+    return Ends(*(float(end) / unit for end in (interval.low, interval.mean, interval.high)))
+
+
+def _key(baselines: Sequence[str]) -> str:
+    dots = "".join(
+        f"<span><i class='dot vs{place}'></i>over {html.escape(b)}</span>" for place, b in enumerate(baselines)
+    )
+    return f"<p class=key>{dots}</p>"
+
+
+def _verdict_mark(verdict: VerdictData) -> str:
+    """The verdict in its colour; where there is none yet, how many samples would give one."""
+    mark = f"<span class='verdict {_CLASSES[verdict.word]}'>{verdict.word}</span>"
+    if verdict.word != "cannot tell":
+        return mark
+    needed = "more than can be planned" if verdict.needed is None else f"about {verdict.needed:,} samples"
+    return f"{mark}<span class=needed>needs {needed}</span>"
+
+
+def _folded(heading: str, aim: str, body: str) -> str:
+    """A part that opens at a click, with a line that says what a good value is."""
+    summary = f"<h2>{html.escape(heading)}</h2><p class=aim>{html.escape(aim)}</p>"
+    return f"<details><summary>{summary}</summary><div class=inside>{body}</div></details>"
 
 
 def _verdicts(card: CardData, rule: str) -> str:
     rows = "".join(
-        f"<tr><th scope=row>{html.escape(name)}</th><td><span class='verdict {_CLASSES[method.verdict.word]}'>"
-        f"{method.verdict.word}</span></td><td>{html.escape('; '.join(method.verdict.reasons))}."
+        f"<tr><th scope=row>{html.escape(name)}</th><td>{_verdict_mark(method.verdict)}</td>"
+        f"<td>{html.escape('; '.join(method.verdict.reasons))}."
         f"{'' if method.class_specific else ' It does not read the target.'}</td></tr>"
         for name, method in card.judged.items()
         if method.verdict is not None
     )
-    explained = f"<p class=small>{html.escape(rule)}</p>"
-    return f"<section><h2>Verdicts</h2><table class=verdicts>{rows}</table>{explained}</section>"
+    return _folded(
+        "Why these verdicts",
+        "Good: better than random and position under every kind of removal, and a ranking that changes with the "
+        "parameters.",
+        f"<table class=verdicts>{rows}</table><p class=small>{html.escape(rule)}</p>",
+    )
 
 
 def _gains(card: CardData, removal: str, baselines: Sequence[str]) -> str:
-    compared = {name: method.gains[removal] for name, method in card.judged.items() if name not in baselines}
-    ends = [abs(float(end)) for gains in compared.values() for g in gains.values() for end in (g.low, g.high, g.mean)]
-    reach = max([end for end in ends if end == end], default=0.0) or 1.0
-    height = ROW * len(compared) + 46
-    rows = "".join(_gain_row(name, gains, place, reach) for place, (name, gains) in enumerate(compared.items()))
-    zero = LEFT + WIDTH / 2
-    axis = f"<line class=zero x1={zero} x2={zero} y1=8 y2={height - 30} />" + "".join(
-        f"<text class=tick x={LEFT + WIDTH * share} y={height - 14} text-anchor=middle>"
-        f"{number(reach * (2 * share - 1)) if share != 0.5 else '0'}</text>"
-        for share in (0, 0.5, 1)
-    )
-    described = "; ".join(_in_words(name, gains) for name, gains in compared.items())
-    return (
-        f"<section><h2>Gain in comprehensiveness, positions removed by {html.escape(removal)}</h2>"
+    rows = [
+        Row(name, "", {baseline: _scaled(gain, 1.0) for baseline, gain in method.gains[removal].items()})
+        for name, method in card.judged.items()
+        if name not in baselines
+    ]
+    levels = {gain.level for method in card.judged.values() for gain in method.gains[removal].values()}
+    level = " and ".join(f"{100 * level:.4g}%" for level in sorted(levels))
+    return _folded(
+        f"Gain in comprehensiveness, removed by {removal}",
+        "Good: the whole line is right of 0.",
         "<p class=small>How much further the answer falls when a method's top positions are removed than when a "
-        "baseline's are. Lines are paired 95% bootstrap intervals over the samples; left of 0, the method does worse "
-        "than the baseline.</p>"
-        "<p class=key><span class='dot random'></span>over random <span class='dot position'></span>over position</p>"
-        f"<div class=wide><svg viewBox='0 0 {LEFT + WIDTH + 20} {height}' width={LEFT + WIDTH + 20} "
-        f"height={height} role=img "
-        f'aria-label="{html.escape(described, quote=True)}">{axis}{rows}</svg></div></section>'
-    )
-
-
-def _gain_row(name: str, gains: Mapping[str, IntervalData], place: int, reach: float) -> str:
-    top = 8 + ROW * place
-    marks = ""
-    for line, (baseline, interval) in enumerate(gains.items()):
-        y = top + 8 + 7 * line
-        low, mean, high = (
-            LEFT + WIDTH / 2 * (1 + float(end) / reach) for end in (interval.low, interval.mean, interval.high)
-        )
-        if low == low:
-            marks += f"<line class='{baseline}' x1={low:.1f} x2={high:.1f} y1={y} y2={y} />"
-        marks += f"<circle class='{baseline}' cx={mean:.1f} cy={y} r=3 />"
-    return f"<text x={LEFT - 12} y={top + 15} text-anchor=end>{html.escape(name)}</text>{marks}"
-
-
-def _in_words(name: str, gains: Mapping[str, IntervalData]) -> str:
-    return f"{name}: " + ", ".join(
-        f"over {baseline} {number(float(g.mean))} ({number(float(g.low))} to {number(float(g.high))})"
-        for baseline, g in gains.items()
+        f"baseline's are, in the unit of the answer. Lines are paired {level} intervals over the samples; those of all "
+        "kinds of removal hold together with 95%. Shaded: as good as none.</p>"
+        f"{interval_chart(rows, card.margins[removal])}{_key(baselines)}",
     )
 
 
@@ -142,10 +186,11 @@ def _measures(card: CardData) -> str:
             f"<h3>Removed by {html.escape(removal)}</h3><div class=wide><table class=numbers>"
             f"<thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
         )
-    return (
-        "<section><h2>All measures</h2><p class=small>Means over the samples, in the unit of the answer (infidelity: "
-        "its square). Higher is better for comprehensiveness and insertion, lower for sufficiency, deletion and "
-        f"infidelity.</p>{''.join(parts)}</section>"
+    return _folded(
+        "All measures",
+        "Good: high comprehensiveness and insertion; low sufficiency, deletion and infidelity.",
+        "<p class=small>Means over the samples, in the unit of the answer (infidelity: its square).</p>"
+        + "".join(parts),
     )
 
 
@@ -154,13 +199,15 @@ def _parameters(card: CardData, unchanged_from: float) -> str:
     stages = [*shuffled[0].randomised, *shuffled[0].independent] if shuffled else []
     head = "".join(f"<th scope=col>{html.escape(stage)}</th>" for stage in stages)
     rows = "".join(_parameter_row(method, unchanged_from) for method in shuffled)
-    return (
-        "<section><h2>Shuffled parameters</h2><p class=small>Mean rank correlation between a method's relevance for "
+    return _folded(
+        "Shuffled parameters",
+        f"Good: near 0 with everything shuffled, and below {unchanged_from} in any case.",
+        "<p class=small>Mean rank correlation between a method's relevance for "
         "the model with shuffled parameters and for the original model: shuffled from the output layer down to "
         "everything, then one block at a time. At 1, both rank the positions alike. A method that stays at "
         f"{unchanged_from} or above with everything shuffled does not show what the model has learned.</p>"
         "<div class=wide><table class=numbers>"
-        f"<thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table></div></section>"
+        f"<thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table></div>",
     )
 
 
@@ -203,15 +250,23 @@ def _attention(card: CardData) -> str:
         f"{name}: its relevance has a mean rank correlation of {number(value)} between models from different seeds."
         for name, value in card.stability.items()
     ]
-    return "" if not lines else f"<section><h2>What the answer depends on</h2>{_list(lines)}</section>"
+    if not lines:
+        return ""
+    return _folded(
+        "What the answer depends on",
+        "Good: changed attention moves the answer by much of its standard deviation; relevance is stable.",
+        _list(lines),
+    )
 
 
 def _artefacts(card: CardData) -> str:
     lines = [f"{f.site}: {f.message}. {f.fix[:1].upper()}{f.fix[1:]}." for f in list(card.findings)[:MOST_ARTEFACTS]]
     if len(card.findings) > MOST_ARTEFACTS:
         lines.append(f"And {len(card.findings) - MOST_ARTEFACTS} more: card.findings.")
-    return (
-        f"<section><h2>Artefacts in the attention</h2>{_list(lines) if lines else '<p>None were found.</p>'}</section>"
+    return _folded(
+        "Artefacts in the attention",
+        f"Good: none. Found: {len(card.findings) or 'none'}.",
+        _list(lines) if lines else "<p>None were found.</p>",
     )
 
 

@@ -20,17 +20,21 @@ class CardRules:
         limits: What the card cannot tell, as sentences.
         baselines: Names of what methods are compared with.
         unchanged_from: Rank correlation from which a method's relevance counts as unchanged.
+        margin: The gain that counts as none, as a share of what the most important single position is worth.
     """
 
     rule: str
     limits: Sequence[str]
     baselines: Sequence[str]
     unchanged_from: float
+    margin: float
 
 
 class IntervalData(Protocol):
     """A mean with the ends of its interval, each a single number; NaN where an end is unknown."""
 
+    @property
+    def level(self) -> float: ...
     @property
     def mean(self) -> np.ndarray: ...
     @property
@@ -40,12 +44,14 @@ class IntervalData(Protocol):
 
 
 class VerdictData(Protocol):
-    """The verdict in a word, and the reasons for it."""
+    """The verdict in a word, the reasons for it, and how many samples would give one where these cannot tell."""
 
     @property
     def word(self) -> str: ...
     @property
     def reasons(self) -> Sequence[str]: ...
+    @property
+    def needed(self) -> int | None: ...
 
 
 class MethodData(Protocol):
@@ -94,6 +100,8 @@ class CardData(Protocol):
     """All that one card shows."""
 
     @property
+    def summary(self) -> Sequence[str]: ...
+    @property
     def model(self) -> str: ...
     @property
     def target(self) -> str: ...
@@ -107,6 +115,8 @@ class CardData(Protocol):
     def seed(self) -> int: ...
     @property
     def judged(self) -> Mapping[str, MethodData]: ...
+    @property
+    def margins(self) -> Mapping[str, float]: ...
     @property
     def moved(self) -> AttentionChangeData | None: ...
     @property

@@ -35,5 +35,14 @@ def head(kind: str, title: str, facts: Mapping[str, str]) -> str:
         title: Its heading, as HTML.
         facts: What it is about: names as text, values as HTML.
     """
-    listed = "".join(f"<div><dt>{html.escape(name)}</dt><dd>{value}</dd></div>" for name, value in facts.items())
-    return f"<header><p class=over>{kind}</p><h1>{title}</h1><dl class=facts>{listed}</dl></header>"
+    return f"<header><p class=over>{kind}</p><h1>{title}</h1>{listed(facts)}</header>"
+
+
+def listed(facts: Mapping[str, str]) -> str:
+    """Facts side by side, each under its name.
+
+    Args:
+        facts: Names as text, values as HTML.
+    """
+    pairs = "".join(f"<div><dt>{html.escape(name)}</dt><dd>{value}</dd></div>" for name, value in facts.items())
+    return f"<dl class=facts>{pairs}</dl>"

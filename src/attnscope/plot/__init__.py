@@ -1,4 +1,4 @@
-"""Pictures of labelled attention: arrays in, pictures out; no model needed.
+"""Pictures of labelled attention and relevance: arrays in, pictures out; no model needed.
 
 `tokens` makes HTML and needs nothing else; the others draw with Matplotlib (``pip install "attnscope[plot]"``), which
 is loaded when the first of them is used.
@@ -15,25 +15,44 @@ from attnscope.errors import NotInstalledError
 from attnscope.plot._tokens import ColouredTokens, tokens
 
 _DRAWN = {
+    "bars": "_bars",
+    "beeswarm": "_beeswarm",
     "difference": "_difference",
     "heads": "_heads",
     "heatmap": "_heatmap",
     "image": "_image",
+    "importance": "_importance",
     "links": "_links",
     "metrics": "_metrics",
     "series": "_series",
 }
 
 if TYPE_CHECKING:
+    from attnscope.plot._bars import bars
+    from attnscope.plot._beeswarm import beeswarm
     from attnscope.plot._difference import difference
     from attnscope.plot._heads import heads
     from attnscope.plot._heatmap import heatmap
     from attnscope.plot._image import image
+    from attnscope.plot._importance import importance
     from attnscope.plot._links import links
     from attnscope.plot._metrics import metrics
     from attnscope.plot._series import series
 
-__all__ = ["ColouredTokens", "difference", "heads", "heatmap", "image", "links", "metrics", "series", "tokens"]
+__all__ = [
+    "ColouredTokens",
+    "bars",
+    "beeswarm",
+    "difference",
+    "heads",
+    "heatmap",
+    "image",
+    "importance",
+    "links",
+    "metrics",
+    "series",
+    "tokens",
+]
 
 
 def drawing_module(file: str, name: str) -> ModuleType:

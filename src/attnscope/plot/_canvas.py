@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib import rcParams
+from matplotlib import rc_context, rcParams
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
@@ -22,7 +21,7 @@ from matplotlib.transforms import BboxBase
 
 from attnscope.colours import diverging, luminance, palette, ramp
 from attnscope.plot._scale import Scale
-from attnscope.plot._typesetting import plain_text, wrapped, written
+from attnscope.plot._typesetting import broken, cut_front, plain_text, wrapped, written
 
 if TYPE_CHECKING:
     from matplotlib.typing import ColorType
@@ -33,11 +32,27 @@ _MARGIN = 0.09
 """Inches around the axes."""
 _NARROWEST = 2.5
 """Inches of a line of remarks over axes that are narrower."""
+_LINE = 0.2
+"""Inches that a line of a title is high."""
+LONGEST_TITLE = 120
+"""Longer ones are cut at their front: names of sites differ at their end."""
 _DARK_PAGE = 0.18
 """Luminance, from 0 to 1, below which a page counts as dark."""
 
 
-def new_figure(width: float, height: float) -> Figure:
+class TrueTypeFigure(Figure):
+    """A figure whose PDF and PostScript files hold their fonts as TrueType, as publishers ask for.
+
+    Matplotlib takes this from its settings, which are the user's: they are changed while a file is written, and back.
+    """
+
+    def savefig(self, *args: Any, **options: Any) -> None:
+        """Writes the figure into a file, as `matplotlib.figure.Figure.savefig` does."""
+        with rc_context({"pdf.fonttype": 42, "ps.fonttype": 42}):
+            super().savefig(*args, **options)
+
+
+def new_figure(width: float, height: float, *, fixed: bool = False) -> Figure:
     """A figure of pyplot's, so that notebooks, ``plt.show()`` and ``plt.savefig(...)`` show what was drawn.
 
     Pyplot is imported here alone: whoever passes axes does not need it.
@@ -45,11 +60,14 @@ def new_figure(width: float, height: float) -> Figure:
     Args:
         width: In inches.
         height: In inches.
+        fixed: Whether the axes stay where they are put; by default a layout makes room for what is around them.
     """
     from matplotlib import pyplot
 
-    layout = ConstrainedLayoutEngine(w_pad=_MARGIN, h_pad=_MARGIN, compress=True)
-    return pyplot.figure(figsize=(width, height), layout=layout)
+    layout = None if fixed else ConstrainedLayoutEngine(w_pad=_MARGIN, h_pad=_MARGIN, compress=True)
+    figure = pyplot.figure(figsize=(width, height), FigureClass=TrueTypeFigure)
+    figure.set_layout_engine("none" if layout is None else layout)
+    return figure
 
 
 def axes_or_new(ax: Axes | None, width: float, height: float) -> Axes:
@@ -99,6 +117,11 @@ def difference_map(dark: bool) -> Colormap:
     return _listed(diverging(dark=dark) / 255, "differences")
 
 
+def colours_of(scale: Scale, dark: bool) -> Colormap:
+    """The ramp of a scale: of weights, or around 0."""
+    return difference_map(dark) if scale.signed else colour_map(dark)
+
+
 def _listed(table: np.ndarray, name: str) -> Colormap:
     return ListedColormap(table, name=f"attnscope {name}").with_extremes(bad=(0, 0, 0, 0))
 
@@ -107,7 +130,7 @@ def norm_of(scale: Scale) -> Normalize:
     """How values become places on the ramp."""
     if scale.logarithmic:
         return LogNorm(scale.floor, scale.maximum, clip=True)
-    return Normalize(0, scale.maximum)
+    return Normalize(-scale.maximum if scale.signed else 0, scale.maximum)
 
 
 def ink_on(colour: Any) -> str:
@@ -126,10 +149,19 @@ def add_bar(
     bar.ax.tick_params(labelsize="small", length=2)
     bar.ax.minorticks_off()
     bar.outline.set_linewidth(0.4)
-    bar.set_label(label, size="small")
+    texts, fonts = written([label], None)
+    bar.set_label(wrapped(texts, _length_beside(axes, bar), 0.83 * rcParams["font.size"]), size="small")
     axis = bar.ax.yaxis if bar.orientation == "vertical" else bar.ax.xaxis
-    plain_text(axis.label)
+    plain_text(axis.label).set_fontfamily(fonts)
     return bar
+
+
+def _length_beside(axes: Axes | Sequence[Axes], bar: Colorbar) -> float:
+    """Points that the label of a bar has along the axes."""
+    boxes = [one.get_window_extent() for one in ([axes] if isinstance(axes, Axes) else axes)]
+    low, high = ("y0", "y1") if bar.orientation == "vertical" else ("x0", "x1")
+    length = max(getattr(box, high) for box in boxes) - min(getattr(box, low) for box in boxes)
+    return float(length) * 72 / figure_of(bar.ax).get_dpi()
 
 
 def frame(ax: Axes) -> None:
@@ -150,24 +182,34 @@ def head_line(ax: Axes, title: str, remarks: Sequence[str] = (), left: float | N
     heading = plain_text(ax.set_title("", loc="left", fontsize=_title_size()))
     texts, fonts = written([title, *filter(None, remarks)] if title else list(filter(None, remarks)), None)
     heading.set_fontfamily(fonts)
-    heading.set_text(texts[0] if title else "")
     width = _width_of(ax) if left is None else _inches(figure_of(ax).bbox, ax) - left
+    heading.set_text(texts[0] if title else "")
     note = wrapped(texts[1:] if title else texts, 72 * width, 0.83 * float(heading.get_fontsize()))
     if note:
         size = float(_note(ax, note, fonts, heading.get_color()).get_fontsize())
         lines = note.count("\n") + (1 if title else 0)  # without a title, a blank one makes room for the highest line
         ax.set_title(heading.get_text() or " ", loc="left", pad=rcParams["axes.titlepad"] + 2 + 1.25 * size * lines)
-    _keep_inside(heading, ax)
+    _keep_inside(heading, ax, grow=left is not None)
 
 
-def _keep_inside(heading: Text, ax: Axes) -> None:
-    """Breaks a title that would be cut off at the right end of the figure; a word is never broken."""
-    needed = _inches(heading.get_window_extent(), ax)
-    room = (figure_of(ax).bbox.x1 - ax.get_window_extent().x0) / figure_of(ax).get_dpi() - _MARGIN
-    if needed > room > 0:
-        letters = max(1, int(0.95 * len(heading.get_text()) * room / needed))
-        lines = textwrap.wrap(heading.get_text(), letters, break_long_words=False, break_on_hyphens=False)
+def _keep_inside(heading: Text, ax: Axes, *, grow: bool) -> None:
+    """Breaks a title that would be cut off at the right end of the figure, which may grow by the lines."""
+    text, figure = cut_front(heading.get_text(), LONGEST_TITLE), figure_of(ax)
+    heading.set_text(text)
+    if heading.get_window_extent().width < 0.5 * figure.bbox.width:
+        return
+    needed, before = heading.get_window_extent().width, [text]
+    for _ in range(3):
+        heading.set_text("\n".join(" " for _ in before))  # a layout moves axes away from a title that is too wide
+        settle(ax)
+        room = figure.bbox.x1 - _MARGIN * figure.get_dpi() - heading.get_window_extent().x0
+        lines = broken(text, max(8, int(0.97 * len(text) * room / needed))) if needed > room > 0 else [text]
         heading.set_text("\n".join(lines))
+        if len(lines) <= len(before):
+            break
+        if grow and isinstance(figure, Figure):
+            figure.set_figheight(figure.get_figheight() + _LINE * (len(lines) - len(before)))
+        before = lines
 
 
 def title_over(figure: Figure | SubFigure, title: str, remarks: Sequence[str]) -> None:
@@ -181,12 +223,19 @@ def title_over(figure: Figure | SubFigure, title: str, remarks: Sequence[str]) -
 
 def _width_of(ax: Axes) -> float:
     """Inches that a remark over axes may take: theirs, which cells of one shape can make far less than their place."""
-    figure = figure_of(ax).figure
     place = _inches(ax.get_window_extent(), ax)
+    settle(ax)
+    box, figure = ax.get_window_extent(), figure_of(ax)
+    room = (figure.bbox.x1 - box.x0) / figure.get_dpi() - _MARGIN
+    return min(max(_inches(box, ax), min(place, _NARROWEST)), max(room, 1.0))
+
+
+def settle(ax: Axes) -> None:
+    """Lays the figure out, so that axes have the place that they will have."""
+    figure = figure_of(ax).figure
     if engine := figure.get_layout_engine():
         engine.execute(figure)
     ax.apply_aspect()
-    return max(_inches(ax.get_window_extent(), ax), min(place, _NARROWEST))
 
 
 def _inches(box: BboxBase, ax: Axes) -> float:

@@ -1,4 +1,4 @@
-"""What every picture checks: that its weights are attention and not something else."""
+"""What every picture checks: that its numbers are what they are said to be, attention or relevance."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from attnscope.errors import SchemaError
+from attnscope.errors import SchemaError, kind_of
 from attnscope.marks import number
+from attnscope.plot._quantity import Quantity, quantity_of
 from attnscope.schema import ENTROPY, HEAD, KEY, QUERY, RANK, SAMPLE, key_dims, query_dims, too_many
 from attnscope.tensors import Tensor
 
@@ -41,10 +42,8 @@ def labelled(weights: Weights, layouts: Mapping[int, tuple[str, ...]] = LAYOUTS)
         return _only_site(weights)
     values = np.asarray(weights.detach().cpu().float() if hasattr(weights, "detach") else weights)
     if values.dtype.kind in "OSUMmV" and values.dtype.name not in ("bfloat16", "float8_e4m3fn", "float8_e5m2"):
-        raise SchemaError(
-            f"The weights are {type(weights).__name__} of {values.dtype}, but numbers are needed: an array, or "
-            f"{_CAPTURE}."
-        )
+        what = f"{type(weights).__name__} of {values.dtype}" if values.ndim else kind_of(weights)
+        raise SchemaError(f"The weights are {what}, but numbers are needed: an array, or {_CAPTURE}.")
     if values.ndim not in layouts:
         raise SchemaError(_unknown_layout(values.shape, layouts))
     return xr.DataArray(values, dims=layouts[values.ndim])
@@ -99,31 +98,46 @@ def require_keys(array: xr.DataArray) -> None:
         )
 
 
-def check(array: xr.DataArray, *, partial: bool = False) -> None:
-    """Checks that the values can be attention after the softmax. NaN passes: pictures mark it.
+def check(array: xr.DataArray, *, partial: bool = False) -> Quantity:
+    """Checks that the values can be what they are: attention after the softmax, or relevance. NaN passes: pictures
+    mark it.
 
     Args:
         array: Any dims with a ``key`` among them; checked where ``query_valid`` is not False.
         partial: Whether the keys may be a selection, so that rows sum to less than 1.
 
+    Returns:
+        What the values are.
+
     Raises:
-        SchemaError: A value is infinite, negative or above 1; a row sums to more than 1, or to less although all keys
-            are there. A row of zeros passes: its query may attend to nothing.
+        SchemaError: A value is infinite. Of attention also: a value is negative or above 1; a row sums to more than 1,
+            or to less although all keys are there. A row of zeros passes: its query may attend to nothing.
     """
+    quantity = quantity_of(array)
     values = np.asarray(array.values)
-    if np.isinf(values).any():
+    infinite = int(np.isinf(values).sum())
+    if infinite and quantity.noun != "attention":
         raise SchemaError(
-            f"{int(np.isinf(values).sum())} of the {values.size} weights are infinite, but attention after the softmax "
-            f"lies between 0 and 1. To turn logits into weights, apply the softmax: keras.ops.softmax(logits, axis=-1)."
+            f"{infinite} of the {values.size} values of relevance are infinite, so that no scale has room for them. "
+            "Make them NaN, which is marked: relevance.where(np.isfinite(relevance))."
         )
+    if infinite:
+        raise SchemaError(
+            f"{infinite} of the {values.size} weights are infinite, but attention after the softmax lies between 0 and "
+            f"1. Logits are not weights; capture those: {_CAPTURE}."
+        )
+    if quantity.signed:
+        return quantity
     least, most = _range(values)
     if least < -1e-6 or most > 1 + RANGE_TOLERANCE:
         raise SchemaError(
             f"The weights run from {number(least)} to {number(most)}, but attention after the softmax lies between "
-            "0 and 1. To turn logits into weights, apply the softmax: keras.ops.softmax(logits, axis=-1). An attention "
-            f"layer's output is not its weights; capture those: {_CAPTURE}."
+            f"0 and 1. Logits and layer outputs are not weights; capture those: {_CAPTURE}. If the numbers are "
+            f"relevance, say so: xr.DataArray(values, dims={tuple(map(str, array.dims))}, name='relevance')."
         )
-    _check_rows(array, partial)
+    if quantity.noun == "attention":
+        _check_rows(array, partial)
+    return quantity
 
 
 def _range(values: np.ndarray) -> tuple[float, float]:

@@ -8,10 +8,9 @@ from dataclasses import replace
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize as Norm
 
 from attnscope.errors import LabelError, SchemaError
-from attnscope.plot._canvas import add_bar, axes_or_new, difference_map, head_line, is_dark
+from attnscope.plot._canvas import add_bar, axes_or_new, colours_of, head_line, is_dark, norm_of
 from attnscope.plot._checks import Weights, is_maps, labelled
 from attnscope.plot._heads import by_head, mosaic, mosaic_size
 from attnscope.plot._heatmap import draw_map, figure_size, margin
@@ -27,6 +26,7 @@ def difference(
     head: Head | None = None,
     maximum: float | None = None,
     partial: bool = False,
+    trim: bool = True,
     ax: Axes | None = None,
 ) -> Axes:
     """The first map minus the second: of two heads, two samples or two models.
@@ -44,6 +44,7 @@ def difference(
             sites are compared head by head.
         maximum: End of the scale on both sides; default: the largest difference, rounded up.
         partial: Whether the keys are a selection, so that rows may sum to less than 1.
+        trim: Whether to leave out padding at the ends that is masked in both; the picture then says how much.
         ax: Where to draw; default: on a new pyplot figure.
 
     Returns:
@@ -60,18 +61,18 @@ def difference(
         ([[0.25, -0.25]], (-0.25, 0.25))
     """
     if is_maps(first) and is_maps(second) and max(len(first), len(second)) > 1:
-        return _of_models(first, second, sample, maximum, partial, ax)
+        return _of_models(first, second, sample, maximum, ax, partial=partial, trim=trim)
     pair = [panels_of(labelled(one), sample=sample, partial=partial) for one in (first, second)]
     a, b = (one if one.rows.name == "head" and head is None else one.one(head) for one in pair)
-    both = _compared(a, b)
-    end = _end(both.values, both.masked, maximum)
+    both = _compared(a, b).trimmed() if trim else _compared(a, b)
+    _, scale = scaled(both.values, both.masked, maximum=maximum, quantity=both.quantity)
     title, shared = _titled(a, b)
     left = None if ax is not None else 0.5 + margin(both.rows)
     ax = axes_or_new(ax, *figure_size(both.rows, both.columns, title))
     image, remarks = draw_map(
-        ax, both.values[0], both, difference_map(is_dark(ax)), Norm(-end, end), block_of="largest difference"
+        ax, both.values[0], both, colours_of(scale, is_dark(ax)), norm_of(scale), block_of="largest difference"
     )
-    add_bar(ax, image, _bar_label(both.unit), _ticks(end), extend=_extend(both.values, both.masked, end))
+    add_bar(ax, image, scale.label, scale.ticks, extend=scale.tip(both.values, both.masked))
     head_line(ax, title, [*shared, *remarks], left)
     return ax
 
@@ -86,7 +87,14 @@ def _compared(a: Panels, b: Panels) -> Panels:
         )
     for left, right in ((a.rows, b.rows), (a.columns, b.columns)):
         _same_names(left, right)
-    return replace(a, values=a.values - b.values, masked=a.masked | b.masked)
+    return replace(
+        a,
+        values=a.values - b.values,
+        masked=a.masked | b.masked,
+        rows=replace(a.rows, valid=a.rows.valid & b.rows.valid),
+        columns=replace(a.columns, valid=a.columns.valid & b.columns.valid),
+        quantity=a.quantity.compared(),
+    )
 
 
 def _sizes(panels: Panels) -> str:
@@ -105,24 +113,6 @@ def _same_names(left: Side, right: Side) -> None:
     )
 
 
-def _end(values: np.ndarray, masked: np.ndarray, maximum: float | None) -> float:
-    return scaled(np.abs(values), masked, maximum=maximum)[1].maximum
-
-
-def _extend(values: np.ndarray, masked: np.ndarray, end: float) -> str:
-    seen = np.where(masked, 0, values)
-    beyond = np.nanmin(seen) < -end * (1 + 1e-9), np.nanmax(seen) > end * (1 + 1e-9)
-    return {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[beyond]
-
-
-def _bar_label(unit: str) -> str:
-    return f"{unit}: first minus second"
-
-
-def _ticks(end: float) -> dict[float, str]:
-    return {-end: f"\N{MINUS SIGN}{end:g}", 0.0: "0", end: f"+{end:g}"}
-
-
 def _titled(a: Panels, b: Panels) -> tuple[str, list[str]]:
     """What differs between the two, as a title; and what they share."""
     left, right = ((one.site, *one.selection) for one in (a, b))
@@ -138,8 +128,10 @@ def _of_models(
     second: Mapping[str, xr.DataArray],
     sample: Sample,
     maximum: float | None,
-    partial: bool,
     ax: Axes | None,
+    *,
+    partial: bool,
+    trim: bool,
 ) -> Axes:
     if set(first) != set(second):
         only = sorted(set(first) ^ set(second))
@@ -150,20 +142,15 @@ def _of_models(
     sites = {}
     for name in first:
         a, b = (by_head(panels_of(maps[name], sample=sample, partial=partial)) for maps in (first, second))
-        sites[name] = _compared(a, b)
-    end = max(_end(site.values, site.masked, maximum) for site in sites.values())
+        sites[name] = _compared(a, b).trimmed() if trim else _compared(a, b)
+    first_site = next(iter(sites.values()))
+    every = np.concatenate([np.where(site.masked, 0.0, site.values).ravel() for site in sites.values()])[None, None]
+    _, scale = scaled(every, np.zeros(every.shape, bool), maximum=maximum, quantity=first_site.quantity)
     ax = axes_or_new(ax, *mosaic_size(list(sites.values())))
     image, remarks = mosaic(
-        ax, sites, [site.values for site in sites.values()], difference_map(is_dark(ax)), Norm(-end, end)
+        ax, sites, [site.values for site in sites.values()], colours_of(scale, is_dark(ax)), norm_of(scale)
     )
-    ends = {_extend(site.values, site.masked, end) for site in sites.values()} - {"neither"}
-    add_bar(
-        ax,
-        image,
-        _bar_label("attention"),
-        _ticks(end),
-        extend="neither" if not ends else ends.pop() if len(ends) == 1 else "both",
-    )
-    shared = [part for part in next(iter(sites.values())).selection if not part.startswith("head")]
+    add_bar(ax, image, scale.label, scale.ticks, extend=scale.tip(every))
+    shared = [part for part in first_site.selection if not part.startswith("head")]
     head_line(ax, "first minus second", [*shared, *remarks])
     return ax

@@ -21,7 +21,7 @@ from attnscope.maps import AttentionMaps
 from attnscope.plot._canvas import (
     add_bar,
     axes_or_new,
-    colour_map,
+    colours_of,
     cross_out,
     figure_of,
     hatch,
@@ -32,7 +32,7 @@ from attnscope.plot._canvas import (
     title_over,
 )
 from attnscope.plot._checks import Weights, is_maps, labelled
-from attnscope.plot._heatmap import SQUARE_UP_TO, draw_map, extend, margin
+from attnscope.plot._heatmap import SQUARE_UP_TO, draw_map, margin
 from attnscope.plot._panels import Panels, Sample, Side, panels_of
 from attnscope.plot._scale import Normalize, pooled, scaled
 from attnscope.plot._ticks import name_positions
@@ -56,6 +56,7 @@ def heads(
     normalize: Normalize | None = ...,
     maximum: float | None = ...,
     partial: bool = ...,
+    trim: bool = ...,
     ax: Axes | None = ...,
 ) -> Axes: ...
 @overload
@@ -66,6 +67,7 @@ def heads(
     normalize: Normalize | None = ...,
     maximum: float | None = ...,
     partial: bool = ...,
+    trim: bool = ...,
     ax: Axes | Sequence[Axes] | np.ndarray | None = ...,
 ) -> np.ndarray: ...
 def heads(
@@ -75,6 +77,7 @@ def heads(
     normalize: Normalize | None = None,
     maximum: float | None = None,
     partial: bool = False,
+    trim: bool = True,
     ax: Any = None,
 ) -> Axes | np.ndarray:
     """Every head of a site, or of a whole model, on one colour scale.
@@ -92,6 +95,7 @@ def heads(
             ten.
         maximum: End of the colour scale that all heads share; default: the largest weight, rounded up.
         partial: Whether the keys are a selection, so that rows may sum to less than 1.
+        trim: Whether to leave out padding at the ends where nothing is drawn; the picture then says how much.
         ax: Where to draw: for a model, one axes; for a site, as many as it has heads, as returned by
             ``plt.subplots(...)[1]``. Default: on a new pyplot figure.
 
@@ -109,14 +113,14 @@ def heads(
         ['head 0', 'head 1']
     """
     if is_maps(weights):
-        return _of_model(weights, sample, normalize, maximum, partial, ax)
-    panels = by_head(panels_of(labelled(weights, LAYOUTS), sample=sample, partial=partial))
-    values, scale = scaled(panels.values, panels.masked, normalize=normalize, maximum=maximum, unit=panels.unit)
+        return _of_model(weights, sample, normalize, maximum, ax, partial=partial, trim=trim)
+    panels = by_head(panels_of(labelled(weights, LAYOUTS), sample=sample, partial=partial, trim=trim))
+    values, scale = scaled(panels.values, panels.masked, normalize=normalize, maximum=maximum, quantity=panels.quantity)
     axes = _axes_for(panels, ax)
     used = list(axes.flat)[: len(panels.names)]
-    colours, norm = colour_map(is_dark(used[0])), norm_of(scale)
+    colours, norm = colours_of(scale, is_dark(used[0])), norm_of(scale)
     images, remarks = _draw_heads(axes, panels, values, colours, norm, ax is not None)
-    add_bar(list(axes.flat), images[0], scale.label, scale.ticks, extend=extend(values, panels.masked, scale.maximum))
+    add_bar(list(axes.flat), images[0], scale.label, scale.ticks, extend=scale.tip(values, panels.masked))
     remarks = [panels.subtitle, *remarks]
     if ax is None:
         title_over(figure_of(used[0]), panels.title, remarks)
@@ -196,25 +200,28 @@ def _of_model(
     sample: Sample,
     normalize: Normalize | None,
     maximum: float | None,
-    partial: bool,
     ax: Axes | None,
+    *,
+    partial: bool,
+    trim: bool,
 ) -> Axes:
     if not maps:
         raise SchemaError(
             "The maps have no sites, so there is nothing to draw. Capture some: ats.capture(model, inputs)."
         )
-    sites = {name: by_head(panels_of(maps[name], sample=sample, partial=partial)) for name in maps}
+    sites = {name: by_head(panels_of(maps[name], sample=sample, partial=partial, trim=trim)) for name in maps}
     drawn = [
-        scaled(site.values, site.masked, normalize=normalize, maximum=maximum, unit=site.unit)
+        scaled(site.values, site.masked, normalize=normalize, maximum=maximum, quantity=site.quantity)
         for site in sites.values()
     ]
     scale = max((scale for _, scale in drawn), key=lambda scale: scale.maximum)
     first = next(iter(sites.values()))
     selection = [part for part in first.selection if not part.startswith("head")]
     ax = axes_or_new(ax, *mosaic_size(list(sites.values())))
-    image, remarks = mosaic(ax, sites, [values for values, _ in drawn], colour_map(is_dark(ax)), norm_of(scale))
-    most = [extend(values, site.masked, scale.maximum) for (values, _), site in zip(drawn, sites.values(), strict=True)]
-    add_bar(ax, image, scale.label, scale.ticks, extend=max(most, key=lambda end: end == "max"))
+    image, remarks = mosaic(ax, sites, [values for values, _ in drawn], colours_of(scale, is_dark(ax)), norm_of(scale))
+    pairs = zip(drawn, sites.values(), strict=True)
+    every = np.concatenate([np.where(site.masked, 0.0, values).ravel() for (values, _), site in pairs])
+    add_bar(ax, image, scale.label, scale.ticks, extend=scale.tip(every))
     head_line(ax, f"{len(sites)} sites and their heads" if len(sites) > 1 else first.site, [*selection, *remarks])
     return ax
 
@@ -244,7 +251,8 @@ def mosaic(
     """
     widest = max(len(site.names) for site in sites.values())
     _empty_mosaic(ax, list(sites), widest)
-    tiles_remarks, image = [], None
+    tiles_remarks = ["padding left out"] if any(site.left_out for site in sites.values()) else []
+    image = None
     for row, (site, drawn) in enumerate(zip(sites.values(), values, strict=True)):
         for column, (panel, hidden) in enumerate(zip(drawn, site.masked, strict=True)):
             tile, tile_remarks = _tile(ax, panel, hidden, (column, row), colours, norm)

@@ -11,7 +11,7 @@ from matplotlib.image import AxesImage
 from attnscope.plot._canvas import (
     add_bar,
     axes_or_new,
-    colour_map,
+    colours_of,
     cross_out,
     frame,
     hatch,
@@ -39,32 +39,38 @@ def heatmap(
     normalize: Normalize | None = None,
     maximum: float | None = None,
     partial: bool = False,
+    trim: bool = True,
     ax: Axes | None = None,
 ) -> Axes:
     """One map: queries down, keys across.
 
     Every cell has the colour of its weight, from pale at 0 (dark on dark pages) to the end that the colour bar shows.
-    Hatched: masked, which means padding and, in causal maps, later positions; see `docs/pictures.md`. Red with a
-    cross: NaN. A map of more than 512 rows or columns is drawn in blocks, each in the colour of its largest weight, and
-    the picture says so. The title says which sample and heads it shows.
+    Relevance has a scale that is symmetric around 0: orange speaks for the target, blue against it, the colour of the
+    page is 0; its rows are the samples. Hatched: masked, which means padding and, in causal maps, later positions; see
+    `docs/pictures.md`. Red with a cross: NaN. A map of more than 512 rows or columns is drawn in blocks, each in the
+    colour of the value farthest from 0, and the picture says so. The title says which sample and heads it shows.
 
     Args:
         weights: A site's scores, ``maps[site]`` in full or selected; maps of a single site; or a plain array
-            ``(query, key)`` or ``(sample, head, query, key)``. Sites without queries have their heads as rows.
-        sample: Number of the sample; default: the first. ``mean``: over all samples, without padding.
+            ``(query, key)`` or ``(sample, head, query, key)``. Sites without queries have their heads as rows. Or what
+            `ats.attribute` returns.
+        sample: Number of the sample; default: the first, or of relevance all of them. ``mean``: over all samples,
+            without padding.
         head: Number of the head; ``mean`` or ``max`` over the heads; default: their mean (where the heads are the
             rows: all of them).
         normalize: None: the weights as they are. ``max``, ``row``: as shares of the largest weight of the map, or of
             each row. ``rank``: the share of cells that have no more weight. ``log``: colours by powers of ten.
-        maximum: End of the colour scale, which starts at 0; default: the largest weight, rounded up.
+        maximum: End of the colour scale, which starts at 0 (of relevance: as far on the other side of it); default: the
+            value farthest from 0, rounded up.
         partial: Whether the keys are a selection, so that rows may sum to less than 1.
+        trim: Whether to leave out padding at the ends where nothing is drawn; the picture then says how much.
         ax: Where to draw; default: on a new pyplot figure.
 
     Returns:
         The axes: x counts keys and y queries, so that ``ax.plot(key, query, "o")`` marks a cell.
 
     Raises:
-        SchemaError: The weights are not attention, or not a single map.
+        SchemaError: The weights are neither attention nor relevance, or not a single map.
 
     Example:
         >>> from matplotlib.figure import Figure
@@ -72,24 +78,19 @@ def heatmap(
         >>> ax.images[0].get_array().shape, ax.get_ylabel()
         ((2, 4), 'query position')
     """
-    panels = panels_of(labelled(weights), sample=sample, partial=partial)
-    panels = panels if panels.rows.name == "head" and head is None else panels.one(head)
-    values, scale = scaled(panels.values, panels.masked, normalize=normalize, maximum=maximum, unit=panels.unit)
+    panels = panels_of(labelled(weights), sample=sample, partial=partial, trim=trim, over_samples=True)
+    panels = panels if panels.rows.name in ("head", "sample") and head is None else panels.one(head)
+    values, scale = scaled(panels.values, panels.masked, normalize=normalize, maximum=maximum, quantity=panels.quantity)
     left = None if ax is not None else 0.5 + margin(panels.rows)
     ax = axes_or_new(ax, *figure_size(panels.rows, panels.columns, panels.title))
-    image, remarks = draw_map(ax, values[0], panels, colour_map(is_dark(ax)), norm_of(scale))
-    add_bar(ax, image, scale.label, scale.ticks, extend=extend(values, panels.masked, scale.maximum))
+    image, remarks = draw_map(ax, values[0], panels, colours_of(scale, is_dark(ax)), norm_of(scale))
+    add_bar(ax, image, scale.label, scale.ticks, extend=scale.tip(values, panels.masked))
     head_line(ax, panels.title, [panels.subtitle, *remarks, *_rows_in_words(panels, partial)], left)
     return ax
 
 
-def extend(values: np.ndarray, masked: np.ndarray, maximum: float) -> str:
-    """Whether weights beyond the scale have the colour of its end: the bar then has a tip."""
-    return "max" if np.nanmax(np.where(masked, 0, values), initial=0.0) > maximum * (1 + 1e-9) else "neither"
-
-
 def _rows_in_words(panels: Panels, partial: bool) -> list[str]:
-    if not partial:
+    if not partial or panels.quantity.signed:
         return []
     sums = np.nansum(panels.values[0], axis=-1)
     return [f"some of the keys only: rows sum to {sums.min():.3g} to {sums.max():.3g}"]
@@ -131,6 +132,7 @@ def draw_map(
     else:
         ax.set(xticks=[], yticks=[])
     return image, [
+        panels.left_out,
         blocks_in_words(values.shape, block, block_of),
         "hatched: masked" if hidden.any() else "",
         "red: NaN" if (nothing & ~panels.masked[0]).any() else "",
@@ -184,7 +186,7 @@ def figure_size(rows: Side, columns: Side, title: str) -> tuple[float, float]:
     elif len(rows) > SQUARE_UP_TO * len(columns):
         wide, high = max(0.9, min(wide, 1.5)), 6.0
     left = 0.5 + margin(rows)
-    return max(3.4, wide + 0.8 + left, left + 0.5 + 0.1 * len(title)), high + 0.9 + margin(columns)
+    return max(3.4, wide + 0.8 + left, min(6.4, left + 0.5 + 0.1 * len(title))), high + 0.9 + margin(columns)
 
 
 def margin(side: Side) -> float:

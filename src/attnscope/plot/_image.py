@@ -3,42 +3,52 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, overload
 
 import numpy as np
 import xarray as xr
+from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, ListedColormap
 from matplotlib.colors import Normalize as Norm
+from matplotlib.font_manager import FontProperties, font_scalings
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
 
+from attnscope.colours import diverging
 from attnscope.errors import LabelError, SchemaError
 from attnscope.labels import patch_grid
-from attnscope.marks import number
+from attnscope.marks import number, signed_number
 from attnscope.plot._canvas import (
     add_bar,
     axes_or_new,
-    colour_map,
     cross_out,
+    figure_of,
     hatch,
     head_line,
-    is_dark,
     nan_colour,
+    new_figure,
     norm_of,
+    settle,
+    title_over,
 )
 from attnscope.plot._checks import Weights, labelled
-from attnscope.plot._heatmap import extend
-from attnscope.plot._panels import Head, Panels, Sample, Side, panels_of
-from attnscope.plot._scale import Normalize, scaled
-from attnscope.plot._typesetting import plain_text, written
+from attnscope.plot._panels import Head, Panels, Sample, Side, panels_of, sample_number, sample_titles
+from attnscope.plot._quantity import ATTENTION, ATTENTION_RECEIVED
+from attnscope.plot._scale import Normalize, Scale, scaled
+from attnscope.plot._typesetting import cut, plain_text, width_of, written
+from attnscope.schema import SAMPLE
 from attnscope.tensors import Tensor
 
-OPACITY = 0.62
-"""Of the colours over the picture. The bar has the colours as they look over the picture's mean grey."""
+DARKEST = 0.7
+"""How far the picture is darkened where it has no attention: what is there can still be recognised."""
+TINT = 0.8
+"""Opacity of the colour over the patch whose relevance is farthest from 0; a patch of 0 has none."""
 LAYOUTS = {1: ("key",), 2: ("query", "key"), 4: ("sample", "head", "query", "key")}
-MOST_SPECIAL = 12
+MOST_SPECIAL, MOST_IMAGES = 12, 36
 
 
 @dataclass(frozen=True)
@@ -51,18 +61,49 @@ class _PatchWeights:
     names: tuple[str, ...]
 
 
+@overload
 def image(
     picture: ArrayLike | Tensor,
     weights: Weights,
     *,
+    images: None = ...,
+    grid: tuple[int, int] | None = ...,
+    sample: Sample = ...,
+    head: Head | None = ...,
+    normalize: Normalize | None = ...,
+    maximum: float | None = ...,
+    ax: Axes | None = ...,
+) -> Axes: ...
+@overload
+def image(
+    picture: ArrayLike | Tensor,
+    weights: Weights,
+    *,
+    images: Sequence[int | str],
+    grid: tuple[int, int] | None = ...,
+    sample: Sample = ...,
+    head: Head | None = ...,
+    normalize: Normalize | None = ...,
+    maximum: float | None = ...,
+    ax: Sequence[Axes] | np.ndarray | None = ...,
+) -> np.ndarray: ...
+def image(
+    picture: ArrayLike | Tensor,
+    weights: Weights,
+    *,
+    images: Sequence[int | str] | None = None,
     grid: tuple[int, int] | None = None,
     sample: Sample = None,
     head: Head | None = None,
     normalize: Normalize | None = None,
     maximum: float | None = None,
-    ax: Axes | None = None,
-) -> Axes:
-    """The picture in grey, each patch in the colour of its weight, without any blurring.
+    ax: Any = None,
+) -> Axes | np.ndarray:
+    """The picture under its weights, without any blurring; it stays recognisable.
+
+    Attention darkens the picture where it is small, as in the viewer: what is looked at keeps its own colours.
+    Relevance colours the picture, which is grey: orange speaks for the target, blue against it, and the stronger, the
+    less is seen through it; a patch of 0 is as it was. The bar shows the colours over the picture's mean grey.
 
     Tokens that are not patches (CLS, registers, sinks) have their own squares beside the picture, with their weights
     as numbers; the title says what share of the attention they take, and what share the patches have. If one has more
@@ -70,22 +111,26 @@ def image(
 
     Args:
         picture: ``(height, width)``, grey; or ``(height, width, 1 | 3 | 4)``; integers to 255, or floats from 0 to 1.
+            With `images`, all pictures, one for each sample.
         weights: A site's scores, averaged over the queries: the attention that each patch receives. To see what one
-            query looks at, select it first: ``maps[site].isel(query=0)``. Or a plain array ``(key,)``.
+            query looks at, select it first: ``maps[site].isel(query=0)``. Or what `ats.attribute` returns. Or a plain
+            array ``(key,)``.
+        images: Numbers or ids of samples, for a gallery of them on one scale; default: one picture.
         grid: Rows and columns of the patches. Default: taken from labels made with `attnscope.labels.patches`, or the
             sizes of ``key_0`` and ``key_1``. If given, all tokens before the patches are special tokens.
-        sample: Number of the sample; default: the first. ``mean``: over all samples, without padding.
+        sample: Number or id of the sample; default: the first. ``mean``: over all samples, without padding.
         head: Number of the head; ``mean`` or ``max`` over the heads; default: their mean.
         normalize: None: the weights as they are. ``max``, ``row``: as shares of the largest weight. ``rank``: the share
             of patches that have no more weight. ``log``: colours by powers of ten.
-        maximum: End of the colour scale; default: the largest weight of a patch, rounded up.
-        ax: Where to draw; default: on a new pyplot figure.
+        maximum: End of the colour scale; default: the value of a patch that is farthest from 0, rounded up.
+        ax: Where to draw; for a gallery as many axes as it has pictures. Default: on a new pyplot figure.
 
     Returns:
-        The axes: x and y count pixels of the picture.
+        The axes: x and y count pixels of the picture. Of a gallery an array of axes, row by row; the last row may end
+        with empty ones.
 
     Raises:
-        SchemaError: `picture` is not a picture, or `weights` are not attention.
+        SchemaError: `picture` is not a picture, or `weights` are neither attention nor relevance.
         LabelError: The grid is not known, or does not fit.
 
     Example:
@@ -95,33 +140,160 @@ def image(
         >>> ax.images[1].get_array().shape
         (2, 2)
     """
-    grey = grey_picture(picture)
     array = labelled(weights, LAYOUTS)
+    if images is not None:
+        return _gallery(picture, array, images, sample, ax, grid=grid, head=head, normalize=normalize, maximum=maximum)
+    shown = _shown(picture, array, grid=grid, sample=sample, head=head)
+    (values,), scale = _scaled([shown], normalize, maximum)
+    axes: Axes = axes_or_new(ax, *_figure_size(shown))
+    mixed = _draw(axes, shown, values, scale)
+    add_bar(axes, ScalarMappable(norm_of(scale), mixed), scale.label, scale.ticks, extend=scale.tip(values))
+    head_line(axes, shown.panels.title, [shown.panels.subtitle, *_in_words(shown)], None)
+    _draw_special(axes, values[shown.patches.weights.size :], shown, mixed, norm_of(scale), _room([shown]))
+    return axes
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A picture and its weights.
+
+    Attributes:
+        pixels: dims ``(height, width, 3)``, 0 to 1, as they are drawn.
+        patches: The weights.
+        panels: Where they come from.
+    """
+
+    pixels: np.ndarray
+    patches: _PatchWeights
+    panels: Panels
+
+
+def _shown(
+    picture: ArrayLike | Tensor,
+    array: xr.DataArray,
+    *,
+    grid: tuple[int, int] | None,
+    sample: Sample,
+    head: Head | None,
+) -> _Shown:
+    pixels = coloured_picture(picture)
     panels = _over_queries(panels_of(array, sample=sample, partial=True).one("mean" if head is None else head))
-    patches = _arranged(panels, array, grid)
-    values, scale = scaled(
-        np.concatenate([patches.weights.ravel(), patches.special])[None, None],
-        np.concatenate([patches.masked.ravel(), np.ones(len(patches.special), bool)])[None, None],
-        normalize=normalize,
-        maximum=maximum,
-        unit=panels.unit,
+    if panels.quantity.signed:
+        pixels = np.repeat((pixels @ _LIGHTNESS)[..., None], 3, axis=-1)
+    return _Shown(pixels, _arranged(panels, array, grid), panels)
+
+
+def _scaled(
+    several: Sequence[_Shown], normalize: Normalize | None, maximum: float | None
+) -> tuple[list[np.ndarray], Scale]:
+    """The values of each picture's patches and special tokens as they are drawn, and the scale they share."""
+    drawn = []
+    for shown in several:
+        patches = shown.patches
+        values = np.concatenate([patches.weights.ravel(), patches.special])[None, None]
+        masked = np.concatenate([patches.masked.ravel(), np.ones(len(patches.special), bool)])[None, None]
+        drawn.append(scaled(values, masked, normalize=normalize, maximum=maximum, quantity=shown.panels.quantity))
+    scale = max((scale for _, scale in drawn), key=lambda scale: scale.maximum)
+    return [values.ravel() for values, _ in drawn], scale
+
+
+def _draw(ax: Axes, shown: _Shown, values: np.ndarray, scale: Scale) -> Colormap:
+    """Draws a picture and its patches; returns the colours as they look over the picture's mean grey."""
+    picture = ax.imshow(shown.pixels, vmin=0, vmax=1, interpolation="nearest", extent=_extent(shown.pixels))
+    picture.set_gid("picture")
+    over = _overlay(scale)
+    cells = values[: shown.patches.weights.size].reshape(shown.patches.weights.shape)
+    _draw_patches(ax, cells, shown, over, norm_of(scale))
+    return _over_grey(over, float((shown.pixels @ _LIGHTNESS).mean()))
+
+
+def _gallery(
+    pictures: ArrayLike | Tensor,
+    array: xr.DataArray,
+    images: Sequence[int | str],
+    sample: Sample,
+    ax: Sequence[Axes] | np.ndarray | None,
+    *,
+    grid: tuple[int, int] | None,
+    head: Head | None,
+    normalize: Normalize | None,
+    maximum: float | None,
+) -> np.ndarray:
+    """Several pictures and their weights on one scale."""
+    if SAMPLE not in array.dims or sample is not None or not 0 < len(images) <= MOST_IMAGES:
+        raise SchemaError(
+            f"images={list(images)!r} was given with the dims {tuple(map(str, array.dims))} and sample={sample!r}, but "
+            f"a gallery shows 1 to {MOST_IMAGES} samples out of several. Write images=[0, 1] without sample=, or "
+            "select one picture: image(pictures[0], weights, sample=0)."
+        )
+    several = np.asarray(pictures.detach().cpu() if hasattr(pictures, "detach") else pictures)
+    if several.ndim not in (3, 4) or len(several) != array.sizes[SAMPLE]:
+        raise SchemaError(
+            f"The pictures have shape {several.shape}, but there are {array.sizes[SAMPLE]} samples, and one picture "
+            "for each is needed: (sample, height, width) or (sample, height, width, channels)."
+        )
+    numbers = [sample_number(array, one) for one in images]
+    names = sample_titles(array)
+    all_shown = [_shown(several[one], array, grid=grid, sample=one, head=head) for one in numbers]
+    drawn, scale = _scaled(all_shown, normalize, maximum)
+    axes = _gallery_axes(all_shown, ax)
+    mixed = []
+    for axis, shown, values in zip(axes.flat, all_shown, drawn, strict=False):
+        mixed.append(_draw(axis, shown, values, scale))
+    patches = np.concatenate(drawn)
+    add_bar(
+        list(axes.flat), ScalarMappable(norm_of(scale), mixed[0]), scale.label, scale.ticks, extend=scale.tip(patches)
     )
-    cells, special = np.split(values.ravel(), [patches.weights.size])
-    ax = axes_or_new(ax, *_figure_size(grey, patches))
-    grey = _quiet(grey, is_dark(ax))
-    mixed = _over_grey(colour_map(is_dark(ax)), float(grey.mean()))
-    shown = ax.imshow(grey, cmap="gray", vmin=0, vmax=1, interpolation="nearest", extent=_extent(grey))
-    shown.set_gid("picture")
-    _draw_patches(ax, cells.reshape(patches.weights.shape), patches, grey, norm_of(scale))
-    _draw_special(ax, special, patches, grey, mixed, norm_of(scale))
-    tip = extend(values, np.zeros(values.shape, bool), scale.maximum)
-    add_bar(ax, ScalarMappable(norm_of(scale), mixed), scale.label, scale.ticks, extend=tip)
-    head_line(ax, panels.title, [panels.subtitle, *_in_words(patches, panels)], None)
-    return ax
+    selection = [part for part in all_shown[0].panels.selection if not part.startswith("sample")]
+    remarks = [*selection, *dict.fromkeys(part for shown in all_shown for part in _in_words(shown, short=True))]
+    if ax is None:
+        title_over(figure_of(axes.flat[0]), all_shown[0].panels.site, remarks)
+    else:
+        head_line(axes.flat[0], "", [all_shown[0].panels.site, *remarks])
+    settle(axes.flat[0])
+    room = _room(all_shown)
+    for axis, shown, values, one in zip(axes.flat, all_shown, drawn, numbers, strict=False):
+        _draw_special(axis, values[shown.patches.weights.size :], shown, mixed[0], norm_of(scale), room)
+        _title_within(axis, names[one] or f"sample {one}")
+    return axes
 
 
-def grey_picture(picture: ArrayLike | Tensor) -> np.ndarray:
-    """A picture as lightness, dims ``(height, width)``, 0 to 1.
+def _gallery_axes(several: Sequence[_Shown], ax: Sequence[Axes] | np.ndarray | None) -> np.ndarray:
+    count = len(several)
+    if ax is None:
+        high, wide = several[0].pixels.shape[:2]
+        across = min(count, max(1, round(math.sqrt(1.6 * count * high / wide))))
+        down = math.ceil(count / across)
+        side = min(2.6, 8.0 / across)
+        beside = 0.9 if len(several[0].patches.special) else 0.0
+        figure = new_figure(
+            max(3.6, across * (side + beside) + 1.2), max(2.2, down * (side * high / wide + 0.35) + 0.7)
+        )
+        axes = np.asarray(figure.subplots(down, across, squeeze=False))
+    else:
+        axes = np.atleast_1d(np.asarray(ax, dtype=object))
+        if axes.size < count:
+            raise SchemaError(
+                f"{axes.size} axes were given for {count} pictures. Pass one for each: plt.subplots(1, {count})[1]."
+            )
+    for spare in list(axes.flat)[count:]:
+        spare.set_axis_off()
+    return axes
+
+
+def _title_within(ax: Axes, name: str) -> None:
+    """The name of a picture above it, cut to the width of its panel."""
+    texts, fonts = written([name], None)
+    wide = float(ax.get_window_extent().width) * 72 / figure_of(ax).get_dpi()
+    heading = plain_text(ax.set_title(cut(texts[0], max(4, int(wide / 5.4))), loc="left", fontsize="small"))
+    heading.set_fontfamily(fonts)
+
+
+_LIGHTNESS = np.array((0.2126, 0.7152, 0.0722))
+
+
+def coloured_picture(picture: ArrayLike | Tensor) -> np.ndarray:
+    """A picture as red, green and blue, dims ``(height, width, 3)``, 0 to 1.
 
     Raises:
         SchemaError: It has other axes, or values outside of what pixels have.
@@ -144,9 +316,8 @@ def grey_picture(picture: ArrayLike | Tensor) -> np.ndarray:
             f"The picture is {pixels.dtype} from {extent}, but floats have to lie between 0 and 1, and integers "
             "between 0 and 255. Undo the model's preprocessing: picture / 255, or picture * std + mean."
         )
-    if pixels.ndim == 2:
-        return values
-    return np.asarray(values[..., 0] if pixels.shape[2] < 3 else values[..., :3] @ (0.2126, 0.7152, 0.0722))
+    values = np.clip(values.reshape(*values.shape[:2], -1)[..., :3], 0, 1)
+    return np.broadcast_to(values, (*values.shape[:2], 3))
 
 
 def _over_queries(panels: Panels) -> Panels:
@@ -166,7 +337,7 @@ def _over_queries(panels: Panels) -> Panels:
         panels.columns,
         panels.site,
         selection,
-        "attention received",
+        ATTENTION_RECEIVED if panels.quantity == ATTENTION else panels.quantity,
     )
 
 
@@ -218,83 +389,129 @@ def _suggested(keys: int) -> str:
     return "Write grid=(rows, columns)."
 
 
-def _figure_size(grey: np.ndarray, patches: _PatchWeights) -> tuple[float, float]:
-    high, wide = grey.shape
+def _figure_size(shown: _Shown) -> tuple[float, float]:
+    high, wide = shown.pixels.shape[:2]
     scale = min(4.4 / wide, 4.4 / high)
-    beside = 1.4 if len(patches.special) else 0.0
+    beside = 1.4 if len(shown.patches.special) else 0.0
     return max(3.6, wide * scale + beside + 1.1), max(2.2, high * scale + 0.8)
 
 
-def _extent(grey: np.ndarray) -> tuple[float, float, float, float]:
-    return (-0.5, grey.shape[1] - 0.5, grey.shape[0] - 0.5, -0.5)
+def _extent(pixels: np.ndarray) -> tuple[float, float, float, float]:
+    return (-0.5, pixels.shape[1] - 0.5, pixels.shape[0] - 0.5, -0.5)
 
 
-def _quiet(grey: np.ndarray, dark: bool) -> np.ndarray:
-    """The picture faded towards the page, so that its own light and dark are not mistaken for weights."""
-    return 0.7 * grey if dark else 0.3 + 0.7 * grey
+def _overlay(scale: Scale) -> Colormap:
+    """What lies over the picture: black that gives way to attention, or the colour of a side that grows with it."""
+    share = np.linspace(-1 if scale.signed else 0, 1, 256)
+    table = np.zeros((256, 4))
+    if scale.signed:
+        low, high = diverging()[[0, -1]] / 255
+        table[:, :3] = np.where(share[:, None] < 0, low, high)
+        table[:, 3] = TINT * np.abs(share)
+    else:
+        table[:, 3] = DARKEST * (1 - share)
+    return ListedColormap(table, name="attnscope over a picture").with_extremes(bad=(0, 0, 0, 0))
 
 
 def _over_grey(colours: Colormap, grey: float) -> Colormap:
-    """The ramp as it looks over one grey."""
+    """The overlay as it looks over one grey."""
     table = colours(np.arange(colours.N))
-    table[:, :3] = OPACITY * table[:, :3] + (1 - OPACITY) * grey
-    return ListedColormap(table, name="attnscope weights over a picture").with_extremes(bad=(0, 0, 0, 0))
+    table[:, :3] = table[:, 3:] * table[:, :3] + (1 - table[:, 3:]) * grey
+    table[:, 3] = 1
+    return ListedColormap(table, name="attnscope over grey").with_extremes(bad=(0, 0, 0, 0))
 
 
-def _draw_patches(ax: Axes, values: np.ndarray, patches: _PatchWeights, grey: np.ndarray, norm: Norm) -> None:
+def _draw_patches(ax: Axes, values: np.ndarray, shown: _Shown, colours: Colormap, norm: Norm) -> None:
+    patches, (high, wide) = shown.patches, shown.pixels.shape[:2]
     missing = np.isnan(values) & ~patches.masked
     overlay = ax.imshow(
         np.ma.masked_array(values, missing | patches.masked),
-        cmap=colour_map(is_dark(ax)),
+        cmap=colours,
         norm=norm,
-        alpha=OPACITY,
         interpolation="nearest",
-        extent=_extent(grey),
+        extent=_extent(shown.pixels),
     )
     overlay.set_gid("patches")
-    cell = (grey.shape[0] / values.shape[0], grey.shape[1] / values.shape[1])
+    cell = (high / values.shape[0], wide / values.shape[1])
     hatch(ax, patches.masked, cell)
     cross_out(ax, missing, cell)
-    ax.set(xticks=[], yticks=[], xlim=(-0.5, grey.shape[1] - 0.5), ylim=(grey.shape[0] - 0.5, -0.5), aspect="equal")
+    ax.set(xticks=[], yticks=[], xlim=(-0.5, wide - 0.5), ylim=(high - 0.5, -0.5), aspect="equal")
     ax.grid(False)
     ax.set_frame_on(False)
 
 
-def _draw_special(
-    ax: Axes, values: np.ndarray, patches: _PatchWeights, grey: np.ndarray, colours: Colormap, norm: Norm
-) -> None:
-    """A column of squares right of the picture, each with its name and weight."""
-    count = min(len(values), MOST_SPECIAL)
-    if not count:
+def _special_texts(shown: _Shown) -> tuple[list[str], list[str]]:
+    """What stands beside a picture about its tokens that are not patches, and the fonts for it."""
+    special = shown.patches.special[:MOST_SPECIAL]
+    names, fonts = written(shown.patches.names[:MOST_SPECIAL], 12)
+    said = signed_number if shown.panels.quantity.signed else number
+    texts = [f"{name}  {said(float(value))}" for name, value in zip(names, special, strict=True)]
+    more = len(shown.patches.special) - len(special)
+    return [*texts, *([f"and {more} more"] if more else [])], fonts
+
+
+def _small() -> float:
+    """Size of small letters, in points."""
+    return float(font_scalings["small"] * rcParams["font.size"])
+
+
+def _room(several: Sequence[_Shown]) -> float:
+    """Points that the tokens that are not patches need beside each picture."""
+    written_beside = [(text, fonts) for texts, fonts in map(_special_texts, several) for text in texts]
+    widths = [width_of(text, FontProperties(family=fonts, size=_small())) for text, fonts in written_beside]
+    return max(widths, default=0.0) + 2.4 * _small()
+
+
+def _draw_special(ax: Axes, values: np.ndarray, shown: _Shown, colours: Colormap, norm: Norm, points: float) -> None:
+    """A column of squares right of the picture, each with its name and weight, all within the axes."""
+    if not len(values):
         return
-    high, wide = grey.shape
-    side = min(high / 10, 0.8 * high / count)
-    left = wide - 0.5 + 0.5 * side
-    names, fonts = written(patches.names, 12)
-    for place in range(count):
+    texts, fonts = _special_texts(shown)
+    count, (high, wide), size = min(len(values), MOST_SPECIAL), shown.pixels.shape[:2], _small()
+    room, dot = _room_beside(ax, (high, wide), points)
+    side = min(0.8 * high / len(texts), 1.3 * size * dot)
+    left = wide - 0.5 + 0.5 * size * dot
+    for place, text in enumerate(texts):
         top = -0.5 + place * 1.25 * side
-        value, weight = values[place], patches.special[place]
-        colour = nan_colour(ax) if np.isnan(value) else colours(norm(value))
-        ax.add_patch(
-            Rectangle((left, top), side, side, facecolor=colour, edgecolor="none", clip_on=False, gid="special")
-        )
-        text = f"{names[place]}  {number(float(weight))}"
-        words = ax.text(left + 1.3 * side, top + side / 2, text, va="center", fontsize="small", fontfamily=fonts)
+        beside = left
+        if place < count:
+            colour = nan_colour(ax) if np.isnan(values[place]) else colours(norm(values[place]))
+            ax.add_patch(
+                Rectangle((left, top), side, side, facecolor=colour, edgecolor="0.5", linewidth=0.4, gid="special")
+            )
+            beside = left + 1.3 * side
+        words = ax.text(beside, top + side / 2, text, va="center", fontsize="small", fontfamily=fonts)
+        words.set_in_layout(False)
         plain_text(words)
-    if len(values) > count:
-        rest = f"and {len(values) - count} more"
-        ax.text(left, -0.5 + count * 1.25 * side + side / 2, rest, va="center", fontsize="small")
+    ax.set_xlim(-0.5, wide - 0.5 + room)
 
 
-def _in_words(patches: _PatchWeights, panels: Panels) -> list[str]:
+def _room_beside(ax: Axes, picture: tuple[int, int], points: float) -> tuple[float, float]:
+    """Pixels of the picture that a width beside it takes once both are in the axes, and pixels per point."""
+    box, dots = ax.get_position(original=True), figure_of(ax).get_dpi() / 72
+    whole = figure_of(ax).bbox
+    across, down = box.width * whole.width / dots, box.height * whole.height / dots
+    dot = max(picture[0] / down, picture[1] / max(0.3 * across, across - points))
+    return points * dot, dot
+
+
+def _in_words(shown: _Shown, *, short: bool = False) -> list[str]:
+    """Remarks on the patches; short ones where there are several pictures."""
+    patches, quantity = shown.patches, shown.panels.quantity
     rows, columns = patches.weights.shape
     remarks = [f"{rows} x {columns} patches"]
-    if len(patches.special):
+    if len(patches.special) and not short:
         inside, outside = float(np.nansum(patches.weights)), float(np.nansum(patches.special))
         tokens = "1 token" if len(patches.special) == 1 else f"{len(patches.special)} tokens"
-        remarks.append(f"the patches have {inside:.0%} of the attention, {tokens} outside the picture {outside:.0%}")
+        if quantity.signed:
+            sums = f"{signed_number(inside)}, {tokens} outside the picture to {signed_number(outside)}"
+            remarks.append(f"the patches sum to {sums}")
+        else:
+            remarks.append(
+                f"the patches have {inside:.0%} of the attention, {tokens} outside the picture {outside:.0%}"
+            )
     if patches.masked.any():
         remarks.append("hatched: masked")
-    if np.isnan(panels.values).any():
+    if np.isnan(shown.panels.values).any():
         remarks.append("red: NaN")
     return remarks

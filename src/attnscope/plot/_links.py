@@ -9,14 +9,14 @@ from matplotlib.colors import to_rgba
 from matplotlib.lines import Line2D
 
 from attnscope.errors import SchemaError
-from attnscope.marks import number
-from attnscope.plot._canvas import axes_or_new, colour_map, hatch, head_line, is_dark
+from attnscope.marks import number, signed_number
+from attnscope.plot._canvas import axes_or_new, colours_of, hatch, head_line, is_dark
 from attnscope.plot._checks import Weights, labelled
 from attnscope.plot._heatmap import margin
 from attnscope.plot._panels import Head, Panels, Sample, panels_of
-from attnscope.plot._scale import scaled
+from attnscope.plot._scale import Scale, scaled
 from attnscope.plot._ticks import name_positions
-from attnscope.plot._typesetting import LONGEST
+from attnscope.plot._typesetting import LONGEST, plain_text, wrapped
 
 THICKEST = 4.0
 """Width in points of a line at the end of the scale; half the weight is half as wide."""
@@ -34,13 +34,15 @@ def links(
     most: int = 40,
     maximum: float | None = None,
     partial: bool = False,
+    trim: bool = True,
     ax: Axes | None = None,
 ) -> Axes:
     """Which query looks at which key: a line for each of the strongest weights, queries left and keys right.
 
     The width and opacity of a line are proportional to its weight; the key below the picture shows three widths.
-    Weights of 0, masked cells and NaN have no line. The picture says how many weights were left out, and how much
-    of the attention the drawn lines carry. Hatched strips: padding.
+    Weights of 0, masked cells and NaN have no line. Of relevance, orange lines are above 0 and blue ones below. The
+    picture says how many weights were left out, and how much of the attention the drawn lines carry. Hatched strips:
+    padding.
 
     Args:
         weights: A site's scores, ``maps[site]`` in full or selected; maps of a single site; or a plain array
@@ -50,6 +52,7 @@ def links(
         most: The largest number of lines to draw.
         maximum: The weight of the widest line; default: the largest, rounded up.
         partial: Whether the keys are a selection, so that rows may sum to less than 1.
+        trim: Whether to leave out padding at the ends where nothing is drawn; the picture then says how much.
         ax: Where to draw; default: on a new pyplot figure.
 
     Returns:
@@ -66,22 +69,25 @@ def links(
     """
     if most < 1:
         raise SchemaError(f"most={most} was given, but at least one line is needed. Write most=40.")
-    panels = panels_of(labelled(weights), sample=sample, partial=partial).one(head)
+    panels = panels_of(labelled(weights), sample=sample, partial=partial, trim=trim).one(head)
     if not panels.rows.name.startswith("query"):
+        quantity = panels.quantity
+        what = "The weights have" if quantity.noun == "attention" else f"The {quantity.noun} has"
         raise SchemaError(
-            f"The weights have no queries, only {len(panels.columns)} keys, but lines run from queries to keys. Colour "
-            "the keys by their weight: ats.plot.tokens(weights)."
+            f"{what} no queries, only {len(panels.columns)} keys, but lines run from queries to keys. Colour the keys "
+            f"by their {quantity.one}: ats.plot.tokens({'weights' if quantity.noun == 'attention' else quantity.noun})."
         )
-    _, scale = scaled(panels.values, panels.masked, maximum=maximum)
+    _, scale = scaled(panels.values, panels.masked, maximum=maximum, quantity=panels.quantity)
     left = None if ax is not None else 0.5 + margin(panels.rows)
     ax = axes_or_new(ax, *_figure_size(panels))
     places, values, remark = _strongest(panels, most)
-    _draw_lines(ax, panels, places, values, scale.maximum)
+    _draw_lines(ax, panels, places, values, scale)
     cuts = _two_sides(ax, panels)
-    _width_key(ax, scale.maximum)
+    _width_key(ax, scale)
     missing = int((np.isnan(panels.values) & ~panels.masked).sum())
     remarks = [
-        f"{missing} weights are NaN and have no line" if missing else "",
+        panels.left_out,
+        f"{missing} {panels.quantity.several} are NaN and have no line" if missing else "",
         "hatched: padding" if not (panels.rows.valid.all() and panels.columns.valid.all()) else "",
         f"names cut to {LONGEST} letters" if cuts else "",
     ]
@@ -96,20 +102,23 @@ def _figure_size(panels: Panels) -> tuple[float, float]:
 
 def _strongest(panels: Panels, most: int) -> tuple[np.ndarray, np.ndarray, str]:
     """Rows and columns of the strongest weights, the weakest of them first; their weights; what was left out."""
+    quantity = panels.quantity
     seen = np.where(panels.masked[0], 0.0, np.nan_to_num(panels.values[0]))
-    total, count = seen.sum(), int((seen > 0).sum())
-    order = np.argsort(-seen, axis=None, kind="stable")[: min(most, count)][::-1]
+    size = np.abs(seen)
+    count = int((size > 0).sum())
+    order = np.argsort(-size, axis=None, kind="stable")[: min(most, count)][::-1]
     places = np.stack(np.unravel_index(order, seen.shape), axis=-1)
     values = seen.ravel()[order]
+    beside = "other than 0" if quantity.signed else "above 0"
     if not count:
-        return places, values, "no weight above 0"
+        return places, values, f"no {quantity.one} {beside}"
     if len(values) == count:
-        return places, values, f"all {count:,} weights above 0" if count > 1 else "the only weight above 0"
+        every = f"all {count:,} {quantity.several}" if count > 1 else f"the only {quantity.one}"
+        return places, values, f"{every} {beside}"
     carry = "it carries" if len(values) == 1 else "they carry"
-    remark = (
-        f"the strongest {len(values):,} of {count:,} weights; {carry} {_percent(values.sum() / total)} of the attention"
-    )
-    return places, values, remark
+    share = _percent(np.abs(values).sum() / size.sum())
+    whole = f"the {'absolute ' if quantity.signed else ''}{quantity.noun}"
+    return places, values, f"the strongest {len(values):,} of {count:,} {quantity.several}; {carry} {share} of {whole}"
 
 
 def _percent(share: float) -> str:
@@ -117,15 +126,14 @@ def _percent(share: float) -> str:
     return "over 99%" if share > 0.99 else "under 1%" if share < 0.01 else f"{share:.0%}"
 
 
-def _draw_lines(ax: Axes, panels: Panels, places: np.ndarray, values: np.ndarray, maximum: float) -> None:
+def _draw_lines(ax: Axes, panels: Panels, places: np.ndarray, values: np.ndarray, scale: Scale) -> None:
     rows, columns = len(panels.rows), len(panels.columns)
-    shares = np.clip(values / maximum, 0, 1)
+    shares = np.clip(values / scale.maximum, -1, 1)
     ends = [[(0.0, row), (1.0, _beside(column, columns, rows))] for row, column in places]
-    colour = to_rgba(colour_map(is_dark(ax))(_INK))[:3]
     lines = LineCollection(
         ends,
-        linewidths=THICKEST * shares,
-        colors=[(*colour, _opacity(share)) for share in shares],
+        linewidths=THICKEST * np.abs(shares),
+        colors=[_ink(ax, scale, share) for share in shares],
         capstyle="round",
         gid="links",
     )
@@ -138,8 +146,11 @@ def _beside(column: float, columns: int, rows: int) -> float:
     return (column + 0.5) / columns * rows - 0.5
 
 
-def _opacity(share: float) -> float:
-    return 0.15 + 0.85 * float(share)
+def _ink(ax: Axes, scale: Scale, share: float) -> tuple[float, float, float, float]:
+    """The colour of a line, which of signed values is that of its side of 0."""
+    place = (1.0 if share > 0 else 0.0) if scale.signed else _INK
+    red, green, blue, _ = to_rgba(colours_of(scale, is_dark(ax))(place))
+    return red, green, blue, 0.15 + 0.85 * abs(float(share))
 
 
 def _two_sides(ax: Axes, panels: Panels) -> bool:
@@ -161,20 +172,23 @@ def _strip(ax: Axes, padding: np.ndarray, left: float) -> None:
     hatch(ax, padding[:, None], (1, _EDGE), (left + 0.5, 0))
 
 
-def _width_key(ax: Axes, maximum: float) -> None:
-    """Three widths, and their weights."""
-    colour = to_rgba(colour_map(is_dark(ax))(_INK))[:3]
+def _width_key(ax: Axes, scale: Scale) -> None:
+    """Three widths, and their weights; of signed values on both sides of 0."""
+    shares = (-1.0, -0.5, 0.5, 1.0) if scale.signed else (1.0, 0.5, 0.1)
     lines = [
-        Line2D([], [], color=(*colour, _opacity(share)), linewidth=THICKEST * share, label=number(share * maximum))
-        for share in (1.0, 0.5, 0.1)
+        Line2D([], [], color=_ink(ax, scale, share), linewidth=THICKEST * abs(share), label=text)
+        for share, text in (
+            (share, (signed_number if scale.signed else number)(share * scale.maximum)) for share in shares
+        )
     ]
-    ax.legend(
+    legend = ax.legend(
         handles=lines,
         loc="upper center",
         bbox_to_anchor=(0.5, 0.0),
-        ncols=3,
+        ncols=len(lines),
         frameon=False,
         fontsize="small",
-        title="attention",
+        title=wrapped([scale.label], 72 * 3.2, 9),
         title_fontsize="small",
     )
+    plain_text(legend.get_title())

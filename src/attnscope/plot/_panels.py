@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -12,9 +12,11 @@ from attnscope.errors import SchemaError
 from attnscope.labels import SINK
 from attnscope.masking import closed_cells
 from attnscope.plot._checks import check, require_keys
-from attnscope.schema import HEAD, KEY, RECEIVED, SAMPLE, key_dims, query_dims, size_along
+from attnscope.plot._quantity import Quantity, is_relevance, quantity_of
+from attnscope.schema import HEAD, KEY, SAMPLE, SAMPLE_ID, key_dims, query_dims, size_along
 
-Sample = int | Literal["mean"] | None
+Sample = int | str | None
+"""Number of a sample, its id, or ``mean``; None for the first."""
 Head = int | Literal["mean", "max"]
 
 
@@ -39,8 +41,21 @@ class Side:
         """What is written along the side."""
         return self.name if self.named or self.name not in ("query", "key") else f"{self.name} position"
 
+    def part(self, kept: slice) -> Side:
+        """Some of the positions, one after the other."""
+        return replace(self, labels=self.labels[kept], valid=self.valid[kept])
+
     def __len__(self) -> int:
         return len(self.labels)
+
+
+_PLURAL = {"query": "queries", "key": "keys", "sample": "samples"}
+
+
+def kept_of(padding: np.ndarray) -> slice:
+    """The positions from the first to the last that is not padding; all of them where there is nothing else."""
+    real = np.flatnonzero(~padding)
+    return slice(int(real[0]), int(real[-1]) + 1) if real.size else slice(0, len(padding))
 
 
 @dataclass(frozen=True)
@@ -55,7 +70,8 @@ class Panels:
         columns: What the columns are.
         site: Name of the site; empty if it is not known.
         selection: What was selected and averaged, in words.
-        unit: What the values are.
+        quantity: What the values are.
+        left_out: What a picture says about padding that it does not show; empty where it shows all.
     """
 
     values: np.ndarray
@@ -65,7 +81,8 @@ class Panels:
     columns: Side
     site: str
     selection: tuple[str, ...]
-    unit: str
+    quantity: Quantity
+    left_out: str = ""
 
     def one(self, head: Head | None) -> Panels:
         """A single map out of these.
@@ -97,18 +114,33 @@ class Panels:
             values = getattr(self.values, head)(1, keepdims=True)
             masked = np.asarray(self.masked.all(1, keepdims=True))
             selection = f"{'largest' if head == 'max' else 'mean'} of {len(names)} heads"
-        return Panels(values, masked, ("",), side, self.columns, self.site, (*self.selection, selection), self.unit)
+        chosen = (*self.selection, selection)
+        return replace(self, values=values, masked=masked, names=("",), rows=side, selection=chosen)
 
     def _with(self, values: np.ndarray, masked: np.ndarray, selection: str) -> Panels:
-        return Panels(
-            values[None],
-            masked[None],
-            (selection,),
-            self.rows,
-            self.columns,
-            self.site,
-            (*self.selection, selection),
-            self.unit,
+        chosen = (*self.selection, selection)
+        return replace(self, values=values[None], masked=masked[None], names=(selection,), selection=chosen)
+
+    def trimmed(self) -> Panels:
+        """These maps without the padding at the ends of their sides, as long as nothing is drawn there."""
+        rows = kept_of(~self.rows.valid & self.masked.all((0, 2)))
+        columns = kept_of(~self.columns.valid & self.masked.all((0, 1)))
+        lost = {
+            side.name.split(":")[0]: len(side) - (kept.stop - kept.start)
+            for side, kept in ((self.rows, rows), (self.columns, columns))
+        }
+        if not any(lost.values()):
+            return self
+        counted = ", ".join(
+            f"{count} {_PLURAL.get(name, name) if count > 1 else name}" for name, count in lost.items() if count
+        )
+        return replace(
+            self,
+            values=self.values[:, rows, columns],
+            masked=self.masked[:, rows, columns],
+            rows=self.rows.part(rows),
+            columns=self.columns.part(columns),
+            left_out=f"padding left out: {counted}",
         )
 
     @property
@@ -131,19 +163,26 @@ def _place(head: int, names: tuple[str, ...]) -> int:
     )
 
 
-def panels_of(array: xr.DataArray, *, sample: Sample = None, partial: bool = False) -> Panels:
+def panels_of(
+    array: xr.DataArray, *, sample: Sample = None, partial: bool = False, trim: bool = False, over_samples: bool = False
+) -> Panels:
     """The maps of one sample, or of the mean over all samples.
 
     Args:
-        array: A site's scores, or what its keys receive; with or without samples, heads and queries.
+        array: A site's scores, what its keys receive, or relevance; with or without samples, heads and queries.
         sample: Number of the sample, None for the first; or ``mean``, which leaves out queries that are padding.
         partial: Whether the keys are a selection, so that rows may sum to less than 1.
+        trim: Whether to leave out the padding at the ends.
+        over_samples: Whether, with no `sample` given, relevance becomes one map whose rows are the samples.
 
     Raises:
         SchemaError: There is no such sample, there are other dims, or the values are not weights.
     """
     require_keys(array)
     _refuse_others(array)
+    if over_samples and sample is None and is_relevance(array) and array.sizes.get(SAMPLE, 1) > 1:
+        rows_of_samples = _samples_as_rows(array, partial)
+        return rows_of_samples.trimmed() if trim else rows_of_samples
     chosen, selection = _sample_of(array, sample, partial)
     chosen = chosen.squeeze([dim for dim in chosen.dims if dim not in _known(chosen)], drop=True)
     queries, keys = query_dims(chosen.dims), key_dims(chosen.dims)
@@ -153,12 +192,64 @@ def panels_of(array: xr.DataArray, *, sample: Sample = None, partial: bool = Fal
     rows, columns = side_of(chosen, queries, "query"), side_of(chosen, keys, KEY)
     masked = closed_cells(values, rows.valid, columns.valid)
     names = _head_names(chosen)
-    unit = "attention received" if array.name == RECEIVED else "attention"
     if not queries and heads:
         rows = Side(HEAD, tuple(name.removeprefix("head ") for name in names), True, np.ones(len(names), bool))
         values, masked, names = values.reshape(1, *sizes[::2]), masked.reshape(1, *sizes[::2]), ("",)
     selection = (*selection, *chosen_before(array))
-    return Panels(values, masked, names, rows, columns, str(array.attrs.get("site", "")), selection, unit)
+    site = str(array.attrs.get("site", ""))
+    panels = Panels(values, masked, names, rows, columns, site, selection, quantity_of(chosen))
+    return panels.trimmed() if trim else panels
+
+
+def _samples_as_rows(array: xr.DataArray, partial: bool) -> Panels:
+    """Relevance of all samples as one map: a row for each."""
+    loaded = array.compute()
+    quantity = check(loaded, partial=partial)
+    keys = key_dims(loaded.dims)
+    loaded = loaded.squeeze([dim for dim in loaded.dims if dim not in (SAMPLE, *keys)], drop=True)
+    values = loaded.transpose(SAMPLE, *keys).values.astype(np.float64).reshape(1, loaded.sizes[SAMPLE], -1)
+    valid = next((loaded.coords[name] for name in (f"{keys[0]}_valid", "key_valid") if name in loaded.coords), None)
+    known = xr.ones_like(loaded, dtype=bool) if valid is None else valid.broadcast_like(loaded)
+    masked = ~known.transpose(SAMPLE, *keys).values.astype(bool).reshape(values.shape) & (values == 0)
+    shared = loaded.isel({SAMPLE: 0}, drop=True).drop_vars([n for n in loaded.coords if n != "target"], errors="ignore")
+    columns = side_of(shared.assign_coords(_shared_coordinates(loaded) | _unsampled(loaded)), keys, KEY)
+    names = sample_names(loaded)
+    rows = Side(SAMPLE, names, sample_ids(loaded) is not None, np.ones(len(names), bool))
+    return Panels(values, masked, ("",), rows, columns, "", chosen_before(array), quantity)
+
+
+def _unsampled(array: xr.DataArray) -> dict[str, xr.DataArray]:
+    return {str(name): coordinate for name, coordinate in array.coords.items() if SAMPLE not in coordinate.dims}
+
+
+def sample_titles(array: xr.DataArray) -> list[str]:
+    """What stands above each sample: its id or number, and what is explained of it where that differs."""
+    count, ids = array.sizes.get(SAMPLE, 1), sample_ids(array)
+    names = list(ids) if ids else [f"sample {name}" if count > 1 else "" for name in sample_names(array)]
+    targets = array.coords.get("sample_target")
+    if targets is None or targets.size != count:
+        return names
+    explained = map(str, np.atleast_1d(targets.values))
+    return [", ".join(filter(None, pair)) for pair in zip(names, explained, strict=True)]
+
+
+def sample_ids(array: xr.DataArray) -> tuple[str, ...] | None:
+    """What the samples are called; None where they only have numbers."""
+    for name in (SAMPLE_ID, SAMPLE):
+        known = array.coords.get(name)
+        if known is not None and known.size == array.sizes.get(SAMPLE, 1) and (name == SAMPLE_ID or _are_words(known)):
+            return tuple(str(one) for one in np.atleast_1d(known.values).tolist())
+    return None
+
+
+def _are_words(coordinate: xr.DataArray) -> bool:
+    return coordinate.dtype.kind not in "iufb"
+
+
+def sample_names(array: xr.DataArray) -> tuple[str, ...]:
+    """What each sample is called: its id where it has one, else its number."""
+    numbers = array.coords[SAMPLE].values if SAMPLE in array.coords else np.arange(array.sizes.get(SAMPLE, 1))
+    return sample_ids(array) or tuple(str(number) for number in np.atleast_1d(numbers).tolist())
 
 
 def _known(array: xr.DataArray) -> tuple[str, ...]:
@@ -190,15 +281,53 @@ def _sample_of(array: xr.DataArray, sample: Sample, partial: bool) -> tuple[xr.D
         loaded = array.compute()
         check(loaded, partial=partial)
         return mean_over_samples(loaded), (f"mean of {size} samples",)
-    number = 0 if sample is None else int(sample)
-    if not -size <= number < size:
+    chosen, selection = chosen_sample(array, sample)
+    chosen = chosen.compute()
+    check(chosen, partial=partial)
+    return chosen, selection
+
+
+def chosen_sample(array: xr.DataArray, sample: int | str | None) -> tuple[xr.DataArray, tuple[str, ...]]:
+    """One sample of an array that has several, and which it is, in words.
+
+    Args:
+        array: With a dim ``sample``.
+        sample: Its number, or its id where the dim has a coordinate; None for the first.
+
+    Raises:
+        SchemaError: There is no such sample.
+    """
+    size, number = array.sizes[SAMPLE], 0 if sample is None else sample_number(array, sample)
+    chosen, ids = array.isel({SAMPLE: number}), sample_ids(array)
+    if ids:
+        return chosen, (f"sample {ids[number]}" + (f", {number} of {size}" if size > 1 else ""),)
+    return chosen, (f"sample {number} of {size}",) if size > 1 else ()
+
+
+def sample_number(array: xr.DataArray, sample: int | str) -> int:
+    """The number of a sample, from 0, which may be given by its id.
+
+    Raises:
+        SchemaError: There is no such sample.
+    """
+    size = array.sizes[SAMPLE]
+    if isinstance(sample, str):
+        names = sample_ids(array) or ()
+        if sample not in names:
+            called = ", ".join(map(repr, names[:8])) + (" and so on" if size > 8 else "")
+            some = (
+                f"the samples are called {called}. Give one of these, or its"
+                if names
+                else "no sample has a name. Give its"
+            )
+            raise SchemaError(f"Sample {sample!r} was asked for, but {some} number: sample=0.")
+        return names.index(sample)
+    if not -size <= sample < size:
         raise SchemaError(
-            f"Sample {number} was asked for, but there are {size} samples: 0 to {size - 1}. Give one of these, or "
+            f"Sample {sample} was asked for, but there are {size} samples: 0 to {size - 1}. Give one of these, or "
             "write sample='mean'."
         )
-    chosen = array.isel({SAMPLE: number}).compute()
-    check(chosen, partial=partial)
-    return chosen, (f"sample {number % size} of {size}",) if size > 1 else ()
+    return int(sample) % size
 
 
 def mean_over_samples(array: xr.DataArray) -> xr.DataArray:
@@ -244,9 +373,9 @@ def _head_names(array: xr.DataArray) -> tuple[str, ...]:
 def chosen_before(array: xr.DataArray) -> tuple[str, ...]:
     """What the user selected with xarray before, which leaves coordinates without dims behind."""
     selection = []
-    for name in (SAMPLE, HEAD, "query_label", "key_label"):
+    for name in (SAMPLE_ID if SAMPLE_ID in array.coords else SAMPLE, HEAD, "query_label", "key_label"):
         if name in array.coords and array.coords[name].ndim == 0:
-            kind = name.removesuffix("_label")
+            kind = name.removesuffix("_label").removesuffix("_id")
             selection.append(f"{kind}{':' if name.endswith('_label') else ''} {array.coords[name].item()}")
     return tuple(selection)
 

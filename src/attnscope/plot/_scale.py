@@ -10,6 +10,7 @@ import numpy as np
 
 from attnscope.errors import SchemaError
 from attnscope.marks import rounded_up
+from attnscope.plot._quantity import ATTENTION, Quantity
 
 Normalize = Literal["max", "row", "rank", "log"]
 DECADES = 4
@@ -21,14 +22,16 @@ class Scale:
     """What the ends of the colours mean.
 
     Attributes:
-        maximum: The upper end; the lower end is 0.
+        maximum: The upper end; the lower end is 0, or of a signed scale as far below 0.
         label: What is written along the colour bar.
         logarithmic: Whether colours go by powers of ten; the lower end then means 0 and everything up to `floor`.
+        signed: Whether it has two sides of 0.
     """
 
     maximum: float
     label: str
     logarithmic: bool = False
+    signed: bool = False
 
     @property
     def floor(self) -> float:
@@ -41,7 +44,19 @@ class Scale:
         if self.logarithmic:
             ends = [float(f"{self.maximum / 10**power:.12g}") for power in range(DECADES, -1, -1)]
             return {end: f"≤ {end:g}" if end == ends[0] else f"{end:g}" for end in ends}
+        if self.signed:
+            return {-self.maximum: f"\N{MINUS SIGN}{self.maximum:g}", 0.0: "0", self.maximum: f"+{self.maximum:g}"}
         return {share * self.maximum: f"{share * self.maximum:g}" for share in (0.0, 0.5, 1.0)}
+
+    def tip(self, values: np.ndarray, masked: np.ndarray | bool = False) -> str:
+        """At which end values lie beyond the scale, with the colour of its end: the bar has a tip there."""
+        seen = np.where(masked, 0.0, values)
+        end = self.maximum * (1 + 1e-9)
+        above = np.nanmax(seen, initial=0.0) > end
+        below = self.signed and np.nanmin(seen, initial=0.0) < -end
+        return {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[
+            bool(below), bool(above)
+        ]
 
 
 def scaled(
@@ -50,26 +65,32 @@ def scaled(
     *,
     normalize: Normalize | None = None,
     maximum: float | None = None,
-    unit: str = "attention",
+    quantity: Quantity = ATTENTION,
 ) -> tuple[np.ndarray, Scale]:
-    """Weights as they are drawn, and the scale that all panels share.
+    """Values as they are drawn, and the scale that all panels share.
 
     Args:
         values: dims ``(panel, row, column)``; NaN stays NaN.
         masked: Same dims.
         normalize: None: the weights as they are. ``max``: as shares of the panel's largest. ``row``: as shares of the
             row's largest. ``rank``: the share of the panel's open cells that have no more weight; 0 stays 0.
-            ``log``: as they are, with colours by powers of ten.
-        maximum: Upper end of the scale; None for the largest weight, rounded up.
-        unit: What a value is.
+            ``log``: as they are, with colours by powers of ten. Of signed values, ``max`` and ``row`` are shares of the
+            one farthest from 0, and the other two have no meaning.
+        maximum: Upper end of the scale; None for the value farthest from 0, rounded up.
+        quantity: What a value is.
 
     Raises:
-        SchemaError: There is no such `normalize`, or `maximum` is not a positive number.
+        SchemaError: There is no such `normalize`, or none for these values; or `maximum` is not a positive number.
     """
     if normalize not in (None, *get_args(Normalize)):
         raise SchemaError(
             f"normalize={normalize!r} was given, but None (the weights as they are), 'max', 'row', 'rank' or 'log' is "
             "needed. Leave it out, or write normalize='max'."
+        )
+    if quantity.signed and normalize in ("rank", "log"):
+        raise SchemaError(
+            f"normalize={normalize!r} was given for {quantity.noun}, which has two sides of 0, but ranks and powers of "
+            "ten have one. Leave it out, or write normalize='max'."
         )
     if normalize in ("max", "row", "rank"):
         if maximum is not None:
@@ -77,17 +98,19 @@ def scaled(
                 f"maximum={maximum!r} was given with normalize={normalize!r}, whose scale always ends at 1. Leave one "
                 "of them out."
             )
-        return _normalised(values, masked, normalize), Scale(1.0, _ENDS[normalize].format(unit=unit))
-    end = _maximum(values, masked, maximum)
-    label = unit if normalize is None else f"{unit}, logarithmic"
-    return values, Scale(end, label, normalize == "log")
+        return _normalised(values, masked, normalize), Scale(1.0, _label(quantity, normalize), signed=quantity.signed)
+    end = _maximum(np.abs(values) if quantity.signed else values, masked, maximum)
+    return values, Scale(end, _label(quantity, normalize), normalize == "log", quantity.signed)
 
 
-_ENDS = {
-    "max": "{unit} / largest of the map",
-    "row": "{unit} / largest of the row",
-    "rank": "rank of the {unit}: share of cells with no more",
-}
+def _label(quantity: Quantity, normalize: Normalize | None) -> str:
+    """What is written along the bar."""
+    if normalize in ("max", "row"):
+        farthest = "farthest from 0" if quantity.signed else "largest"
+        return f"{quantity.name} / {farthest} of the {'map' if normalize == 'max' else 'row'}"
+    if normalize == "rank":
+        return f"rank of the {quantity.name}: share of cells with no more"
+    return f"{quantity.name}, logarithmic" if normalize == "log" else quantity.name
 
 
 def _maximum(values: np.ndarray, masked: np.ndarray, maximum: float | None) -> float:
@@ -105,7 +128,7 @@ def _normalised(values: np.ndarray, masked: np.ndarray, normalize: str) -> np.nd
     if normalize == "rank":
         ranks = np.stack([_ranks(panel, hidden) for panel, hidden in zip(values, masked, strict=True)])
         return np.asarray(np.where(np.isnan(values), np.nan, ranks))
-    largest = seen.max(axis=-1 if normalize == "row" else (-2, -1), keepdims=True)
+    largest = np.abs(seen).max(axis=-1 if normalize == "row" else (-2, -1), keepdims=True)
     return np.asarray(values / np.where(largest > 0, largest, 1.0))
 
 

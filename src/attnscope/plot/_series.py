@@ -13,12 +13,13 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
+from attnscope.colours import palette
 from attnscope.errors import LabelError, SchemaError
 from attnscope.marks import rounded_up
 from attnscope.plot._canvas import (
     add_bar,
     axes_or_new,
-    colour_map,
+    colours_of,
     head_line,
     is_dark,
     masked_style,
@@ -27,17 +28,21 @@ from attnscope.plot._canvas import (
 )
 from attnscope.plot._checks import Weights, check, labelled, require_keys
 from attnscope.plot._heatmap import draw_map, margin
-from attnscope.plot._panels import Panels, Side, chosen_before, side_of
+from attnscope.plot._panels import Panels, Side, chosen_before, kept_of, side_of
+from attnscope.plot._quantity import Quantity
 from attnscope.plot._scale import scaled
 from attnscope.plot._ticks import name_positions
-from attnscope.plot._typesetting import plain_text, written
+from attnscope.plot._typesetting import plain_text, wrapped, written
 from attnscope.schema import HEAD, KEY, SAMPLE, key_dims, query_dims
 
-MOST_LINES = 6
+MOST_LINES, MOST_BANDS = 6, 3
+"""Drawn unless others are asked for; of more bands nobody could tell which is whose."""
 LAYOUTS = {1: (KEY,), 2: ("query", KEY), 4: (SAMPLE, HEAD, "query", KEY)}
-_BAND = 0.18
+_BAND = 0.16
 _STYLES: tuple[str | tuple[float, tuple[float, ...]], ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)))
-"""Features have no order that colours could show."""
+"""Lines differ in these too, so that they can be told apart without colours."""
+_GROUPS = 8
+"""How many colours without an order there are."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,8 @@ class _Courses:
         lines: What the lines are.
         time: What the steps are.
         selection: What was averaged, in words.
+        quantity: What the values are.
+        left_out: What is said about steps that are not drawn; empty where all are.
     """
 
     values: np.ndarray
@@ -59,6 +66,20 @@ class _Courses:
     lines: Side
     time: Side
     selection: tuple[str, ...]
+    quantity: Quantity
+    left_out: str = ""
+
+    def part(self, kept: slice) -> _Courses:
+        """Some of the steps, one after the other."""
+        lost = len(self.time) - (kept.stop - kept.start)
+        return replace(
+            self,
+            values=self.values[..., kept],
+            broken=self.broken[:, kept],
+            absent=self.absent[kept],
+            time=self.time.part(kept),
+            left_out=f"padding left out: {lost} step{'s' if lost > 1 else ''}" if lost else "",
+        )
 
     @property
     def mean(self) -> np.ndarray:
@@ -71,34 +92,42 @@ def series(
     *,
     time: str = KEY,
     times: Sequence[object] | np.ndarray | None = None,
-    lines: Sequence[int] | None = None,
+    lines: Sequence[int | str] | None = None,
+    names: Sequence[str] | None = None,
     percentiles: tuple[float, float] = (10, 90),
     strip: bool = False,
+    trim: bool = True,
     ax: Axes | None = None,
 ) -> Axes:
-    """Attention over time: a line for each query, such as each horizon of a forecast, along the steps it looks at.
+    """Attention or relevance over time: a line for each query, such as each horizon of a forecast, along the steps.
 
-    A line is the mean over heads and over the samples that have the step; the band around it runs from one percentile
-    of the samples to the other. Darker lines (paler ones on dark pages) are later queries. Dashed: what every step
-    would get if attention were even. Red cross on the axis: NaN. Hatched: steps that are padding in all samples. As a
-    strip, every line becomes a row of cells, with the colours and marks of `heatmap`.
+    A line is the mean over heads and over the samples that have the step; the band around it, edged in the line's
+    colour, runs from one percentile of the samples to the other. Lines differ in colour and in their dashes. Thin and
+    dashed: what every step would get if attention were even; of relevance, a thin line at 0. Red cross on the axis:
+    NaN. Hatched: steps that are padding in all samples. As a strip, every line becomes a row of cells, with the colours
+    and marks of `heatmap`.
 
     Args:
         weights: A site's scores, with or without samples, heads and queries; or a plain array ``(key,)``,
-            ``(query, key)`` or ``(sample, head, query, key)``.
+            ``(query, key)`` or ``(sample, head, query, key)``. Or what `ats.attribute` returns, where a line is a
+            target.
         time: The dim that is time: ``key``; or ``query`` or ``step``, where the keys are features.
         times: When each step is: numbers or dates. Default: the step's label, or its number.
-        lines: Numbers of the queries (or features) to draw. Default: all, or five of them if there are more than six.
+        lines: Numbers or names of the queries (or features, or targets) to draw. Default: all of up to six; of more the
+            first, the last and three between them; with bands only three.
+        names: What the lines are called, one name for each of them, such as ``["in 1 h", "in 2 h"]``. Default: the
+            labels of the dim, or its numbers.
         percentiles: Where the band starts and ends, from 0 to 100.
         strip: Whether to draw cells.
+        trim: Whether to leave out steps at both ends that are padding in all samples; the picture then says how many.
         ax: Where to draw; default: on a new pyplot figure.
 
     Returns:
         The axes: x is time.
 
     Raises:
-        SchemaError: The weights are not attention, or they have no such dim.
-        LabelError: There is not one time per step.
+        SchemaError: The weights are neither attention nor relevance, or they have no such dim or line.
+        LabelError: There is not one time per step, or one name per line.
 
     Example:
         >>> from matplotlib.figure import Figure
@@ -107,9 +136,12 @@ def series(
         ([2019, 2020, 2021], [0.0, 0.8])
     """
     array = labelled(weights, LAYOUTS)
-    courses = _courses(array, time)
+    courses = _named(_courses(array, time), names)
     when = None if times is None else _times(times, len(courses.time))
-    chosen = _chosen(lines, len(courses.lines), strip)
+    if trim:
+        kept = kept_of(courses.absent)
+        courses, when = courses.part(kept), None if when is None else when[kept]
+    chosen = _chosen(lines, courses, strip)
     site = str(array.attrs.get("site", ""))
     left = None if ax is not None else 0.7 + (margin(courses.lines) if strip else 0.0)
     if strip:
@@ -117,12 +149,12 @@ def series(
     else:
         ax, remarks = _draw_lines(ax, courses, chosen, when, percentiles)
     part = len(chosen) < len(courses.lines)
-    kind = {"query": "queries", "key": "keys"}.get(courses.lines.name.split(":")[0], "lines")
+    kind = {"query": "queries", "key": "keys", "target": "targets"}.get(courses.lines.name.split(":")[0], "lines")
     some = f"{len(chosen)} of {len(courses.lines)} {kind}" if part else ""
     head_line(
         ax,
         site or ", ".join(courses.selection),
-        [*(courses.selection if site else ()), some, _share(courses), *remarks],
+        [*(courses.selection if site else ()), some, courses.left_out, _share(courses), *remarks],
         left,
     )
     return ax
@@ -132,7 +164,13 @@ def _share(courses: _Courses) -> str:
     """How much of the attention the steps have, where that is not all."""
     sums = courses.mean.sum(axis=-1)
     sums = sums[np.isfinite(sums)]
-    if courses.time.name != KEY or not sums.size or np.allclose(sums, 1, atol=0.02) or courses.absent.any():
+    if (
+        courses.quantity.signed
+        or courses.time.name != KEY
+        or not sums.size
+        or np.allclose(sums, 1, atol=0.02)
+        or courses.absent.any()
+    ):
         return ""
     low, high = f"{sums.min():.0%}", f"{sums.max():.0%}"
     return f"the steps have {low if low == high else f'{low} to {high}'} of the attention"
@@ -141,7 +179,7 @@ def _share(courses: _Courses) -> str:
 def _courses(array: xr.DataArray, time: str) -> _Courses:
     require_keys(array)
     array = array.compute()
-    check(array, partial=True)
+    quantity = check(array, partial=True)
     if time not in array.dims:
         dims = [str(dim) for dim in array.dims if dim not in (SAMPLE, HEAD)]
         raise SchemaError(
@@ -163,8 +201,24 @@ def _courses(array: xr.DataArray, time: str) -> _Courses:
     flat, real = (_ordered(one, along, time) for one in (values, valid))
     broken = np.asarray((np.isnan(flat) & real).any(axis=0))
     return _Courses(
-        flat, broken, np.asarray(~real.any(axis=(0, 1))), _side(array, along), _side(array, [time]), _averaged(array)
+        flat,
+        broken,
+        np.asarray(~real.any(axis=(0, 1))),
+        _side(array, along),
+        _side(array, [time]),
+        _averaged(array),
+        quantity,
     )
+
+
+def _named(courses: _Courses, names: Sequence[str] | None) -> _Courses:
+    if names is None:
+        return courses
+    if isinstance(names, str) or len(names) != len(courses.lines):
+        raise LabelError(
+            f"{len(names)} names were given, but there are {len(courses.lines)} lines. Give one per line: names=[...]."
+        )
+    return replace(courses, lines=replace(courses.lines, labels=tuple(map(str, names)), named=True))
 
 
 def _validity(array: xr.DataArray) -> xr.DataArray:
@@ -197,6 +251,8 @@ def _side(array: xr.DataArray, dims: Sequence[str]) -> Side:
     if label is not None and SAMPLE in label.dims and not bool((label == label.isel({SAMPLE: 0})).all()):
         first = first.drop_vars(f"{dim}_label", errors="ignore")
     side = side_of(first, (dim,), dim)
+    if dim == "target" and dim in array.coords:
+        side = replace(side, labels=tuple(map(str, array.coords[dim].values)), named=True)
     return replace(side, valid=np.ones(len(side), bool))
 
 
@@ -214,16 +270,22 @@ def _times(times: Sequence[object] | np.ndarray, steps: int) -> np.ndarray:
     return when
 
 
-def _chosen(lines: Sequence[int] | None, count: int, strip: bool) -> list[int]:
+def _chosen(lines: Sequence[int | str] | None, courses: _Courses, strip: bool) -> list[int]:
+    """The numbers of the lines that are drawn."""
+    count = len(courses.lines)
     if lines is None:
-        every = strip or count <= MOST_LINES
-        return list(range(count)) if every else np.linspace(0, count - 1, MOST_LINES - 1).round().astype(int).tolist()
-    wrong = [line for line in lines if not 0 <= line < count]
-    if wrong or not len(lines):
+        most = MOST_BANDS if len(courses.values) > 1 else MOST_LINES
+        if strip or count <= most:
+            return list(range(count))
+        return [int(number) for number in np.linspace(0, count - 1, min(most, MOST_LINES - 1)).round()]
+    called = {label: number for number, label in reversed(list(enumerate(courses.lines.labels)))}
+    numbers = [called.get(line, -1) if isinstance(line, str) else int(line) for line in lines]
+    if not numbers or not all(0 <= number < count for number in numbers):
+        example = f", or by their names: lines=[{courses.lines.labels[0]!r}]" if courses.lines.named else ""
         raise SchemaError(
-            f"lines={list(lines)} was given, but lines are numbered from 0 to {count - 1}. Write lines=[0]."
+            f"lines={list(lines)} was given, but lines are numbered from 0 to {count - 1}. Write lines=[0]{example}."
         )
-    return [int(line) for line in lines]
+    return numbers
 
 
 def _over_samples(function: Callable[..., ArrayLike], values: np.ndarray, *arguments: float) -> np.ndarray:
@@ -243,30 +305,36 @@ def _draw_lines(
     steps = len(courses.time)
     ax = axes_or_new(ax, 6.4, 3.2)
     places = np.arange(steps) if when is None else when
-    mean, colours = courses.mean, colour_map(is_dark(ax))
+    mean, tokens = courses.mean, palette(dark=is_dark(ax))
     samples = len(courses.values)
     ends = [_over_samples(np.percentile, courses.values, end) for end in percentiles] if samples > 1 else []
-    names, fonts = written(_line_names(courses.lines), 24)
+    names, fonts = written(_line_names(courses), 24)
     for number, line in enumerate(chosen):
-        colour = colours(0.35 + 0.65 * (number + 1) / len(chosen) if len(chosen) > 1 else 0.75)
+        colour = tokens[f"group-{number % _GROUPS}"]
         if ends:
             band = [np.where(courses.broken[line], np.nan, end[line]) for end in ends]
-            ax.fill_between(places, band[0], band[1], color=colour, alpha=_BAND, linewidth=0, gid="percentiles")
+            filled = ax.fill_between(places, band[0], band[1], color=colour, alpha=_BAND, linewidth=0)
+            filled.set_gid("percentiles")
+            for edge in band:
+                ax.plot(places, edge, color=colour, linewidth=0.5, alpha=0.7, gid="edge")
         marker = "o" if steps == 1 else None
         ax.plot(
             places,
             mean[line],
             color=colour,
-            linestyle=_STYLES[number % len(_STYLES)] if courses.lines.name == KEY else "-",
-            linewidth=1.6,
+            linestyle=_STYLES[number % len(_STYLES)],
+            linewidth=1.7,
             label=names[line],
             gid="mean",
             marker=marker,
         )
-    _even(ax, courses)
-    highest = np.nanmax([np.nanmax(np.nan_to_num(part[chosen])) for part in (mean, *ends)])
-    ax.set_ylim(0, rounded_up(float(highest)))
-    plain_text(ax.set_ylabel("attention"))
+    _level(ax, courses)
+    every = np.concatenate([np.nan_to_num(part[chosen]).ravel() for part in (mean, *ends)])
+    low = -rounded_up(-float(every.min())) if every.min() < 0 else 0.0
+    ax.set_ylim(low, rounded_up(float(every.max())) if every.max() > 0 or not low else 0.0)
+    texts, label_fonts = written([courses.quantity.name], None)
+    label = plain_text(ax.set_ylabel(wrapped(texts, 72 * 3.0, 10)))
+    label.set_fontfamily(label_fonts)
     ax.spines[["top", "right"]].set_visible(False)
     _time_axis(ax, courses, when)
     _marks(ax, courses, chosen, places)
@@ -276,16 +344,20 @@ def _draw_lines(
     return ax, [*remarks, *(["red cross: NaN"] if courses.broken[chosen].any() else [])]
 
 
-def _line_names(side: Side) -> list[str]:
+def _line_names(courses: _Courses) -> list[str]:
+    side = courses.lines
     kind = side.name.split(":")[0]
-    return [label if side.named else f"{kind} {label}".strip() or "attention" for label in side.labels]
+    return [label if side.named else f"{kind} {label}".strip() or courses.quantity.noun for label in side.labels]
 
 
-def _even(ax: Axes, courses: _Courses) -> None:
-    """What each step would have, where the weights are over the steps and each of them can be attended to."""
+def _level(ax: Axes, courses: _Courses) -> None:
+    """What there is to compare with: of relevance 0, of attention what each step would have if it were even."""
+    colour = ax.xaxis.label.get_color()
+    if courses.quantity.signed:
+        ax.axhline(0, color=colour, linewidth=0.8, alpha=0.6, gid="zero")
+        return
     mean = courses.mean
     if courses.time.name == KEY and not (mean == 0).any() and np.allclose(np.nansum(mean, axis=-1), 1, atol=0.02):
-        colour = ax.xaxis.label.get_color()
         ax.axhline(1 / len(courses.time), color=colour, linewidth=0.8, linestyle=(0, (4, 3)), alpha=0.6, label="even")
 
 
@@ -360,9 +432,9 @@ def _draw_strip(
     mean = courses.mean[chosen]
     masked = np.broadcast_to(courses.absent, mean.shape) | (np.isnan(mean) & ~courses.broken[chosen])
     ax = axes_or_new(ax, 6.4 + margin(rows), min(7.0, max(1.2, 0.22 * len(rows)) + 1.2))
-    values, scale = scaled(mean[None], masked[None])
-    panels = Panels(values, masked[None], ("",), rows, time, "", (), "attention")
-    image, remarks = draw_map(ax, values[0], panels, colour_map(is_dark(ax)), norm_of(scale))
+    values, scale = scaled(mean[None], masked[None], quantity=courses.quantity)
+    panels = Panels(values, masked[None], ("",), rows, time, "", (), courses.quantity)
+    image, remarks = draw_map(ax, values[0], panels, colours_of(scale, is_dark(ax)), norm_of(scale))
     ax.set_aspect("auto")
     if when is None and not time.named:
         plain_text(ax.set_xlabel(f"{time.name}: time step"))

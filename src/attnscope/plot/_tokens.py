@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 import xarray as xr
 
-from attnscope.errors import LabelError, SchemaError, free_path
+from attnscope.colours import diverging_css
+from attnscope.errors import PAGES, PICTURES, LabelError, SchemaError, free_path
 from attnscope.labels import Names
-from attnscope.marks import colour_bar, isolated, number, offline_page, rounded_up, shown, style, token_row
+from attnscope.marks import colour_bar, isolated, number, offline_page, shown, signed_number, style, token_row
 from attnscope.plot._checks import Weights, check, labelled, require_keys
+from attnscope.plot._panels import sample_titles
+from attnscope.plot._quantity import ATTENTION, Quantity, target_in_words
+from attnscope.plot._scale import Scale, scaled
 from attnscope.schema import KEY, SAMPLE, key_dims
 
 if TYPE_CHECKING:
@@ -24,15 +28,17 @@ if TYPE_CHECKING:
 class ColouredTokens:
     """Rows of tokens, each on the colour of its weight, and a bar that shows the scale.
 
-    A notebook displays it directly; `save` writes a page that loads nothing. Labels are escaped, and invisible
-    characters in them are written out.
+    A notebook displays it directly; `save` writes a page that loads nothing, or a picture. Labels are escaped, and
+    invisible characters in them are written out.
 
     Attributes:
         labels: dims ``(row, position)``.
-        weights: Same dims: their weights.
+        weights: Same dims: their weights, or their relevance.
         valid: Same dims: False on padding, which is hatched where it has no weight.
-        titles: Text in front of each row.
+        titles: Text above each row.
         maximum: End of the colour scale.
+        quantity: What the weights are.
+        trim: Whether padding without any weight at both ends of a row is left out, and rows of nothing else.
     """
 
     labels: list[list[str]]
@@ -40,26 +46,69 @@ class ColouredTokens:
     valid: np.ndarray
     titles: list[str]
     maximum: float
+    quantity: Quantity = ATTENTION
+    trim: bool = True
+
+    @property
+    def rows(self) -> list[tuple[int, range]]:
+        """Number of each row that is shown, and its positions that are."""
+        every = range(self.weights.shape[1])
+        if not self.trim:
+            return [(number, every) for number in range(len(self.weights))]
+        shown = self.valid | (self.weights != 0)
+        ends = [(number, np.flatnonzero(row)) for number, row in enumerate(shown)]
+        kept = [(number, range(int(real[0]), int(real[-1]) + 1)) for number, real in ends if real.size]
+        return kept or [(number, every) for number in range(len(self.weights))]
+
+    @property
+    def left_out(self) -> str:
+        """What is said about padding that is not shown; empty where all is."""
+        positions = self.weights.size - sum(len(places) for _, places in self.rows)
+        return f"padding left out: {positions:,} position{'s' if positions > 1 else ''}" if positions else ""
+
+    @property
+    def scale(self) -> Scale:
+        """What the colours mean."""
+        return Scale(self.maximum, self.quantity.name, signed=self.quantity.signed)
 
     @property
     def body(self) -> str:
         """The rows and the bar, without the style."""
+        signed = self.quantity.signed
         rows = "".join(
-            f"<div class=sample><div class=said>{isolated(title) if title else ''}</div>"
-            f"<div class=strip>{token_row(labels, weights, valid, self.maximum)}</div></div>"
-            for title, labels, weights, valid in zip(self.titles, self.labels, self.weights, self.valid, strict=True)
+            f"<div class=sample><div class=said>{isolated(self.titles[number]) if self.titles[number] else ''}</div>"
+            "<div class=strip>"
+            + token_row(
+                self.labels[number],
+                self.weights[number],
+                self.valid[number],
+                self.maximum,
+                signed=signed,
+                places=places,
+            )
+            + "</div></div>"
+            for number, places in self.rows
         )
-        return f"{colour_bar(self.maximum)}<div class=rows-of-tokens>{rows}</div>"
+        said = " · ".join(filter(None, (isolated(self.quantity.name), self.left_out)))
+        return (
+            f"<div class=rows-of-tokens>{rows}</div>{colour_bar(self.maximum, signed=signed)}"
+            f"<div class=small>{said}</div>"
+        )
+
+    @property
+    def _style(self) -> str:
+        return style() + (diverging_css() if self.quantity.signed else "")
 
     def _repr_html_(self) -> str:
-        return f"<div class=attnscope><style>.attnscope{{{style()}}}</style>{self.body}</div>"
+        return f"<div class=attnscope><style>.attnscope{{{self._style}}}</style>{self.body}</div>"
 
     def __repr__(self) -> str:
         """The three strongest tokens of each row."""
+        said = signed_number if self.quantity.signed else number
         rows = [
             ", ".join(
-                f"{shown(labels[place])} {number(float(weights[place]))}"
-                for place in np.argsort(-np.nan_to_num(weights), kind="stable")[:3]
+                f"{shown(labels[place])} {said(float(weights[place]))}"
+                for place in np.argsort(-np.abs(np.nan_to_num(weights)), kind="stable")[:3]
             )
             for labels, weights in zip(self.labels, self.weights, strict=True)
         ]
@@ -68,11 +117,13 @@ class ColouredTokens:
     def draw(self, ax: Axes | None = None) -> Axes:
         """Draws the rows with Matplotlib; at most 40 of them.
 
-        Each token has the colour of its weight as its background, on the scale that the bar names. Hatched: padding
-        without any weight. Red cross: NaN. Lines break at the right edge of the axes, at their current width.
+        Each token has the colour of its weight as its background, on the scale that the bar below names. Hatched:
+        padding without any weight. Red cross: NaN. Lines break at the right edge. Axes of your own keep their size, as
+        they have it now: where they are too small for all rows, the letters get smaller, down to 6 points, and the rows
+        that still do not fit are left out, which is said.
 
         Args:
-            ax: Where to draw; default: on a new figure of pyplot's.
+            ax: Where to draw; default: on a new figure of pyplot's, which is as high as the rows need.
 
         Returns:
             The axes, without ticks.
@@ -82,20 +133,33 @@ class ColouredTokens:
         """
         from attnscope.plot import drawing_module
 
-        drawn: Axes = drawing_module("_word_rows", "tokens(...).draw").draw(
-            self.labels, self.weights, self.valid, self.titles, self.maximum, ax
-        )
+        drawn: Axes = drawing_module("_word_rows", "tokens(...).draw").draw(self, ax)
         return drawn
 
-    def save(self, path: str | Path, *, title: str = "Tokens by attention", overwrite: bool = False) -> Path:
-        """Writes the rows as a page that loads nothing.
+    def save(self, path: str | Path, *, title: str | None = None, overwrite: bool = False) -> Path:
+        """Writes the rows as a page that loads nothing, or as a picture.
+
+        Args:
+            path: A file that ends in ``.html``; or in ``.png``, ``.svg`` or ``.pdf``, which Matplotlib draws.
+            title: Of the page; default: what is shown.
+            overwrite: Whether a file that is there already may be replaced.
 
         Raises:
             WouldOverwriteError: `path` exists, and `overwrite` is False.
+            InputError: The file's name ends in something else.
+            NotInstalledError: It is to be a picture, and Matplotlib is not installed.
         """
-        path = free_path(path, f"save({str(path)!r}, overwrite=True)", overwrite=overwrite)
+        fix = f"save({str(path)!r}, overwrite=True)"
+        path = free_path(path, fix, overwrite=overwrite, suffixes=(*PAGES, *PICTURES))
+        if path.suffix.lower() in PICTURES:
+            from attnscope.plot import drawing_module
+
+            drawing_module("_word_rows", "tokens(...).save").write(self, path)
+            return path
         margins = "body{margin:0 auto;max-width:1100px;padding:32px 24px;font:16px/1.5 system-ui,sans-serif}"
-        path.write_text(offline_page(title, self.body, margins), encoding="utf-8")
+        extra = margins + (diverging_css() if self.quantity.signed else "")
+        heading = f"Tokens by {self.quantity.noun}" if title is None else title
+        path.write_text(offline_page(heading, self.body, extra), encoding="utf-8")
         return path
 
 
@@ -106,6 +170,7 @@ def tokens(
     *,
     titles: Sequence[str] | None = ...,
     maximum: float | None = ...,
+    trim: bool = ...,
     ax: None = ...,
 ) -> ColouredTokens: ...
 @overload
@@ -115,6 +180,7 @@ def tokens(
     *,
     titles: Sequence[str] | None = ...,
     maximum: float | None = ...,
+    trim: bool = ...,
     ax: Axes,
 ) -> Axes: ...
 def tokens(
@@ -123,25 +189,31 @@ def tokens(
     *,
     titles: Sequence[str] | None = None,
     maximum: float | None = None,
+    trim: bool = True,
     ax: Axes | None = None,
 ) -> ColouredTokens | Axes:
-    """Text coloured by weight: characters, sub-words or words.
+    """Text coloured by weight or relevance: characters, sub-words, words or features.
+
+    Weights have a ramp from 0; relevance has a scale that is symmetric around 0: orange speaks for the target, blue
+    against it. All rows share the scale, and the bar below them shows it, with what the numbers are.
 
     Args:
-        weights: dims ``(key,)`` or ``(sample, key)``, between 0 and 1; of documents also ``(sample, step, key)`` or
-            ``(sample, key_0, key_1)``, a row for each sentence. Average or select heads and queries first.
+        weights: dims ``(key,)`` or ``(sample, key)``: attention between 0 and 1 (average or select heads and queries
+            first), or what `ats.attribute` returns. Of several targets also ``(target, sample, key)``, and of documents
+            ``(sample, step, key)`` or ``(sample, key_0, key_1)``: a row for each target or sentence.
         labels: One per position, or one list per sample, or per sentence of each sample; default: the ``key_label``
             coordinate, else numbers.
-        titles: Text in front of each sample, or of each row; default: nothing, or the numbers of sample and row.
-        maximum: End of the colour scale, which starts at 0; default: the largest weight, rounded up. All rows share
-            it, and the colour bar shows it.
+        titles: Text above each sample, or each row; default: of several samples their ids or numbers, and what is
+            explained where it differs between them.
+        maximum: End of the colour scale; default: the value farthest from 0, rounded up.
+        trim: Whether to leave out padding without any weight at both ends of a row, which is then said.
         ax: Matplotlib axes to draw on; default: none, for HTML.
 
     Returns:
         An object that a notebook displays, ``save`` writes and ``draw`` draws; or `ax`, if it was given.
 
     Raises:
-        SchemaError: There are other dims, or the values are not weights.
+        SchemaError: There are other dims, or the values are neither attention nor relevance.
         LabelError: There is not one label per position, or not one title per row.
 
     Example:
@@ -150,19 +222,21 @@ def tokens(
     """
     array = labelled(weights, {1: (KEY,), 2: (SAMPLE, KEY)})
     require_keys(array)
-    check(array, partial=True)
+    quantity = check(array, partial=True)
     outer, key = _dims_of(array)
     array = array.transpose(*(dim for dim in (SAMPLE, outer) if dim in array.dims), key)
     rows = array.values.reshape(-1, array.sizes[key]).astype(float)
     named = _titles(array, outer, titles)
     if len(named) != len(rows):
         raise LabelError(f"{len(named)} titles were given for {len(rows)} rows. Give one per row: titles=[...].")
-    end = rounded_up(float(np.nanmax(rows, initial=0.0))) if maximum is None else float(maximum)
-    text = ColouredTokens(_labels(array, key, labels, rows.shape), rows, _valid(array, key, rows.shape), named, end)
+    _, scale = scaled(rows[None], np.zeros((1, *rows.shape), bool), maximum=maximum, quantity=quantity)
+    valid = _valid(array, key, rows.shape)
+    text = ColouredTokens(_labels(array, key, labels, rows.shape), rows, valid, named, scale.maximum, quantity, trim)
     return text if ax is None else text.draw(ax)
 
 
-_ROWS = {"step": "step", "window": "window", f"{KEY}_0": "row"}
+_TARGET = "target"
+_ROWS = {"step": "step", "window": "window", f"{KEY}_0": "row", _TARGET: ""}
 """Dims that may lie over the keys, such as the sentences of a document, and what one of their positions is called."""
 
 
@@ -181,14 +255,18 @@ def _dims_of(array: xr.DataArray) -> tuple[str | None, str]:
 
 def _titles(array: xr.DataArray, outer: str | None, titles: Sequence[str] | None) -> list[str]:
     """Text in front of each row: of each sample, or of each of its rows."""
-    samples = array.sizes.get(SAMPLE, 1)
+    heads = sample_titles(array) if titles is None else [str(title) for title in titles]
     if outer is None:
-        return [""] * samples if titles is None else [str(title) for title in titles]
-    count = array.sizes[outer]
-    if titles is not None and len(titles) == samples * count and len(titles) != samples:
-        return [str(title) for title in titles]
-    heads = [f"sample {n}" if samples > 1 else "" for n in range(samples)] if titles is None else list(map(str, titles))
-    return [", ".join(filter(None, (head, f"{_ROWS[outer]} {row}"))) for head in heads for row in range(count)]
+        return heads
+    count, samples = array.sizes[outer], array.sizes.get(SAMPLE, 1)
+    if titles is not None and len(heads) == samples * count and len(heads) != samples:
+        return heads
+    rows = [f"{_ROWS[outer]} {row}" for row in range(count)]
+    if outer == _TARGET and _TARGET in array.coords:
+        rows = [
+            target_in_words(str(target), str(array.attrs.get("units", ""))) for target in array.coords[_TARGET].values
+        ]
+    return [", ".join(filter(None, (head, row))) for head in heads for row in rows]
 
 
 def _labels(array: xr.DataArray, key: str, labels: Names | None, shape: tuple[int, ...]) -> list[list[str]]:

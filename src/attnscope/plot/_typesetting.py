@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from matplotlib import font_manager, rcParams
 from matplotlib.text import Text
+from matplotlib.textpath import text_to_path
 
 from attnscope.marks import shown
 
@@ -94,6 +96,23 @@ def _fonts_with(missing: frozenset[int]) -> tuple[str, ...]:
             chosen.append(entry.name)
             missing -= has
     return tuple(chosen)
+
+
+def broken(text: str, letters: int) -> list[str]:
+    """A text in lines of at most so many letters: broken at spaces, at the marks of a path, or else anywhere."""
+    lines = [""]
+    for part in re.findall(r"[^\s/_.]*[\s/_.]?", text):
+        if lines[-1] and len(lines[-1] + part.rstrip()) > letters:
+            lines.append("")
+        lines[-1] += part
+        while len(lines[-1].rstrip()) > letters:
+            lines[-1:] = [lines[-1][:letters], lines[-1][letters:]]
+    return [line.rstrip() for line in lines if line.strip()]
+
+
+def width_of(text: str, font: font_manager.FontProperties) -> float:
+    """Points that a text is wide."""
+    return float(text_to_path.get_text_width_height_descent(text, font, ismath=False)[0]) if text else 0.0
 
 
 def wrapped(parts: Sequence[str], points: float, size: float) -> str:

@@ -1,21 +1,24 @@
-"""Coloured tokens drawn with Matplotlib: rows of words that wrap like text."""
+"""Coloured tokens drawn with Matplotlib: rows of words that wrap like text, and the scale below them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+from matplotlib.colorbar import Colorbar
+from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
-from matplotlib.textpath import text_to_path
 from matplotlib.transforms import Affine2D, ScaledTranslation, Transform
 
 from attnscope.plot._canvas import (
+    TrueTypeFigure,
     add_bar,
-    colour_map,
+    colours_of,
     figure_of,
     head_line,
     ink_on,
@@ -24,23 +27,24 @@ from attnscope.plot._canvas import (
     nan_colour,
     new_figure,
     norm_of,
+    settle,
 )
-from attnscope.plot._scale import Scale
-from attnscope.plot._typesetting import plain_text, written
+from attnscope.plot._tokens import ColouredTokens
+from attnscope.plot._typesetting import plain_text, width_of, wrapped, written
 
 MOST_ROWS = 40
-LONGEST_TOKEN = 60
-SIZE = 10.0
+LONGEST_TOKEN, LONGEST_TITLE = 60, 300
+SIZE, SMALLEST = 10.0, 6.0
 """Of the letters, in points."""
-_HEIGHT, _SPACE, _INSIDE = 1.75 * SIZE, 2.0, 4.0
-"""Of a token, between two, and beside its letters, in points."""
-_WIDTH = 6.4
-"""Of a figure of our own, in inches."""
+_HEIGHT, _BETWEEN_ROWS, _SPACE, _INSIDE = 1.75, 0.8, 0.2, 0.4
+"""Of a line, between two rows, between two tokens, and beside the letters of one, in sizes of the letters."""
+_WIDTH, _MARGIN = 6.4, 0.12
+"""Of a figure of our own, and around what is in it, in inches."""
 
 
 @dataclass(frozen=True)
 class Word:
-    """A token and its place.
+    """A token and its place, or a title.
 
     Attributes:
         text: As it is written.
@@ -61,87 +65,196 @@ class Word:
     bare: bool = False
 
 
-def draw(
-    labels: list[list[str]], weights: np.ndarray, valid: np.ndarray, titles: list[str], maximum: float, ax: Axes | None
-) -> Axes:
+@dataclass(frozen=True)
+class _Row:
+    """A row as it is written: its title, and of each of its tokens the text, the weight and whether it is masked."""
+
+    title: str
+    tokens: list[tuple[str, float, bool]]
+
+
+def draw(text: ColouredTokens, ax: Axes | None) -> Axes:
     """Draws rows of tokens, each on the colour of its weight, with a colour bar below them.
 
     Args:
-        labels: dims ``(row, position)``.
-        weights: Same dims.
-        valid: Same dims; False on padding.
-        titles: Text in front of each row.
-        maximum: End of the colour scale.
-        ax: Where to draw; None for a new figure.
+        text: The rows.
+        ax: Where to draw; None for a new figure of pyplot's, as high as the rows need.
     """
-    shown = min(len(labels), MOST_ROWS)
-    every = [*titles[:shown], *(label for row in labels[:shown] for label in row)]
-    texts, fonts = written(every, LONGEST_TOKEN)
-    names = [text if title else "" for text, title in zip(texts[:shown], titles, strict=False)]
-    remaining = iter(texts[shown:])
-    rows = [[next(remaining) for _ in row] for row in labels[:shown]]
-    font = FontProperties(family=fonts, size=SIZE)
-    scale = Scale(maximum, "attention")
+    rows, fonts = _rows(text)
     if ax is None:
-        words = placed_words(names, rows, weights, valid, font, 72 * _WIDTH - 24)
-        figure = new_figure(_WIDTH, (_bottom(words) + 12) / 72 + 0.8)
-        ax = figure.add_subplot()
-    mappable = ScalarMappable(norm_of(scale), colour_map(is_dark(ax)))
-    over = np.nanmax(weights, initial=0.0) > maximum * (1 + 1e-9)
-    options = {"location": "bottom", "shrink": 0.5, "aspect": 40, "anchor": (0.0, 0.0), "pad": 0.02}
-    add_bar(ax, mappable, scale.label, scale.ticks, extend="max" if over else "neither", **options)
-    width = ax.get_window_extent().width * 72 / figure_of(ax).get_dpi()
-    words = placed_words(names, rows, weights, valid, font, width)
+        return _on_new_figure(text, rows, fonts, new_figure(_WIDTH, 1.0, fixed=True))
+    return _on_axes(text, rows, fonts, ax)
+
+
+def write(text: ColouredTokens, path: Path) -> None:
+    """Draws the rows into a file, without pyplot."""
+    ax = _on_new_figure(text, *_rows(text), TrueTypeFigure((_WIDTH, 1.0)))
+    figure_of(ax).figure.savefig(path, dpi=200)
+
+
+def _rows(text: ColouredTokens) -> tuple[list[_Row], list[str]]:
+    """The rows that are drawn, and the fonts that have their letters."""
+    shown = text.rows[:MOST_ROWS]
+    titles, _ = written([text.titles[number] for number, _ in shown], LONGEST_TITLE)
+    labels = [text.labels[number][place] for number, places in shown for place in places]
+    texts, fonts = written([*(text.titles[number] for number, _ in shown), *labels], LONGEST_TOKEN)
+    names = iter(texts[len(shown) :])
+    rows = []
+    for (number, places), title in zip(shown, titles, strict=True):
+        tokens = [
+            (next(names), float(text.weights[number, place]), _is_masked(text, number, place)) for place in places
+        ]
+        rows.append(_Row(title if text.titles[number] else "", tokens))
+    return rows, fonts
+
+
+def _is_masked(text: ColouredTokens, row: int, place: int) -> bool:
+    return not text.valid[row, place] and bool(text.weights[row, place] == 0)
+
+
+def _on_new_figure(text: ColouredTokens, rows: list[_Row], fonts: list[str], figure: Figure) -> Axes:
+    """Rows, bar and remarks one below the other; the figure becomes as high as they are."""
+    inner = 72 * (_WIDTH - 2 * _MARGIN)
+    font = FontProperties(family=fonts, size=SIZE)
+    words = placed_words(rows, font, inner)
+    remarks = wrapped(_remarks(text, rows), inner, 0.85 * SIZE)
+    label = wrapped(written([text.scale.label], None)[0], inner, 0.85 * SIZE)
+    heights = {
+        "remarks": 0.17 * (remarks.count("\n") + 1) if remarks else 0.0,
+        "words": _bottom(words, font) / 72,
+        "bar": 0.1,
+        "under the bar": 0.24 + 0.16 * (label.count("\n") + 1),
+    }
+    gaps = 2 * _MARGIN + 0.18 + (0.06 if remarks else 0.0)
+    high = sum(heights.values()) + gaps
+    figure.set_size_inches(_WIDTH, high)
+
+    def axes(top: float, height: float, width: float = _WIDTH - 2 * _MARGIN) -> Axes:
+        return figure.add_axes((_MARGIN / _WIDTH, 1 - (top + height) / high, width / _WIDTH, height / high))
+
+    top = _MARGIN + (heights["remarks"] + 0.06 if remarks else 0.0)
+    ax = axes(top, heights["words"])
     ax.set_axis_off()
+    mappable = ScalarMappable(norm_of(text.scale), colours_of(text.scale, is_dark(ax)))
     _draw_words(ax, words, font, mappable)
-    masked, missing = any(word.masked for word in words), np.isnan(weights[:shown]).any()
-    remarks = [
-        f"the first {shown} of {len(labels):,} rows" if shown < len(labels) else "",
-        "hatched: padding" if masked else "",
-        "red cross: NaN" if missing else "",
-    ]
-    head_line(ax, "", remarks)
+    bar = axes(top + heights["words"] + 0.18, heights["bar"], 2.6)
+    bar.set_label("<colorbar>")
+    _add_bar(ax, mappable, text, cax=bar, orientation="horizontal")
+    _left_label(bar, label)
+    if remarks:
+        note = figure.text(
+            _MARGIN / _WIDTH,
+            1 - _MARGIN / high,
+            remarks,
+            va="top",
+            ha="left",
+            fontsize="small",
+            alpha=0.75,
+            gid="remarks",
+        )
+        plain_text(note)
     return ax
 
 
-def placed_words(
-    titles: list[str], rows: list[list[str]], weights: np.ndarray, valid: np.ndarray, font: FontProperties, width: float
-) -> list[Word]:
-    """The place of each token, with lines broken before the right edge.
+def _on_axes(text: ColouredTokens, rows: list[_Row], fonts: list[str], ax: Axes) -> Axes:
+    """Rows within axes of the user's, in letters that are as large as they fit."""
+    scale = text.scale
+    mappable = ScalarMappable(norm_of(scale), colours_of(scale, is_dark(ax)))
+    ax.set_axis_off()
+    bar = _add_bar(ax, mappable, text, location="bottom", shrink=0.5, aspect=40, anchor=(0.0, 0.0), pad=0.02)
+    _left_label(bar.ax, wrapped(written([scale.label], None)[0], _points(ax)[0], 0.85 * SIZE))
+    remarks = _remarks(text, rows)
+    head_line(ax, "", remarks)
+    settle(ax)
+    wide, high = _points(ax)
+    size = next(
+        (size for size in np.arange(SIZE, SMALLEST - 0.1, -0.5) if _fits(rows, fonts, size, wide, high)), SMALLEST
+    )
+    font = FontProperties(family=fonts, size=float(size))
+    fitting = len(rows)
+    while fitting > 1 and _bottom(placed_words(rows[:fitting], font, wide), font) > high:
+        fitting -= 1
+    if fitting < len(rows):
+        for note in [note for note in ax.texts if note.get_gid() == "remarks"]:
+            note.remove()
+        head_line(ax, "", _remarks(text, rows[:fitting]))
+    _draw_words(ax, placed_words(rows[:fitting], font, wide), font, mappable)
+    return ax
+
+
+def _fits(rows: list[_Row], fonts: list[str], size: float, wide: float, high: float) -> bool:
+    font = FontProperties(family=fonts, size=float(size))
+    return _bottom(placed_words(rows, font, wide), font) <= high
+
+
+def _points(ax: Axes) -> tuple[float, float]:
+    """Width and height of axes in points."""
+    box, dots = ax.get_window_extent(), figure_of(ax).get_dpi() / 72
+    return float(box.width) / dots, float(box.height) / dots
+
+
+def _add_bar(ax: Axes, mappable: ScalarMappable, text: ColouredTokens, **options: object) -> Colorbar:
+    scale = text.scale
+    return add_bar(ax, mappable, scale.label, scale.ticks, extend=scale.tip(text.weights), **options)
+
+
+def _left_label(bar: Axes, label: str) -> None:
+    """The label of a bar from its left end on, so that a long one has the width of the picture."""
+    bar.set_xlabel(label, loc="left", size="small")
+    plain_text(bar.xaxis.label)
+    ticks = bar.get_xticklabels()
+    ticks[0].set_horizontalalignment("left")
+    ticks[-1].set_horizontalalignment("right")
+
+
+def _remarks(text: ColouredTokens, rows: list[_Row]) -> list[str]:
+    drawn = [token for row in rows for token in row.tokens]
+    return [
+        f"the first {len(rows)} of {len(text.rows):,} rows" if len(rows) < len(text.rows) else "",
+        text.left_out,
+        "hatched: padding" if any(masked for _, _, masked in drawn) else "",
+        "red cross: NaN" if any(np.isnan(weight) for _, weight, _ in drawn) else "",
+    ]
+
+
+def placed_words(rows: list[_Row], font: FontProperties, width: float) -> list[Word]:
+    """The place of each title and token, with lines broken before the right edge.
 
     Args:
-        titles: Text in front of each row.
-        rows: The tokens, as they are written.
-        weights: dims ``(row, position)``.
-        valid: Same dims.
+        rows: The rows, as they are written.
         font: Of the letters.
         width: In points.
     """
-    indent = max((_width(title, font) for title in titles), default=0.0) + (12 if any(titles) else 0)
+    size = float(font.get_size())
     words, top = [], 0.0
-    for number, (title, row) in enumerate(zip(titles, rows, strict=True)):
-        if title:
-            words.append(Word(title, 0.0, top, _width(title, font), 0.0, False, True))
-        left = indent
-        for place, text in enumerate(row):
-            weight = float(weights[number, place])
-            masked = not valid[number, place] and weight == 0
+    for row in rows:
+        if row.title:
+            title = _fitted(row.title, font, width)
+            words.append(Word(title, 0.0, top, width_of(title, font), 0.0, False, True))
+            top += _HEIGHT * size
+        left = 0.0
+        for text, weight, masked in row.tokens:
             text = "" if masked else "\N{MULTIPLICATION SIGN}" if np.isnan(weight) else text
-            size = max(1.1 * SIZE, _width(text, font) + 2 * _INSIDE)
-            if left > indent and left + size > width:
-                left, top = indent, top + _HEIGHT + _SPACE
-            words.append(Word(text, left, top, size, weight, bool(masked)))
-            left += size + _SPACE
-        top += _HEIGHT + 3 * _SPACE
+            text = _fitted(text, font, width - 2 * _INSIDE * size)
+            wide = max(1.1 * size, width_of(text, font) + 2 * _INSIDE * size)
+            if left > 0 and left + wide > width:
+                left, top = 0.0, top + (_HEIGHT + _SPACE) * size
+            words.append(Word(text, left, top, wide, weight, masked))
+            left += wide + _SPACE * size
+        top += (_HEIGHT + _BETWEEN_ROWS) * size
     return words
 
 
-def _width(text: str, font: FontProperties) -> float:
-    return float(text_to_path.get_text_width_height_descent(text, font, ismath=False)[0]) if text else 0.0
+def _fitted(text: str, font: FontProperties, width: float) -> str:
+    """A text cut so that it is no wider than there is room."""
+    if width_of(text, font) <= width:
+        return text
+    longest = max((count for count in range(len(text)) if width_of(text[:count] + "…", font) <= width), default=0)
+    return text[:longest] + "…"
 
 
-def _bottom(words: list[Word]) -> float:
-    return max((word.top for word in words), default=0.0) + _HEIGHT
+def _bottom(words: list[Word], font: FontProperties) -> float:
+    return max((word.top for word in words), default=0.0) + _HEIGHT * float(font.get_size())
 
 
 def _from_upper_left(ax: Axes) -> Transform:
@@ -152,15 +265,16 @@ def _from_upper_left(ax: Axes) -> Transform:
 
 def _draw_words(ax: Axes, words: list[Word], font: FontProperties, colours: ScalarMappable) -> None:
     place = _from_upper_left(ax)
+    high = _HEIGHT * float(font.get_size())
     for word in words:
         if not word.bare:
-            ax.add_artist(_ground(word, place, colours, ax))
+            ax.add_artist(_ground(word, high, place, colours, ax))
         face = nan_colour(ax) if np.isnan(word.weight) else colours.to_rgba(np.array(word.weight))
         ink = ax.title.get_color() if word.bare else ink_on(face)
         middle = word.left if word.bare else word.left + word.width / 2
         text = Text(
             middle,
-            word.top + _HEIGHT / 2,
+            word.top + high / 2,
             word.text,
             color=ink,
             fontproperties=font,
@@ -169,12 +283,14 @@ def _draw_words(ax: Axes, words: list[Word], font: FontProperties, colours: Scal
             va="center_baseline",
             gid="title" if word.bare else "token",
         )
+        text.set_in_layout(False)  # lines are broken for the axes as they are; a layout would narrow them again
         ax.add_artist(plain_text(text))
 
 
-def _ground(word: Word, place: Transform, colours: ScalarMappable, ax: Axes) -> Rectangle:
-    rectangle = Rectangle((word.left, word.top), word.width, _HEIGHT, transform=place, linewidth=0, clip_on=False)
+def _ground(word: Word, high: float, place: Transform, colours: ScalarMappable, ax: Axes) -> Rectangle:
+    rectangle = Rectangle((word.left, word.top), word.width, high, transform=place, linewidth=0, clip_on=False)
     rectangle.set_gid("masked" if word.masked else "nan" if np.isnan(word.weight) else "token")
+    rectangle.set_in_layout(False)
     if word.masked:
         rectangle.set(**masked_style(ax))
     elif np.isnan(word.weight):

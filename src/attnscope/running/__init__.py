@@ -1,19 +1,23 @@
 """A model and its data, prepared to run: `Network`, batches, compiled runs and their reuse."""
 
 from attnscope.running._batches import Batch, Batches, batches_of, filled, joined, merged
+from attnscope.running._columns import model_like, with_one_input
 from attnscope.running._compiled import as_numpy, compiled, differentiated, viewed
 from attnscope.running._network import Network, Passes, check_model
 from attnscope.running._output_names import output_names
 from attnscope.running._reuse import reused
 from attnscope.running._runner import Runner, progress_bar, with_rows
-from attnscope.running._texts import behind_texts, model_behind_texts
+from attnscope.running._tables import Arranged, arranged
+from attnscope.running._texts import behind_texts, model_behind_texts, without_texts
 
 __all__ = [
+    "Arranged",
     "Batch",
     "Batches",
     "Network",
     "Passes",
     "Runner",
+    "arranged",
     "as_numpy",
     "batches_of",
     "behind_texts",
@@ -24,9 +28,12 @@ __all__ = [
     "joined",
     "merged",
     "model_behind_texts",
+    "model_like",
     "output_names",
     "progress_bar",
     "reused",
     "viewed",
+    "with_one_input",
     "with_rows",
+    "without_texts",
 ]

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from keras import tree
 
-from attnscope.errors import InputError
+from attnscope.errors import InputError, kind_of
 from attnscope.running._fitted_inputs import check_samples, fitted, takes_one_input
 from attnscope.running._given_input import in_float_type, plain_array, rank_of
 from attnscope.tensors import Inputs, Tree
@@ -151,7 +151,7 @@ def gives_batches(inputs: Inputs, model: keras.Layer | None) -> bool:
     if isinstance(inputs, keras.utils.PyDataset) or hasattr(inputs, "__iter__"):
         return True
     raise InputError(
-        f"The inputs are a {type(inputs).__name__}, but arrays, a dict or list of arrays, a tf.data.Dataset, a "
+        f"The inputs are {kind_of(inputs)}, but arrays, a dict or list of arrays, a tf.data.Dataset, a "
         "keras.utils.PyDataset, a torch DataLoader or an iterable of batches is needed."
     )
 

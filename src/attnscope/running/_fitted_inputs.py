@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 from keras import tree
 
 from attnscope.errors import InputError
+from attnscope.interception import declared_inputs, symbolic_calls
 from attnscope.running._declaration import declaration_of
 from attnscope.running._given_input import GivenInput
 from attnscope.tensors import Inputs, Tree
@@ -130,3 +131,42 @@ def undeclared(model: keras.Layer, inputs: Tree) -> str:
         + (f"It was built on {built}. " if built else "")
         + "To have its inputs checked, give each a keras.Input, and wrap it: keras.Model(inputs, model(inputs))."
     )
+
+
+def beyond_an_embedding(model: keras.Layer, inputs: Tree) -> str:
+    """Which input holds whole numbers that have no row in the `Embedding` that it is given to; else nothing."""
+    declaration = declaration_of(model)
+    if declaration is None:
+        return ""
+    arrays = {one.name: array for one, array in zip(declaration.inputs, tree.flatten(inputs), strict=True)}
+    tensors = tree.flatten(declared_inputs(model))
+    names = {id(tensor): one.name for tensor, one in zip(tensors, declaration.inputs, strict=True)}
+    for name, layer in _embeddings_of(model, names):
+        array = arrays[name]
+        if array.dtype.kind in "iu" and array.size and array.max() >= layer.input_dim:
+            return (
+                f"The input {name!r} holds numbers up to {array.max()}, but the Embedding {layer.name!r} has only "
+                f"{layer.input_dim} rows, for 0 to {layer.input_dim - 1}. Use the vocabulary that the model was "
+                "trained with."
+            )
+    return ""
+
+
+def _embeddings_of(model: keras.Model, names: Mapping[int, str]) -> Iterator[tuple[str, keras.layers.Embedding]]:
+    """The `Embedding` layers that are given an input as it is, in nested models too, each with the input's name.
+
+    Args:
+        model: A functional or Sequential model.
+        names: The names of the inputs, by the identity of their symbolic tensors.
+    """
+    for layer in model.layers:
+        for given in [call.keras_tensors for call in symbolic_calls(layer)]:
+            if isinstance(layer, keras.layers.Embedding):
+                yield from ((names[id(tensor)], layer) for tensor in given if id(tensor) in names)
+            elif isinstance(layer, keras.Model) and declaration_of(layer) is not None:
+                own = tree.flatten(declared_inputs(layer))
+                if len(own) == len(given):
+                    pairs = zip(own, given, strict=True)
+                    yield from _embeddings_of(
+                        layer, {id(inner): names[id(outer)] for inner, outer in pairs if id(outer) in names}
+                    )

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from attnscope.errors import InputError
+from attnscope.errors import InputError, kind_of
 from attnscope.tensors import Inputs
 
 
@@ -65,6 +65,7 @@ class GivenInput:
             array = _of_dtype(array, self.declared, self)
             if array.ndim and len(array):
                 _check_shape(array, self.declared, self)
+                array = _of_rank(array, len(self.declared.shape))
         return in_float_type(array)
 
     def array(self, value: Inputs) -> np.ndarray:
@@ -79,7 +80,7 @@ class GivenInput:
             raise (
                 self._ragged(value)
                 if isinstance(value, (list, tuple))
-                else self.error(f"is a {type(value).__name__}", "Give an array with the samples along its first axis.")
+                else self.error(f"is {kind_of(value)}", "Give an array with the samples along its first axis.")
             ) from error
         if array.dtype.kind == "O":
             array = self._of_objects(value, array)
@@ -95,7 +96,7 @@ class GivenInput:
         if array.ndim and all(isinstance(item, (str, bytes)) for item in items):
             return array
         if not array.ndim:
-            raise self.error(f"is a {type(value).__name__}", "Give an array with the samples along its first axis.")
+            raise self.error(f"is {kind_of(value)}", "Give an array with the samples along its first axis.")
         if all(isinstance(item, (list, tuple)) or np.ndim(item) for item in items):
             raise self._ragged(items)
         dtype = "float32" if self.declared is None else self.declared.dtype
@@ -106,6 +107,13 @@ class GivenInput:
         )
 
     def _ragged(self, rows: Sequence[Any]) -> InputError:
+        if all(hasattr(row, "shape") for row in rows) and len({len(row.shape) for row in rows}) > 1:
+            shapes = " and ".join(str(tuple(row.shape)) for row in rows)
+            return self.error(
+                f"is {kind_of(rows)} of arrays that differ in their axes, {shapes}",
+                f"If the first holds the samples and the others go with them (targets, weights), give it alone: "
+                f"{self.code}[0].",
+            )
         lengths = sorted({len(row) if hasattr(row, "__len__") else 1 for row in rows})
         if len(lengths) == 1:
             return self.error("is made of parts that differ in length", "Fill them up to one length.")
@@ -170,6 +178,11 @@ def _check_shape(array: np.ndarray, declared: DeclaredInput, given: GivenInput) 
     )
 
 
+def _of_rank(array: np.ndarray, rank: int) -> np.ndarray:
+    """The array with a last axis of size 1 added or left out, as Keras does it when the model runs."""
+    return array[..., None] if array.ndim < rank else array[..., 0] if array.ndim > rank else array
+
+
 def _fits(shape: Sequence[int], wanted: Sequence[int | None]) -> bool:
     return len(shape) == len(wanted) and all(size in (None, own) for own, size in zip(shape, wanted, strict=True))
 
@@ -223,5 +236,6 @@ def plain_array(value: Inputs) -> np.ndarray:
 
 
 def _short(value: object) -> str:
-    text = repr(str(value) if isinstance(value, str) else value)
+    plain = value.item() if isinstance(value, np.generic) else value  # np.str_('a') is shown as 'a'
+    text = repr(plain)
     return text if len(text) <= 40 else f"{text[:37]}..."

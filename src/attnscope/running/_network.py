@@ -14,15 +14,17 @@ import xarray as xr
 from keras import tree
 
 from attnscope.backends import Body
-from attnscope.errors import AttnscopeError, UnbuiltModelError, UnsupportedError
+from attnscope.errors import AttnscopeError, InputError, UnbuiltModelError, UnsupportedError, kind_of
 from attnscope.interception import call_model, input_names
 from attnscope.labels import AxisLabels
 from attnscope.running._batches import Batch, Batches, batches_of, gives_batches, joined
 from attnscope.running._compiled import as_numpy, compiled
 from attnscope.running._declaration import declaration_of
-from attnscope.running._fitted_inputs import check_call, fitted, undeclared
+from attnscope.running._fitted_inputs import beyond_an_embedding, check_call, fitted, undeclared
 from attnscope.running._output_names import output_names
+from attnscope.running._tables import arranged
 from attnscope.running._tasks import prepared
+from attnscope.tables import table_of
 from attnscope.tensors import Inputs, Tree
 
 
@@ -46,13 +48,16 @@ class Network:
 
     Args:
         model: A built Keras 3 model, or a KerasHub task, which also takes raw texts or images.
-        inputs: Arrays or a structure of them, raw texts or images for a task, or anything that yields batches.
+        inputs: Arrays or a structure of them, a table or data frame, raw texts or images for a task, or anything that
+            yields batches.
         batch_size: Samples at a time, if the inputs are arrays.
 
     Attributes:
         model: The network to run.
         inputs: What it is given, preprocessed, and checked if it is arrays.
-        labels: What the task knows about its positions: tokens, patches; empty if nothing is known.
+        labels: What the task or the table knows about the positions: tokens, patches, columns; empty if nothing is
+            known.
+        table: The table that the inputs came from, with the columns that the model reads; None for other inputs.
         texts: The raw texts, dims ``(sample,)``; None if the inputs are not single texts.
         tokenizer: The task's tokenizer; None for other models.
         zero_is_padding: Names of inputs in which 0 stands for no token, by the layer that made the tokens of text.
@@ -70,10 +75,13 @@ class Network:
     def __init__(self, model: keras.Layer, inputs: Inputs, *, batch_size: int = 32) -> None:
         check_model(model)
         check_call(model)
-        task = prepared(model, inputs)
+        given = table_of(inputs)
+        table = None if given is None else arranged(given, model)
+        task = prepared(model, inputs if table is None else table.inputs)
         self.model = model
         self.inputs = task.inputs if gives_batches(task.inputs, model) else fitted(task.inputs, model)
-        self.labels: list[AxisLabels] = task.labels
+        self.labels: list[AxisLabels] = [*([] if table is None else table.labels), *task.labels]
+        self.table = None if table is None else table.table
         self.texts: xr.DataArray | None = task.texts
         self.tokenizer = task.tokenizer
         self.zero_is_padding = frozenset[str]()
@@ -102,6 +110,11 @@ class Network:
         inputs = [] if declaration is None else declaration.inputs
         keys = [one.name for one in inputs if one.own_name == name]
         return keys[0] if len(keys) == 1 and all(one.name != name for one in inputs) else name
+
+    @property
+    def ids(self) -> np.ndarray | None:
+        """What each sample is called, dims ``(sample,)``, where the inputs are a table that says it; else None."""
+        return None if self.table is None else self.table.ids
 
     @property
     def samples(self) -> int | None:
@@ -141,7 +154,7 @@ class Network:
             full: Whether fewer samples than that are filled up to it.
         """
         other = copy.copy(self)
-        other.inputs, other.labels, other.texts = inputs, [], None
+        other.inputs, other.labels, other.texts, other.table = inputs, [], None, None
         other.batch_size = self.batch_size if batch_size is None else batch_size
         other._next = batches_of(inputs, other.batch_size, self.model, full=full)
         return other
@@ -152,12 +165,18 @@ class Network:
 
         Args:
             inputs: What the model is given, as arrays.
+
+        Raises:
+            InputError: The model failed, and an input holds numbers for which its `Embedding` has no row.
         """
         try:
             yield
         except AttnscopeError:
             raise
         except Exception as error:
+            beyond = beyond_an_embedding(self.model, inputs)
+            if beyond:
+                raise InputError(beyond) from error
             note = undeclared(self.model, inputs)
             if note and note not in getattr(error, "__notes__", ()):
                 error.add_note(note)
@@ -223,12 +242,20 @@ def check_model(model: object) -> None:
             f"The model is a path, {str(model)!r}, but a Keras 3 model is needed: attnscope.load_model({str(model)!r})."
         )
     if not isinstance(model, keras.Layer):
-        raise UnsupportedError(
-            f"The model is a {type(model).__module__}.{type(model).__name__}, but a Keras 3 model is needed. "
-            "A model of tf_keras, or an old file: model.save('old.h5'), then attnscope.load_model('old.h5')."
-        )
+        raise UnsupportedError(_no_model(model))
     if not model.built:
         raise UnbuiltModelError(
             f"The model {model.name!r} is not built: it has no weights yet, so its attention would be random. "
             "Call it once on a batch and load its weights: model(x); model.load_weights(path)."
         )
+
+
+def _no_model(given: object) -> str:
+    if given is None:
+        return "The model is None, but a Keras 3 model is needed."
+    if isinstance(given, type):
+        return f"The model is {kind_of(given)}, but a Keras 3 model is needed. Make one of it: {given.__name__}(...)."
+    return (
+        f"The model is a {type(given).__module__}.{type(given).__name__}, but a Keras 3 model is needed. "
+        "A model of tf_keras, or an old file: model.save('old.h5'), then attnscope.load_model('old.h5')."
+    )

@@ -8,6 +8,8 @@ import keras
 import numpy as np
 from keras import tree
 
+from attnscope.backends import current
+from attnscope.errors import UnsupportedError
 from attnscope.interception import TextInput, TextModel, cut_behind_texts, declared_inputs
 from attnscope.labels import AxisLabels
 from attnscope.running._compiled import as_numpy
@@ -41,6 +43,25 @@ def behind_texts(network: Network, inputs: Tree) -> tuple[Network, Tree]:
     other.labels = [_labels(text, leaves[text.place], own) for text, own in zip(cut.texts, tokens, strict=True)]
     other.zero_is_padding = frozenset(text.name for text in cut.texts if _pads(text.layer))
     return other, other.arrays()
+
+
+def without_texts(network: Network) -> Network:
+    """The network behind the layers that turn its texts into tokens, on all of its samples.
+
+    A network without texts is returned as it is; so is one that cannot be cut there, if the backend takes texts.
+
+    Raises:
+        UnsupportedError: It cannot be seen what makes tokens of a text, and the backend takes none.
+    """
+    if not any(np.asarray(leaf).dtype.kind in "USO" for leaf in tree.flatten(network.first.inputs)):
+        return network
+    try:
+        _cut(network.model)
+    except UnsupportedError:
+        if current().takes_texts:
+            return network
+        raise
+    return behind_texts(network, network.arrays())[0]
 
 
 def model_behind_texts(model: keras.Layer) -> keras.Layer:

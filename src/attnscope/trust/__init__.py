@@ -1,7 +1,7 @@
 """Faithfulness: whether the model's answer depends on what a relevance ranks first, tested by removing it."""
 
 from attnscope._offering import offer_classes
-from attnscope.trust._bootstrap import Interval, paired_bootstrap
+from attnscope.trust._bootstrap import paired_bootstrap
 from attnscope.trust._card import EvidenceCard, Judged, Moved
 from attnscope.trust._counterfactual import adversarial_test, permutation_test, uniform_test
 from attnscope.trust._evidence import evidence
@@ -15,6 +15,7 @@ from attnscope.trust._faithfulness import (
     insertion,
     sufficiency,
 )
+from attnscope.trust._interval import Interval, paired_interval
 from attnscope.trust._randomisation import randomisation, rank_correlation
 from attnscope.trust._sensitivity import max_sensitivity
 from attnscope.trust._verdict import RULE, Verdict
@@ -37,6 +38,7 @@ __all__ = [
     "insertion",
     "max_sensitivity",
     "paired_bootstrap",
+    "paired_interval",
     "permutation_test",
     "randomisation",
     "rank_correlation",

@@ -1,9 +1,8 @@
-"""Intervals for the mean of a difference between two methods on the same samples."""
+"""Intervals for the mean of a difference between two methods on the same samples, by resampling the samples."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Literal
 
@@ -11,33 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from attnscope.errors import InputError
+from attnscope.trust._interval import Interval, paired_differences
 
 Kind = Literal["bca", "percentile"]
 CHUNK_CELLS = 4_000_000
 """About how many drawn sample numbers are held in memory at a time."""
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean, and how far other samples might have moved it.
-
-    Attributes:
-        mean: Mean of the differences, in their dims without the samples.
-        low: Lower end; NaN with fewer than two samples.
-        high: Upper end; NaN with fewer than two samples.
-        level: Share of such intervals that should hold the true mean.
-        samples: How many samples there were.
-        resamples: How often they were resampled.
-        kind: How the ends were computed.
-    """
-
-    mean: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    level: float
-    samples: int
-    resamples: int
-    kind: str
 
 
 def paired_bootstrap(
@@ -56,7 +33,8 @@ def paired_bootstrap(
     document are not.
 
     With few samples it covers the true mean less often than `level` says: with 10 of them, in about 90% of all cases
-    instead of 95%. Where all differences are equal there is nothing to draw, and both ends are the mean.
+    instead of 95%, and less often where differences are skewed; `paired_interval` holds better. Where all differences
+    are equal there is nothing to draw, and both ends are the mean.
 
     Args:
         first: Measures of a method, dims ``(sample, ...)``.
@@ -78,7 +56,13 @@ def paired_bootstrap(
         >>> float(gain.mean), bool(gain.low > 0.2), bool(gain.high < 2.8)
         (1.5, True, True)
     """
-    differences = _differences(first, second, level, resamples, kind)
+    differences = paired_differences(first, second, "paired_bootstrap")
+    if not 0 < level < 1 or kind not in ("bca", "percentile") or resamples < 1:
+        raise InputError(
+            f"level={level}, resamples={resamples} and kind={kind!r} were given, but a level between 0 and 1, at "
+            "least one resample and the kind 'bca' or 'percentile' are needed: level=0.95, resamples=10_000, "
+            "kind='bca'."
+        )
     samples, dims = len(differences), differences.shape[1:]
     flat = differences.reshape(samples, -1)
     centre = flat.mean(0)
@@ -94,29 +78,6 @@ def paired_bootstrap(
         low, high = np.where(equal, flat[0], low), np.where(equal, flat[0], high)
         centre = np.where(equal, flat[0], centre)
     return Interval(centre.reshape(dims), low.reshape(dims), high.reshape(dims), level, samples, resamples, kind)
-
-
-def _differences(first: ArrayLike, second: ArrayLike, level: float, resamples: int, kind: str) -> np.ndarray:
-    one, other = np.asarray(first, np.float64), np.asarray(second, np.float64)
-    if one.ndim == 0 or not len(one) or other.shape not in ((), one.shape):
-        raise InputError(
-            f"The measures have shapes {one.shape} and {other.shape}, but both need one number per sample, for the "
-            "same samples: paired_bootstrap(method, baseline)."
-        )
-    differences = np.asarray(one - other)
-    if not np.isfinite(differences).all():
-        bad = np.flatnonzero(~np.isfinite(differences.reshape(len(one), -1)).all(1))
-        raise InputError(
-            f"The differences of {len(bad)} samples are NaN or infinite, the first that of sample {int(bad[0])}. "
-            "Leave these samples out of both: method[finite], baseline[finite]."
-        )
-    if not 0 < level < 1 or kind not in ("bca", "percentile") or resamples < 1:
-        raise InputError(
-            f"level={level}, resamples={resamples} and kind={kind!r} were given, but a level between 0 and 1, at "
-            "least one resample and the kind 'bca' or 'percentile' are needed: level=0.95, resamples=10_000, "
-            "kind='bca'."
-        )
-    return differences
 
 
 def _resampled_means(flat: np.ndarray, resamples: int, seed: int) -> Iterator[np.ndarray]:

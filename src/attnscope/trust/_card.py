@@ -16,10 +16,10 @@ from attnscope.errors import free_path
 from attnscope.findings import Findings
 from attnscope.marks import number, shown
 from attnscope.pages import CardRules, card_element, card_page
-from attnscope.trust._bootstrap import Interval
-from attnscope.trust._verdict import BASELINES, CHANGES, LIMITS, RULE, Verdict
+from attnscope.trust._interval import Interval
+from attnscope.trust._verdict import BASELINES, CHANGES, LIMITS, MARGIN, RULE, Verdict, in_short
 
-_CARD_RULES = CardRules(RULE, LIMITS, BASELINES, unchanged_from=CHANGES)
+_CARD_RULES = CardRules(RULE, LIMITS, BASELINES, unchanged_from=CHANGES, margin=MARGIN)
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Judged:
         name: Its name.
         class_specific: Whether it reads the target; None for baselines.
         means: By removal: each measure, averaged over the samples, in the unit of the target.
-        gains: By removal and baseline: how much more comprehensive it is, with a 95% interval.
+        gains: By removal and baseline: how much more comprehensive it is, with an interval.
         randomised: Mean rank correlation of its relevance with that for the model with more and more parameters
             shuffled, by stage; the first is the output layer alone, the last is everything. Empty for baselines.
         independent: The same with one block of layers shuffled at a time, except for the output layer.
@@ -97,6 +97,7 @@ class EvidenceCard:
         given: How many samples were given.
         seed: Seed of everything that was drawn.
         judged: What was found about each method, by its name; the baselines last.
+        margins: By removal: the gain in comprehensiveness that counts as none, in the unit of the target.
         moved: How far the answer moved when attention was changed; None where it was not, or there is no attention.
         stability: By method: mean rank correlation of its relevance between models trained from several seeds.
         retrained: Metric of the model trained with ``free`` and with ``uniform`` attention; None where not asked for.
@@ -115,6 +116,7 @@ class EvidenceCard:
     given: int
     seed: int
     judged: dict[str, Judged]
+    margins: dict[str, float]
     moved: Moved | None
     stability: dict[str, float]
     retrained: dict[str, float] | None
@@ -127,8 +129,14 @@ class EvidenceCard:
 
     @property
     def verdicts(self) -> dict[str, str]:
-        """By method: ``explains``, ``descriptive only`` or ``misleading here``."""
+        """By method: ``explains``, ``descriptive only``, ``misleading here`` or ``cannot tell``."""
         return {name: method.verdict.word for name, method in self.judged.items() if method.verdict is not None}
+
+    @property
+    def summary(self) -> tuple[str, str]:
+        """Which methods may be used for this model, and what is wrong with the others, in two sentences."""
+        verdicts = {name: method.verdict for name, method in self.judged.items() if method.verdict is not None}
+        return in_short(verdicts, self.samples)
 
     @property
     def removals(self) -> list[str]:
@@ -174,15 +182,14 @@ class EvidenceCard:
             rows.append([name, word, *(_gain(method.gains[r].get(b)) for r in self.removals for b in BASELINES)])
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-        return "\n".join([head, *lines, *(f"note: {note}" for note in self.notes)])
+        return "\n".join([*self.summary, head, *lines, *(f"note: {note}" for note in self.notes)])
 
     def _repr_html_(self) -> str:
         return card_element(self, _CARD_RULES)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values, for JSON; NaN becomes None."""
-        content = asdict(self)
-        content["verdicts"] = self.verdicts
+        content = {"summary": self.summary, "verdicts": self.verdicts, **asdict(self)}
         content["rule"] = RULE
         content["limits"] = list(LIMITS)
         content["findings"] = [asdict(finding) for finding in self.findings]

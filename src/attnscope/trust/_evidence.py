@@ -44,8 +44,9 @@ def evidence(
     """Tests how faithful methods of attribution are on a model and its samples, and gives a verdict on each.
 
     Each method's relevance is tested by at least two kinds of removal (comprehensiveness, sufficiency, deletion,
-    insertion, infidelity) against two baselines, a random order and position alone, with paired 95% bootstrap intervals
-    over the samples; and it is computed again while the model's parameters are shuffled. The card also shows what the
+    insertion, infidelity) against two baselines, a random order and position alone, with paired intervals over the
+    samples that hold together with 95%; and it is computed again while the model's parameters are shuffled. With fewer
+    than 30 samples, every verdict is ``cannot tell``, and the card says how many would do. The card also shows what the
     answer depends on: how far it moves when attention is permuted or made uniform, and how different attention can be
     without moving it. The same seed gives the same card.
 
@@ -120,6 +121,7 @@ def evidence(
         given=subject.samples,
         seed=seed,
         judged=results.judged,
+        margins=results.margins,
         moved=results.attention.moved,
         stability=stability,
         retrained=None if retrain is None else {"free": float(retrain(False)), "uniform": float(retrain(True))},

@@ -18,6 +18,7 @@ from attnscope.attribution import (
     Subject,
     default_removals,
     method_of,
+    occlusion,
     position,
     random,
     relevance_of,
@@ -29,13 +30,13 @@ from attnscope.findings import Findings
 from attnscope.running import progress_bar
 from attnscope.schema import SAMPLE
 from attnscope.trust._attention_tests import attention_tests
-from attnscope.trust._bootstrap import Interval, paired_bootstrap
 from attnscope.trust._card import Judged, Moved
 from attnscope.trust._faithfulness import METHOD, faithfulness
+from attnscope.trust._interval import Interval, paired_interval
 from attnscope.trust._randomisation import randomisation, rank_correlation
 from attnscope.trust._sensitivity import max_sensitivity
 from attnscope.trust._time_limit import PILOT, TimeLimit
-from attnscope.trust._verdict import BASELINES, verdict_of
+from attnscope.trust._verdict import BASELINES, ERRORS, LEAST_SAMPLES, MARGIN, verdict_of
 
 # A card needs all measures at once, so each takes fewer steps here than when it is called alone.
 RANDOM_DRAWS = 2
@@ -48,8 +49,12 @@ REPEATED_SAMPLES = 6
 """The most samples whose relevance is computed again, with shuffled parameters and with perturbed inputs."""
 STAGES = 3
 """Blocks of layers that are shuffled, one after the other and each alone."""
+SHUFFLES = 4
+"""How often all parameters are shuffled."""
 SENSITIVITY_DRAWS = 4
 """Draws of max-sensitivity."""
+ROUNDING = 1e-6
+"""Answers that differ by less than this share of the largest one are the same but for rounding."""
 ATTENTION_SAMPLES = 16
 """The most samples whose attention is captured, linted and changed, which costs over 100 passes each."""
 
@@ -76,10 +81,12 @@ class Results:
 
     Attributes:
         judged: By method; the baselines last.
+        margins: By removal: the gain in comprehensiveness that counts as none.
         attention: What the attention showed.
     """
 
     judged: dict[str, Judged]
+    margins: dict[str, float]
     attention: AttentionResults
 
 
@@ -134,14 +141,19 @@ class Experiment:
             measures = self.measures(versions, relevances, advance)
             correlations = self.randomisation()
             sensitivities = self.sensitivities(advance)
+        margins = {removed.removal.name: self.margin(removed) for removed in versions}
         baselines = {name: self.baseline(name, measures) for name in BASELINES}
         methods = {
             name: self.judgement(
-                relevances[name], self.baseline(name, measures), correlations.sel({METHOD: name}), sensitivities[name]
+                relevances[name],
+                self.baseline(name, measures),
+                correlations.sel({METHOD: name}),
+                sensitivities[name],
+                margins,
             )
             for name in self.methods
         }
-        return Results({**methods, **baselines}, self.attention())
+        return Results({**methods, **baselines}, margins, self.attention())
 
     def versions(self) -> list[RemovalScores]:
         """The samples with positions removed, by each removal; every step reuses their answers."""
@@ -211,7 +223,13 @@ class Experiment:
             return np.stack([few.subject.flat(few.relevance(name)) for name in few.methods])
 
         correlations = randomisation(
-            few.subject.model, relevances, few.subject.positions.valid, order="both", blocks=STAGES, seed=self.seed
+            few.subject.model,
+            relevances,
+            few.subject.positions.valid,
+            order="both",
+            blocks=STAGES,
+            draws=SHUFFLES,
+            seed=self.seed,
         )
         return correlations.assign_coords({METHOD: list(few.methods)})
 
@@ -244,6 +262,18 @@ class Experiment:
         known = largest.values[~np.isnan(largest.values)]
         return float(np.median(known)) if len(known) else None
 
+    def margin(self, versions: RemovalScores) -> float:
+        """The gain in comprehensiveness that counts as none.
+
+        It is a share of how far removing the most important single position moves the answer, whichever way, on average
+        over the samples. The position baseline has computed these answers.
+
+        Args:
+            versions: For one removal.
+        """
+        moved = np.abs(occlusion(self.subject, removal_scores=versions))
+        return MARGIN * float(moved.max(1).mean())
+
     def baseline(self, name: str, measures: Mapping[str, xr.Dataset]) -> Judged:
         """What the measures alone say about a baseline, or a method.
 
@@ -271,19 +301,30 @@ class Experiment:
             name: Name of the method; a baseline is compared with the other one.
             measures: By removal.
         """
+        level = 1 - ERRORS / len(measures)
         gains: Gains = {}
         for removal, measured in measures.items():
             values = measured["comprehensiveness"]
             own = values.sel({METHOD: name})
             gains[removal] = {
-                baseline: paired_bootstrap(own, values.sel({METHOD: baseline}), seed=self.seed)
+                baseline: paired_interval(self.rounded(own - values.sel({METHOD: baseline})), level=level)
                 for baseline in BASELINES
                 if baseline != name
             }
         return gains
 
+    def rounded(self, differences: xr.DataArray) -> np.ndarray:
+        """Differences between answers, 0 where they are no larger than what float32 rounds."""
+        largest = float(np.abs(self.subject.numbers()).max())
+        return np.where(np.abs(differences) > ROUNDING * largest, differences, 0.0)
+
     def judgement(
-        self, relevance: xr.DataArray, measured: Judged, correlations: xr.DataArray, sensitivity: float | None
+        self,
+        relevance: xr.DataArray,
+        measured: Judged,
+        correlations: xr.DataArray,
+        sensitivity: float | None,
+        margins: Mapping[str, float],
     ) -> Judged:
         """A method's measures, completed by its verdict and everything else that is known about it.
 
@@ -293,6 +334,7 @@ class Experiment:
             correlations: How similar its ranking stays while parameters are shuffled, dims ``(stage, sample)``.
             sensitivity: How far its relevance changes when the input is perturbed a little; None where that is not
                 known.
+            margins: By removal: the gain that counts as none.
         """
         stages = {
             order: {str(stage): _mean(row) for stage, row in zip(rows["stage"].values, rows.values, strict=True)}
@@ -303,7 +345,7 @@ class Experiment:
             class_specific=bool(relevance.attrs["class_specific"]),
             randomised=stages["cascading"],
             independent=stages.get("independent", {}),
-            verdict=verdict_of(measured.gains, list(stages["cascading"].values())[-1]),
+            verdict=verdict_of(measured.gains, list(stages["cascading"].values())[-1], margins),
             sensitivity=sensitivity,
             passes=int(relevance.attrs["passes"]),
             gradient_passes=int(relevance.attrs["gradient_passes"]),
@@ -365,7 +407,9 @@ def experiment_on(
         MethodError: A method asked for by name cannot be used on this model, or none can.
     """
     if subject.samples < 2:
-        raise InputError("There is only one sample, but intervals need several. Give at least 30, or better 100.")
+        raise InputError(
+            f"There is only one sample, but intervals need several. Give at least {LEAST_SAMPLES}, or better 100."
+        )
     ways = tuple(removal_of(removal, subject) for removal in removals or default_removals(subject))
     names = [way.name for way in ways]
     if len(set(names)) < max(2, len(names)):
@@ -380,6 +424,8 @@ def experiment_on(
 
 def _usable(trial: Experiment, wanted: Sequence[str] | None) -> tuple[tuple[str, ...], dict[str, str]]:
     """The methods that work on the model, tried on a few samples; and why the others do not."""
+    if isinstance(wanted, str):
+        raise MethodError(f"The methods are {wanted!r}, but a list of their names is needed: methods=[{wanted!r}].")
     candidates = [name for name in METHODS if name != "shapley"] if wanted is None else list(dict.fromkeys(wanted))
     candidates = [name for name in candidates if name not in BASELINES]  # they are on every card
     if not candidates:

@@ -25,6 +25,7 @@ def randomisation(
     *,
     order: Order = "cascading",
     blocks: int = MOST_BLOCKS,
+    draws: int = 1,
     seed: int = 0,
 ) -> xr.DataArray:
     """How similar a method's relevance stays while the model's parameters are shuffled, from the output down.
@@ -41,6 +42,8 @@ def randomisation(
         order: ``cascading``: the last block, then the last two, and so on to all. ``independent``: one block at a time.
             ``both``: the cascading stages, then the independent ones without the first, which is the same.
         blocks: The number of blocks that layers are grouped into, at most.
+        draws: How often everything is shuffled, in the cascading stage that shuffles all blocks; the mean is returned.
+            A single draw can happen to be much like the original, most of all of few parameters.
         seed: Seed of the shuffling.
 
     Returns:
@@ -62,13 +65,24 @@ def randomisation(
         raise InputError(f"The model {model.name!r} has no weights, so there is nothing to randomise.")
     stages = _stages_of(groups, order)
     before = relevance()
+    count = sum(map(len, groups))
     correlations = []
     for stage in stages:
-        with randomised(stage.layers, seed):
-            correlations.append(rank_correlation(before, relevance(), valid))
+        drawn = []
+        for number in range(draws if len(stage.layers) == count else 1):
+            with randomised(stage.layers, seed + number):
+                drawn.append(rank_correlation(before, relevance(), valid))
+        correlations.append(_mean_of_known(np.array(drawn)))
     coords = {"stage": [stage.name for stage in stages], "order": ("stage", [stage.order for stage in stages])}
     dims = ("stage", "sample") if correlations[0].ndim == 1 else ("stage", "relevance", "sample")
     return xr.DataArray(np.array(correlations), dims=dims, coords=coords)
+
+
+def _mean_of_known(drawn: np.ndarray) -> np.ndarray:
+    """The mean over the first axis of what is not NaN; NaN where everything is."""
+    known = ~np.isnan(drawn)
+    counts = known.sum(0)
+    return np.where(counts > 0, np.where(known, drawn, 0.0).sum(0) / np.maximum(counts, 1), np.nan)
 
 
 @dataclass(frozen=True)

@@ -2,35 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
-import numpy as np
+from attnscope.trust._interval import Interval, student_quantile
 
-from attnscope.trust._bootstrap import Interval
+Word = Literal["explains", "descriptive only", "misleading here", "cannot tell"]
+WORDS: tuple[Word, ...] = get_args(Word)
+Relation = Literal["better than", "worse than", "no better than", "not told apart from"]
+Gains = Mapping[str, Mapping[str, Interval]]
+"""By removal and by baseline: the interval of the gain in comprehensiveness."""
 
-Word = Literal["explains", "descriptive only", "misleading here"]
+LEAST_SAMPLES = 30
+"""With fewer, no interval holds what it says where gains are skewed: see ``benchmarks/interval_coverage.py``."""
+ERRORS = 0.05
+"""The intervals of all kinds of removal together miss their means at most this often, on either side half as often."""
 CHANGES = 0.7
 """A method depends on the parameters if shuffling all of them brings its rank correlation with itself below this."""
-REMOVALS_WON = 2
-"""Under how many kinds of removal, at least, a method has to beat both baselines."""
+MARGIN = 0.25
+"""A gain that is certainly below this share of what the most important single position is worth is none."""
 BASELINES = ("random", "position")
+MOST_SAMPLES = 100_000
+"""More are not looked for."""
+FOR_FOUR_IN_FIVE = 1.4
+"""How much wider intervals are taken to be when samples are planned, so that a claim is likely and not a toss-up:
+(2.24 + 0.84) / 2.24, from the normal quantiles of 97.5% intervals and of 80%."""
 
 RULE = (
-    "A method explains if the answer depends more on what it ranks first than on what a random order ranks first, and "
-    "more than on what position alone would rank first, both with intervals above 0 under at least "
-    f"{REMOVALS_WON} kinds of removal, and if its ranking changes when the model's parameters are shuffled (mean rank "
-    f"correlation below {CHANGES}). It is misleading here if it does worse than random under any kind of removal "
-    "(interval below 0), or better than random under none. Otherwise it is descriptive only: it shows something about "
-    "the model, but not why it decides."
+    "Each comparison with a baseline is an interval for the mean gain. A method explains if it is better than a random "
+    "order and better than what position alone would rank first (intervals above 0), under every kind of removal, and "
+    "if its ranking changes when the model's parameters are shuffled (mean rank correlation below "
+    f"{CHANGES}). It is misleading here if it is worse than random under any kind (interval below 0), or no better "
+    "under every kind (intervals not above 0 that end below the margin). It is descriptive only if it is better than "
+    "random under some kind, not worse under any (intervals above minus the margin), and known not to explain: its "
+    "ranking does not change, or under some kind it is no better than random or position. Otherwise these samples "
+    f"cannot tell; with fewer than {LEAST_SAMPLES} samples, they never can. The margin is a quarter of how far "
+    "removing the most important single position moves the answer."
 )
 
 LIMITS = (
     "What replaces the removed positions affects the answer: nothing here applies to other kinds of removal.",
     "The verdicts apply to the samples that were given; on other samples they may differ.",
     "That a method explains these answers says nothing about whether the model is right or fair.",
-    "With fewer than 30 samples, the intervals are too narrow, and the position baseline is noisy.",
+    "Large gains that are rarer than one in the number of samples are not among them, and no interval allows for them.",
 )
 
 
@@ -39,15 +55,18 @@ class Verdict:
     """How faithful a method is on these samples.
 
     Attributes:
-        word: ``explains``, ``descriptive only`` or ``misleading here``.
+        word: ``explains``, ``descriptive only``, ``misleading here`` or ``cannot tell``.
         reasons: Why, as clauses of a sentence.
+        needed: Where these samples cannot tell: about how many would, with a chance of four in five, if their gains are
+            like these. None for other verdicts, and where over 100,000 would be needed.
     """
 
     word: Word
     reasons: tuple[str, ...]
+    needed: int | None = None
 
 
-def verdict_of(gains: Mapping[str, Mapping[str, Interval]], correlation: float) -> Verdict:
+def verdict_of(gains: Gains, correlation: float, margins: Mapping[str, float]) -> Verdict:
     """The verdict by `RULE`.
 
     Args:
@@ -55,43 +74,142 @@ def verdict_of(gains: Mapping[str, Mapping[str, Interval]], correlation: float) 
             that baseline.
         correlation: Mean rank correlation of the method's relevance with that for the model with all parameters
             shuffled, within -1 to 1; NaN where nothing is ranked there, which counts as a change.
+        margins: By removal: the gain that counts as none, 0 or more.
 
     Example:
-        >>> sure = Interval(np.array(0.2), np.array(0.1), np.array(0.3), 0.95, 50, 1000, "bca")
-        >>> both = {"random": sure, "position": sure}
-        >>> verdict_of({"delete": both, "mask_token": both}, correlation=0.1).word
+        >>> import numpy as np
+        >>> sure = Interval(np.array(0.2), np.array(0.1), np.array(0.3), 0.975, 50, 0, "")
+        >>> both, margins = {"random": sure, "position": sure}, {"delete": 0.05, "mask_token": 0.05}
+        >>> verdict_of({"delete": both, "mask_token": both}, 0.1, margins).word
         'explains'
-        >>> verdict_of({"delete": both, "mask_token": both}, correlation=0.99).word
+        >>> verdict_of({"delete": both, "mask_token": both}, 0.99, margins).word
         'descriptive only'
     """
-    over = {baseline: {removal: gain[baseline] for removal, gain in gains.items()} for baseline in BASELINES}
-    reasons = [_comparison(baseline, intervals) for baseline, intervals in over.items()]
-    changes = bool(np.isnan(correlation) or correlation < CHANGES)
+    changes = math.isnan(correlation) or correlation < CHANGES
+    word = _word(gains, margins, changes=changes)
+    reasons = [_comparison(baseline, gains, margins) for baseline in BASELINES]
     reasons.append(
         f"its ranking {'changes' if changes else 'stays much the same'} when all parameters are shuffled"
-        + ("" if np.isnan(correlation) else f" (rank correlation {correlation:.2f})")
+        + ("" if math.isnan(correlation) else f" (rank correlation {correlation:.2f})")
     )
-    wins = {baseline: sum(map(_above, intervals.values())) for baseline, intervals in over.items()}
-    if any(map(_below, over["random"].values())) or wins["random"] == 0:
-        return Verdict("misleading here", tuple(reasons))
-    if min(wins.values()) >= REMOVALS_WON and changes:
-        return Verdict("explains", tuple(reasons))
-    return Verdict("descriptive only", tuple(reasons))
+    needed = _needed(gains, margins, changes=changes) if word == "cannot tell" else None
+    return Verdict(word, tuple(reasons), needed)
 
 
-def _above(interval: Interval) -> bool:
-    return bool(interval.low > 0)
+def _word(gains: Gains, margins: Mapping[str, float], *, changes: bool) -> Word:
+    """The verdict in a word; docs/evidence.md has it as a table."""
+    over_random, over_position = (_relations(baseline, gains, margins) for baseline in BASELINES)
+    both = [*over_random, *over_position]
+    not_worse = all(gain["random"].low >= -margins[removal] for removal, gain in gains.items())
+    does_not_explain = not changes or any(relation in ("worse than", "no better than") for relation in both)
+    if _samples(gains) < LEAST_SAMPLES:
+        return "cannot tell"
+    if "worse than" in over_random or set(over_random) == {"no better than"}:
+        return "misleading here"
+    if set(both) == {"better than"} and changes:
+        return "explains"
+    if "better than" in over_random and not_worse and does_not_explain:
+        return "descriptive only"
+    return "cannot tell"
 
 
-def _below(interval: Interval) -> bool:
-    return bool(interval.high < 0)
+def _relations(baseline: str, gains: Gains, margins: Mapping[str, float]) -> list[Relation]:
+    """What a method's intervals say about it and a baseline, by removal."""
+    return [_relation(gain[baseline], margins[removal]) for removal, gain in gains.items()]
 
 
-def _comparison(baseline: str, intervals: Mapping[str, Interval]) -> str:
-    """Under which removals a method is better than a baseline, worse, or neither."""
-    removals = {
-        "better than": [name for name, interval in intervals.items() if _above(interval)],
-        "worse than": [name for name, interval in intervals.items() if _below(interval)],
-        "no different from": [name for name, i in intervals.items() if not _above(i) and not _below(i)],
-    }
-    return "; ".join(f"{word} {baseline} under {' and '.join(names)}" for word, names in removals.items() if names)
+def _relation(interval: Interval, margin: float) -> Relation:
+    if interval.high < 0:
+        return "worse than"
+    if interval.low > 0:
+        return "better than"
+    return "no better than" if interval.high <= margin else "not told apart from"
+
+
+def _comparison(baseline: str, gains: Gains, margins: Mapping[str, float]) -> str:
+    """Under which removals a method is better than a baseline, worse, no better, or neither."""
+    relations: dict[Relation, list[str]] = {}
+    for removal, relation in zip(gains, _relations(baseline, gains, margins), strict=True):
+        relations.setdefault(relation, []).append(removal)
+    return "; ".join(f"{relation} {baseline} under {' and '.join(names)}" for relation, names in relations.items())
+
+
+def _needed(gains: Gains, margins: Mapping[str, float], *, changes: bool) -> int | None:
+    """The fewest samples, to two digits, that would be likely to give a verdict if their gains are like these."""
+    count = float(LEAST_SAMPLES)
+    while count <= MOST_SAMPLES:
+        samples = _two_digits(count)
+        planned = {
+            removal: {baseline: _planned(interval, samples) for baseline, interval in gain.items()}
+            for removal, gain in gains.items()
+        }
+        if _word(planned, margins, changes=changes) != "cannot tell":
+            return samples
+        count *= 1.08
+    return None
+
+
+def _planned(interval: Interval, samples: int) -> Interval:
+    """The interval that so many samples would be likely to stay within, around the same mean."""
+    tail = (1 + interval.level) / 2
+    then, now = (student_quantile(tail, count - 1) / math.sqrt(count) for count in (samples, interval.samples))
+    scale = FOR_FOUR_IN_FIVE * then / now
+    return replace(
+        interval,
+        low=interval.mean - scale * (interval.mean - interval.low),
+        high=interval.mean + scale * (interval.high - interval.mean),
+        samples=samples,
+    )
+
+
+def _two_digits(count: float) -> int:
+    """The next whole number that has two digits and then zeros."""
+    unit = int(10 ** max(0, math.floor(math.log10(count)) - 1))
+    return math.ceil(count / unit) * unit
+
+
+def _samples(gains: Gains) -> int:
+    return min(interval.samples for gain in gains.values() for interval in gain.values())
+
+
+def in_short(verdicts: Mapping[str, Verdict], samples: int) -> tuple[str, str]:
+    """Two sentences: which methods may be used for this model, and what is wrong with the others.
+
+    Args:
+        verdicts: By method.
+        samples: How many samples were tested.
+    """
+    named = {word: [name for name, verdict in verdicts.items() if verdict.word == word] for word in WORDS}
+    unknown = named["cannot tell"]
+    enough = _enough([verdicts[name].needed for name in unknown]) if unknown else ""
+    if samples < LEAST_SAMPLES:
+        return (
+            f"{samples} samples are too few to tell whether any method explains this model's answers: at least "
+            f"{LEAST_SAMPLES} are needed.",
+            f"If more of them are like these, a verdict on every method takes {enough}.",
+        )
+    first = (
+        f"To explain this model's answers on samples like these, use {_listed(named['explains'])}."
+        if named["explains"]
+        else "No method that was tested is known to explain this model's answers."
+    )
+    unfit = [f"{_listed(named[word])} ({word})" for word in ("misleading here", "descriptive only") if named[word]]
+    parts = [
+        *([f"do not use {' or '.join(unfit)}"] if unfit else []),
+        *([f"{samples} samples cannot tell about {_listed(unknown)}: that takes {enough}"] if unknown else []),
+    ]
+    second = "; ".join(parts) or "every method that was tested may be used"
+    return first, f"{second[0].upper()}{second[1:]}."
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names as text: ``a, b or c``."""
+    return " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
+def _enough(needed: Sequence[int | None]) -> str:
+    """How many samples would do, for the easiest and the hardest of several methods."""
+    known = [count for count in needed if count is not None]
+    least = f"{min(known):,}" if known else ""
+    most = f"{max(known):,}" if len(known) == len(needed) else f"over {MOST_SAMPLES:,}"
+    return f"about {least} to {most}, by method" if known and least != most else f"about {most}" if known else most

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from attnscope.errors import InputError, SchemaError, free_path
+from attnscope.errors import InputError, SchemaError, counted, free_path, kind_of
 from attnscope.maps import AttentionMaps
 from attnscope.viewer._arrange import SiteMaps
 from attnscope.viewer._page import page
@@ -154,8 +154,8 @@ class View:
 
     def __repr__(self) -> str:
         sites = sum(isinstance(site, SiteMaps) for site in self.payload.sites)  # the others are rollouts of them
-        samples = len(self.payload.samples)
-        return f"View of {sites} sites on {samples} samples; view.save('view.html') writes it as one offline page"
+        shown = f"{counted(sites, 'site')} on {counted(len(self.payload.samples), 'sample')}"
+        return f"View of {shown}; view.save('view.html') writes it as one offline page"
 
 
 def view(
@@ -194,7 +194,7 @@ def view(
     Example:
         >>> even = AttentionMaps.from_arrays({"mha": np.full((1, 2, 3, 3), 1 / 3)}, labels=list("abc"))
         >>> view(even)
-        View of 1 sites on 1 samples; view.save('view.html') writes it as one offline page
+        View of 1 site on 1 sample; view.save('view.html') writes it as one offline page
     """
     runs = _runs(maps)
     there = max(run.num_samples for run in runs.values())
@@ -227,11 +227,12 @@ def _runs(maps: AttentionMaps | xr.DataArray | Mapping[str, AttentionMaps]) -> d
     if isinstance(maps, xr.DataArray):
         dataset = maps.rename(maps.name or "scores").to_dataset()
         return {"": AttentionMaps({str(maps.attrs.get("site", "scores")): dataset.assign_attrs(maps.attrs)})}
-    runs = {"": maps} if isinstance(maps, AttentionMaps) else dict(maps)
-    wrong = [type(run).__name__ for run in runs.values() if not isinstance(run, AttentionMaps)]
+    several = isinstance(maps, Mapping) and not isinstance(maps, (AttentionMaps, xr.Dataset))
+    runs: dict[str, Any] = dict(maps) if several else {"": maps}
+    wrong = [kind_of(run) for run in runs.values() if not isinstance(run, AttentionMaps)]
     if wrong:
         raise SchemaError(
-            f"The maps are of type {wrong[0]}, but captured maps are needed: ats.view(ats.capture(model, inputs)). For "
+            f"The maps are {wrong[0]}, but captured maps are needed: ats.view(ats.capture(model, inputs)). For "
             "arrays from elsewhere: ats.view(ats.AttentionMaps.from_arrays({'layer_0': array}))."
         )
     check_that_something_is_there(*runs.values())

@@ -42,6 +42,19 @@ def layer_class(class_name: str) -> type | None:
     return getattr(keras.layers, name) if name else None
 
 
+def stored_objects(config: Any) -> Iterator[Mapping[str, Any]]:
+    """Every stored object of a class, in a configuration or a part of one."""
+    waiting = [config]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, Mapping):
+            if isinstance(value.get("class_name"), str):
+                yield value
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)
+
+
 @cache
 def _layers() -> dict[str, str]:
     """Public names of Keras' layers, by these and by the names of the classes themselves."""

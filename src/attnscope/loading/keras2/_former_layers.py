@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from attnscope.errors import UnsupportedError
+from attnscope.loading.keras2._classes import stored_objects
 
 _KERAS_1 = {
     *("Merge", "MaxoutDense", "Highway", "TimeDistributedDense", "AutoEncoder", "Graph", "ParametricSoftplus", "SReLU"),
@@ -70,24 +71,12 @@ def check_not_keras1(config: Mapping[str, Any], keras_version: str | None, sourc
     """
     if keras_version is not None and not keras_version.startswith(("0.", "1.")):
         return
-    for class_name, settings in _objects(config):
-        traits = sorted(_SETTINGS_OF_KERAS_1 & set(settings))
+    for stored in stored_objects(config):
+        class_name, settings = stored["class_name"], stored.get("config")
+        traits = sorted(_SETTINGS_OF_KERAS_1 & set(settings)) if isinstance(settings, Mapping) else []
         if class_name in _LAYERS_OF_KERAS_1 and traits:
             raise UnsupportedError(
                 f"{source} was saved by Keras {keras_version or '1'}, which described layers in other terms (here "
                 f"{class_name} with {', '.join(traits)}). Open it with Keras 2.0 to 2.3.1, which translates them, and "
                 "save it again; or build the model in Python."
             )
-
-
-def _objects(config: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Class and settings of every stored object."""
-    waiting = [config]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, Mapping):
-            if isinstance(value.get("class_name"), str) and isinstance(value.get("config"), Mapping):
-                yield value["class_name"], value["config"]
-            waiting.extend(value.values())
-        elif isinstance(value, list):
-            waiting.extend(value)

@@ -1,38 +1,28 @@
-"""The commands: `inspect`, `capture`, `view`, `report`, `demo`.
-
-Each command is a thin layer over a function that does the same, and every option is an option of that function.
-Nothing slow is loaded before a command runs, and Keras is not loaded before its backend is chosen.
-"""
+"""The command line: options, and what is said on it."""
 
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attnscope._version import __version__
 from attnscope.backends import BACKENDS, choose_backend
-from attnscope.errors import AttnscopeError, InputError, WouldOverwriteError
-from attnscope.files import Inputs, read_inputs, read_model, read_names
+from attnscope.cli._commands import SUMMARIES, as_slice, attribute_to, capture_to, check_free, evidence_to, inspect
+from attnscope.cli._wording import in_options, of_undeclared_inputs
+from attnscope.errors import AttnscopeError
+from attnscope.files import read_inputs, read_names
 
 if TYPE_CHECKING:
-    import keras
-
-    from attnscope.maps import AttentionMaps
     from attnscope.schema import Site, SiteTable
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
-SUMMARIES = ("full", "received", "entropy", "topk")
 _INPUT_HELP = (
-    "samples: .npy (one array), .npz (named arrays; a single array is used as it is), .csv (numbers, one "
-    "sample per line; names in the first line become labels if their number fits) or .txt (one text per "
-    "line, for models that take strings)"
+    "samples: a table (.csv, .tsv or .parquet; a line of names, then one sample per line), arrays (.npy, or .npz with "
+    "an array by the name of each input) or texts (.txt, one per line)"
 )
 
 
@@ -49,13 +39,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         options.command(options)
-    except (AttnscopeError, FileNotFoundError) as error:
-        print(f"attnscope: {error}", file=sys.stderr)
+    except (AttnscopeError, OSError) as error:
+        print(f"attnscope: {in_options(str(error), vars(options))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         resume = " Run the same command again to resume where it stopped." if getattr(options, "resume", False) else ""
         print(f"attnscope: stopped.{resume}", file=sys.stderr)
         return 130
+    except Exception as error:
+        words = of_undeclared_inputs(error)
+        if words is None:
+            raise
+        print(f"attnscope: {words}", file=sys.stderr)
+        return 2
     return 0
 
 
@@ -71,6 +67,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_capture(commands)
     _add_view(commands)
     _add_report(commands)
+    _add_attribute(commands)
+    _add_evidence(commands)
     _add_demo(commands)
     return parser
 
@@ -94,6 +92,71 @@ def _add_backend(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_model_and_inputs(command: argparse.ArgumentParser) -> None:
+    command.add_argument("model", metavar="MODEL", help="a .keras or .h5 file")
+    command.add_argument("inputs", metavar="INPUTS", help=_INPUT_HELP)
+
+
+def _add_table(command: argparse.ArgumentParser) -> None:
+    table = command.add_argument_group("tables")
+    table.add_argument("--id-column", metavar="NAME", help="the column that says what each sample is called")
+    table.add_argument("--truth", metavar="NAME", help="the column that says what is right; the model does not read it")
+    table.add_argument(
+        "--columns",
+        metavar="NAMES",
+        help="the columns that the model reads, in its order: a,b,c or a text file with one name per line; default: "
+        "matched by name if the model has an input for each, else all that are neither ids nor truth, in their order",
+    )
+    table.add_argument("--drop-missing", action="store_true", help="leave out samples with missing cells")
+
+
+def _add_subject(command: argparse.ArgumentParser) -> None:
+    """What is explained, and of which positions."""
+    command.add_argument("--classes", metavar="NAMES", help="what the classes are called: a,b,c or a text file")
+    command.add_argument("--labels", metavar="NAMES", help="names of the positions: a,b,c or a text file")
+    command.add_argument("--positions", metavar="INPUT", help="the input that is explained, where there are several")
+    command.add_argument("--grid", nargs=2, type=int, metavar=("ROWS", "COLUMNS"), help="patches, for pictures")
+    command.add_argument("--padding", type=float, metavar="NUMBER", help="the number that is padding")
+    command.add_argument("--sites", nargs="+", metavar="PATTERN", help="which attention is read; default: all of it")
+    command.add_argument("--batch-size", type=int, default=64, metavar="N", help="samples per batch; default: 64")
+
+
+def _subject(options: argparse.Namespace) -> dict[str, Any]:
+    """The arguments that `_add_subject` and ``--target`` stand for."""
+    return {
+        "classes": options.classes,
+        "labels": options.labels,
+        "positions": options.positions,
+        "grid": None if options.grid is None else tuple(options.grid),
+        "padding": options.padding,
+        "sites": options.sites,
+        "batch_size": options.batch_size,
+        "backend": options.backend,
+        "overwrite": options.force,
+        "say": lambda line: print(f"{line}\n"),
+    }
+
+
+def _samples(options: argparse.Namespace) -> Any:
+    """What is in the file of samples."""
+    return read_inputs(
+        options.inputs,
+        id_column=options.id_column,
+        truth=options.truth,
+        columns=options.columns,
+        drop_missing=options.drop_missing,
+    )
+
+
+def _target(words: Sequence[str] | None, classes: str | None) -> Any:
+    """Classes by number or name; the name, where a class is called like a number."""
+    if words is None:
+        return None
+    names = [] if classes is None else read_names(classes, option="--classes")
+    targets = [int(word) if word.isascii() and word.isdecimal() and word not in names else word for word in words]
+    return targets[0] if len(targets) == 1 else targets
+
+
 def _add_inspect(commands: Commands) -> None:
     command = _command(
         commands,
@@ -110,6 +173,7 @@ def _add_inspect(commands: Commands) -> None:
         help=f"{_INPUT_HELP}; only their shapes are used. Default: the shapes that the model declares, with 16 for "
         "unknown sizes",
     )
+    _add_table(command)
     _add_backend(command)
 
 
@@ -121,8 +185,7 @@ def _add_capture(commands: Commands) -> None:
         "write a model's attention on some samples to a Zarr store",
         "attnscope capture model.keras samples.csv -o run.zarr --sites 'block_0*' --summaries received entropy",
     )
-    command.add_argument("model", metavar="MODEL", help="a .keras or .h5 file")
-    command.add_argument("inputs", metavar="INPUTS", help=_INPUT_HELP)
+    _add_model_and_inputs(command)
     command.add_argument("-o", "--output", required=True, metavar="RUN", help="where to write, such as run.zarr")
     command.add_argument(
         "--sites",
@@ -140,6 +203,7 @@ def _add_capture(commands: Commands) -> None:
     )
     command.add_argument("--labels", help="names of the positions: a,b,c or a text file with one name per line")
     command.add_argument("--batch-size", type=int, default=32, metavar="N", help="samples per batch; default: 32")
+    _add_table(command)
     _add_backend(command)
     if_it_exists = command.add_mutually_exclusive_group()
     if_it_exists.add_argument("--force", action="store_true", help="replace an existing run at RUN")
@@ -188,6 +252,64 @@ def _add_report(commands: Commands) -> None:
     command.add_argument("--force", action="store_true", help="replace an existing file at PAGE")
 
 
+def _add_attribute(commands: Commands) -> None:
+    command = _command(
+        commands,
+        "attribute",
+        _do_attribute,
+        "write how much each part of the inputs counts for what the model says",
+        "attnscope attribute model.keras patients.csv --id-column patient --method occlusion -o relevance.csv",
+    )
+    _add_model_and_inputs(command)
+    command.add_argument(
+        "-o", "--output", required=True, metavar="FILE", help="where to write: .csv (for spreadsheets), .json or .zarr"
+    )
+    command.add_argument(
+        "--target",
+        nargs="+",
+        metavar="CLASS",
+        help="the class that is explained, by number or name, or several; default: the one that the model predicts for "
+        "each sample",
+    )
+    command.add_argument(
+        "--method", default="chefer", help="such as chefer, integrated_gradients, occlusion, shapley; default: chefer"
+    )
+    command.add_argument(
+        "--samples", metavar="IDS", help="which samples: ids or numbers, P-017,P-020, or 0:20; default: all"
+    )
+    _add_subject(command)
+    _add_table(command)
+    _add_backend(command)
+    command.add_argument("--force", action="store_true", help="replace an existing file at FILE")
+
+
+def _add_evidence(commands: Commands) -> None:
+    command = _command(
+        commands,
+        "evidence",
+        _do_evidence,
+        "test which methods explain this model on these samples, and write an evidence card",
+        "attnscope evidence model.keras patients.csv --id-column patient --truth diagnosis -o card.html",
+    )
+    _add_model_and_inputs(command)
+    command.add_argument("-o", "--output", required=True, metavar="CARD", help="where to write: .html or .json")
+    command.add_argument(
+        "--target",
+        metavar="CLASS",
+        help="the class that is explained, by number or name; default: the one that the model predicts for each sample",
+    )
+    command.add_argument(
+        "--methods", nargs="+", metavar="METHOD", help="methods that are tested; default: all that the model allows"
+    )
+    command.add_argument("--samples", type=int, metavar="N", help="how many samples are tested, drawn at random")
+    command.add_argument("--budget", help="about how long it may take, such as '5 min'")
+    command.add_argument("--seed", type=int, default=0, help="of everything that is drawn; default: 0")
+    _add_subject(command)
+    _add_table(command)
+    _add_backend(command)
+    command.add_argument("--force", action="store_true", help="replace an existing file at CARD")
+
+
 def _add_demo(commands: Commands) -> None:
     command = _command(
         commands,
@@ -214,7 +336,7 @@ def _add_demo(commands: Commands) -> None:
 
 
 def _do_inspect(options: argparse.Namespace) -> None:
-    table = inspect(options.model, options.inputs, backend=options.backend)
+    table = inspect(options.model, _samples(options) if options.inputs else None, backend=options.backend)
     if sys.stdout.isatty():
         _print_table(table)
     else:
@@ -251,7 +373,7 @@ def _do_capture(options: argparse.Namespace) -> None:
     maps = capture_to(
         options.output,
         options.model,
-        options.inputs,
+        _samples(options),
         sites=options.sites,
         summaries=options.summaries,
         labels=options.labels,
@@ -259,6 +381,7 @@ def _do_capture(options: argparse.Namespace) -> None:
         backend=options.backend,
         overwrite=options.force,
         resume=options.resume,
+        say=lambda line: print(f"{line}\n"),
     )
     print(
         f"{maps!r}\n\nLint: {maps.findings!r}\n\nWritten to {options.output}. In Python: "
@@ -272,28 +395,62 @@ def _do_view(options: argparse.Namespace) -> None:
     serve(
         options.run_path,
         port=options.port,
-        samples=None if options.samples is None else _as_slice(options.samples),
+        samples=None if options.samples is None else as_slice(options.samples),
         title=options.title,
         open_browser=not options.no_browser,
     )
-
-
-def _as_slice(text: str) -> slice:
-    """The slice that ``A:B`` means; without A it starts at the first sample, without B it ends at the last."""
-    ends = text.split(":")
-    if len(ends) != 2 or not all(end == "" or (end.isascii() and end.isdecimal()) for end in ends):
-        raise InputError(f"The samples are given as {text!r}, but a start and an end are needed: --samples 0:100")
-    return slice(*(int(end) if end else None for end in ends))
 
 
 def _do_report(options: argparse.Namespace) -> None:
     from attnscope.maps import open_maps
     from attnscope.pages import report, save_report
 
-    _check_free(Path(options.output), options.force)
+    check_free(Path(options.output), options.force)
     page = report(open_maps(options.run_path), title=options.title)
     save_report(page, options.output, overwrite=options.force)
     print(f"Written to {options.output}. Open it in a browser.")
+
+
+def _do_attribute(options: argparse.Namespace) -> None:
+    relevance = attribute_to(
+        options.output,
+        options.model,
+        _samples(options),
+        target=_target(options.target, options.classes),
+        method=options.method,
+        samples=options.samples,
+        **_subject(options),
+    )
+    targets = relevance["target"].values.tolist() if "target" in relevance.dims else [relevance.attrs["target"]]
+    samples = relevance.sizes["sample"]
+    print(
+        f"Relevance by {options.method.replace('_', ' ')} of {samples} {'sample' if samples == 1 else 'samples'} for "
+        f"{', '.join(targets)}. Whether this method explains this model: attnscope evidence MODEL INPUTS -o card.html"
+        f"\n\nWritten to {options.output}."
+    )
+
+
+def _do_evidence(options: argparse.Namespace) -> None:
+    card = evidence_to(
+        options.output,
+        options.model,
+        _samples(options),
+        target=_target(None if options.target is None else [options.target], options.classes),
+        methods=options.methods,
+        samples=options.samples,
+        budget=_seconds(options.budget),
+        seed=options.seed,
+        **_subject(options),
+    )
+    print(f"{card!r}\n\nWritten to {options.output}.")
+
+
+def _seconds(text: str | None) -> str | float | None:
+    """A time limit: a number is seconds."""
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return text
 
 
 def _do_demo(options: argparse.Namespace) -> None:
@@ -303,118 +460,3 @@ def _do_demo(options: argparse.Namespace) -> None:
     demonstrate = demonstrate_names if options.text else demonstrate_features
     demonstration = demonstrate(options.output, overwrite=options.force, say=lambda line: print(line, flush=True))
     print(f"\n{demonstration.text}")
-
-
-def inspect(model: str | Path, inputs: str | Path | None = None, *, backend: str | None = None) -> SiteTable:
-    """The sites of a model in a file: reads the files, then calls `attnscope.sites`.
-
-    Args:
-        model: A ``.keras`` or ``.h5`` file.
-        inputs: A file of samples, as `read_inputs` takes it; None for the shapes that the model declares.
-        backend: The Keras backend to run on; None for the one that is configured, or else the first that is installed.
-    """
-    samples = None if inputs is None else read_inputs(inputs)
-    network = read_model(model, backend=backend)
-    from attnscope.discovery import sites
-
-    return sites(network, None if samples is None else samples.arrays)
-
-
-def capture_to(
-    output: str | Path,
-    model: str | Path,
-    inputs: str | Path,
-    *,
-    sites: Sequence[str] | None = None,
-    summaries: Sequence[str] = ("full",),
-    labels: str | None = None,
-    batch_size: int = 32,
-    backend: str | None = None,
-    overwrite: bool = False,
-    resume: bool = False,
-) -> AttentionMaps:
-    """Captures from files into a store: reads the files, then calls `attnscope.capture`.
-
-    An earlier store is replaced only when the new one is complete.
-
-    Args:
-        output: Where the Zarr store goes.
-        model: A ``.keras`` or ``.h5`` file.
-        inputs: A file of samples, as `read_inputs` takes it.
-        sites: Glob patterns of site names; None for all attention sites.
-        summaries: Any of ``full``, ``received``, ``entropy`` and ``topk``.
-        labels: ``a,b,c`` or the path of a text file with one name per line.
-        batch_size: Samples per batch.
-        backend: The Keras backend to run on; None for the one that is configured, or else the first that is installed.
-        overwrite: Whether an existing attnscope store at `output` may be replaced.
-        resume: Whether to write directly to `output`, and to resume an interrupted run there, as `attnscope.capture`
-            does.
-
-    Returns:
-        The maps, opened from `output`.
-    """
-    output = Path(output)
-    _check_free(output, overwrite or resume, is_run=True)
-    samples = read_inputs(inputs)
-    names = None if labels is None else read_names(labels)
-    network = read_model(model, backend=backend)
-    from attnscope.capturing import Entropy, Full, Received, TopK, capture
-    from attnscope.maps import open_maps
-
-    kinds = {"full": Full(), "received": Received(), "entropy": Entropy(), "topk": TopK()}
-    capture_samples = partial(
-        capture,
-        network,
-        samples.arrays,
-        sites=sites,
-        summaries=[kinds[name] for name in summaries],
-        labels=names or _fitting_names(samples, network, sites),
-        batch_size=batch_size,
-    )
-    output.parent.mkdir(parents=True, exist_ok=True)
-    if resume:
-        capture_samples(store=output, resume=True)
-        return open_maps(output)
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".attnscope-") as folder:
-        capture_samples(store=Path(folder) / "run")
-        if output.exists():
-            shutil.rmtree(output)
-        (Path(folder) / "run").rename(output)
-    return open_maps(output)
-
-
-def _fitting_names(samples: Inputs, network: keras.Model, patterns: Sequence[str] | None) -> list[str] | None:
-    """The names in the header of a table, if some axis has as many positions."""
-    if samples.names is None:
-        return None
-    from attnscope.discovery import selected, sites
-
-    chosen = selected(sites(network, samples.arrays), patterns)
-    sizes = {
-        size - (site.sinks if dim.startswith("key") else 0)
-        for site in chosen
-        for dim, size in zip(site.dims, site.shape, strict=True)
-        if dim.startswith(("query", "key"))
-    }
-    return samples.names if len(samples.names) in sizes else None
-
-
-def _check_free(path: Path, overwrite: bool, *, is_run: bool = False) -> None:
-    """Raises an error if something would be lost, before any work is done."""
-    if not path.exists():
-        return
-    if not overwrite:
-        raise WouldOverwriteError(
-            f"{str(path)!r} already exists and is not overwritten. Give another path with -o, or replace it: --force"
-        )
-    if is_run and not _is_run(path):
-        raise WouldOverwriteError(
-            f"{str(path)!r} already exists and is not an attnscope run, so even --force does not replace it. Give "
-            "another path with -o."
-        )
-
-
-def _is_run(path: Path) -> bool:
-    from attnscope.maps import attributes_of_store
-
-    return "attnscope_format" in attributes_of_store(path)

@@ -1,0 +1,201 @@
+"""Relevance written to a file: for spreadsheets, for programs, or as it is."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from attnscope.errors import InputError, SchemaError, WouldOverwriteError, free_path
+from attnscope.maps import attributes_of_store, quiet_about_strings
+from attnscope.schema import SAMPLE, SAMPLE_ID, key_dims
+
+SUFFIXES = (".csv", ".json", ".zarr")
+MARK = "attnscope_relevance"
+"""Attribute of a store's root that says what it holds, and the version of its layout."""
+
+
+def save(relevance: xr.DataArray, path: str | Path, *, overwrite: bool = False) -> Path:
+    """Writes relevance as ``.csv``, ``.json`` or ``.zarr``, with the ids of samples and the names of positions.
+
+    A ``.csv`` has one line per sample and one column per position where all samples share their names; else one line
+    per position, padding left out. Text that a spreadsheet would run as a formula gets an apostrophe in front. JSON and
+    Zarr hold every text as it is; in JSON padding is null.
+
+    Args:
+        relevance: As `attribute` returns it.
+        path: Where to write.
+        overwrite: Whether existing relevance may be replaced.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: The path has another suffix.
+        SchemaError: It is not relevance: samples or positions are missing.
+        WouldOverwriteError: `path` exists, and `overwrite` is False; or it is a store of something else.
+    """
+    path = Path(path)
+    check_suffix(path)
+    if SAMPLE not in relevance.dims or not key_dims(relevance.dims):
+        raise SchemaError(
+            f"The array has the dimensions {tuple(map(str, relevance.dims))}, but relevance of samples and positions "
+            "is needed: ats.attribute(model, inputs, target=1)."
+        )
+    path = free_path(path, f"save(relevance, {str(path)!r}, overwrite=True)", overwrite=overwrite)
+    if path.suffix == ".zarr":
+        _check_store(path)
+        with quiet_about_strings():
+            dataset = relevance.to_dataset(name="relevance").assign_attrs({MARK: 1})
+            dataset.to_zarr(path, mode="w", zarr_format=3, consolidated=False)
+    else:
+        text = _as_csv(relevance) if path.suffix == ".csv" else json.dumps(_as_dict(relevance), indent=1)
+        path.write_text(text, encoding="utf-8", newline="")
+    return path
+
+
+def check_suffix(path: Path) -> None:
+    """Checks that relevance can be written to a path.
+
+    Raises:
+        InputError: Its suffix is another one.
+    """
+    if path.suffix not in SUFFIXES:
+        what = f"ends in {path.suffix!r}" if path.suffix else "has no suffix"
+        raise InputError(
+            f"The path {str(path)!r} {what}, but relevance is written as .csv, .json or .zarr: "
+            f"{path.with_suffix('.csv').name}."
+        )
+
+
+def _check_store(path: Path) -> None:
+    """Checks that nothing but relevance is replaced."""
+    if path.exists() and MARK not in attributes_of_store(path):
+        raise WouldOverwriteError(
+            f"{str(path)!r} already exists and holds no relevance, so it is not replaced. Give another path."
+        )
+
+
+def _as_csv(relevance: xr.DataArray) -> str:
+    text = io.StringIO(newline="")
+    lines = csv.writer(text, lineterminator="\n")
+    shared = len(key_dims(relevance.dims)) == 1 and len(_names(relevance).shape) == 1
+    lines.writerows(_one_line_each(relevance) if shared else _one_line_per_position(relevance))
+    return text.getvalue()
+
+
+def _one_line_each(relevance: xr.DataArray) -> Iterator[list[str]]:
+    """A line per sample, and of several targets per target."""
+    of_samples = _of_samples(relevance)
+    targets, arrays = _by_target(relevance)
+    yield [*map(_cell, of_samples), *(["target"] if targets else []), *map(_cell, _names(relevance))]
+    for number in range(relevance.sizes[SAMPLE]):
+        own = [_cell(column[number]) for column in of_samples.values()]
+        for target, array in zip(targets or [""], arrays, strict=True):
+            valid = _valid(array)[number]
+            numbers = np.where(valid, array.values[number], np.nan).tolist()
+            yield [*own, *([_cell(target)] if targets else []), *map(_cell, numbers)]
+
+
+def _one_line_per_position(relevance: xr.DataArray) -> Iterator[list[str]]:
+    """A line per position that is no padding."""
+    of_samples, dims = _of_samples(relevance), key_dims(relevance.dims)
+    targets, arrays = _by_target(relevance)
+    places = ["position"] if len(dims) == 1 else [f"position_{axis}" for axis in range(len(dims))]
+    yield [*map(_cell, of_samples), *(["target"] if targets else []), *places, "name", "relevance"]
+    for number in range(relevance.sizes[SAMPLE]):
+        own = [_cell(column[number]) for column in of_samples.values()]
+        for target, array in zip(targets or [""], arrays, strict=True):
+            names = _names(array.isel({SAMPLE: number}))
+            for place in map(tuple, np.argwhere(_valid(array)[number])):
+                before = [*own, *([_cell(target)] if targets else []), *(str(axis) for axis in place)]
+                yield [*before, _cell(names[place]), _cell(float(array.values[number][place]))]
+
+
+def _by_target(relevance: xr.DataArray) -> tuple[list[str], list[xr.DataArray]]:
+    """The words of each target, none of a single one; and the relevance for each, samples first."""
+    order = (SAMPLE, *key_dims(relevance.dims))
+    if "target" not in relevance.dims:
+        return [], [relevance.transpose(*order)]
+    targets = [str(words) for words in relevance["target"].values]
+    return targets, [relevance.isel(target=number).transpose(*order) for number in range(len(targets))]
+
+
+def _of_samples(relevance: xr.DataArray) -> dict[str, list[Any]]:
+    """What is known of each sample: its id or number first."""
+    known = {str(name): array.values.tolist() for name, array in relevance.coords.items() if array.dims == (SAMPLE,)}
+    first = {SAMPLE_ID: known.pop(SAMPLE_ID)} if SAMPLE_ID in known else {SAMPLE: range(relevance.sizes[SAMPLE])}
+    return {**{name: list(values) for name, values in first.items()}, **known}
+
+
+def _names(relevance: xr.DataArray) -> np.ndarray:
+    """Names of positions, dims ``(position,)`` or with the samples in front; where they have none, their numbers."""
+    dims = key_dims(relevance.dims)
+    if "key_label" in relevance.coords:
+        names = relevance["key_label"]
+        own = [dim for dim in (SAMPLE, *dims) if dim in names.dims]
+        return np.asarray(names.transpose(*own).values, dtype=str)
+    if len(dims) == 1:
+        return np.asarray([str(number) for number in range(relevance.sizes[dims[0]])])
+    return np.full([relevance.sizes[dim] for dim in dims], "")
+
+
+def _valid(array: xr.DataArray) -> np.ndarray:
+    """Which positions are no padding, dims ``(sample, position)``."""
+    dims = key_dims(array.dims)
+    if "key_valid" not in array.coords:
+        return np.ones([array.sizes[dim] for dim in (SAMPLE, *dims)], bool)
+    return np.asarray(array["key_valid"].broadcast_like(array).transpose(SAMPLE, *dims).values, bool)
+
+
+def _cell(value: object) -> str:
+    """A cell of a table; text that a spreadsheet would take for a formula gets an apostrophe in front."""
+    if isinstance(value, (int, float)):
+        return "" if isinstance(value, float) and math.isnan(value) else repr(value)
+    text = str(value)
+    if text[:1] in ("=", "+", "-", "@", "\t", "\r") and not _is_number(text):
+        return f"'{text}"
+    return text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _as_dict(relevance: xr.DataArray) -> dict[str, Any]:
+    """Everything as plain values."""
+    targets, arrays = _by_target(relevance)
+    values = [np.where(_valid(array), array.values, np.nan) for array in arrays]
+    return {
+        "attrs": {str(name): _plain(value) for name, value in relevance.attrs.items()},
+        **({"targets": targets} if targets else {}),
+        "samples": {name: _plain(column) for name, column in _of_samples(relevance).items()},
+        "names": _names(relevance).tolist(),
+        "relevance": _plain([each.tolist() for each in values] if targets else values[0].tolist()),
+    }
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it; NaN becomes null."""
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, dict):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, (bool, int, float, str)) or value is None else str(value)

@@ -1,0 +1,42 @@
+"""In which unit a model's outputs are, as far as its last layers and its loss say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import tree
+
+PROBABILITY, LOGIT = "probability", "logit"
+
+
+def units_of_outputs(model: keras.Layer) -> list[str]:
+    """The unit of each output, in the order of `keras.tree`; empty where nothing says it.
+
+    ``probability`` where the layer that gives the output ends in a softmax or a sigmoid; ``logit`` where it ends in
+    nothing and the model was compiled with a loss that is told so (``from_logits=True``).
+    """
+    layers = getattr(model, "layers", None) or []
+    return [_unit(model, _maker(layers, output)) for output in tree.flatten(getattr(model, "outputs", None) or [])]
+
+
+def _maker(layers: list[keras.Layer], output: Any) -> keras.Layer | None:
+    for layer in layers:
+        try:
+            made = layer.output
+        except (AttributeError, ValueError, RuntimeError):  # it was called several times, or never
+            continue
+        if any(one is output for one in tree.flatten(made)):
+            return layer
+    return None
+
+
+def _unit(model: keras.Layer, layer: keras.Layer | None) -> str:
+    if layer is None:
+        return ""
+    activation = getattr(layer, "activation", None)
+    if isinstance(layer, keras.layers.Softmax) or activation in (keras.activations.softmax, keras.activations.sigmoid):
+        return PROBABILITY
+    losses = tree.flatten(getattr(model, "loss", None))
+    unbent = hasattr(layer, "activation") and activation in (None, keras.activations.linear)
+    return LOGIT if unbent and len(losses) == 1 and getattr(losses[0], "from_logits", False) is True else ""

@@ -1,0 +1,340 @@
+"""What the commands do, as functions on files."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from attnscope.errors import InputError, WouldOverwriteError
+from attnscope.files import read_inputs, read_model, read_names
+
+if TYPE_CHECKING:
+    import keras
+    import numpy as np
+    import xarray as xr
+
+    from attnscope.maps import AttentionMaps
+    from attnscope.schema import SiteTable
+    from attnscope.tables import Table
+    from attnscope.trust import EvidenceCard
+
+    Samples: TypeAlias = str | Path | Table | np.ndarray | dict[str, np.ndarray]
+    """A file of samples, or what `read_inputs` made of one."""
+
+SUMMARIES = ("full", "received", "entropy", "topk")
+CARD_SUFFIXES = (".html", ".json")
+
+
+def _nothing(line: str) -> None:
+    """Says nothing."""
+
+
+def inspect(model: str | Path, inputs: Samples | None = None, *, backend: str | None = None) -> SiteTable:
+    """The sites of a model in a file: reads the files, then calls `attnscope.sites`.
+
+    Args:
+        model: A ``.keras`` or ``.h5`` file.
+        inputs: A file of samples, as `read_inputs` takes it, or what that gave; None for the shapes that the model
+            declares.
+        backend: The Keras backend to run on; None for the one that is configured, or else the first that is installed.
+    """
+    samples = None if inputs is None else _read(inputs)
+    network = read_model(model, backend=backend)
+    from attnscope.discovery import sites
+
+    return sites(network, samples)
+
+
+def capture_to(
+    output: str | Path,
+    model: str | Path,
+    inputs: Samples,
+    *,
+    sites: Sequence[str] | None = None,
+    summaries: Sequence[str] = ("full",),
+    labels: str | None = None,
+    batch_size: int = 32,
+    backend: str | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    say: Callable[[str], None] = _nothing,
+) -> AttentionMaps:
+    """Captures from files into a store: reads the files, then calls `attnscope.capture`.
+
+    An earlier store is replaced only when the new one is complete.
+
+    Args:
+        output: Where the Zarr store goes.
+        model: A ``.keras`` or ``.h5`` file.
+        inputs: A file of samples, as `read_inputs` takes it, or what that gave.
+        sites: Glob patterns of site names; None for all attention sites.
+        summaries: Any of ``full``, ``received``, ``entropy`` and ``topk``.
+        labels: ``a,b,c`` or the path of a text file with one name per line.
+        batch_size: Samples per batch.
+        backend: The Keras backend to run on; None for the one that is configured, or else the first that is installed.
+        overwrite: Whether an existing attnscope store at `output` may be replaced.
+        resume: Whether to write directly to `output`, and to resume an interrupted run there, as `attnscope.capture`
+            does.
+        say: Is told what a reader should know about the inputs.
+
+    Returns:
+        The maps, opened from `output`.
+    """
+    output = Path(output)
+    check_free(output, overwrite or resume, is_run=True)
+    samples = _read(inputs)
+    names = None if labels is None else read_names(labels)
+    network = read_model(model, backend=backend)
+    from attnscope.capturing import Entropy, Full, Received, TopK, capture
+    from attnscope.maps import open_maps
+
+    kinds = {"full": Full(), "received": Received(), "entropy": Entropy(), "topk": TopK()}
+    given, note = _arranged(samples, network)
+    capture_samples = partial(
+        capture,
+        network,
+        given,
+        sites=sites,
+        summaries=[kinds[name] for name in summaries],
+        labels=names,
+        batch_size=batch_size,
+    )
+    output.parent.mkdir(parents=True, exist_ok=True)
+    if resume:
+        capture_samples(store=output, resume=True)
+    else:
+        with tempfile.TemporaryDirectory(dir=output.parent, prefix=".attnscope-") as folder:
+            capture_samples(store=Path(folder) / "run")
+            if output.exists():
+                shutil.rmtree(output)
+            (Path(folder) / "run").rename(output)
+    _say(note, say)
+    return open_maps(output)
+
+
+def attribute_to(
+    output: str | Path,
+    model: str | Path,
+    inputs: Samples,
+    *,
+    classes: str | None = None,
+    labels: str | None = None,
+    samples: str | None = None,
+    backend: str | None = None,
+    overwrite: bool = False,
+    say: Callable[[str], None] = _nothing,
+    **options: Any,
+) -> xr.DataArray:
+    """Writes how much each position counts: reads the files, then calls `attnscope.attribute`.
+
+    Args:
+        output: Where the relevance goes, as ``.csv``, ``.json`` or ``.zarr``; see `attnscope.attribution.save`.
+        model: A ``.keras`` or ``.h5`` file.
+        inputs: A file of samples, as `read_inputs` takes it, or what that gave.
+        classes: What the classes are called: ``a,b,c`` or the path of a text file with one name per line.
+        labels: Names of the positions, likewise.
+        samples: Which samples are written: ids or numbers, ``P-017,P-020``, or numbers from and up to, ``0:20``; None
+            for all. All are read, since what stands for a removed position comes from all of them.
+        backend: The Keras backend to run on; None for the one that is configured, or else the first that is installed.
+        overwrite: Whether existing relevance at `output` may be replaced.
+        say: Is told what a reader should know about the inputs.
+        **options: Further arguments of `attnscope.attribute`: ``target``, ``method``, ``grid``...
+
+    Returns:
+        The relevance, with the ids of the samples, and what is right for them as the coordinate ``truth``.
+    """
+    output = Path(output)
+    check_free(output, overwrite)
+    given = _read(inputs)
+    class_names = None if classes is None else read_names(classes, option="--classes")
+    names = None if labels is None else read_names(labels)
+    from attnscope.backends import choose_backend
+
+    choose_backend(backend)
+    from attnscope.attribution import attribute, check_suffix, save
+    from attnscope.schema import SAMPLE
+
+    check_suffix(output)
+    network = read_model(model, backend=backend)
+    given, note = _arranged(given, network)
+    numbers = None if samples is None else _chosen(given, samples)
+    relevance = attribute(network, given, class_names=class_names, labels=names, **options)
+    truth = getattr(given, "truth", None)
+    if truth is not None:
+        relevance = relevance.assign_coords(truth=(SAMPLE, truth))
+    if numbers is not None:  # not before: what stands for a removed position comes from all samples
+        relevance = relevance.isel({SAMPLE: numbers})
+    output.parent.mkdir(parents=True, exist_ok=True)
+    save(relevance, output, overwrite=overwrite)
+    _say(note, say)
+    return relevance
+
+
+def evidence_to(
+    output: str | Path,
+    model: str | Path,
+    inputs: Samples,
+    *,
+    classes: str | None = None,
+    labels: str | None = None,
+    samples: int | None = None,
+    seed: int = 0,
+    backend: str | None = None,
+    overwrite: bool = False,
+    say: Callable[[str], None] = _nothing,
+    **options: Any,
+) -> EvidenceCard:
+    """Writes an evidence card: reads the files, then calls `attnscope.evidence`.
+
+    Args:
+        output: Where the card goes: a page, ``.html``, or ``.json``.
+        model: A ``.keras`` or ``.h5`` file.
+        inputs: A file of samples, as `read_inputs` takes it, or what that gave.
+        classes: What the classes are called: ``a,b,c`` or the path of a text file with one name per line.
+        labels: Names of the positions, likewise.
+        samples: How many samples are tested, drawn at random; None for all.
+        seed: Seed of everything that is drawn.
+        backend: The Keras backend to run on; None for the one that is configured, or else the first that is installed.
+        overwrite: Whether an existing file at `output` may be replaced.
+        say: Is told what a reader should know about the inputs.
+        **options: Further arguments of `attnscope.evidence`: ``target``, ``methods``, ``budget``...
+
+    Returns:
+        The card.
+    """
+    output = Path(output)
+    if output.suffix not in CARD_SUFFIXES:
+        what = f"ends in {output.suffix!r}" if output.suffix else "has no suffix"
+        raise InputError(
+            f"The path {str(output)!r} {what}, but a card is written as .html or .json: "
+            f"{output.with_suffix('.html').name}."
+        )
+    check_free(output, overwrite)
+    given = _read(inputs)
+    class_names = None if classes is None else read_names(classes, option="--classes")
+    names = None if labels is None else read_names(labels)
+    network = read_model(model, backend=backend)
+    from attnscope.trust import evidence
+
+    given, note = _arranged(given, network)
+    if samples is not None:
+        given, drawn = _drawn(given, samples, seed)
+        note = " ".join(filter(None, (note, drawn)))
+    card = evidence(network, given, class_names=class_names, labels=names, seed=seed, **options)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    card.save(output, overwrite=overwrite)
+    _say(note, say)
+    return card
+
+
+def _read(inputs: Samples) -> Any:
+    return read_inputs(inputs) if isinstance(inputs, (str, Path)) else inputs
+
+
+def _say(note: str, say: Callable[[str], None]) -> None:
+    if note:
+        say(note)
+
+
+def _arranged(samples: Any, model: keras.Model) -> tuple[Any, str]:
+    """Samples as the model takes them, and what a reader should know of how a table was put in order."""
+    from attnscope.running import arranged
+    from attnscope.tables import Table
+
+    if not isinstance(samples, Table):
+        return samples, ""
+    ready = arranged(samples, model)
+    return ready.table, ready.note
+
+
+def _rows(samples: Any, numbers: Sequence[int]) -> Any:
+    from attnscope.tables import Table
+
+    if isinstance(samples, Table):
+        return samples.rows(numbers)
+    if isinstance(samples, dict):
+        return {name: array[list(numbers)] for name, array in samples.items()}
+    return samples[list(numbers)]
+
+
+def _count(samples: Any) -> int:
+    from attnscope.tables import Table
+
+    if isinstance(samples, Table):
+        return samples.samples
+    return len(next(iter(samples.values()))) if isinstance(samples, dict) else len(samples)
+
+
+def _chosen(samples: Any, wanted: str) -> list[int]:
+    """Numbers of samples: ``P-017,P-020`` by their ids, where they have any, else by number; ``0:20`` by number."""
+    ids = getattr(samples, "ids", None)
+    count = _count(samples)
+    if is_range(wanted) and (ids is None or wanted not in {str(one) for one in ids}):
+        numbers = list(range(count))[as_slice(wanted)]
+        if not numbers:
+            raise InputError(
+                f"The samples {wanted} were requested, but there are {count}, numbered from 0: --samples 0:{count}"
+            )
+        return numbers
+    names = [name.strip() for name in wanted.split(",")]
+    if ids is not None:
+        found: list[int] = samples.numbers_of_ids(names)
+        return found
+    wrong = [name for name in names if not (name.isascii() and name.isdecimal() and int(name) < count)]
+    if wrong:
+        raise InputError(
+            f"The sample {wrong[0]!r} was requested, but the {count} samples have no ids, so each is a number from 0 "
+            f"to {count - 1}: --samples 0. A table may name them in a column: --id-column NAME."
+        )
+    return [int(name) for name in names]
+
+
+def _drawn(samples: Any, wanted: int, seed: int) -> tuple[Any, str]:
+    """As many samples, drawn at random in their order, and a sentence that says so."""
+    import numpy as np
+
+    count = _count(samples)
+    if wanted < 1:
+        raise InputError(f"{wanted} samples were requested, but at least one is needed: --samples 100")
+    if wanted >= count:
+        return samples, ""
+    numbers = np.sort(np.random.default_rng(seed).permutation(count)[:wanted])
+    return _rows(samples, numbers.tolist()), f"{wanted} of {count} samples were drawn at random, with the seed {seed}."
+
+
+def is_range(text: str) -> bool:
+    """Whether a text is ``A:B``, where A or B may be left out."""
+    ends = text.split(":")
+    return len(ends) == 2 and all(end == "" or (end.isascii() and end.isdecimal()) for end in ends)
+
+
+def as_slice(text: str) -> slice:
+    """The slice that ``A:B`` means; without A it starts at the first sample, without B it ends at the last."""
+    if not is_range(text):
+        raise InputError(f"The samples are given as {text!r}, but a start and an end are needed: --samples 0:100")
+    return slice(*(int(end) if end else None for end in text.split(":")))
+
+
+def check_free(path: Path, overwrite: bool, *, is_run: bool = False) -> None:
+    """Raises an error if something would be lost, before any work is done."""
+    if not path.exists():
+        return
+    if not overwrite:
+        raise WouldOverwriteError(
+            f"{str(path)!r} already exists and is not overwritten. Give another path with -o, or replace it: --force"
+        )
+    if is_run and not _is_run(path):
+        raise WouldOverwriteError(
+            f"{str(path)!r} already exists and is not an attnscope run, so even --force does not replace it. Give "
+            "another path with -o."
+        )
+
+
+def _is_run(path: Path) -> bool:
+    from attnscope.maps import attributes_of_store
+
+    return "attnscope_format" in attributes_of_store(path)

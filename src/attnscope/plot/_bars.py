@@ -1,0 +1,220 @@
+"""`bars`: what each position of one sample adds, from the base value to the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib import rcParams
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.font_manager import FontProperties, font_scalings
+
+from attnscope.colours import palette
+from attnscope.errors import SchemaError
+from attnscope.marks import number, signed_number
+from attnscope.plot._canvas import axes_or_new, colour_map, difference_map, figure_of, head_line, is_dark, settle
+from attnscope.plot._checks import Weights
+from attnscope.plot._quantity import Quantity
+from attnscope.plot._samples import Samples, Values, said, samples_of, values_of
+from attnscope.plot._typesetting import cut, plain_text, width_of, wrapped, written
+
+LONGEST_NAME = 32
+MATERIAL = 0.005
+"""Part of the change from base to answer from which a residual has a bar of its own; it is always said."""
+
+
+@dataclass(frozen=True)
+class _Bar:
+    """A bar.
+
+    Attributes:
+        name: What it stands for.
+        value: How long it is.
+        start: Where it starts.
+        kind: ``value``, ``others``, ``residual``; or ``end``, a number that is no bar.
+    """
+
+    name: str
+    value: float
+    start: float
+    kind: str = "value"
+
+    @property
+    def reached(self) -> float:
+        """Where it ends."""
+        return self.start if self.kind == "end" else self.start + self.value
+
+
+def bars(
+    weights: Weights,
+    inputs: Values = None,
+    *,
+    sample: int | str | None = None,
+    most: int = 12,
+    labels: Sequence[str] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """What each position of one sample adds: names, values and signed bars, the longest first.
+
+    Where the method adds up (integrated gradients, Shapley values), each bar starts where the one above it ends, from
+    the base value, the model's answer where nothing is there, to its answer for this sample. What is left between the
+    sum and the answer is the residual: it is said below the title, and has a bar of its own (hatched) where it is more
+    than 0.5% of the way. Of other methods the bars start at 0, and the picture says that they need not add up. Orange:
+    the position raises the target; blue: it lowers it. Positions beyond `most` are one grey bar. NaN is left out, and
+    said; so is padding.
+
+    Args:
+        weights: What `ats.attribute` returns, dims ``(sample, key)`` or ``(key,)``; or attention that keys receive.
+        inputs: What the model was given: one value per position, of this sample or of all; a table or a data frame.
+            They stand beside the names. Default: none.
+        sample: Number or id of the sample; default: the first.
+        most: How many positions have a bar of their own.
+        labels: Names of the positions; default: the ``key_label`` coordinate, else numbers.
+        ax: Where to draw; default: on a new pyplot figure.
+
+    Returns:
+        The axes: x counts the target's unit, and y rows, the first on top.
+
+    Raises:
+        SchemaError: The values are neither attention nor relevance, or there is no such sample.
+        LabelError: There is not one label per position.
+        InputError: There is not one input per position.
+
+    Example:
+        >>> import xarray as xr
+        >>> from matplotlib.figure import Figure
+        >>> relevance = xr.DataArray([0.5, -0.25], dims="key", name="relevance", coords={"base": 1.0, "answer": 1.25})
+        >>> ax = bars(relevance, [63, 1.7], labels=["age", "height"], ax=Figure().add_subplot())
+        >>> [label.get_text() for label in ax.get_yticklabels()]
+        ['base', 'age = 63', 'height = 1.7', 'answer']
+    """
+    if most < 1:
+        raise SchemaError(f"most={most} was given, but at least one bar is needed. Write most=12.")
+    samples = samples_of(weights, labels)
+    place = samples.number(sample)
+    given = values_of(inputs, samples.values.shape)
+    quantity = samples.quantity_at(place)
+    rows = _rows(samples, place, None if given is None else given[place], most)
+    ax = axes_or_new(ax, 6.4, 1.1 + 0.26 * len(rows))
+    _draw(ax, rows, quantity)
+    head_line(ax, samples.titles[place], _remarks(samples, place, quantity))
+    _write_numbers(ax, rows)
+    return ax
+
+
+def _rows(samples: Samples, place: int, given: np.ndarray | None, most: int) -> list[_Bar]:
+    """The bars from top to bottom, with the base before them and the answer behind."""
+    values, names = samples.values[place], samples.names[place]
+    real = np.flatnonzero(np.isfinite(values))
+    order = real[np.argsort(-np.abs(values[real]), kind="stable")]
+    kept = order if len(order) <= most + 1 else order[:most]
+    adds_up = samples.base is not None and samples.answer is not None
+    reached = float(samples.base[place]) if samples.base is not None and adds_up else 0.0
+    rows = [_Bar("base", reached, reached, "end")] if adds_up else []
+    for position in kept:
+        name = cut(str(names[position]), LONGEST_NAME)
+        name = name if given is None else f"{name} = {cut(said(given[position]), 14)}"
+        rows.append(_Bar(name, float(values[position]), reached))
+        reached += float(values[position]) if adds_up else 0.0
+    rest = order[len(kept) :]
+    if len(rest):
+        whole = float(values[rest].sum())
+        rows.append(_Bar(f"the other {len(rest)} together", whole, reached, "others"))
+        reached += whole if adds_up else 0.0
+    if samples.answer is not None and adds_up:
+        end = float(samples.answer[place])
+        if abs(_residual(samples, place)) > MATERIAL * _way(samples, place):
+            rows.append(_Bar("residual", end - reached, reached, "residual"))
+        rows.append(_Bar("answer", end, end, "end"))
+    return rows
+
+
+def _residual(samples: Samples, place: int) -> float:
+    """What the sum lacks to lead from the base to the answer."""
+    assert samples.answer is not None and samples.base is not None
+    return float(samples.answer[place] - samples.base[place] - np.nansum(samples.values[place]))
+
+
+def _way(samples: Samples, place: int) -> float:
+    """How far it is from base to answer; of values that cancel out, how far the bars lead."""
+    assert samples.answer is not None and samples.base is not None
+    apart = abs(float(samples.answer[place] - samples.base[place]))
+    return max(apart, float(np.nanmax(np.abs(samples.values[place]), initial=0.0)), 1e-300)
+
+
+def _draw(ax: Axes, rows: list[_Bar], quantity: Quantity) -> None:
+    dark = is_dark(ax)
+    tokens, ends = palette(dark=dark), difference_map(dark)
+    for row, bar in enumerate(rows):
+        if bar.kind == "end":
+            ax.plot([bar.value], [row], "D", color=ax.xaxis.label.get_color(), markersize=4.5, gid="end")
+            continue
+        side = ends(1.0 if bar.value >= 0 else 0.0) if quantity.signed else colour_map(dark)(0.72)
+        colour = {"value": side, "others": tokens["edge"], "residual": "none"}[bar.kind]
+        (drawn,) = ax.barh(row, bar.value, left=bar.start, height=0.68, color=colour, gid=bar.kind)
+        if bar.kind == "residual":
+            drawn.set(edgecolor=tokens["edge"], hatch="/////")
+    joints = [[(bar.reached, row), (bar.reached, row + 1)] for row, bar in enumerate(rows[:-1])]
+    if rows and rows[0].kind == "end":
+        ax.add_collection(LineCollection(joints, colors=tokens["edge"], linewidths=0.7, zorder=0.5, gid="joints"))
+    else:
+        ax.axvline(0, color=ax.xaxis.label.get_color(), linewidth=0.8)
+    texts, fonts = written([bar.name for bar in rows], None)
+    ax.set_ylim(len(rows) - 0.4, -0.6)
+    ax.set_yticks(range(len(rows)), texts, fontsize="small", fontfamily=fonts)
+    for label in ax.get_yticklabels():
+        plain_text(label)
+    ax.tick_params(axis="y", length=0)
+    ax.tick_params(axis="x", labelsize="small")
+    ax.spines[["top", "right", "left"]].set_visible(False)
+    words, label_fonts = written([quantity.name], None)
+    plain_text(ax.set_xlabel(wrapped(words, 330, 9), loc="right", fontsize="small")).set_fontfamily(label_fonts)
+
+
+def _write_numbers(ax: Axes, rows: list[_Bar]) -> None:
+    """The number of each bar at its end, with room for it within the axes."""
+    settle(ax)
+    size = float(font_scalings["small"] * rcParams["font.size"])
+    font = FontProperties(family=rcParams["font.family"], size=size)
+    texts = [
+        number(bar.value).replace("-", "\N{MINUS SIGN}") if bar.kind == "end" else signed_number(bar.value)
+        for bar in rows
+    ]
+    places = [bar.reached for bar in rows]
+    lows = [min(bar.start, bar.reached) for bar in rows]
+    highs = [max(bar.start, bar.reached) for bar in rows]
+    dots = ax.get_window_extent().width * 72 / figure_of(ax).get_dpi()
+    room = (max(width_of(text, font) for text in texts) + 12) / max(dots, 1.0)
+    low, high = min(lows), max(highs)
+    whole = (high - low or max(abs(high), 1.0)) / max(0.2, 1 - 2 * room)
+    ax.set_xlim(low - room * whole, high + room * whole)
+    for row, (bar, text, place) in enumerate(zip(rows, texts, places, strict=True)):
+        left = bar.value < 0 and bar.kind != "end"
+        note = ax.annotate(
+            text,
+            (place, row),
+            (-4 if left else 6 if bar.kind == "end" else 4, 0),
+            textcoords="offset points",
+            va="center",
+            ha="right" if left else "left",
+            fontsize="small",
+            gid="number",
+        )
+        note.set_in_layout(False)
+        plain_text(note)
+
+
+def _remarks(samples: Samples, place: int, quantity: Quantity) -> list[str]:
+    broken = int(np.isnan(samples.array.values.reshape(samples.values.shape)[place]).sum())
+    remarks = [f"{broken} values are NaN and have no bar" if broken else ""]
+    if not quantity.signed:
+        return remarks
+    if samples.base is None or samples.answer is None:
+        return ["the bars need not add up to the answer", *remarks]
+    total = float(np.nansum(samples.values[place]))
+    change = float(samples.answer[place] - samples.base[place])
+    residual = signed_number(_residual(samples, place), 2)
+    sums = f"sum of the bars {signed_number(total, 4)}, answer minus base {signed_number(change, 4)}"
+    return [f"{sums}, residual {residual}", *remarks]

@@ -1,0 +1,105 @@
+"""What the numbers of a picture are: attention, a difference, or relevance. It decides their scale and their words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import xarray as xr
+
+from attnscope.schema import RECEIVED
+
+RELEVANCE = "relevance"
+"""Name of the arrays that `ats.attribute` returns."""
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """What a number of a picture is.
+
+    Attributes:
+        name: What is written along the scale: ``attention``, ``integrated gradients, logit of 'malignant'``.
+        noun: What a sentence calls it: ``attention``, ``relevance``.
+        signed: Whether it has two sides of 0: the scale is then symmetric around 0, with blue for less than 0 and
+            orange for more.
+    """
+
+    name: str
+    noun: str = "attention"
+    signed: bool = False
+
+    @property
+    def one(self) -> str:
+        """What a sentence calls one of the numbers."""
+        return "weight" if self.noun == "attention" else "value"
+
+    @property
+    def several(self) -> str:
+        """What a sentence calls several of them."""
+        return f"{self.one}s"
+
+    def compared(self) -> Quantity:
+        """What the first minus the second of two such numbers is."""
+        return replace(self, name=f"{self.name}: first minus second", signed=True)
+
+
+ATTENTION = Quantity("attention")
+ATTENTION_RECEIVED = Quantity("attention received")
+
+
+def quantity_of(array: xr.DataArray) -> Quantity:
+    """What the numbers of an array are, as far as its name and attrs say.
+
+    Relevance is what `ats.attribute` returns, and any array that is called ``relevance`` or names a ``method``. Shares
+    of one by a method (``units`` of 1) have no other side of 0. All else is attention.
+    """
+    if not is_relevance(array):
+        return ATTENTION_RECEIVED if array.name == RECEIVED else ATTENTION
+    return Quantity(relevance_in_words(array), RELEVANCE, array.name == RELEVANCE or array.attrs.get("units") != "1")
+
+
+def is_relevance(array: xr.DataArray) -> bool:
+    """Whether an array holds relevance by some method, and no attention."""
+    return array.name == RELEVANCE or "method" in array.attrs
+
+
+def relevance_in_words(array: xr.DataArray) -> str:
+    """The method of relevance, and what it explains: ``integrated gradients, logit of 'malignant'``."""
+    attrs = array.attrs
+    method, units = _method(attrs), str(attrs.get("units", ""))
+    units = "" if units == "1" else units
+    if attrs.get("class_specific") in (False, 0):
+        return f"{method}, whatever the target"
+    target = target_of(array)
+    if not target:
+        return f"{method} ({units})" if units else method
+    return f"{method}, {target_in_words(target, units)}"
+
+
+def target_in_words(target: str, units: str = "") -> str:
+    """What is explained, with its unit: ``logit of 'malignant'``, ``class 'malignant'``, ``the output in hours``."""
+    if not units:
+        return target
+    if target.startswith("the output"):
+        return f"{target} in {units}"
+    return f"{units} of {target.removeprefix('class ') if target[:7] in _QUOTED else target}"
+
+
+_QUOTED = ("class '", 'class "')
+
+
+def target_of(array: xr.DataArray) -> str:
+    """What relevance explains: the target that was selected, else the only one; empty where it is not known."""
+    chosen = array.coords.get("target")
+    if chosen is not None and chosen.ndim == 0:
+        return str(chosen.item())
+    named = array.coords.get("sample_target")
+    if named is not None and named.ndim == 0:
+        return str(named.item())
+    words = str(array.attrs.get("target", ""))
+    return "" if words == "several" else words
+
+
+def _method(attrs: Mapping[str, Any]) -> str:
+    return str(attrs.get("method", RELEVANCE)).replace("_", " ")

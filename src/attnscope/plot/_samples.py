@@ -1,0 +1,169 @@
+"""Relevance of samples and positions, as the pictures of tables need it: numbers, names, and what adds up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike
+
+from attnscope.errors import InputError, LabelError, SchemaError
+from attnscope.plot._checks import Weights, check, labelled, require_keys
+from attnscope.plot._panels import sample_number, sample_titles
+from attnscope.plot._quantity import Quantity, quantity_of
+from attnscope.schema import KEY, SAMPLE, key_dims, size_along
+
+Values: TypeAlias = ArrayLike | None
+"""What the model was given: one value per position, of one sample or of all."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What a method gives to the positions of some samples.
+
+    Attributes:
+        values: dims ``(sample, position)``, float64; NaN at padding.
+        names: dims ``(sample, position)``: what each position is called.
+        titles: What each sample is called; empty for a single one without a name.
+        base: dims ``(sample,)``: the target's number where nothing is there; None where the values need not add up.
+        answer: dims ``(sample,)``: the target's number; None as `base`.
+        array: Where all of it comes from.
+    """
+
+    values: np.ndarray
+    names: np.ndarray
+    titles: list[str]
+    base: np.ndarray | None
+    answer: np.ndarray | None
+    array: xr.DataArray
+
+    @property
+    def shared_names(self) -> list[str]:
+        """Names of the positions, the same in all samples.
+
+        Raises:
+            LabelError: They differ between the samples.
+        """
+        if (self.names != self.names[0]).any():
+            raise LabelError(
+                "The names of the positions differ between the samples, but this picture puts the same position of all "
+                "samples into one row. Draw one sample, ats.plot.bars(relevance, sample=0); or number the positions: "
+                "relevance.drop_vars('key_label')."
+            )
+        return [str(name) for name in self.names[0]]
+
+    @property
+    def quantity(self) -> Quantity:
+        """What the values are, of all samples together."""
+        return quantity_of(self.array)
+
+    def number(self, sample: int | str | None) -> int:
+        """The number of a sample, which may be given by its id; None for the first."""
+        if sample is None or SAMPLE not in self.array.dims:
+            return 0
+        return sample_number(self.array, sample)
+
+    def quantity_at(self, number: int) -> Quantity:
+        """What the values of one sample are: its own target is named."""
+        return quantity_of(self.array.isel({SAMPLE: number}) if SAMPLE in self.array.dims else self.array)
+
+
+def samples_of(weights: Weights, labels: Sequence[str] | None = None) -> Samples:
+    """Relevance as samples and positions.
+
+    Args:
+        weights: dims ``(key,)`` or ``(sample, key)``; keys may lie on several dims.
+        labels: Names of the positions of all samples; None for the ``key_label`` coordinate, else numbers.
+
+    Raises:
+        SchemaError: There are other dims, or the values are neither attention nor relevance.
+        LabelError: There is not one label per position.
+    """
+    array = labelled(weights, {1: (KEY,), 2: (SAMPLE, KEY)})
+    require_keys(array)
+    array = array.compute()
+    check(array, partial=True)
+    keys = key_dims(array.dims)
+    others = [str(dim) for dim in array.dims if dim not in (SAMPLE, *keys)]
+    if others:
+        raise SchemaError(
+            f"The array has the dims {tuple(map(str, array.dims))}, but this picture has only samples and keys. Select "
+            f"one of {others[0]!r}: relevance.isel({others[0]}=0)."
+        )
+    order = [dim for dim in (SAMPLE, *keys) if dim in array.dims]
+    array = array.transpose(*order)
+    shape = (array.sizes.get(SAMPLE, 1), size_along(array, keys))
+    valid = _laid(array, "valid", keys, shape)
+    values = array.values.astype(np.float64).reshape(shape)
+    values = values if valid is None else np.where(valid.astype(bool) | (values != 0), values, np.nan)
+    return Samples(
+        values,
+        _names(array, labels, keys, shape),
+        sample_titles(array),
+        _of_samples(array, "base", shape[0]),
+        _of_samples(array, "answer", shape[0]),
+        array,
+    )
+
+
+def _laid(array: xr.DataArray, kind: str, keys: tuple[str, ...], shape: tuple[int, int]) -> np.ndarray | None:
+    """A coordinate of the positions, dims ``(sample, position)``."""
+    known = next((array.coords[name] for name in (f"{keys[0]}_{kind}", f"{KEY}_{kind}") if name in array.coords), None)
+    if known is None:
+        return None
+    missing = {dim: array.sizes[dim] for dim in array.dims if dim not in known.dims}
+    return np.asarray(known.expand_dims(missing).transpose(*array.dims).values).reshape(shape)
+
+
+def _names(
+    array: xr.DataArray, labels: Sequence[str] | None, keys: tuple[str, ...], shape: tuple[int, int]
+) -> np.ndarray:
+    known = _laid(array, "label", keys, shape) if labels is None else np.asarray(list(labels), dtype=str)
+    if known is None:
+        known = np.array([f"{KEY} {place}" for place in range(shape[1])])
+    if labels is not None and known.shape != shape[1:]:
+        raise LabelError(
+            f"{len(known)} labels were given for {shape[1]} positions. Give one per position: labels=[...]."
+        )
+    return np.broadcast_to(known.astype(str), shape)
+
+
+def _of_samples(array: xr.DataArray, name: str, count: int) -> np.ndarray | None:
+    """A number of each sample; None where there is none."""
+    known = array.coords.get(name)
+    if known is None or known.dims not in ((), (SAMPLE,)):
+        return None
+    return np.broadcast_to(np.asarray(known.values, dtype=np.float64), (count,))
+
+
+def values_of(inputs: Any, shape: tuple[int, int]) -> np.ndarray | None:
+    """What the model was given, dims ``(sample, position)``; None where nothing was given.
+
+    Args:
+        inputs: Values of all samples, or of all positions of a single one; a data frame is read by its columns' order.
+        shape: Numbers of samples and positions.
+
+    Raises:
+        InputError: There is not one value per sample and position.
+    """
+    if inputs is None:
+        return None
+    values = np.asarray(inputs.detach().cpu() if hasattr(inputs, "detach") else inputs)
+    if values.shape == shape[1:]:
+        values = np.broadcast_to(values, shape)
+    if values.shape != shape:
+        raise InputError(
+            f"The inputs have shape {values.shape}, but one value for each of {shape[0]} samples and {shape[1]} "
+            f"positions is needed: {shape}. Of positions with several numbers, such as steps with features, leave them "
+            "out."
+        )
+    return values
+
+
+def said(value: object) -> str:
+    """An input's value, to four digits."""
+    number = isinstance(value, (int, float, np.number)) and not isinstance(value, (bool, np.bool_))
+    return f"{value:.4g}".replace("-", "\N{MINUS SIGN}") if number else str(value)

@@ -1,0 +1,244 @@
+"""`bars`, `beeswarm`, `importance`: what positions add in one sample and in many, and what it sums to."""
+
+import numpy as np
+import pytest
+import xarray as xr
+from matplotlib import pyplot
+
+import attnscope as ats
+from attnscope import colours
+from attnscope.errors import InputError, LabelError, SchemaError
+from attnscope.plot._importance import student
+from drawings import HOSTILE, axes, bar, relevance, remarks, title, unreadable, written_words
+
+MINUS = "\N{MINUS SIGN}"
+
+
+@pytest.fixture(autouse=True)
+def closed_figures():
+    yield
+    pyplot.close("all")
+
+
+def adding_up(samples, keys, gap=0.0, **attrs):
+    given = relevance(samples, keys, units="logit", **attrs)
+    base = np.linspace(-1.0, 1.0, samples)
+    return given.assign_coords(
+        base=("sample", base),
+        answer=("sample", base + given.values.sum(1) + gap),
+        sample_id=("sample", [f"P-{number:03}" for number in range(samples)]),
+    )
+
+
+def drawn_bars(ax):
+    """Row, start, length and kind of each bar."""
+    return [
+        (round(patch.get_y() + patch.get_height() / 2), patch.get_x(), patch.get_width(), patch.get_gid())
+        for patch in ax.patches
+        if patch.get_gid() in ("value", "others", "residual")
+    ]
+
+
+def row_names(ax):
+    return [label.get_text() for label in ax.get_yticklabels()]
+
+
+@pytest.mark.parametrize("samples", [1, 2, 7])
+def test_bars_lead_from_the_base_to_the_answer_and_the_residual_is_said(samples):
+    given = adding_up(samples, 9)
+    number = samples - 1
+    ax = ats.plot.bars(given, np.arange(9.0), sample=f"P-{number:03}")
+    values = given.values[number]
+    order = np.argsort(-np.abs(values))
+    reached = float(given.base[number])
+    for (row, start, length, kind), place in zip(drawn_bars(ax), order, strict=True):
+        assert (row, kind) == (list(order).index(place) + 1, "value")
+        np.testing.assert_allclose([start, length], [reached, values[place]])
+        reached += values[place]
+    np.testing.assert_allclose(reached, given.answer[number])
+    ends = [line.get_xdata()[0] for line in ax.lines if line.get_gid() == "end"]
+    np.testing.assert_allclose(ends, [given.base[number], given.answer[number]])
+    assert row_names(ax) == ["base", *(f"feature {place} = {place}" for place in order), "answer"]
+    assert title(ax) == f"P-{number:03}"
+    total = f"{values.sum():+.4g}".replace("-", MINUS)
+    assert remarks(ax).startswith(f"sum of the bars {total}, answer minus base {total}, residual ")
+    assert ax.get_xlabel() == "integrated gradients, logit of 'malignant'"
+    assert not unreadable(ax.figure)
+
+
+def test_a_material_residual_has_a_bar_of_its_own_and_the_smaller_ones_are_put_together():
+    given = adding_up(2, 9, gap=0.5)
+    ax = ats.plot.bars(given, most=3, sample=1)
+    values = given.values[1]
+    order = np.argsort(-np.abs(values))
+    found = drawn_bars(ax)
+    assert [kind for *_, kind in found] == ["value"] * 3 + ["others", "residual"]
+    np.testing.assert_allclose(found[3][2], values[order[3:]].sum())
+    np.testing.assert_allclose(found[4][1:3], [given.base[1] + values.sum(), 0.5])
+    assert row_names(ax)[4:] == ["the other 6 together", "residual", "answer"]
+    assert remarks(ax).endswith("residual +0.5")
+
+
+def test_bars_have_the_colour_of_their_side_and_their_number_beside_them():
+    given = xr.DataArray([0.5, -0.25, 0.0], dims="key", name="relevance")
+    ax = ats.plot.bars(given, labels=["a", "b", "c"], ax=axes())
+    low, high = colours.diverging()[[0, -1]] / 255
+    np.testing.assert_allclose([patch.get_facecolor()[:3] for patch in ax.patches], [high, low, high])
+    assert [(start, length) for _, start, length, _ in drawn_bars(ax)] == [(0, 0.5), (0, -0.25), (0, 0)]
+    assert [text.get_text() for text in ax.texts if text.get_gid() == "number"] == ["+0.5", f"{MINUS}0.25", "0"]
+    assert remarks(ax) == "the bars need not add up to the answer"
+    attention = ats.plot.bars(np.array([0.25, 0.75]), labels=["a", "b"], ax=axes())
+    assert (row_names(attention), attention.get_xlabel(), remarks(attention)) == (["b", "a"], "attention", "")
+
+
+def test_padding_has_no_bar_and_nan_is_counted():
+    given = relevance(2, 5, padded=2)
+    given[1, 0] = np.nan
+    ax = ats.plot.bars(given, sample=1, ax=axes())
+    assert sorted(row_names(ax)) == ["feature 1", "feature 2"]
+    assert remarks(ax) == "the bars need not add up to the answer · 1 values are NaN and have no bar"
+
+
+@pytest.mark.parametrize("samples", [1, 2, 7, 150])
+def test_a_swarm_has_a_dot_for_each_sample_in_the_colour_of_its_value(samples):
+    given = relevance(samples, 5)
+    inputs = np.random.default_rng(5).normal(size=(samples, 5))
+    ax = ats.plot.beeswarm(given, inputs, most=4)
+    order = np.argsort(-np.abs(given.values).mean(0))[:4]
+    assert row_names(ax) == [f"feature {place}" for place in order]
+    dots = [found for found in ax.collections if found.get_gid() == "dots"]
+    for row, (place, found) in enumerate(zip(order, dots, strict=True)):
+        points = found.get_offsets()
+        np.testing.assert_allclose(points[:, 0], given.values[:, place])
+        assert np.abs(points[:, 1] - row).max() <= 0.38 + 1e-9
+        assert len(np.unique(np.round(points, 6), axis=0)) == samples
+        if samples > 2:
+            reds = found.get_facecolors()[:, :3].sum(1)
+            assert (np.diff(reds[np.argsort(inputs[:, place])]) <= 0.02).all()
+    assert bar(ax) == ("value of the input", ["lowest", "highest"])
+    assert remarks(ax) == f"{samples} sample{'s' if samples > 1 else ''} · 4 of 5 positions"
+    assert not unreadable(ax.figure)
+
+
+def test_without_inputs_dots_have_the_colour_of_their_side():
+    ax = ats.plot.beeswarm(xr.DataArray([[1.0], [-0.5]], dims=("sample", "key"), name="relevance"), ax=axes())
+    (dots,) = (found for found in ax.collections if found.get_gid() == "dots")
+    low, high = colours.diverging()[[0, -1]] / 255
+    np.testing.assert_allclose(dots.get_facecolors()[:, :3], [high, low])
+
+
+@pytest.mark.parametrize("samples", [1, 2, 7])
+def test_importance_is_the_mean_distance_from_0_with_an_interval(samples):
+    given = relevance(samples, 5, units="logit")
+    ax = ats.plot.importance(given)
+    sizes = np.abs(given.values)
+    order = np.argsort(-sizes.mean(0))
+    np.testing.assert_allclose([patch.get_width() for patch in ax.patches], sizes.mean(0)[order])
+    assert row_names(ax) == [f"feature {place}" for place in order]
+    intervals = [line.get_xdata() for line in ax.lines if line.get_gid() == "interval"]
+    if samples == 1:
+        assert not intervals
+        assert remarks(ax) == "1 sample · no interval: it needs two samples"
+    else:
+        times = {2: 12.7062, 7: 2.44691}[samples]  # of a table of Student's t
+        for place, (low, high) in zip(order, intervals, strict=True):
+            half = times * sizes[:, place].std(ddof=1) / samples**0.5
+            mean = sizes[:, place].mean()
+            np.testing.assert_allclose([low, high], [max(0, mean - half), mean + half], rtol=1e-4)
+        assert remarks(ax) == f"{samples} samples · line: 95% interval of the mean"
+    assert ax.get_xlabel().replace("\n", " ") == "mean distance from 0: integrated gradients, logit of 'malignant'"
+    assert not unreadable(ax.figure)
+
+
+def test_padding_does_not_count_in_importance():
+    given = relevance(4, 3, padded=1)
+    ax = ats.plot.importance(given, ax=axes())
+    expected = dict(zip(["feature 0", "feature 1"], np.abs(given.values[:, :2]).mean(0), strict=True))
+    expected["feature 2"] = np.abs(given.values[::2, 2]).mean()
+    found = dict(zip(row_names(ax), [patch.get_width() for patch in ax.patches], strict=True))
+    assert found == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("level", "freedom", "times"), [(0.95, 1, 12.7062), (0.95, 4, 2.77645), (0.99, 10, 3.16927), (0.95, 150, 1.97591)]
+)
+def test_quantiles_of_student(level, freedom, times):
+    assert student(level, freedom) == pytest.approx(times, rel=1e-4)
+
+
+def test_the_interval_covers_the_mean_of_skewed_sizes_about_as_often_as_it_says():
+    rng, covered = np.random.default_rng(0), []
+    for _ in range(2000):
+        sizes = np.abs(rng.normal(size=10))
+        half = student(0.95, 9) * sizes.std(ddof=1) / 10**0.5
+        covered.append(abs(sizes.mean() - np.sqrt(2 / np.pi)) <= half)
+    assert 0.92 < np.mean(covered) < 0.97
+
+
+@pytest.mark.parametrize("style", ["default", "dark_background"])
+def test_hostile_and_long_names_values_and_ids_stay_inside(style):
+    given = adding_up(2, HOSTILE, target=f"class {'long ' * 30!r}")
+    given = given.assign_coords(sample_id=("sample", ["an id that is long " * 12, "</script>"]))
+    values = np.array([[f"{name} value" for name in HOSTILE]] * 2, dtype=object)
+    with pyplot.style.context(style):
+        figures = [
+            ats.plot.bars(given, values, most=30).figure,
+            ats.plot.beeswarm(given, values, most=30).figure,
+            ats.plot.importance(given, most=30).figure,
+        ]
+    for figure in figures:
+        assert not [word for word in unreadable(figure) if word[0].strip()]
+        assert not any("\0" in text for text, _, _ in written_words(figure))
+
+
+@pytest.mark.parametrize(
+    ("draw", "kind", "message"),
+    [
+        (
+            lambda: ats.plot.bars(relevance(2, 5), np.zeros((2, 5, 3)), ax=axes()),
+            InputError,
+            "The inputs have shape (2, 5, 3), but one value for each of 2 samples and 5 positions is needed: (2, 5). "
+            "Of positions with several numbers, such as steps with features, leave them out.",
+        ),
+        (
+            lambda: ats.plot.bars(relevance(2, 5), sample=2, ax=axes()),
+            SchemaError,
+            "Sample 2 was asked for, but there are 2 samples: 0 to 1. Give one of these, or write sample='mean'.",
+        ),
+        (
+            lambda: ats.plot.bars(relevance(2, 5), labels=["a"], ax=axes()),
+            LabelError,
+            "1 labels were given for 5 positions. Give one per position: labels=[...].",
+        ),
+        (
+            lambda: ats.plot.importance(relevance(2, 5).expand_dims(target=3), ax=axes()),
+            SchemaError,
+            "The array has the dims ('target', 'sample', 'key'), but this picture has only samples and keys. Select "
+            "one of 'target': relevance.isel(target=0).",
+        ),
+        (
+            lambda: ats.plot.beeswarm(
+                relevance(2, 2).assign_coords(key_label=(("sample", "key"), [["a", "b"], ["a", "c"]])), ax=axes()
+            ),
+            LabelError,
+            "The names of the positions differ between the samples, but this picture puts the same position of all "
+            "samples into one row. Draw one sample, ats.plot.bars(relevance, sample=0); or number the positions: "
+            "relevance.drop_vars('key_label').",
+        ),
+        (
+            lambda: ats.plot.importance(relevance(2, 2), level=1, ax=axes()),
+            SchemaError,
+            "most=20 and level=1 were given, but at least one bar and a level between 0 and 1 are needed. Write "
+            "most=20, level=0.95.",
+        ),
+        (
+            lambda: ats.plot.importance(relevance(2, 2) * np.nan, ax=axes()),
+            SchemaError,
+            "All values are NaN or padding, so there is nothing to draw. Give one number at least.",
+        ),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(draw, kind, message):
+    with pytest.raises(kind) as caught:
+        draw()
+    assert str(caught.value) == message

@@ -1,0 +1,510 @@
+"""Tables as people have them, and the commands that read them: every fault is named by line and column."""
+
+import csv
+import json
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from keras import layers
+
+import attnscope as ats
+from attnscope.attribution import save
+from attnscope.cli import main
+from attnscope.errors import InputError, LabelError, NotInstalledError, SchemaError, WouldOverwriteError
+from attnscope.files import read_inputs
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+TABLE = (
+    "patient,age,diagnosis,mass,height\nP-017,61,malignant,70.5,1.7\nP-020,47,benign,82,1.8\nP-031,35,benign,64,1.6\n"
+)
+READ = ("--id-column", "patient", "--truth", "diagnosis")
+IN_ORDER = (
+    "The columns of 'patients.csv' are given to the model in their order, 'age', 'mass', 'height', because nothing in "
+    "the model says what it calls them. For another order: --columns.\n\n"
+)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with a model of three columns and a table of patients."""
+    monkeypatch.chdir(tmp_path)
+    inputs = keras.Input((3,), name="features")
+    keras.Model(inputs, layers.Dense(2, activation="softmax", name="classes")(inputs), name="small").save("model.keras")
+    (tmp_path / "patients.csv").write_text(TABLE)
+    return tmp_path
+
+
+def read(folder, content, **options):
+    (folder / "t.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
+    return read_inputs("t.csv", **options)
+
+
+def run(*arguments):
+    return main(list(arguments))
+
+
+def refused(capsys, *arguments):
+    """What a command says on stderr when it ends with 2 and writes nothing else."""
+    assert run(*arguments) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    return said.err.removeprefix("attnscope: ").removesuffix("\n")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "a,b,c\n1.5,2,-3\n40,50,1200.5\n",
+        "a, b, c\r\n1.5, 2, -3\r\n\r\n40, 50, 1200.5\r\n",
+        "a;b;c\n1,5;2;-3\n40;50;1200,5\n",
+        "a;b;c\n1,5;2;-3\n40;50;1.200,5\n",
+        "a\tb\tc\n1,5\t2\t-3\n40\t50\t1200,5\n",
+        'a,b,c\n"1,5",2,-3\n40,50,"1200,5"\n',
+        "\ufeffa,b,c\n1.5,2,\N{MINUS SIGN}3\n40,5e1,1200.5\n",
+        "a,b,c,\n1.5,2,-3,\n40,50,1200.5,\n,,,\n",
+        "a\tb\tc\n1.5\t2\t-3\n40\t50\t1200.5\n".encode("utf-16"),
+        '"a";"b";"c"\n"1.5";"2";"-3"\n"40";"50";"1200.5"\n',
+    ],
+    ids=["plain", "windows", "german", "thousands", "tabs", "quoted", "marked", "trailing", "utf-16", "all quoted"],
+)
+def test_what_separates_cells_and_decimals_is_told_by_what_is_there(folder, content):
+    table = read(folder, content)
+    assert table.names == ["a", "b", "c"]
+    assert table.values.tolist() == [[1.5, 2, -3], [40, 50, 1200.5]]
+
+
+def test_a_first_line_holds_names_if_it_holds_no_number_or_text_above_numbers_or_what_is_asked_for(folder):
+    assert not read(folder, "1,2\n3,4\n").has_names
+    assert not read(folder, "P-1,2\nP-2,4\n").has_names
+    assert read(folder, "a,2020\n3,4\n").names == ["a", "2020"]
+    assert read(folder, "id,2020\nx,4\n", id_column="id").values.tolist() == [[4]]
+    assert read(folder, "text\nthe film\n").names == ["text"]
+
+
+def test_a_first_column_without_a_name_is_the_index_that_pandas_writes(folder):
+    pd.DataFrame({"a": [1, 2]}, index=["x", "y"]).to_csv("t.csv")
+    table = read_inputs("t.csv")
+    assert (table.names, table.ids.tolist()) == (["a"], ["x", "y"])
+
+
+def test_columns_ids_and_truth_are_taken_by_name(folder):
+    table = read_inputs("patients.csv", id_column="patient", truth="diagnosis", columns="height,age")
+    assert table.values.tolist() == [[1.7, 61], [1.8, 47], [1.6, 35]]
+    assert table.ids.tolist() == ["P-017", "P-020", "P-031"]
+    assert table.truth.tolist() == ["malignant", "benign", "benign"]
+    (folder / "columns.txt").write_text("height\nage\n")
+    assert read_inputs("patients.csv", columns="columns.txt").names == ["height", "age"]
+    assert read(folder, "a,y\n1,0\n2,1\n", truth="y").truth.tolist() == [0, 1]
+
+
+def test_words_for_true_and_false_are_numbers_where_a_column_holds_nothing_else(folder):
+    assert read(folder, "a,b\ntrue,1\nFalse,2\n").values.tolist() == [[1, 1], [0, 2]]
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        ("", {}, "'t.csv' is empty, but a line of names and one line per sample are needed."),
+        ("a,b\n", {}, "'t.csv' has no line of numbers, but one per sample is needed: 5.1,3.5,1.4"),
+        (
+            "1,2\n3\n",
+            {},
+            "Line 2 of 't.csv' has 1 columns, but the lines before it have 2. All lines need the same number.",
+        ),
+        (
+            'a,b\n1,"2\n3,4\n',
+            {},
+            "Line 2 of 't.csv' cannot be split into cells: unexpected end of data. Quotes around a cell need a "
+            'partner, and a quote inside of them is written twice: "5"" tall".',
+        ),
+        (
+            "größe,b\n1,2\n".encode("latin1"),
+            {},
+            "'t.csv' is no text in UTF-8: line 1 contains the byte 0xf6. Save it as \"CSV UTF-8\", or turn it into "
+            "that: iconv -f latin1 -t utf-8.",
+        ),
+        (
+            "a,b\n1,2\n",
+            {"columns": "a,mass"},
+            "'t.csv' has no column 'mass'; its columns are 'a', 'b'.",
+        ),
+        (
+            "patient,b\nx,2\n",
+            {"id_column": "patients"},
+            "'t.csv' has no column 'patients'; its columns are 'patient', 'b'. Is 'patient' meant?",
+        ),
+        (
+            "1,2\n3,4\n",
+            {"id_column": "patient"},
+            "'t.csv' has no line of names, so the column of ids 'patient' cannot be found: its first line is '1,2'. "
+            "Write the names of the columns into it.",
+        ),
+        (
+            "1,2\n3,4\n",
+            {"truth": "y"},
+            "'t.csv' has no line of names, so the column of what is right 'y' cannot be found: its first line is "
+            "'1,2'. Write the names of the columns into it.",
+        ),
+        (
+            "a,b,a\n1,2,3\n",
+            {"columns": "a,b"},
+            "'t.csv' has 2 columns called 'a', so nothing says which is meant. Rename one of them.",
+        ),
+        (
+            "id,a\nx,1\ny,2\nx,3\n",
+            {"id_column": "id"},
+            "The column 'id' of 't.csv' has the id 'x' in line 2 and line 4, but each sample needs an id of its own.",
+        ),
+        (
+            "id,a\nx,1\n ,2\n",
+            {"id_column": "id"},
+            "The column 'id' of 't.csv' has no id in line 3. Each sample needs one of its own.",
+        ),
+        (
+            ",a\n0,1\n0,2\n",
+            {},
+            "The first column of 't.csv', which has no name, has the id 0 in line 2 and line 3, but each sample needs "
+            "an id of its own.",
+        ),
+    ],
+)
+def test_a_table_that_cannot_be_read_is_refused_with_its_line(folder, content, options, message):
+    with pytest.raises(InputError) as caught:
+        read(folder, content, **options)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            "a,b\n1,2\n3,x\n",
+            "The column 'b' of 't.csv' contains 'x' in line 3, but the model reads numbers. Turn it into numbers as "
+            "for training, or leave the column out: --columns a. A column of ids is named by --id-column, and one of "
+            "what is right by --truth.",
+        ),
+        (
+            'a,b\n"1,250",2\n3,4\n',
+            "The column 'a' of 't.csv' contains '1,250' in line 2 (it may be 1250 or 1.250), but the model reads "
+            "numbers. Write numbers with a decimal point and no other separator, or leave the column out: --columns b.",
+        ),
+        (
+            "a;b\n1.250;2,5\n3;4\n",
+            "The column 'a' of 't.csv' contains '1.250' in line 2 (with decimal commas beside it, it may be 1250 or "
+            "1.250), but the model reads numbers. Write numbers with a decimal point and no other separator, or leave "
+            "the column out: --columns b.",
+        ),
+        (
+            'a,b\n"1,250,000",2\n',
+            "The column 'a' of 't.csv' contains '1,250,000' in line 2 (a number needs no separators of thousands), but "
+            "the model reads numbers. Write numbers with a decimal point and no other separator, or leave the column "
+            "out: --columns b.",
+        ),
+        (
+            "a,b\n1,NA\n,?\n3,4\n",
+            "3 cells of 't.csv' are missing: 'b' in line 2, 'a' in line 3 and 'b' in line 3. A model needs all of "
+            "them: fill them in as for training; leave these samples out: --drop-missing; or leave the columns out.",
+        ),
+        (
+            "a,a\n1,2\n",
+            "'t.csv' has the column 'a' more than once, so nothing says which is meant. Rename or remove one.",
+        ),
+    ],
+)
+def test_a_cell_that_is_no_number_is_named(folder, content, message):
+    table = read(folder, content)
+    with pytest.raises(InputError) as caught:
+        _ = table.values
+    assert str(caught.value) == message
+
+
+def test_options_of_tables_are_for_tables(folder):
+    np.save("a.npy", np.ones((2, 3)))
+    with pytest.raises(InputError) as caught:
+        read_inputs("a.npy", id_column="id", columns="a,b,c")
+    assert str(caught.value) == (
+        "--id-column, --columns are for tables, but 'a.npy' is none. Give a .csv, .tsv or .parquet file."
+    )
+    with pytest.raises(LabelError) as caught:
+        read_inputs("patients.csv", columns="")
+    assert str(caught.value) == (
+        "The columns are '', but names are needed: --columns a,b,c, or a file with one name per line."
+    )
+
+
+def test_parquet_is_read_where_something_reads_it(folder, monkeypatch):
+    (folder / "t.parquet").write_bytes(b"PAR1")
+
+    def missing(path):
+        raise ImportError("no engine")
+
+    monkeypatch.setattr(pd, "read_parquet", missing)
+    with pytest.raises(NotInstalledError) as caught:
+        read_inputs("t.parquet")
+    assert str(caught.value) == (
+        "'t.parquet' is a Parquet file, and nothing that reads one is installed. Install it: pip install "
+        "attnscope[tables]; or save the table as .csv."
+    )
+
+    def broken(path):
+        raise ValueError("no magic bytes at its end.\nmore")
+
+    monkeypatch.setattr(pd, "read_parquet", broken)
+    with pytest.raises(InputError) as caught:
+        read_inputs("t.parquet")
+    assert str(caught.value) == (
+        "'t.parquet' cannot be read as a Parquet file: no magic bytes at its end. Write it again: "
+        "frame.to_parquet(path)."
+    )
+    monkeypatch.setattr(pd, "read_parquet", lambda path: pd.DataFrame({"id": ["x", "y"], "a": [1.0, None]}))
+    table = read_inputs("t.parquet", id_column="id")
+    assert table.ids.tolist() == ["x", "y"]
+    with pytest.raises(InputError) as caught:
+        _ = table.values
+    assert str(caught.value) == (
+        "1 cell of 't.parquet' is missing: 'a' in row 1 (id 'y'). A model needs all of them: fill them in as for "
+        "training; leave these samples out: --drop-missing; or leave the columns out."
+    )
+
+
+def test_attribute_writes_ids_truth_and_names(folder, capsys):
+    options = (*READ, "--classes", "benign,malignant", "--target", "malignant", "--method", "occlusion")
+    assert run("attribute", "model.keras", "patients.csv", "-o", "relevance.csv", *options) == 0
+    assert capsys.readouterr().out == (
+        f"{IN_ORDER}Relevance by occlusion of 3 samples for class 'malignant'. Whether this method explains this "
+        "model: attnscope evidence MODEL INPUTS -o card.html\n\nWritten to relevance.csv.\n"
+    )
+    with (folder / "relevance.csv").open(newline="") as file:
+        head, *rows = csv.reader(file)
+    assert head == ["sample_id", "truth", "age", "mass", "height"]
+    assert [row[:2] for row in rows] == [["P-017", "malignant"], ["P-020", "benign"], ["P-031", "benign"]]
+    given = np.array([[61, 70.5, 1.7], [47, 82, 1.8], [35, 64, 1.6]], "float32")
+    model = keras.models.load_model("model.keras")
+    expected = ats.attribute(model, given, target=1, method="occlusion")
+    assert [[float(cell) for cell in row[2:]] for row in rows] == expected.values.tolist()
+
+    chosen = (*options, "--samples", "P-031,P-017")
+    assert run("attribute", "model.keras", "patients.csv", "-o", "relevance.json", *chosen) == 0
+    written = json.loads((folder / "relevance.json").read_text())
+    assert written["samples"] == {"sample_id": ["P-031", "P-017"], "truth": ["benign", "malignant"]}
+    assert written["relevance"] == expected.values[[2, 0]].tolist()
+    assert written["attrs"]["target"] == "class 'malignant'"
+
+
+def test_several_targets_are_told_apart(folder, capsys):
+    options = (*READ, "--target", "0", "1", "--method", "gradient_x_input", "--samples", "0:2")
+    for suffix in ("csv", "json", "zarr"):
+        assert run("attribute", "model.keras", "patients.csv", "-o", f"r.{suffix}", *options) == 0
+    assert "of 2 samples for class 0, class 1." in capsys.readouterr().out
+    lines = (folder / "r.csv").read_text().splitlines()
+    assert lines[0] == "sample_id,truth,target,age,mass,height"
+    assert [line.split(",")[:3] for line in lines[1:]] == [
+        [name, truth, target]
+        for name, truth in (("P-017", "malignant"), ("P-020", "benign"))
+        for target in ("class 0", "class 1")
+    ]
+    stored = xr.open_zarr("r.zarr", consolidated=False)["relevance"]
+    assert stored.dims == ("target", "sample", "key")
+    assert stored.sample_id.values.tolist() == ["P-017", "P-020"]
+    written = json.loads((folder / "r.json").read_text())
+    assert written["targets"] == ["class 0", "class 1"]
+    np.testing.assert_array_equal(written["relevance"], stored.values)
+
+
+def test_samples_with_missing_cells_are_left_out_if_asked_for(folder, capsys):
+    (folder / "patients.csv").write_text(TABLE.replace("47,benign,82", "47,benign,"))
+    command = ("attribute", "model.keras", "patients.csv", "-o", "r.csv", *READ, "--method", "occlusion")
+    assert refused(capsys, *command) == (
+        "1 cell of 'patients.csv' is missing: 'mass' in line 3 (patient 'P-020'). A model needs all of them: fill them "
+        "in as for training; or leave these samples out: --drop-missing."
+    )
+    assert run(*command, "--drop-missing") == 0
+    assert capsys.readouterr().out.startswith(
+        f"{IN_ORDER.rstrip()} Left out because of missing cells: line 3 (patient 'P-020'). 2 of 3 samples are left.\n"
+    )
+    assert [line.split(",")[0] for line in (folder / "r.csv").read_text().splitlines()] == [
+        "sample_id",
+        "P-017",
+        "P-031",
+    ]
+
+
+def test_evidence_writes_a_card_of_samples_that_were_drawn(folder, capsys, rng):
+    rows = [
+        f"P-{number},{a!r},benign,{b!r},{c!r}\n" for number, (a, b, c) in enumerate(rng.normal(size=(9, 3)).tolist())
+    ]
+    (folder / "patients.csv").write_text(TABLE.splitlines(keepends=True)[0] + "".join(rows))
+    options = (*READ, "--classes", "benign,malignant", "--target", "malignant", "--methods", "gradient_x_input")
+    command = ("evidence", "model.keras", "patients.csv", *options)
+    assert run(*command, "-o", "card.html", "--samples", "8") == 0
+    said = capsys.readouterr().out
+    assert said.startswith(
+        f"{IN_ORDER.rstrip()} 8 of 9 samples were drawn at random, with the seed 0.\n\n8 samples are"
+    )
+    assert "too few to tell whether any method explains this model's answers: at least 30 are needed.\n" in said
+    assert "\nEvidence on" in said
+    assert said.endswith("\n\nWritten to card.html.\n")
+    assert "malignant" in (folder / "card.html").read_text()
+    assert refused(capsys, *command, "-o", "card.html") == (
+        "'card.html' already exists and is not overwritten. Give another path with -o, or replace it: --force"
+    )
+    assert refused(capsys, *command, "-o", "card.pdf") == (
+        "The path 'card.pdf' ends in '.pdf', but a card is written as .html or .json: card.html."
+    )
+    assert refused(capsys, *command, "-o", "card") == (
+        "The path 'card' has no suffix, but a card is written as .html or .json: card.html."
+    )
+    assert refused(capsys, *command, "-o", "other.html", "--samples", "0") == (
+        "0 samples were requested, but at least one is needed: --samples 100"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ("-o", "r.xlsx"),
+            "The path 'r.xlsx' ends in '.xlsx', but relevance is written as .csv, .json or .zarr: r.csv.",
+        ),
+        (
+            ("-o", "r.csv", "--target", "malignant"),
+            "The target is the class 'malignant', but nothing says what the classes are called. Give its number, "
+            "--target 1, or the names of all classes: --classes a,b,c.",
+        ),
+        (
+            ("-o", "r.csv", "--target", "malign", "--classes", "benign,malignant"),
+            "The target is the class 'malign', but the classes are 'benign', 'malignant'. Give one of them, or its "
+            "number: --target 0.",
+        ),
+        (
+            ("-o", "r.csv", "--classes", "benign"),
+            "The class names are 'benign', but the output has 2 columns, and each needs a name of its own, in their "
+            "order: --classes cat,dog.",
+        ),
+        (
+            ("-o", "r.csv", "--method", "oclusion"),
+            "The method is 'oclusion', but one of 'raw', 'rollout', 'gradient_x_attention', 'chefer', "
+            "'gradient_x_input', 'integrated_gradients', 'occlusion', 'shapley', 'random', 'position' is needed: "
+            "--method occlusion.",
+        ),
+        (
+            ("-o", "r.csv", "--samples", "P-31"),
+            "'patients.csv' has no sample with the id 'P-31'; its ids are 'P-017', 'P-020', 'P-031'. Is 'P-031' meant?",
+        ),
+        (
+            ("-o", "r.csv", "--samples", "7:9"),
+            "The samples 7:9 were requested, but there are 3, numbered from 0: --samples 0:3",
+        ),
+        (
+            ("-o", "r.csv", "--columns", "age,mass"),
+            "'patients.csv' has 2 columns for the model, 'age', 'mass', but the model takes 'features' (None, 3) "
+            "float32. Give all that the model was trained on, in its order.",
+        ),
+    ],
+)
+def test_errors_of_attribute_speak_of_its_options(folder, capsys, options, message):
+    assert refused(capsys, "attribute", "model.keras", "patients.csv", *READ, *options) == message
+    assert sorted(path.name for path in folder.iterdir()) == ["model.keras", "patients.csv"]
+
+
+def test_columns_that_are_too_many_are_chosen_by_options(folder, capsys):
+    assert refused(capsys, "attribute", "model.keras", "patients.csv", "-o", "r.csv") == (
+        "'patients.csv' has 5 columns for the model, 'patient', 'age', 'diagnosis', 'mass', 'height', but the model "
+        "takes 'features' (None, 3) float32. Choose those that it reads, in its order, such as --columns "
+        "age,mass,height. A column of ids is named by --id-column, and one of what is right by --truth."
+    )
+    np.save("a.npy", np.ones((2, 3), "float32"))
+    assert refused(capsys, "attribute", "model.keras", "a.npy", "-o", "r.csv", "--samples", "P-1") == (
+        "The sample 'P-1' was requested, but the 2 samples have no ids, so each is a number from 0 to 1: --samples 0. "
+        "A table may name them in a column: --id-column NAME."
+    )
+
+
+def test_a_model_that_declares_no_inputs_fails_in_words(folder, capsys, monkeypatch):
+    class Own(keras.Model):
+        def __init__(self):
+            super().__init__(name="own")
+            self.dense = layers.Dense(2)
+
+        def call(self, inputs):
+            return self.dense(inputs)
+
+    model = Own()
+    model(np.ones((1, 4), "float32"))
+    monkeypatch.setattr("attnscope.cli._commands.read_model", lambda path, backend: model)
+    said = refused(capsys, "attribute", "model.keras", "patients.csv", *READ, "-o", "r.csv", "--method", "occlusion")
+    assert said.startswith(
+        "The model 'own' declares no inputs, so that attnscope could not check what it was given: (64, 3) float32. "
+        "It was built on (1, 4). To have its inputs checked, give each a keras.Input, and wrap it: keras.Model(inputs, "
+        "model(inputs)). It failed with: "
+    )
+    assert not said.endswith("Own.call().")
+
+
+def test_hostile_texts_run_nothing(folder, capsys):
+    head = ["patient", HOSTILE, "=1+1", "@SUM(A1)"]
+    formulas = ["=HYPERLINK(1)", "+1+1", "-2+3", "@x", "-5", HOSTILE]
+    with (folder / "hostile.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([head, *[[name, number, 2, 3] for number, name in enumerate(formulas)]])
+    command = ("model.keras", "hostile.csv", "--id-column", "patient", "--classes", f"{HOSTILE},b", "--target", HOSTILE)
+    assert run("attribute", *command, "-o", "r.csv", "--method", "gradient_x_input") == 0
+    with (folder / "r.csv").open(newline="") as file:
+        head, *rows = csv.reader(file)
+    assert head == ["sample_id", HOSTILE, "'=1+1", "'@SUM(A1)"]
+    assert [row[0] for row in rows] == ["'=HYPERLINK(1)", "'+1+1", "'-2+3", "'@x", "-5", HOSTILE]
+    assert run("attribute", *command, "-o", "r.json", "--method", "gradient_x_input") == 0
+    assert json.loads((folder / "r.json").read_text())["samples"]["sample_id"] == formulas
+    assert run("evidence", *command, "-o", "card.html", "--methods", "gradient_x_input") == 0
+    page = (folder / "card.html").read_text()
+    assert HOSTILE not in page
+    assert "&lt;img src=x onerror=alert(1)&gt;" in page
+
+
+def test_relevance_of_tokens_has_a_line_for_each_that_is_no_padding(tmp_path):
+    relevance = xr.DataArray(
+        np.array([[1.0, -2.0, 0.0], [0.5, 0.0, 0.0]]),
+        dims=("sample", "key"),
+        coords={
+            "key_label": (("sample", "key"), [["good", "film", ""], ["bad", "", ""]]),
+            "key_valid": (("sample", "key"), [[True, True, False], [True, False, False]]),
+        },
+        attrs={"method": "occlusion", "seconds": np.float64("nan"), "shape": (2, 3), "class_specific": True},
+    )
+    assert save(relevance, tmp_path / "r.csv").read_text() == (
+        "sample,position,name,relevance\n0,0,good,1.0\n0,1,film,-2.0\n1,0,bad,0.5\n"
+    )
+    written = json.loads(save(relevance, tmp_path / "r.json").read_text())
+    assert written["relevance"] == [[1.0, -2.0, None], [0.5, None, None]]
+    assert written["attrs"] == {"method": "occlusion", "seconds": None, "shape": [2, 3], "class_specific": True}
+    words = relevance.drop_vars("key_label").rename(key="key_0").expand_dims("key_1", axis=2)
+    words = words.assign_coords(key_label=(words.dims, relevance.key_label.values[:, :, None]))
+    assert save(words, tmp_path / "words.csv").read_text() == (
+        "sample,position_0,position_1,name,relevance\n0,0,0,good,1.0\n0,1,0,film,-2.0\n1,0,0,bad,0.5\n"
+    )
+
+
+def test_nothing_but_relevance_is_replaced(tmp_path):
+    relevance = xr.DataArray(np.ones((1, 2)), dims=("sample", "key"))
+    path = save(relevance, tmp_path / "r.zarr")
+    with pytest.raises(WouldOverwriteError):
+        save(relevance, path)
+    save(2 * relevance, path, overwrite=True)
+    assert xr.open_zarr(path, consolidated=False)["relevance"].values.tolist() == [[2, 2]]
+    (tmp_path / "thesis.zarr").mkdir()
+    (tmp_path / "thesis.zarr" / "thesis.txt").write_text("ten years of work")
+    with pytest.raises(WouldOverwriteError) as caught:
+        save(relevance, tmp_path / "thesis.zarr", overwrite=True)
+    assert str(caught.value) == (
+        f"{str(tmp_path / 'thesis.zarr')!r} already exists and holds no relevance, so it is not replaced. Give another "
+        "path."
+    )
+    assert (tmp_path / "thesis.zarr" / "thesis.txt").exists()
+    with pytest.raises(SchemaError) as caught:
+        save(xr.DataArray([1.0], dims="layer"), tmp_path / "other.csv")
+    assert str(caught.value) == (
+        "The array has the dimensions ('layer',), but relevance of samples and positions is needed: "
+        "ats.attribute(model, inputs, target=1)."
+    )
