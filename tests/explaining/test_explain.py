@@ -145,7 +145,7 @@ def test_it_is_written_as_its_suffix_says(model, patients, tmp_path):
     with pytest.raises(InputError) as raised:
         explanation.save("e.docx")
     assert str(raised.value) == (
-        "'e.docx' ends in '.docx', but an explanation is written as .html, .json, .csv: "
+        "The path 'e.docx' ends in '.docx', but an explanation is written as .html, .json, .csv: "
         "explanation.save('explanation.html')."
     )
 

@@ -47,7 +47,7 @@ ALLOWED = {
     "demo": {"backends", "capturing", "pages", "viewer", "files", *GROUND},
     "cli": {
         *("backends", "files", "demo", "discovery", "running", "capturing", "attribution", "trust", "pages", "viewer"),
-        *("tables", *GROUND),
+        *("explaining", "tables", *GROUND),
     },
     "__main__": {"cli"},
 }

@@ -75,6 +75,11 @@ OPTIONS = {
         *("--padding", "--sites", "--batch-size", "--id-column", "--truth", "--columns", "--drop-missing", "--backend"),
         "--force",
     ),
+    "explain": (
+        *("-o", "--output", "--samples", "--target", "--method", "--budget", "--untested", "--seed", "--classes"),
+        *("--labels", "--positions", "--grid", "--padding", "--sites", "--batch-size", "--id-column", "--truth"),
+        *("--columns", "--drop-missing", "--backend", "--force"),
+    ),
     "evidence": (
         *("-o", "--output", "--target", "--methods", "--samples", "--budget", "--seed", "--classes", "--labels"),
         *("--positions", "--grid", "--padding", "--sites", "--batch-size", "--id-column", "--truth", "--columns"),

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from attnscope._version import __version__
 from attnscope.backends import BACKENDS, choose_backend
-from attnscope.cli._commands import SUMMARIES, as_slice, attribute_to, capture_to, check_free, evidence_to, inspect
+from attnscope.cli._commands import (
+    SUMMARIES,
+    as_slice,
+    attribute_to,
+    capture_to,
+    check_free,
+    evidence_to,
+    explain_to,
+    inspect,
+)
 from attnscope.cli._wording import in_options, of_undeclared_inputs
 from attnscope.errors import AttnscopeError
 from attnscope.files import read_inputs, read_names
@@ -69,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_report(commands)
     _add_attribute(commands)
     _add_evidence(commands)
+    _add_explain(commands)
     _add_demo(commands)
     return parser
 
@@ -310,6 +320,44 @@ def _add_evidence(commands: Commands) -> None:
     command.add_argument("--force", action="store_true", help="replace an existing file at CARD")
 
 
+def _add_explain(commands: Commands) -> None:
+    command = _command(
+        commands,
+        "explain",
+        _do_explain,
+        "write what the model's answers for some samples depend on, by a method that is tested on this model first",
+        "attnscope explain model.keras patients.csv --id-column patient --classes benign,malignant --samples "
+        "P-017,P-020 -o page.html",
+    )
+    _add_model_and_inputs(command)
+    command.add_argument("-o", "--output", required=True, metavar="PAGE", help="where to write: .html, .json or .csv")
+    command.add_argument(
+        "--samples",
+        metavar="IDS",
+        help="which samples: ids or numbers, P-017,P-020, or 0:5; or 'random', 'most certain' or 'most wrong' (with "
+        "--truth) for five; default: the first five. All samples serve to test the methods",
+    )
+    command.add_argument(
+        "--target",
+        metavar="CLASS",
+        help="the class that is explained, by number or name; default: the one that the model predicts for each sample",
+    )
+    command.add_argument(
+        "--method",
+        default="auto",
+        help="the method that is drawn, whatever its verdict; default: the one that explains by the widest margin",
+    )
+    command.add_argument("--budget", help="about how long the methods are tested, such as '5 min'; default: 2 min")
+    command.add_argument(
+        "--untested", action="store_true", help="test no method; --method says which is drawn, and the page says so"
+    )
+    command.add_argument("--seed", type=int, default=0, help="of everything that is drawn at random; default: 0")
+    _add_subject(command)
+    _add_table(command)
+    _add_backend(command)
+    command.add_argument("--force", action="store_true", help="replace an existing file at PAGE")
+
+
 def _add_demo(commands: Commands) -> None:
     command = _command(
         commands,
@@ -443,6 +491,22 @@ def _do_evidence(options: argparse.Namespace) -> None:
         **_subject(options),
     )
     print(f"{card!r}\n\nWritten to {options.output}.")
+
+
+def _do_explain(options: argparse.Namespace) -> None:
+    explanation = explain_to(
+        options.output,
+        options.model,
+        _samples(options),
+        target=_target(None if options.target is None else [options.target], options.classes),
+        method=options.method,
+        samples=options.samples,
+        test=not options.untested,
+        budget=_seconds(options.budget),
+        seed=options.seed,
+        **_subject(options),
+    )
+    print(f"{explanation!r}\n\nWritten to {options.output}.")
 
 
 def _seconds(text: str | None) -> str | float | None:

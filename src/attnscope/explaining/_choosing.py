@@ -18,6 +18,11 @@ MOST = 5
 RANDOM, CERTAIN, WRONG = "random", "most certain", "most wrong"
 
 
+def is_choice(wanted: str) -> bool:
+    """Whether it says how samples are chosen, instead of which."""
+    return wanted in (RANDOM, CERTAIN, WRONG)
+
+
 def chosen_samples(wanted: Wanted, ids: Sequence[str], answers: Answers, seed: int) -> np.ndarray:
     """The numbers of the samples that are explained, in the order in which they were asked for.
 

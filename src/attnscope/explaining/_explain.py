@@ -33,7 +33,7 @@ from attnscope.explaining._choosing import Wanted, chosen_samples
 from attnscope.explaining._explanation import Explanation
 from attnscope.explaining._method_choice import MethodChoice, choices
 from attnscope.findings import Finding, findings
-from attnscope.schema import SAMPLE
+from attnscope.schema import SAMPLE, SAMPLE_ID
 from attnscope.tensors import Inputs
 from attnscope.trust import EvidenceCard, evidence, rank_correlation
 
@@ -79,7 +79,7 @@ def explain(
         target: What is explained; see `attribute`. One target.
         classes: What the classes are called, in their order; of a single probability, the two between which it decides.
         labels: Names of the positions; see `attribute`.
-        ids: A name for each sample, each its own; default: their numbers.
+        ids: A name for each sample, each its own; default: those of a table, or else their numbers.
         samples: Which are explained: ids or numbers; ``"random"``, ``"most certain"`` or ``"most wrong"`` (which needs
             `truth`) for five of them; None for the first five.
         truth: What is right for each sample: the name or number of a class, or a number.
@@ -120,7 +120,7 @@ def explain(
     if len(subjects) != 1:
         raise InputError(f"There are {len(subjects)} targets, but an explanation is about one. Choose one: target=1.")
     [subject] = subjects
-    names = _ids(ids, subject.samples)
+    names = _ids(subject.ids if ids is None else ids, subject.samples)
     answers = _answers(subject, _words(truth, "truth", subject.samples))
     rows = chosen_samples(samples, names, answers, seed)
     if card is None:
@@ -280,6 +280,8 @@ def _table(
         variables["relevance"] = (("by", *dims), stacked)
         coordinates["by"] = ("by", [choice.name for choice in drawn])
         coordinates["verdict"] = ("by", [choice.verdict for choice in drawn])
+        if "base" in relevances[0].coords:
+            variables["base"] = ((SAMPLE,), relevances[0]["base"].values)
     if len(relevances) == 2:
         pair = [subject.flat(each) for each in relevances]
         variables["agreement"] = ((SAMPLE,), rank_correlation(pair[0], pair[1], subject.positions.valid))
@@ -299,10 +301,14 @@ def _table(
     if by_class is not None:
         variables["by_class"] = ((SAMPLE, "class"), by_class)
         coordinates["class"] = ("class", [answers.name_of(column) for column in range(by_class.shape[1])])
-    coordinates["sample_id"] = ((SAMPLE,), list(ids))
+    coordinates[SAMPLE_ID] = ((SAMPLE,), list(ids))
     coordinates["decision"] = ((SAMPLE,), answers.decided())
     truth = answers.truth_in_words()
     if truth is not None:
         coordinates["truth"] = ((SAMPLE,), truth)
-    grid = {"grid": subject.positions.grid} if isinstance(subject.positions, PatchPositions) else {}
-    return xr.Dataset(variables, coords=coordinates, attrs={"target": subject.target.words, **grid})
+    attrs: dict[str, Any] = {"target": subject.target.words}
+    if relevances and relevances[0].attrs.get("units"):
+        attrs["units"] = relevances[0].attrs["units"]
+    if isinstance(subject.positions, PatchPositions):
+        attrs["grid"] = subject.positions.grid
+    return xr.Dataset(variables, coords=coordinates, attrs=attrs)

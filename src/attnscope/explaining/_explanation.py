@@ -19,7 +19,7 @@ from attnscope.explaining._method_choice import MethodChoice
 from attnscope.findings import Finding
 from attnscope.marks import number, shown
 from attnscope.pages import explanation_element, explanation_page, use_in_words
-from attnscope.schema import SAMPLE
+from attnscope.schema import SAMPLE, SAMPLE_ID
 from attnscope.trust import EvidenceCard
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Explanation:
         table: Everything about the samples. Dims ``(by, sample, key)`` for ``relevance``, by method and in the unit of
             each; ``(sample, removed)`` for ``answer_without`` the top positions, as many as the coordinate says;
             ``(sample, key)`` for ``value`` (also ``feature``, of time steps) and ``attention``, the mean over sites,
-            heads and valid queries; ``(sample,)`` for ``answer`` and, of two methods, ``agreement``, the rank
+            heads and valid queries; ``(sample,)`` for ``answer``, for ``base`` where the method adds up from it, and, of two methods, ``agreement``, the rank
             correlation of their relevance; ``(sample, class)`` for ``by_class``. Coordinates: ``sample_id``,
             ``decision``, ``truth``, ``verdict`` of each method, ``key_label``, ``key_valid``. A variable that cannot be
             known is not there.
@@ -66,7 +66,7 @@ class Explanation:
     @property
     def ids(self) -> list[str]:
         """The ids of the samples, in their order."""
-        return [str(name) for name in self.table["sample_id"].values]
+        return [str(name) for name in self.table[SAMPLE_ID].values]
 
     @property
     def method(self) -> str | None:
@@ -221,16 +221,32 @@ class Explanation:
             InputError: The suffix is none of these.
             WouldOverwriteError: `path` exists, and `overwrite` is False.
         """
-        writers = {".html": lambda: explanation_page(self), ".json": self.to_json, ".csv": self.to_csv}
-        suffix = Path(path).suffix.lower()
-        if suffix not in writers:
-            raise InputError(
-                f"{str(path)!r} ends in {suffix!r}, but an explanation is written as {', '.join(writers)}: "
-                "explanation.save('explanation.html')."
-            )
+        check_suffix(path)
         path = free_path(path, f"explanation.save({str(path)!r}, overwrite=True)", overwrite=overwrite)
-        path.write_text(writers[suffix](), encoding="utf-8")
+        path.write_text(_WRITERS[path.suffix.lower()](self), encoding="utf-8")
         return path
+
+
+_WRITERS: dict[str, Callable[[Explanation], str]] = {
+    ".html": explanation_page,
+    ".json": Explanation.to_json,
+    ".csv": Explanation.to_csv,
+}
+
+
+def check_suffix(path: str | Path) -> None:
+    """Raises an error if an explanation cannot be written to such a file.
+
+    Raises:
+        InputError: Its suffix is not known.
+    """
+    suffix = Path(path).suffix
+    if suffix.lower() not in _WRITERS:
+        what = f"ends in {suffix!r}" if suffix else "has no suffix"
+        raise InputError(
+            f"The path {str(path)!r} {what}, but an explanation is written as {', '.join(_WRITERS)}: "
+            "explanation.save('explanation.html')."
+        )
 
 
 def _finite(value: object) -> object:

@@ -22,7 +22,7 @@ from attnscope.pages._signed_marks import (
     signed_words,
     tinted_picture,
 )
-from attnscope.schema import SAMPLE
+from attnscope.schema import SAMPLE, SAMPLE_ID
 
 SHEET = "explanation.css"
 MOST_FINDINGS = 4
@@ -174,7 +174,7 @@ def _contents(explanation: ExplanationData) -> str:
 
 
 def _row(one: xr.Dataset, place: int) -> str:
-    name, decision = str(one["sample_id"].item()), str(one["decision"].item())
+    name, decision = str(one[SAMPLE_ID].item()), str(one["decision"].item())
     truth = ""
     if "truth" in one.coords:
         right = str(one["truth"].item())
@@ -188,7 +188,7 @@ def _row(one: xr.Dataset, place: int) -> str:
 def _sample(explanation: ExplanationData, place: int) -> str:
     table = explanation.table
     one = table.isel({SAMPLE: place})
-    name, decision = str(one["sample_id"].item()), str(one["decision"].item())
+    name, decision = str(one[SAMPLE_ID].item()), str(one["decision"].item())
     said = isolated(decision)
     if "by_class" in one:
         said += f" · {isolated(explanation.target)}: {number(float(one['answer']))}"
@@ -224,12 +224,27 @@ def _relevance(explanation: ExplanationData, one: xr.Dataset) -> str:
     first = explanation.methods[0]
     valid = one["key_valid"].values.ravel()
     parts = SignedParts(
-        explanation.kind, _names(explanation, one), _values(explanation, one), one["relevance"].values[0].ravel()[valid]
+        explanation.kind,
+        _names(explanation, one),
+        _values(explanation, one),
+        one["relevance"].values[0].ravel()[valid],
+        str(one.attrs.get("units", "")),
     )
     return (
         f"<h3>Relevance by {html.escape(first.name)} {_chip(first.verdict)}</h3><p class=small>To the right: "
         f"{explanation.kind} that raise {isolated(explanation.target)}; to the left: those that lower it. The scale "
-        f"ends at {parts.reach:g} on either side.</p>{_drawn(explanation, one, parts)}{signed_bars(parts)}"
+        f"ends at {parts.reach:g} on either side.</p>{_drawn(explanation, one, parts)}{signed_bars(parts)}{_sum(one, parts)}"
+    )
+
+
+def _sum(one: xr.Dataset, parts: SignedParts) -> str:
+    """From the base to the answer, where the method adds up, with what is left over."""
+    if "base" not in one:
+        return ""
+    base, answer, total = float(one["base"]), float(one["answer"]), float(parts.relevance.sum())
+    return (
+        f"<p class=small>The bars add up: from the base, {number(base)}, by {signed(total)} to the answer, "
+        f"{number(answer)}; {signed(answer - base - total)} is left over.</p>"
     )
 
 
@@ -241,7 +256,7 @@ def _drawn(explanation: ExplanationData, one: xr.Dataset, parts: SignedParts) ->
         return signed_columns(parts)
     if explanation.kind == "patches" and "picture" in one:
         grid = one["relevance"].values[0].reshape(one.attrs["grid"])
-        return tinted_picture(one["picture"].values, grid, parts.reach, str(one["sample_id"].item()))
+        return tinted_picture(one["picture"].values, grid, parts.reach, str(one[SAMPLE_ID].item()))
     return ""
 
 
@@ -320,7 +335,7 @@ def _limits(explanation: ExplanationData) -> str:
 
 def _page_names(explanation: ExplanationData) -> str:
     """On paper the id of its sample stands at the top of each page."""
-    ids = [str(name) for name in explanation.table["sample_id"].values]
+    ids = [str(name) for name in explanation.table[SAMPLE_ID].values]
     return "".join(
         f"@page sample-{place}{{@top-right{{content:{_css_text(name)}}}}}#sample-{place}{{page:sample-{place}}}"
         for place, name in enumerate(ids)

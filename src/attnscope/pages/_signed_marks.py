@@ -35,12 +35,14 @@ class SignedParts:
         names: What each is called.
         values: What the sample has there, as text; empty where there is no single value.
         relevance: dims ``(part,)``, signed, in the unit of the method.
+        units: That unit; empty where nothing says it.
     """
 
     kind: str
     names: Sequence[str]
     values: Sequence[str]
     relevance: np.ndarray
+    units: str = ""
 
     @property
     def order(self) -> np.ndarray:
@@ -86,9 +88,10 @@ def signed_bars(parts: SignedParts) -> str:
         name = f"the other {left} {parts.kind}"
         rows += _bar(name, "" if has_values else None, parts.rest, parts.reach, kind="rest")
     value = "<th class=number>value</th>" if has_values else ""
+    unit = f" ({html.escape(parts.units)})" if parts.units else ""
     return (
         f"<div class=wide tabindex=0><table class=signed><thead><tr><th>{html.escape(parts.kind)}</th>{value}"
-        "<th class=axis><span>lowers</span><span>raises</span></th><th class=number>relevance</th></tr></thead>"
+        f"<th class=axis><span>lowers</span><span>raises</span></th><th class=number>relevance{unit}</th></tr></thead>"
         f"<tbody>{rows}</tbody></table></div>"
     )
 
