@@ -47,10 +47,10 @@ class Explanation:
         table: Everything about the samples. Dims ``(by, sample, key)`` for ``relevance``, by method and in the unit of
             each; ``(sample, removed)`` for ``answer_without`` the top positions, as many as the coordinate says;
             ``(sample, key)`` for ``value`` (also ``feature``, of time steps) and ``attention``, the mean over sites,
-            heads and valid queries; ``(sample,)`` for ``answer``, for ``base`` where the method adds up from it, and, of two methods, ``agreement``, the rank
-            correlation of their relevance; ``(sample, class)`` for ``by_class``. Coordinates: ``sample_id``,
-            ``decision``, ``truth``, ``verdict`` of each method, ``key_label``, ``key_valid``. A variable that cannot be
-            known is not there.
+            heads and valid queries; ``(sample,)`` for ``answer``, for ``base`` where the method adds up from it, and,
+            of two methods, for ``agreement``, the rank correlation of their relevance; ``(sample, class)`` for
+            ``by_class``. Coordinates: ``sample_id``, ``decision``, ``truth``, ``verdict`` of each method,
+            ``key_label``, ``key_valid``. A variable that cannot be known is not there.
     """
 
     model: str

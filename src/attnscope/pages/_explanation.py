@@ -233,7 +233,8 @@ def _relevance(explanation: ExplanationData, one: xr.Dataset) -> str:
     return (
         f"<h3>Relevance by {html.escape(first.name)} {_chip(first.verdict)}</h3><p class=small>To the right: "
         f"{explanation.kind} that raise {isolated(explanation.target)}; to the left: those that lower it. The scale "
-        f"ends at {parts.reach:g} on either side.</p>{_drawn(explanation, one, parts)}{signed_bars(parts)}{_sum(one, parts)}"
+        f"ends at {parts.reach:g} on either side.</p>"
+        f"{_drawn(explanation, one, parts)}{signed_bars(parts)}{_sum(one, parts)}"
     )
 
 
