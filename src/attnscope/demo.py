@@ -1,4 +1,5 @@
-"""Two demos that need no network: each trains a small model, captures its attention and writes a report.
+"""Two demos that need no network: each trains a small model, captures its attention, writes a report, and explains the
+answers for the five samples of which the model is most wrong.
 
 * `demonstrate_features`: a transformer over the 30 named features of scikit-learn's breast cancer data set. Each
   feature is a token, so attention runs between features.
@@ -23,12 +24,16 @@ from keras import layers, ops
 
 from attnscope.capturing import capture
 from attnscope.errors import UnsupportedError, WouldOverwriteError
+from attnscope.explaining import Explanation, explain
 from attnscope.labels import characters
 from attnscope.maps import AttentionMaps
 from attnscope.pages import Bars, Section, received, received_per_group, report, save_report
 from attnscope.viewer import view
 
 MODEL, RUN, REPORT, VIEW = "model.keras", "run.zarr", "report.html", "view.html"
+EXPLANATION = "explanation.html"
+TESTING = "20 s"
+"""About how long the methods are tested that the explanation may use."""
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 LENGTH = 12
 """Positions of a name; those after its end hold 0, for padding."""
@@ -49,9 +54,10 @@ class Demonstration:
     """What a demo found.
 
     Attributes:
-        folder: The folder with `model.keras`, `run.zarr`, `report.html` and `view.html`.
+        folder: The folder with `model.keras`, `run.zarr`, `report.html`, `view.html` and `explanation.html`.
         model: The trained model.
         maps: Its attention on samples that it was not trained on.
+        explanation: What its answers for five of them depend on.
         accuracy: Share of the held-out samples that it classifies correctly.
         text: A summary to print in a terminal.
     """
@@ -59,6 +65,7 @@ class Demonstration:
     folder: Path
     model: keras.Model
     maps: AttentionMaps
+    explanation: Explanation
     accuracy: float
     text: str
 
@@ -105,8 +112,22 @@ def demonstrate_features(
         sections=[_about_features(maps, groups, accuracy)],
         groups=groups,
     )
-    _write(folder, model, maps, page, groups)
-    return Demonstration(folder, model, maps, accuracy, _features_in_words(maps, groups, accuracy, folder))
+    say(f"testing which methods explain it, for about {TESTING} ...")
+    explanation = explain(
+        model,
+        held_out,
+        target=DIAGNOSES[1],
+        classes=DIAGNOSES,
+        labels=names,
+        ids=[f"P-{number:03d}" for number in range(len(held_out))],
+        samples="most wrong",
+        truth=groups,
+        budget=TESTING,
+        progress=False,
+    )
+    _write(folder, model, maps, page, groups, explanation)
+    text = f"{_features_in_words(maps, groups, accuracy)}\n\n{_end_in_words(maps, explanation, folder)}"
+    return Demonstration(folder, model, maps, explanation, accuracy, text)
 
 
 def biopsies(seed: int) -> tuple[list[str], tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
@@ -222,7 +243,7 @@ def _chance_in_words(maps: AttentionMaps, groups: Sequence[str]) -> str:
     )
 
 
-def _features_in_words(maps: AttentionMaps, groups: Sequence[str], accuracy: float, folder: Path) -> str:
+def _features_in_words(maps: AttentionMaps, groups: Sequence[str], accuracy: float) -> str:
     first = next(iter(maps))
     means = _contrast(maps, groups).isel(key=slice(0, 8))
     benign = groups.count("benign") / len(groups)
@@ -241,8 +262,6 @@ def _features_in_words(maps: AttentionMaps, groups: Sequence[str], accuracy: flo
             *rows,
             _chance_in_words(maps, groups),
             NO_EXPLANATION,
-            "",
-            _end_in_words(maps, folder),
         ]
     )
 
@@ -299,8 +318,22 @@ def demonstrate_names(
         sections=[_about_names(ends, accuracy, len(chosen) - cut)],
         predictions=_predictions(maps, shown),
     )
-    _write(folder, model, maps, page, [f"{name}, {usual}" for name, usual in shown])
-    return Demonstration(folder, model, maps, accuracy, _names_in_words(maps, shown, ends, accuracy, folder))
+    say(f"testing which methods explain it, for about {TESTING} ...")
+    explanation = explain(
+        model,
+        codes[cut : cut + captured],
+        target=GENDERS[1],
+        classes=GENDERS,
+        labels=letters,
+        ids=[name for name, _ in shown],
+        samples="most wrong",
+        truth=[usual for _, usual in shown],
+        budget=TESTING,
+        progress=False,
+    )
+    _write(folder, model, maps, page, [f"{name}, {usual}" for name, usual in shown], explanation)
+    text = f"{_names_in_words(maps, shown, ends, accuracy)}\n\n{_end_in_words(maps, explanation, folder)}"
+    return Demonstration(folder, model, maps, explanation, accuracy, text)
 
 
 def first_names(most: int, seed: int) -> list[tuple[str, str]]:
@@ -410,9 +443,7 @@ def _predictions(maps: AttentionMaps, shown: Sequence[tuple[str, str]]) -> list[
     return predictions
 
 
-def _names_in_words(
-    maps: AttentionMaps, shown: Sequence[tuple[str, str]], ends: Bars, accuracy: float, folder: Path
-) -> str:
+def _names_in_words(maps: AttentionMaps, shown: Sequence[tuple[str, str]], ends: Bars, accuracy: float) -> str:
     predictions = _predictions(maps, shown)
     weights = maps["attention_vec"].transpose("sample", "key").values
     rows = [
@@ -435,8 +466,6 @@ def _names_in_words(
             f"  {'':<20} {'male':>6} {'female':>8}",
             *means,
             NO_EXPLANATION,
-            "",
-            _end_in_words(maps, folder),
         ]
     )
 
@@ -449,7 +478,7 @@ def _letters(name: str, weights: np.ndarray) -> str:
 def _prepared(folder: str | Path, overwrite: bool) -> Path:
     """The folder, once it is clear that nothing in it would be lost."""
     folder = Path(folder)
-    existing = [name for name in (MODEL, RUN, REPORT, VIEW) if (folder / name).exists()]
+    existing = [name for name in (MODEL, RUN, REPORT, VIEW, EXPLANATION) if (folder / name).exists()]
     if existing and not overwrite:
         raise WouldOverwriteError(
             f"{str(folder)!r} already contains {', '.join(existing)}, and nothing is overwritten. Give another folder: "
@@ -466,12 +495,15 @@ def _check_installed(module: str, package: str) -> None:
         )
 
 
-def _write(folder: Path, model: keras.Model, maps: AttentionMaps, page: str, labels: Sequence[str]) -> None:
+def _write(
+    folder: Path, model: keras.Model, maps: AttentionMaps, page: str, labels: Sequence[str], explanation: Explanation
+) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     model.save(folder / MODEL)
     maps.save(folder / RUN, overwrite=True)
     save_report(page, folder / REPORT, overwrite=True)
     view(maps, labels=labels).save(folder / VIEW, overwrite=True)
+    explanation.save(folder / EXPLANATION, overwrite=True)
 
 
 def _single_output(maps: AttentionMaps) -> np.ndarray:
@@ -487,6 +519,8 @@ def _sites_in_words(maps: AttentionMaps) -> str:
     return f"Sites, where attention is computed:\n{maps.sites!r}\n"
 
 
-def _end_in_words(maps: AttentionMaps, folder: Path) -> str:
-    written = f"Written to {folder}: {MODEL}, {RUN}, {REPORT}, {VIEW}. Open {folder / REPORT} in a browser."
-    return f"Lint: {maps.findings!r}\n\n{written}"
+def _end_in_words(maps: AttentionMaps, explanation: Explanation, folder: Path) -> str:
+    return (
+        f"Lint: {maps.findings!r}\n\nFive decisions: {explanation!r}\n\nWritten to {folder}: {MODEL}, {RUN}, {REPORT}, "
+        f"{VIEW}, {EXPLANATION}. Open {folder / EXPLANATION} and {folder / REPORT} in a browser."
+    )
