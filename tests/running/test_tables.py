@@ -1,5 +1,7 @@
 """Data frames, and tables as a model takes them: columns by name, ids kept, and faults named by row and column."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pandas as pd
@@ -299,3 +301,71 @@ def test_some_samples_of_a_table_keep_their_lines_and_ids():
     with pytest.raises(InputError) as caught:
         table.numbers_of_ids(["kk"])
     assert str(caught.value) == ("'t.csv' has no sample with the id 'kk'; its ids are 'i', 'j', 'k'. Is 'k' meant?")
+
+
+class Task:
+    """What is asked of a KerasHub task: whether it makes its own tokens."""
+
+    preprocessor = object()
+
+
+def test_a_task_reads_a_column_of_texts_or_a_pair():
+    texts = pd.DataFrame({"first": ["the film", "was"], "second": ["was good", ""]})
+    assert arranged(table_of(texts[["first"]]), Task()).inputs.tolist() == ["the film", "was"]
+    with pytest.raises(InputError) as caught:
+        arranged(table_of(texts), Task())
+    assert str(caught.value) == (
+        "The column 'second' of the DataFrame has no text in row 1. Leave these samples out: frame.dropna()."
+    )
+    kept = arranged(replace(table_of(texts), drops_missing=True), Task())
+    assert [part.tolist() for part in kept.inputs] == [["the film"], ["was good"]]
+    assert kept.note == "Left out because of missing cells: row 1. 1 of 2 samples are left."
+    with pytest.raises(InputError) as caught:
+        arranged(table_of(texts.assign(third="x")), Task())
+    assert str(caught.value) == (
+        "The DataFrame has 3 columns, 'first', 'second', 'third', but the model reads one text per sample, or a pair. "
+        "Choose it: frame[['first']]."
+    )
+
+
+def test_texts_and_numbers_go_to_the_inputs_that_read_them():
+    ward, age = keras.Input((1,), dtype="string", name="ward"), keras.Input((), name="age")
+    model = keras.Model([age, ward], [layers.Identity()(age), layers.Identity()(ward)])
+    given = pd.DataFrame({"ward": ["NA", "north", None], "age": [61, None, 35]})
+    with pytest.raises(InputError, match=r"^1 cell of the DataFrame is missing: 'age' in row 1"):
+        arranged(table_of(given), model)
+    with pytest.raises(InputError, match=r"^The column 'ward' of the DataFrame has no text in row 1"):
+        arranged(table_of(given.iloc[[0, 2]].reset_index(drop=True)), model)
+    ready = arranged(replace(table_of(given), drops_missing=True), model)
+    assert {name: array.tolist() for name, array in ready.inputs.items()} == {"age": [61], "ward": [["NA"]]}
+    text = keras.Model(ward, layers.Identity()(ward))
+    assert arranged(table_of(given.iloc[:2]), text).inputs.tolist() == ["NA", "north"]
+
+
+def test_whole_numbers_as_ids_stay_whole_and_texts_stay_texts():
+    table = table_of(pd.DataFrame({"id": pd.array([7, 9], dtype="Int64"), "a": [1, 2]})).with_ids("id")
+    assert table.ids.tolist() == [7, 9]
+    table = table_of(pd.DataFrame({"id": [" 007", "NA"], "a": [1, 2]})).with_ids("id")
+    assert table.ids.tolist() == ["007", "NA"]
+    with pytest.raises(InputError) as caught:
+        table_of(pd.DataFrame({"id": ["x", None]})).with_ids("id")
+    assert str(caught.value) == (
+        "The column 'id' of the DataFrame has no id in row 1. Each sample needs one of its own."
+    )
+    with pytest.raises(InputError) as caught:
+        table_of(pd.DataFrame({"a": [1, 2]})).numbers_of_ids(["x"])
+    assert str(caught.value) == (
+        "The DataFrame has no ids, so samples can only be given by number. Name them: frame.set_index(name)."
+    )
+
+
+def test_a_column_of_texts_lends_its_names_to_no_other():
+    pytest.importorskip("tensorflow", reason="StringLookup needs it on every backend")
+    ward, age = keras.Input((1,), dtype="string", name="ward"), keras.Input((1,), name="age")
+    found = layers.Flatten()(layers.Embedding(4, 2)(layers.StringLookup(vocabulary=["north", "south"])(ward)))
+    model = keras.Model([ward, age], layers.Dense(2)(layers.Concatenate()([found, age])))
+    given = pd.DataFrame({"age": [61, 35, 40], "ward": ["north", "south", "north"]}, index=["x", "y", "z"])
+    for name in ("age", "ward"):
+        relevance = ats.attribute(model, given, target=1, method="occlusion", positions=name)
+        assert relevance.key_label.values.tolist() == [name]
+        assert relevance.sample_id.values.tolist() == ["x", "y", "z"]

@@ -380,7 +380,7 @@ def test_texts_are_listed_captured_and_attributed_line_by_line(folder, capsys):
     said = capsys.readouterr().out.splitlines()
     assert said[1].split()[:2] == ["+", "mha"]
     assert "3 x 2 x 6 x 6" in said[1]
-    assert said[2].endswith("query: axis 1 of input 'text'; key: axis 1 of input 'text'")
+    assert said[2].endswith("query and key: axis 1 of input 'text'")
 
     assert run("capture", "texts.keras", "texts.txt", "-o", "run.zarr", "--batch-size", "2") == 0
     model = keras.Model(tokens, attend(of_tokens, of_tokens))

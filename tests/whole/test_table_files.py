@@ -100,6 +100,22 @@ def test_columns_ids_and_truth_are_taken_by_name(folder):
     assert read(folder, "a,y\n1,0\n2,1\n", truth="y").truth.tolist() == [0, 1]
 
 
+def test_ids_keep_their_zeros_and_missing_words_are_texts_among_texts(folder):
+    table = read(folder, "id,ward,a\n007,NA,1\n008,north,2\n", id_column="id")
+    assert table.ids.tolist() == ["007", "008"]
+    assert table.texts_of(table.column("ward")).tolist() == ["NA", "north"]
+
+
+def test_names_with_spaces_are_quoted_and_long_lists_are_cut(folder, capsys):
+    names = [f"value {number}" for number in range(9)]
+    inputs = keras.Input((7,), name="features")
+    keras.Model(inputs, layers.Dense(2)(inputs)).save("wide.keras")
+    (folder / "wide.csv").write_text(",".join(names) + "\n" + ",".join(["1"] * 9) + "\n")
+    assert "such as --columns 'value 0,value 1,value 2,...'. A column" in refused(
+        capsys, "attribute", "wide.keras", "wide.csv", "-o", "r.csv"
+    )
+
+
 def test_words_for_true_and_false_are_numbers_where_a_column_holds_nothing_else(folder):
     assert read(folder, "a,b\ntrue,1\nFalse,2\n").values.tolist() == [[1, 1], [0, 2]]
 
@@ -125,6 +141,12 @@ def test_words_for_true_and_false_are_numbers_where_a_column_holds_nothing_else(
             {},
             "'t.csv' is no text in UTF-8: line 1 contains the byte 0xf6. Save it as \"CSV UTF-8\", or turn it into "
             "that: iconv -f latin1 -t utf-8.",
+        ),
+        (
+            "0,1,2,3\n5,6,7,8\n",
+            {},
+            "The first line of 't.csv' is 0,1,2,..., so it may number the columns, as pandas does where they have no "
+            "names, or be a sample. Write names into it, or remove it.",
         ),
         (
             "a,b\n1,2\n",
@@ -352,10 +374,12 @@ def test_evidence_writes_a_card_of_samples_that_were_drawn(folder, capsys, rng):
         "'card.html' already exists and is not overwritten. Give another path with -o, or replace it: --force"
     )
     assert refused(capsys, *command, "-o", "card.pdf") == (
-        "The path 'card.pdf' ends in '.pdf', but a card is written as .html or .json: card.html."
+        "The file is 'card.pdf', but its name has to end in .html, .htm or .json, which says what is written. Give it "
+        "one: 'card.html'."
     )
     assert refused(capsys, *command, "-o", "card") == (
-        "The path 'card' has no suffix, but a card is written as .html or .json: card.html."
+        "The file is 'card', but its name has to end in .html, .htm or .json, which says what is written. Give it "
+        "one: 'card.html'."
     )
     assert refused(capsys, *command, "-o", "other.html", "--samples", "0") == (
         "0 samples were requested, but at least one is needed: --samples 100"
@@ -367,7 +391,8 @@ def test_evidence_writes_a_card_of_samples_that_were_drawn(folder, capsys, rng):
     [
         (
             ("-o", "r.xlsx"),
-            "The path 'r.xlsx' ends in '.xlsx', but relevance is written as .csv, .json or .zarr: r.csv.",
+            "The file is 'r.xlsx', but its name has to end in .csv, .json or .zarr, which says what is written. Give "
+            "it one: 'r.csv'.",
         ),
         (
             ("-o", "r.csv", "--target", "malignant"),

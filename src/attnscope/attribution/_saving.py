@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from attnscope.errors import InputError, SchemaError, WouldOverwriteError, free_path
+from attnscope.errors import SchemaError, WouldOverwriteError, free_path
 from attnscope.maps import attributes_of_store, quiet_about_strings
 from attnscope.schema import SAMPLE, SAMPLE_ID, key_dims
 
 SUFFIXES = (".csv", ".json", ".zarr")
+"""How the names of files of relevance end."""
 MARK = "attnscope_relevance"
 """Attribute of a store's root that says what it holds, and the version of its layout."""
 
@@ -42,37 +43,23 @@ def save(relevance: xr.DataArray, path: str | Path, *, overwrite: bool = False) 
         SchemaError: It is not relevance: samples or positions are missing.
         WouldOverwriteError: `path` exists, and `overwrite` is False; or it is a store of something else.
     """
-    path = Path(path)
-    check_suffix(path)
+    fix = f"save(relevance, {str(path)!r}, overwrite=True)"
+    path = free_path(path, fix, overwrite=overwrite, suffixes=SUFFIXES)
     if SAMPLE not in relevance.dims or not key_dims(relevance.dims):
         raise SchemaError(
             f"The array has the dimensions {tuple(map(str, relevance.dims))}, but relevance of samples and positions "
             "is needed: ats.attribute(model, inputs, target=1)."
         )
-    path = free_path(path, f"save(relevance, {str(path)!r}, overwrite=True)", overwrite=overwrite)
-    if path.suffix == ".zarr":
+    kind = path.suffix.lower()
+    if kind == ".zarr":
         _check_store(path)
         with quiet_about_strings():
             dataset = relevance.to_dataset(name="relevance").assign_attrs({MARK: 1})
             dataset.to_zarr(path, mode="w", zarr_format=3, consolidated=False)
     else:
-        text = _as_csv(relevance) if path.suffix == ".csv" else json.dumps(_as_dict(relevance), indent=1)
+        text = _as_csv(relevance) if kind == ".csv" else json.dumps(_as_dict(relevance), indent=1)
         path.write_text(text, encoding="utf-8", newline="")
     return path
-
-
-def check_suffix(path: Path) -> None:
-    """Checks that relevance can be written to a path.
-
-    Raises:
-        InputError: Its suffix is another one.
-    """
-    if path.suffix not in SUFFIXES:
-        what = f"ends in {path.suffix!r}" if path.suffix else "has no suffix"
-        raise InputError(
-            f"The path {str(path)!r} {what}, but relevance is written as .csv, .json or .zarr: "
-            f"{path.with_suffix('.csv').name}."
-        )
 
 
 def _check_store(path: Path) -> None:

@@ -206,7 +206,7 @@ def _labels(
     if isinstance(labels, Mapping):
         labels = _of_input(labels, network, own, inputs)
     if labels is None:
-        known = [item for item in network.labels if item.source == own] or network.labels
+        known = sorted((item for item in network.labels if item.source in ("", own)), key=lambda item: not item.source)
         fitting = [item.names for item in known if len(item.names) and _fits(np.asarray(item.names), positions)]
         return np.asarray(fitting[0], dtype=str) if fitting else None
     if len(positions.shape) > 1:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from attnscope.errors import InputError, WouldOverwriteError
+from attnscope.errors import PAGES, InputError, WouldOverwriteError, free_path
 from attnscope.files import read_inputs, read_model, read_names
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     """A file of samples, or what `read_inputs` made of one."""
 
 SUMMARIES = ("full", "received", "entropy", "topk")
-CARD_SUFFIXES = (".html", ".json")
 
 
 def _nothing(line: str) -> None:
@@ -156,10 +155,10 @@ def attribute_to(
     from attnscope.backends import choose_backend
 
     choose_backend(backend)
-    from attnscope.attribution import attribute, check_suffix, save
+    from attnscope.attribution import SUFFIXES, attribute, save
     from attnscope.schema import SAMPLE
 
-    check_suffix(output)
+    free_path(output, "", overwrite=True, suffixes=SUFFIXES)
     network = read_model(model, backend=backend)
     given, note = _arranged(given, network)
     numbers = None if samples is None else _chosen(given, samples)
@@ -208,12 +207,7 @@ def evidence_to(
         The card.
     """
     output = Path(output)
-    if output.suffix not in CARD_SUFFIXES:
-        what = f"ends in {output.suffix!r}" if output.suffix else "has no suffix"
-        raise InputError(
-            f"The path {str(output)!r} {what}, but a card is written as .html or .json: "
-            f"{output.with_suffix('.html').name}."
-        )
+    free_path(output, "", overwrite=True, suffixes=(*PAGES, ".json"))
     check_free(output, overwrite)
     given = _read(inputs)
     class_names = None if classes is None else read_names(classes, option="--classes")

@@ -132,7 +132,7 @@ def _add_subject(command: argparse.ArgumentParser) -> None:
 
 
 def _subject(options: argparse.Namespace) -> dict[str, Any]:
-    """The arguments that `_add_subject` and ``--target`` stand for."""
+    """The arguments that the options of `_add_subject`, and others that both commands have, stand for."""
     return {
         "classes": options.classes,
         "labels": options.labels,

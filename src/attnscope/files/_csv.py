@@ -43,6 +43,8 @@ def read_csv(path: Path, wanted: set[str]) -> Table:
     if not rows:
         raise InputError(f"{what} is empty, but a line of names and one line per sample are needed.")
     has_names = _has_names(rows, wanted)
+    if not has_names:
+        _check_is_a_sample(rows[0], what)
     names = [cell.strip() for cell in rows[0]] if has_names else [str(number + 1) for number in range(len(rows[0]))]
     if has_names:
         rows, lines = rows[1:], lines[1:]
@@ -141,6 +143,20 @@ def _has_names(rows: Sequence[Sequence[str]], wanted: set[str]) -> bool:
         not numeric and cell and cells and all(_number(each, by_comma=True) is not None for each in cells)
         for numeric, cell, cells in zip(is_number, first, below, strict=True)
     )
+
+
+def _check_is_a_sample(first: Sequence[str], what: str) -> None:
+    """Checks that a first line of numbers does not number the columns.
+
+    Raises:
+        InputError: It may.
+    """
+    count = len(first)
+    if count > 2 and [cell.strip() for cell in first] in ([*map(str, range(count))], [*map(str, range(1, count + 1))]):
+        raise InputError(
+            f"The first line of {what} is {','.join(first[:3])},..., so it may number the columns, as pandas does "
+            "where they have no names, or be a sample. Write names into it, or remove it."
+        )
 
 
 def _has_decimal_commas(rows: Sequence[Sequence[str]]) -> bool:

@@ -40,7 +40,8 @@ def behind_texts(network: Network, inputs: Tree) -> tuple[Network, Tree]:
     tokens = [_tokens(text, leaves[text.place]) for text in cut.texts]
     arrays = [*(leaves[place] for place in cut.others), *tokens]
     other = network.of_model(cut.rest, arrays if len(arrays) > 1 else arrays[0])
-    other.labels = [_labels(text, leaves[text.place], own) for text, own in zip(cut.texts, tokens, strict=True)]
+    words = [_labels(text, leaves[text.place], own) for text, own in zip(cut.texts, tokens, strict=True)]
+    other.labels = [*network.labels, *words]
     other.zero_is_padding = frozenset(text.name for text in cut.texts if _pads(text.layer))
     return other, other.arrays()
 
