@@ -22,18 +22,22 @@ import numpy as np
 import xarray as xr
 from keras import layers, ops
 
+from attnscope.attribution import Removal, delete, marginal, mean
 from attnscope.capturing import capture
 from attnscope.errors import UnsupportedError, WouldOverwriteError
 from attnscope.explaining import Explanation, explain
 from attnscope.labels import characters
 from attnscope.maps import AttentionMaps
 from attnscope.pages import Bars, Section, received, received_per_group, report, save_report
+from attnscope.trust import EvidenceCard, evidence
 from attnscope.viewer import view
 
 MODEL, RUN, REPORT, VIEW = "model.keras", "run.zarr", "report.html", "view.html"
 EXPLANATION = "explanation.html"
-TESTING = "20 s"
-"""About how long the methods are tested that the explanation may use."""
+TESTED = ("raw", "chefer", "occlusion")
+"""The methods whose evidence the explanation rests on: `attnscope.evidence` tests more, which takes longer."""
+DRAWS = 3
+"""Over so many draws from other samples the answer without a part is averaged."""
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 LENGTH = 12
 """Positions of a name; those after its end hold 0, for padding."""
@@ -112,7 +116,7 @@ def demonstrate_features(
         sections=[_about_features(maps, groups, accuracy)],
         groups=groups,
     )
-    say(f"testing which methods explain it, for about {TESTING} ...")
+    say(f"testing whether {', '.join(TESTED)} explain it ...")
     explanation = explain(
         model,
         held_out,
@@ -122,8 +126,7 @@ def demonstrate_features(
         ids=[f"P-{number:03d}" for number in range(len(held_out))],
         samples="most wrong",
         truth=groups,
-        budget=TESTING,
-        progress=False,
+        card=_card(model, held_out, DIAGNOSES, [mean(), marginal(draws=DRAWS)]),
     )
     _write(folder, model, maps, page, groups, explanation)
     text = f"{_features_in_words(maps, groups, accuracy)}\n\n{_end_in_words(maps, explanation, folder)}"
@@ -318,7 +321,7 @@ def demonstrate_names(
         sections=[_about_names(ends, accuracy, len(chosen) - cut)],
         predictions=_predictions(maps, shown),
     )
-    say(f"testing which methods explain it, for about {TESTING} ...")
+    say(f"testing whether {', '.join(TESTED)} explain it ...")
     explanation = explain(
         model,
         codes[cut : cut + captured],
@@ -328,8 +331,7 @@ def demonstrate_names(
         ids=[name for name, _ in shown],
         samples="most wrong",
         truth=[usual for _, usual in shown],
-        budget=TESTING,
-        progress=False,
+        card=_card(model, codes[cut : cut + captured], GENDERS, [delete(), marginal(draws=DRAWS)]),
     )
     _write(folder, model, maps, page, [f"{name}, {usual}" for name, usual in shown], explanation)
     text = f"{_names_in_words(maps, shown, ends, accuracy)}\n\n{_end_in_words(maps, explanation, folder)}"
@@ -504,6 +506,20 @@ def _write(
     save_report(page, folder / REPORT, overwrite=True)
     view(maps, labels=labels).save(folder / VIEW, overwrite=True)
     explanation.save(folder / EXPLANATION, overwrite=True)
+
+
+def _card(model: keras.Model, samples: np.ndarray, classes: Sequence[str], removals: Sequence[Removal]) -> EvidenceCard:
+    """Which of `TESTED` explain the probability of the second class."""
+    return evidence(
+        model,
+        samples,
+        target=classes[1],
+        class_names=classes,
+        methods=TESTED,
+        removals=removals,
+        permutations=0,
+        progress=False,
+    )
 
 
 def _single_output(maps: AttentionMaps) -> np.ndarray:

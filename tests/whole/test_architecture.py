@@ -44,7 +44,7 @@ ALLOWED = {
     "reporting": {"pages"},
     "viewer": {"analysis", *GROUND},
     "files": {"backends", "errors", "loading", "schema", "tables"},
-    "demo": {"backends", "capturing", "explaining", "pages", "viewer", "files", *GROUND},
+    "demo": {"attribution", "backends", "capturing", "explaining", "trust", "pages", "viewer", "files", *GROUND},
     "cli": {
         *("backends", "files", "demo", "discovery", "running", "capturing", "attribution", "trust", "pages", "viewer"),
         *("explaining", "tables", *GROUND),

@@ -52,7 +52,7 @@ def test_the_transformer_is_right_on_biopsies_it_has_not_seen(features):
     assert heard == [
         "training a transformer over 30 features of 426 biopsies, 16 epochs ...",
         "capturing the attention on 143 biopsies that it has not seen ...",
-        "testing which methods explain it, for about 20 s ...",
+        "testing whether raw, chefer, occlusion explain it ...",
     ]
 
 
