@@ -45,7 +45,7 @@ def test_no_script_of_the_viewer_holds_a_token():
 def test_tokens_follow_the_system_or_a_choice():
     rules = colours.tokens_css(light=".a", system=".b", dark=".c")
     blocks = re.fullmatch(
-        r"\.a\{(.*)\}\n@media \(prefers-color-scheme:dark\)\{\.b\{(.*)\}\}\n\.c\{(.*)\}\n", rules
+        r"\.a\{(.*)\}\n@media screen and \(prefers-color-scheme:dark\)\{\.b\{(.*)\}\}\n\.c\{(.*)\}\n", rules
     ).groups()
     declared = [dict(re.findall(r"--([\w-]+):([^;]+);", block)) for block in blocks]
     assert declared[0] == {**colours.FONTS, **colours.palette(dark=False)}

@@ -39,15 +39,16 @@ ALLOWED = {
     "analysis": GROUND,
     "attribution": {*MODEL, "capturing", "analysis", *GROUND},
     "trust": {*MODEL, "pages", "attribution", "capturing", "analysis", *GROUND},
+    "explaining": {*MODEL, "trust", "pages", "attribution", "capturing", *GROUND},
     "plot": GROUND,
     "pages": GROUND,
     "reporting": {"pages"},
     "viewer": {"analysis", *GROUND},
     "files": {"backends", "errors", "frames", "loading", "schema", "tables"},
-    "demo": {"backends", "capturing", "pages", "viewer", "files", *GROUND},
+    "demo": {"attribution", "backends", "capturing", "explaining", "trust", "pages", "viewer", "files", *GROUND},
     "cli": {
         *("backends", "files", "demo", "discovery", "running", "capturing", "attribution", "trust", "pages", "viewer"),
-        *("tables", *GROUND),
+        *("explaining", "tables", *GROUND),
     },
     "__main__": {"cli"},
 }

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attnscope.backends import choose_backend
-from attnscope.cli._commands import as_slice, attribute_to, capture_to, check_free, evidence_to, inspect
+from attnscope.cli._commands import as_slice, attribute_to, capture_to, check_free, evidence_to, explain_to, inspect
 from attnscope.cli._parser import parser
 from attnscope.cli._wording import in_options, of_undeclared_inputs
 from attnscope.errors import AttnscopeError
@@ -202,6 +202,22 @@ def _seconds(text: str | None) -> str | float | None:
         return text
 
 
+def _do_explain(options: argparse.Namespace) -> None:
+    explanation = explain_to(
+        options.output,
+        options.model,
+        _samples(options),
+        target=_target(None if options.target is None else [options.target], options.classes),
+        method=options.method,
+        samples=options.samples,
+        test=not options.untested,
+        budget=_seconds(options.budget),
+        seed=options.seed,
+        **_subject(options),
+    )
+    print(f"{explanation!r}\n\nWritten to {options.output}.")
+
+
 def _do_demo(options: argparse.Namespace) -> None:
     choose_backend(options.backend)
     from attnscope.demo import demonstrate_features, demonstrate_names
@@ -218,6 +234,7 @@ _FUNCTIONS = {
     "report": _do_report,
     "attribute": _do_attribute,
     "evidence": _do_evidence,
+    "explain": _do_explain,
     "demo": _do_demo,
 }
 """What each command does."""

@@ -237,6 +237,44 @@ def _add_evidence(commands: Commands) -> argparse.ArgumentParser:
     return command
 
 
+def _add_explain(commands: Commands) -> argparse.ArgumentParser:
+    command = _command(
+        commands,
+        "explain",
+        "write what the model's answers for some samples depend on, by a method that is tested on this model first",
+        "attnscope explain model.keras patients.csv --id-column patient --classes benign,malignant --samples "
+        "P-017,P-020 -o page.html",
+    )
+    _add_model_and_inputs(command)
+    command.add_argument("-o", "--output", required=True, metavar="PAGE", help="where to write: .html, .json or .csv")
+    command.add_argument(
+        "--samples",
+        metavar="IDS",
+        help="which samples: ids or numbers, P-017,P-020, or 0:5; or 'random', 'most certain' or 'most wrong' (with "
+        "--truth) for five; default: the first five. All samples serve to test the methods",
+    )
+    command.add_argument(
+        "--target",
+        metavar="CLASS",
+        help="the class that is explained, by number or name; default: the one that the model predicts for each sample",
+    )
+    command.add_argument(
+        "--method",
+        default="auto",
+        help="the method that is drawn, whatever its verdict; default: the one that explains by the widest margin",
+    )
+    command.add_argument("--budget", help="about how long the methods are tested, such as '5 min'; default: 2 min")
+    command.add_argument(
+        "--untested", action="store_true", help="test no method; --method says which is drawn, and the page says so"
+    )
+    command.add_argument("--seed", type=int, default=0, help="of everything that is drawn at random; default: 0")
+    _add_subject(command)
+    _add_table(command)
+    _add_backend(command)
+    command.add_argument("--force", action="store_true", help="replace an existing file at PAGE")
+    return command
+
+
 def _add_demo(commands: Commands) -> argparse.ArgumentParser:
     command = _command(
         commands,
@@ -269,6 +307,7 @@ _ADDED: dict[str, Callable[[Commands], argparse.ArgumentParser]] = {
     "report": _add_report,
     "attribute": _add_attribute,
     "evidence": _add_evidence,
+    "explain": _add_explain,
     "demo": _add_demo,
 }
 """What adds each command."""
