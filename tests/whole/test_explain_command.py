@@ -71,7 +71,7 @@ def test_numbers_are_those_of_the_function(folder):
     ("options", "message"),
     [
         (("--samples", "P-099", "-o", "p.html"), "P-099"),
-        (("-o", "p.docx"), "The path 'p.docx' ends in '.docx', but an explanation is written as .html, .json, .csv"),
+        (("-o", "p.docx"), "The file is 'p.docx', but its name has to end in .html, .json or .csv"),
         (("--method", "oclusion", "-o", "p.html"), "'occlusion'"),
     ],
 )

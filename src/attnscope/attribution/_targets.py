@@ -146,8 +146,10 @@ def targets_of(
     own = class_names.get(names[number]) if isinstance(class_names, Mapping) else class_names
     output = _Output(leaves[number], _classes(own, default, leaves[number]))
     unit = units[number] if len(units) == len(leaves) else ""
-    known = {"units": unit, "output": number, "classes": output.classes}
-    return [replace(_of_output(target, number, name), **known) for target in output.targets(inner)]
+    return [
+        replace(_of_output(target, number, name), units=unit, output=number, classes=output.classes)
+        for target in output.targets(inner)
+    ]
 
 
 @dataclass(frozen=True)

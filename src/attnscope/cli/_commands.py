@@ -265,9 +265,9 @@ def explain_to(
     class_names = None if classes is None else read_names(classes, option="--classes")
     names = None if labels is None else read_names(labels)
     network = read_model(model, backend=backend)
-    from attnscope.explaining import check_suffix, explain, is_choice
+    from attnscope.explaining import SUFFIXES, explain, is_choice
 
-    check_suffix(output)
+    free_path(output, "--force", overwrite=True, suffixes=SUFFIXES)
     given, note = _arranged(given, network)
     chosen: Any = samples if samples is None or is_choice(samples) else _chosen(given, samples)
     explanation = explain(

@@ -85,7 +85,7 @@ class Answers:
             raise InputError("The samples 'most wrong' are asked for, but the truth is not known: truth=[...].")
         scores = self.by_class()
         if scores is None:
-            return np.abs(self.target - _numbers(self.truth))
+            return np.asarray(np.abs(self.target - _numbers(self.truth)))
         columns = np.array([self._column(word) for word in self.truth])
         return np.asarray(scores.max(1) - np.take_along_axis(scores, columns[:, None], axis=1)[:, 0])
 

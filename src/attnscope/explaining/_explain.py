@@ -156,7 +156,7 @@ def explain(
     )
 
 
-def _ids(ids: Sequence[object] | None, samples: int) -> list[str]:
+def _ids(ids: Sequence[object] | np.ndarray | None, samples: int) -> list[str]:
     words = _words(ids, "ids", samples) or tuple(map(str, range(samples)))
     twice = sorted({word for word in words if words.count(word) > 1})
     if twice:
@@ -164,7 +164,7 @@ def _ids(ids: Sequence[object] | None, samples: int) -> list[str]:
     return list(words)
 
 
-def _words(values: Sequence[object] | None, what: str, samples: int) -> tuple[str, ...] | None:
+def _words(values: Sequence[object] | np.ndarray | None, what: str, samples: int) -> tuple[str, ...] | None:
     if values is None:
         return None
     words = tuple(map(str, values))
@@ -200,10 +200,7 @@ def _check_target(card: EvidenceCard | None, subject: Subject) -> None:
 
 def _removals(subject: Subject) -> list[Removal]:
     """How positions are removed: what replaces them comes from all samples, not from the few that are explained."""
-    return [
-        replace(removal, background=subject.inputs) if hasattr(removal, "background") else removal
-        for removal in default_removals(subject)
-    ]
+    return [removal.with_background(subject.inputs) for removal in default_removals(subject)]
 
 
 def _relevance(subject: Subject, method: str, removal: Removal, kept: ArrayLike | None, seed: int) -> xr.DataArray:

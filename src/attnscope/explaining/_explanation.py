@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from attnscope.errors import InputError, NotInstalledError, free_path
+from attnscope.errors import NotInstalledError, free_path
 from attnscope.explaining._method_choice import MethodChoice
 from attnscope.findings import Finding
 from attnscope.marks import number, shown
@@ -221,8 +221,8 @@ class Explanation:
             InputError: The suffix is none of these.
             WouldOverwriteError: `path` exists, and `overwrite` is False.
         """
-        check_suffix(path)
-        path = free_path(path, f"explanation.save({str(path)!r}, overwrite=True)", overwrite=overwrite)
+        replacing = f"explanation.save({str(path)!r}, overwrite=True)"
+        path = free_path(path, replacing, overwrite=overwrite, suffixes=SUFFIXES)
         path.write_text(_WRITERS[path.suffix.lower()](self), encoding="utf-8")
         return path
 
@@ -234,19 +234,8 @@ _WRITERS: dict[str, Callable[[Explanation], str]] = {
 }
 
 
-def check_suffix(path: str | Path) -> None:
-    """Raises an error if an explanation cannot be written to such a file.
-
-    Raises:
-        InputError: Its suffix is not known.
-    """
-    suffix = Path(path).suffix
-    if suffix.lower() not in _WRITERS:
-        what = f"ends in {suffix!r}" if suffix else "has no suffix"
-        raise InputError(
-            f"The path {str(path)!r} {what}, but an explanation is written as {', '.join(_WRITERS)}: "
-            "explanation.save('explanation.html')."
-        )
+SUFFIXES = tuple(_WRITERS)
+"""What the name of a file may end in; it says what is written."""
 
 
 def _finite(value: object) -> object:

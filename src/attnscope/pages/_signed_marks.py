@@ -173,7 +173,7 @@ def _displayed(picture: np.ndarray) -> np.ndarray:
     picture = picture[..., :3] if picture.shape[-1] >= 3 else picture[..., :1].repeat(3, axis=-1)
     least, most = np.nanmin(picture), np.nanmax(picture)
     scaled = (picture - least) / (most - least) if most > least else np.zeros_like(picture)
-    return np.nan_to_num(scaled) * 255
+    return np.asarray(np.nan_to_num(scaled) * 255)
 
 
 def _picture(pixels: np.ndarray, zoom: int, described: str, caption: str) -> str:
