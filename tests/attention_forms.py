@@ -224,6 +224,8 @@ TAKEN = (
     compiled_function,
 )
 """Their scores are taken."""
+KEPT = (vectorized_map_of_keras, vectorising_map_of_the_framework, map_of_the_framework, compiled_function)
+"""Those of which a framework keeps what it compiled, which is not met again the second time."""
 
 
 def log_softmax(layer, x):

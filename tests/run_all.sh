@@ -59,12 +59,12 @@ if ! browser && [[ $(id -u) == 0 ]] && command -v apt-get > /dev/null; then
 fi
 browser || without_browser
 
-# Two lanes side by side, so that a machine with two cores has a process on each from the first test to the last: PyTorch,
-# and all the rest, which takes about as long. More cores give each lane more processes; what shares something costly then
-# stays together (see `conftest.py`). A process of PyTorch with a thread on each core would wait for the other's: the same
-# tests took 1.8 times as much CPU.
+# Lanes side by side, so that no core waits while another lane's browser or notebook starts: PyTorch's tests of models,
+# its tests of pages and pictures, JAX, and TensorFlow with all the rest. On more than four cores each lane has more
+# processes; what shares something costly then stays together (see `conftest.py`). A process of PyTorch with a thread on each
+# core would wait for the other's: the same tests took 1.8 times as much CPU.
 export OMP_NUM_THREADS=1
-processes=$(($(nproc) / 2))
+processes=$(($(nproc) / 4))
 spread=()
 ((processes < 2)) || spread=(-n "$processes" --dist loadscope)
 on() {
@@ -77,32 +77,50 @@ oldest() {
     shift
     step "oldest Keras on $backend" env KERAS_BACKEND="$backend" "$OLDEST/bin/python" -m pytest -q "${spread[@]}" "$@"
 }
-all_but_torch() {
-    failed=()
+PAGES=(tests/pages tests/plot tests/viewer tests/whole)
+pages() {
+    on torch "${PAGES[@]}"
+}
+jax() {
     on jax -m every_backend
-    on tensorflow -m every_backend
-
-    # OpenVINO is not among the packages of the suite.
-    step "examples in the docstrings" env KERAS_BACKEND=torch "$VENV/bin/python" -m pytest -q "${spread[@]}" --doctest-modules \
-        --ignore-glob '*/_openvino.py' --pyargs attnscope
 
     # Here JAX optimises everything, as it does for users.
     JAX_DISABLE_MOST_OPTIMIZATIONS=0 oldest jax tests/interception/test_custom_layers.py tests/layers/test_stored.py
+}
+tensorflow_and_the_rest() {
+    on tensorflow -m every_backend
     oldest tensorflow tests/interception/test_against_keras.py tests/interception/test_custom_layers.py \
         tests/capturing/test_capture.py tests/layers/test_multi_head.py
     oldest torch tests/interception/test_against_keras.py tests/capturing/test_capture.py tests/capturing/test_generation.py \
         tests/capturing/test_summaries.py tests/handlers tests/layers/test_pooling.py tests/layers/test_shared_value.py \
         tests/loading
-    if ((${#failed[@]})); then printf '%s\n' "${failed[@]}" > "$rest.failed"; fi
+
+    # OpenVINO is not among the packages of the suite.
+    step "examples in the docstrings" env KERAS_BACKEND=torch "$VENV/bin/python" -m pytest -q "${spread[@]}" --doctest-modules \
+        --ignore-glob '*/_openvino.py' --pyargs attnscope
 }
-rest=$(mktemp)
-all_but_torch > "$rest" 2>&1 &
-lane=$!
-trap 'kill "$lane" 2> /dev/null; rm -f "$rest" "$rest.failed"' EXIT
-on torch
-wait "$lane" || failed+=("the lane beside PyTorch ended early")
-cat "$rest"
-[[ ! -e $rest.failed ]] || mapfile -t -O ${#failed[@]} failed < "$rest.failed"
+
+work=$(mktemp -d)
+declare -A lanes
+trap 'kill "${lanes[@]}" 2> /dev/null; rm -rf "$work"' EXIT
+beside() {
+    local name=$1
+    {
+        failed=()
+        "$name"
+        if ((${#failed[@]})); then printf '%s\n' "${failed[@]}" > "$work/$name.failed"; fi
+    } > "$work/$name" 2>&1 &
+    lanes[$name]=$!
+}
+beside pages
+beside jax
+beside tensorflow_and_the_rest
+on torch "${PAGES[@]/#/--ignore=}"
+for name in "${!lanes[@]}"; do
+    wait "${lanes[$name]}" || failed+=("the lane '$name' ended early")
+    cat "$work/$name"
+    [[ ! -e $work/$name.failed ]] || mapfile -t -O ${#failed[@]} failed < "$work/$name.failed"
+done
 
 browser || without_browser
 [[ -z $javascript_skipped ]] || without_node

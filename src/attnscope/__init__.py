@@ -33,6 +33,8 @@ _FACE = {
     "view": "attnscope.viewer",
     "attribute": "attnscope.attribution",
     "evidence": "attnscope.trust",
+    "explain": "attnscope.explaining",
+    "Explanation": "attnscope.explaining",
 }
 _MODULES = ("analysis", "attribution", "errors", "labels", "layers", "loading", "plot", "schema", "trust", "viewer")
 
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from attnscope.attribution import attribute
     from attnscope.capturing import Entropy, Full, Received, Summary, TopK, capture, capture_generation
     from attnscope.discovery import sites
+    from attnscope.explaining import Explanation, explain
     from attnscope.handlers import ablate, intervene, permute, replace, uniform
     from attnscope.interception import declare, undeclare
     from attnscope.loading import load_model
@@ -53,6 +56,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AttentionMaps",
     "Entropy",
+    "Explanation",
     "Full",
     "Received",
     "Site",
@@ -67,6 +71,7 @@ __all__ = [
     "declare",
     "errors",
     "evidence",
+    "explain",
     "intervene",
     "labels",
     "layers",

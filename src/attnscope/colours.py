@@ -119,7 +119,7 @@ def tokens_css(light: str = "&", system: str = "&", dark: str = "") -> str:
     """
     fonts = "".join(f"--{name}:{families};" for name, families in FONTS.items())
     rules = f"{light}{{{fonts}{_declarations(dark=False)}}}\n"
-    rules += f"@media (prefers-color-scheme:dark){{{system}{{{_declarations(dark=True)}}}}}\n"
+    rules += f"@media screen and (prefers-color-scheme:dark){{{system}{{{_declarations(dark=True)}}}}}\n"
     return rules + (f"{dark}{{{_declarations(dark=True)}}}\n" if dark else "")
 
 
@@ -217,7 +217,7 @@ def _rules(kind: str, light: np.ndarray, dark: np.ndarray) -> str:
     on_light, on_dark = (
         "".join(_rule(f"{kind}{level}", colour) for level, colour in enumerate(table)) for table in (light, dark)
     )
-    return f"{on_light}@media (prefers-color-scheme:dark){{{on_dark}}}"
+    return f"{on_light}@media screen and (prefers-color-scheme:dark){{{on_dark}}}"
 
 
 def _rule(name: str, colour: np.ndarray) -> str:

@@ -1,4 +1,5 @@
-"""Two demos that need no network: each trains a small model, captures its attention and writes a report.
+"""Two demos that need no network: each trains a small model, captures its attention, writes a report, and explains the
+answers for the five samples of which the model is most wrong.
 
 * `demonstrate_features`: a transformer over the 30 named features of scikit-learn's breast cancer data set. Each
   feature is a token, so attention runs between features.
@@ -21,14 +22,22 @@ import numpy as np
 import xarray as xr
 from keras import layers, ops
 
+from attnscope.attribution import Removal, delete, marginal, mean
 from attnscope.capturing import capture
 from attnscope.errors import UnsupportedError, WouldOverwriteError
+from attnscope.explaining import Explanation, explain
 from attnscope.labels import characters
 from attnscope.maps import AttentionMaps
 from attnscope.pages import Bars, Section, received, received_per_group, report, save_report
+from attnscope.trust import EvidenceCard, evidence
 from attnscope.viewer import view
 
 MODEL, RUN, REPORT, VIEW = "model.keras", "run.zarr", "report.html", "view.html"
+EXPLANATION = "explanation.html"
+TESTED = ("raw", "chefer", "occlusion")
+"""The methods whose evidence the explanation rests on: `attnscope.evidence` tests more, which takes longer."""
+DRAWS = 3
+"""Over so many draws from other samples the answer without a part is averaged."""
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 LENGTH = 12
 """Positions of a name; those after its end hold 0, for padding."""
@@ -49,9 +58,10 @@ class Demonstration:
     """What a demo found.
 
     Attributes:
-        folder: The folder with `model.keras`, `run.zarr`, `report.html` and `view.html`.
+        folder: The folder with `model.keras`, `run.zarr`, `report.html`, `view.html` and `explanation.html`.
         model: The trained model.
         maps: Its attention on samples that it was not trained on.
+        explanation: What its answers for five of them depend on.
         accuracy: Share of the held-out samples that it classifies correctly.
         text: A summary to print in a terminal.
     """
@@ -59,6 +69,7 @@ class Demonstration:
     folder: Path
     model: keras.Model
     maps: AttentionMaps
+    explanation: Explanation
     accuracy: float
     text: str
 
@@ -105,8 +116,21 @@ def demonstrate_features(
         sections=[_about_features(maps, groups, accuracy)],
         groups=groups,
     )
-    _write(folder, model, maps, page, groups)
-    return Demonstration(folder, model, maps, accuracy, _features_in_words(maps, groups, accuracy, folder))
+    say(f"testing whether {', '.join(TESTED)} explain it ...")
+    explanation = explain(
+        model,
+        held_out,
+        target=DIAGNOSES[1],
+        classes=DIAGNOSES,
+        labels=names,
+        ids=[f"P-{number:03d}" for number in range(len(held_out))],
+        samples="most wrong",
+        truth=groups,
+        card=_card(model, held_out, DIAGNOSES, [mean(), marginal(draws=DRAWS)]),
+    )
+    _write(folder, model, maps, page, groups, explanation)
+    text = f"{_features_in_words(maps, groups, accuracy)}\n\n{_end_in_words(maps, explanation, folder)}"
+    return Demonstration(folder, model, maps, explanation, accuracy, text)
 
 
 def biopsies(seed: int) -> tuple[list[str], tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
@@ -222,7 +246,7 @@ def _chance_in_words(maps: AttentionMaps, groups: Sequence[str]) -> str:
     )
 
 
-def _features_in_words(maps: AttentionMaps, groups: Sequence[str], accuracy: float, folder: Path) -> str:
+def _features_in_words(maps: AttentionMaps, groups: Sequence[str], accuracy: float) -> str:
     first = next(iter(maps))
     means = _contrast(maps, groups).isel(key=slice(0, 8))
     benign = groups.count("benign") / len(groups)
@@ -241,8 +265,6 @@ def _features_in_words(maps: AttentionMaps, groups: Sequence[str], accuracy: flo
             *rows,
             _chance_in_words(maps, groups),
             NO_EXPLANATION,
-            "",
-            _end_in_words(maps, folder),
         ]
     )
 
@@ -299,8 +321,21 @@ def demonstrate_names(
         sections=[_about_names(ends, accuracy, len(chosen) - cut)],
         predictions=_predictions(maps, shown),
     )
-    _write(folder, model, maps, page, [f"{name}, {usual}" for name, usual in shown])
-    return Demonstration(folder, model, maps, accuracy, _names_in_words(maps, shown, ends, accuracy, folder))
+    say(f"testing whether {', '.join(TESTED)} explain it ...")
+    explanation = explain(
+        model,
+        codes[cut : cut + captured],
+        target=GENDERS[1],
+        classes=GENDERS,
+        labels=letters,
+        ids=[name for name, _ in shown],
+        samples="most wrong",
+        truth=[usual for _, usual in shown],
+        card=_card(model, codes[cut : cut + captured], GENDERS, [delete(), marginal(draws=DRAWS)]),
+    )
+    _write(folder, model, maps, page, [f"{name}, {usual}" for name, usual in shown], explanation)
+    text = f"{_names_in_words(maps, shown, ends, accuracy)}\n\n{_end_in_words(maps, explanation, folder)}"
+    return Demonstration(folder, model, maps, explanation, accuracy, text)
 
 
 def first_names(most: int, seed: int) -> list[tuple[str, str]]:
@@ -410,9 +445,7 @@ def _predictions(maps: AttentionMaps, shown: Sequence[tuple[str, str]]) -> list[
     return predictions
 
 
-def _names_in_words(
-    maps: AttentionMaps, shown: Sequence[tuple[str, str]], ends: Bars, accuracy: float, folder: Path
-) -> str:
+def _names_in_words(maps: AttentionMaps, shown: Sequence[tuple[str, str]], ends: Bars, accuracy: float) -> str:
     predictions = _predictions(maps, shown)
     weights = maps["attention_vec"].transpose("sample", "key").values
     rows = [
@@ -435,8 +468,6 @@ def _names_in_words(
             f"  {'':<20} {'male':>6} {'female':>8}",
             *means,
             NO_EXPLANATION,
-            "",
-            _end_in_words(maps, folder),
         ]
     )
 
@@ -449,7 +480,7 @@ def _letters(name: str, weights: np.ndarray) -> str:
 def _prepared(folder: str | Path, overwrite: bool) -> Path:
     """The folder, once it is clear that nothing in it would be lost."""
     folder = Path(folder)
-    existing = [name for name in (MODEL, RUN, REPORT, VIEW) if (folder / name).exists()]
+    existing = [name for name in (MODEL, RUN, REPORT, VIEW, EXPLANATION) if (folder / name).exists()]
     if existing and not overwrite:
         raise WouldOverwriteError(
             f"{str(folder)!r} already contains {', '.join(existing)}, and nothing is overwritten. Give another folder: "
@@ -466,12 +497,29 @@ def _check_installed(module: str, package: str) -> None:
         )
 
 
-def _write(folder: Path, model: keras.Model, maps: AttentionMaps, page: str, labels: Sequence[str]) -> None:
+def _write(
+    folder: Path, model: keras.Model, maps: AttentionMaps, page: str, labels: Sequence[str], explanation: Explanation
+) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     model.save(folder / MODEL)
     maps.save(folder / RUN, overwrite=True)
     save_report(page, folder / REPORT, overwrite=True)
     view(maps, labels=labels).save(folder / VIEW, overwrite=True)
+    explanation.save(folder / EXPLANATION, overwrite=True)
+
+
+def _card(model: keras.Model, samples: np.ndarray, classes: Sequence[str], removals: Sequence[Removal]) -> EvidenceCard:
+    """Which of `TESTED` explain the probability of the second class."""
+    return evidence(
+        model,
+        samples,
+        target=classes[1],
+        class_names=classes,
+        methods=TESTED,
+        removals=removals,
+        permutations=0,
+        progress=False,
+    )
 
 
 def _single_output(maps: AttentionMaps) -> np.ndarray:
@@ -487,6 +535,8 @@ def _sites_in_words(maps: AttentionMaps) -> str:
     return f"Sites, where attention is computed:\n{maps.sites!r}\n"
 
 
-def _end_in_words(maps: AttentionMaps, folder: Path) -> str:
-    written = f"Written to {folder}: {MODEL}, {RUN}, {REPORT}, {VIEW}. Open {folder / REPORT} in a browser."
-    return f"Lint: {maps.findings!r}\n\n{written}"
+def _end_in_words(maps: AttentionMaps, explanation: Explanation, folder: Path) -> str:
+    return (
+        f"Lint: {maps.findings!r}\n\nFive decisions: {explanation!r}\n\nWritten to {folder}: {MODEL}, {RUN}, {REPORT}, "
+        f"{VIEW}, {EXPLANATION}. Open {folder / EXPLANATION} and {folder / REPORT} in a browser."
+    )

@@ -135,8 +135,8 @@ class WeightsMismatchError(AttnscopeError, ValueError):
     """The weights in a file do not fit the model."""
 
 
-PAGES, PICTURES = (".html", ".htm"), (".png", ".svg", ".pdf")
-"""How the names of pages and of pictures end."""
+PAGES, PICTURES, STORES = (".html", ".htm"), (".png", ".svg", ".pdf"), (".zarr", "")
+"""How the names of pages, of pictures and of stores end."""
 
 
 def free_path(path: str | Path, fix: str, *, overwrite: bool = False, suffixes: tuple[str, ...] = ()) -> Path:
@@ -146,14 +146,16 @@ def free_path(path: str | Path, fix: str, *, overwrite: bool = False, suffixes: 
         path: Where something is to be written.
         fix: What to do if something is there already, as code to paste.
         overwrite: Whether an existing file or folder may be replaced.
-        suffixes: What the name may end in, the usual one first; empty for anything.
+        suffixes: What the name may end in, the usual one first, and ``""`` for names that end in nothing; none at all
+            for anything.
 
     Raises:
         WouldOverwriteError: Something exists at `path`, and `overwrite` is False.
         InputError: The name ends in none of `suffixes`.
     """
     if suffixes and Path(path).suffix.lower() not in suffixes:
-        known = ", ".join(suffixes[:-1]) + f" or {suffixes[-1]}" if len(suffixes) > 1 else suffixes[0]
+        endings = [suffix for suffix in suffixes if suffix]
+        known = " or ".join(filter(None, [", ".join(endings[:-1]), endings[-1]]))
         raise InputError(
             f"The file is {str(path)!r}, but its name has to end in {known}, which says what is written. Give it one: "
             f"{Path(path).stem + suffixes[0]!r}."

@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from attnscope.errors import IncompleteRunError, PatternError, SchemaError, counted, free_path
+from attnscope.errors import STORES, IncompleteRunError, PatternError, SchemaError, counted, free_path
 from attnscope.findings import UNFORESEEN, Findings, findings
 from attnscope.labels import LabelsLike, check_that_labels_fit, labelled, read_labels
 from attnscope.schema import (
@@ -197,8 +197,9 @@ class AttentionMaps(Mapping[str, xr.DataArray]):
 
         Raises:
             WouldOverwriteError: Something exists at `path`, and `overwrite` is False.
+            InputError: The name of the store ends in something else than ``.zarr``.
         """
-        path = free_path(path, "maps.save(path, overwrite=True)", overwrite=overwrite)
+        path = free_path(path, "maps.save(path, overwrite=True)", overwrite=overwrite, suffixes=STORES)
         with quiet_about_strings():
             self.to_tree().to_zarr(path, mode="w", zarr_format=3, consolidated=False)
         return path

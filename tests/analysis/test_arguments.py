@@ -90,7 +90,7 @@ def test_something_else_in_place_of_all_maps(name):
         f"A dict of 2 arrays {needed} of arrays: {name}(ats.AttentionMaps.from_arrays(arrays))."
     )
     assert message(function, ARRAY) == (
-        f"A ndarray {needed} of arrays: {name}(ats.AttentionMaps.from_arrays({{'site': array}}))."
+        f"An ndarray {needed} of arrays: {name}(ats.AttentionMaps.from_arrays({{'site': array}}))."
     )
 
 

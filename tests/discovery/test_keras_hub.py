@@ -43,13 +43,14 @@ pytestmark = [
 ]
 
 BACKENDS = ("jax", "tensorflow", "torch")
-SHARES = ("jax", "tensorflow", "tensorflow", "torch", "torch", "torch")
+SHARES = ("jax", "tensorflow", *("torch",) * 6)
 
 
 def backends_of(case: Variant) -> list[str]:
     """The backends that a family is tested on: one of those that can run it, told by its name alone.
 
-    A family takes five times as long on JAX as on PyTorch, so that PyTorch has most of them and JAX fewest.
+    A family takes five times as long on JAX as on PyTorch, and three times as long on TensorFlow, so that PyTorch has
+    most of them.
     """
     able = [backend for backend in BACKENDS if backend not in case.cannot]
     if os.environ.get("ATTNSCOPE_EVERY_FAMILY"):
@@ -262,7 +263,7 @@ def test_every_family_is_tested_on_some_backend_and_each_backend_meets_a_share()
     shares = [backends_of(case) for case in cases()]
     assert all(shares)
     for backend in BACKENDS:
-        assert sum(backend in share for share in shares) > len(shares) / 10
+        assert sum(backend in share for share in shares) > len(shares) / 12
 
 
 def test_every_exported_family_is_stated_once() -> None:

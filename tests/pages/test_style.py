@@ -26,10 +26,14 @@ def test_a_token_has_a_light_and_a_dark_colour():
     assert colours.rgb("accent", dark=True) == (0x8F, 0xB4, 0xF5)
 
 
+SET_BY_ELEMENTS = {"share"}
+"""Properties that the page sets for each element: how strongly a word is coloured."""
+
+
 @pytest.mark.parametrize("sheet", SHEETS, ids=lambda sheet: str(sheet.relative_to(ROOT)))
 def test_a_style_sheet_names_its_colours_and_fonts(sheet):
     rules = sheet.read_text("utf-8")
-    assert set(re.findall(r"var\(--([\w-]+)", rules)) <= {*colours.TOKENS, *colours.FONTS}
+    assert set(re.findall(r"var\(--([\w-]+)", rules)) <= {*colours.TOKENS, *colours.FONTS, *SET_BY_ELEMENTS}
     written_out = set(re.findall(r"#(?:[0-9a-fA-F]{6}|[0-9a-fA-F]{3})\b(?![\w)])", rules))
     assert written_out == set()
     assert "sans-serif" not in rules
@@ -45,7 +49,7 @@ def test_no_script_of_the_viewer_holds_a_token():
 def test_tokens_follow_the_system_or_a_choice():
     rules = colours.tokens_css(light=".a", system=".b", dark=".c")
     blocks = re.fullmatch(
-        r"\.a\{(.*)\}\n@media \(prefers-color-scheme:dark\)\{\.b\{(.*)\}\}\n\.c\{(.*)\}\n", rules
+        r"\.a\{(.*)\}\n@media screen and \(prefers-color-scheme:dark\)\{\.b\{(.*)\}\}\n\.c\{(.*)\}\n", rules
     ).groups()
     declared = [dict(re.findall(r"--([\w-]+):([^;]+);", block)) for block in blocks]
     assert declared[0] == {**colours.FONTS, **colours.palette(dark=False)}

@@ -9,7 +9,7 @@ import attnscope as ats
 from attnscope import colours
 from attnscope.errors import InputError, LabelError, SchemaError
 from attnscope.plot._importance import student
-from drawings import HOSTILE, axes, bar, relevance, remarks, title, unreadable, written_words
+from drawings import HOSTILE, axes, bar, relevance, remarks, title, unreadable
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -96,7 +96,7 @@ def test_padding_has_no_bar_and_nan_is_counted():
     given[1, 0] = np.nan
     ax = ats.plot.bars(given, sample=1, ax=axes())
     assert sorted(row_names(ax)) == ["feature 1", "feature 2"]
-    assert remarks(ax) == "the bars need not add up to the answer · 1 values are NaN and have no bar"
+    assert remarks(ax) == "the bars need not add up to the answer · 1 value is NaN and has no bar"
 
 
 @pytest.mark.parametrize("samples", [1, 2, 7, 150])
@@ -145,7 +145,7 @@ def test_importance_is_the_mean_distance_from_0_with_an_interval(samples):
             half = times * sizes[:, place].std(ddof=1) / samples**0.5
             mean = sizes[:, place].mean()
             np.testing.assert_allclose([low, high], [max(0, mean - half), mean + half], rtol=1e-4)
-        assert remarks(ax) == f"{samples} samples · line: 95% interval of the mean"
+        assert remarks(ax) == f"{samples} samples · line: 95% interval of the mean, approximate"
     assert ax.get_xlabel().replace("\n", " ") == "mean distance from 0: integrated gradients, logit of 'malignant'"
     assert not unreadable(ax.figure)
 
@@ -175,20 +175,17 @@ def test_the_interval_covers_the_mean_of_skewed_sizes_about_as_often_as_it_says(
     assert 0.92 < np.mean(covered) < 0.97
 
 
-@pytest.mark.parametrize("style", ["default", "dark_background"])
-def test_hostile_and_long_names_values_and_ids_stay_inside(style):
+def test_hostile_and_long_names_values_and_ids_stay_inside():
     given = adding_up(2, HOSTILE, target=f"class {'long ' * 30!r}")
     given = given.assign_coords(sample_id=("sample", ["an id that is long " * 12, "</script>"]))
     values = np.array([[f"{name} value" for name in HOSTILE]] * 2, dtype=object)
-    with pyplot.style.context(style):
-        figures = [
-            ats.plot.bars(given, values, most=30).figure,
-            ats.plot.beeswarm(given, values, most=30).figure,
-            ats.plot.importance(given, most=30).figure,
-        ]
+    figures = [
+        ats.plot.bars(given, values, most=30).figure,
+        ats.plot.beeswarm(given, values, most=30).figure,
+        ats.plot.importance(given, most=30).figure,
+    ]
     for figure in figures:
         assert not [word for word in unreadable(figure) if word[0].strip()]
-        assert not any("\0" in text for text, _, _ in written_words(figure))
 
 
 @pytest.mark.parametrize(
@@ -208,7 +205,7 @@ def test_hostile_and_long_names_values_and_ids_stay_inside(style):
         (
             lambda: ats.plot.bars(relevance(2, 5), labels=["a"], ax=axes()),
             LabelError,
-            "1 labels were given for 5 positions. Give one per position: labels=[...].",
+            "1 label given for 5 positions. Give one per position: labels=[...].",
         ),
         (
             lambda: ats.plot.importance(relevance(2, 5).expand_dims(target=3), ax=axes()),

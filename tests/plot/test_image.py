@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from matplotlib import pyplot
+from matplotlib.figure import Figure
 
 import attnscope as ats
 from attnscope.colours import diverging
@@ -77,6 +78,20 @@ def test_attention_darkens_a_picture_in_its_own_colours_where_it_is_small():
     mean = 0.2126 * 0.8 + 0.7152 * 0.5 + 0.0722 * 0.2
     colours = next(other for other in ax.figure.axes if other is not ax)._colorbar.cmap
     np.testing.assert_allclose(colours([0.0, 1.0])[:, :3], [[(1 - DARKEST) * mean] * 3, [mean] * 3])
+
+
+def test_a_grey_picture_gets_a_colour_where_it_has_attention():
+    ax = ats.plot.image(np.full((4, 4), 0.5), np.array([0.0, 0.1, 0.4, 0.5]), grid=(2, 2), maximum=0.5, ax=axes())
+    over = ax.images[1].to_rgba(patches(ax)).reshape(4, 4)
+    np.testing.assert_allclose(over[:, 3], [0, 0.2 * TINT, 0.8 * TINT, TINT], atol=TINT / 255)
+    assert np.ptp(over[0, :3]) > 0.3
+    colours = next(other for other in ax.figure.axes if other is not ax)._colorbar.cmap
+    np.testing.assert_allclose(colours(0.0)[:3], 0.5)
+    np.testing.assert_allclose(colours(1.0)[:3], TINT * over[3, :3] + (1 - TINT) * 0.5)
+    pair = np.stack([np.full((4, 4, 3), 0.5), np.full((4, 4, 3), (0.9, 0.5, 0.1))])
+    given = array(np.full((2, 4), 0.25), dims=("sample", "key"))
+    for panel in ats.plot.image(pair, given, images=[0, 1], grid=(2, 2), ax=Figure().subplots(1, 2)):
+        assert panel.images[1].to_rgba(np.array(0.0))[:3] == (0, 0, 0)
 
 
 def test_relevance_colours_a_grey_picture_and_leaves_what_is_0_as_it_was():

@@ -41,7 +41,7 @@ def test_weights_of_zero_masked_cells_and_nan_have_no_line():
     ax = ats.plot.links(given, trim=False, ax=axes())
     starts = sorted(line[0, 1] for line in lines(ax).get_segments())
     assert starts == [0, 0, 1, 1]
-    assert remarks(ax) == "all 4 weights above 0 · 1 weights are NaN and have no line · hatched: padding"
+    assert remarks(ax) == "all 4 weights above 0 · 1 weight is NaN and has no line · hatched: padding"
     nothing = ats.plot.links(np.zeros((2, 2)), ax=axes())
     assert (remarks(nothing), len(lines(nothing).get_segments())) == ("no weight above 0", 0)
 

@@ -65,7 +65,7 @@ def test_captured_statistics_are_averaged_over_samples_and_valid_queries(rng):
 def test_negative_values_have_a_scale_to_both_sides():
     ax = ats.plot.metrics(np.array([[-0.25, 0.1]]), ax=axes())
     assert ax.images[0].get_clim() == (-0.25, 0.25)
-    assert bar(ax)[1] == ["-0.25", "0", "0.25"]
+    assert bar(ax)[1] == ["\N{MINUS SIGN}0.25", "0", "+0.25"]
     less, more = ax.images[0].to_rgba(np.array([[-0.25, 0.25]]))[0, :, :3]
     assert less[2] > less[0] and more[0] > more[2]
 

@@ -135,9 +135,11 @@ def test_differences_of_relevance_say_so():
 
 
 def test_shares_by_a_method_are_not_signed_and_not_attention():
-    given = xr.DataArray([[0.25, 0.75], [0.5, 0.5]], dims=("query", "key"), attrs={"method": "alti", "units": "1"})
-    ax = ats.plot.heatmap(given, ax=axes())
-    assert bar(ax) == ("alti", ["0", "0.4", "0.8"])
+    attrs = {"method": "alti", "units": "1", "class_specific": False}
+    given = xr.DataArray([[0.25, 0.75], [0.5, 0.5]], dims=("query", "key"), attrs=attrs)
+    assert bar(ats.plot.heatmap(given, ax=axes())) == ("alti", ["0", "0.4", "0.8"])
+    named = given.assign_attrs(long_name="attention rollout", method="rollout")
+    assert bar(ats.plot.heatmap(named, ax=axes())) == ("attention rollout", ["0", "0.4", "0.8"])
 
 
 @pytest.mark.parametrize(
@@ -260,3 +262,40 @@ def test_the_case_of_three_samples_of_attention():
         attrs={"method": "integrated_gradients", "units": "logit"},
     )
     assert bar(ats.plot.tokens(unnamed).draw())[0] == "integrated gradients (logit)"
+
+
+SEEN_BY = {
+    "protanopes": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deuteranopes": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+    "tritanopes": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+"""Linear red, green and blue as they are seen: Machado, Oliveira and Fernandes 2009, severity 1."""
+TO_XYZ = np.array(
+    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+)
+
+
+def lab(linear):
+    """CIELAB of linear sRGB, by its definition."""
+    xyz = linear @ TO_XYZ.T / (0.95047, 1, 1.08883)
+    x, y, z = np.moveaxis(np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116), -1, 0)
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("reader", SEEN_BY)
+def test_colour_blind_readers_can_tell_the_two_sides_of_the_scale(reader, dark):
+    table = colours.diverging(dark=dark) / 255
+    linear = np.where(table <= 0.04045, table / 12.92, ((table + 0.055) / 1.055) ** 2.4)
+    seen = lab(np.clip(linear @ np.array(SEEN_BY[reader]).T, 0, 1))
+    for share, apart in ((1 / 8, 5), (1 / 4, 12), (1 / 2, 25), (1, 50)):  # 2.3 is just noticeable
+        steps = round(127 * share)
+        assert np.linalg.norm(seen[128 + steps] - seen[127 - steps]) > apart

@@ -145,7 +145,7 @@ def test_horizons_are_named_and_their_bands_can_be_told_apart(rng):
         np.testing.assert_allclose(high.get_ydata(), np.percentile(given.values[:, number], 90, axis=0))
     with pytest.raises(LabelError) as caught:
         ats.plot.series(given, names=["in 1 h"], ax=axes())
-    assert str(caught.value) == "1 names were given, but there are 3 lines. Give one per line: names=[...]."
+    assert str(caught.value) == "1 name given, but the lines are 3. Give one per line: names=[...]."
     with pytest.raises(SchemaError) as caught:
         ats.plot.series(given, names=["a", "b", "c"], lines=["d"], ax=axes())
     assert str(caught.value) == (

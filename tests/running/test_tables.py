@@ -11,8 +11,9 @@ from keras import layers
 
 import attnscope as ats
 from attnscope.errors import InputError
+from attnscope.frames import is_frame, table_of
 from attnscope.running import Network, arranged
-from attnscope.tables import Column, Table, is_frame, table_of
+from attnscope.tables import Column, Table
 
 NAMES = ["age", "mass", "height"]
 

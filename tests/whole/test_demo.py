@@ -1,5 +1,6 @@
 """The demonstrations, from data to page, and whether what they say is true."""
 
+import html
 import importlib.util
 
 import keras
@@ -51,7 +52,20 @@ def test_the_transformer_is_right_on_biopsies_it_has_not_seen(features):
     assert heard == [
         "training a transformer over 30 features of 426 biopsies, 16 epochs ...",
         "capturing the attention on 143 biopsies that it has not seen ...",
+        "testing whether raw, chefer, occlusion explain it ...",
     ]
+
+
+def test_it_ends_with_the_five_decisions_that_are_most_wrong(shown):
+    table = shown.explanation.table
+    right = table["by_class"].where(table["class"] == table["truth"]).max("class")
+    wrong = (table["by_class"].max("class") - right).values
+    assert wrong.shape == (5,)
+    assert (np.diff(wrong) <= 0).all()
+    assert wrong[0] > 0
+    page = (shown.folder / "explanation.html").read_text("utf-8")
+    said = repr(shown.explanation).splitlines()[1]
+    assert 0 < page.index(html.escape(said)) < page.index("id='sample-0'")
 
 
 def test_the_accuracy_is_that_of_the_saved_model(features):
@@ -205,8 +219,8 @@ def test_the_command_runs_the_demonstration(tmp_path, capsys, monkeypatch):
     said = capsys.readouterr().out
     assert said.startswith("training a GRU with attention on 150 first names, 1 epochs ...\n")
     assert said.endswith(
-        "Written to attnscope-demo: model.keras, run.zarr, report.html, view.html. "
-        "Open attnscope-demo/report.html in a browser.\n"
+        "Written to attnscope-demo: model.keras, run.zarr, report.html, view.html, explanation.html. "
+        "Open attnscope-demo/explanation.html and attnscope-demo/report.html in a browser.\n"
     )
     assert main(["demo", "--text"]) == 2
     assert main(["demo", "--text", "--force"]) == 0

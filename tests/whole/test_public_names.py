@@ -75,6 +75,11 @@ OPTIONS = {
         *("--padding", "--sites", "--batch-size", "--id-column", "--truth", "--columns", "--drop-missing", "--backend"),
         "--force",
     ),
+    "explain": (
+        *("-o", "--output", "--samples", "--target", "--method", "--budget", "--untested", "--seed", "--classes"),
+        *("--labels", "--positions", "--grid", "--padding", "--sites", "--batch-size", "--id-column", "--truth"),
+        *("--columns", "--drop-missing", "--backend", "--force"),
+    ),
     "evidence": (
         *("-o", "--output", "--target", "--methods", "--samples", "--budget", "--seed", "--classes", "--labels"),
         *("--positions", "--grid", "--padding", "--sites", "--batch-size", "--id-column", "--truth", "--columns"),
@@ -83,8 +88,8 @@ OPTIONS = {
     "demo": ("--text", "-o", "--output", "--backend", "--force"),
 }
 PUBLIC_ROOMS = (
-    *("analysis", "attribution", "capturing", "errors", "interception", "labels", "layers", "loading", "pages"),
-    *("plot", "reporting", "schema", "trust", "viewer"),
+    *("analysis", "attribution", "capturing", "errors", "explaining", "interception", "labels", "layers", "loading"),
+    *("pages", "plot", "reporting", "schema", "trust", "viewer"),
 )
 
 
@@ -129,7 +134,10 @@ def test_completion_shows_the_face():
 
 @pytest.mark.parametrize(
     "room",
-    ["analysis", "attribution", "capturing", "handlers", "layers", "loading", "pages", "plot", "trust", "viewer"],
+    [
+        *("analysis", "attribution", "capturing", "explaining", "handlers", "layers", "loading", "pages", "plot"),
+        *("trust", "viewer"),
+    ],
 )
 def test_public_classes_are_pickled_and_saved_under_the_name_of_their_room(room):
     module = import_module(f"attnscope.{room}")

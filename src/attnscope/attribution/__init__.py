@@ -20,6 +20,7 @@ from attnscope.attribution._baselines import position as position
 from attnscope.attribution._baselines import random as random
 from attnscope.attribution._methods import method_of as method_of
 from attnscope.attribution._occlusion import occlusion as occlusion
+from attnscope.attribution._positions import PatchPositions as PatchPositions
 from attnscope.attribution._removal import Removal as Removal
 from attnscope.attribution._removal import default_removals as default_removals
 from attnscope.attribution._removal import removal_of as removal_of

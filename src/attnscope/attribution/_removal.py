@@ -10,8 +10,8 @@ Every removal leaves padding as it is, and never writes into what it is given.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar
 
 import numpy as np
 from keras import tree
@@ -100,6 +100,11 @@ class Removal:
             return change(rows, removed & positions.valid[rows], draw)
 
         return Remover(words, draws, least, apply)
+
+    def with_background(self, background: Background) -> Removal:
+        """The same with what replaces removed positions taken from these samples; itself if it takes none."""
+        taken: dict[str, Any] = {each.name: background for each in fields(self) if each.name == "background"}
+        return replace(self, **taken)
 
     def suits(self, positions: Positions) -> bool:
         """Whether it can remove such positions."""

@@ -67,6 +67,10 @@ class Target:
         read: From the model's outputs and the extras of the batch, as tensors, to one number per sample; written in
             `keras.ops`, so that every backend can differentiate it.
         rows: The extras that `read` needs: arrays with one row per sample.
+        output: The number of the output that it is read from, among the leaves of the outputs' structure; None for a
+            function of all of them.
+        classes: What the columns of that output are called; of a single column that is a probability, the two classes
+            between which it decides. None where nothing says it.
         units: The unit of the number; empty where nothing says it.
         of_samples: What it is of each sample, where that differs, dims ``(sample,)``; else None.
     """
@@ -74,6 +78,8 @@ class Target:
     words: str
     read: Callable[[Tree, Mapping[str, Tensor]], Tensor]
     rows: dict[str, np.ndarray] = field(default_factory=dict)
+    output: int | None = None
+    classes: tuple[str, ...] | None = None
     units: str = ""
     of_samples: np.ndarray | None = None
 
@@ -140,7 +146,10 @@ def targets_of(
     own = class_names.get(names[number]) if isinstance(class_names, Mapping) else class_names
     output = _Output(leaves[number], _classes(own, default, leaves[number]))
     unit = units[number] if len(units) == len(leaves) else ""
-    return [replace(_of_output(target, number, name), units=unit) for target in output.targets(inner)]
+    return [
+        replace(_of_output(target, number, name), units=unit, output=number, classes=output.classes)
+        for target in output.targets(inner)
+    ]
 
 
 @dataclass(frozen=True)
@@ -167,7 +176,13 @@ class _Output:
             return [self._per_sample(wanted.columns, "each sample's own class")]
         if wanted is None and self._columns().shape[1] > 1:
             return [self._per_sample(self._columns().argmax(1), "the predicted class")]
-        return [self._column(0 if wanted is None else _whole_or_name(wanted))]
+        first = self.classes[1] if self.is_of_two and self.classes else 0
+        return [self._column(first if wanted is None else _whole_or_name(wanted))]
+
+    @property
+    def is_of_two(self) -> bool:
+        """Whether its only column is the probability of the second of two classes, as a sigmoid gives it."""
+        return self.classes is not None and len(self.classes) == 2 and self._columns().shape[1] == 1
 
     def _columns(self) -> np.ndarray:
         """The values, dims ``(sample, class)``."""
@@ -182,8 +197,17 @@ class _Output:
 
     def _column(self, wanted: int | str) -> Target:
         count = self._columns().shape[1]
-        column = self._number(wanted, count)
         flat = self.array.ndim == 1
+        if self.is_of_two and isinstance(wanted, str):
+            number = self._number(wanted, 2)
+            words = self._words(number, "class")
+
+            def read(tensor: Tensor, rows: Mapping[str, Tensor]) -> Tensor:
+                second = tensor if flat else tensor[:, 0]
+                return second if number else 1 - second
+
+            return Target(words, read)
+        column = self._number(wanted, count)
         words = "the output" if count == 1 else self._words(column, "class")
         return Target(words, lambda tensor, rows: tensor if flat else tensor[:, column])
 
@@ -281,6 +305,8 @@ def _classes(given: Sequence[str] | None, default: Sequence[str] | None, array: 
     if given is None:
         return tuple(default) if default and len(default) == count == len(set(default)) else None
     names = tuple(map(str, given))
+    if count == 1 and len(set(names)) == 2 and not isinstance(given, str) and _is_probability(array):
+        return names
     if isinstance(given, str) or len(names) != count or len(set(names)) != count:
         columns = "1 column" if count == 1 else f"{count} columns"
         raise TargetError(
@@ -288,6 +314,11 @@ def _classes(given: Sequence[str] | None, default: Sequence[str] | None, array: 
             "needs a name of its own, in their order: class_names=['cat', 'dog', ...]."
         )
     return names
+
+
+def _is_probability(array: np.ndarray) -> bool:
+    """Whether all numbers lie within 0 and 1."""
+    return bool(((array >= 0) & (array <= 1)).all())
 
 
 def _checked_callable(function: Callable[[Tree], Tensor], outputs: Tree) -> Target:

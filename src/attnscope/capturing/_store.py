@@ -15,7 +15,7 @@ from keras import tree
 
 from attnscope.capturing._destinations import Description, Outputs
 from attnscope.capturing._observer import SiteArrays
-from attnscope.errors import InputError, free_path
+from attnscope.errors import STORES, InputError, free_path
 from attnscope.maps import COMPLETE, AttentionMaps, open_maps, quiet_about_strings
 from attnscope.running import Batch, viewed
 from attnscope.schema import RAN, SAMPLE
@@ -30,7 +30,7 @@ class OnDisk:
     def __init__(self, description: Description, path: str | Path, *, resume: bool = False) -> None:
         self._description = description
         fix = "give another path, remove it, or resume it: resume=True"
-        self._path = free_path(path, fix, overwrite=resume)
+        self._path = free_path(path, fix, overwrite=resume, suffixes=STORES)
         self._root: Any = None
         names = [vars(item) for item in description.labels]
         ids = [] if description.ids is None else description.ids.tolist()

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     import xarray as xr
 
+    from attnscope.explaining import Explanation
     from attnscope.maps import AttentionMaps
     from attnscope.schema import SiteTable
     from attnscope.tables import Table
@@ -223,6 +224,66 @@ def evidence_to(
     card.save(output, overwrite=overwrite)
     _say(note, say)
     return card
+
+
+def explain_to(
+    output: str | Path,
+    model: str | Path,
+    inputs: Samples,
+    *,
+    classes: str | None = None,
+    labels: str | None = None,
+    samples: str | None = None,
+    test: bool = True,
+    backend: str | None = None,
+    overwrite: bool = False,
+    say: Callable[[str], None] = _nothing,
+    **options: Any,
+) -> Explanation:
+    """Writes what a model's answers for some samples depend on: reads the files, then calls `attnscope.explain`.
+
+    Args:
+        output: Where the explanation goes: a page, ``.html``, or ``.json`` or ``.csv``.
+        model: A ``.keras`` or ``.h5`` file.
+        inputs: A file of samples, as `read_inputs` takes it, or what that gave. The methods are tested on all of them.
+        classes: What the classes are called: ``a,b,c`` or the path of a text file with one name per line.
+        labels: Names of the positions, likewise.
+        samples: Which are explained: ids or numbers, ``P-017,P-020``, or numbers from and up to, ``0:5``; or
+            ``random``, ``most certain`` or ``most wrong``; None for the first five.
+        test: Whether the methods are tested on this model first.
+        backend: The Keras backend to run on; None for the one that is configured, or else the first that is installed.
+        overwrite: Whether an existing file at `output` may be replaced.
+        say: Is told what a reader should know about the inputs.
+        **options: Further arguments of `attnscope.explain`: ``target``, ``method``, ``budget``...
+
+    Returns:
+        The explanation.
+    """
+    output = Path(output)
+    check_free(output, overwrite)
+    given = _read(inputs)
+    class_names = None if classes is None else read_names(classes, option="--classes")
+    names = None if labels is None else read_names(labels)
+    network = read_model(model, backend=backend)
+    from attnscope.explaining import SUFFIXES, explain, is_choice
+
+    free_path(output, "--force", overwrite=True, suffixes=SUFFIXES)
+    given, note = _arranged(given, network)
+    chosen: Any = samples if samples is None or is_choice(samples) else _chosen(given, samples)
+    explanation = explain(
+        network,
+        given,
+        classes=class_names,
+        labels=names,
+        samples=chosen,
+        truth=getattr(given, "truth", None),
+        card=None if test else False,
+        **options,
+    )
+    output.parent.mkdir(parents=True, exist_ok=True)
+    explanation.save(output, overwrite=overwrite)
+    _say(note, say)
+    return explanation
 
 
 def _read(inputs: Samples) -> Any:

@@ -1,29 +1,22 @@
-"""The command line: options, and what is said on it."""
+"""The command line: what each command does, and what is said on it."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attnscope._version import __version__
-from attnscope.backends import BACKENDS, choose_backend
-from attnscope.cli._commands import SUMMARIES, as_slice, attribute_to, capture_to, check_free, evidence_to, inspect
+from attnscope.backends import choose_backend
+from attnscope.cli._commands import as_slice, attribute_to, capture_to, check_free, evidence_to, explain_to, inspect
+from attnscope.cli._parser import parser
 from attnscope.cli._wording import in_options, of_undeclared_inputs
 from attnscope.errors import AttnscopeError
 from attnscope.files import read_inputs, read_names
 
 if TYPE_CHECKING:
     from attnscope.schema import Site, SiteTable
-
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
-
-_INPUT_HELP = (
-    "samples: a table (.csv, .tsv or .parquet; a line of names, then one sample per line), arrays (.npy, or .npz with "
-    "an array by the name of each input) or texts (.txt, one per line)"
-)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit code: 0; 2 if attnscope cannot do it, and says why on stderr; 130 if the user stopped it. Unforeseen errors
         are raised.
     """
-    options = _parser().parse_args(arguments)
+    options = parser(_FUNCTIONS).parse_args(arguments)
     try:
         options.command(options)
     except (AttnscopeError, OSError) as error:
@@ -55,74 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="attnscope",
-        description="See what your Keras model attends to, and whether you may believe it.",
-        epilog="example: attnscope demo",
-    )
-    parser.add_argument("--version", action="version", version=f"attnscope {__version__}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    _add_inspect(commands)
-    _add_capture(commands)
-    _add_view(commands)
-    _add_report(commands)
-    _add_attribute(commands)
-    _add_evidence(commands)
-    _add_demo(commands)
-    return parser
-
-
-def _command(
-    commands: Commands, name: str, function: Callable[[argparse.Namespace], None], summary: str, example: str
-) -> argparse.ArgumentParser:
-    command = commands.add_parser(
-        name, help=summary, description=summary[0].upper() + summary[1:] + ".", epilog=f"example: {example}"
-    )
-    command.set_defaults(command=function)
-    return command
-
-
-def _add_backend(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--backend",
-        choices=BACKENDS,
-        help="Keras backend to run on; default: KERAS_BACKEND, else ~/.keras/keras.json, else the first of "
-        f"{', '.join(BACKENDS)} that is installed",
-    )
-
-
-def _add_model_and_inputs(command: argparse.ArgumentParser) -> None:
-    command.add_argument("model", metavar="MODEL", help="a .keras or .h5 file")
-    command.add_argument("inputs", metavar="INPUTS", help=_INPUT_HELP)
-
-
-def _add_table(command: argparse.ArgumentParser) -> None:
-    table = command.add_argument_group("tables")
-    table.add_argument("--id-column", metavar="NAME", help="the column that says what each sample is called")
-    table.add_argument("--truth", metavar="NAME", help="the column that says what is right; the model does not read it")
-    table.add_argument(
-        "--columns",
-        metavar="NAMES",
-        help="the columns that the model reads, in its order: a,b,c or a text file with one name per line; default: "
-        "matched by name if the model has an input for each, else all that are neither ids nor truth, in their order",
-    )
-    table.add_argument("--drop-missing", action="store_true", help="leave out samples with missing cells")
-
-
-def _add_subject(command: argparse.ArgumentParser) -> None:
-    """What is explained, and of which positions."""
-    command.add_argument("--classes", metavar="NAMES", help="what the classes are called: a,b,c or a text file")
-    command.add_argument("--labels", metavar="NAMES", help="names of the positions: a,b,c or a text file")
-    command.add_argument("--positions", metavar="INPUT", help="the input that is explained, where there are several")
-    command.add_argument("--grid", nargs=2, type=int, metavar=("ROWS", "COLUMNS"), help="patches, for pictures")
-    command.add_argument("--padding", type=float, metavar="NUMBER", help="the number that is padding")
-    command.add_argument("--sites", nargs="+", metavar="PATTERN", help="which attention is read; default: all of it")
-    command.add_argument("--batch-size", type=int, default=64, metavar="N", help="samples per batch; default: 64")
-
-
 def _subject(options: argparse.Namespace) -> dict[str, Any]:
-    """The arguments that the options of `_add_subject`, and others that both commands have, stand for."""
+    """The arguments that the options of `attribute` and `evidence` stand for, as far as both have them."""
     return {
         "classes": options.classes,
         "labels": options.labels,
@@ -155,184 +82,6 @@ def _target(words: Sequence[str] | None, classes: str | None) -> Any:
     names = [] if classes is None else read_names(classes, option="--classes")
     targets = [int(word) if word.isascii() and word.isdecimal() and word not in names else word for word in words]
     return targets[0] if len(targets) == 1 else targets
-
-
-def _add_inspect(commands: Commands) -> None:
-    command = _command(
-        commands,
-        "inspect",
-        _do_inspect,
-        "list the sites in a model where attention is computed, without running it",
-        "attnscope inspect model.keras",
-    )
-    command.add_argument("model", metavar="MODEL", help="a .keras or .h5 file")
-    command.add_argument(
-        "inputs",
-        metavar="INPUTS",
-        nargs="?",
-        help=f"{_INPUT_HELP}; only their shapes are used. Default: the shapes that the model declares, with 16 for "
-        "unknown sizes",
-    )
-    _add_table(command)
-    _add_backend(command)
-
-
-def _add_capture(commands: Commands) -> None:
-    command = _command(
-        commands,
-        "capture",
-        _do_capture,
-        "write a model's attention on some samples to a Zarr store",
-        "attnscope capture model.keras samples.csv -o run.zarr --sites 'block_0*' --summaries received entropy",
-    )
-    _add_model_and_inputs(command)
-    command.add_argument("-o", "--output", required=True, metavar="RUN", help="where to write, such as run.zarr")
-    command.add_argument(
-        "--sites",
-        nargs="+",
-        metavar="PATTERN",
-        help="glob patterns of site names; default: all attention sites",
-    )
-    command.add_argument(
-        "--summaries",
-        nargs="+",
-        choices=SUMMARIES,
-        default=["full"],
-        help="what to keep: the whole map, the attention that each key receives, the entropy of each query, or its 16 "
-        "strongest keys; default: full",
-    )
-    command.add_argument("--labels", help="names of the positions: a,b,c or a text file with one name per line")
-    command.add_argument("--batch-size", type=int, default=32, metavar="N", help="samples per batch; default: 32")
-    _add_table(command)
-    _add_backend(command)
-    if_it_exists = command.add_mutually_exclusive_group()
-    if_it_exists.add_argument("--force", action="store_true", help="replace an existing run at RUN")
-    if_it_exists.add_argument(
-        "--resume",
-        action="store_true",
-        help="write directly to RUN; if an earlier --resume was interrupted there, resume where it stopped",
-    )
-
-
-def _add_view(commands: Commands) -> None:
-    command = _command(
-        commands,
-        "view",
-        _do_view,
-        "show a captured run in the browser, served to this machine only; maps are read when you look at them",
-        "attnscope view run.zarr --samples 100:200",
-    )
-    command.add_argument("run_path", metavar="RUN", help="what `attnscope capture` wrote")
-    command.add_argument(
-        "--port",
-        type=int,
-        metavar="N",
-        help="port of 127.0.0.1, 0 for any free port; default: 8765, or another port if that is taken",
-    )
-    command.add_argument(
-        "--samples", metavar="A:B", help="samples from A up to, but not including, B; default: the first 256"
-    )
-    command.add_argument("--title", help="heading of the page; default: the name of the model")
-    command.add_argument("--no-browser", action="store_true", help="print the address, but do not open a browser")
-
-
-def _add_report(commands: Commands) -> None:
-    command = _command(
-        commands,
-        "report",
-        _do_report,
-        "write one offline page that shows a captured run",
-        "attnscope report run.zarr -o report.html",
-    )
-    command.add_argument("run_path", metavar="RUN", help="what `attnscope capture` wrote")
-    command.add_argument(
-        "-o", "--output", default="report.html", metavar="PAGE", help="where to write; default: report.html"
-    )
-    command.add_argument("--title", help="heading of the page; default: the name of the model")
-    command.add_argument("--force", action="store_true", help="replace an existing file at PAGE")
-
-
-def _add_attribute(commands: Commands) -> None:
-    command = _command(
-        commands,
-        "attribute",
-        _do_attribute,
-        "write how much each part of the inputs counts for what the model says",
-        "attnscope attribute model.keras patients.csv --id-column patient --method occlusion -o relevance.csv",
-    )
-    _add_model_and_inputs(command)
-    command.add_argument(
-        "-o", "--output", required=True, metavar="FILE", help="where to write: .csv (for spreadsheets), .json or .zarr"
-    )
-    command.add_argument(
-        "--target",
-        nargs="+",
-        metavar="CLASS",
-        help="the class that is explained, by number or name, or several; default: the one that the model predicts for "
-        "each sample",
-    )
-    command.add_argument(
-        "--method", default="chefer", help="such as chefer, integrated_gradients, occlusion, shapley; default: chefer"
-    )
-    command.add_argument(
-        "--samples", metavar="IDS", help="which samples: ids or numbers, P-017,P-020, or 0:20; default: all"
-    )
-    _add_subject(command)
-    _add_table(command)
-    _add_backend(command)
-    command.add_argument("--force", action="store_true", help="replace an existing file at FILE")
-
-
-def _add_evidence(commands: Commands) -> None:
-    command = _command(
-        commands,
-        "evidence",
-        _do_evidence,
-        "test which methods explain this model on these samples, and write an evidence card",
-        "attnscope evidence model.keras patients.csv --id-column patient --truth diagnosis -o card.html",
-    )
-    _add_model_and_inputs(command)
-    command.add_argument("-o", "--output", required=True, metavar="CARD", help="where to write: .html or .json")
-    command.add_argument(
-        "--target",
-        metavar="CLASS",
-        help="the class that is explained, by number or name; default: the one that the model predicts for each sample",
-    )
-    command.add_argument(
-        "--methods", nargs="+", metavar="METHOD", help="methods that are tested; default: all that the model allows"
-    )
-    command.add_argument("--samples", type=int, metavar="N", help="how many samples are tested, drawn at random")
-    command.add_argument("--budget", help="about how long it may take, such as '5 min'")
-    command.add_argument("--seed", type=int, default=0, help="of everything that is drawn; default: 0")
-    _add_subject(command)
-    _add_table(command)
-    _add_backend(command)
-    command.add_argument("--force", action="store_true", help="replace an existing file at CARD")
-
-
-def _add_demo(commands: Commands) -> None:
-    command = _command(
-        commands,
-        "demo",
-        _do_demo,
-        "train a small model, capture its attention and write a report; needs no network",
-        "attnscope demo --text -o names-demo",
-    )
-    command.add_argument(
-        "--text",
-        action="store_true",
-        help="use a GRU with attention over the letters of first names instead of a transformer over the features of "
-        "biopsies",
-    )
-    command.add_argument(
-        "-o",
-        "--output",
-        default="attnscope-demo",
-        metavar="FOLDER",
-        help="where to write; default: attnscope-demo",
-    )
-    _add_backend(command)
-    command.add_argument("--force", action="store_true", help="replace the files of an earlier demo")
 
 
 def _do_inspect(options: argparse.Namespace) -> None:
@@ -453,6 +202,22 @@ def _seconds(text: str | None) -> str | float | None:
         return text
 
 
+def _do_explain(options: argparse.Namespace) -> None:
+    explanation = explain_to(
+        options.output,
+        options.model,
+        _samples(options),
+        target=_target(None if options.target is None else [options.target], options.classes),
+        method=options.method,
+        samples=options.samples,
+        test=not options.untested,
+        budget=_seconds(options.budget),
+        seed=options.seed,
+        **_subject(options),
+    )
+    print(f"{explanation!r}\n\nWritten to {options.output}.")
+
+
 def _do_demo(options: argparse.Namespace) -> None:
     choose_backend(options.backend)
     from attnscope.demo import demonstrate_features, demonstrate_names
@@ -460,3 +225,16 @@ def _do_demo(options: argparse.Namespace) -> None:
     demonstrate = demonstrate_names if options.text else demonstrate_features
     demonstration = demonstrate(options.output, overwrite=options.force, say=lambda line: print(line, flush=True))
     print(f"\n{demonstration.text}")
+
+
+_FUNCTIONS = {
+    "inspect": _do_inspect,
+    "capture": _do_capture,
+    "view": _do_view,
+    "report": _do_report,
+    "attribute": _do_attribute,
+    "evidence": _do_evidence,
+    "explain": _do_explain,
+    "demo": _do_demo,
+}
+"""What each command does."""

@@ -139,7 +139,7 @@ def _read_csv(path: Path, wanted: set[str]) -> Table:
 
 def _read_parquet(path: Path) -> Table:
     """A table of columns, whose index, if it names the samples, becomes the ids."""
-    from attnscope.tables import table_of_frame
+    from attnscope.frames import table_of_frame
 
     try:
         import pandas

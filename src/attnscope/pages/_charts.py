@@ -177,7 +177,7 @@ def _pixels(means: MeanMaps, panel: int, maximum: float) -> str:
     pooled = f"one dot is the mean of {high} by {wide} cells" if high * wide > 1 else "one dot is one cell"
     rows, columns = means.values.shape[1:]
     return (
-        f"<picture><source media='(prefers-color-scheme:dark)' srcset='{dark}'>"
+        f"<picture><source media='screen and (prefers-color-scheme:dark)' srcset='{dark}'>"
         f"<img class=pixels {size} src='{light}' alt='{html.escape(_title(means, panel))}'></picture>"
         f"<p class=small>{rows} {means.rows.name} positions down, {columns} {means.columns.name} positions "
         f"across; {pooled}</p>"

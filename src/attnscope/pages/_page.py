@@ -9,15 +9,16 @@ from importlib import resources
 from attnscope.marks import offline_page
 
 
-def page(title: str, body: str, sheet: str) -> str:
+def page(title: str, body: str, sheet: str, *, extra: str = "") -> str:
     """A whole page that loads nothing.
 
     Args:
         title: What its tab is called.
         body: What it shows, as HTML.
         sheet: Name of the style sheet that it has beside the shared one, such as ``report.css``.
+        extra: Rules for this page alone.
     """
-    return offline_page(title, f"<main>\n{body}\n</main>", style(sheet))
+    return offline_page(title, f"<main>\n{body}\n</main>", style(sheet) + extra)
 
 
 def style(sheet: str) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from attnscope.errors import InputError, free_path
+from attnscope.errors import PAGES, InputError, free_path
 from attnscope.maps import AttentionMaps
 from attnscope.marks import colour_bar, isolated, number, rounded_up, token_row
 from attnscope.pages._charts import MOST_POSITIONS, Bars, bar_list, largest_drawn, maps_of_cells, strongest
@@ -100,8 +100,9 @@ def save_report(page: str, path: str | Path, *, overwrite: bool = False) -> Path
 
     Raises:
         WouldOverwriteError: `path` exists, and `overwrite` is False.
+        InputError: The file's name does not end in ``.html``.
     """
-    path = free_path(path, "save_report(page, path, overwrite=True)", overwrite=overwrite)
+    path = free_path(path, "save_report(page, path, overwrite=True)", overwrite=overwrite, suffixes=PAGES)
     path.write_text(page, encoding="utf-8")
     return path
 

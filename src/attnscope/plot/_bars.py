@@ -12,7 +12,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.font_manager import FontProperties, font_scalings
 
 from attnscope.colours import palette
-from attnscope.errors import SchemaError
+from attnscope.errors import SchemaError, counted
 from attnscope.marks import number, signed_number
 from attnscope.plot._canvas import axes_or_new, colour_map, difference_map, figure_of, head_line, is_dark, settle
 from attnscope.plot._checks import Weights
@@ -208,7 +208,8 @@ def _write_numbers(ax: Axes, rows: list[_Bar]) -> None:
 
 def _remarks(samples: Samples, place: int, quantity: Quantity) -> list[str]:
     broken = int(np.isnan(samples.array.values.reshape(samples.values.shape)[place]).sum())
-    remarks = [f"{broken} values are NaN and have no bar" if broken else ""]
+    have = "is NaN and has" if broken == 1 else "are NaN and have"
+    remarks = [f"{counted(broken, 'value')} {have} no bar" if broken else ""]
     if not quantity.signed:
         return remarks
     if samples.base is None or samples.answer is None:

@@ -227,7 +227,7 @@ def _width_of(ax: Axes) -> float:
     settle(ax)
     box, figure = ax.get_window_extent(), figure_of(ax)
     room = (figure.bbox.x1 - box.x0) / figure.get_dpi() - _MARGIN
-    return min(max(_inches(box, ax), min(place, _NARROWEST)), max(room, 1.0))
+    return float(min(max(_inches(box, ax), min(place, _NARROWEST)), max(room, 1.0)))
 
 
 def settle(ax: Axes) -> None:

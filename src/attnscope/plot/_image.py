@@ -18,7 +18,7 @@ from matplotlib.font_manager import FontProperties, font_scalings
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
 
-from attnscope.colours import diverging
+from attnscope.colours import diverging, ramp
 from attnscope.errors import LabelError, SchemaError
 from attnscope.labels import patch_grid
 from attnscope.marks import number, signed_number
@@ -46,7 +46,7 @@ from attnscope.tensors import Tensor
 DARKEST = 0.7
 """How far the picture is darkened where it has no attention: what is there can still be recognised."""
 TINT = 0.8
-"""Opacity of the colour over the patch whose relevance is farthest from 0; a patch of 0 has none."""
+"""Opacity of the colour over the patch that is farthest from 0; a patch of 0 has none."""
 LAYOUTS = {1: ("key",), 2: ("query", "key"), 4: ("sample", "head", "query", "key")}
 MOST_SPECIAL, MOST_IMAGES = 12, 36
 
@@ -101,9 +101,10 @@ def image(
 ) -> Axes | np.ndarray:
     """The picture under its weights, without any blurring; it stays recognisable.
 
-    Attention darkens the picture where it is small, as in the viewer: what is looked at keeps its own colours.
-    Relevance colours the picture, which is grey: orange speaks for the target, blue against it, and the stronger, the
-    less is seen through it; a patch of 0 is as it was. The bar shows the colours over the picture's mean grey.
+    Attention darkens a picture in colours where it is small, as in the viewer: what is looked at keeps its own colours.
+    A grey picture, whose own darkness would be taken for little attention, is coloured instead: the more attention, the
+    less is seen through the colour. Relevance colours every picture, which is then grey: orange speaks for the target,
+    blue against it; a patch of 0 is as it was. The bar shows the colours over the picture's mean grey.
 
     Tokens that are not patches (CLS, registers, sinks) have their own squares beside the picture, with their weights
     as numbers; the title says what share of the attention they take, and what share the patches have. If one has more
@@ -146,7 +147,7 @@ def image(
     shown = _shown(picture, array, grid=grid, sample=sample, head=head)
     (values,), scale = _scaled([shown], normalize, maximum)
     axes: Axes = axes_or_new(ax, *_figure_size(shown))
-    mixed = _draw(axes, shown, values, scale)
+    mixed = _draw(axes, shown, values, scale, shown.needs_colour)
     add_bar(axes, ScalarMappable(norm_of(scale), mixed), scale.label, scale.ticks, extend=scale.tip(values))
     head_line(axes, shown.panels.title, [shown.panels.subtitle, *_in_words(shown)], None)
     _draw_special(axes, values[shown.patches.weights.size :], shown, mixed, norm_of(scale), _room([shown]))
@@ -158,7 +159,7 @@ class _Shown:
     """A picture and its weights.
 
     Attributes:
-        pixels: dims ``(height, width, 3)``, 0 to 1, as they are drawn.
+        pixels: dims ``(height, width, 3)``, 0 to 1.
         patches: The weights.
         panels: Where they come from.
     """
@@ -166,6 +167,16 @@ class _Shown:
     pixels: np.ndarray
     patches: _PatchWeights
     panels: Panels
+
+    @property
+    def lightness(self) -> np.ndarray:
+        """How light each pixel is, dims ``(height, width)``, 0 to 1."""
+        return np.asarray(self.pixels @ _LIGHTNESS)
+
+    @property
+    def needs_colour(self) -> bool:
+        """Whether colours lie over the picture, and not darkness: it is signed, or grey itself."""
+        return self.panels.quantity.signed or float(np.ptp(self.pixels, axis=-1).max()) < _GREY
 
 
 def _shown(
@@ -178,8 +189,6 @@ def _shown(
 ) -> _Shown:
     pixels = coloured_picture(picture)
     panels = _over_queries(panels_of(array, sample=sample, partial=True).one("mean" if head is None else head))
-    if panels.quantity.signed:
-        pixels = np.repeat((pixels @ _LIGHTNESS)[..., None], 3, axis=-1)
     return _Shown(pixels, _arranged(panels, array, grid), panels)
 
 
@@ -197,14 +206,15 @@ def _scaled(
     return [values.ravel() for values, _ in drawn], scale
 
 
-def _draw(ax: Axes, shown: _Shown, values: np.ndarray, scale: Scale) -> Colormap:
+def _draw(ax: Axes, shown: _Shown, values: np.ndarray, scale: Scale, in_colour: bool) -> Colormap:
     """Draws a picture and its patches; returns the colours as they look over the picture's mean grey."""
-    picture = ax.imshow(shown.pixels, vmin=0, vmax=1, interpolation="nearest", extent=_extent(shown.pixels))
+    pixels = np.repeat(shown.lightness[..., None], 3, axis=-1) if in_colour else shown.pixels
+    picture = ax.imshow(pixels, vmin=0, vmax=1, interpolation="nearest", extent=_extent(pixels))
     picture.set_gid("picture")
-    over = _overlay(scale)
+    over = _overlay(scale, in_colour)
     cells = values[: shown.patches.weights.size].reshape(shown.patches.weights.shape)
     _draw_patches(ax, cells, shown, over, norm_of(scale))
-    return _over_grey(over, float((shown.pixels @ _LIGHTNESS).mean()))
+    return _over_grey(over, float(shown.lightness.mean()))
 
 
 def _gallery(
@@ -237,9 +247,9 @@ def _gallery(
     all_shown = [_shown(several[one], array, grid=grid, sample=one, head=head) for one in numbers]
     drawn, scale = _scaled(all_shown, normalize, maximum)
     axes = _gallery_axes(all_shown, ax)
-    mixed = []
+    mixed, in_colour = [], all(shown.needs_colour for shown in all_shown)
     for axis, shown, values in zip(axes.flat, all_shown, drawn, strict=False):
-        mixed.append(_draw(axis, shown, values, scale))
+        mixed.append(_draw(axis, shown, values, scale, in_colour))
     patches = np.concatenate(drawn)
     add_bar(
         list(axes.flat), ScalarMappable(norm_of(scale), mixed[0]), scale.label, scale.ticks, extend=scale.tip(patches)
@@ -289,6 +299,10 @@ def _title_within(ax: Axes, name: str) -> None:
     heading.set_fontfamily(fonts)
 
 
+_GREY = 0.02
+"""How much the channels of a grey picture may differ."""
+_COLOUR = 150
+"""Level of the ramp that grey pictures have their attention in."""
 _LIGHTNESS = np.array((0.2126, 0.7152, 0.0722))
 
 
@@ -400,14 +414,17 @@ def _extent(pixels: np.ndarray) -> tuple[float, float, float, float]:
     return (-0.5, pixels.shape[1] - 0.5, pixels.shape[0] - 0.5, -0.5)
 
 
-def _overlay(scale: Scale) -> Colormap:
-    """What lies over the picture: black that gives way to attention, or the colour of a side that grows with it."""
+def _overlay(scale: Scale, in_colour: bool) -> Colormap:
+    """What lies over the picture: black that gives way to attention, or a colour that grows with it."""
     share = np.linspace(-1 if scale.signed else 0, 1, 256)
     table = np.zeros((256, 4))
     if scale.signed:
         low, high = diverging()[[0, -1]] / 255
         table[:, :3] = np.where(share[:, None] < 0, low, high)
         table[:, 3] = TINT * np.abs(share)
+    elif in_colour:
+        table[:, :3] = ramp()[_COLOUR] / 255
+        table[:, 3] = TINT * share
     else:
         table[:, 3] = DARKEST * (1 - share)
     return ListedColormap(table, name="attnscope over a picture").with_extremes(bad=(0, 0, 0, 0))

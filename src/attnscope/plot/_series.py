@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 from attnscope.colours import palette
-from attnscope.errors import LabelError, SchemaError
+from attnscope.errors import LabelError, SchemaError, counted
 from attnscope.marks import rounded_up
 from attnscope.plot._canvas import (
     add_bar,
@@ -216,7 +216,8 @@ def _named(courses: _Courses, names: Sequence[str] | None) -> _Courses:
         return courses
     if isinstance(names, str) or len(names) != len(courses.lines):
         raise LabelError(
-            f"{len(names)} names were given, but there are {len(courses.lines)} lines. Give one per line: names=[...]."
+            f"{counted(len(names), 'name')} given, but the lines are {len(courses.lines)}. Give one per line: "
+            "names=[...]."
         )
     return replace(courses, lines=replace(courses.lines, labels=tuple(map(str, names)), named=True))
 

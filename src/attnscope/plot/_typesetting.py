@@ -112,6 +112,12 @@ def broken(text: str, letters: int) -> list[str]:
 
 def width_of(text: str, font: font_manager.FontProperties) -> float:
     """Points that a text is wide."""
+    return _width_at_1000(text, tuple(font.get_family())) * float(font.get_size()) / 1000
+
+
+@lru_cache(maxsize=8192)
+def _width_at_1000(text: str, fonts: tuple[str, ...]) -> float:
+    font = font_manager.FontProperties(family=list(fonts), size=1000)
     return float(text_to_path.get_text_width_height_descent(text, font, ismath=False)[0]) if text else 0.0
 
 

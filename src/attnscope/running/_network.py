@@ -15,6 +15,7 @@ from keras import tree
 
 from attnscope.backends import Body
 from attnscope.errors import AttnscopeError, InputError, UnbuiltModelError, UnsupportedError, kind_of
+from attnscope.frames import table_of
 from attnscope.interception import call_model, input_names
 from attnscope.labels import AxisLabels
 from attnscope.running._batches import Batch, Batches, batches_of, gives_batches, joined
@@ -24,7 +25,6 @@ from attnscope.running._fitted_inputs import beyond_an_embedding, check_call, fi
 from attnscope.running._output_names import output_names
 from attnscope.running._tables import arranged
 from attnscope.running._tasks import prepared
-from attnscope.tables import table_of
 from attnscope.tensors import Inputs, Tree
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from attnscope.errors import InputError, SchemaError, counted, free_path, kind_of
+from attnscope.errors import PAGES, InputError, SchemaError, counted, free_path, kind_of
 from attnscope.maps import AttentionMaps
 from attnscope.viewer._arrange import SiteMaps
 from attnscope.viewer._page import page
@@ -133,16 +133,18 @@ class View:
         The first 16 samples, unless `view` was given others. It opens in any browser from 2023 or later.
 
         Args:
-            path: Where to write the file.
+            path: Where to write the file; its name ends in ``.html``.
             max_bytes: Largest size of the file. If not everything fits, maps are drawn in blocks with the eight
                 strongest weights of every row, or else as thumbnails only; the page says so.
             overwrite: Whether a file at `path` may be replaced.
 
         Raises:
             WouldOverwriteError: Something exists at `path`, and `overwrite` is False.
+            InputError: The file's name ends in something else.
             TooLargeError: Not even the thumbnails fit.
         """
-        path = free_path(path, f"view.save({str(path)!r}, overwrite=True)", overwrite=overwrite)
+        fix = f"view.save({str(path)!r}, overwrite=True)"
+        path = free_path(path, fix, overwrite=overwrite, suffixes=PAGES)
         parts = page(self._saved(), max_bytes)
         with path.open("w", encoding="utf-8") as file:
             file.writelines(parts)

@@ -1,0 +1,113 @@
+"""What a model says about its samples, in numbers and in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from attnscope.errors import InputError
+from attnscope.marks import number
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a model says about some samples.
+
+    Attributes:
+        target: What is explained: one number per sample, dims ``(sample,)``, float64.
+        columns: The output that the target is read from, dims ``(sample, class)``, float64; None where a model has
+            several outputs, or one of other dims.
+        classes: What the columns are called; of a single column, the names of the two classes between which it
+            decides. None where nothing says it.
+        truth: What is right for each sample: the name or number of a class, or a number; None where it is not known.
+    """
+
+    target: np.ndarray
+    columns: np.ndarray | None
+    classes: tuple[str, ...] | None
+    truth: tuple[str, ...] | None = None
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether one column is the probability of the second of two classes."""
+        columns = self.columns
+        return columns is not None and columns.shape[1] == 1 and self.classes is not None and len(self.classes) == 2
+
+    def by_class(self) -> np.ndarray | None:
+        """A number for each class, dims ``(sample, class)``; None where the output is no choice among classes."""
+        if self.columns is None or (self.columns.shape[1] == 1 and not self.is_binary):
+            return None
+        return np.concatenate([1 - self.columns, self.columns], axis=1) if self.is_binary else self.columns
+
+    def name_of(self, column: int) -> str:
+        """What a class is called."""
+        return f"class {column}" if self.classes is None else self.classes[column]
+
+    def decided(self) -> list[str]:
+        """The class that the model decides for, by its name; the number itself where there are no classes."""
+        scores = self.by_class()
+        if scores is None:
+            return [number(float(value)) for value in self.target]
+        return [self.name_of(int(column)) for column in scores.argmax(1)]
+
+    def in_words(self) -> list[str]:
+        """The decision with its number."""
+        scores = self.by_class()
+        if scores is None:
+            return self.decided()
+        return [f"{word} ({number(float(row.max()))})" for word, row in zip(self.decided(), scores, strict=True)]
+
+    def certainty(self) -> np.ndarray:
+        """How far the best class lies before the next, dims ``(sample,)``.
+
+        Raises:
+            InputError: The output is no choice among classes.
+        """
+        scores = self.by_class()
+        if scores is None:
+            raise InputError(
+                "The samples 'most certain' are asked for, but the model gives a number and no classes. Choose by id "
+                "or number, or name the two classes that a probability decides between: classes=['no', 'yes']."
+            )
+        best = np.sort(scores, axis=1)
+        return np.asarray(best[:, -1] - best[:, -2])
+
+    def error(self) -> np.ndarray:
+        """How far the answer is from the truth, dims ``(sample,)``: how much better the best class does than the right
+        one; of a number, the absolute difference.
+
+        Raises:
+            InputError: The truth is not known, or is no class.
+        """
+        if self.truth is None:
+            raise InputError("The samples 'most wrong' are asked for, but the truth is not known: truth=[...].")
+        scores = self.by_class()
+        if scores is None:
+            return np.asarray(np.abs(self.target - _numbers(self.truth)))
+        columns = np.array([self._column(word) for word in self.truth])
+        return np.asarray(scores.max(1) - np.take_along_axis(scores, columns[:, None], axis=1)[:, 0])
+
+    def _column(self, word: str) -> int:
+        if self.classes is not None and word in self.classes:
+            return self.classes.index(word)
+        count = 2 if self.is_binary or self.columns is None else self.columns.shape[1]
+        digits = word.removesuffix(".0")
+        if digits.isdecimal() and int(digits) < count:
+            return int(digits)
+        named = "the numbers of columns" if self.classes is None else ", ".join(map(repr, self.classes))
+        raise InputError(f"The truth of a sample is {word!r}, but the classes are {named}. Give one of them.")
+
+    def truth_in_words(self) -> list[str] | None:
+        """The truth, by the names of the classes."""
+        if self.truth is None or self.by_class() is None:
+            return None if self.truth is None else list(self.truth)
+        return [self.name_of(self._column(word)) for word in self.truth]
+
+
+def _numbers(truth: Sequence[str]) -> np.ndarray:
+    try:
+        return np.array([float(word) for word in truth])
+    except ValueError as error:
+        raise InputError(f"The model gives a number, but the truth is not one for every sample: {error}.") from error

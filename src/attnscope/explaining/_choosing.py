@@ -1,0 +1,68 @@
+"""Which samples are explained: by id or number, at random, or where the model is most certain or most wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import TypeAlias
+
+import numpy as np
+
+from attnscope.errors import InputError
+from attnscope.explaining._answers import Answers
+
+Wanted: TypeAlias = str | int | Sequence[str] | Sequence[int] | None
+"""What a user may give as ``samples=``."""
+MOST = 5
+"""How many samples are explained where the user does not say which."""
+RANDOM, CERTAIN, WRONG = "random", "most certain", "most wrong"
+
+
+def is_choice(wanted: str) -> bool:
+    """Whether it says how samples are chosen, instead of which."""
+    return wanted in (RANDOM, CERTAIN, WRONG)
+
+
+def chosen_samples(wanted: Wanted, ids: Sequence[str], answers: Answers, seed: int) -> np.ndarray:
+    """The numbers of the samples that are explained, in the order in which they were asked for.
+
+    Args:
+        wanted: Ids or numbers of samples, one or several; ``"random"``, ``"most certain"`` or ``"most wrong"`` for
+            `MOST` of them; None for the first `MOST`.
+        ids: The id of each sample.
+        answers: What the model says.
+        seed: Of the random choice.
+
+    Returns:
+        dims ``(sample,)``, int64.
+
+    Raises:
+        InputError: There is no such sample, or the choice needs something that is not known.
+    """
+    count = min(MOST, len(ids))
+    if wanted is None:
+        return np.arange(count)
+    if isinstance(wanted, str) and wanted not in ids:
+        if wanted == RANDOM:
+            return np.sort(np.random.default_rng(seed).permutation(len(ids))[:count])
+        if wanted == CERTAIN:
+            return np.argsort(-answers.certainty(), kind="stable")[:count]
+        if wanted == WRONG:
+            return np.argsort(-answers.error(), kind="stable")[:count]
+    listed = [wanted] if isinstance(wanted, (str, int, np.integer)) else list(wanted)
+    if not listed:
+        raise InputError("samples=[] chooses no sample, but one at least is needed: samples=[0].")
+    return np.array([_number_of(each, ids) for each in listed])
+
+
+def _number_of(wanted: object, ids: Sequence[str]) -> int:
+    if str(wanted) in ids:
+        return list(ids).index(str(wanted))
+    if isinstance(wanted, (int, np.integer)) and not isinstance(wanted, bool) and -len(ids) <= wanted < len(ids):
+        return int(wanted) % len(ids)
+    near = get_close_matches(str(wanted), ids, n=1)
+    known = f"{ids[0]!r} to {ids[-1]!r}" if len(ids) > 1 else repr(ids[0])
+    raise InputError(
+        f"There is no sample {wanted!r}: there are {len(ids)}, with the ids {known}. Give the id or the number of a "
+        f"sample, {RANDOM!r}, {CERTAIN!r} or {WRONG!r}: samples=[{(near or ids)[0]!r}]."
+    )

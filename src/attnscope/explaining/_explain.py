@@ -1,0 +1,311 @@
+"""`explain`: why does the model say that of this sample? Relevance with its verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import keras
+import numpy as np
+import xarray as xr
+from keras import tree
+from numpy.typing import ArrayLike
+
+from attnscope.attribution import (
+    ClassNames,
+    InputLabels,
+    PatchPositions,
+    Removal,
+    RemovalScores,
+    Subject,
+    TargetLike,
+    default_removals,
+    method_of,
+    relevance_of,
+    subjects_of,
+)
+from attnscope.capturing import captured
+from attnscope.discovery import Selection
+from attnscope.errors import InputError, MethodError, NoAttentionError
+from attnscope.explaining._answers import Answers
+from attnscope.explaining._choosing import Wanted, chosen_samples
+from attnscope.explaining._explanation import Explanation
+from attnscope.explaining._method_choice import MethodChoice, choices
+from attnscope.findings import Finding, findings
+from attnscope.schema import SAMPLE, SAMPLE_ID
+from attnscope.tensors import Inputs
+from attnscope.trust import EvidenceCard, evidence, rank_correlation
+
+REMOVED = (1, 2, 3, 5, 10)
+"""After how many of the top positions are removed the model is asked again."""
+BUDGET = "2 min"
+"""About how long the methods are tested where no card is given."""
+
+
+def explain(
+    model: keras.Model,
+    inputs: Inputs,
+    *,
+    target: TargetLike = None,
+    classes: ClassNames = None,
+    labels: InputLabels | None = None,
+    ids: Sequence[object] | None = None,
+    samples: Wanted = None,
+    truth: Sequence[object] | None = None,
+    method: str = "auto",
+    card: EvidenceCard | bool | None = None,
+    images: ArrayLike | None = None,
+    grid: tuple[int, int] | None = None,
+    positions: str | None = None,
+    padding: float | None = None,
+    kept: ArrayLike | None = None,
+    sites: Selection = None,
+    budget: str | float | None = None,
+    seed: int = 0,
+    batch_size: int = 64,
+    progress: bool = True,
+) -> Explanation:
+    """What a model's answers for some samples depend on, by a method that was tested on that model.
+
+    For each chosen sample: what the model says, the relevance of each part of the input by the best method that the
+    evidence card lets through, a second method beside it, what the answer becomes when the top parts are removed, the
+    attention that each part gets, and the findings of the lint that touch this sample.
+
+    Args:
+        model: Any built Keras 3 model, or a KerasHub task. It is not changed.
+        inputs: All samples that there are, in any form that `attribute` takes; the methods are tested on them, and
+            removed parts are replaced by what they hold.
+        target: What is explained; see `attribute`. One target.
+        classes: What the classes are called, in their order; of a single probability, the two between which it decides.
+        labels: Names of the positions; see `attribute`.
+        ids: A name for each sample, each its own; default: those of a table, or else their numbers.
+        samples: Which are explained: ids or numbers; ``"random"``, ``"most certain"`` or ``"most wrong"`` (which needs
+            `truth`) for five of them; None for the first five.
+        truth: What is right for each sample: the name or number of a class, or a number.
+        method: ``"auto"`` for the one that explains by the widest margin, or else the best that is descriptive only,
+            which is said, or else none; or the name of a method, which is drawn with whatever verdict it has.
+        card: What `evidence` found about this model and target; None to test the methods now; False to test none.
+        images: Pictures to draw under the relevance of patches, dims ``(sample, height, width)`` or ``(..., channel)``;
+            default: the inputs themselves.
+        grid: Rows and columns of patches, for pictures.
+        positions: Name of the input that is explained, where there are several.
+        padding: The number that is padding, beside what the model itself masks; see `attribute`.
+        kept: Positions that are never removed; see `evidence`.
+        sites: Which attention is meant: patterns as for `capture`; default: all of it.
+        budget: About how long testing the methods may take: seconds, or text such as ``"5 min"``; default: 2 minutes.
+        seed: Seed of everything that is drawn.
+        batch_size: Samples at a time.
+        progress: Whether to show a bar, on a terminal.
+
+    Returns:
+        The explanation, with a table, a page and pictures.
+
+    Raises:
+        InputError: There is no such sample, ids are not unique, or several targets are given.
+        MethodError: There is no such method, or it cannot be used on this model.
+        TargetError: The target is not among the model's outputs.
+    """
+    settings: dict[str, Any] = {
+        "target": target,
+        "class_names": classes,
+        "labels": labels,
+        "positions": positions,
+        "grid": grid,
+        "padding": padding,
+        "sites": sites,
+        "batch_size": batch_size,
+    }
+    subjects = subjects_of(model, inputs, **settings)
+    if len(subjects) != 1:
+        raise InputError(f"There are {len(subjects)} targets, but an explanation is about one. Choose one: target=1.")
+    [subject] = subjects
+    names = _ids(subject.ids if ids is None else ids, subject.samples)
+    answers = _answers(subject, _words(truth, "truth", subject.samples))
+    rows = chosen_samples(samples, names, answers, seed)
+    if card is None:
+        card = evidence(
+            model, inputs, kept=kept, budget=budget or BUDGET, seed=seed, progress=progress, permutations=0, **settings
+        )
+    tested = None if isinstance(card, bool) else card
+    _check_target(tested, subject)
+    chosen, removals = subject.rows(rows), _removals(subject)
+    drawn = choices(tested, method)
+    relevances = [_relevance(chosen, choice.name, removals[0], kept, seed) for choice in drawn]
+    versions = RemovalScores(chosen, removals[0], kept=kept, seed=seed)
+    attention, why_not = _attention(chosen)
+    return Explanation(
+        model=subject.model.name,
+        target=subject.target.words,
+        kind=subject.positions.kind,
+        removal=versions.words,
+        methods=tuple(drawn),
+        card=tested,
+        findings=_findings(chosen),
+        notes=tuple(filter(None, (subject.positions.note, why_not))),
+        table=_table(
+            chosen,
+            [names[row] for row in rows],
+            _rows_of(answers, rows),
+            drawn,
+            relevances,
+            _removed(versions, relevances),
+            attention,
+            _pictures(chosen, images, rows),
+        ),
+    )
+
+
+def _ids(ids: Sequence[object] | np.ndarray | None, samples: int) -> list[str]:
+    words = _words(ids, "ids", samples) or tuple(map(str, range(samples)))
+    twice = sorted({word for word in words if words.count(word) > 1})
+    if twice:
+        raise InputError(f"The id {twice[0]!r} belongs to {words.count(twice[0])} samples. Give each an id of its own.")
+    return list(words)
+
+
+def _words(values: Sequence[object] | np.ndarray | None, what: str, samples: int) -> tuple[str, ...] | None:
+    if values is None:
+        return None
+    words = tuple(map(str, values))
+    if len(words) != samples:
+        raise InputError(
+            f"{what} has {len(words)} entries, but there are {samples} samples. Give one for each, in their order."
+        )
+    return words
+
+
+def _answers(subject: Subject, truth: tuple[str, ...] | None) -> Answers:
+    outputs = subject.network.outputs(subject.inputs)
+    number = subject.target.output
+    leaf = None if number is None else np.asarray(tree.flatten(outputs)[number], dtype="float64")
+    if leaf is not None:
+        leaf = leaf[:, None] if leaf.ndim == 1 else leaf if leaf.ndim == 2 else None
+    return Answers(subject.target.of(outputs), leaf, subject.target.classes, truth)
+
+
+def _rows_of(answers: Answers, rows: np.ndarray) -> Answers:
+    columns = None if answers.columns is None else answers.columns[rows]
+    truth = None if answers.truth is None else tuple(answers.truth[row] for row in rows)
+    return replace(answers, target=answers.target[rows], columns=columns, truth=truth)
+
+
+def _check_target(card: EvidenceCard | None, subject: Subject) -> None:
+    if card is not None and card.target != subject.target.words:
+        raise InputError(
+            f"The card is about {card.target}, but {subject.target.words} is explained, and a verdict holds for one: "
+            "make a card for this one, ats.evidence(model, inputs, target=...), or leave card out."
+        )
+
+
+def _removals(subject: Subject) -> list[Removal]:
+    """How positions are removed: what replaces them comes from all samples, not from the few that are explained."""
+    return [removal.with_background(subject.inputs) for removal in default_removals(subject)]
+
+
+def _relevance(subject: Subject, method: str, removal: Removal, kept: ArrayLike | None, seed: int) -> xr.DataArray:
+    settings = {"removal": removal, "kept": kept, "seed": seed}
+    known = method_of(method).options
+    return relevance_of(subject, method, **{name: value for name, value in settings.items() if name in known})
+
+
+def _removed(versions: RemovalScores, relevances: Sequence[xr.DataArray]) -> xr.DataArray | None:
+    """The answer without the first method's top positions, dims ``(sample, removed)``; NaN where there are fewer."""
+    if not relevances:
+        return None
+    relevance = versions.subject.flat(relevances[0])
+    ranked = np.argsort(np.where(versions.removable, -relevance, np.inf), axis=1, kind="stable")
+    answers = np.full((len(relevance), len(REMOVED)), np.nan)
+    for place, count in enumerate(REMOVED):
+        rows = np.flatnonzero(versions.most >= count)
+        removed = np.zeros_like(versions.removable)
+        np.put_along_axis(removed, ranked[:, :count], True, axis=1)
+        if len(rows):
+            answers[rows, place] = versions(rows, removed[rows])
+    return xr.DataArray(answers, dims=(SAMPLE, "removed"), coords={"removed": list(REMOVED)})
+
+
+def _attention(subject: Subject) -> tuple[xr.DataArray | None, str]:
+    """What each position receives, and why there is none."""
+    try:
+        return relevance_of(subject, "raw"), ""
+    except NoAttentionError:
+        return None, "The model has no attention that could be shown."
+    except MethodError as error:
+        return None, f"Attention is not shown: {error}"
+
+
+def _findings(subject: Subject) -> tuple[tuple[Finding, ...], ...]:
+    """The findings of the lint on each sample alone; none where there is no attention."""
+    try:
+        maps = captured(subject.in_batches(), sites=subject.sites, progress=False)
+    except NoAttentionError:
+        return ((),) * subject.samples
+    return tuple(
+        tuple(findings({name: maps.dataset(name).isel({SAMPLE: slice(row, row + 1)}) for name in maps}))
+        for row in range(subject.samples)
+    )
+
+
+def _pictures(subject: Subject, images: ArrayLike | None, rows: np.ndarray) -> np.ndarray | None:
+    if images is not None:
+        given = np.asarray(images)
+        if len(given) not in (len(rows), int(rows.max()) + 1) and len(given) <= rows.max():
+            raise InputError(
+                f"images has {len(given)} pictures, but sample {int(rows.max())} is explained. Give one per sample."
+            )
+        return given if len(given) == len(rows) else given[rows]
+    return subject.positions.of(subject.inputs) if subject.positions.kind == "patches" else None
+
+
+def _table(
+    subject: Subject,
+    ids: Sequence[str],
+    answers: Answers,
+    drawn: Sequence[MethodChoice],
+    relevances: Sequence[xr.DataArray],
+    removed: xr.DataArray | None,
+    attention: xr.DataArray | None,
+    pictures: np.ndarray | None,
+) -> xr.Dataset:
+    empty = subject.relevance(np.full(subject.positions.valid.shape, np.nan), "none")
+    dims = empty.dims
+    coordinates = {name: empty.coords[name] for name in empty.coords}
+    variables: dict[str, Any] = {}
+    if relevances:
+        stacked = np.stack([np.asarray(each.values, dtype="float64") for each in relevances])
+        variables["relevance"] = (("by", *dims), stacked)
+        coordinates["by"] = ("by", [choice.name for choice in drawn])
+        coordinates["verdict"] = ("by", [choice.verdict for choice in drawn])
+        if "base" in relevances[0].coords:
+            variables["base"] = ((SAMPLE,), relevances[0]["base"].values)
+    if len(relevances) == 2:
+        pair = [subject.flat(each) for each in relevances]
+        variables["agreement"] = ((SAMPLE,), rank_correlation(pair[0], pair[1], subject.positions.valid))
+    if removed is not None:
+        variables["answer_without"] = removed
+    if attention is not None:
+        variables["attention"] = (dims, np.asarray(attention.values, dtype="float64"))
+    if subject.positions.kind in ("tokens", "codes", "features"):
+        variables["value"] = (dims, subject.positions.of(subject.inputs).reshape(empty.shape))
+    if subject.positions.kind == "steps":
+        variables["value"] = ((*dims, "feature"), subject.positions.of(subject.inputs))
+    if pictures is not None:
+        axes = (SAMPLE, "height", "width", "channel")[: pictures.ndim]
+        variables["picture"] = (axes, pictures)
+    variables["answer"] = ((SAMPLE,), answers.target)
+    by_class = answers.by_class()
+    if by_class is not None:
+        variables["by_class"] = ((SAMPLE, "class"), by_class)
+        coordinates["class"] = ("class", [answers.name_of(column) for column in range(by_class.shape[1])])
+    coordinates[SAMPLE_ID] = ((SAMPLE,), list(ids))
+    coordinates["decision"] = ((SAMPLE,), answers.decided())
+    truth = answers.truth_in_words()
+    if truth is not None:
+        coordinates["truth"] = ((SAMPLE,), truth)
+    attrs: dict[str, Any] = {"target": subject.target.words}
+    if relevances and relevances[0].attrs.get("units"):
+        attrs["units"] = relevances[0].attrs["units"]
+    if isinstance(subject.positions, PatchPositions):
+        attrs["grid"] = subject.positions.grid
+    return xr.Dataset(variables, coords=coordinates, attrs=attrs)

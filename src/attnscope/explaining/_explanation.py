@@ -1,0 +1,246 @@
+"""An explanation: what was found about each chosen sample, as a table, in words, as a page and as pictures."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from attnscope.errors import NotInstalledError, free_path
+from attnscope.explaining._method_choice import MethodChoice
+from attnscope.findings import Finding
+from attnscope.marks import number, shown
+from attnscope.pages import explanation_element, explanation_page, use_in_words
+from attnscope.schema import SAMPLE, SAMPLE_ID
+from attnscope.trust import EvidenceCard
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MOST_IN_WORDS = 3
+"""How many parts of a sample its line in a terminal names."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What a model's answers for some samples depend on, with the verdict on the method that says so.
+
+    A notebook displays it; `table` is for programs, and `save` writes a page, JSON, CSV or a picture.
+
+    Attributes:
+        model: Name of the model.
+        target: What is explained.
+        kind: What the positions are: ``tokens``, ``codes``, ``features``, ``steps`` or ``patches``.
+        removal: What replaces a removed position, such as ``the mean of its column``.
+        methods: The method that is drawn, and the one beside it: none, one or two.
+        card: The evidence card that the verdicts are from; None where nothing was tested.
+        findings: For each sample the findings of the lint on its attention.
+        notes: Anything else that a reader has to know.
+        table: Everything about the samples. Dims ``(by, sample, key)`` for ``relevance``, by method and in the unit of
+            each; ``(sample, removed)`` for ``answer_without`` the top positions, as many as the coordinate says;
+            ``(sample, key)`` for ``value`` (also ``feature``, of time steps) and ``attention``, the mean over sites,
+            heads and valid queries; ``(sample,)`` for ``answer``, for ``base`` where the method adds up from it, and,
+            of two methods, for ``agreement``, the rank correlation of their relevance; ``(sample, class)`` for
+            ``by_class``. Coordinates: ``sample_id``, ``decision``, ``truth``, ``verdict`` of each method,
+            ``key_label``, ``key_valid``. A variable that cannot be known is not there.
+    """
+
+    model: str
+    target: str
+    kind: str
+    removal: str
+    methods: tuple[MethodChoice, ...]
+    card: EvidenceCard | None
+    findings: tuple[tuple[Finding, ...], ...]
+    notes: tuple[str, ...]
+    table: xr.Dataset
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of the samples, in their order."""
+        return [str(name) for name in self.table[SAMPLE_ID].values]
+
+    @property
+    def method(self) -> str | None:
+        """The method that is drawn; None where the card lets none through."""
+        return self.methods[0].name if self.methods else None
+
+    @property
+    def verdict(self) -> str:
+        """The card's word on that method; ``not tested`` where there is no card."""
+        return self.methods[0].verdict if self.methods else "no method may be drawn"
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """One row per sample and position: id, decision, truth, name, value and the relevance by each method.
+
+        Raises:
+            NotInstalledError: pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ModuleNotFoundError as error:
+            raise NotInstalledError("to_pandas() needs pandas, which is not installed: pip install pandas.") from error
+        return pd.DataFrame(self.rows())
+
+    def rows(self) -> list[dict[str, object]]:
+        """The rows of `to_pandas`, without pandas; padding is left out."""
+        return [row for sample in range(len(self)) for row in self._rows_of(sample)]
+
+    def _rows_of(self, sample: int) -> list[dict[str, object]]:
+        one = self.table.isel({SAMPLE: sample})
+        flat = {name: np.asarray(one[name].values) for name in one.variables}
+        valid = flat["key_valid"]
+        known = {"id": self.ids[sample], "decision": str(one["decision"].item()), "answer": float(one["answer"])}
+        known |= {"truth": str(one["truth"].item())} if "truth" in one.coords else {}
+        columns: dict[str, Callable[[tuple[int, ...]], object]] = {}
+        if "key_label" in flat:
+            columns["name"] = lambda place: str(flat["key_label"][place])
+        if flat.get("value", np.empty(())).shape == valid.shape:
+            columns["value"] = lambda place: flat["value"][place].item()
+        for row, choice in enumerate(self.methods):
+            columns[choice.name] = lambda place, row=row: float(flat["relevance"][(row, *place)])  # type: ignore[misc]
+        if "attention" in flat:
+            columns["attention"] = lambda place: float(flat["attention"][place])
+        places = [tuple(map(int, place)) for place in np.argwhere(valid)]
+        return [
+            {
+                **known,
+                "position": place[0] if len(place) == 1 else ", ".join(map(str, place)),
+                **{name: read(place) for name, read in columns.items()},
+            }
+            for place in places
+        ]
+
+    def __repr__(self) -> str:
+        lines = [f"{shown(self.model)}, {shown(self.target)}: {len(self)} samples of {self.kind}", use_in_words(self)]
+        for sample, name in enumerate(self.ids):
+            one = self.table.isel({SAMPLE: sample})
+            lines.append(f"{shown(name)}: {shown(str(one['decision'].item()))}, {number(float(one['answer']))}")
+            if self.methods:
+                lines[-1] += f"; {self._top_in_words(one)}"
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+
+    def _top_in_words(self, one: xr.Dataset) -> str:
+        relevance = one["relevance"].values[0].ravel()
+        order = np.argsort(-np.abs(relevance), kind="stable")[:MOST_IN_WORDS]
+        labels = one["key_label"].values.ravel() if "key_label" in one.coords else np.arange(relevance.size).astype(str)
+        return ", ".join(f"{shown(str(labels[place]))} {relevance[place]:+.3g}" for place in order)
+
+    def _repr_html_(self) -> str:
+        return explanation_element(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain values, for JSON; NaN becomes None."""
+        return {
+            "model": self.model,
+            "target": self.target,
+            "kind": self.kind,
+            "method": self.method,
+            "verdict": self.verdict,
+            "methods": [
+                {"name": each.name, "verdict": each.verdict, "reasons": list(each.reasons)} for each in self.methods
+            ],
+            "use": use_in_words(self),
+            "removal": self.removal,
+            "notes": list(self.notes),
+            "samples": [self._sample_as_dict(sample) for sample in range(len(self))],
+            "card": None if self.card is None else self.card.to_dict(),
+        }
+
+    def _sample_as_dict(self, sample: int) -> dict[str, Any]:
+        one = self.table.isel({SAMPLE: sample})
+        content: dict[str, Any] = {
+            "id": self.ids[sample],
+            "decision": str(one["decision"].item()),
+            "answer": _finite(one["answer"].item()),
+            "positions": [
+                {
+                    name: _finite(value)
+                    for name, value in row.items()
+                    if name not in ("id", "decision", "truth", "answer")
+                }
+                for row in self._rows_of(sample)
+            ],
+            "findings": [f"{finding.site}: {finding.message}" for finding in self.findings[sample]],
+        }
+        if "truth" in one.coords:
+            content["truth"] = str(one["truth"].item())
+        if "by_class" in one:
+            content["by_class"] = {
+                str(name): _finite(value)
+                for name, value in zip(one["class"].values, one["by_class"].values.tolist(), strict=True)
+            }
+        if "answer_without" in one:
+            content["answer_without"] = {
+                str(count): _finite(value)
+                for count, value in zip(one["removed"].values, one["answer_without"].values.tolist(), strict=True)
+            }
+        if "agreement" in one:
+            content["agreement"] = _finite(one["agreement"].item())
+        return content
+
+    def to_json(self) -> str:
+        """The values of `to_dict` as JSON text."""
+        return json.dumps(self.to_dict(), indent=2, allow_nan=False)
+
+    def to_csv(self) -> str:
+        """The rows of `to_pandas` as CSV text.
+
+        A cell that a spreadsheet would take for a formula begins with an apostrophe.
+        """
+        rows = self.rows()
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({name: _no_formula(value) for name, value in row.items()} for row in rows)
+        return text.getvalue()
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Writes it as what the suffix says: ``.html`` (a page that needs no network and no script), ``.json`` or
+        ``.csv``.
+
+        Args:
+            path: Where to write.
+            overwrite: Whether an existing file may be replaced.
+
+        Returns:
+            The path.
+
+        Raises:
+            InputError: The suffix is none of these.
+            WouldOverwriteError: `path` exists, and `overwrite` is False.
+        """
+        replacing = f"explanation.save({str(path)!r}, overwrite=True)"
+        path = free_path(path, replacing, overwrite=overwrite, suffixes=SUFFIXES)
+        path.write_text(_WRITERS[path.suffix.lower()](self), encoding="utf-8")
+        return path
+
+
+_WRITERS: dict[str, Callable[[Explanation], str]] = {
+    ".html": explanation_page,
+    ".json": Explanation.to_json,
+    ".csv": Explanation.to_csv,
+}
+
+
+SUFFIXES = tuple(_WRITERS)
+"""What the name of a file may end in; it says what is written."""
+
+
+def _finite(value: object) -> object:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _no_formula(value: object) -> object:
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value

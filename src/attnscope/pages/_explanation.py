@@ -1,0 +1,348 @@
+"""The page of an explanation: for each sample what the model said, what that depends on, and what that is worth."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import xarray as xr
+
+from attnscope.colours import tokens_css
+from attnscope.findings import Finding
+from attnscope.marks import isolated, number
+from attnscope.pages._page import head, page, style
+from attnscope.pages._signed_marks import (
+    SignedParts,
+    signed,
+    signed_bars,
+    signed_columns,
+    signed_words,
+    tinted_picture,
+)
+from attnscope.schema import SAMPLE, SAMPLE_ID
+
+SHEET = "explanation.css"
+MOST_FINDINGS = 4
+_CLASSES = {"explains": "good", "descriptive only": "middling", "misleading here": "bad"}
+
+
+class ChoiceData(Protocol):
+    """A method with the verdict on it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def verdict(self) -> str: ...
+    @property
+    def reasons(self) -> Sequence[str]: ...
+
+
+class TestedData(Protocol):
+    """What was tested."""
+
+    @property
+    def samples(self) -> int: ...
+
+
+class ExplanationData(Protocol):
+    """What the page reads of an explanation, as types, so that pages need not know the room that computes it."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def target(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def removal(self) -> str: ...
+    @property
+    def methods(self) -> Sequence[ChoiceData]: ...
+    @property
+    def card(self) -> TestedData | None: ...
+    @property
+    def findings(self) -> Sequence[Sequence[Finding]]: ...
+    @property
+    def notes(self) -> Sequence[str]: ...
+    @property
+    def table(self) -> xr.Dataset: ...
+
+
+def explanation_page(explanation: ExplanationData) -> str:
+    """An explanation as a page that loads nothing and runs nothing; on paper each sample begins a page of its own."""
+    title = f"What {explanation.target} depends on"
+    return page(title, _body(explanation), SHEET, extra=_page_names(explanation))
+
+
+def explanation_element(explanation: ExplanationData) -> str:
+    """An explanation as one element for a notebook, its style kept to itself."""
+    rules = f".attnscope-explanation{{{tokens_css()}{style(SHEET)}}}"
+    return f"<div class=attnscope-explanation><style>{rules}</style>{_body(explanation)}</div>"
+
+
+def use_in_words(explanation: ExplanationData) -> str:
+    """In plain words: what the explanation may be used for, and what not."""
+    tested = "" if explanation.card is None else f", tested on {explanation.card.samples:,} samples"
+    parts = explanation.kind
+    limit = (
+        f"It does not say whether the model is right, nor what causes {explanation.target} in the world: only what the "
+        "answer of this model depends on."
+    )
+    if not explanation.methods:
+        return (
+            f"No method may be drawn for this model{tested}: none was found to explain its answers, or to describe "
+            "them. What the model says is shown, and nothing is claimed about why."
+        )
+    first = explanation.methods[0]
+    if first.verdict == "explains":
+        return (
+            f"This may be used to see which {parts} the model's answer for each sample depends on: {first.name} "
+            f"explains this model{tested}. {limit}"
+        )
+    if first.verdict == "descriptive only":
+        return (
+            f"This describes the model, but must not be given as the reason for a decision: {first.name} is "
+            f"descriptive only for this model{tested}, and no method was found that explains it."
+        )
+    if first.verdict == "not tested":
+        return (
+            f"This must not be used for a decision yet: whether {first.name} explains this model was not tested. "
+            "ats.evidence(model, inputs) tests it."
+        )
+    verdict = f"the verdict on {first.name} for this model is {first.verdict!r}{tested}"
+    return f"This must not be used for a decision: {verdict}."
+
+
+def _body(explanation: ExplanationData) -> str:
+    return "\n".join(
+        (
+            _head(explanation),
+            f"<p class=use>{html.escape(use_in_words(explanation))}</p>",
+            _methods(explanation),
+            _contents(explanation),
+            _limits(explanation),
+            *(_sample(explanation, place) for place in range(explanation.table.sizes[SAMPLE])),
+            "<footer>Made by attnscope. This file loads nothing from anywhere.</footer>",
+        )
+    )
+
+
+def _head(explanation: ExplanationData) -> str:
+    count = explanation.table.sizes[SAMPLE]
+    facts = {
+        "model": isolated(explanation.model),
+        "explained": isolated(explanation.target),
+        "samples on this page": f"{count:,}",
+        "parts": html.escape(explanation.kind),
+        "removed parts become": html.escape(explanation.removal),
+    }
+    return head("attnscope explanation", f"What {isolated(explanation.target)} depends on", facts)
+
+
+def _chip(verdict: str) -> str:
+    return f"<span class='verdict {_CLASSES.get(verdict, 'unknown')}'>{html.escape(verdict)}</span>"
+
+
+def _methods(explanation: ExplanationData) -> str:
+    rows = "".join(
+        f"<tr><th scope=row>{html.escape(choice.name)}</th><td>{_chip(choice.verdict)}</td>"
+        f"<td>{html.escape('; '.join(choice.reasons))}{'.' if choice.reasons else ''}</td></tr>"
+        for choice in explanation.methods
+    )
+    if not rows:
+        return ""
+    what = "The first is drawn; the second is laid beside it." if len(explanation.methods) > 1 else "It is drawn."
+    return (
+        f"<section class=methods><h2>By which method</h2><p class=small>{what}</p><table class=verdicts>"
+        f"{rows}</table></section>"
+    )
+
+
+def _contents(explanation: ExplanationData) -> str:
+    table = explanation.table
+    if table.sizes[SAMPLE] < 2:
+        return ""
+    rows = "".join(_row(table.isel({SAMPLE: place}), place) for place in range(table.sizes[SAMPLE]))
+    truth = "<th>truth</th>" if "truth" in table.coords else ""
+    return (
+        "<section class=contents><h2>The samples</h2><div class=wide tabindex=0><table><thead><tr><th>id</th>"
+        f"<th>the model says</th><th class=number>{isolated(explanation.target)}</th>{truth}</tr></thead><tbody>{rows}"
+        "</tbody></table></div></section>"
+    )
+
+
+def _row(one: xr.Dataset, place: int) -> str:
+    name, decision = str(one[SAMPLE_ID].item()), str(one["decision"].item())
+    truth = ""
+    if "truth" in one.coords:
+        right = str(one["truth"].item())
+        truth = f"<td>{isolated(right)}{'' if right == decision else ' <span class=wrong>✗ differs</span>'}</td>"
+    return (
+        f"<tr><td><a href='#sample-{place}'>{isolated(name)}</a></td><td>{isolated(decision)}</td>"
+        f"<td class=number>{number(float(one['answer']))}</td>{truth}</tr>"
+    )
+
+
+def _sample(explanation: ExplanationData, place: int) -> str:
+    table = explanation.table
+    one = table.isel({SAMPLE: place})
+    name, decision = str(one[SAMPLE_ID].item()), str(one["decision"].item())
+    said = isolated(decision)
+    if "by_class" in one:
+        said += f" · {isolated(explanation.target)}: {number(float(one['answer']))}"
+    truth = f" · truth: {isolated(str(one['truth'].item()))}" if "truth" in one.coords else ""
+    title = f"<h2>{isolated(name)}</h2><p class=answer>The model says {said}{truth}</p>"
+    parts = [f"<section class=decision id='sample-{place}'>{title}"]
+    if explanation.methods:
+        parts += [_relevance(explanation, one), _removed(explanation, one), _second(explanation, one)]
+    parts += [_attention(explanation, one), _findings(explanation.findings[place])]
+    return "".join(parts) + "</section>"
+
+
+def _names(explanation: ExplanationData, one: xr.Dataset) -> list[str]:
+    valid = one["key_valid"].values.ravel()
+    if "key_label" in one.coords:
+        names = [str(name) for name in one["key_label"].values.ravel()]
+    elif explanation.kind == "patches":
+        names = [f"row {row}, column {column}" for row, column in np.ndindex(*one.attrs["grid"])]
+    else:
+        names = [f"{explanation.kind.removesuffix('s')} {place}" for place in range(valid.size)]
+    return [name for name, is_valid in zip(names, valid, strict=True) if is_valid]
+
+
+def _values(explanation: ExplanationData, one: xr.Dataset) -> list[str]:
+    valid = one["key_valid"].values.ravel()
+    if explanation.kind == "tokens" or "value" not in one or one["value"].values.size != valid.size:
+        return [""] * int(valid.sum())
+    values = one["value"].values.ravel()[valid]
+    return [str(value) if values.dtype.kind in "iub" else f"{value:.4g}" for value in values.tolist()]
+
+
+def _relevance(explanation: ExplanationData, one: xr.Dataset) -> str:
+    first = explanation.methods[0]
+    valid = one["key_valid"].values.ravel()
+    parts = SignedParts(
+        explanation.kind,
+        _names(explanation, one),
+        _values(explanation, one),
+        one["relevance"].values[0].ravel()[valid],
+        str(one.attrs.get("units", "")),
+    )
+    return (
+        f"<h3>Relevance by {html.escape(first.name)} {_chip(first.verdict)}</h3><p class=small>To the right: "
+        f"{explanation.kind} that raise {isolated(explanation.target)}; to the left: those that lower it. The scale "
+        f"ends at {parts.reach:g} on either side.</p>"
+        f"{_drawn(explanation, one, parts)}{signed_bars(parts)}{_sum(one, parts)}"
+    )
+
+
+def _sum(one: xr.Dataset, parts: SignedParts) -> str:
+    """From the base to the answer, where the method adds up, with what is left over."""
+    if "base" not in one:
+        return ""
+    base, answer, total = float(one["base"]), float(one["answer"]), float(parts.relevance.sum())
+    return (
+        f"<p class=small>The bars add up: from the base, {number(base)}, by {signed(total)} to the answer, "
+        f"{number(answer)}; {signed(answer - base - total)} is left over.</p>"
+    )
+
+
+def _drawn(explanation: ExplanationData, one: xr.Dataset, parts: SignedParts) -> str:
+    """The sample itself with its relevance, where it is more than a list of values."""
+    if explanation.kind == "tokens":
+        return signed_words(parts)
+    if explanation.kind == "steps":
+        return signed_columns(parts)
+    if explanation.kind == "patches" and "picture" in one:
+        grid = one["relevance"].values[0].reshape(one.attrs["grid"])
+        return tinted_picture(one["picture"].values, grid, parts.reach, str(one[SAMPLE_ID].item()))
+    return ""
+
+
+def _removed(explanation: ExplanationData, one: xr.Dataset) -> str:
+    if "answer_without" not in one:
+        return ""
+    counts = [int(count) for count in one["removed"].values]
+    answers = [float(answer) for answer in one["answer_without"].values]
+    known = [(count, answer) for count, answer in zip(counts, answers, strict=True) if not math.isnan(answer)]
+    before = float(one["answer"])
+    cells = f"<td class=number>{number(before)}</td>" + "".join(
+        f"<td class=number>{number(answer)}<br><span class=small>{signed(answer - before)}</span></td>"
+        for _, answer in known
+    )
+    heads = "<th class=number>as it is</th>" + "".join(
+        f"<th class=number>without the top {count}</th>" for count, _ in known
+    )
+    table = f"<table class=without><thead><tr>{heads}</tr></thead><tbody><tr>{cells}</tr></tbody></table>"
+    return (
+        f"<h3>When the top {explanation.kind} are removed</h3><p class=small>What the model answers when its most "
+        f"relevant {explanation.kind} are replaced by {html.escape(explanation.removal)}, and the change.</p>"
+        f"<div class=wide tabindex=0>{table}</div>"
+    )
+
+
+def _second(explanation: ExplanationData, one: xr.Dataset) -> str:
+    if len(explanation.methods) < 2:
+        return ""
+    names, valid = _names(explanation, one), one["key_valid"].values.ravel()
+    tops = [names[int(np.argmax(one["relevance"].values[row].ravel()[valid]))] for row in range(2)]
+    methods = [html.escape(choice.name) for choice in explanation.methods]
+    first = f"{methods[0]} puts {isolated(tops[0])} first, {methods[1]} puts {isolated(tops[1])} first."
+    if tops[0] == tops[1]:
+        first = f"Both put {isolated(tops[0])} first."
+    agreement = float(one["agreement"])
+    how_far = "" if math.isnan(agreement) else f" Their rank correlation is {agreement:.2f} (1: the same order)."
+    return f"<h3>A second method: {methods[1]}</h3><p>{first}{how_far}</p>"
+
+
+def _attention(explanation: ExplanationData, one: xr.Dataset) -> str:
+    if "attention" not in one:
+        return ""
+    valid = one["key_valid"].values.ravel()
+    attention = one["attention"].values.ravel()[valid]
+    names = _names(explanation, one)
+    order = np.argsort(-attention, kind="stable")[:3]
+    listed = ", ".join(f"{isolated(names[place])} {number(float(attention[place]))}" for place in order)
+    return (
+        f"<h3>Attention, at a glance</h3><p>The most attention goes to {listed} (mean over sites, heads and queries; "
+        f"spread evenly, each would get {number(1 / max(1, len(names)))}). <span class=small>Attention shows where the "
+        "model looks, not why it decides.</span></p>"
+    )
+
+
+def _findings(findings: Sequence[Finding]) -> str:
+    if not findings:
+        return ""
+    items = "".join(
+        f"<li><code>{html.escape(item.site)}</code> {html.escape(item.message)}</li>"
+        for item in findings[:MOST_FINDINGS]
+    )
+    more = f"<li>and {len(findings) - MOST_FINDINGS} more</li>" if len(findings) > MOST_FINDINGS else ""
+    return f"<h3>What the lint says of this sample's attention</h3><ul>{items}{more}</ul>"
+
+
+def _limits(explanation: ExplanationData) -> str:
+    limits = [
+        *explanation.notes,
+        "Relevance is about this model and these samples: another model with the same answers may depend on others.",
+        f"What replaces a removed part, here {explanation.removal}, affects the answer.",
+        "That a model's answer depends on a part does not mean that the part causes anything in the world.",
+    ]
+    items = "".join(f"<li>{html.escape(item)}</li>" for item in limits)
+    return f"<section><h2>What this cannot tell</h2><ul>{items}</ul></section>"
+
+
+def _page_names(explanation: ExplanationData) -> str:
+    """On paper the id of its sample stands at the top of each page."""
+    ids = [str(name) for name in explanation.table[SAMPLE_ID].values]
+    return "".join(
+        f"@page sample-{place}{{@top-right{{content:{_css_text(name)}}}}}#sample-{place}{{page:sample-{place}}}"
+        for place, name in enumerate(ids)
+    )
+
+
+def _css_text(text: str) -> str:
+    """A text in a style sheet; whatever is no plain letter or digit is written by its number."""
+    return '"' + "".join(c if c.isascii() and c.isalnum() else f"\\{ord(c):x} " for c in text[:80]) + '"'

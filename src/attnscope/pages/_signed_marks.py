@@ -1,0 +1,185 @@
+"""Signed relevance on a page: bars, words, columns over time and tinted pictures, all on a scale around 0.
+
+More is orange and to the right or up, less is blue and to the left or down; the number stands beside each bar, so that
+nothing depends on colour.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from attnscope.colours import png_of, rgb
+from attnscope.marks import exact, isolated, number, plain, rounded_up
+
+MOST_BARS = 12
+"""The parts beyond are summed up in one bar."""
+STRONGEST_TINT = 0.6
+"""How much of a picture's own colour the strongest tint covers, from 0 to 1."""
+_COLUMNS = (760, 150)
+"""Width and height of the columns over time, in pixels."""
+_PICTURE = 336
+"""About how wide a picture is drawn, in pixels."""
+
+
+@dataclass(frozen=True)
+class SignedParts:
+    """The parts of one sample with their relevance.
+
+    Attributes:
+        kind: What they are: ``features``, ``tokens`` and so on.
+        names: What each is called.
+        values: What the sample has there, as text; empty where there is no single value.
+        relevance: dims ``(part,)``, signed, in the unit of the method.
+        units: That unit; empty where nothing says it.
+    """
+
+    kind: str
+    names: Sequence[str]
+    values: Sequence[str]
+    relevance: np.ndarray
+    units: str = ""
+
+    @property
+    def order(self) -> np.ndarray:
+        """The parts by their absolute relevance, the largest first."""
+        return np.argsort(-np.abs(self.relevance), kind="stable")
+
+    @property
+    def drawn(self) -> int:
+        """How many parts have a bar of their own."""
+        return len(self.names) if len(self.names) <= MOST_BARS + 1 else MOST_BARS
+
+    @property
+    def rest(self) -> float:
+        """The sum over the others."""
+        return float(self.relevance[self.order[self.drawn :]].sum())
+
+    @property
+    def reach(self) -> float:
+        """The end of the scale on either side."""
+        return rounded_up(max(float(np.nanmax(np.abs(self.relevance), initial=0.0)), abs(self.rest)))
+
+
+def signed(value: float) -> str:
+    """A number with its sign.
+
+    Example:
+        >>> signed(0.25), signed(0.0)
+        ('+0.250', '0.00')
+    """
+    sign = "+" if value > 0 else "\N{MINUS SIGN}" if value < 0 else ""
+    return f"{sign}{number(abs(value))}"
+
+
+def signed_bars(parts: SignedParts) -> str:
+    """A table: name, value, bar and number, the largest first; the parts that have no bar of their own as one."""
+    has_values = any(parts.values)
+    rows = "".join(
+        _bar(parts.names[place], parts.values[place] if has_values else None, parts.relevance[place], parts.reach)
+        for place in parts.order[: parts.drawn]
+    )
+    left = len(parts.names) - parts.drawn
+    if left:
+        name = f"the other {left} {parts.kind}"
+        rows += _bar(name, "" if has_values else None, parts.rest, parts.reach, kind="rest")
+    value = "<th class=number>value</th>" if has_values else ""
+    unit = f" ({html.escape(parts.units)})" if parts.units else ""
+    return (
+        f"<div class=wide tabindex=0><table class=signed><thead><tr><th>{html.escape(parts.kind)}</th>{value}"
+        f"<th class=axis><span>lowers</span><span>raises</span></th><th class=number>relevance{unit}</th></tr></thead>"
+        f"<tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _bar(name: str, value: str | None, relevance: float, reach: float, kind: str = "part") -> str:
+    share = abs(relevance) / reach * 50
+    place = f"left:{50 - share if relevance < 0 else 50:.2f}%;width:{share:.2f}%"
+    cell = "" if value is None else f"<td class=number>{html.escape(value)}</td>"
+    return (
+        f"<tr class={kind}><td class=name>{isolated(name)}</td>{cell}<td class=track><i class={_side(relevance)} "
+        f"style='{place}'></i></td><td class=number title='{exact(relevance)}'>{signed(relevance)}</td></tr>"
+    )
+
+
+def _side(relevance: float) -> str:
+    return "less" if relevance < 0 else "more"
+
+
+def signed_words(parts: SignedParts) -> str:
+    """The sample's own text: more is on orange, less on blue with a dashed line below."""
+    words = "".join(
+        f"<span class='word {_side(value)}' style='--share:{100 * abs(value) / parts.reach:.0f}%' "
+        f"title='{plain(name)}: {exact(value)}'>{isolated(name)}</span> "
+        for name, value in zip(parts.names, map(float, parts.relevance), strict=True)
+    )
+    return f"<p class=words>{words}</p>"
+
+
+def signed_columns(parts: SignedParts) -> str:
+    """A column per step: up raises, down lowers."""
+    width, height = _COLUMNS
+    step, middle = width / max(1, len(parts.names)), height / 2
+    columns = "".join(
+        f"<rect class={_side(value)} x='{place * step + 0.1 * step:.2f}' width='{0.8 * step:.2f}' "
+        f"y='{middle - max(value, 0) / parts.reach * middle:.2f}' height='{abs(value) / parts.reach * middle:.2f}'>"
+        f"<title>{plain(name)}: {exact(value)}</title></rect>"
+        for place, (name, value) in enumerate(zip(parts.names, map(float, parts.relevance), strict=True))
+    )
+    every = max(1, -(-len(parts.names) // 12))
+    ticks = "".join(
+        f"<text x='{(place + 0.5) * step:.2f}' y='{height + 16}' text-anchor=middle>{plain(parts.names[place])}</text>"
+        for place in range(0, len(parts.names), every)
+    )
+    return (
+        f"<div class=wide tabindex=0><svg class=columns width={width} height={height + 22} viewBox='0 0 {width} "
+        f"{height + 22}' role=img aria-label='relevance of each of {len(parts.names)} steps'><line x1=0 x2={width} "
+        f"y1={middle} y2={middle} />{columns}{ticks}</svg></div>"
+    )
+
+
+def tinted_picture(picture: np.ndarray, relevance: np.ndarray, reach: float, name: str) -> str:
+    """A picture beside itself, where patches that raise the answer are tinted orange and those that lower it blue.
+
+    Args:
+        picture: dims ``(height, width)`` or ``(height, width, channel)`` with 1, 3 or 4 channels, of any range.
+        relevance: dims ``(row, column)`` of patches.
+        reach: The end of the scale on either side, above 0.
+        name: Of the sample.
+    """
+    pixels = _displayed(picture)
+    rows, columns = relevance.shape
+    down, across = (np.arange(size) * cells // size for size, cells in zip(pixels.shape, (rows, columns), strict=False))
+    share = np.clip(relevance / reach, -1, 1)[np.ix_(down, across)][..., None]
+    tint = np.where(share < 0, rgb("group-0", dark=False), rgb("group-1", dark=False))
+    tinted = pixels + (tint - pixels) * np.abs(share) * STRONGEST_TINT
+    zoom = max(1, round(_PICTURE / max(pixels.shape[:2])))
+    pictures = ((pixels, "as it is"), (tinted, "orange raises, blue lowers"))
+    return (
+        "<div class=pictures>"
+        + "".join(_picture(each, zoom, f"{name}, {what}", what) for each, what in pictures)
+        + "</div>"
+    )
+
+
+def _displayed(picture: np.ndarray) -> np.ndarray:
+    """Red, green and blue from 0 to 255, stretched over the picture's own range."""
+    picture = np.asarray(picture, dtype="float64")
+    picture = picture[..., None] if picture.ndim == 2 else picture
+    picture = picture[..., :3] if picture.shape[-1] >= 3 else picture[..., :1].repeat(3, axis=-1)
+    least, most = np.nanmin(picture), np.nanmax(picture)
+    scaled = (picture - least) / (most - least) if most > least else np.zeros_like(picture)
+    return np.asarray(np.nan_to_num(scaled) * 255)
+
+
+def _picture(pixels: np.ndarray, zoom: int, described: str, caption: str) -> str:
+    source = "data:image/png;base64," + base64.b64encode(png_of(pixels.round().astype("uint8"))).decode()
+    height, width = (size * zoom for size in pixels.shape[:2])
+    return (
+        f"<figure><img src='{source}' width={width} height={height} alt='{html.escape(described, quote=True)}'>"
+        f"<figcaption>{html.escape(caption)}</figcaption></figure>"
+    )

@@ -1,0 +1,220 @@
+"""One decision: what is drawn, what is said of it, and what is written."""
+
+import csv
+import io
+import json
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import attnscope as ats
+from attnscope.errors import InputError, MethodError, WouldOverwriteError
+
+WEIGHTS = np.array([[2.0], [-3.0], [0.5], [0.0]], "float32")
+NAMES = ["height", "weight", "age", "=1+1"]
+
+
+@pytest.fixture(scope="module")
+def model():
+    """The answer is the sum of the features, each times a weight; nothing attends."""
+    inputs = keras.Input((4,), name="patient")
+    model = keras.Model(inputs, layers.Dense(1, use_bias=False)(inputs), name="linear")
+    model.set_weights([WEIGHTS])
+    return model
+
+
+@pytest.fixture(scope="module")
+def patients():
+    return np.random.default_rng(3).normal(size=(7, 4)).astype("float32")
+
+
+def explained(model, patients, **options):
+    return ats.explain(model, patients, **{"card": False, "method": "occlusion", "labels": NAMES, **options})
+
+
+def test_occlusion_of_a_linear_model_is_each_weight_times_what_the_feature_differs_from_its_mean(model, patients):
+    table = explained(model, patients, samples=[5, 2]).table
+    expected = (patients - patients.mean(0)) * WEIGHTS[:, 0]
+    np.testing.assert_allclose(table["relevance"].sel(by="occlusion"), expected[[5, 2]], atol=1e-5)
+    np.testing.assert_allclose(table["answer"], (patients @ WEIGHTS)[[5, 2], 0], atol=1e-5)
+    assert table["sample_id"].values.tolist() == ["5", "2"]
+
+
+def test_the_answer_without_the_top_features_is_the_answer_of_the_changed_patient(model, patients):
+    table = explained(model, patients, samples=[4]).table
+    relevance = (patients[4] - patients.mean(0)) * WEIGHTS[:, 0]
+    for count in (1, 2, 3):
+        changed = patients[4].copy()
+        top = np.argsort(-relevance)[:count]
+        changed[top] = patients.mean(0)[top]
+        np.testing.assert_allclose(table["answer_without"].sel(removed=count)[0], changed @ WEIGHTS[:, 0], atol=1e-5)
+    assert np.isnan(table["answer_without"].sel(removed=[5, 10])).all()  # there are only four
+
+
+def test_samples_are_chosen_by_id_by_number_and_by_what_the_model_says(patients):
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, layers.Dense(3, activation="softmax")(inputs))
+    scores = model.predict(patients, verbose=0)
+    ids = [f"P-{number}" for number in range(7)]
+    truth = np.array(["a", "b", "c"])[[0, 1, 2, 0, 1, 2, 0]]
+
+    def chosen(samples):
+        options = {"classes": ["a", "b", "c"], "ids": ids, "truth": truth, "samples": samples}
+        return explained(model, patients, **options).ids
+
+    best = np.sort(scores, axis=1)
+    wrong = scores.max(1) - scores[np.arange(7), [0, 1, 2, 0, 1, 2, 0]]
+    assert chosen(["P-6", 0]) == ["P-6", "P-0"]
+    assert chosen("P-3") == ["P-3"]
+    assert chosen(-1) == ["P-6"]
+    assert chosen(None) == ids[:5]
+    assert chosen("most certain") == [ids[row] for row in np.argsort(best[:, -2] - best[:, -1])[:5]]
+    assert chosen("most wrong") == [ids[row] for row in np.argsort(-wrong, kind="stable")[:5]]
+    assert chosen("random") == chosen("random")
+
+
+def test_a_probability_is_of_the_second_of_two_classes(patients):
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, layers.Dense(1, activation="sigmoid")(inputs))
+    probability = model.predict(patients, verbose=0)[:, 0].astype("float64")
+    for target, answer in (("ill", probability), ("well", 1 - probability), (None, probability)):
+        table = explained(model, patients, classes=["well", "ill"], target=target, samples=[0, 1, 2]).table
+        np.testing.assert_allclose(table["answer"], answer[:3], atol=1e-6)
+        assert table.attrs["target"] == f"class {target or 'ill'!r}"
+        assert table["decision"].values.tolist() == ["ill" if p > 0.5 else "well" for p in probability[:3]]
+
+
+def test_the_card_decides_what_is_drawn():
+    from attnscope.explaining._method_choice import choices
+
+    class Card:
+        def __init__(self, **words):
+            self.verdicts = words
+            self.judged = {name: judged(word, 0.1 * place) for place, (name, word) in enumerate(words.items())}
+
+    def judged(word, low):
+        verdict = type("Verdict", (), {"word": word, "reasons": ("why",)})()
+        gain = type("Interval", (), {"low": np.array(low)})()
+        return type("Judged", (), {"verdict": verdict, "gains": {"mean": {"random": gain}}})()
+
+    def drawn(asked="auto", **words):
+        return [(choice.name, choice.verdict) for choice in choices(Card(**words), asked)]
+
+    explains, describes, misleads = "explains", "descriptive only", "misleading here"
+    assert drawn(raw=explains, occlusion=explains) == [("occlusion", explains), ("raw", explains)]
+    assert drawn(raw=explains, occlusion=misleads) == [("raw", explains)]
+    assert drawn(raw=describes, occlusion=misleads, rollout=describes) == [("rollout", describes)]
+    assert drawn(raw=misleads, occlusion="cannot tell") == []
+    assert drawn("raw", raw=misleads, occlusion=explains) == [("raw", misleads), ("occlusion", explains)]
+    assert [(each.name, each.verdict) for each in choices(None, "raw")] == [("raw", "not tested")]
+    assert choices(None, "auto") == []
+    with pytest.raises(MethodError, match="'occlusion'"):
+        choices(None, "oclusion")
+
+
+def test_what_it_may_be_used_for_is_said_first(model, patients):
+    explanation = explained(model, patients)
+    sentence = (
+        "This must not be used for a decision yet: whether occlusion explains this model was not tested. "
+        "ats.evidence(model, inputs) tests it."
+    )
+    assert repr(explanation).splitlines()[1] == sentence
+    assert explanation.to_dict()["use"] == sentence
+    nothing = ats.explain(model, patients, card=False)
+    assert (nothing.method, nothing.methods) == (None, ())
+    assert "relevance" not in nothing.table
+    assert repr(nothing).splitlines()[1].startswith("No method may be drawn for this model")
+
+
+def test_it_is_written_as_its_suffix_says(model, patients, tmp_path):
+    explanation = explained(model, patients, samples=[1, 3], ids=list("abcdefg"))
+    content = json.loads(explanation.save(tmp_path / "e.json").read_text("utf-8"))
+    assert [sample["id"] for sample in content["samples"]] == ["b", "d"]
+    relevance = explanation.table["relevance"].values[0]
+    assert [row["occlusion"] for row in content["samples"][1]["positions"]] == relevance[1].tolist()
+    rows = list(csv.DictReader(io.StringIO(explanation.save(tmp_path / "e.csv").read_text("utf-8"))))
+    assert [row["name"] for row in rows[:4]] == ["height", "weight", "age", "'=1+1"]
+    assert [float(row["occlusion"]) for row in rows] == relevance.ravel().tolist()
+    assert [float(row["value"]) for row in rows[:4]] == patients[1].tolist()
+    assert explanation.to_pandas()["occlusion"].tolist() == relevance.ravel().tolist()
+    assert explanation.save(tmp_path / "e.html").read_text("utf-8").startswith("<!doctype html>")
+    with pytest.raises(WouldOverwriteError):
+        explanation.save(tmp_path / "e.html")
+    with pytest.raises(InputError) as raised:
+        explanation.save("e.docx")
+    assert str(raised.value) == (
+        "The file is 'e.docx', but its name has to end in .html, .json or .csv, which says what is written. Give it "
+        "one: 'e.html'."
+    )
+
+
+def test_hostile_ids_names_and_classes_are_text(patients, tmp_path):
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, layers.Dense(2, activation="softmax")(inputs))
+    hostile = "</style><script>alert(1)</script>\"'\\}"
+    page = explained(
+        model,
+        patients,
+        classes=[hostile, "b"],
+        target=hostile,
+        labels=[hostile, "x", "y", "z"],
+        ids=[f"{hostile}{number}" for number in range(7)],
+        truth=[hostile] * 7,
+    ).save(tmp_path / "page.html")
+    text = page.read_text("utf-8")
+    assert "<script" not in text
+    assert text.count("</style>") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"samples": ["P-9"]},
+            "There is no sample 'P-9': there are 7, with the ids '0' to '6'. Give the id or the number of a sample, "
+            "'random', 'most certain' or 'most wrong': samples=['0'].",
+        ),
+        ({"samples": []}, "samples=[] chooses no sample, but one at least is needed: samples=[0]."),
+        ({"ids": ["a"] * 7}, "The id 'a' belongs to 7 samples. Give each an id of its own."),
+        (
+            {"ids": ["a"]},
+            "ids has 1 entries, but there are 7 samples. Give one for each, in their order.",
+        ),
+        (
+            {"samples": "most wrong"},
+            "The samples 'most wrong' are asked for, but the truth is not known: truth=[...].",
+        ),
+        (
+            {"samples": "most certain"},
+            "The samples 'most certain' are asked for, but the model gives a number and no classes. Choose by id or "
+            "number, or name the two classes that a probability decides between: classes=['no', 'yes'].",
+        ),
+        (
+            {"images": np.zeros((3, 2, 2)), "samples": [5]},
+            "images has 3 pictures, but sample 5 is explained. Give one per sample.",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_said(model, patients, options, message):
+    with pytest.raises(InputError) as raised:
+        explained(model, patients, **options)
+    assert str(raised.value) == message
+
+
+@pytest.mark.every_backend
+def test_attention_and_a_second_method_stand_beside_it(rng):
+    inputs = keras.Input((5, 3), name="steps")
+    attended, scores = layers.MultiHeadAttention(2, 3, name="attention")(inputs, inputs, return_attention_scores=True)
+    model = keras.Model(inputs, layers.Dense(1)(layers.Flatten()(attended)))
+    data = rng.normal(size=(6, 5, 3)).astype("float32")
+    card = ats.evidence(model, data, methods=["occlusion", "gradient_x_input"], permutations=0, progress=False)
+    explanation = ats.explain(model, data, card=card, method="occlusion", samples=[0, 4])
+    table = explanation.table
+    weights = keras.ops.convert_to_numpy(keras.Model(inputs, scores)(data[[0, 4]]))
+    np.testing.assert_allclose(table["attention"], weights.mean((1, 2)), atol=1e-6)
+    assert explanation.verdict == card.verdicts["occlusion"]
+    assert table["value"].dims == ("sample", "key", "feature")
+    alone = ats.attribute(model, data, method="occlusion").values
+    np.testing.assert_allclose(table["relevance"][0], alone[[0, 4]], atol=1e-5)
