@@ -93,16 +93,18 @@ def together(axes: Sequence[Axis], size: int, lost: Origin) -> Axis:
         size: Number of positions.
         lost: What to take where their factors do not fit into each other.
     """
-    full = [_without_singles(axis) for axis in axes if size_of(axis) == size and axis]
+    full = [_without_singles(axis) for axis in axes if axis and size_of(axis) == size]
     if not full:
         return () if size == 1 else one(lost, size)
     full = list(dict.fromkeys(full))
-    highest = max(map(_level_of, full))
-    if _cuts_of(full) is None:
-        full = [axis for axis in full if _level_of(axis) == highest]
-    if len(full) == 1:
+    if len(full) == 1:  # as nearly always
         return full[0]
-    cuts = _cuts_of(full)
+    highest, cuts = max(map(_level_of, full)), _cuts_of(full)
+    if cuts is None:
+        full = [axis for axis in full if _level_of(axis) == highest]
+        if len(full) == 1:
+            return full[0]
+        cuts = _cuts_of(full)
     if cuts is None:
         return one(lost, size) if highest >= DATA else min(full, key=_name_of)
     sizes = [outer // inner for inner, outer in pairwise(cuts)][::-1] or [1]

@@ -65,6 +65,9 @@ Steps = dict[tuple[Origin, int], tuple[int, int]]
 it was made from."""
 
 
+_SAMPLES = frozenset((Samples(),))
+
+
 class Lineage:
     """Where the axes of the tensors of a trace come from.
 
@@ -144,7 +147,7 @@ class Lineage:
 
     def _met(self, axes: Sequence[Axis], node: Node, axis: int, size: int) -> Axis:
         met = together(axes, size, self._lost(node, axis))
-        if size > 1 and met == one(Samples(), size):  # what the model repeated is a copy for each sample
+        if size > 1 and len(met) == 1 and met[0].origins == _SAMPLES:  # what was repeated is a copy for each sample
             self._copies.update(
                 origin
                 for each in axes
