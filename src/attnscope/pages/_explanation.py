@@ -26,7 +26,7 @@ from attnscope.schema import SAMPLE, SAMPLE_ID
 
 SHEET = "explanation.css"
 MOST_FINDINGS = 4
-_CLASSES = {"explains": "good", "descriptive only": "middling", "misleading here": "bad"}
+_CLASSES = {"explains": "good", "descriptive only": "middling", "misleading here": "bad", "cannot tell": "unknown"}
 
 
 class ChoiceData(Protocol):
@@ -45,6 +45,8 @@ class TestedData(Protocol):
 
     @property
     def samples(self) -> int: ...
+    @property
+    def summary(self) -> Sequence[str]: ...
 
 
 class ExplanationData(Protocol):
@@ -91,9 +93,10 @@ def use_in_words(explanation: ExplanationData) -> str:
         "answer of this model depends on."
     )
     if not explanation.methods:
+        why = "" if explanation.card is None else " " + " ".join(explanation.card.summary)
+        tested = tested or ", for none was tested"
         return (
-            f"No method may be drawn for this model{tested}: none was found to explain its answers, or to describe "
-            "them. What the model says is shown, and nothing is claimed about why."
+            f"No method may be drawn for this model{tested}; nothing is claimed about why it answers as it does.{why}"
         )
     first = explanation.methods[0]
     if first.verdict == "explains":
