@@ -73,3 +73,30 @@ def test_a_slice_starts_where_the_model_computes_it_of_constants(sizes, rng):
     (site,) = ats.sites(model, data)
     assert site.certainty == "traced"
     assert (site.lineage["query"], site.lineage["key"]) == ("axis 1 of input 'first'", "axis 1 of input 'second'")
+
+
+class FromThreeLevels(keras.layers.Layer):
+    """The third of three sequences behind each other asks the second; one function says where each begins."""
+
+    def call(self, *sequences):
+        both = ops.concatenate(sequences, axis=1)
+        first, second, third = (sequence.shape[1] for sequence in sequences)
+        starts = [self.half(2 * first), self.half(2 * (first + second))]
+        keys, queries = (
+            ops.slice(both, (0, start, 0), (ops.shape(both)[0], size, both.shape[2]))
+            for start, size in zip(starts, (second, third), strict=True)
+        )
+        return ops.matmul(ops.softmax(ops.matmul(queries, ops.swapaxes(keys, 1, 2)), axis=-1), keys)
+
+    @staticmethod
+    def half(number):
+        return ops.floor_divide(ops.array(number, "int32"), ops.array(2, "int32"))
+
+
+@pytest.mark.parametrize("sizes", [(3, 5, 7), (4, 4, 4)], ids=["primes", "equal"])
+def test_a_function_that_is_called_again_gives_each_slice_its_own_start(sizes, rng):
+    inputs = [keras.Input((size, 2), name=name) for name, size in zip("abc", sizes, strict=True)]
+    model = keras.Model(inputs, FromThreeLevels(name="site")(*inputs))
+    [site] = ats.sites(model, [rng.normal(size=(2, size, 2)).astype("float32") for size in sizes])
+    assert (site.certainty, site.lineage["query"]) == ("traced", "axis 1 of input 'c'")
+    assert site.lineage["key"] == "axis 1 of input 'b'"

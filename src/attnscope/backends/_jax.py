@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -304,144 +305,189 @@ def _fused(
     )
 
 
+@dataclass(frozen=True)
+class _Computed:
+    """One result of an operation on constants, which is computed when it is asked for.
+
+    It holds what the operation was given and no variables: JAX shares one jaxpr, with its variables, among all calls of
+    a function, so that they mean something else in the next call.
+
+    Attributes:
+        equation: The operation.
+        place: Which of its results.
+        given: For each of its operands another of these, or the array.
+    """
+
+    equation: Any
+    place: int
+    given: tuple[Any, ...]
+
+    def value(self) -> Any:
+        """The array."""
+        primitive = self.equation.primitive
+        given = (each.value() if isinstance(each, _Computed) else each for each in self.given)
+        computed = primitive.bind(*given, **self.equation.params)
+        return computed[self.place] if primitive.multiple_results else computed
+
+
 class _Constants:
-    """What a jaxpr computes of constants alone; computed when it is asked for, such as where a slice starts."""
+    """What a jaxpr computes of constants alone, such as where a slice starts."""
 
     def __init__(self) -> None:
-        self._sources: dict[Any, Any] = {}
+        self._known: dict[Any, Any] = {}
 
     def note(self, equation: Any) -> None:
-        """Keeps the equation that makes some variables."""
+        """Keeps what an operation makes of constants."""
+        given = self.of(equation.invars)
+        constant = not equation.effects and all(each is not None for each in given)
         for place, variable in enumerate(equation.outvars):
-            self._sources[variable] = (equation, place)
+            small = constant and math.prod(variable.aval.shape) <= _MOST_CONSTANTS
+            self._keep(variable, _Computed(equation, place, tuple(given)) if small else None)
 
-    def same(self, variables: Sequence[Any], sources: Sequence[Any]) -> None:
-        """Variables that stand for others, or for arrays."""
-        self._sources.update(zip(variables, sources, strict=True))
+    def of(self, atoms: Sequence[Any]) -> list[Any]:
+        """What is known of these atoms: None for nothing."""
+        return [self._of(atom) for atom in atoms]
+
+    def keep(self, variables: Sequence[Any], known: Sequence[Any]) -> None:
+        """Variables that stand for these: for arrays, for what `of` gave, or for what is not known."""
+        for variable, each in zip(variables, known, strict=True):
+            self._keep(variable, each)
 
     def forget(self, variables: Sequence[Any]) -> None:
         """Nothing is known of these variables any more."""
         for variable in variables:
-            self._sources.pop(variable, None)
+            self._known.pop(variable, None)
 
     def number(self, atom: Any) -> int | None:
         """The value of a single whole number; None where it is not known."""
-        value = self._value(atom) if not atom.aval.shape else None
+        known = None if atom.aval.shape else self._of(atom)
+        value = known.value() if isinstance(known, _Computed) else known
         return int(value) if value is not None and np.asarray(value).dtype.kind in "iu" else None
 
-    def _value(self, atom: Any) -> Any | None:
-        if hasattr(atom, "val"):
-            return atom.val
-        if not hasattr(atom, "aval"):
-            return atom
-        if math.prod(atom.aval.shape) > _MOST_CONSTANTS or atom not in self._sources:
-            return None
-        source = self._sources[atom]
-        if not isinstance(source, tuple):
-            return self._value(source)
-        equation, place = source
-        values = [self._value(each) for each in equation.invars]
-        if equation.effects or any(value is None for value in values):
-            return None
-        computed = equation.primitive.bind(*values, **equation.params)
-        return computed[place] if equation.primitive.multiple_results else computed
+    def _keep(self, variable: Any, known: Any | None) -> None:
+        if known is None:
+            self._known.pop(variable, None)
+        else:
+            self._known[variable] = known
+
+    def _of(self, atom: Any) -> Any | None:
+        return atom.val if hasattr(atom, "val") else self._known.get(atom)
 
 
 def _read(closed: Any, input_count: int, weights: Sequence[str]) -> Trace:
     """The graph of a jaxpr whose last `input_count` arguments are the model's inputs, and the marked tensors."""
-    jaxpr = closed.jaxpr
-    builder = GraphBuilder(_VOCABULARY)
-    constants = _Constants()
-    constants.same(jaxpr.constvars, closed.consts)
-    marked: dict[Hashable, int] = {}
+    reading, jaxpr = _Reading(), closed.jaxpr
+    reading.constants.keep(jaxpr.constvars, closed.consts)
+    graph: Graph = reading.builder.graph
+    graph.inputs = [reading.number(variable) for variable in jaxpr.invars[len(jaxpr.invars) - input_count :]]
+    graph.weights = {reading.number(variable): path for variable, path in zip(jaxpr.invars, weights, strict=False)}
+    reading.walk(jaxpr)
+    graph.outputs = {reading.number(variable) for variable in jaxpr.outvars}
+    return Trace(graph, reading.marked)
 
-    def number(atom: Any) -> int:
+
+class _Reading:
+    """Walks through a jaxpr and all that it calls."""
+
+    def __init__(self) -> None:
+        self.builder = GraphBuilder(_VOCABULARY)
+        self.constants = _Constants()
+        self.marked: dict[Hashable, int] = {}
+
+    def number(self, atom: Any) -> int:
+        """Number of a tensor."""
         key = ("literal", id(atom)) if hasattr(atom, "val") else atom
-        return builder.tensor(key, atom.aval.shape, getattr(atom.aval, "dtype", ""))
+        return self.builder.tensor(key, atom.aval.shape, getattr(atom.aval, "dtype", ""))
 
-    def enter(jaxpr: Any) -> None:
-        """JAX shares one jaxpr among all calls of a function: each has tensors of its own."""
-        builder.forget(_variables_of(jaxpr))
-        constants.forget(_variables_of(jaxpr))
+    def walk(self, jaxpr: Any, within: bool = False, compiled: bool = False) -> None:
+        """Adds the operations of a jaxpr.
 
-    def walk(jaxpr: Any, within: bool = False, compiled: bool = False) -> None:
+        Args:
+            jaxpr: What is walked through.
+            within: Whether all of it belongs to a call that was met.
+            compiled: Whether it was compiled by itself.
+        """
         for equation in jaxpr.eqns:
-            name = equation.primitive.name
-            inner = _inner_jaxpr(equation)
+            name, inner = equation.primitive.name, _inner_jaxpr(equation)
             met = within or _MET in str(equation.source_info.name_stack)
             if inner is not None:
-                given = equation.invars[-len(inner.invars) :] if inner.invars else []
-                made = inside(inner, given, len(given), met, compiled or name in _COMPILED)
-                for outer_var, inner_number in zip(equation.outvars, made, strict=True):
-                    builder.same(outer_var, inner_number)
-                constants.same(equation.outvars, inner.outvars)
+                self._call(equation, inner, met, compiled or name in _COMPILED)
             elif name == "scan":
-                scan(equation, met)
+                self._scan(equation, met)
             elif name == "cond":
                 given = equation.invars[1:]
                 branches = [branch.jaxpr for branch in equation.params["branches"]]
-                choose(equation, [inside(each, given, len(given), met, compiled) for each in branches], met)
+                self._choose(equation, [self._inside(each, given, len(given), met, compiled) for each in branches], met)
             elif name == "while":
                 given, fixed = equation.invars[equation.params["cond_nconsts"] :], equation.params["body_nconsts"]
-                made = inside(equation.params["body_jaxpr"].jaxpr, given, fixed, met, compiled)
-                choose(equation, [[number(atom) for atom in given[fixed:]], made], met)
+                made = self._inside(equation.params["body_jaxpr"].jaxpr, given, fixed, met, compiled)
+                self._choose(equation, [[self.number(atom) for atom in given[fixed:]], made], met)
             else:
-                inputs = [number(atom) for atom in equation.invars]
-                constants.note(equation)
-                record = dict(equation.params)
-                if name == "dynamic_slice":
-                    record["starts"] = [constants.number(atom) for atom in equation.invars[1:]]
-                for place, variable in enumerate(equation.outvars):
-                    record["place"] = place
-                    builder.add(name, record, inputs, number(variable), met=met, compiled=compiled)
-                if name == "name" and str(equation.params["name"]).startswith(_MARK):
-                    marked[int(str(equation.params["name"])[len(_MARK) :])] = inputs[0]
+                self._plain(equation, met, compiled)
 
-    def inside(jaxpr: Any, given: Sequence[Any], fixed: int, met: bool, compiled: bool) -> list[int]:
+    def _plain(self, equation: Any, met: bool, compiled: bool) -> None:
+        name, inputs = equation.primitive.name, [self.number(atom) for atom in equation.invars]
+        self.constants.note(equation)
+        record = dict(equation.params)
+        if name == "dynamic_slice":
+            record["starts"] = [self.constants.number(atom) for atom in equation.invars[1:]]
+        for place, variable in enumerate(equation.outvars):
+            record["place"] = place
+            self.builder.add(name, record, inputs, self.number(variable), met=met, compiled=compiled)
+        if name == "name" and str(equation.params["name"]).startswith(_MARK):
+            self.marked[int(str(equation.params["name"])[len(_MARK) :])] = inputs[0]
+
+    def _enter(self, jaxpr: Any) -> None:
+        """JAX shares one jaxpr among all calls of a function: each has tensors of its own."""
+        self.builder.forget(_variables_of(jaxpr))
+        self.constants.forget(_variables_of(jaxpr))
+
+    def _call(self, equation: Any, inner: Any, met: bool, compiled: bool) -> None:
+        given = equation.invars[-len(inner.invars) :] if inner.invars else []
+        made = self._inside(inner, given, len(given), met, compiled)
+        for variable, number in zip(equation.outvars, made, strict=True):
+            self.builder.same(variable, number)
+        self.constants.keep(equation.outvars, self.constants.of(inner.outvars))
+
+    def _inside(self, jaxpr: Any, given: Sequence[Any], fixed: int, met: bool, compiled: bool) -> list[int]:
         """Walks through what is called on these atoms; gives the numbers of what it returns.
 
         The first `fixed` of them are the same in every call.
         """
-        numbers = [number(atom) for atom in given]
-        enter(jaxpr)
+        numbers, known = [self.number(atom) for atom in given], self.constants.of(given[:fixed])
+        self._enter(jaxpr)
         for variable, outer in zip(jaxpr.invars, numbers, strict=True):
-            builder.same(variable, outer)
-        constants.same(jaxpr.invars[:fixed], given[:fixed])
-        walk(jaxpr, met, compiled)
-        return [number(variable) for variable in jaxpr.outvars]
+            self.builder.same(variable, outer)
+        self.constants.keep(jaxpr.invars[:fixed], known)
+        self.walk(jaxpr, met, compiled)
+        return [self.number(variable) for variable in jaxpr.outvars]
 
-    def choose(equation: Any, made: Sequence[Sequence[int]], met: bool) -> None:
+    def _choose(self, equation: Any, made: Sequence[Sequence[int]], met: bool) -> None:
         """What comes out is what a branch gave; or, of a loop whose steps are not counted, what it began with or what a
         step gave.
         """
         for variable, *each in zip(equation.outvars, *made, strict=True):
-            builder.add_choice(equation.primitive.name, each, number(variable), met=met)
+            self.builder.add_choice(equation.primitive.name, each, self.number(variable), met=met)
 
-    def scan(equation: Any, met: bool) -> None:
+    def _scan(self, equation: Any, met: bool) -> None:
         """A loop is walked through once: what it runs over loses its first axis, and what its steps give gets one."""
         body = equation.params["jaxpr"].jaxpr
         fixed, carried = _fixed_and_carried(equation.params)
-        given = [number(atom) for atom in equation.invars]
-        enter(body)
+        given = [self.number(atom) for atom in equation.invars]
+        self._enter(body)
         for place, variable in enumerate(body.invars):
             if place < fixed + carried:
-                builder.same(variable, given[place])
+                self.builder.same(variable, given[place])
             else:
-                builder.add("attnscope taken", {}, [given[place]], number(variable))
-        walk(body, met)
+                self.builder.add("attnscope taken", {}, [given[place]], self.number(variable))
+        self.walk(body, met)
         over = given[fixed + carried :]
         for place, (outer, inner) in enumerate(zip(equation.outvars, body.outvars, strict=True)):
             if place < carried:
-                builder.same(outer, number(inner))
+                self.builder.same(outer, self.number(inner))
             else:
-                builder.add("attnscope collected", equation.params, [number(inner), *over], number(outer))
-
-    graph: Graph = builder.graph
-    graph.inputs = [number(variable) for variable in jaxpr.invars[len(jaxpr.invars) - input_count :]]
-    graph.weights = {number(variable): path for variable, path in zip(jaxpr.invars, weights, strict=False)}
-    walk(jaxpr)
-    graph.outputs = {number(variable) for variable in jaxpr.outvars}
-    return Trace(graph, marked)
+                made = [self.number(inner), *over]
+                self.builder.add("attnscope collected", equation.params, made, self.number(outer))
 
 
 _COMPILED = frozenset({"pjit", "jit"})
