@@ -224,8 +224,6 @@ TAKEN = (
     compiled_function,
 )
 """Their scores are taken."""
-KEPT = (vectorized_map_of_keras, vectorising_map_of_the_framework, map_of_the_framework, compiled_function)
-"""Those of which a framework keeps what it compiled, which is not met again the second time."""
 
 
 def log_softmax(layer, x):
@@ -275,6 +273,14 @@ WRITTEN_OUT = {
     compiled_and_divided: _BY_THE_SUM,
 }
 """Their scores cannot be taken; with what the reason says about how they are written."""
+KEPT = (
+    vectorized_map_of_keras,
+    vectorising_map_of_the_framework,
+    map_of_the_framework,
+    compiled_function,
+    compiled_and_divided,
+)
+"""Those of which a framework keeps what it compiled, which is not met again the second time."""
 
 
 def added(layer, x):

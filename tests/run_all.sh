@@ -93,7 +93,7 @@ tensorflow_and_the_rest() {
         tests/capturing/test_capture.py tests/layers/test_multi_head.py
     oldest torch tests/interception/test_against_keras.py tests/capturing/test_capture.py tests/capturing/test_generation.py \
         tests/capturing/test_summaries.py tests/handlers tests/layers/test_pooling.py tests/layers/test_shared_value.py \
-        tests/loading
+        tests/loading/test_keras2.py tests/loading/test_load_model.py tests/loading/test_own_classes.py
 
     # OpenVINO is not among the packages of the suite.
     step "examples in the docstrings" env KERAS_BACKEND=torch "$VENV/bin/python" -m pytest -q "${spread[@]}" --doctest-modules \

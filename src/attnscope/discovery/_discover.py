@@ -20,7 +20,15 @@ from attnscope.discovery._site_list import sites_of, with_written_out
 from attnscope.discovery._traced_run import traced_run
 from attnscope.discovery._written_out import written_out
 from attnscope.errors import UnsupportedError
-from attnscope.interception import COMPILED, COMPILED_FUNCTIONS, Plan, Removal, SitePlan, can_be_mask, declared_inputs
+from attnscope.interception import (
+    COMPILED,
+    COMPILED_FUNCTIONS,
+    Plan,
+    RemovedMask,
+    SitePlan,
+    can_be_mask,
+    declared_inputs,
+)
 from attnscope.running import Network, check_model, without_texts
 from attnscope.schema import Site, SiteTable
 from attnscope.tensors import Inputs, Tree
@@ -110,14 +118,14 @@ def discover(network: Network, selection: Selection = None, unroll: frozenset[st
     loops = {site.loop for site in listed if site.loop and wanted(site, selection)}
     if loops - unroll:
         return discover(network, selection, unroll | loops)
-    removals = {call.at.name: call.removed_masks for call in run.calls}
-    removed = {site.name: _removers(site, removals.get(site.name, ()), known_masks) for site in listed}
+    removed_masks = {call.at.name: call.removed_masks for call in run.calls}
+    removed = {site.name: _removers(site, removed_masks.get(site.name, ()), known_masks) for site in listed}
     sequences = sequences_of(run.trace, lineage, known_masks, names, run.embedded)
     listed = [replace(site, plan=replace(site.plan, branches=run.branches)) for site in listed]  # type: ignore[type-var]
     return Discovery(SiteTable(listed), selection, Plan.of(listed, unroll), removed, sequences)
 
 
-def _removers(site: Site, removals: Iterable[Removal], masks: Masks) -> tuple[str, ...]:
+def _removers(site: Site, removed: Iterable[RemovedMask], masks: Masks) -> tuple[str, ...]:
     """The layers that took the keys' mask off; not its own call, which had taken the mask before that."""
     if not isinstance(site.plan, SitePlan):
         return ()
@@ -125,9 +133,9 @@ def _removers(site: Site, removals: Iterable[Removal], masks: Masks) -> tuple[st
     own = (site.path, site.call_index)
     return tuple(
         dict.fromkeys(
-            removal.path
-            for removal in removals
-            if (removal.path, removal.call) != own and any(masks.is_of(removal.mask, plan) for plan in plans)
+            mask.path
+            for mask in removed
+            if (mask.path, mask.call) != own and any(masks.is_of(mask.mask, plan) for plan in plans)
         )
     )
 

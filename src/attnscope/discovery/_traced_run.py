@@ -20,7 +20,7 @@ from attnscope.interception import (
     Layout,
     Occurrence,
     Plan,
-    Removal,
+    RemovedMask,
     SoftmaxCall,
     UntakenCall,
     call_model,
@@ -58,7 +58,7 @@ class TracedCall:
     keys: Mapping[str, Hashable]
     by_size: Layout | None
     masks: int
-    removed_masks: tuple[Removal, ...] = ()
+    removed_masks: tuple[RemovedMask, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from attnscope.interception._keras import (
     symbolic_calls,
 )
 from attnscope.interception._layout import Layout, Parts
-from attnscope.interception._padding import MASK_NAMES, Removal, can_be_mask, likeliest_mask, mask_input
+from attnscope.interception._padding import MASK_NAMES, RemovedMask, can_be_mask, likeliest_mask, mask_input
 from attnscope.interception._plan import COMPILED_FUNCTIONS, Counts, MaskPlan, Plan, SitePlan
 from attnscope.interception._texts import TextInput, TextModel, cut_behind_texts
 
@@ -48,7 +48,7 @@ __all__ = [
     "Occurrence",
     "Parts",
     "Plan",
-    "Removal",
+    "RemovedMask",
     "SitePlan",
     "SoftmaxCall",
     "TextInput",

@@ -22,7 +22,7 @@ from attnscope.errors import InterventionError
 from attnscope.interception._layout import Layout
 from attnscope.interception._location import Location
 from attnscope.interception._loops import scan_blocks
-from attnscope.interception._padding import MASKED_LOGIT, Removal
+from attnscope.interception._padding import MASKED_LOGIT, RemovedMask
 from attnscope.tensors import Tensor, Tree
 
 SMALL_BYTES = 2**20
@@ -113,7 +113,7 @@ class Call(ABC):
     batch: int
     layout: Layout
     masks: Mapping[str, Tensor]
-    removed_masks: tuple[Removal, ...]
+    removed_masks: tuple[RemovedMask, ...]
 
     @property
     def name(self) -> str:

@@ -48,7 +48,7 @@ def mask_input(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Removal:
+class RemovedMask:
     """A padding mask that a layer took off the tensor it was called on.
 
     Attributes:
@@ -72,7 +72,7 @@ class Padding:
     """
 
     masks: dict[str, Tensor] = field(default_factory=dict)
-    removed: list[Removal] = field(default_factory=list)
+    removed: list[RemovedMask] = field(default_factory=list)
     _counts: Counter[tuple[str, tuple[int, ...]]] = field(default_factory=Counter)
 
     def read_inputs(self, inputs: Tree, names: Sequence[str]) -> None:
@@ -114,10 +114,10 @@ class Padding:
         return ops.take(mask, list(part.positions), axis=1)
 
     def note_removal(self, mask: Tensor, path: str, call: int) -> None:
-        """Records that a layer takes a mask off a tensor; see `Removal`."""
-        removal = Removal(path, call, next((name for name, each in self.masks.items() if each is mask), ""))
-        if removal not in self.removed:
-            self.removed.append(removal)
+        """Records that a layer takes a mask off a tensor; see `RemovedMask`."""
+        removed = RemovedMask(path, call, next((name for name, each in self.masks.items() if each is mask), ""))
+        if removed not in self.removed:
+            self.removed.append(removed)
 
     def read_keras_mask(self, mask: Tensor, path: str, step: tuple[int, ...]) -> str | None:
         """Takes a mask that a layer sets, and gives its name; None for one that has not a cell for each position.
