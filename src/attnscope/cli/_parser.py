@@ -246,7 +246,13 @@ def _add_explain(commands: Commands) -> argparse.ArgumentParser:
         "P-017,P-020 -o page.html",
     )
     _add_model_and_inputs(command)
-    command.add_argument("-o", "--output", required=True, metavar="PAGE", help="where to write: .html, .json or .csv")
+    command.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        metavar="PAGE",
+        help="where to write: .html, .json, .csv; or pictures, .pdf, .png or .svg",
+    )
     command.add_argument(
         "--samples",
         metavar="IDS",

@@ -24,6 +24,12 @@ class MethodChoice:
     verdict: str
     reasons: tuple[str, ...]
 
+    @property
+    def in_words(self) -> str:
+        """The verdict as a picture says it: ``the card: explains``, ``not tested``."""
+        why = f": {'; '.join(self.reasons)}" if self.reasons and self.verdict != EXPLAINS else ""
+        return self.verdict if self.verdict == UNTESTED else f"the card: {self.verdict}{why}"
+
 
 def choices(card: EvidenceCard | None, asked: str) -> list[MethodChoice]:
     """The method to draw and the one to lay beside it: none, one or both.

@@ -60,7 +60,7 @@ def drawing_module(file: str, name: str) -> ModuleType:
 
     Args:
         file: Name of the module.
-        name: What was called, for the error.
+        name: What was called, for the error, such as ``ats.plot.bars``.
 
     Raises:
         NotInstalledError: Matplotlib is not installed.
@@ -71,7 +71,7 @@ def drawing_module(file: str, name: str) -> ModuleType:
         if (error.name or "").split(".")[0] != "matplotlib":
             raise
         raise NotInstalledError(
-            f"ats.plot.{name} draws with Matplotlib, which is not installed; only the HTML of ats.plot.tokens works "
+            f"{name} draws with Matplotlib, which is not installed; only the HTML of ats.plot.tokens works "
             'without it. Install it: pip install "attnscope[plot]".'
         ) from error
 
@@ -79,7 +79,7 @@ def drawing_module(file: str, name: str) -> ModuleType:
 def __getattr__(name: str) -> object:
     if name not in _DRAWN:
         raise AttributeError(f"module 'attnscope.plot' has no attribute {name!r}; it offers {', '.join(__all__)}")
-    return getattr(drawing_module(_DRAWN[name], name), name)
+    return getattr(drawing_module(_DRAWN[name], f"ats.plot.{name}"), name)
 
 
 def __dir__() -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from matplotlib import rc_context, rcParams
@@ -40,6 +40,15 @@ _DARK_PAGE = 0.18
 """Luminance, from 0 to 1, below which a page counts as dark."""
 
 
+Place: TypeAlias = Axes | Figure | None
+"""Where a picture is drawn: on axes; in an empty figure, which becomes as large as the picture needs; or in a new one
+of pyplot's."""
+
+
+EMBEDDED_FONTS = {"pdf.fonttype": 42, "ps.fonttype": 42}
+"""The settings with which PDF and PostScript files hold their fonts as TrueType."""
+
+
 class TrueTypeFigure(Figure):
     """A figure whose PDF and PostScript files hold their fonts as TrueType, as publishers ask for.
 
@@ -48,7 +57,7 @@ class TrueTypeFigure(Figure):
 
     def savefig(self, *args: Any, **options: Any) -> None:
         """Writes the figure into a file, as `matplotlib.figure.Figure.savefig` does."""
-        with rc_context({"pdf.fonttype": 42, "ps.fonttype": 42}):
+        with rc_context(EMBEDDED_FONTS):
             super().savefig(*args, **options)
 
 
@@ -64,17 +73,22 @@ def new_figure(width: float, height: float, *, fixed: bool = False) -> Figure:
     """
     from matplotlib import pyplot
 
+    return sized(pyplot.figure(figsize=(width, height), FigureClass=TrueTypeFigure), width, height, fixed=fixed)
+
+
+def sized(figure: Figure, width: float, height: float, *, fixed: bool = False) -> Figure:
+    """An empty figure with the size and the layout that a picture needs; the arguments are those of `new_figure`."""
     layout = None if fixed else ConstrainedLayoutEngine(w_pad=_MARGIN, h_pad=_MARGIN, compress=True)
-    figure = pyplot.figure(figsize=(width, height), FigureClass=TrueTypeFigure)
+    figure.set_size_inches(width, height)
     figure.set_layout_engine("none" if layout is None else layout)
     return figure
 
 
-def axes_or_new(ax: Axes | None, width: float, height: float) -> Axes:
-    """The axes to draw on; in a new figure they sit at the upper left."""
-    if ax is not None:
-        return ax
-    ax = new_figure(width, height).add_subplot()
+def axes_or_new(place: Place, width: float, height: float) -> Axes:
+    """The axes to draw on; in a figure that is empty or new they sit at the upper left."""
+    if isinstance(place, Axes):
+        return place
+    ax = (new_figure(width, height) if place is None else sized(place, width, height)).add_subplot()
     ax.set_anchor("NW")
     return ax
 

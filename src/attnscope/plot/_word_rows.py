@@ -16,6 +16,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Affine2D, ScaledTranslation, Transform
 
 from attnscope.plot._canvas import (
+    Place,
     TrueTypeFigure,
     add_bar,
     colours_of,
@@ -28,6 +29,7 @@ from attnscope.plot._canvas import (
     new_figure,
     norm_of,
     settle,
+    sized,
 )
 from attnscope.plot._tokens import ColouredTokens
 from attnscope.plot._typesetting import plain_text, width_of, wrapped, written
@@ -73,23 +75,23 @@ class _Row:
     tokens: list[tuple[str, float, bool]]
 
 
-def draw(text: ColouredTokens, ax: Axes | None) -> Axes:
+def draw(text: ColouredTokens, place: Place) -> Axes:
     """Draws rows of tokens, each on the colour of its weight, with a colour bar below them.
 
     Args:
         text: The rows.
-        ax: Where to draw; None for a new figure of pyplot's, as high as the rows need.
+        place: Axes; or an empty figure, which becomes as high as the rows need; None for a new one of pyplot's.
     """
     rows, fonts = _rows(text)
-    if ax is None:
-        return _on_new_figure(text, rows, fonts, new_figure(_WIDTH, 1.0, fixed=True))
-    return _on_axes(text, rows, fonts, ax)
+    if isinstance(place, Axes):
+        return _on_axes(text, rows, fonts, place)
+    empty = new_figure(_WIDTH, 1.0, fixed=True) if place is None else sized(place, _WIDTH, 1.0, fixed=True)
+    return _on_new_figure(text, rows, fonts, empty)
 
 
 def write(text: ColouredTokens, path: Path) -> None:
     """Draws the rows into a file, without pyplot."""
-    ax = _on_new_figure(text, *_rows(text), TrueTypeFigure((_WIDTH, 1.0)))
-    figure_of(ax).figure.savefig(path, dpi=200)
+    figure_of(draw(text, TrueTypeFigure())).figure.savefig(path, dpi=200)
 
 
 def _rows(text: ColouredTokens) -> tuple[list[_Row], list[str]]:
@@ -117,7 +119,8 @@ def _on_new_figure(text: ColouredTokens, rows: list[_Row], fonts: list[str], fig
     inner = 72 * (_WIDTH - 2 * _MARGIN)
     font = FontProperties(family=fonts, size=SIZE)
     words = placed_words(rows, font, inner)
-    remarks = wrapped(_remarks(text, rows), inner, 0.85 * SIZE)
+    said, note_fonts = written(filter(None, _remarks(text, rows)), None)
+    remarks = wrapped(said, inner, 0.85 * SIZE)
     label = wrapped(written([text.scale.label], None)[0], inner, 0.85 * SIZE)
     heights = {
         "remarks": 0.17 * (remarks.count("\n") + 1) if remarks else 0.0,
@@ -149,6 +152,7 @@ def _on_new_figure(text: ColouredTokens, rows: list[_Row], fonts: list[str], fig
             va="top",
             ha="left",
             fontsize="small",
+            fontfamily=note_fonts,
             alpha=0.75,
             gid="remarks",
         )
@@ -210,6 +214,7 @@ def _left_label(bar: Axes, label: str) -> None:
 def _remarks(text: ColouredTokens, rows: list[_Row]) -> list[str]:
     drawn = [token for row in rows for token in row.tokens]
     return [
+        *text.remarks,
         f"the first {len(rows)} of {len(text.rows):,} rows" if len(rows) < len(text.rows) else "",
         text.left_out,
         "hatched: padding" if any(masked for _, _, masked in drawn) else "",
