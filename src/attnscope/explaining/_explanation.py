@@ -26,8 +26,8 @@ from attnscope.trust import EvidenceCard
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+
+    from attnscope.plot import Axes, Place
 
 MOST_IN_ERRORS = 8
 """How many ids an error names."""
@@ -155,7 +155,7 @@ class Explanation:
         }
         return relevance.assign_coords(known).assign_attrs(attrs)
 
-    def plot(self, sample: object = None, *, ax: Axes | Figure | None = None) -> Axes:
+    def plot(self, sample: object = None, *, ax: Place = None) -> Axes:
         """Draws one sample with Matplotlib, by its kind.
 
         A text is drawn by `plot.tokens`, a picture by `plot.image`, a series by `plot.series`, all else by `plot.bars`.

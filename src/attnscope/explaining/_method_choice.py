@@ -26,9 +26,11 @@ class MethodChoice:
 
     @property
     def in_words(self) -> str:
-        """The verdict as a picture says it: ``the card: explains``, ``not tested``."""
+        """The verdict as a picture says it: ``the card: explains``, ``not tested on this model``."""
+        if self.verdict == UNTESTED:
+            return f"{UNTESTED} on this model"
         why = f": {'; '.join(self.reasons)}" if self.reasons and self.verdict != EXPLAINS else ""
-        return self.verdict if self.verdict == UNTESTED else f"the card: {self.verdict}{why}"
+        return f"the card: {self.verdict}{why}"
 
 
 def choices(card: EvidenceCard | None, asked: str) -> list[MethodChoice]:

@@ -12,13 +12,11 @@ from attnscope.marks import shown
 from attnscope.schema import SAMPLE
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
     from attnscope.explaining._explanation import Explanation
+    from attnscope.plot import Axes, Place
 
 
-def draw(explanation: Explanation, sample: int, ax: Axes | Figure | None) -> Axes:
+def draw(explanation: Explanation, sample: int, ax: Place) -> Axes:
     """Draws one sample: a text as its tokens, a picture under its relevance, a series over time, all else as bars.
 
     Args:

@@ -39,6 +39,12 @@ if TYPE_CHECKING:
     from attnscope.plot._metrics import metrics
     from attnscope.plot._series import series
 
+    # isort: split
+    # For the rooms above; not part of the public face.
+    from matplotlib.axes import Axes as Axes
+
+    from attnscope.plot._canvas import Place as Place
+
 __all__ = [
     "ColouredTokens",
     "bars",

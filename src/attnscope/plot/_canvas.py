@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -45,8 +46,9 @@ Place: TypeAlias = Axes | Figure | None
 of pyplot's."""
 
 
-EMBEDDED_FONTS = {"pdf.fonttype": 42, "ps.fonttype": 42}
-"""The settings with which PDF and PostScript files hold their fonts as TrueType."""
+def embedded_fonts() -> AbstractContextManager[None]:
+    """Within it PDF and PostScript files hold their fonts as TrueType, whatever the user's settings say."""
+    return rc_context({"pdf.fonttype": 42, "ps.fonttype": 42})
 
 
 class TrueTypeFigure(Figure):
@@ -57,7 +59,7 @@ class TrueTypeFigure(Figure):
 
     def savefig(self, *args: Any, **options: Any) -> None:
         """Writes the figure into a file, as `matplotlib.figure.Figure.savefig` does."""
-        with rc_context(EMBEDDED_FONTS):
+        with embedded_fonts():
             super().savefig(*args, **options)
 
 
@@ -163,6 +165,8 @@ def add_bar(
     bar.ax.tick_params(labelsize="small", length=2)
     bar.ax.minorticks_off()
     bar.outline.set_linewidth(0.4)
+    if bar.solids is not None:
+        bar.solids.set_edgecolor("face")  # or else viewers of SVG and PDF show the seams between its colours
     texts, fonts = written([label], None)
     bar.set_label(wrapped(texts, _length_beside(axes, bar), 0.83 * rcParams["font.size"]), size="small")
     axis = bar.ax.yaxis if bar.orientation == "vertical" else bar.ax.xaxis

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.backends.backend_svg import RendererSVG
@@ -14,7 +14,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.image import imsave
 
-from attnscope.plot._canvas import EMBEDDED_FONTS, TrueTypeFigure
+from attnscope.plot._canvas import TrueTypeFigure, embedded_fonts
 
 DOTS = 200
 """Per inch, of pictures that are made of dots."""
@@ -39,7 +39,7 @@ def write(pictures: Sequence[Callable[[Figure], object]], path: Path, title: str
 
 
 def _write_pdf(figures: Sequence[Figure], path: Path, title: str) -> None:
-    with rc_context(EMBEDDED_FONTS), PdfPages(path, metadata={"Title": title}) as pages:  # fonts are written at its end
+    with embedded_fonts(), PdfPages(path, metadata={"Title": title}) as pages:  # fonts are written at its end
         for figure in figures:
             pages.savefig(figure)
 
@@ -49,7 +49,9 @@ def _write_svg(figures: Sequence[Figure], path: Path, title: str) -> None:
         figure.set_dpi(_POINTS)  # what this kind of file counts in
     widths, heights = zip(*(figure.bbox.size for figure in figures), strict=True)
     with path.open("w", encoding="utf-8") as stream:
-        renderer = RendererSVG(max(widths), sum(heights), stream, image_dpi=DOTS, metadata={"Title": title})
+        renderer: Any = RendererSVG(  # type: ignore[no-untyped-call]
+            max(widths), sum(heights), stream, image_dpi=DOTS, metadata={"Title": title}
+        )
         for place, figure in enumerate(figures):
             below = sum(heights[place + 1 :])  # it draws from the bottom
             renderer.writer.start("g", transform=f"translate(0 {-below:g})")
@@ -62,7 +64,7 @@ def _write_png(figures: Sequence[Figure], path: Path, title: str) -> None:
     drawn = []
     for figure in figures:
         figure.set_dpi(DOTS)
-        canvas = FigureCanvasAgg(figure)
+        canvas: Any = FigureCanvasAgg(figure)
         canvas.draw()
         drawn.append(np.asarray(canvas.buffer_rgba()).copy())
     ground = np.round(np.array(to_rgba(figures[0].get_facecolor())) * 255).astype(np.uint8)

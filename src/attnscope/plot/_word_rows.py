@@ -135,21 +135,20 @@ def _on_new_figure(text: ColouredTokens, rows: list[_Row], fonts: list[str], fig
     def axes(top: float, height: float, width: float = _WIDTH - 2 * _MARGIN) -> Axes:
         return figure.add_axes((_MARGIN / _WIDTH, 1 - (top + height) / high, width / _WIDTH, height / high))
 
-    top = _MARGIN + (heights["remarks"] + 0.06 if remarks else 0.0)
-    ax = axes(top, heights["words"])
+    ax = axes(_MARGIN, heights["words"])
     ax.set_axis_off()
     mappable = ScalarMappable(norm_of(text.scale), colours_of(text.scale, is_dark(ax)))
     _draw_words(ax, words, font, mappable)
-    bar = axes(top + heights["words"] + 0.18, heights["bar"], 2.6)
+    bar = axes(_MARGIN + heights["words"] + 0.18, heights["bar"], 2.6)
     bar.set_label("<colorbar>")
     _add_bar(ax, mappable, text, cax=bar, orientation="horizontal")
     _left_label(bar, label)
     if remarks:
         note = figure.text(
             _MARGIN / _WIDTH,
-            1 - _MARGIN / high,
+            _MARGIN / high,
             remarks,
-            va="top",
+            va="bottom",
             ha="left",
             fontsize="small",
             fontfamily=note_fonts,
