@@ -298,8 +298,8 @@ def test_findings_that_differ_only_in_their_sites_and_figures_are_shown_as_one()
     assert group.findings == maps.findings
     assert group.sites == tuple(f"layer_{number}/mha" for number in range(12))
     message = (
-        "key 0 is the strongest key of 100.0% of 36 heads, and the strongest key gets 60% to 82% of their attention: a "
-        "sink"
+        "key 0 is the strongest key of 100.0% of the queries of 36 heads, and the strongest key gets 60% to 82% of "
+        "their attention: a sink"
     )
     listed = ", ".join(f"layer_{number}/mha" for number in range(12))
     assert str(group) == f"12 sites: {message} ({listed})"
@@ -313,8 +313,8 @@ def test_findings_that_differ_only_in_their_sites_and_figures_are_shown_as_one()
 def test_findings_of_one_site_name_its_heads():
     (group,) = with_sinks(1).findings.grouped
     assert str(group) == (
-        "layer_0/mha: key 0 is the strongest key of 100.0% of all heads, and the strongest key gets 60% of their "
-        "attention: a sink"
+        "layer_0/mha: key 0 is the strongest key of 100.0% of the queries of all heads, and the strongest key gets 60% "
+        "of their attention: a sink"
     )
 
 
@@ -331,6 +331,7 @@ def test_findings_of_one_site_name_its_heads():
         ([HeadsOf("a", (0,), 3), HeadsOf("a", (2,), 3)], "heads 0, 2"),
         ([HeadsOf("a", (0, 1), 2), HeadsOf("b", (0, 1), 2)], "all heads"),
         ([HeadsOf("a", (0, 1), 2), HeadsOf("b", (0,), 2)], "3 heads"),
+        ([HeadsOf("a", (1,), 2, queries=True), HeadsOf("b", (0,), 2, queries=True)], "the queries of 2 heads"),
         ([HeadsOf("a", (), 0), HeadsOf("b", (), 0)], "the queries"),
     ],
 )

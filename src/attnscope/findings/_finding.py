@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 MOST_NAMES = 4
@@ -90,27 +90,34 @@ class HeadsOf:
         site: Name of the site.
         heads: Their numbers.
         count: How many heads the site has; 0 where it has no such axis.
+        queries: Whether it is their queries that are meant, and not the heads as a whole.
     """
 
     site: str
     heads: tuple[int, ...]
     count: int
+    queries: bool = False
 
     def __str__(self) -> str:
         if not self.count:
             return "the queries"
         if len(self.heads) == self.count and self.count > 1:
-            return "all heads"
-        return ("heads " if len(self.heads) > 1 else "the queries of head ") + ", ".join(map(str, self.heads))
+            return self._of("all heads")
+        if len(self.heads) > 1:
+            return self._of(f"heads {', '.join(map(str, self.heads))}")
+        return f"the queries of head {self.heads[0]}"
+
+    def _of(self, heads: str) -> str:
+        return f"the queries of {heads}" if self.queries else heads
 
     def together(self, others: Sequence[HeadsOf]) -> str:
         """The heads of one site by their numbers, those of several by how many there are."""
         everything = (self, *others)
         chosen = {(each.site, head) for each in everything for head in each.heads or (0,)}
         if len({each.site for each in everything}) == 1:
-            return str(HeadsOf(self.site, tuple(sorted({head for _, head in chosen})), self.count))
+            return str(replace(self, heads=tuple(sorted({head for _, head in chosen}))))
         texts = {str(each) for each in everything}
-        return texts.pop() if len(texts) == 1 else f"{len(chosen)} heads"
+        return texts.pop() if len(texts) == 1 else self._of(f"{len(chosen)} heads")
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ They read only the labelled arrays, a few samples at a time, so a run opened fro
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import xarray as xr
@@ -256,7 +257,7 @@ class _Measures:
                     key=KeyPosition(int(counts.argmax())),
                     share=Figure(float(share), ".1%"),
                     mass=Figure(float(mass), ".0%"),
-                    heads_of=self._asking(name, (head,)),
+                    heads_of=replace(self._asking(name, (head,)), queries=True),
                 )
 
     def _named(self, heads: tuple[int, ...]) -> tuple[int, ...]:
