@@ -341,11 +341,10 @@ def test_the_parts_of_a_message_about_several_sites(parts, together):
 
 
 def test_what_has_another_cause_is_another_finding():
-    cause = Finding.of("padding", "a", "{share} falls on padding; no mask", "a fix", 0.1, share=Figure(0.1, ".0%"))
-    other = Finding.of(
-        "padding", "b", "{share} falls on padding; it was removed", "a fix", 0.1, share=Figure(0.1, ".0%")
-    )
-    again = Finding.of("padding", "c", cause.pattern, "another fix", 0.1, share=Figure(0.1, ".0%"))
+    share = {"share": Figure(0.1, ".0%")}
+    cause = Finding.of("padding", "a", "{share} falls on padding; no mask", "a fix", 0.1, share)
+    other = Finding.of("padding", "b", "{share} falls on padding; it was removed", "a fix", 0.1, share)
+    again = Finding.of("padding", "c", cause.pattern, "another fix", 0.1, share)
     assert [group.sites for group in Findings([cause, other, again, cause]).grouped] == [("a",), ("b",), ("c",)]
 
 

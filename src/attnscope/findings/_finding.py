@@ -147,7 +147,14 @@ class Finding:
 
     @classmethod
     def of(
-        cls, kind: str, site: str, pattern: str, fix: str, value: float, heads: tuple[int, ...] = (), **parts: Part
+        cls,
+        kind: str,
+        site: str,
+        pattern: str,
+        fix: str,
+        value: float,
+        parts: Mapping[str, Part],
+        heads: tuple[int, ...] = (),
     ) -> Finding:
         """A finding whose message has parts."""
         return cls(kind, site, heads, pattern.format(**parts), fix, value, pattern, parts)
@@ -227,10 +234,9 @@ class Findings(tuple[Finding, ...]):
         """The findings as they are shown, in the order in which each was first found.
 
         Example:
-            >>> seen = [Finding.of("nan", site, "{count} are NaN", "look", 1.0, count=Figure(count))
-            ...         for site, count in (("a", 3), ("b", 20), ("c", 7))]
+            >>> seen = [Finding("single_key", site, (), "there is only 1 key", "see", 1.0) for site in ("a", "b", "c")]
             >>> [str(group) for group in Findings(seen).grouped]
-            ['3 sites: 3 to 20 are NaN (a, b, c)']
+            ['3 sites: there is only 1 key (a, b, c)']
         """
         groups: dict[tuple[str, str, str], list[Finding]] = {}
         for item in self:

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import xarray as xr
 
-from attnscope.findings._finding import Figure, Finding, Findings, HeadsOf, KeyPosition, NamesOf
+from attnscope.findings._finding import Figure, Finding, Findings, HeadsOf, KeyPosition, NamesOf, Part
 from attnscope.schema import ENTROPY, HEAD, QUERY, RAN, RECEIVED, SAMPLE, SCORES, key_dims, query_dims
 
 PADDING_SHARE = 0.01
@@ -44,7 +44,7 @@ def findings(
         unreached: Softmaxes that were left out because their scores cannot be taken, with the reason.
     """
     unknown = [
-        Finding.of("lost", name, _LOST, _FIX_LOST, 0.0, operation=NamesOf((operation,)))
+        Finding.of("lost", name, _LOST, _FIX_LOST, 0.0, {"operation": NamesOf((operation,))})
         for name, operation in (lost or {}).items()
     ]
     unknown += [
@@ -86,7 +86,7 @@ def _of_those_not_run(name: str, ran: xr.DataArray) -> Finding:
     """The finding on a site that did not run for all samples, or not in all steps."""
     what = "samples" if ran.dims == (SAMPLE,) else f"steps of {ran.sizes[SAMPLE]} samples"
     parts = {"ran": Figure(int(ran.sum())), "there": Figure(ran.size)}
-    return Finding.of("not_run", name, _NOT_RUN.replace("{what}", what), _FIX_NOT_RUN, float(ran.mean()), **parts)
+    return Finding.of("not_run", name, _NOT_RUN.replace("{what}", what), _FIX_NOT_RUN, float(ran.mean()), parts)
 
 
 def sample_chunks(dataset: xr.Dataset, size: int = CHUNK_BYTES) -> Iterator[tuple[int, int]]:
@@ -197,10 +197,10 @@ class _Measures:
             yield Finding("only_padding", name, (), message, _FIX_ONLY_PADDING, 1.0)
             return
         if self.nans:
-            yield Finding.of("nan", name, _NAN, _FIX_NAN, float(self.nans), count=Figure(self.nans))
+            yield Finding.of("nan", name, _NAN, _FIX_NAN, float(self.nans), {"count": Figure(self.nans)})
         if self.worst_sum > self.tolerance:
             fix = _FIX_DECLARED if self.attrs.get("kind") == "declared" else _FIX_SUM
-            yield Finding.of("row_sum", name, _ROW_SUM, fix, self.worst_sum, off=Figure(self.worst_sum, ".3g"))
+            yield Finding.of("row_sum", name, _ROW_SUM, fix, self.worst_sum, {"off": Figure(self.worst_sum, ".3g")})
         yield from self._padding(name)
         yield from self._flatness(name)
         yield from self._sinks(name)
@@ -213,8 +213,8 @@ class _Measures:
             return
         removed = tuple(map(str, self.attrs.get("masks_removed_by", ())))
         cause = _REMOVED if removed else _TAKES_NO_MASK if self._takes_no_mask else _NO_MASK
-        parts = {"share": Figure(share, ".1%"), **({"layers": NamesOf(removed)} if removed else {})}
-        yield Finding.of("padding", name, _PADDING + cause, self._fix_of_padding, share, **parts)
+        parts: dict[str, Part] = {"share": Figure(share, ".1%"), "layers": NamesOf(removed)}
+        yield Finding.of("padding", name, _PADDING + cause, self._fix_of_padding, share, parts)
 
     @property
     def _takes_no_mask(self) -> bool:
@@ -233,10 +233,10 @@ class _Measures:
         heads = tuple(int(head) for head in np.flatnonzero(self.uniform & (self.judged > 0)))
         if heads:
             asking = self._asking(name, heads)
-            yield Finding.of("uniform", name, _UNIFORM, _FIX_UNIFORM, 1.0, self._named(heads), heads_of=asking)
+            yield Finding.of("uniform", name, _UNIFORM, _FIX_UNIFORM, 1.0, {"heads_of": asking}, self._named(heads))
         if self.first is not None and self.samples > 1 and self.spread < 1e-6 and len(heads) < self.heads:
             parts = {"samples": Figure(self.samples), "spread": Figure(self.spread, ".1g")}
-            yield Finding.of("constant", name, _CONSTANT, _FIX_CONSTANT, self.spread, **parts)
+            yield Finding.of("constant", name, _CONSTANT, _FIX_CONSTANT, self.spread, parts)
 
     def _sinks(self, name: str) -> Iterator[Finding]:
         if self.pools or not self.strongest:
@@ -247,18 +247,13 @@ class _Measures:
             counts = np.bincount(keys[keys >= 0], minlength=1)
             share, mass = counts.max() / self.asked[head], self.mass_of_strongest[head] / self.asked[head]
             if share >= SINK_SHARE and mass >= SINK_MASS:
-                yield Finding.of(
-                    "sink",
-                    name,
-                    _SINK,
-                    _FIX_SINK,
-                    float(share),
-                    self._named((head,)),
-                    key=KeyPosition(int(counts.argmax())),
-                    share=Figure(float(share), ".1%"),
-                    mass=Figure(float(mass), ".0%"),
-                    heads_of=replace(self._asking(name, (head,)), queries=True),
-                )
+                parts: dict[str, Part] = {
+                    "key": KeyPosition(int(counts.argmax())),
+                    "share": Figure(float(share), ".1%"),
+                    "mass": Figure(float(mass), ".0%"),
+                    "heads_of": replace(self._asking(name, (head,)), queries=True),
+                }
+                yield Finding.of("sink", name, _SINK, _FIX_SINK, float(share), parts, self._named((head,)))
 
     def _named(self, heads: tuple[int, ...]) -> tuple[int, ...]:
         return heads if self.has_heads else ()
