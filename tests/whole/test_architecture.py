@@ -12,7 +12,10 @@ import attnscope
 
 ROOT = Path(attnscope.__file__).parent
 
-GROUND = {"errors", "schema", "labels", "findings", "maps", "colours", "marks", "masking", "tensors", "words"}
+GROUND = {
+    *("errors", "schema", "labels", "findings", "maps", "colours", "marks", "masking", "quantities", "tensors"),
+    "words",
+}
 MODEL = {"interception", "running", "discovery", "handlers"}
 ALLOWED = {
     "errors": set(),
@@ -22,6 +25,7 @@ ALLOWED = {
     "marks": {"colours"},
     "schema": {"errors"},
     "masking": set(),
+    "quantities": {"marks", "schema"},
     "words": {"errors", "schema"},
     "labels": {"errors", "schema", "words"},
     "findings": {"schema"},

@@ -14,9 +14,9 @@ from attnscope.errors import SchemaError
 from attnscope.plot._canvas import add_bar, axes_or_new, colour_map, difference_map, head_line, is_dark
 from attnscope.plot._checks import Weights
 from attnscope.plot._importance import mean_size, name_rows, strongest
-from attnscope.plot._quantity import remarks_on
 from attnscope.plot._samples import Values, samples_of, values_of
 from attnscope.plot._typesetting import plain_text, wrapped, written
+from attnscope.quantities import remarks_on
 
 _SPREAD = 0.38
 """How far dots go from the middle of their row."""

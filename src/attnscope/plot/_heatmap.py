@@ -21,10 +21,10 @@ from attnscope.plot._canvas import (
 )
 from attnscope.plot._checks import Weights, labelled
 from attnscope.plot._panels import Head, Panels, Sample, Side, panels_of
-from attnscope.plot._quantity import remarks_on
 from attnscope.plot._scale import Normalize, blocks_in_words, pooled, scaled
 from attnscope.plot._ticks import name_positions
 from attnscope.plot._typesetting import LONGEST
+from attnscope.quantities import remarks_on
 
 MOST_CELLS = 512
 """A map with more rows or columns than this is drawn in blocks."""

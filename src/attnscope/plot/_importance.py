@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from attnscope.errors import SchemaError
 from attnscope.plot._canvas import axes_or_new, colour_map, head_line, is_dark
 from attnscope.plot._checks import Weights
-from attnscope.plot._quantity import remarks_on
 from attnscope.plot._samples import samples_of
 from attnscope.plot._typesetting import LONGEST, plain_text, wrapped, written
+from attnscope.quantities import remarks_on
 
 
 def importance(
