@@ -18,6 +18,7 @@ from attnscope.maps import AttentionMaps
 from attnscope.marks import number, shown
 from attnscope.viewer._arrange import RolloutMaps, SiteMaps, Tokens, described, sites_of
 from attnscope.viewer._quantise import Map, block, deflated, thumbnail
+from attnscope.viewer._relevance import RelevanceRow
 
 Detail = Literal["full", "pooled", "thumbnails"]
 POOLED = 256
@@ -41,6 +42,7 @@ class Payload:
         max_error: Largest absolute error of a number that is not exact.
         detail: How much of each map there is.
         notes: What the reader needs to know.
+        relevance: What is shown beside the maps, for all samples of the maps.
         chosen: Whether the samples were asked for. If not, they are the first ones, and the page says of how many.
     """
 
@@ -53,6 +55,7 @@ class Payload:
     max_error: float = 0.001
     detail: Detail = "full"
     notes: Sequence[str] = ()
+    relevance: Sequence[RelevanceRow] = ()
     chosen: bool = True
     _read: dict[tuple[int, int], list[Map]] = field(default_factory=dict, repr=False)
     """The last site that was read."""
@@ -93,6 +96,15 @@ class Payload:
                 for site in self.sites
             ],
             "axes": axes,
+            "relevance": [
+                {
+                    "words": [row.words(sample) for sample in self.samples],
+                    "count": row.count,
+                    "maximum": row.maximum(self.samples),
+                    "starts": self.starts(row),
+                }
+                for row in self.relevance
+            ],
             "palette": {"light": colours.palette(dark=False), "dark": colours.palette(dark=True)},
             "ramps": _ramps(),
         }
@@ -112,6 +124,16 @@ class Payload:
             for sample, pair in zip(there, both, strict=True)
         }
         return [numbers.get(sample) for sample in self.samples]
+
+    def starts(self, row: RelevanceRow) -> list[list[int | None]]:
+        """For each sample and each site the key that the first position of a relevance is; None where there is none."""
+        starts: list[list[int | None]] = [[None] * len(self.sites) for _ in self.samples]
+        for number_of, site in enumerate(self.sites):
+            there = [(place, sample) for place, sample in enumerate(self.samples) if sample < site.samples]
+            keys = site.tokens("key", [sample for _, sample in there])
+            for (place, sample), tokens in zip(there, keys, strict=True):
+                starts[place][number_of] = row.start(sample, site, tokens)
+        return starts
 
     def _sample(self, sample: int, maps: AttentionMaps) -> dict[str, object]:
         there = sample < maps.num_samples
@@ -138,6 +160,8 @@ class Payload:
             yield f"thumbnails/{place}"
         if self.images is not None:
             yield from (f"image/{place}" for place in range(len(self.samples)))
+        if self.relevance:
+            yield from (f"relevance/{place}" for place in range(len(self.samples)))
         if self.detail != "thumbnails":
             for place, sample in enumerate(self.samples):
                 for number_of, site in enumerate(self.sites):
@@ -156,6 +180,7 @@ class Payload:
         makers: dict[str, Callable[..., bytes]] = {
             "thumbnails": self._thumbnails,
             "image": self._image,
+            "relevance": self._relevance,
             "map": self._map,
         }
         return makers[kind](*map(int, numbers))
@@ -170,6 +195,8 @@ class Payload:
                 return place < len(self.samples)
             case "image", [place]:
                 return self.images is not None and place < len(self.samples)
+            case "relevance", [place]:
+                return bool(self.relevance) and place < len(self.samples)
             case "map", [place, site, panel] if self.detail != "thumbnails":
                 inside = place < len(self.samples) and site < len(self.sites)
                 return (
@@ -185,6 +212,9 @@ class Payload:
     def _image(self, place: int) -> bytes:
         assert self.images is not None
         return colours.png_of(pixels_of(self.images[self.samples[place]]))
+
+    def _relevance(self, place: int) -> bytes:
+        return deflated(b"".join(row.content(self.samples[place]) for row in self.relevance))
 
     def _map(self, place: int, site: int, panel: int) -> bytes:
         pool = None if self.detail == "full" else POOLED

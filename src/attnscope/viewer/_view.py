@@ -16,6 +16,7 @@ from attnscope.maps import AttentionMaps
 from attnscope.viewer._arrange import SiteMaps
 from attnscope.viewer._page import page
 from attnscope.viewer._payload import Payload
+from attnscope.viewer._relevance import RelevanceLike, RelevanceRow, relevance_rows
 from attnscope.viewer._widget import Presence, framed, has_anywidget, note, shell
 
 MOST_SAMPLES = 256
@@ -170,6 +171,7 @@ def view(
     grid: tuple[int, int] | None = None,
     title: str | None = None,
     max_error: float = 0.001,
+    relevance: RelevanceLike = None,
 ) -> View:
     """Shows maps: all heads at once, one head enlarged, tokens by what they attend to, differences, and more.
 
@@ -189,10 +191,13 @@ def view(
         title: Heading; default: the model's name.
         max_error: Largest absolute error of a number that is not exact, in rows that sum to 1 (down to 0.00045; each
             number is shown with its own error); 0.002 makes smaller pages.
+        relevance: What `ats.attribute` returned for the samples of the maps, or several of these by name: in Text and
+            Image, a row of signed numbers with its method, unit and scale, for sites whose keys are the positions that
+            it is of. Positions are the same if their labels are, or if both come from the same axis of the same input.
 
     Raises:
-        InputError: Samples, labels or pictures that do not fit the maps, or a `max_error` out of range.
-        SchemaError: There is nothing to draw.
+        InputError: Samples, labels, pictures or relevance that do not fit the maps, or a `max_error` out of range.
+        SchemaError: There is nothing to draw, or the relevance is something else.
 
     Example:
         >>> even = AttentionMaps.from_arrays({"mha": np.full((1, 2, 3, 3), 1 / 3)}, labels=list("abc"))
@@ -221,9 +226,37 @@ def view(
         grid=grid,
         max_error=max_error,
         notes=notes,
+        relevance=relevance_rows(relevance, there),
         chosen=samples is not None,
     )
+    for row in payload.relevance:
+        _check_that_keys_are_the_same(payload, row)
     return View(payload)
+
+
+def _check_that_keys_are_the_same(payload: Payload, row: RelevanceRow) -> None:
+    """Checks that relevance can be shown over the keys of a site.
+
+    Raises:
+        InputError: No site has its positions as keys.
+    """
+    if any(start is not None for sites in payload.starts(row) for start in sites):
+        return
+    sample, site = payload.samples[0], payload.sites[0]
+    [keys] = site.tokens("key", [sample])
+    labels = row.labels(sample)
+    grid = "" if row.grid is None else f" Patches need a grid too: ats.view(maps, relevance=..., grid={row.grid})."
+    raise InputError(
+        f"The relevance ({row.words(sample)}) is of {counted(row.count, 'position')}"
+        f"{_listed(labels) if labels else ' without labels'}, but no site has these as its keys: {site.name!r} has "
+        f"{len(keys.labels)}{_listed(keys.labels)}. Keys and positions are the same if their labels are, or if both "
+        "come from the same axis of the same input. Give both the same inputs and labels: ats.capture(model, inputs, "
+        f"labels=names) and ats.attribute(model, inputs, labels=names).{grid}"
+    )
+
+
+def _listed(labels: Sequence[str]) -> str:
+    return f" ({', '.join(map(repr, labels[:3]))}{', ...' if len(labels) > 3 else ''})"
 
 
 def _runs(maps: AttentionMaps | xr.DataArray | Mapping[str, AttentionMaps]) -> dict[str, AttentionMaps]:

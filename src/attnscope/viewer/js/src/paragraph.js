@@ -64,6 +64,7 @@ export class TokenParagraph {
     const end = Math.min(labels.length, start + size);
     this.size = size;
     this.heading.textContent = name === "text" ? "" : name;
+    this.heading.hidden = name === "text";
     this.tokens.setAttribute("aria-label", name === "text" ? "Tokens of the text" : `Tokens of the ${name}`);
     this.pager.hidden = labels.length <= size;
     this.strip.hidden = labels.length <= size;
@@ -112,7 +113,7 @@ export class TokenParagraph {
    */
   lookOf(place) {
     if (!this.shown) return { kind: "", fill: "", ink: "" };
-    const { weights, masked, partial, within, coloured, colourOf, source, pinned, found } = this.shown;
+    const { weights, masked, partial, within, coloured, signed, colourOf, source, pinned, found } = this.shown;
     const marks = [place === source ? (pinned ? "pinned" : "pointed") : "", found.has(place) ? "found" : "", this.list.invalid.has(place) ? "padding" : ""];
     /** @type {(kind: string, fill?: string, ink?: string) => TokenLook} */
     const look = (kind, fill = "", ink = "") => ({ kind: [kind, ...marks].filter(Boolean).join(" "), fill, ink });
@@ -123,7 +124,7 @@ export class TokenParagraph {
     if (Number.isNaN(weight)) return look("odd");
     if (partial && weight === 0) return look("unknown");
     const colour = colourOf(weight);
-    return look("", cssColour(colour), inkOn(colour));
+    return look(signed && weight < 0 ? "less" : "", cssColour(colour), inkOn(colour));
   }
 
   /** @param {ShownTokens} shown */
@@ -149,10 +150,10 @@ export class TokenParagraph {
     const width = this.element.clientWidth;
     const painter = screenPainter(this.strip, width, STRIP_HEIGHT, theme);
     const { labels } = this.list;
-    const { weights, masked, coloured, colourOf, source, found } = this.shown;
+    const { weights, masked, within, coloured, colourOf, source, found } = this.shown;
     const pixels = new Uint8ClampedArray(labels.length * 4);
     for (let place = 0; place < labels.length; place += 1) {
-      if (!coloured || masked[place]) continue;
+      if (!coloured || masked[place] || place < within[0] || place >= within[1]) continue;
       const fill = Number.isNaN(weights[place]) ? [208, 59, 75] : colourOf(weights[place]);
       pixels.set([...fill, 255], place * 4);
     }
@@ -236,6 +237,7 @@ export function paintParagraph(painter, paragraph, width, top) {
       if (kind.includes("odd")) painter.rect(x, y, wide, PICTURE_LINE - 4, theme.nan);
       if (/pinned|pointed/.test(kind)) painter.frame(x + 1, y + 1, wide - 2, PICTURE_LINE - 6, theme.accent, 2);
       if (kind.includes("found")) painter.line(x, y + PICTURE_LINE - 3, x + wide, y + PICTURE_LINE - 3, theme.accent, 2);
+      if (kind.includes("less")) for (let dash = x + 4; dash < x + wide - 6; dash += 6) painter.line(dash, y + PICTURE_LINE - 6, dash + 3, y + PICTURE_LINE - 6, ink, 1.5);
       const colour = ink || (kind.includes("odd") ? "#fff" : theme.ink);
       painter.text(text, x + 5, y + PICTURE_LINE / 2 - 2, { ...PICTURE_STYLE, fill: colour });
     }

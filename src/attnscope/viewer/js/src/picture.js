@@ -8,11 +8,12 @@ import { screenPainter } from "./painter.js";
 import { TokenParagraph } from "./paragraph.js";
 import { PatchGrid, paintPicture, patchBox, pictureLayout } from "./patches.js";
 import { createRanking } from "./ranking.js";
+import { RelevanceRows } from "./relevance.js";
 import { searchMatches } from "./search.js";
 import { directionFrom, shownWeights, strongestAcross } from "./shown.js";
 import { OTHER_SIDE, SIDES } from "./state.js";
 /** @import { AttentionMap } from "./attention.js" */
-/** @import { Box, Grid, Mark, Option, Painter, Parts, PatchMarks, Picked, PictureLayout, PointedPatch, ShownPatches, ShownWeights, Side, Tokens, View } from "./types.d.ts" */
+/** @import { Box, Grid, Mark, Option, Painter, Parts, PatchMarks, Picked, PictureLayout, PointedPatch, ShownPatches, ShownRelevance, ShownWeights, Side, Tokens, View } from "./types.d.ts" */
 
 /** @typedef {{ side: Side, layout: PictureLayout, content: ShownPatches, marks: PatchMarks }} PaintedPatches */
 /** @typedef {Pick<Parts, "manifest" | "place" | "store" | "selection" | "colours" | "names" | "messages" | "legend">} PictureParts */
@@ -67,6 +68,9 @@ class PictureView {
       },
     });
     this.ranking = createRanking(parts);
+    this.relevance = new RelevanceRows(parts);
+    /** @type {ShownRelevance[]} */
+    this.relevances = [];
     this.readout = makeElement("p", { class: "readout" });
     this.said = makeElement("p", { class: "told" });
     const overlay = makeSelect("Over the picture", (value) => this.selection.set({ overlay: value }));
@@ -74,7 +78,7 @@ class PictureView {
     const strength = makeElement("label", { class: "field" }, makeElement("span", { text: "Strength" }), range);
     this.controls = { overlay, range, strength };
     this.bar = makeElement("div", { class: "view-bar picture-bar" }, overlay.element, strength);
-    this.chart = makeElement("div", { class: "chart" }, this.bar, this.paragraph.element, this.cursor.element, this.readout, this.said);
+    this.chart = makeElement("div", { class: "chart" }, this.bar, this.paragraph.element, this.cursor.element, this.readout, this.said, this.relevance.element);
     this.element = makeElement("div", { class: "picture" }, this.chart, this.ranking.element);
     this.sized = new ResizeObserver(() => this.map && this.element.isConnected && this.paint());
     this.sized.observe(this.element);
@@ -101,7 +105,8 @@ class PictureView {
     const { sample, site } = selection.state;
     this.turn += 1;
     const { turn } = this;
-    const [map, photo] = await Promise.all([selection.map(), this.photoOf(sample)]).catch((error) => {
+    const asked = Promise.all([selection.map(), this.photoOf(sample), selection.relevance()]);
+    const [map, photo, relevances] = await asked.catch((error) => {
       if (turn === this.turn) this.clear();
       throw error;
     });
@@ -110,6 +115,7 @@ class PictureView {
     if (name !== this.drawn) Object.assign(this, { hovered: null, pageStart: 0, drawn: name });
     this.map = map;
     this.photo = photo;
+    this.relevances = relevances;
     this.tokens = selection.tokens();
     for (const side of SIDES) {
       const { grid, labels } = this.lists[side];
@@ -125,7 +131,7 @@ class PictureView {
   /** What cannot be had is not shown as what was shown before. */
   clear() {
     Object.assign(this, { map: null, shown: null, hovered: null, painted: null });
-    for (const element of [this.bar, this.paragraph.element, this.cursor.element, this.ranking.element]) element.hidden = true;
+    for (const element of [this.bar, this.paragraph.element, this.cursor.element, this.ranking.element, this.relevance.element]) element.hidden = true;
     this.readout.textContent = this.said.textContent = "";
   }
 
@@ -198,7 +204,19 @@ class PictureView {
     const place = source?.place ?? -1;
     this.ranking.show(map, tokens, place, directionFrom(source?.side ?? "query"), maximum, this.readName());
     this.said.textContent = grid ? this.sentence(shown, gridSide) : this.withoutPatches();
+    this.paintRelevance();
     this.read();
+  }
+
+  paintRelevance() {
+    const { keys } = this.tokens;
+    const { search, strength } = this.selection.state;
+    const found = new Set(searchMatches(keys.labels, search));
+    const page = (/** @type {number} */ start) => {
+      this.pageStart = start;
+      this.paint();
+    };
+    this.relevance.paint(this.relevances, { list: keys, start: this.pageStart, size: TEXT_SHOWN, found, photo: keys.grid ? this.photo : null, width: Math.max(240, this.chart.clientWidth), strength, page });
   }
 
   /**
@@ -440,6 +458,7 @@ class PictureView {
         for (let x = 0; x < 26; x += 1) painter.rect(x, 0, 1, 14, "#000", (selection.state.strength / 100) * (1 - x / 25));
       }]);
     }
+    marks.push(...this.relevance.marks());
     if (!shown?.received) return { marks };
     return { marks, maximum: shown.maximum, title: "attention received, averaged over the queries", end: "the largest, rounded up" };
   }
@@ -447,7 +466,15 @@ class PictureView {
   picture() {
     if (!this.painted) return null;
     const { layout, content, marks } = this.painted;
-    return { width: layout.width, height: layout.height, draw: (/** @type {Painter} */ painter) => paintPicture(painter, layout, content, marks) };
+    const { relevance } = this;
+    return {
+      width: layout.width,
+      height: layout.height + relevance.pictureHeight(layout.width),
+      draw(/** @type {Painter} */ painter) {
+        paintPicture(painter, layout, content, marks);
+        relevance.paintInto(painter, layout.width, layout.height);
+      },
+    };
   }
 
   dispose() {

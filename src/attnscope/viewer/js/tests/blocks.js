@@ -59,6 +59,7 @@ export function smallManifest() {
       [[1, 1], [1, 1], null],
     ],
     palette: { light: { page: "#ffffff" }, dark: { page: "#000000" } },
+    relevance: [],
     ramps: { Blues: "", diverging: "", "diverging-dark": "", Greys: "" },
   };
 }
