@@ -12,7 +12,10 @@ import attnscope
 
 ROOT = Path(attnscope.__file__).parent
 
-GROUND = {"errors", "schema", "labels", "findings", "maps", "colours", "marks", "masking", "tensors", "words"}
+GROUND = {
+    *("errors", "schema", "labels", "findings", "maps", "colours", "marks", "masking", "position_kinds", "site_names"),
+    *("tensors", "words"),
+}
 MODEL = {"interception", "running", "discovery", "handlers"}
 ALLOWED = {
     "errors": set(),
@@ -21,6 +24,8 @@ ALLOWED = {
     "tensors": set(),
     "marks": {"colours"},
     "schema": {"errors"},
+    "position_kinds": {"schema"},
+    "site_names": {"schema"},
     "masking": set(),
     "words": {"errors", "schema"},
     "labels": {"errors", "schema", "words"},
