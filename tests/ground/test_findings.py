@@ -8,6 +8,8 @@ import pytest
 from keras import layers, ops
 
 import attnscope as ats
+from attnscope.findings import Finding, Findings
+from attnscope.findings._finding import Figure, HeadsOf, KeyPosition, NamesOf
 
 
 def kinds(maps):
@@ -275,6 +277,75 @@ def test_findings_are_the_same_after_saving(rng, tmp_path):
     (first, *_) = maps.findings
     assert f"    Fix: {first.fix}" in repr(maps.findings).splitlines()
     assert f"<i>Fix:</i> {first.fix}</li>" in maps.findings._repr_html_()
+
+
+def with_sinks(count):
+    """Sites whose 3 heads give key 0 most of their attention: 60% in the first site, 2% more in each of the others."""
+    arrays = {}
+    for number in range(count):
+        weight = 0.6 + 0.02 * number
+        rows = np.tile([weight, *[(1 - weight) / 4] * 4], (1, 3, 5, 1))
+        arrays[f"layer_{number}/mha"] = rows.astype("float32")
+    return ats.AttentionMaps.from_arrays(arrays)
+
+
+def test_findings_that_differ_only_in_their_sites_and_figures_are_shown_as_one():
+    maps = with_sinks(12)
+    assert [(item.site, item.heads) for item in maps.findings] == [
+        (f"layer_{number}/mha", (head,)) for number in range(12) for head in range(3)
+    ]
+    (group,) = maps.findings.grouped
+    assert group.findings == maps.findings
+    assert group.sites == tuple(f"layer_{number}/mha" for number in range(12))
+    message = (
+        "key 0 is the strongest key of 100.0% of the queries of 36 heads, and the strongest key gets 60% to 82% of "
+        "their attention: a sink"
+    )
+    listed = ", ".join(f"layer_{number}/mha" for number in range(12))
+    assert str(group) == f"12 sites: {message} ({listed})"
+    assert repr(maps.findings) == f"12 sites: {message}\n    Sites: {listed}\n    Fix: {group.fix}"
+    assert maps.findings._repr_html_() == (
+        f"<ul><li><b>12 sites</b>: {message}<br><i>Sites:</i> {listed}<br><i>Fix:</i> {group.fix}</li></ul>"
+    )
+    assert ats.view(maps).payload.manifest["notes"] == [str(group)]
+
+
+def test_findings_of_one_site_name_its_heads():
+    (group,) = with_sinks(1).findings.grouped
+    assert str(group) == (
+        "layer_0/mha: key 0 is the strongest key of 100.0% of the queries of all heads, and the strongest key gets 60% "
+        "of their attention: a sink"
+    )
+
+
+@pytest.mark.parametrize(
+    ("parts", "together"),
+    [
+        ([Figure(0.031, ".1%"), Figure(0.172, ".1%"), Figure(0.06, ".1%")], "3.1% to 17.2%"),
+        ([Figure(7), Figure(7)], "7"),
+        ([NamesOf(("a",)), NamesOf(("b", "a"))], "'a', 'b'"),
+        ([NamesOf((f"add_{number}",)) for number in range(7)], "'add_0', 'add_1', 'add_2', 'add_3' and 3 others"),
+        ([KeyPosition(3), KeyPosition(3)], "key 3"),
+        ([KeyPosition(3), KeyPosition(0)], "one key (0, 3)"),
+        ([KeyPosition(number) for number in range(6)], "one key (0, 1, 2, 3, ...)"),
+        ([HeadsOf("a", (0,), 3), HeadsOf("a", (2,), 3)], "heads 0, 2"),
+        ([HeadsOf("a", (0, 1), 2), HeadsOf("b", (0, 1), 2)], "all heads"),
+        ([HeadsOf("a", (0, 1), 2), HeadsOf("b", (0,), 2)], "3 heads"),
+        ([HeadsOf("a", (1,), 2, queries=True), HeadsOf("b", (0,), 2, queries=True)], "the queries of 2 heads"),
+        ([HeadsOf("a", (), 0), HeadsOf("b", (), 0)], "the queries"),
+    ],
+)
+def test_the_parts_of_a_message_about_several_sites(parts, together):
+    first, *others = parts
+    assert first.together(others) == together
+
+
+def test_what_has_another_cause_is_another_finding():
+    share = {"share": Figure(0.1, ".0%")}
+    cause = Finding.of("padding", "a", "{share} falls on padding; no mask", "a fix", 0.1, share)
+    other = Finding.of("padding", "b", "{share} falls on padding; it was removed", "a fix", 0.1, share)
+    again = Finding.of("padding", "c", cause.pattern, "another fix", 0.1, share)
+    assert [group.sites for group in Findings([cause, other, again, cause]).grouped] == [("a",), ("b",), ("c",)]
 
 
 def test_the_earlier_name_of_a_fix_still_works():

@@ -262,6 +262,15 @@ def test_findings_and_their_mends_are_on_the_page():
         assert finding.mend in text
 
 
+def test_findings_that_differ_only_in_their_sites_are_one_on_the_page():
+    maps = ats.AttentionMaps.from_arrays({f"layer_{n}": np.full((3, 2, 5, 5), 0.2) for n in range(12)})
+    text = Page(report(maps)).text
+    assert len(maps.findings) == 12
+    assert "Lint: 1 finding" in text
+    assert text.count(maps.findings[0].message) == 1
+    assert ", ".join(maps) in text
+
+
 def test_the_page_says_that_attention_is_no_explanation(rng):
     text = Page(report(ats.AttentionMaps.from_arrays({"site": causal(rng)}))).text
     assert "Attention shows where the model looks, not why it decides as it does." in text

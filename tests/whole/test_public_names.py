@@ -1,6 +1,8 @@
 """Names that users were shown go on working, and completion shows what is meant to be used and nothing else."""
 
 import contextlib
+import subprocess
+import sys
 from importlib import import_module
 
 import numpy as np
@@ -126,6 +128,12 @@ def test_completion_shows_what_is_meant_to_be_used(room):
     module = import_module(f"attnscope.{room}")
     assert dir(module) == sorted(module.__all__)
     assert [name for name in module.__all__ if not hasattr(module, name)] == []
+
+
+def test_rooms_are_there_right_after_the_import():
+    code = "import attnscope as ats; print(ats.viewer.serve.__name__, ats.plot.tokens.__name__, dir(ats.viewer))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "serve tokens ['View', 'serve', 'view']\n"
 
 
 def test_completion_shows_the_face():

@@ -260,12 +260,13 @@ def _attention(card: CardData) -> str:
 
 
 def _artefacts(card: CardData) -> str:
-    lines = [f"{f.site}: {f.message}. {f.fix[:1].upper()}{f.fix[1:]}." for f in list(card.findings)[:MOST_ARTEFACTS]]
-    if len(card.findings) > MOST_ARTEFACTS:
-        lines.append(f"And {len(card.findings) - MOST_ARTEFACTS} more: card.findings.")
+    groups = card.findings.grouped
+    lines = [f"{group}. {group.fix[:1].upper()}{group.fix[1:]}." for group in groups[:MOST_ARTEFACTS]]
+    if len(groups) > MOST_ARTEFACTS:
+        lines.append(f"And {len(groups) - MOST_ARTEFACTS} more: card.findings.")
     return _folded(
         "Artefacts in the attention",
-        f"Good: none. Found: {len(card.findings) or 'none'}.",
+        f"Good: none. Found: {len(groups) or 'none'}.",
         _list(lines) if lines else "<p>None were found.</p>",
     )
 

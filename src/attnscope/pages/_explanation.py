@@ -11,9 +11,9 @@ import numpy as np
 import xarray as xr
 
 from attnscope.colours import tokens_css
-from attnscope.findings import Finding
+from attnscope.findings import Finding, Findings
 from attnscope.marks import isolated, number
-from attnscope.pages._page import head, page, style
+from attnscope.pages._page import head, page, style, what_was_found
 from attnscope.pages._signed_marks import (
     SignedParts,
     signed,
@@ -318,11 +318,9 @@ def _attention(explanation: ExplanationData, one: xr.Dataset) -> str:
 def _findings(findings: Sequence[Finding]) -> str:
     if not findings:
         return ""
-    items = "".join(
-        f"<li><code>{html.escape(item.site)}</code> {html.escape(item.message)}</li>"
-        for item in findings[:MOST_FINDINGS]
-    )
-    more = f"<li>and {len(findings) - MOST_FINDINGS} more</li>" if len(findings) > MOST_FINDINGS else ""
+    groups = Findings(findings).grouped
+    items = "".join(f"<li>{what_was_found(group)}</li>" for group in groups[:MOST_FINDINGS])
+    more = f"<li>and {len(groups) - MOST_FINDINGS} more</li>" if len(groups) > MOST_FINDINGS else ""
     return f"<h3>What the lint says of this sample's attention</h3><ul>{items}{more}</ul>"
 
 

@@ -6,6 +6,7 @@ import html
 from collections.abc import Mapping
 from importlib import resources
 
+from attnscope.findings import FindingGroup
 from attnscope.marks import offline_page
 
 
@@ -46,3 +47,9 @@ def listed(facts: Mapping[str, str]) -> str:
     """
     pairs = "".join(f"<div><dt>{html.escape(name)}</dt><dd>{value}</dd></div>" for name, value in facts.items())
     return f"<dl class=facts>{pairs}</dl>"
+
+
+def what_was_found(group: FindingGroup) -> str:
+    """Findings that differ only in their site and figures: how many sites, what was seen, and which sites."""
+    sites = f"<span class=sites>{html.escape(', '.join(group.sites))}</span>" if len(group.sites) > 1 else ""
+    return f"<code>{html.escape(group.where)}</code> {html.escape(group.message)}{sites}"

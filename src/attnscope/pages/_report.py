@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from attnscope.errors import PAGES, InputError, free_path
+from attnscope.errors import PAGES, InputError, counted, free_path
 from attnscope.maps import AttentionMaps
 from attnscope.marks import colour_bar, isolated, number, rounded_up, token_row
 from attnscope.pages._charts import MOST_POSITIONS, Bars, bar_list, largest_drawn, maps_of_cells, strongest
 from attnscope.pages._means import MeanMaps, mean_maps, received, received_per_group
-from attnscope.pages._page import head, page
+from attnscope.pages._page import head, page, what_was_found
 from attnscope.schema import MEANINGS, RANK, UNITS, key_dims, query_dims, require_maps
 from attnscope.site_names import short_site_names
 
@@ -156,13 +156,12 @@ def _findings(maps: AttentionMaps) -> str:
             "<section class='lint calm'><h2>Lint</h2><p>No findings: no rule found anything that would make "
             "these maps misleading.</p></section>"
         )
+    groups = findings.grouped
     items = "".join(
-        f"<li><p><code>{html.escape(item.site)}</code> {html.escape(item.message)}</p>"
-        f"<p class=fix><b>Fix</b> {html.escape(item.fix)}</p></li>"
-        for item in findings
+        f"<li><p>{what_was_found(group)}</p><p class=fix><b>Fix</b> {html.escape(group.fix)}</p></li>"
+        for group in groups
     )
-    count = f"{len(findings)} finding{'s' if len(findings) > 1 else ''}"
-    return f"<section class='lint warn'><h2>Lint: {count}</h2><ul>{items}</ul></section>"
+    return f"<section class='lint warn'><h2>Lint: {counted(len(groups), 'finding')}</h2><ul>{items}</ul></section>"
 
 
 def _section(section: Section) -> str:

@@ -16,9 +16,9 @@ from attnscope.errors import SchemaError, counted
 from attnscope.marks import number, signed_number
 from attnscope.plot._canvas import axes_or_new, colour_map, difference_map, figure_of, head_line, is_dark, settle
 from attnscope.plot._checks import Weights
-from attnscope.plot._quantity import Quantity
 from attnscope.plot._samples import Samples, Values, said, samples_of, values_of
 from attnscope.plot._typesetting import cut, plain_text, width_of, wrapped, written
+from attnscope.quantities import Quantity
 
 LONGEST_NAME = 32
 MATERIAL = 0.005

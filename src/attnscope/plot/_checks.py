@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from attnscope.errors import SchemaError, kind_of
 from attnscope.marks import number
-from attnscope.plot._quantity import Quantity, quantity_of
+from attnscope.quantities import Quantity, quantity_of
 from attnscope.schema import ENTROPY, HEAD, KEY, QUERY, RANK, SAMPLE, key_dims, query_dims, too_many
 from attnscope.tensors import Tensor
 

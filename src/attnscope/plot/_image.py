@@ -37,9 +37,9 @@ from attnscope.plot._canvas import (
 )
 from attnscope.plot._checks import Weights, labelled
 from attnscope.plot._panels import Head, Panels, Sample, Side, panels_of, sample_number, sample_titles
-from attnscope.plot._quantity import ATTENTION, ATTENTION_RECEIVED
 from attnscope.plot._scale import Normalize, Scale, scaled
 from attnscope.plot._typesetting import cut, plain_text, width_of, written
+from attnscope.quantities import ATTENTION, ATTENTION_RECEIVED
 from attnscope.schema import SAMPLE
 from attnscope.tensors import Tensor
 

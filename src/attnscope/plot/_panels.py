@@ -12,7 +12,7 @@ from attnscope.errors import SchemaError
 from attnscope.labels import SINK
 from attnscope.masking import closed_cells
 from attnscope.plot._checks import check, require_keys
-from attnscope.plot._quantity import Quantity, is_relevance, quantity_of
+from attnscope.quantities import Quantity, is_relevance, quantity_of
 from attnscope.schema import HEAD, KEY, SAMPLE, SAMPLE_ID, key_dims, query_dims, size_along
 
 Sample = int | str | None

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from attnscope.errors import InputError, LabelError, SchemaError, counted
 from attnscope.plot._checks import Weights, check, labelled, require_keys
 from attnscope.plot._panels import sample_number, sample_titles
-from attnscope.plot._quantity import Quantity, quantity_of
+from attnscope.quantities import Quantity, quantity_of
 from attnscope.schema import KEY, SAMPLE, key_dims, size_along
 
 Values: TypeAlias = ArrayLike | None

@@ -10,7 +10,7 @@ import numpy as np
 
 from attnscope.errors import SchemaError
 from attnscope.marks import rounded_up
-from attnscope.plot._quantity import ATTENTION, Quantity
+from attnscope.quantities import ATTENTION, Quantity
 
 Normalize = Literal["max", "row", "rank", "log"]
 DECADES = 4

@@ -29,10 +29,10 @@ from attnscope.plot._canvas import (
 from attnscope.plot._checks import Weights, check, labelled, require_keys
 from attnscope.plot._heatmap import draw_map, margin
 from attnscope.plot._panels import Panels, Side, chosen_before, kept_of, side_of
-from attnscope.plot._quantity import Quantity
 from attnscope.plot._scale import scaled
 from attnscope.plot._ticks import name_positions
 from attnscope.plot._typesetting import plain_text, wrapped, written
+from attnscope.quantities import Quantity
 from attnscope.schema import HEAD, KEY, SAMPLE, key_dims, query_dims
 
 MOST_LINES, MOST_BANDS = 6, 3

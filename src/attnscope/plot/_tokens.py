@@ -16,8 +16,8 @@ from attnscope.labels import Names
 from attnscope.marks import colour_bar, isolated, number, offline_page, shown, signed_number, style, token_row
 from attnscope.plot._checks import Weights, check, labelled, require_keys
 from attnscope.plot._panels import sample_titles
-from attnscope.plot._quantity import ATTENTION, Quantity, target_in_words
 from attnscope.plot._scale import Scale, scaled
+from attnscope.quantities import ATTENTION, Quantity, target_in_words
 from attnscope.schema import KEY, SAMPLE, key_dims
 
 if TYPE_CHECKING:

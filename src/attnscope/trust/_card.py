@@ -192,7 +192,7 @@ class EvidenceCard:
         content = {"summary": self.summary, "verdicts": self.verdicts, **asdict(self)}
         content["rule"] = RULE
         content["limits"] = list(LIMITS)
-        content["findings"] = [asdict(finding) for finding in self.findings]
+        content["findings"] = [finding.to_dict() for finding in self.findings]
         return {name: _plain(item) for name, item in content.items()}
 
     def to_json(self) -> str:

@@ -109,7 +109,7 @@ def _findings(maps: AttentionMaps, samples: Sequence[int], run: str | Path) -> l
     one = sum(maps.dataset(name).nbytes for name in maps) // maps.num_samples
     looked_at = list(samples)[: LINTED_BYTES // max(1, one)]
     part = AttentionMaps({name: maps.dataset(name).isel(sample=looked_at) for name in maps if looked_at})
-    notes = [f"{finding.site}: {finding.message}" for finding in part.findings]
+    notes = list(map(str, part.findings.grouped))
     if len(looked_at) < maps.num_samples:
         notes.append(
             f"Findings about these maps come from {len(looked_at)} of {maps.num_samples:,} samples, so that the "

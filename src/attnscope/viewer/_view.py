@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from attnscope.errors import PAGES, InputError, SchemaError, counted, free_path, kind_of
+from attnscope.findings import Findings
 from attnscope.maps import AttentionMaps
 from attnscope.viewer._arrange import SiteMaps
 from attnscope.viewer._page import page
@@ -208,7 +209,7 @@ def view(
     if not 0 < max_error < 1:
         raise InputError(f"max_error is {max_error!r}, but a number between 0 and 1 is needed, such as 0.001.")
     first = next(iter(runs.values()))
-    notes = [f"{finding.site}: {finding.message}" for run in runs.values() for finding in run.findings]
+    notes = list(map(str, Findings(finding for run in runs.values() for finding in run.findings).grouped))
     payload = Payload(
         runs,
         list(chosen),

@@ -1,17 +1,17 @@
-"""A lint of captured maps: what makes a map misleading, and how to fix it.
+"""The rules of the lint.
 
-The rules read only the labelled arrays, a few samples at a time, so a run opened from disk is never loaded as a whole.
+They read only the labelled arrays, a few samples at a time, so a run opened from disk is never loaded as a whole.
 """
 
 from __future__ import annotations
 
-import html
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import xarray as xr
 
+from attnscope.findings._finding import Figure, Finding, Findings, HeadsOf, KeyPosition, NamesOf, Part
 from attnscope.schema import ENTROPY, HEAD, QUERY, RAN, RECEIVED, SAMPLE, SCORES, key_dims, query_dims
 
 PADDING_SHARE = 0.01
@@ -30,62 +30,6 @@ UNFORESEEN = (
 CHUNK_BYTES = 64 * 2**20
 
 
-@dataclass(frozen=True)
-class Finding:
-    """Something that a reader of the maps needs to know.
-
-    Attributes:
-        kind: ``padding``, ``only_padding``, ``single_key``, ``uniform``, ``constant``, ``sink``, ``row_sum``, ``nan``,
-            ``by_size``, ``not_run``, ``lost`` or ``unreached``.
-        site: Name of the site.
-        heads: The heads concerned; empty if it concerns all of them, or if the site has none.
-        message: What was seen, with its figure.
-        fix: What to do about it.
-        value: The figure: a share, or the largest error.
-    """
-
-    kind: str
-    site: str
-    heads: tuple[int, ...]
-    message: str
-    fix: str
-    value: float
-
-    @property
-    def mend(self) -> str:
-        """The earlier name of `fix`."""
-        return self.fix
-
-    def __setstate__(self, state: dict[str, object]) -> None:
-        """Takes a pickled finding, an older one too, whose fix went by its earlier name."""
-        self.__dict__.update({"fix" if name == "mend" else name: value for name, value in state.items()})
-
-
-class Findings(tuple[Finding, ...]):
-    """Findings, shown as a list with their fixes."""
-
-    __slots__ = ()
-
-    def __new__(cls, items: Iterable[Finding] = ()) -> Findings:
-        """A list of these findings."""
-        return super().__new__(cls, tuple(items))
-
-    def __repr__(self) -> str:
-        if not self:
-            return "no findings"
-        return "\n".join(f"{item.site}: {item.message}\n    Fix: {item.fix}" for item in self)
-
-    def _repr_html_(self) -> str:
-        if not self:
-            return "<p>no findings</p>"
-        items = (
-            f"<li><b>{html.escape(item.site)}</b>: {html.escape(item.message)}<br>"
-            f"<i>Fix:</i> {html.escape(item.fix)}</li>"
-            for item in self
-        )
-        return f"<ul>{''.join(items)}</ul>"
-
-
 def findings(
     datasets: dict[str, xr.Dataset],
     lost: Mapping[str, str] | None = None,
@@ -100,7 +44,8 @@ def findings(
         unreached: Softmaxes that were left out because their scores cannot be taken, with the reason.
     """
     unknown = [
-        Finding("lost", name, (), _LOST.format(operation), _FIX_LOST, 0.0) for name, operation in (lost or {}).items()
+        Finding.of("lost", name, _LOST, _FIX_LOST, 0.0, {"operation": NamesOf((operation,))})
+        for name, operation in (lost or {}).items()
     ]
     unknown += [
         Finding("unreached", name, (), _UNREACHED.format(reason), _FIX_UNREACHED, 0.0)
@@ -111,7 +56,8 @@ def findings(
 
 def _of_site(name: str, dataset: xr.Dataset) -> Iterator[Finding]:
     if dataset.attrs.get("certainty") == "by size":
-        yield Finding("by_size", name, (), _BY_SIZE.format(", ".join(map(str, dataset.dims))), _FIX_BY_SIZE, 0.0)
+        dims = ", ".join(map(str, dataset.dims))
+        yield Finding("by_size", name, (), _BY_SIZE.format(dims), _FIX_BY_SIZE, 0.0)
     if RAN in dataset.coords:
         ran = dataset[RAN].load()
         yield _of_those_not_run(name, ran)
@@ -139,8 +85,8 @@ def _of_site(name: str, dataset: xr.Dataset) -> Iterator[Finding]:
 def _of_those_not_run(name: str, ran: xr.DataArray) -> Finding:
     """The finding on a site that did not run for all samples, or not in all steps."""
     what = "samples" if ran.dims == (SAMPLE,) else f"steps of {ran.sizes[SAMPLE]} samples"
-    message = _NOT_RUN.format(int(ran.sum()), ran.size, what)
-    return Finding("not_run", name, (), message, _FIX_NOT_RUN, float(ran.mean()))
+    parts = {"ran": Figure(int(ran.sum())), "there": Figure(ran.size)}
+    return Finding.of("not_run", name, _NOT_RUN.replace("{what}", what), _FIX_NOT_RUN, float(ran.mean()), parts)
 
 
 def sample_chunks(dataset: xr.Dataset, size: int = CHUNK_BYTES) -> Iterator[tuple[int, int]]:
@@ -251,16 +197,10 @@ class _Measures:
             yield Finding("only_padding", name, (), message, _FIX_ONLY_PADDING, 1.0)
             return
         if self.nans:
-            yield Finding("nan", name, (), f"{self.nans} scores are NaN or infinite", _FIX_NAN, float(self.nans))
+            yield Finding.of("nan", name, _NAN, _FIX_NAN, float(self.nans), {"count": Figure(self.nans)})
         if self.worst_sum > self.tolerance:
-            yield Finding(
-                "row_sum",
-                name,
-                (),
-                f"rows sum to 1 only to within {self.worst_sum:.3g}",
-                _FIX_DECLARED if self.attrs.get("kind") == "declared" else _FIX_SUM,
-                self.worst_sum,
-            )
+            fix = _FIX_DECLARED if self.attrs.get("kind") == "declared" else _FIX_SUM
+            yield Finding.of("row_sum", name, _ROW_SUM, fix, self.worst_sum, {"off": Figure(self.worst_sum, ".3g")})
         yield from self._padding(name)
         yield from self._flatness(name)
         yield from self._sinks(name)
@@ -271,17 +211,10 @@ class _Measures:
         share = float(self.on_padding.sum() / self.rows.sum())
         if share < PADDING_SHARE:
             return
-        removed = list(self.attrs.get("masks_removed_by", ()))
-        cause = (
-            f"; the padding mask was removed by {', '.join(map(repr, removed))}: MultiHeadAttention clears the mask "
-            "of the tensor it is called on, so a second layer on that tensor, or an Add after it, sees no mask"
-            if removed
-            else "; this softmax takes no mask"
-            if self._takes_no_mask
-            else "; no padding mask reached this layer"
-        )
-        message = f"{share:.1%} of the attention falls on padding{cause}"
-        yield Finding("padding", name, (), message, self._fix_of_padding, share)
+        removed = tuple(map(str, self.attrs.get("masks_removed_by", ())))
+        cause = _REMOVED if removed else _TAKES_NO_MASK if self._takes_no_mask else _NO_MASK
+        parts: dict[str, Part] = {"share": Figure(share, ".1%"), "layers": NamesOf(removed)}
+        yield Finding.of("padding", name, _PADDING + cause, self._fix_of_padding, share, parts)
 
     @property
     def _takes_no_mask(self) -> bool:
@@ -299,25 +232,11 @@ class _Measures:
     def _flatness(self, name: str) -> Iterator[Finding]:
         heads = tuple(int(head) for head in np.flatnonzero(self.uniform & (self.judged > 0)))
         if heads:
-            yield Finding(
-                "uniform",
-                name,
-                self._named(heads),
-                f"{self._of(heads)} spread their attention evenly over the open keys: in every row of every sample, "
-                f"each score is within {UNIFORM:.0%} of 1 divided by the number of open keys",
-                _FIX_UNIFORM,
-                1.0,
-            )
+            asking = self._asking(name, heads)
+            yield Finding.of("uniform", name, _UNIFORM, _FIX_UNIFORM, 1.0, {"heads_of": asking}, self._named(heads))
         if self.first is not None and self.samples > 1 and self.spread < 1e-6 and len(heads) < self.heads:
-            yield Finding(
-                "constant",
-                name,
-                (),
-                f"the map is the same in all {self.samples} samples (largest difference "
-                f"{self.spread:.1g}): it does not depend on the input",
-                _FIX_CONSTANT,
-                self.spread,
-            )
+            parts = {"samples": Figure(self.samples), "spread": Figure(self.spread, ".1g")}
+            yield Finding.of("constant", name, _CONSTANT, _FIX_CONSTANT, self.spread, parts)
 
     def _sinks(self, name: str) -> Iterator[Finding]:
         if self.pools or not self.strongest:
@@ -328,25 +247,19 @@ class _Measures:
             counts = np.bincount(keys[keys >= 0], minlength=1)
             share, mass = counts.max() / self.asked[head], self.mass_of_strongest[head] / self.asked[head]
             if share >= SINK_SHARE and mass >= SINK_MASS:
-                yield Finding(
-                    "sink",
-                    name,
-                    self._named((head,)),
-                    f"key {int(counts.argmax())} is the strongest key of {share:.1%} of {self._of((head,))}, and the "
-                    f"strongest key gets {mass:.0%} of their attention: a sink",
-                    _FIX_SINK,
-                    float(share),
-                )
+                parts: dict[str, Part] = {
+                    "key": KeyPosition(int(counts.argmax())),
+                    "share": Figure(float(share), ".1%"),
+                    "mass": Figure(float(mass), ".0%"),
+                    "heads_of": replace(self._asking(name, (head,)), queries=True),
+                }
+                yield Finding.of("sink", name, _SINK, _FIX_SINK, float(share), parts, self._named((head,)))
 
     def _named(self, heads: tuple[int, ...]) -> tuple[int, ...]:
         return heads if self.has_heads else ()
 
-    def _of(self, heads: tuple[int, ...]) -> str:
-        if not self.has_heads:
-            return "the queries"
-        if len(heads) == self.heads and self.heads > 1:
-            return "all heads"
-        return ("heads " if len(heads) > 1 else "the queries of head ") + ", ".join(map(str, heads))
+    def _asking(self, name: str, heads: tuple[int, ...]) -> HeadsOf:
+        return HeadsOf(name, self._named(heads), self.heads if self.has_heads else 0)
 
 
 def strongest_keys(rows: np.ndarray, asked: np.ndarray) -> np.ndarray:
@@ -415,12 +328,18 @@ def _per_head(array: xr.DataArray) -> np.ndarray:
     return np.asarray(array.sum([dim for dim in array.dims if dim != HEAD]).values)
 
 
-_NOT_RUN = "it ran for {} of {} {}: a condition in the model sent the others another way, so that they have no scores"
+_NOT_RUN = (
+    "it ran for {ran} of {there} {what}: a condition in the model sent the others another way, so that they have no "
+    "scores"
+)
 _FIX_NOT_RUN = (
     "read it where its coordinate 'ran' is True; everywhere else its scores are NaN. For scores of every sample "
     "compute both branches of the condition, and choose between what they give with keras.ops.where"
 )
-_LOST = "a softmax was left out: its trail was lost at the operation {!r}, so it is not known whether it is attention"
+_LOST = (
+    "a softmax was left out: its trail was lost at the operation {operation}, so it is not known whether it is "
+    "attention"
+)
 _FIX_LOST = "ask for it by name if it is attention: sites=[...]; or say which output the weights are: ats.declare(...)"
 _UNREACHED = "a softmax was left out: {}"
 _FIX_UNREACHED = (
@@ -453,6 +372,25 @@ _FIX_PLAIN_SOFTMAX = (
 )
 _ONLY_PADDING = "every {} of all {} samples is padding, so that there is nothing to attend to"
 _FIX_ONLY_PADDING = "check the inputs: which number stands for padding, and whether they were preprocessed"
+_NAN = "{count} scores are NaN or infinite"
+_ROW_SUM = "rows sum to 1 only to within {off}"
+_PADDING = "{share} of the attention falls on padding"
+_REMOVED = (
+    "; the padding mask was removed by {layers}: MultiHeadAttention clears the mask of the tensor it is called on, so "
+    "a second layer on that tensor, or an Add after it, sees no mask"
+)
+_TAKES_NO_MASK = "; this softmax takes no mask"
+_NO_MASK = "; no padding mask reached this layer"
+_UNIFORM = (
+    "{heads_of} spread their attention evenly over the open keys: in every row of every sample, each score is within "
+    f"{UNIFORM:.0%} of 1 divided by the number of open keys"
+)
+_CONSTANT = (
+    "the map is the same in all {samples} samples (largest difference {spread}): it does not depend on the input"
+)
+_SINK = (
+    "{key} is the strongest key of {share} of {heads_of}, and the strongest key gets {mass} of their attention: a sink"
+)
 _FIX_UNIFORM = "do not read this map as importance: nothing was chosen; train longer, or check that the logits vary"
 _FIX_CONSTANT = "do not read this map as an explanation of one sample; check that query and key depend on the input"
 _FIX_SINK = "leave that key out before comparing keys, or compare with maps of other inputs"
