@@ -42,7 +42,7 @@ def contents(
         )
         if leaf.dtype.kind in "USO":
             found[name] = InputContent(leaf.ndim, "tokens")
-        elif leaf.dtype.kind not in "iu" or leaf.ndim > 3:
+        elif leaf.ndim > 3 or not (leaf.dtype.kind in "iu" or sequence.looked_up or sequence.columns):
             found[name] = InputContent(leaf.ndim, "numbers")
         elif sequence.columns or network.table is not None:
             found[name] = InputContent(leaf.ndim, "codes")

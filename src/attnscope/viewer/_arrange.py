@@ -146,7 +146,9 @@ class SiteMaps:
         where their labels, or the user, say how these lie; and of tokens where one is written the way tokenizers write
         those that represent no text.
         """
-        dims = self._dims(axis) or self._dims("key")
+        dims = self._dims(axis)
+        if not dims:
+            return self.units("key")
         known = {known_positions(self.dataset.attrs).get(dim, "") for dim in dims}
         if len(known) == 1 and known != {""}:
             return known.pop()
