@@ -98,7 +98,7 @@ def _of_dataset(name: str, dataset: xr.Dataset, scheme: Scheme) -> xr.Dataset:
 
 def _positions(attrs: Mapping[Hashable, Any]) -> dict[str, str]:
     """The attribute that says what the positions are, with words in place of tokens; none where it is not known."""
-    kinds = known_positions(attrs)
+    kinds = known_positions({str(name): value for name, value in attrs.items()})
     in_words = {dim: "words" if kind == "tokens" else kind for dim, kind in kinds.items()}
     return {"positions": json.dumps(in_words)} if in_words else {}
 

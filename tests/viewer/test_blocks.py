@@ -228,6 +228,15 @@ def test_each_run_says_its_own_output_input_and_label(rng):
     assert [[run["label"] for run in sample["runs"]] for sample in shared] == [["x", "x"], ["y", None]]
 
 
+def test_findings_name_their_run_and_their_sites_shortly(rng):
+    even = ats.AttentionMaps.from_arrays({f"block_{n}/mha": np.full((2, 1, 5, 5), 0.2, "float32") for n in range(2)})
+    other = ats.AttentionMaps.from_arrays({"mha": softmax(rng.normal(size=(2, 1, 5, 5)))})
+    alone = ats.view(even).payload.manifest["notes"]
+    assert [(note[:9], note[-19:]) for note in alone] == [("2 sites: ", " (layer 0, layer 1)")]
+    assert ats.view({"a": even, "b": other}).payload.manifest["notes"] == [f"a: {note}" for note in alone]
+    assert ats.view({"a": even, "b": even}).payload.manifest["notes"] == [f"a and b: {note}" for note in alone]
+
+
 def units_of(maps, **options):
     [site] = ats.view(maps, **options).payload.manifest["sites"]
     return site["units"]["query"], site["units"]["key"]

@@ -13,6 +13,7 @@ import xarray as xr
 
 from attnscope.analysis import rolled_out
 from attnscope.errors import SchemaError
+from attnscope.findings import Findings
 from attnscope.labels import SINK, patch_grid
 from attnscope.maps import AttentionMaps
 from attnscope.marks import shown
@@ -313,7 +314,7 @@ def sites_of(runs: Sequence[AttentionMaps], grid: tuple[int, int] | None = None)
     """Everything that can be looked at: the sites of every run, and a rollout of every chain of self-attention."""
     everything: list[SiteMaps | RolloutMaps] = []
     for number, maps in enumerate(runs):
-        sites = _named([SiteMaps(shown(name), number, maps.dataset(name), grid) for name in maps])
+        sites = _sites_of_run(number, maps, grid)
         chains = list(_chains(sites))
         roles = Counter(chain[0].role for chain in chains)
         everything += sites
@@ -321,10 +322,22 @@ def sites_of(runs: Sequence[AttentionMaps], grid: tuple[int, int] | None = None)
     return everything
 
 
-def _named(sites: Sequence[SiteMaps]) -> list[SiteMaps]:
-    """The sites of one run with their short names."""
+def _sites_of_run(number: int, maps: AttentionMaps, grid: tuple[int, int] | None = None) -> list[SiteMaps]:
+    sites = [SiteMaps(shown(name), number, maps.dataset(name), grid) for name in maps]
     names = short_names([site.name for site in sites], [site.name for site in sites if site.role == "cross"])
     return [replace(site, short=names[site.name]) for site in sites]
+
+
+def findings_in_words(runs: Mapping[str, AttentionMaps]) -> list[str]:
+    """What the lint finds in each run, a line each; what it finds in several runs alike is said once."""
+    found: dict[str, list[str]] = {}
+    for number, (run, maps) in enumerate(runs.items()):
+        short = dict(zip(maps, (site.short for site in _sites_of_run(number, maps)), strict=True))
+        named = Findings(replace(finding, site=short.get(finding.site, finding.site)) for finding in maps.findings)
+        for group in named.grouped:
+            found.setdefault(str(group), []).append(run)
+    several = len(runs) > 1
+    return [shown(f"{' and '.join(names)}: {line}" if several else line) for line, names in found.items()]
 
 
 def _chains(sites: Sequence[SiteMaps]) -> Iterator[tuple[SiteMaps, ...]]:

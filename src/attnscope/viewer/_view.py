@@ -11,9 +11,8 @@ import numpy as np
 import xarray as xr
 
 from attnscope.errors import PAGES, InputError, SchemaError, counted, free_path, kind_of
-from attnscope.findings import Findings
 from attnscope.maps import AttentionMaps
-from attnscope.viewer._arrange import SiteMaps
+from attnscope.viewer._arrange import SiteMaps, findings_in_words
 from attnscope.viewer._page import page
 from attnscope.viewer._payload import Payload
 from attnscope.viewer._widget import Presence, framed, has_anywidget, note, shell
@@ -209,7 +208,6 @@ def view(
     if not 0 < max_error < 1:
         raise InputError(f"max_error is {max_error!r}, but a number between 0 and 1 is needed, such as 0.001.")
     first = next(iter(runs.values()))
-    notes = list(map(str, Findings(finding for run in runs.values() for finding in run.findings).grouped))
     payload = Payload(
         runs,
         list(chosen),
@@ -218,7 +216,7 @@ def view(
         images=None if images is None else list(images),
         grid=grid,
         max_error=max_error,
-        notes=notes,
+        notes=findings_in_words(runs),
         chosen=samples is not None,
     )
     return View(payload)

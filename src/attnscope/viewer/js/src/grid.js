@@ -6,7 +6,7 @@ import { textWidth } from "./painter.js";
 
 const GAP = 6;
 const BLOCK_GAP = 14;
-const LABEL_WIDTHS = [110, 230];
+const LABEL_WIDTHS = [110, 264];
 export const SITE_TEXT = { size: 11.5 };
 export const UNDER_TEXT = { size: 10 };
 const NARROW = 620;
