@@ -36,7 +36,7 @@ class Payload:
         runs: The maps, by name of the run.
         samples: Numbers of the samples that can be looked at.
         title: Heading of the page.
-        labels: What each sample is (its class, its name), for all samples of the maps.
+        labels: What each sample is (its class, its name), by name of the run, for all its samples.
         images: The samples as pictures, for all samples; None if they are not pictures.
         grid: Rows and columns of the patches over them, if the labels do not say.
         max_error: Largest absolute error of a number that is not exact.
@@ -49,7 +49,7 @@ class Payload:
     runs: Mapping[str, AttentionMaps]
     samples: Sequence[int]
     title: str
-    labels: Sequence[str] | None = None
+    labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
     images: Sequence[np.ndarray] | None = None
     grid: tuple[int, int] | None = None
     max_error: float = 0.001
@@ -70,28 +70,29 @@ class Payload:
     @cached_property
     def manifest(self) -> dict[str, Any]:
         """What there is to look at; this folder's README describes it."""
-        first = next(iter(self.runs.values()))
         table: dict[Tokens, int] = {}
         axes = [list(places) for places in zip(*(self._axes_of(site, table) for site in self.sites), strict=True)]
         return {
             "format": FORMAT,
             "title": shown(self.title),
-            "about": described(first.attrs),
+            "about": described(self.runs),
             "detail": self.detail,
             "error": self.max_error,
             "notes": [*self.notes, *self._left_out()],
             "runs": [shown(name) if name else "" for name in self.runs],
-            "samples": [self._sample(sample, first) for sample in self.samples],
+            "samples": [self._sample(sample) for sample in self.samples],
             "tokens": [tokens.to_json() for tokens in table],
             "sites": [
                 {
                     "name": site.name,
+                    "short": site.short,
                     "run": site.run,
                     "layer": shown(site.layer) if site.layer else "",
                     "kind": site.kind,
                     "role": site.role,
                     "panels": site.panels,
                     "sinks": site.sinks,
+                    "units": {axis: site.units(axis) for axis in ("query", "key")},
                 }
                 for site in self.sites
             ],
@@ -135,15 +136,22 @@ class Payload:
                 starts[place][number_of] = row.start(sample, site, tokens)
         return starts
 
-    def _sample(self, sample: int, maps: AttentionMaps) -> dict[str, object]:
+    def _sample(self, sample: int) -> dict[str, object]:
+        return {
+            "name": str(sample),
+            "runs": [self._told(sample, run) for run in self.runs],
+            "image": None if self.images is None else self._picture(sample),
+        }
+
+    def _told(self, sample: int, run: str) -> dict[str, str | None]:
+        """What one run says of a sample: what it was given, what the model said, what it is called."""
+        maps, labels = self.runs[run], self.labels.get(run)
         there = sample < maps.num_samples
         text = None if maps.inputs is None or not there else str(maps.inputs.values[sample])
         return {
-            "name": str(sample),
             "input": None if text is None else _shortened(text),
             "output": _output(maps.outputs, sample) if there else None,
-            "label": None if self.labels is None else shown(str(self.labels[sample])),
-            "image": None if self.images is None else self._picture(sample),
+            "label": shown(labels[sample]) if there and labels is not None else None,
         }
 
     def _picture(self, sample: int) -> dict[str, int | None]:

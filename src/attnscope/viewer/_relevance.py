@@ -76,7 +76,7 @@ class RelevanceRow:
 
     def content(self, sample: int) -> bytes:
         """The numbers of a sample in float32, and after them a byte for each that is 1 where it is padding."""
-        return self.values[sample].astype("<f4").tobytes() + (~self.valid[sample]).astype("u1").tobytes()
+        return bytes(self.values[sample].astype("<f4").tobytes() + (~self.valid[sample]).astype("u1").tobytes())
 
     def maximum(self, samples: Sequence[int]) -> float:
         """The end of the scale on either side of 0, the same for all of these samples."""

@@ -11,9 +11,8 @@ import numpy as np
 import xarray as xr
 
 from attnscope.errors import PAGES, InputError, SchemaError, counted, free_path, kind_of
-from attnscope.findings import Findings
 from attnscope.maps import AttentionMaps
-from attnscope.viewer._arrange import SiteMaps
+from attnscope.viewer._arrange import SiteMaps, findings_in_words
 from attnscope.viewer._page import page
 from attnscope.viewer._payload import Payload
 from attnscope.viewer._relevance import RelevanceLike, RelevanceRow, relevance_rows
@@ -166,7 +165,7 @@ def view(
     maps: AttentionMaps | xr.DataArray | Mapping[str, AttentionMaps],
     *,
     samples: Sequence[int] | None = None,
-    labels: Sequence[object] | None = None,
+    labels: Sequence[object] | Mapping[str, Sequence[object]] | None = None,
     images: Sequence[np.ndarray] | np.ndarray | None = None,
     grid: tuple[int, int] | None = None,
     title: str | None = None,
@@ -183,7 +182,8 @@ def view(
         maps: Captured maps; the array of one site; or several runs by name, on the same samples, to compare:
             ``{"before": maps, "after": others}``.
         samples: Numbers of the samples; default: the first 256, of which a saved page takes 16.
-        labels: What each sample is (its class, its name), for all samples of the maps.
+        labels: What each sample is (its class, its name), for all samples of the maps; of several runs also by name of
+            the run: ``{"before": names, "after": others}``.
         images: The samples as pictures, ``(sample, height, width[, channel])``, for all samples of the maps; the
             attention on patches is laid over them.
         grid: Rows and columns of the patches, if their labels do not say; tokens before them are taken to be CLS and
@@ -207,25 +207,21 @@ def view(
     runs = _runs(maps)
     there = max(run.num_samples for run in runs.values())
     chosen = range(min(there, MOST_SAMPLES)) if samples is None else checked_samples(samples, there)
-    for items, name in ((labels, "labels"), (images, "images")):
-        if items is not None and len(items) != there:
-            raise InputError(
-                f"{len(items)} {name} were given, but the maps hold {there} samples. Give one per sample of the maps: "
-                f"ats.view(maps, {name}=[...])."
-            )
+    labels_by_run = _labels_by_run(labels, runs)
+    if images is not None:
+        _check_one_per_sample("images", images, there)
     if not 0 < max_error < 1:
         raise InputError(f"max_error is {max_error!r}, but a number between 0 and 1 is needed, such as 0.001.")
     first = next(iter(runs.values()))
-    notes = list(map(str, Findings(finding for run in runs.values() for finding in run.findings).grouped))
     payload = Payload(
         runs,
         list(chosen),
         title_of(first, title),
-        labels=None if labels is None else [str(label) for label in labels],
+        labels=labels_by_run,
         images=None if images is None else list(images),
         grid=grid,
         max_error=max_error,
-        notes=notes,
+        notes=findings_in_words(runs),
         relevance=relevance_rows(relevance, there),
         chosen=samples is not None,
     )
@@ -257,6 +253,39 @@ def _check_that_keys_are_the_same(payload: Payload, row: RelevanceRow) -> None:
 
 def _listed(labels: Sequence[str]) -> str:
     return f" ({', '.join(map(repr, labels[:3]))}{', ...' if len(labels) > 3 else ''})"
+
+
+def _labels_by_run(
+    labels: Sequence[object] | Mapping[str, Sequence[object]] | None, runs: Mapping[str, AttentionMaps]
+) -> dict[str, list[str]]:
+    """The labels of each run that has some.
+
+    Raises:
+        InputError: They are not one per sample, or are for a run that does not exist.
+    """
+    if labels is None:
+        return {}
+    if not isinstance(labels, Mapping):
+        _check_one_per_sample("labels", labels, max(run.num_samples for run in runs.values()))
+        return {name: [str(label) for label in labels] for name in runs}
+    for name, items in labels.items():
+        if name not in runs:
+            there = f"the runs are {', '.join(map(repr, runs))}" if list(runs) != [""] else "the maps are of one run"
+            fix = f"labels={{{next(iter(runs))!r}: [...]}}" if list(runs) != [""] else "labels=[...]"
+            raise InputError(
+                f"Labels were given for the run {name!r}, but {there}. Give one label per sample: "
+                f"ats.view(maps, {fix})."
+            )
+        _check_one_per_sample("labels", items, runs[name].num_samples)
+    return {name: [str(label) for label in items] for name, items in labels.items()}
+
+
+def _check_one_per_sample(name: str, items: Sequence[object] | np.ndarray, samples: int) -> None:
+    if len(items) != samples:
+        raise InputError(
+            f"{len(items)} {name} were given, but the maps hold {samples} samples. Give one per sample of the maps: "
+            f"ats.view(maps, {name}=[...])."
+        )
 
 
 def _runs(maps: AttentionMaps | xr.DataArray | Mapping[str, AttentionMaps]) -> dict[str, AttentionMaps]:

@@ -27,14 +27,15 @@ export class TokenParagraph {
     this.list = NO_TOKENS;
     this.start = 0;
     this.size = 1;
+    this.units = "positions";
     /** @type {ShownTokens | null} */
     this.shown = null;
     /** @type {HTMLElement | undefined} */
     this.active = undefined;
     this.heading = makeElement("h2", {});
     this.range = makeElement("span", { class: "small" });
-    this.before = makeButton("Previous tokens", "‹", () => listener.page(Math.max(0, this.start - this.size)));
-    this.after = makeButton("Next tokens", "›", () => listener.page(this.start + this.size));
+    this.before = makeButton("Previous page", "‹", () => listener.page(Math.max(0, this.start - this.size)));
+    this.after = makeButton("Next page", "›", () => listener.page(this.start + this.size));
     this.pager = makeElement("div", { class: "pager" }, this.before, this.range, this.after);
     this.strip = makeElement("canvas", { class: "strip", "aria-hidden": "true" });
     this.tokens = makeElement("div", { class: "tokens", role: "listbox", tabindex: 0 });
@@ -57,15 +58,17 @@ export class TokenParagraph {
    * @param {Tokens} list
    * @param {number} start
    * @param {number} size
-   * @param {string} name
+   * @param {{ heading: string, units: string }} names what stands above it, and what it is made of
    */
-  fill(list, start, size, name) {
+  fill(list, start, size, { heading, units }) {
     const { labels } = list;
     const end = Math.min(labels.length, start + size);
     this.size = size;
-    this.heading.textContent = name === "text" ? "" : name;
-    this.heading.hidden = name === "text";
-    this.tokens.setAttribute("aria-label", name === "text" ? "Tokens of the text" : `Tokens of the ${name}`);
+    this.heading.textContent = heading;
+    this.heading.hidden = !heading;
+    this.units = units;
+    const capital = units.charAt(0).toUpperCase() + units.slice(1);
+    this.tokens.setAttribute("aria-label", heading ? `${capital}, ${heading}` : capital);
     this.pager.hidden = labels.length <= size;
     this.strip.hidden = labels.length <= size;
     this.range.textContent = `${formatCount(start)} to ${formatCount(Math.max(start, end - 1))} of ${formatCount(labels.length)}`;
@@ -85,7 +88,7 @@ export class TokenParagraph {
 
   /** Without elements, for as long as nobody sees it. */
   empty() {
-    this.fill(NO_TOKENS, 0, this.size, "text");
+    this.fill(NO_TOKENS, 0, this.size, { heading: "", units: this.units });
   }
 
   /**
@@ -227,7 +230,7 @@ export function paintParagraph(painter, paragraph, width, top) {
   const { theme } = painter;
   const { start, list, heading } = paragraph;
   const part = list.labels.length > paragraph.spans.length ? `, ${paragraph.range.textContent}` : "";
-  painter.text(`${heading.textContent || "tokens"}${part}`, 0, top + 10, { size: 11.5, fill: theme.quiet, weight: 500 });
+  painter.text(`${heading.textContent || paragraph.units}${part}`, 0, top + 10, { size: 11.5, fill: theme.quiet, weight: 500 });
   pictureLines(paragraph, width).forEach((words, line) => {
     const y = top + 24 + line * PICTURE_LINE;
     for (const { text, index, x, width: wide } of words) {

@@ -160,7 +160,7 @@ class PictureView {
   }
 
   readName() {
-    return this.grids[this.readSide] ? "patch" : "token";
+    return this.grids[this.readSide] ? "patch" : this.names.unit(this.readSide);
   }
 
   /** @returns {Picked | null} */
@@ -216,7 +216,7 @@ class PictureView {
       this.pageStart = start;
       this.paint();
     };
-    this.relevance.paint(this.relevances, { list: keys, start: this.pageStart, size: TEXT_SHOWN, found, photo: keys.grid ? this.photo : null, width: Math.max(240, this.chart.clientWidth), strength, page });
+    this.relevance.paint(this.relevances, { list: keys, units: this.names.units("key"), start: this.pageStart, size: TEXT_SHOWN, found, photo: keys.grid ? this.photo : null, width: Math.max(240, this.chart.clientWidth), strength, page });
   }
 
   /**
@@ -233,7 +233,7 @@ class PictureView {
       return;
     }
     paragraph.side = side;
-    paragraph.fill(this.lists[side], this.pageStart, TEXT_SHOWN, side === "query" ? "queries" : "keys");
+    paragraph.fill(this.lists[side], this.pageStart, TEXT_SHOWN, { heading: side === "query" ? "queries" : "keys", units: this.names.units(side) });
     paragraph.paint({
       ...shown,
       coloured: shown.side === side && !shown.unknown,
@@ -370,7 +370,7 @@ class PictureView {
   sentence({ received, unknown, partial, blocks, maximum }, gridSide) {
     const { source } = this;
     const end = `The scale runs from 0 to ${formatNumber(maximum)}.`;
-    if (unknown) return "This file does not store what tokens receive. Point at a patch to see what it does store.";
+    if (unknown) return `This file does not store what ${this.names.units("key")} receive. Point at a patch to see what it does store.`;
     if (received) {
       const what = gridSide === "key" ? "By the attention that each patch receives, averaged over all queries that are not padding." : "Point at a patch to see what it attends to.";
       return `${what} ${end} Point at a ${this.readName()} to see its own weights; click to pin it.`;
@@ -388,8 +388,8 @@ class PictureView {
     /** @type {(number: number) => Grid | null} */
     const gridOf = (number) => manifest.tokens[number]?.grid;
     const site = manifest.sites.findIndex((_, number) => manifest.axes[state.sample]?.[number]?.some((list) => gridOf(list)));
-    if (site >= 0) return `The tokens of this site are not patches of the picture, but those of ${this.names.site(site)} are.`;
-    return "It is not known which tokens are patches of the picture. To say so when making the page: ats.view(maps, images=images, grid=(14, 14)).";
+    if (site >= 0) return `The ${this.names.units()} of this site are not patches of the picture, but those of ${this.names.site(site)} are.`;
+    return "It is not known which positions are patches of the picture. To say so when making the page: ats.view(maps, images=images, grid=(14, 14)).";
   }
 
   /** @param {Picked} picked */
@@ -447,7 +447,7 @@ class PictureView {
     const { shown, selection } = this;
     /** @type {Mark[]} */
     const marks = [
-      ["pinned", "pinned patch or token", (painter) => {
+      ["pinned", `pinned ${this.readName()}`, (painter) => {
         painter.rect(0, 0, 26, 14, painter.theme.line);
         painter.frame(7, 1.5, 12, 11, painter.theme.accent, 2.5);
       }],

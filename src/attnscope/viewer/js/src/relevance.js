@@ -88,10 +88,10 @@ class RelevanceRow {
    * @param {ShownRelevance} shown
    * @param {RelevanceContent} content
    */
-  paintTokens(shown, { list, start, size, found }) {
+  paintTokens(shown, { list, start, size, found, units }) {
     const { paragraph } = this;
     this.patches = null;
-    paragraph.fill(list, start, size, "text");
+    paragraph.fill(list, start, size, { heading: "", units });
     paragraph.tokens.setAttribute("aria-label", `Relevance: ${shown.words}`);
     paragraph.paint({ ...this.painted(shown), source: -1, pinned: false, found, theme: this.colours.palette, spoken: (place) => this.spoken(place) });
   }

@@ -112,7 +112,7 @@ class TextView {
   paintRelevance() {
     const found = new Set(searchMatches(this.tokens.keys.labels, this.selection.state.search));
     const page = (/** @type {number} */ start) => this.goTo("key", start);
-    this.relevance.paint(this.relevances, { list: this.tokens.keys, start: this.starts.key, size: this.pageSize, found, photo: null, width: null, strength: 0, page });
+    this.relevance.paint(this.relevances, { list: this.tokens.keys, units: this.names.units("key"), start: this.starts.key, size: this.pageSize, found, photo: null, width: null, strength: 0, page });
   }
 
   /** What cannot be had is not shown as what was shown before. */
@@ -186,17 +186,18 @@ class TextView {
   fill() {
     const { query, key } = this.paragraphs;
     key.element.hidden = this.same;
-    query.fill(this.listOf("query"), this.starts.query, this.pageSize, this.same ? "text" : "queries");
+    const units = (/** @type {Side} */ side) => this.names.units(side);
+    query.fill(this.listOf("query"), this.starts.query, this.pageSize, { heading: this.same ? "" : "queries", units: units("query") });
     if (this.same) key.empty();
-    else key.fill(this.listOf("key"), this.starts.key, this.pageSize, "keys");
+    else key.fill(this.listOf("key"), this.starts.key, this.pageSize, { heading: "keys", units: units("key") });
   }
 
   /** What the colours and marks of this view mean. */
   legend() {
     /** @type {Mark[]} */
     const marks = [
-      ["pinned", "pinned token", (painter) => paintMarkedToken(painter, (x, y, width, height) => painter.frame(x, y, width, height, painter.theme.accent, 2))],
-      ["found", "token found by the search", (painter) => paintMarkedToken(painter, (x, y, width, height) => painter.rect(x, y + height, width, 2, painter.theme.accent))],
+      ["pinned", `pinned ${this.names.unit()}`, (painter) => paintMarkedToken(painter, (x, y, width, height) => painter.frame(x, y, width, height, painter.theme.accent, 2))],
+      ["found", `${this.names.unit()} found by the search`, (painter) => paintMarkedToken(painter, (x, y, width, height) => painter.rect(x, y + height, width, 2, painter.theme.accent))],
     ];
     marks.push(...this.relevance.marks());
     if (!this.shown?.received) return { marks };
@@ -222,7 +223,7 @@ class TextView {
         spoken: (place) => this.spokenOf(side, place),
       });
     }
-    this.ranking.show(map, tokens, source?.place ?? -1, directionFrom(source?.side ?? "query"), maximum, "token");
+    this.ranking.show(map, tokens, source?.place ?? -1, directionFrom(source?.side ?? "query"), maximum, this.names.unit(source?.side ?? this.readSide));
     this.said.textContent = this.sentence(shown);
     this.read();
   }
@@ -273,15 +274,16 @@ class TextView {
   sentence({ received, unknown, partial, blocks, maximum }) {
     const { source } = this;
     const end = `The colours run from 0 to ${formatNumber(maximum)}.`;
-    if (unknown) return "This file does not store what tokens receive. Point at a token to see what it does store.";
+    const { names } = this;
+    if (unknown) return `This file does not store what ${names.units("key")} receive. Point at a ${names.unit()} to see what it does store.`;
     if (received) {
-      const point = this.same ? "Point at a token to see its own weights; click to pin it." : "Point at a query token to see its own weights; click any token to pin it.";
+      const point = this.same ? `Point at a ${names.unit()} to see its own weights; click to pin it.` : "Point at a query to see its own weights; click any query or key to pin it.";
       return `Coloured by the attention that each key receives, averaged over all queries that are not padding. ${end} ${point}`;
     }
     if (!source) return "";
     const label = `“${quoted(shortened(this.listOf(source.side).labels[source.place], 40))}”`;
     const what = source.side === "query" ? `by what query ${source.place} ${label} attends to` : `by how strongly each query attends to key ${source.place} ${label}`;
-    const note = partial ? " Only the strongest weights of each query are stored; tokens without a colour have less." : blocks ? " Individual weights are not stored: each colour shows the largest in its block." : "";
+    const note = partial ? ` Only the strongest weights of each query are stored; ${names.units(OTHER_SIDE[source.side])} without a colour have less.` : blocks ? " Individual weights are not stored: each colour shows the largest in its block." : "";
     return `Coloured ${what}. ${end}${note}`;
   }
 

@@ -32,10 +32,15 @@ export interface Manifest {
 
 export interface Sample {
   name: string;
+  /** What each run says of it. */
+  runs: RunSample[];
+  image: { width: number; height: number; rows: number; columns: number; first: number } | null;
+}
+
+export interface RunSample {
   input: string | null;
   output: string | null;
   label: string | null;
-  image: { width: number; height: number; rows: number; columns: number; first: number } | null;
 }
 
 /** What is shown of a method's relevance for one target. */
@@ -59,10 +64,14 @@ export interface LabelList {
 
 export interface Site {
   name: string;
+  /** What it is called where there is little room. */
+  short: string;
   run: number;
   layer: string;
   role: string;
   panels: string[];
+  /** What its queries and its keys are: tokens, features, steps, patches, positions... */
+  units: Record<Side, string>;
 }
 
 export type Grid = [rows: number, columns: number, first: number];
@@ -455,6 +464,7 @@ export interface GridCell extends Box {
 }
 
 export interface GroupName {
+  site: number;
   name: string;
   /** What stands below it. */
   under: string;
@@ -582,6 +592,8 @@ export interface RelevanceContent {
   size: number;
   found: Set<number>;
   photo: ImageBitmap | null;
+  /** What the keys are called: tokens, features... */
+  units: string;
   /** Of the room for patches; null where they are tokens among others. */
   width: number | null;
   strength: number;
@@ -657,7 +669,7 @@ export interface PointedPatch extends Picked {
 // Controls -----------------------------------------------------------------------------------------------------------
 
 /** A choice of a control: its value, and what it is called. */
-export type Option = [value: string | number, name: string];
+export type Option = [value: string | number, name: string, title?: string];
 
 export interface OptionGroup {
   group: string;
