@@ -34,7 +34,7 @@ def seen_on(backend: str) -> Cells:
             **os.environ,
             "KERAS_BACKEND": backend,
             "TF_CPP_MIN_LOG_LEVEL": "3",
-            "ATTNSCOPE_EVERY_FAMILY": "1",
+            "ATTNSCOPE_EVERY_CASE": "1",
         }
         subprocess.run(command, env=environment, cwd=HERE.parent, check=False)  # what failed is in the report
         cells: Cells = {}

@@ -5,6 +5,8 @@ PyTorch runs every test; JAX and TensorFlow run those that are marked `every_bac
 
 import gc
 import os
+import zlib
+from collections import defaultdict
 
 # Before JAX is loaded, and for the processes that tests start: it compiles programs that run once, on a few numbers.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
@@ -14,6 +16,9 @@ import numpy as np
 import pytest
 
 from browser import chromium, open_page, problems  # noqa: F401, fixtures for the tests of pages
+
+DEALT = ("jax", "tensorflow")
+"""The backends among which cases are dealt out."""
 
 
 def pytest_xdist_make_scheduler(config, log):
@@ -26,6 +31,29 @@ def pytest_xdist_make_scheduler(config, log):
             return f"{file}[{test.partition('[')[2]}" if file.endswith("test_keras_hub.py") and "[" in test else file
 
     return ByFileOrFamily(config, log)
+
+
+def pytest_collection_modifyitems(config, items):
+    """With ``-m every_backend`` a test that has many cases meets some of them on JAX and others on TensorFlow.
+
+    Each runs one in two, or in ``every_backend(share=...)``, and never none; all where ATTNSCOPE_EVERY_CASE is set.
+    Which ones is told by their names alone.
+    """
+    here = keras.backend.backend()
+    if config.option.markexpr != "every_backend" or os.environ.get("ATTNSCOPE_EVERY_CASE") or here not in DEALT:
+        return
+    tests = defaultdict(list)
+    for item in items:
+        if item.get_closest_marker("every_backend"):
+            tests[item.nodeid.partition("[")[0]].append(item)
+    left = set()
+    for cases in tests.values():
+        for place, item in enumerate(sorted(cases, key=lambda item: zlib.crc32(item.nodeid.encode()))):
+            share = item.get_closest_marker("every_backend").kwargs.get("share", 2)
+            if len(cases) > 1 and place % share != DEALT.index(here) % share:
+                left.add(item)
+    config.hook.pytest_deselected(items=list(left))
+    items[:] = [item for item in items if item not in left]
 
 
 def pytest_collection_finish():

@@ -258,6 +258,12 @@ def _in_a_row(names: Sequence[str]) -> str:
 
 
 _OF_INPUTS = re.compile(r"(axis \d+|axes [\d, and]+|patches) of inputs? ((?:'[^']*'(?:, | and )?)+)")
+_CROSS = ("cross", "encoder_decoder")
+
+
+def axes_of_inputs(lineage: str) -> set[tuple[str, str]]:
+    """The axes of inputs that a lineage names, in words: what it is, and of which input: ``("axis 1", "text")``."""
+    return {(what, name) for what, names in _OF_INPUTS.findall(lineage) for name in re.findall(r"'([^']*)'", names)}
 
 
 def same_sequence(one: str, other: str) -> bool:
@@ -265,16 +271,38 @@ def same_sequence(one: str, other: str) -> bool:
 
     Where positions are added to queries and keys, but not to values, the two share the sequence that they are added to.
     """
-    atoms = [
-        {(what, name) for what, names in _OF_INPUTS.findall(words) for name in re.findall(r"'([^']*)'", names)}
-        for words in (one, other)
-    ]
-    return one == other or bool(atoms[0] & atoms[1])
+    return one == other or bool(axes_of_inputs(one) & axes_of_inputs(other))
+
+
+def attends_across(lineage: Mapping[str, str], sizes: Mapping[Hashable, int], path: str, sinks: int = 0) -> bool:
+    """Whether a site is cross-attention: its queries and its keys are of two sequences.
+
+    Where no lineage says it, words of the path and the numbers of positions do.
+
+    Args:
+        lineage: For each dim where its positions come from, in words.
+        sizes: Sizes of the dims of its scores.
+        path: Its path.
+        sinks: How many of its keys are learned sinks.
+    """
+    queries, keys = query_dims(sizes), key_dims(sizes)
+    if not queries:
+        return False
+    if all(dim in lineage for dim in (*queries, *keys)):
+        return not same_sequence(*(" and ".join(lineage[dim] for dim in dims) for dims in (queries, keys)))
+    counts = [math.prod(sizes[dim] for dim in dims) for dims in (queries, keys)]
+    return any(word in path for word in _CROSS) or counts[0] != counts[1] - sinks
 
 
 def known_lineage(attrs: Mapping[str, Any]) -> dict[str, str]:
     """Where the dims of a captured array come from, in words, as far as its attributes say it."""
     found: dict[str, str] = json.loads(attrs.get("lineage", "{}"))
+    return found
+
+
+def known_positions(attrs: Mapping[str, Any]) -> dict[str, str]:
+    """What the positions along the dims of a captured array are, ``tokens``, as far as its attributes say it."""
+    found: dict[str, str] = json.loads(attrs.get("positions", "{}"))
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any, Literal, TypeVar
@@ -10,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from attnscope.errors import LabelError, SchemaError
-from attnscope.schema import KEY, QUERY, RECEIVED, SAMPLE, SCORES, too_many
+from attnscope.schema import KEY, QUERY, RECEIVED, SAMPLE, SCORES, known_positions, too_many
 
 Scheme = Literal["wordpiece", "sentencepiece", "bytes"]
 _SPECIAL = re.compile(r"\[[^\[\]\s]+\]|<[^<>\s]+>")
@@ -92,7 +93,14 @@ def _of_dataset(name: str, dataset: xr.Dataset, scheme: Scheme) -> xr.Dataset:
             "and compute it again: words(maps.select('scores'))."
         )
     variables = {str(variable): _of_array(array, scheme) for variable, array in dataset.data_vars.items()}
-    return xr.Dataset(variables, attrs=dataset.attrs)
+    return xr.Dataset(variables, attrs={**dataset.attrs, **_positions(dataset.attrs)})
+
+
+def _positions(attrs: Mapping[Hashable, Any]) -> dict[str, str]:
+    """The attribute that says what the positions are, with words in place of tokens; none where it is not known."""
+    kinds = known_positions({str(name): value for name, value in attrs.items()})
+    in_words = {dim: "words" if kind == "tokens" else kind for dim, kind in kinds.items()}
+    return {"positions": json.dumps(in_words)} if in_words else {}
 
 
 def _scheme(arrays: Iterable[xr.DataArray | xr.Dataset], scheme: Scheme | None) -> Scheme:

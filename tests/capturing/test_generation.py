@@ -35,7 +35,7 @@ def test_one_pass_equals_the_steps_without_a_cache(task):
     assert maps.inputs.values[0].startswith("abc")
     assert tokens[1, 1] == "d"
     ids = np.array([[VOCABULARY.index(token) for token in row] for row in tokens])
-    for length in range(2, ids.shape[1] + 1):
+    for length in (2, 5, ids.shape[1]):
         step = {"token_ids": ids[:, :length], "padding_mask": np.ones((2, length), bool)}
         so_far = ats.capture(task.backbone, step)
         for whole, part in zip(maps.values(), so_far.values(), strict=True):

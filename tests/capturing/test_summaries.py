@@ -176,7 +176,7 @@ def test_received_and_entropy_of_8192_tokens_need_under_400_megabytes(backend):
         pytest.skip("on PyTorch with Keras 3.13 it takes 0.6 GB; docs/cost.md says so")
     if not sys.platform.startswith("linux"):
         pytest.skip("reads /proc")
-    whole = backend == "torch" or os.environ.get("ATTNSCOPE_EVERY_FAMILY")
+    whole = backend == "torch" or os.environ.get("ATTNSCOPE_EVERY_CASE")
     tokens, limit = (8192, 400e6) if whole else (4096, 300e6)
     run = subprocess.run([sys.executable, "-c", _MEASURE, str(tokens)], capture_output=True, text=True, timeout=500)
     assert run.returncode == 0, run.stderr[-2000:]

@@ -1,6 +1,6 @@
 """Every family of KerasHub, tiny and random: nothing is missed or changed.
 
-Each is tested on one backend, the same one every time; on each backend where ATTNSCOPE_EVERY_FAMILY is set.
+Each is tested on one backend, the same one every time; on each backend where ATTNSCOPE_EVERY_CASE is set.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ TOLERANCE = 1e-6
 
 # KerasHub's models bring Keras to warn while they are built (masks that a layer drops, states it cannot build).
 pytestmark = [
-    pytest.mark.every_backend,
+    pytest.mark.every_backend(share=1),  # families are dealt out below
     pytest.mark.filterwarnings("ignore::UserWarning:keras", "ignore::UserWarning:keras_hub", "ignore::UserWarning:jax"),
 ]
 
 BACKENDS = ("jax", "tensorflow", "torch")
-SHARES = ("jax", "tensorflow", *("torch",) * 6)
+SHARES = ("jax", "tensorflow", *("torch",) * 10)
 
 
 def backends_of(case: Variant) -> list[str]:
@@ -53,7 +53,7 @@ def backends_of(case: Variant) -> list[str]:
     most of them.
     """
     able = [backend for backend in BACKENDS if backend not in case.cannot]
-    if os.environ.get("ATTNSCOPE_EVERY_FAMILY"):
+    if os.environ.get("ATTNSCOPE_EVERY_CASE"):
         return able
     dealt = [backend for backend in SHARES if backend in able]
     return [dealt[zlib.crc32(case.name.encode()) % len(dealt)]]

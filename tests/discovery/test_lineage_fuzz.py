@@ -1,6 +1,7 @@
 """Fuzz: models from a grammar that knows what it builds. Nothing is told otherwise than it was made.
 
-By each rule at least one model on each backend, and more on PyTorch; 300 on each where ATTNSCOPE_EVERY_FAMILY is set.
+By each rule at least one model, half of them on JAX and half on TensorFlow, and more on PyTorch; 300 on each where
+ATTNSCOPE_EVERY_CASE is set.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ pytestmark = [
 
 EACH_RULE = (4, 6, 14, 15, 39, 52, 82, 85, 88, 99, 100)
 """Few models, but by every rule one."""
-if os.environ.get("ATTNSCOPE_EVERY_FAMILY"):
+if os.environ.get("ATTNSCOPE_EVERY_CASE"):
     SEEDS = list(range(300))
 else:
     SEEDS = sorted({*EACH_RULE, *(range(30) if keras.backend.backend() == "torch" else ())})

@@ -86,6 +86,17 @@ def test_a_probability_is_of_the_second_of_two_classes(patients):
         assert table["decision"].values.tolist() == ["ill" if p > 0.5 else "well" for p in probability[:3]]
 
 
+def test_a_logit_is_of_the_second_of_two_classes_whatever_its_size(patients):
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, layers.Dense(1, use_bias=False)(inputs))
+    model.set_weights([0.01 * np.abs(WEIGHTS)])  # all of its logits could be probabilities, by their size
+    model.compile(loss=keras.losses.BinaryCrossentropy(from_logits=True))
+    both = {name: explained(model, np.abs(patients), target=name, classes=["no", "yes"]) for name in ("no", "yes")}
+    np.testing.assert_allclose(both["no"].table["answer"], -both["yes"].table["answer"])
+    assert set(both["no"].table["decision"].values) == {"yes"}
+    assert both["no"].table.attrs["units"] == "logit"
+
+
 def test_the_card_decides_what_is_drawn():
     from attnscope.explaining._method_choice import choices
 
@@ -193,7 +204,8 @@ def test_hostile_ids_names_and_classes_are_text(patients, tmp_path):
         ),
         (
             {"images": np.zeros((3, 2, 2)), "samples": [5]},
-            "images has 3 pictures, but sample 5 is explained. Give one per sample.",
+            "images has 3 pictures, but there are 7 samples. Give one for each sample, in their order, whichever of "
+            "them are explained.",
         ),
     ],
 )

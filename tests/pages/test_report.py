@@ -304,7 +304,6 @@ def test_several_outputs_stand_beside_the_samples_by_their_names():
 def answered(outputs, samples=3, **coords):
     scores = np.full((samples, 2), 0.5)
     maps = ats.AttentionMaps.from_arrays({"site": scores}, dims=("sample", "key"))
-    maps.outputs = outputs
     ids = {"sample_id": ("sample", coords["ids"])} if coords else {}
     return ats.AttentionMaps({"site": maps.dataset("site").assign_coords(ids)}, outputs=outputs)
 

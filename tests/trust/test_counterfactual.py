@@ -66,7 +66,7 @@ def test_the_median_change_is_near_that_over_all_permutations(steps):
         np.abs((weights[:, list(order)][..., None] * values).sum(1) @ kernel + bias - own)[:, 0]
         for order in permutations(range(5))
     ]
-    found = permutation_test(model, steps, target_of(model, steps), sites="weights", permutations=300)
+    found = permutation_test(model, steps, target_of(model, steps), sites="weights", permutations=100)
     low, high = np.quantile(changes, 0.35, axis=0), np.quantile(changes, 0.65, axis=0)
     assert ((found.values >= low - 1e-6) & (found.values <= high + 1e-6)).all()
 

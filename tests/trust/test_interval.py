@@ -75,6 +75,46 @@ def test_from_30_samples_neither_tail_misses_much_more_often_than_it_says(sample
         assert (found.high < truth).mean() < allowed
 
 
+@pytest.mark.parametrize("samples", [5, 20, 30, 100])
+def test_with_bounds_rare_gains_are_missed_as_often_as_it_says_from_five_samples_on(samples):
+    """Gains of 1 in one of ten or of fifty samples, else 0; and skewed ones: without bounds, most intervals miss."""
+    rng, tail = np.random.default_rng(samples), 0.025
+    for gains, truth in (
+        ((rng.random((samples, TRIALS)) < 0.1).astype(float), 0.1),
+        ((rng.random((samples, TRIALS)) < 0.02).astype(float), 0.02),
+        (rng.beta(0.1, 1.9, size=(samples, TRIALS)), 0.05),
+    ):
+        bounded = paired_interval(gains, bounds=(-1.0, 1.0))
+        allowed = tail + 3 * math.sqrt(tail * (1 - tail) / TRIALS)
+        assert (bounded.high < truth).mean() < allowed
+        assert (bounded.low > truth).mean() < allowed
+        mirrored = paired_interval(-gains, bounds=(-1.0, 1.0))
+        assert (mirrored.low > -truth).mean() < allowed
+        if truth == 0.02:
+            assert (paired_interval(gains).high < truth).mean() > 4 * tail
+
+
+def test_with_bounds_alike_differences_leave_room_for_those_that_were_not_seen():
+    """The weight of one difference among n + 1 is at most w with a chance of 1 - (1 - w)^n."""
+    for samples in (1, 2, 30):
+        found = paired_interval(np.full(samples, 0.2), bounds=(-1.0, 1.0))
+        weight = 1 - 0.025 ** (1 / samples)
+        assert found.high == pytest.approx(0.2 + 0.8 * weight, abs=0.01)
+        assert found.low == pytest.approx(0.2 - 1.2 * weight, abs=0.01)
+        assert found.mean == 0.2
+
+
+def test_bounds_may_differ_between_columns_and_never_narrow_an_interval():
+    gains = np.random.default_rng(0).exponential(size=(40, 2))
+    whole, plain = paired_interval(gains, bounds=([-9.0, -99.0], [9.0, 99.0])), paired_interval(gains)
+    assert (whole.low <= plain.low).all()
+    assert (whole.high >= plain.high).all()
+    assert whole.high[1] - plain.high[1] > 1 > whole.high[0] - plain.high[0]
+    for column, widest in enumerate((9.0, 99.0)):
+        single = paired_interval(gains[:, column], bounds=(-widest, widest))
+        assert (single.low, single.high) == pytest.approx((whole.low[column], whole.high[column]))
+
+
 def test_dims_after_the_samples_are_kept_and_each_is_its_own():
     gains = np.random.default_rng(0).exponential(size=(7, 3, 2))
     whole = paired_interval(gains, 0.5, level=0.9)
@@ -110,6 +150,16 @@ def test_errors_say_what_is_needed():
         (
             lambda: paired_interval([1.0, 2.0], level=1.0),
             "level=1.0 was given, but a level between 0 and 1 is needed: level=0.95.",
+        ),
+        (
+            lambda: paired_interval([0.5, 2.0], bounds=(-1.0, 1.0)),
+            "The bounds are (-1.0, 1.0), but the differences reach from 0.5 to 2, and all have to lie within: "
+            "bounds=(-1.0, 1.0) for differences of probabilities.",
+        ),
+        (
+            lambda: paired_interval([0.5, 2.0], bounds=(-1.0,)),
+            "The bounds are (-1.0,), but two are needed, the least and the greatest difference that is possible, "
+            "each a number or an array of shape (): bounds=(-1.0, 1.0).",
         ),
     ]
     for call, message in cases:

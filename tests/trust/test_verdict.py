@@ -119,15 +119,22 @@ def test_as_many_samples_are_needed_as_bring_the_interval_clear_of_0():
 def test_at_most_25_of_1000_harmless_methods_are_called_misleading():
     """The hardest case: a gain of exactly the margin under one kind of removal, of exactly 0 under the other."""
     rng, trials = np.random.default_rng(0), 3000
-    for samples, skewed in ((30, False), (120, False), (120, True)):
-        drawn = rng.exponential(size=(2, samples, trials)) - 1 if skewed else rng.normal(size=(2, samples, trials))
-        ends = [paired_interval(gains, level=0.975) for gains in (drawn[0] + 0.5, drawn[1])]
+    for samples, kind in ((30, "normal"), (30, "rare"), (30, "lognormal"), (120, "normal"), (120, "rare")):
+        shape = (2, samples, trials)
+        drawn = {
+            "normal": lambda shape=shape: rng.normal(size=shape).clip(-9, 9),
+            "rare": lambda shape=shape: (rng.random(shape) < 0.1) * 1.0 - 0.1,
+            "lognormal": lambda shape=shape: rng.lognormal(size=shape).clip(0, 50) - np.exp(0.5),
+        }[kind]()
+        margin = float(drawn.std()) / 4
+        widest = max(9.0, float(np.abs(drawn).max()) + margin)
+        ends = [paired_interval(gain, level=0.975, bounds=(-widest, widest)) for gain in (drawn[0] + margin, drawn[1])]
         called = 0
         for trial in range(trials):
             one, two = (replace(i, mean=i.mean[trial], low=i.low[trial], high=i.high[trial]) for i in ends)
-            word = _word(gains_of((one, one), (two, two)), {"delete": 0.5, "mask_token": 0.5}, changes=True)
+            word = _word(gains_of((one, one), (two, two)), {"delete": margin, "mask_token": margin}, changes=True)
             called += word == "misleading here"
-        assert called / trials < 0.025 + 3 * np.sqrt(0.025 * 0.975 / trials)
+        assert called / trials < 0.025 + 3 * np.sqrt(0.025 * 0.975 / trials), (samples, kind)
 
 
 def test_reasons_name_what_was_won_and_lost():

@@ -1,7 +1,10 @@
 """The viewer's blocks, read back by their written layout."""
 
+import json
+
 import numpy as np
 import pytest
+import xarray as xr
 
 import attnscope as ats
 from attnscope.errors import InputError, SchemaError
@@ -203,6 +206,62 @@ def test_runs_stand_side_by_side_and_may_have_other_lengths(rng):
         payload.block("map/2/1/0")
 
 
+def test_each_run_says_its_own_output_input_and_label(rng):
+    def run(name, samples, outputs):
+        sites = ats.AttentionMaps.from_arrays({f"{name}/mha": softmax(rng.normal(size=(samples, 2, 5, 5)))})
+        datasets = {site: sites.dataset(site) for site in sites}
+        named = {"outputs": xr.DataArray(outputs, dims=("sample", "unit")), "attrs": {"model": name, "backend": "jax"}}
+        return ats.AttentionMaps(datasets, **named).with_inputs([f"text {n}" for n in range(samples)])
+
+    runs = {"before": run("one", 2, [[0.25], [0.5]]), "after": run("other", 1, [[0.75]])}
+    manifest = ats.view(runs, labels={"before": ["cat", "dog"]}).payload.manifest
+    assert [sample["runs"] for sample in manifest["samples"]] == [
+        [
+            {"input": "text 0", "output": "0.250", "label": "cat"},
+            {"input": "text 0", "output": "0.750", "label": None},
+        ],
+        [{"input": "text 1", "output": "0.500", "label": "dog"}, {"input": None, "output": None, "label": None}],
+    ]
+    assert manifest["about"] == "before: model one · jax; after: model other · jax"
+    assert [(site["name"], site["short"]) for site in manifest["sites"]] == [("one/mha", "mha"), ("other/mha", "mha")]
+    shared = ats.view(runs, labels=["x", "y"]).payload.manifest["samples"]
+    assert [[run["label"] for run in sample["runs"]] for sample in shared] == [["x", "x"], ["y", None]]
+
+
+def test_findings_name_their_run_and_their_sites_shortly(rng):
+    even = ats.AttentionMaps.from_arrays({f"block_{n}/mha": np.full((2, 1, 5, 5), 0.2, "float32") for n in range(2)})
+    other = ats.AttentionMaps.from_arrays({"mha": softmax(rng.normal(size=(2, 1, 5, 5)))})
+    alone = ats.view(even).payload.manifest["notes"]
+    assert [(note[:9], note[-19:]) for note in alone] == [("2 sites: ", " (layer 0, layer 1)")]
+    assert ats.view({"a": even, "b": other}).payload.manifest["notes"] == [f"a: {note}" for note in alone]
+    assert ats.view({"a": even, "b": even}).payload.manifest["notes"] == [f"a and b: {note}" for note in alone]
+
+
+def units_of(maps, **options):
+    [site] = ats.view(maps, **options).payload.manifest["sites"]
+    return site["units"]["query"], site["units"]["key"]
+
+
+def test_positions_are_called_what_the_capture_says_or_else_what_their_labels_show(rng):
+    scores = softmax(rng.normal(size=(2, 1, 7, 7)))
+    plain = ats.AttentionMaps.from_arrays({"site": scores})
+    dataset = plain.dataset("site")
+    kinds = json.dumps({"query": "steps", "key": "features"})
+    assert units_of(ats.AttentionMaps({"site": dataset.assign_attrs(positions=kinds)})) == ("steps", "features")
+    assert units_of(plain) == units_of(ats.AttentionMaps.from_arrays({"site": scores}, labels=[*"abcdef", "<sink>"]))
+    assert units_of(plain) == ("positions", "positions")
+    tokens = ats.AttentionMaps.from_arrays({"site": scores}, labels=["[CLS]", *"abcdef"])
+    assert units_of(tokens) == ("tokens", "tokens")
+    patches = ats.AttentionMaps.from_arrays({"site": scores}, labels=ats.labels.patches(2, 3, prefix=["[CLS]"]))
+    assert units_of(patches) == units_of(plain, grid=(2, 3)) == ("patches", "patches")
+
+
+def test_the_only_query_of_a_pooling_is_called_like_its_keys(rng):
+    labels = ["[CLS]", *"abcdefgh"]
+    maps = ats.AttentionMaps.from_arrays({"p": softmax(rng.normal(size=(3, 9)))}, dims=("sample", "key"), labels=labels)
+    assert units_of(maps) == ("tokens", "tokens")
+
+
 @pytest.mark.parametrize(
     "name", ["", "map", "map/0/0/2", "map/-1/0/0", "map/0/0/²", "thumbnails/9", "image/0", "../x/1", "map/0/0/0/0"]
 )
@@ -235,6 +294,21 @@ REFUSED = {
     ),
     "labels": (
         lambda maps: ats.view(maps, labels=["a"]),
+        "1 labels were given, but the maps hold 2 samples. Give one per sample of the maps: "
+        "ats.view(maps, labels=[...]).",
+    ),
+    "labels of a run that does not exist": (
+        lambda maps: ats.view({"before": maps, "after": maps}, labels={"afer": ["a", "b"]}),
+        "Labels were given for the run 'afer', but the runs are 'before', 'after'. Give one label per sample: "
+        "ats.view(maps, labels={'before': [...]}).",
+    ),
+    "labels by run of one run": (
+        lambda maps: ats.view(maps, labels={"before": ["a", "b"]}),
+        "Labels were given for the run 'before', but the maps are of one run. Give one label per sample: "
+        "ats.view(maps, labels=[...]).",
+    ),
+    "labels of one run": (
+        lambda maps: ats.view({"before": maps}, labels={"before": ["a"]}),
         "1 labels were given, but the maps hold 2 samples. Give one per sample of the maps: "
         "ats.view(maps, labels=[...]).",
     ),

@@ -170,9 +170,9 @@ def test_the_difference_of_two_runs_is_cell_by_cell_and_signed(opened, two_runs)
     before, after, file = two_runs
     page = opened(file, "view=compare&site=1&panel=2")
     group = page.get_by_role("group", name="What is compared").inner_text()
-    assert "before: encoder_1/attention, head 2" in group
+    assert "before: encoder layer 1, head 2" in group
     site = page.get_by_label("B: site")
-    assert site.locator("option:checked").inner_text() == "after: encoder_1/attention"
+    assert site.locator("option:checked").inner_text() == "after: encoder layer 1"
     name = "encoder_1/attention"
     check_difference(page, before[name][0, 2, 0].astype(float) - after[name][0, 2, 0])
     page.get_by_role("button", name="Swap A and B").click()
@@ -184,11 +184,11 @@ def test_heads_sites_and_samples_are_compared(opened, two_runs):
     before, _, file = two_runs
     page = opened(file, "view=compare&site=0&panel=0")
     first, second = before["encoder_0/attention"], before["encoder_1/attention"]
-    page.get_by_label("B: site").select_option(label="before: encoder_0/attention")
+    page.get_by_label("B: site").select_option(label="before: encoder layer 0")
     page.get_by_label("B: head").select_option(label="head 2")
     settled(page)
     check_difference(page, first[0, 0, 0].astype(float) - first[0, 2, 0])
-    page.get_by_label("B: site").select_option(label="before: encoder_1/attention")
+    page.get_by_label("B: site").select_option(label="before: encoder layer 1")
     page.get_by_label("B: sample").select_option(label="3")
     settled(page)
     check_difference(page, first[0, 0, 0].astype(float) - second[2, 2, 0])
@@ -201,7 +201,7 @@ def test_what_cannot_be_subtracted_is_said(opened, two_runs):
     alert = page.get_by_role("alert").inner_text()
     assert alert.startswith("A has 13 x 13 cells and B has 7 x 7, so they cannot be compared cell by cell.")
     assert grid(page).count() == 0
-    page.get_by_label("B: site").select_option(label="before: encoder_1/attention")
+    page.get_by_label("B: site").select_option(label="before: encoder layer 1")
     settled(page)
     assert page.get_by_role("alert").count() == 0
     assert grid(page).is_visible()
@@ -273,7 +273,7 @@ def test_a_saved_svg_has_the_values_tokens_and_scale(opened, tmp_path):
     taken(page, "SVG").save_as(tmp_path / "picture.svg")
     root = ElementTree.parse(tmp_path / "picture.svg").getroot()
     texts = {"".join(element.itertext()) for element in root.iter("{http://www.w3.org/2000/svg}text")}
-    assert {"decoder_0/cross_attention, head 2", *names("source", 13), *names("target", 7)} <= texts
+    assert {"cross_attention, head 2", "decoder_0/cross_attention", *names("source", 13), *names("target", 7)} <= texts
     links = [element.get("href") for element in root.iter("{http://www.w3.org/2000/svg}image")]
     bitmaps = [
         np.asarray(Image.open(io.BytesIO(base64.b64decode(link.split(",")[1]))).convert("RGB")) for link in links

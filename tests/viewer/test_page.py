@@ -100,9 +100,9 @@ def test_sites_are_filtered_by_kind_and_have_heads_and_lengths_of_their_own(open
     page = opened("view=matrix")
     kind, site, head = (page.get_by_label(name, exact=True) for name in ("Kind", "Site", "Head"))
     expected = {
-        "encoder": (["encoder_0/attention", "encoder_1/attention"], 3, "13 queries by 13 keys"),
+        "encoder": (["encoder layer 0", "encoder layer 1"], 3, "13 queries by 13 keys"),
         "decoder": (["decoder_0/attention"], 2, "7 queries by 7 keys"),
-        "cross-attention": (["decoder_0/cross_attention"], 5, "7 queries by 13 keys"),
+        "cross-attention": (["cross_attention"], 5, "7 queries by 13 keys"),
     }
     for name, (sites, heads, size) in expected.items():
         kind.select_option(label=name)
@@ -137,8 +137,8 @@ def test_the_rollout_is_that_of_the_analysis(opened):
     expected = ats.analysis.rollout(maps, ["encoder_0/attention", "encoder_1/attention"])
     page = opened("view=matrix&sample=2")
     page.get_by_label("Kind", exact=True).select_option("rollout")
-    for layer, name in enumerate(("encoder_0/attention", "encoder_1/attention")):
-        page.get_by_label("Head", exact=True).select_option(label=f"up to {name}")
+    for layer in (0, 1):
+        page.get_by_label("Head", exact=True).select_option(label=f"up to encoder layer {layer}")
         settled(page)
         check_row(page, 6, expected.isel(layer=layer, sample=2, query=6).values)
 
@@ -146,7 +146,7 @@ def test_the_rollout_is_that_of_the_analysis(opened):
 def test_a_link_restores_the_exact_view_in_another_window(opened):
     page = opened()
     page.get_by_role("tab", name="Matrix").click()
-    page.get_by_label("Site", exact=True).select_option(label="decoder_0/cross_attention")
+    page.get_by_label("Site", exact=True).select_option(label="cross_attention")
     page.get_by_label("Head", exact=True).select_option(label="head 3")
     page.get_by_role("button", name="Next sample").click()
     page.get_by_role("button", name="Zoom in").click()
@@ -255,7 +255,7 @@ def test_everything_is_reached_by_keys_alone(opened):
     page.keyboard.press("?")
     dialog = page.get_by_role("dialog")
     assert dialog.is_visible()
-    assert "find a token" in dialog.inner_text()
+    assert "find a position" in dialog.inner_text()
     page.keyboard.press("Escape")
     assert dialog.count() == 0
 
@@ -306,10 +306,10 @@ def test_every_control_has_a_role_and_a_name(opened):
     for part in (
         'heading "translator"',
         'tab "Matrix" [selected]',
-        'tabpanel "Matrix: encoder_0/attention, head 0"',
+        'tabpanel "Matrix: encoder layer 0, head 0"',
         'grid "Attention map',
         'complementary "Legend"',
-        'searchbox "Find a token',
+        'searchbox "Find a position',
     ):
         assert part in snapshot
 

@@ -156,7 +156,7 @@ def test_chosen_heads_are_drawn_in_colours_of_their_own(opened):
     assert page.locator(".line-heads").inner_text().split("\n") == ["head 1", "head 3"]
 
 
-def text_tokens(page, name="Tokens of the text"):
+def text_tokens(page, name="Positions"):
     return page.get_by_role("listbox", name=name).get_by_role("option")
 
 
@@ -212,7 +212,7 @@ def test_the_legend_of_text_is_that_of_the_colours_while_a_token_is_pointed_at(o
 
 
 @pytest.mark.parametrize(
-    ("link", "what"), [("view=text", "token"), ("view=matrix", "row"), ("view=matrix&direction=to", "column")]
+    ("link", "what"), [("view=text", "position"), ("view=matrix", "row"), ("view=matrix&direction=to", "column")]
 )
 def test_the_list_of_the_strongest_says_what_to_point_at(opened, link, what):
     found = opened(link).get_by_role("region", name="Strongest weights").inner_text()
@@ -222,7 +222,7 @@ def test_the_list_of_the_strongest_says_what_to_point_at(opened, link, what):
 def test_text_of_two_sequences_shows_both(opened, arrays):
     values = arrays["decoder_0/cross_attention"][0, 1]
     page = opened("view=text&site=3&panel=1")
-    queries, keys = text_tokens(page, "Tokens of the queries"), text_tokens(page, "Tokens of the keys")
+    queries, keys = text_tokens(page, "Positions, queries"), text_tokens(page, "Positions, keys")
     assert (queries.count(), keys.count()) == (7, 13)
     queries.nth(2).click()
     keys.nth(9).hover()
@@ -239,10 +239,10 @@ def test_text_of_two_sequences_shows_both(opened, arrays):
 def test_a_long_text_is_paged(opened, tmp_path, rng):
     maps = one_site(softmax(rng.normal(size=(1, 1, 700))), {"key": names("word", 700)})
     page = opened("view=text", file=saved(tmp_path, maps))
-    keys = text_tokens(page, "Tokens of the keys")
+    keys = text_tokens(page, "Positions, keys")
     assert keys.count() <= 250
     assert keys.first.inner_text() == "word0"
-    page.get_by_role("button", name="Next tokens").last.click()
+    page.get_by_role("button", name="Next page").last.click()
     settled(page)
     assert int(keys.first.inner_text().removeprefix("word")) == keys.count()
     assert page.evaluate("() => document.querySelectorAll('*').length") < 1000

@@ -13,8 +13,8 @@ import attnscope
 ROOT = Path(attnscope.__file__).parent
 
 GROUND = {
-    *("errors", "schema", "labels", "findings", "maps", "colours", "marks", "masking", "quantities", "tensors"),
-    "words",
+    *("errors", "schema", "labels", "findings", "maps", "colours", "marks", "masking", "position_kinds", "quantities"),
+    *("site_names", "tensors", "words"),
 }
 MODEL = {"interception", "running", "discovery", "handlers"}
 ALLOWED = {
@@ -24,6 +24,8 @@ ALLOWED = {
     "tensors": set(),
     "marks": {"colours"},
     "schema": {"errors"},
+    "position_kinds": {"schema"},
+    "site_names": {"schema"},
     "masking": set(),
     "quantities": {"marks", "schema"},
     "words": {"errors", "schema"},

@@ -64,8 +64,9 @@ def attribute(
         up (`integrated_gradients`, `shapley`) also ``answer``, the target's number, and ``base``, the same of the input
         that represents "nothing": the sum over the positions is ``answer - base``. Unit and range are the method's;
         ``units`` is in the attrs where the model's last layer or its loss says it. The other attrs are ``method``,
-        ``target``, ``class_specific``, ``note`` where it is not certain what the positions are, the cost of the whole
-        call in samples (``passes`` forwards, ``gradient_passes`` forwards and backwards), and what the method adds.
+        ``target``, ``class_specific``, ``positions`` (where they come from: ``axis 1 of input 'text'``), ``grid`` (rows
+        and columns of patches), ``note`` where it is not certain what the positions are, the cost of the whole call in
+        samples (``passes`` forwards, ``gradient_passes`` forwards and backwards), and what the method adds.
 
     Raises:
         MethodError: There is no such method or option, or the method needs something that the model lacks.

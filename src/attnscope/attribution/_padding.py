@@ -19,7 +19,7 @@ from attnscope.interception import (
     Plan,
     call_model,
     declarations,
-    declared_inputs,
+    has_fixed_length,
     intercept,
     own_errors,
 )
@@ -116,15 +116,9 @@ def _of_kind(positions: Positions, sequence: InputSequence, network: Network, *,
         return positions
     if sequence.columns:
         return replace(positions, kind="codes")
-    if masked or network.tokenizer is not None or not _has_fixed_length(network.model, positions.leaf):
+    if masked or network.tokenizer is not None or not has_fixed_length(network.model, positions.leaf):
         return positions
     return replace(positions, kind="codes", note=CODES)
-
-
-def _has_fixed_length(model: keras.Layer, leaf: int) -> bool:
-    declared = declared_inputs(model)
-    shapes = [] if declared is None else [tensor.shape for tensor in tree.flatten(declared)]
-    return leaf < len(shapes) and len(shapes[leaf]) > 1 and shapes[leaf][1] is not None
 
 
 def _mask_leaf(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import keras
@@ -35,6 +35,7 @@ class Positions:
         padding: The numbers that stand for padding: a token, or what all features of a step hold.
         follows: Whether `mask` and `padding` say of other inputs too where their padding is.
         note: What a reader has to know about the kind, if it is not known for certain.
+        source: Name of the input that holds them; empty where it has none.
     """
 
     kind: Kind
@@ -44,6 +45,18 @@ class Positions:
     padding: tuple[float, ...] = ()
     follows: bool = True
     note: str = ""
+    source: str = ""
+
+    @property
+    def lineage(self) -> str:
+        """Where they come from, in the words of a site's lineage; empty where the input has no name."""
+        return f"axis 1 of input {self.source!r}" if self.source else ""
+
+    @property
+    def attrs(self) -> dict[str, object]:
+        """What the attrs of a relevance say of them, as far as it is known."""
+        known = {"positions": self.lineage, "note": self.note}
+        return {name: words for name, words in known.items() if words}
 
     @property
     def count(self) -> int:
@@ -124,6 +137,11 @@ class NestedPositions(Positions):
     grid: tuple[int, int]
 
     @property
+    def lineage(self) -> str:
+        """Where sentences and words come from."""
+        return f"axes 1 and 2 of input {self.source!r}" if self.source else ""
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """Number of sentences and of words."""
         return self.grid
@@ -142,6 +160,16 @@ class PatchPositions(Positions):
     """
 
     grid: tuple[int, int]
+
+    @property
+    def lineage(self) -> str:
+        """Where the patches come from."""
+        return f"patches of input {self.source!r}" if self.source else ""
+
+    @property
+    def attrs(self) -> dict[str, object]:
+        """What the attrs of a relevance say of them: their grid too."""
+        return {**super().attrs, "grid": list(self.grid)}
 
     def valid_in(self, array: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
         """All patches: pictures are not padded."""
@@ -182,7 +210,10 @@ def positions_of(
     """
     leaves = tree.flatten(inputs)
     leaf = _leaf(leaves, list(names), name)
-    array = np.asarray(leaves[leaf])
+    return replace(_of_array(np.asarray(leaves[leaf]), leaf, names, grid), source=names[leaf])
+
+
+def _of_array(array: np.ndarray, leaf: int, names: Sequence[str], grid: tuple[int, int] | None) -> Positions:
     is_whole = array.dtype.kind in "iub"
     if array.ndim == 2:
         return Positions("tokens" if is_whole else "features", leaf, None, np.ones(array.shape, bool))

@@ -120,14 +120,18 @@ class Subject:
         """
         positions, samples = self.positions, len(self.positions.valid)
         dims = (KEY,) if len(positions.shape) == 1 else tuple(f"{KEY}_{axis}" for axis in range(len(positions.shape)))
-        note = {"note": positions.note} if positions.note else {}
         valid = positions.valid.reshape(samples, *positions.shape)
         array = xr.DataArray(
             np.where(valid, np.reshape(values, valid.shape), 0.0),
             dims=(SAMPLE, *dims),
             coords={f"{KEY}_valid": ((SAMPLE, *dims), valid)},
             name="relevance",
-            attrs={"method": method, "target": self.target.words, **note, **attrs},
+            attrs={
+                "method": method,
+                "target": self.target.words,
+                **positions.attrs,
+                **attrs,
+            },
         )
         if self.ids is not None:
             array = array.assign_coords({SAMPLE_ID: (SAMPLE, self.ids)})

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from keras import ops, tree
 
+from attnscope.attribution._units import LOGIT, PROBABILITY
 from attnscope.errors import TargetError
 from attnscope.tensors import Tensor, Tree
 
@@ -69,8 +70,8 @@ class Target:
         rows: The extras that `read` needs: arrays with one row per sample.
         output: The number of the output that it is read from, among the leaves of the outputs' structure; None for a
             function of all of them.
-        classes: What the columns of that output are called; of a single column that is a probability, the two classes
-            between which it decides. None where nothing says it.
+        classes: What the columns of that output are called; of a single column that is a probability or a logit, the
+            two classes between which it decides. None where nothing says it.
         units: The unit of the number; empty where nothing says it.
         of_samples: What it is of each sample, where that differs, dims ``(sample,)``; else None.
     """
@@ -82,6 +83,11 @@ class Target:
     classes: tuple[str, ...] | None = None
     units: str = ""
     of_samples: np.ndarray | None = None
+
+    @property
+    def is_probability(self) -> bool:
+        """Whether the number is known to lie within 0 to 1."""
+        return self.units == PROBABILITY
 
     def part(self, chosen: slice | np.ndarray) -> Target:
         """The same of some of the samples: a slice, their numbers, or a mask."""
@@ -144,10 +150,11 @@ def targets_of(
             f"target={{{names[0]!r}: 0}}."
         )
     own = class_names.get(names[number]) if isinstance(class_names, Mapping) else class_names
-    output = _Output(leaves[number], _classes(own, default, leaves[number]))
     unit = units[number] if len(units) == len(leaves) else ""
+    output = _Output(leaves[number], _classes(own, default, leaves[number], unit), unit)
+    computed = callable(inner)  # what a function makes of the output has a unit of its own
     return [
-        replace(_of_output(target, number, name), units=unit, output=number, classes=output.classes)
+        replace(_of_output(target, number, name), units="" if computed else unit, output=number, classes=output.classes)
         for target in output.targets(inner)
     ]
 
@@ -159,10 +166,12 @@ class _Output:
     Attributes:
         array: Its values, samples first.
         classes: What its columns are called; None where nothing says it.
+        unit: The unit of its values; empty where nothing says it.
     """
 
     array: np.ndarray
     classes: tuple[str, ...] | None
+    unit: str = ""
 
     def targets(self, wanted: TargetLike) -> list[Target]:
         """What a target that says nothing about which output it is of means for this one."""
@@ -181,7 +190,7 @@ class _Output:
 
     @property
     def is_of_two(self) -> bool:
-        """Whether its only column is the probability of the second of two classes, as a sigmoid gives it."""
+        """Whether its only column decides between two classes: the probability of the second, or its logit."""
         return self.classes is not None and len(self.classes) == 2 and self._columns().shape[1] == 1
 
     def _columns(self) -> np.ndarray:
@@ -204,7 +213,7 @@ class _Output:
 
             def read(tensor: Tensor, rows: Mapping[str, Tensor]) -> Tensor:
                 second = tensor if flat else tensor[:, 0]
-                return second if number else 1 - second
+                return second if number else of_first(second, self.unit)
 
             return Target(words, read)
         column = self._number(wanted, count)
@@ -266,6 +275,16 @@ class _Output:
         return f"{what} {column if self.classes is None else repr(self.classes[column])}"
 
 
+def of_first(second: Any, unit: str) -> Any:
+    """What a single column says of the first of two classes, from what it says of the second.
+
+    Args:
+        second: Probabilities or logits, an array or a tensor.
+        unit: Which of them; taken to be probabilities where nothing says it.
+    """
+    return -second if unit == LOGIT else 1 - second
+
+
 def _of_output(target: Target, number: int, name: str) -> Target:
     """A target of one output as a target of all outputs; by its name, where the target says it."""
     words = f"{target.words} of {name}" if name else target.words
@@ -295,7 +314,9 @@ def _check_outputs_of_classes(class_names: Mapping[str, Sequence[str]], names: S
         raise TargetError(f"The class names are for the outputs {_listed(unknown)}, but {known}: {fix}.")
 
 
-def _classes(given: Sequence[str] | None, default: Sequence[str] | None, array: np.ndarray) -> tuple[str, ...] | None:
+def _classes(
+    given: Sequence[str] | None, default: Sequence[str] | None, array: np.ndarray, unit: str
+) -> tuple[str, ...] | None:
     """What the columns of an output are called.
 
     Raises:
@@ -305,7 +326,7 @@ def _classes(given: Sequence[str] | None, default: Sequence[str] | None, array: 
     if given is None:
         return tuple(default) if default and len(default) == count == len(set(default)) else None
     names = tuple(map(str, given))
-    if count == 1 and len(set(names)) == 2 and not isinstance(given, str) and _is_probability(array):
+    if count == 1 and len(set(names)) == 2 and not isinstance(given, str) and (unit == LOGIT or _within_0_and_1(array)):
         return names
     if isinstance(given, str) or len(names) != count or len(set(names)) != count:
         columns = "1 column" if count == 1 else f"{count} columns"
@@ -316,8 +337,8 @@ def _classes(given: Sequence[str] | None, default: Sequence[str] | None, array: 
     return names
 
 
-def _is_probability(array: np.ndarray) -> bool:
-    """Whether all numbers lie within 0 and 1."""
+def _within_0_and_1(array: np.ndarray) -> bool:
+    """Whether all numbers may be probabilities."""
     return bool(((array >= 0) & (array <= 1)).all())
 
 

@@ -12,6 +12,7 @@ from keras import tree
 from attnscope.capturing._destinations import Description, InMemory, named_outputs
 from attnscope.capturing._memory import check_that_it_fits
 from attnscope.capturing._observer import Observer
+from attnscope.capturing._position_kinds import contents
 from attnscope.capturing._store import OnDisk
 from attnscope.capturing._summaries import Full, Summary
 from attnscope.discovery import Selection, check_selection, discover
@@ -126,6 +127,7 @@ def captured(
         ready.removed_masks,
         ready.lost,
         ready.unreached,
+        contents(network, ready.sequences, axis_labels),
         ids,
     )
     destination = InMemory(description, network.samples) if store is None else OnDisk(description, store, resume=resume)
@@ -170,6 +172,7 @@ class _Ready:
         discovery = discover(network, sites)
         self.chosen = discovery.chosen
         self.removed_masks = discovery.removed_masks
+        self.sequences = discovery.sequences
         left_out = [site for site in discovery.sites if site.name not in self.chosen.names]
         self.lost = {site.name: site.lost for site in left_out if site.lost}
         self.unreached = {site.name: site.unreached for site in left_out if site.unreached}

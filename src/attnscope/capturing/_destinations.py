@@ -13,9 +13,11 @@ from keras import tree
 
 from attnscope._version import __version__
 from attnscope.capturing._observer import SiteArrays
+from attnscope.capturing._position_kinds import position_kinds
 from attnscope.capturing._summaries import Summary
 from attnscope.labels import AxisLabels, labelled
 from attnscope.maps import AttentionMaps, dataset_of
+from attnscope.position_kinds import InputContent
 from attnscope.running import Batch, merged, output_names
 from attnscope.schema import RAN, SAMPLE, SAMPLE_ID, Site, SiteTable
 from attnscope.tensors import Tree
@@ -33,6 +35,7 @@ class Description:
     removed_masks: dict[str, tuple[str, ...]]
     lost: dict[str, str]
     unreached: dict[str, str]
+    inputs: Mapping[str, InputContent]
     ids: np.ndarray | None = None
     unforeseen: set[str] = field(default_factory=set)
 
@@ -58,6 +61,9 @@ class Description:
         dataset = dataset_of(site, arrays.variables, arrays.validity)
         if bool(dataset[RAN].all()):
             dataset = dataset.drop_vars(RAN)
+        positions = position_kinds(site, self.inputs)
+        if positions:
+            dataset = dataset.assign_attrs(positions=json.dumps(positions))
         removed = list(self.removed_masks.get(site.name, ()))
         if removed:
             dataset = dataset.assign_attrs(masks_removed_by=removed)

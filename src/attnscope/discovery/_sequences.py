@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 
-from attnscope.backends import Elementwise, Graph, Looked, Moved, Trace
+from attnscope.backends import Elementwise, Graph, Looked, Moved, Node, Trace
 from attnscope.discovery._axes import Axis
 from attnscope.discovery._lineage import Lineage
 from attnscope.discovery._masks import Masks
@@ -21,12 +21,14 @@ class InputSequence:
         mask: The first Keras mask that a layer sets for them; empty where none does.
         zero_is_padding: Whether that mask is an `Embedding`'s, which was given the very numbers of the input.
         columns: Whether each position is looked up in its own way, like the columns of a table of codes.
+        looked_up: Whether its numbers, of whatever dtype, say which rows of a table are meant, as those of tokens do.
     """
 
     mask_input: str = ""
     mask: str = ""
     zero_is_padding: bool = False
     columns: bool = False
+    looked_up: bool = False
 
 
 def sequences_of(
@@ -41,6 +43,7 @@ def sequences_of(
         names: Of the inputs, in the order of the trace's.
         embedded: What each `Embedding` that masks 0 was given, by the name of the mask that it set.
     """
+    looked_up = [node.inputs[1] for node in _lookups(trace.graph)]
     sequences = {}
     for name, tensor in zip(names, trace.graph.inputs, strict=True):
         mask = masks.first_of(name)
@@ -50,8 +53,14 @@ def sequences_of(
             mask,
             given is not None and _is_copy(lineage, given, tensor),
             _are_columns(lineage, Position(name, 1), len(trace.graph.shapes[tensor])),
+            any(_is_copy(lineage, numbers, tensor) for numbers in looked_up),
         )
     return sequences
+
+
+def _lookups(graph: Graph) -> list[Node]:
+    """The operations that look rows up in a table: they are given the table and the numbers of the rows."""
+    return [node for node in graph.nodes if isinstance(node.operation, Looked) and len(node.inputs) > 1]
 
 
 def _is_copy(lineage: Lineage, tensor: int, original: int) -> bool:
@@ -81,9 +90,7 @@ def _are_columns(lineage: Lineage, positions: Position, rank: int) -> bool:
     if rank != 2:
         return False
     tables: dict[Hashable, set[int]] = {}
-    for node in lineage.graph.nodes:
-        if not isinstance(node.operation, Looked) or len(node.inputs) < 2:
-            continue
+    for node in _lookups(lineage.graph):
         table, numbers = node.inputs[:2]
         if _has_offsets(lineage, numbers, positions):
             return True

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from attnscope.attribution import of_first
 from attnscope.errors import InputError
 from attnscope.marks import number
 
@@ -22,16 +23,18 @@ class Answers:
         classes: What the columns are called; of a single column, the names of the two classes between which it
             decides. None where nothing says it.
         truth: What is right for each sample: the name or number of a class, or a number; None where it is not known.
+        units: The unit of the columns; empty where nothing says it.
     """
 
     target: np.ndarray
     columns: np.ndarray | None
     classes: tuple[str, ...] | None
     truth: tuple[str, ...] | None = None
+    units: str = ""
 
     @property
     def is_binary(self) -> bool:
-        """Whether one column is the probability of the second of two classes."""
+        """Whether one column decides between two classes: the probability of the second, or its logit."""
         columns = self.columns
         return columns is not None and columns.shape[1] == 1 and self.classes is not None and len(self.classes) == 2
 
@@ -39,7 +42,9 @@ class Answers:
         """A number for each class, dims ``(sample, class)``; None where the output is no choice among classes."""
         if self.columns is None or (self.columns.shape[1] == 1 and not self.is_binary):
             return None
-        return np.concatenate([1 - self.columns, self.columns], axis=1) if self.is_binary else self.columns
+        if self.is_binary:
+            return np.concatenate([of_first(self.columns, self.units), self.columns], axis=1)
+        return self.columns
 
     def name_of(self, column: int) -> str:
         """What a class is called."""

@@ -24,6 +24,7 @@ from attnscope.attribution import (
     method_of,
     relevance_of,
     subjects_of,
+    units_of_outputs,
 )
 from attnscope.capturing import captured
 from attnscope.discovery import Selection
@@ -77,7 +78,7 @@ def explain(
         inputs: All samples that there are, in any form that `attribute` takes; the methods are tested on them, and
             removed parts are replaced by what they hold.
         target: What is explained; see `attribute`. One target.
-        classes: What the classes are called, in their order; of a single probability, the two between which it decides.
+        classes: What the classes are called, in their order; of a single probability or logit, the two classes.
         labels: Names of the positions; see `attribute`.
         ids: A name for each sample, each its own; default: those of a table, or else their numbers.
         samples: Which are explained: ids or numbers; ``"random"``, ``"most certain"`` or ``"most wrong"`` (which needs
@@ -86,8 +87,8 @@ def explain(
         method: ``"auto"`` for the one that explains by the widest margin, or else the best that is descriptive only,
             which is said, or else none; or the name of a method, which is drawn with whatever verdict it has.
         card: What `evidence` found about this model and target; None to test the methods now; False to test none.
-        images: Pictures to draw under the relevance of patches, dims ``(sample, height, width)`` or ``(..., channel)``;
-            default: the inputs themselves.
+        images: Pictures to draw under the relevance of patches, one for each sample, whichever of them are explained,
+            dims ``(sample, height, width)`` or ``(..., channel)``; default: the inputs themselves.
         grid: Rows and columns of patches, for pictures.
         positions: Name of the input that is explained, where there are several.
         padding: The number that is padding, beside what the model itself masks; see `attribute`.
@@ -151,7 +152,7 @@ def explain(
             relevances,
             _removed(versions, relevances),
             attention,
-            _pictures(chosen, images, rows),
+            _pictures(subject, images, rows),
         ),
     )
 
@@ -181,7 +182,9 @@ def _answers(subject: Subject, truth: tuple[str, ...] | None) -> Answers:
     leaf = None if number is None else np.asarray(tree.flatten(outputs)[number], dtype="float64")
     if leaf is not None:
         leaf = leaf[:, None] if leaf.ndim == 1 else leaf if leaf.ndim == 2 else None
-    return Answers(subject.target.of(outputs), leaf, subject.target.classes, truth)
+    units = units_of_outputs(subject.network.model)
+    unit = units[number] if number is not None and number < len(units) else ""
+    return Answers(subject.target.of(outputs), leaf, subject.target.classes, truth, unit)
 
 
 def _rows_of(answers: Answers, rows: np.ndarray) -> Answers:
@@ -248,14 +251,17 @@ def _findings(subject: Subject) -> tuple[tuple[Finding, ...], ...]:
 
 
 def _pictures(subject: Subject, images: ArrayLike | None, rows: np.ndarray) -> np.ndarray | None:
-    if images is not None:
-        given = np.asarray(images)
-        if len(given) not in (len(rows), int(rows.max()) + 1) and len(given) <= rows.max():
-            raise InputError(
-                f"images has {len(given)} pictures, but sample {int(rows.max())} is explained. Give one per sample."
-            )
-        return given if len(given) == len(rows) else given[rows]
-    return subject.positions.of(subject.inputs) if subject.positions.kind == "patches" else None
+    """The pictures of the samples in these rows; None where there are none."""
+    if images is None:
+        patches = subject.positions.kind == "patches"
+        return np.asarray(subject.positions.of(subject.inputs))[rows] if patches else None
+    pictures = np.asarray(images)
+    if len(pictures) != subject.samples:
+        raise InputError(
+            f"images has {len(pictures)} pictures, but there are {subject.samples} samples. Give one for each sample, "
+            "in their order, whichever of them are explained."
+        )
+    return pictures[rows]
 
 
 def _table(

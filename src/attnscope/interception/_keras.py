@@ -42,6 +42,18 @@ def declared_inputs(model: keras.Layer) -> Tree | None:
     return getattr(model, "inputs", None) if structure is None else structure
 
 
+def has_fixed_length(model: keras.Layer, leaf: int) -> bool:
+    """Whether a model declares how many positions one of its inputs has.
+
+    Args:
+        model: The model.
+        leaf: Number of the input, among the leaves of the inputs' structure.
+    """
+    declared = declared_inputs(model)
+    shapes = [] if declared is None else [tensor.shape for tensor in tree.flatten(declared)]
+    return leaf < len(shapes) and len(shapes[leaf]) > 1 and shapes[leaf][1] is not None
+
+
 def input_names(model: keras.Layer, inputs: Tree) -> list[str]:
     """A name for each leaf of a model's inputs: its key, or the name of its `Input`; else its key or its number.
 

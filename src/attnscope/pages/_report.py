@@ -23,6 +23,7 @@ from attnscope.pages._means import MeanMaps, mean_maps, received, received_per_g
 from attnscope.pages._outputs import class_counts, outputs_in_words
 from attnscope.pages._page import head, page, what_was_found
 from attnscope.schema import MEANINGS, RANK, SAMPLE_ID, UNITS, key_dims, query_dims, require_maps
+from attnscope.site_names import short_site_names
 
 MOST_CELLS = 20_000
 """At most this many cells of a page are elements with tooltips; the maps after them are drawn as pictures."""
@@ -201,13 +202,15 @@ def _section(section: Section) -> str:
 
 
 def _sites(maps: AttentionMaps) -> str:
+    short = short_site_names(maps.sites)
     rows = "".join(
-        "<tr><td><a "
-        f"href='#{_anchor(place)}'><code>{html.escape(site.name)}</code></a></td><td>{html.escape(site.layer_class)}</td><td>{html.escape(site.kind)}</td><td>{html.escape(_sizes(maps.dataset(site.name)))}</td>"
+        f"<tr><td><a href='#{_anchor(place)}'>{html.escape(short[site.name])}</a></td>"
+        f"<td><code>{html.escape(site.name)}</code></td><td>{html.escape(site.layer_class)}</td><td>{html.escape(site.kind)}</td><td>{html.escape(_sizes(maps.dataset(site.name)))}</td>"
         f"<td>{html.escape(site.reason)}</td></tr>"
         for place, site in enumerate(maps.sites)
     )
-    head = "".join(f"<th>{heading}</th>" for heading in ("site", "layer", "kind", "captured", "why it is attention"))
+    headings = ("site", "path", "layer", "kind", "captured", "why it is attention")
+    head = "".join(f"<th>{heading}</th>" for heading in headings)
     return (
         "<section><h2>Sites</h2><p>The places in the model where attention is computed, in order of "
         "execution.</p><div class=wide "
@@ -261,8 +264,9 @@ def _site(
     tooltips: _Tooltips,
 ) -> str:
     dataset = maps.dataset(name)
-    site = next(site for site in maps.sites if site.name == name)
-    place = list(maps).index(name)
+    sites = maps.sites
+    place = sites.names.index(name)
+    site, short = sites[place], short_site_names(sites)[name]
     ranked = [str(variable) for variable in dataset.data_vars if RANK in dataset[variable].dims]
     parts = [_means(dataset, str(variable), tooltips) for variable in dataset.data_vars if variable not in ranked]
     if ranked:
@@ -276,8 +280,8 @@ def _site(
         parts.append(_groups(dataset, groups))
     layer = f" · {html.escape(site.layer_class)}" if site.layer_class else ""
     return (
-        f"<section class=site id='{_anchor(place)}'><h2><code>{html.escape(name)}</code></h2>"
-        f"<p class=small>{html.escape(site.kind)}{layer} · "
+        f"<section class=site id='{_anchor(place)}'><h2>{html.escape(short)}</h2>"
+        f"<p class=small><code>{html.escape(name)}</code> · {html.escape(site.kind)}{layer} · "
         f"{html.escape(_sizes(dataset))}</p>{''.join(parts)}</section>"
     )
 

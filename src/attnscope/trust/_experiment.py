@@ -142,11 +142,12 @@ class Experiment:
             correlations = self.randomisation()
             sensitivities = self.sensitivities(advance)
         margins = {removed.removal.name: self.margin(removed) for removed in versions}
-        baselines = {name: self.baseline(name, measures) for name in BASELINES}
+        widest = self.widest(versions)
+        baselines = {name: self.baseline(name, measures, widest) for name in BASELINES}
         methods = {
             name: self.judgement(
                 relevances[name],
-                self.baseline(name, measures),
+                self.baseline(name, measures, widest),
                 correlations.sel({METHOD: name}),
                 sensitivities[name],
                 margins,
@@ -274,12 +275,26 @@ class Experiment:
         moved = np.abs(occlusion(self.subject, removal_scores=versions))
         return MARGIN * float(moved.max(1).mean())
 
-    def baseline(self, name: str, measures: Mapping[str, xr.Dataset]) -> Judged:
+    def widest(self, versions: Sequence[RemovalScores]) -> float:
+        """The largest gain that is possible, whichever way, for any sample: by it intervals allow for rare gains.
+
+        Two probabilities differ by at most 1. Of any other target it is how far the answers to all orders of removal
+        that were tried lie apart, of the sample and removal where they do most.
+
+        Args:
+            versions: For each removal, with all answers.
+        """
+        if self.subject.target.is_probability:
+            return 1.0
+        return float(self.rounded(max(removed.widest for removed in versions)))
+
+    def baseline(self, name: str, measures: Mapping[str, xr.Dataset], widest: float) -> Judged:
         """What the measures alone say about a baseline, or a method.
 
         Args:
             name: Name of the baseline or method.
             measures: By removal.
+            widest: The largest gain that is possible.
         """
         means = {removal: measured.sel({METHOD: name}).mean(SAMPLE) for removal, measured in measures.items()}
         return Judged(
@@ -289,17 +304,18 @@ class Experiment:
                 removal: {str(variable): float(mean[variable]) for variable in mean.data_vars}
                 for removal, mean in means.items()
             },
-            gains=self.gains(name, measures),
+            gains=self.gains(name, measures, widest),
             randomised={},
             verdict=None,
         )
 
-    def gains(self, name: str, measures: Mapping[str, xr.Dataset]) -> Gains:
+    def gains(self, name: str, measures: Mapping[str, xr.Dataset], widest: float) -> Gains:
         """How much more comprehensive a method is than each baseline, over the samples.
 
         Args:
             name: Name of the method; a baseline is compared with the other one.
             measures: By removal.
+            widest: The largest gain that is possible.
         """
         level = 1 - ERRORS / len(measures)
         gains: Gains = {}
@@ -307,13 +323,15 @@ class Experiment:
             values = measured["comprehensiveness"]
             own = values.sel({METHOD: name})
             gains[removal] = {
-                baseline: paired_interval(self.rounded(own - values.sel({METHOD: baseline})), level=level)
+                baseline: paired_interval(
+                    self.rounded(own - values.sel({METHOD: baseline})), level=level, bounds=(-widest, widest)
+                )
                 for baseline in BASELINES
                 if baseline != name
             }
         return gains
 
-    def rounded(self, differences: xr.DataArray) -> np.ndarray:
+    def rounded(self, differences: ArrayLike) -> np.ndarray:
         """Differences between answers, 0 where they are no larger than what float32 rounds."""
         largest = float(np.abs(self.subject.numbers()).max())
         return np.where(np.abs(differences) > ROUNDING * largest, differences, 0.0)

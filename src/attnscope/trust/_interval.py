@@ -11,6 +11,11 @@ from numpy.typing import ArrayLike
 
 from attnscope.errors import InputError
 
+WEIGHINGS = 10_000
+"""How often the samples are weighted at random, for ends that allow for rare differences."""
+LEAST_WEIGHINGS = 2000
+MOST_WEIGHTS = 10_000_000
+"""Of very many samples there are fewer weighings, so that all weights take 80 MB; one more matters less there."""
 LEAST_SKEWNESS = 1e-6
 """With less, the correction for it is smaller than rounding."""
 
@@ -21,11 +26,11 @@ class Interval:
 
     Attributes:
         mean: Mean of the differences, in their dims without the samples.
-        low: Lower end; NaN with fewer than two samples.
-        high: Upper end; NaN with fewer than two samples.
+        low: Lower end; NaN with one sample, unless it is known how large a difference can be.
+        high: Upper end; likewise.
         level: Share of such intervals that should hold the true mean.
         samples: How many samples there were.
-        resamples: How often they were resampled; 0 where the ends follow from a formula.
+        resamples: How often they were resampled or weighted anew; 0 where the ends follow from a formula.
         kind: How the ends were computed.
     """
 
@@ -38,28 +43,40 @@ class Interval:
     kind: str
 
 
-def paired_interval(first: ArrayLike, second: ArrayLike = 0.0, *, level: float = 0.95) -> Interval:
-    """An interval for the mean of ``first - second`` over samples, which reaches further where differences are skewed.
+def paired_interval(
+    first: ArrayLike, second: ArrayLike = 0.0, *, level: float = 0.95, bounds: tuple[ArrayLike, ArrayLike] | None = None
+) -> Interval:
+    """An interval for the mean of ``first - second`` over samples, which allows for what the samples may not show.
 
     Student's interval misses the true mean too often on the side of the longer tail. Hall's transformation moves the
-    ends by the skewness of the sample; an estimate that is itself uncertain, so each end is the one of the two that
-    lies further out. It draws nothing, and so the same differences give the same interval.
+    ends by the skewness of the sample, an estimate that is itself uncertain. Neither knows of large differences so rare
+    that none is among the samples. Where it is known how large a difference can be, the upper end is also that of
+    Gaffke: the mean with one more difference at the upper bound, under random weights of all of them (each set of
+    weights as likely as any other); the lower end likewise. No distribution within the bounds is known whose mean it
+    misses more often than it says, however few the samples. Each end is the one that lies furthest out.
 
-    The samples have to be independent of each other; several sentences of one document are not. How often it holds the
-    true mean is measured by ``benchmarks/interval_coverage.py``; nothing can be said of rare large differences that
-    are not among the samples. Where all differences are equal, both ends are the mean.
+    The samples have to be independent of each other; several sentences of one document are not. How often the true mean
+    is missed is measured by ``benchmarks/interval_coverage.py``. Where all differences are equal and no bounds are
+    given, both ends are the mean.
 
     Args:
         first: Measures of a method, dims ``(sample, ...)``.
         second: Measures of the baseline on the same samples, same shape; or a number.
         level: Share of intervals that should contain the true mean, between 0 and 1 (exclusive).
+        bounds: The least and the greatest difference that is possible, for any sample: ``(-1.0, 1.0)`` for the
+            difference of two probabilities; each a number, or an array of the dims without the samples. None: not
+            known, and nothing is said of differences rarer than the samples.
 
     Raises:
-        InputError: There are no samples, the shapes differ, a number is NaN or infinite, or the level has no meaning.
+        InputError: There are no samples, the shapes differ, a number is NaN or infinite, the level has no meaning, or a
+            difference lies outside of the bounds.
 
     Source:
         Hall 1992, "On the Removal of Skewness by Transformation", section 2 (the cubic transformation), with Student's
-        quantiles in place of the normal ones.
+        quantiles in place of the normal ones. Gaffke 2005, "Three test statistics for a nonparametric one-sided
+        hypothesis on the mean of a nonnegative variable"; Learned-Miller and Thomas 2020, "A New Confidence Interval
+        for the Mean of a Bounded Random Variable" (the same interval: tighter than Anderson's, and its level, which no
+        experiment has contradicted, is not proved).
 
     Example:
         >>> gain = paired_interval([1.0, 2.0, 3.0, 4.0, 5.0], [1.0, 1.0, 1.0, 1.0, 1.0])
@@ -81,7 +98,46 @@ def paired_interval(first: ArrayLike, second: ArrayLike = 0.0, *, level: float =
         skewness = _skewness(differences, centre, equal)
         low = centre - spread * np.maximum(reach, _inverse_of_hall(reach, skewness, samples))
         high = centre - spread * np.minimum(-reach, _inverse_of_hall(-reach, skewness, samples))
-    return Interval(centre, low, high, level, samples, 0, "student, adjusted for skewness")
+    if bounds is None:
+        return Interval(centre, low, high, level, samples, 0, "student, adjusted for skewness")
+    least, greatest = _checked_bounds(bounds, differences)
+    low = np.fmin(low, -_upper_end(-differences, -least, level))
+    high = np.fmax(high, _upper_end(differences, greatest, level))
+    weighings = len(_weighings(samples))
+    kind = "student, adjusted for skewness and for rare differences"
+    return Interval(centre, low, high, level, samples, weighings, kind)
+
+
+def _checked_bounds(bounds: tuple[ArrayLike, ArrayLike], differences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        least, greatest = (np.broadcast_to(np.asarray(bound, np.float64), differences.shape[1:]) for bound in bounds)
+    except ValueError as error:
+        raise InputError(
+            f"The bounds are {bounds!r}, but two are needed, the least and the greatest difference that is possible, "
+            f"each a number or an array of shape {differences.shape[1:]}: bounds=(-1.0, 1.0)."
+        ) from error
+    if not ((least <= differences) & (differences <= greatest)).all():
+        raise InputError(
+            f"The bounds are {bounds!r}, but the differences reach from {differences.min():.6g} to "
+            f"{differences.max():.6g}, and all have to lie within: bounds=(-1.0, 1.0) for differences of probabilities."
+        )
+    return least, greatest
+
+
+def _upper_end(differences: np.ndarray, greatest: np.ndarray, level: float) -> np.ndarray:
+    """Gaffke's upper end for the mean of each column, dims of a sample."""
+    weights = _weighings(len(differences))
+    flat = differences.reshape(len(differences), -1)
+    means = weights[:, :-1] @ flat + weights[:, -1:] * greatest.reshape(1, -1)
+    return np.asarray(np.quantile(means, (1 + level) / 2, axis=0)).reshape(differences.shape[1:])
+
+
+@lru_cache(maxsize=1)
+def _weighings(samples: int) -> np.ndarray:
+    """Random weights of the samples and of one more, dims ``(weighing, sample)``; each row sums to 1."""
+    count = max(LEAST_WEIGHINGS, min(WEIGHINGS, MOST_WEIGHTS // (samples + 1)))
+    drawn = np.random.default_rng(0).standard_exponential((count, samples + 1))
+    return drawn / drawn.sum(1, keepdims=True)
 
 
 def paired_differences(first: ArrayLike, second: ArrayLike, function: str) -> np.ndarray:

@@ -16,7 +16,7 @@ Gains = Mapping[str, Mapping[str, Interval]]
 """By removal and by baseline: the interval of the gain in comprehensiveness."""
 
 LEAST_SAMPLES = 30
-"""With fewer, no interval holds what it says where gains are skewed: see ``benchmarks/interval_coverage.py``."""
+"""With fewer, too little is known of how gains are spread: see ``benchmarks/interval_coverage.py``."""
 ERRORS = 0.05
 """The intervals of all kinds of removal together miss their means at most this often, on either side half as often."""
 CHANGES = 0.7
@@ -31,22 +31,22 @@ FOR_FOUR_IN_FIVE = 1.4
 (2.24 + 0.84) / 2.24, from the normal quantiles of 97.5% intervals and of 80%."""
 
 RULE = (
-    "Each comparison with a baseline is an interval for the mean gain. A method explains if it is better than a random "
-    "order and better than what position alone would rank first (intervals above 0), under every kind of removal, and "
-    "if its ranking changes when the model's parameters are shuffled (mean rank correlation below "
-    f"{CHANGES}). It is misleading here if it is worse than random under any kind (interval below 0), or no better "
-    "under every kind (intervals not above 0 that end below the margin). It is descriptive only if it is better than "
-    "random under some kind, not worse under any (intervals above minus the margin), and known not to explain: its "
-    "ranking does not change, or under some kind it is no better than random or position. Otherwise these samples "
-    f"cannot tell; with fewer than {LEAST_SAMPLES} samples, they never can. The margin is {MARGIN:.0%} of how far "
-    "removing the most important single position moves the answer."
+    "Each comparison with a baseline is an interval for the mean gain, which allows for gains rarer than the samples. "
+    "A method explains if it is better than a random order and better than what position alone would rank first "
+    "(intervals above 0), under every kind of removal, and if its ranking changes when the model's parameters are "
+    f"shuffled (mean rank correlation below {CHANGES}). It is misleading here if it is worse than random under any "
+    "kind (interval below 0), or no better under every kind (intervals not above 0 that end below the margin). It is "
+    "descriptive only if it is better than random under some kind, not worse under any (intervals above minus the "
+    "margin), and known not to explain: its ranking does not change, or under some kind it is no better than random "
+    f"or position. Otherwise these samples cannot tell; with fewer than {LEAST_SAMPLES} samples, they never can. The "
+    f"margin is {MARGIN:.0%} of how far removing the most important single position moves the answer."
 )
 
 LIMITS = (
     "What replaces the removed positions affects the answer: nothing here applies to other kinds of removal.",
     "The verdicts apply to the samples that were given; on other samples they may differ.",
     "That a method explains these answers says nothing about whether the model is right or fair.",
-    "Large gains that are rarer than one in the number of samples are not among them, and no interval allows for them.",
+    "Larger gains than the answers moved here for any sample are allowed for only where the target is a probability.",
 )
 
 

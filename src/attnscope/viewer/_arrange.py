@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -13,16 +13,30 @@ import xarray as xr
 
 from attnscope.analysis import rolled_out
 from attnscope.errors import SchemaError
-from attnscope.labels import patch_grid
+from attnscope.findings import Findings
+from attnscope.labels import SINK, patch_grid
 from attnscope.maps import AttentionMaps
 from attnscope.marks import shown
 from attnscope.masking import closed_cells, later_keys
-from attnscope.schema import HEAD, KEY, RECEIVED, SAMPLE, SCORES, key_dims, known_lineage, query_dims, same_sequence
+from attnscope.position_kinds import UNKNOWN
+from attnscope.schema import (
+    HEAD,
+    KEY,
+    RECEIVED,
+    SAMPLE,
+    SCORES,
+    attends_across,
+    key_dims,
+    known_lineage,
+    known_positions,
+    query_dims,
+)
+from attnscope.site_names import short_names, side_of
 from attnscope.viewer._quantise import Map
+from attnscope.words import is_special
 
 SEPARATORS = frozenset({"[SEP]", "</s>", "<sep>"})
 """Tokens that end a sentence of a pair."""
-CROSS = ("cross", "encoder_decoder")
 Grid = tuple[int, int, int]
 """Rows and columns of image patches, and the position of the first."""
 
@@ -67,12 +81,14 @@ class SiteMaps:
         run: Number of the run.
         dataset: Everything that was captured at it.
         grid: The grid of its keys, if the user gave one.
+        short: Its short name, as it is written; see `short_names`.
     """
 
     name: str
     run: int
     dataset: xr.Dataset
     grid: tuple[int, int] | None = None
+    short: str = ""
 
     @property
     def layer(self) -> str:
@@ -113,23 +129,36 @@ class SiteMaps:
     @cached_property
     def role(self) -> str:
         """``pool``, ``cross``, ``encoder``, ``decoder`` or ``self``."""
-        path = str(self.dataset.attrs.get("path", self.name))
-        queries, keys = query_dims(self.array.dims), key_dims(self.array.dims)
-        if not queries:
+        if not query_dims(self.array.dims):
             return "pool"
-        lineage = known_lineage(self.dataset.attrs)
-        if all(dim in lineage for dim in (*queries, *keys)):
-            crosses = not same_sequence(*(" and ".join(lineage[dim] for dim in dims) for dims in (queries, keys)))
-        else:  # maps from elsewhere, or of a site whose trail was lost
-            crosses = any(word in path for word in CROSS) or self.shape[0] != self.shape[1] - self.sinks
-        if crosses:
-            return "cross"
-        return next((word for word in ("encoder", "decoder") if word in path), "self")
+        path = str(self.dataset.attrs.get("path", self.name))
+        crosses = attends_across(known_lineage(self.dataset.attrs), self.array.sizes, path, self.sinks)
+        return "cross" if crosses else side_of(path) or "self"
 
     @cached_property
     def sequence(self) -> str:
         """Where the keys come from, in words; empty where that is not known."""
         return known_lineage(self.dataset.attrs).get(KEY, "")
+
+    def units(self, axis: str) -> str:
+        """What the queries or the keys are: ``tokens``, ``features``, ``positions`` where that is not known.
+
+        Where a site pools a sequence, its only query is called like the keys. Maps that do not say it are of patches
+        where their labels, or the user, say how these lie; and of tokens where one is written the way tokenizers write
+        those that represent no text.
+        """
+        dims = self._dims(axis)
+        if not dims:
+            return self.units("key")
+        known = {known_positions(self.dataset.attrs).get(dim, "") for dim in dims}
+        if len(known) == 1 and known != {""}:
+            return known.pop()
+        if not self.samples:
+            return UNKNOWN
+        tokens = self.tokens(axis, [0])[0]
+        if tokens.grid is not None:
+            return "patches"
+        return "tokens" if any(is_special(label) for label in tokens.labels if label != SINK) else UNKNOWN
 
     @cached_property
     def shape(self) -> tuple[int, int]:
@@ -241,6 +270,11 @@ class RolloutMaps:
     sinks = 0
 
     @property
+    def short(self) -> str:
+        """Its name, which is short."""
+        return self.name
+
+    @property
     def name(self) -> str:
         """Its name."""
         first = self.chain[0]
@@ -260,7 +294,11 @@ class RolloutMaps:
     @property
     def panels(self) -> list[str]:
         """One per site of the chain."""
-        return [f"up to {site.name}" for site in self.chain]
+        return [f"up to {site.short}" for site in self.chain]
+
+    def units(self, axis: str) -> str:
+        """What its queries or keys are, see `SiteMaps.units`."""
+        return self.chain[0].units(axis)
 
     def tokens(self, axis: str, samples: Sequence[int]) -> list[Tokens]:
         """Those of the chain."""
@@ -276,12 +314,30 @@ def sites_of(runs: Sequence[AttentionMaps], grid: tuple[int, int] | None = None)
     """Everything that can be looked at: the sites of every run, and a rollout of every chain of self-attention."""
     everything: list[SiteMaps | RolloutMaps] = []
     for number, maps in enumerate(runs):
-        sites = [SiteMaps(shown(name), number, maps.dataset(name), grid) for name in maps]
+        sites = _sites_of_run(number, maps, grid)
         chains = list(_chains(sites))
         roles = Counter(chain[0].role for chain in chains)
         everything += sites
         everything += [RolloutMaps(chain, chain[0].sequence if roles[chain[0].role] > 1 else "") for chain in chains]
     return everything
+
+
+def _sites_of_run(number: int, maps: AttentionMaps, grid: tuple[int, int] | None = None) -> list[SiteMaps]:
+    sites = [SiteMaps(shown(name), number, maps.dataset(name), grid) for name in maps]
+    names = short_names([site.name for site in sites], [site.name for site in sites if site.role == "cross"])
+    return [replace(site, short=names[site.name]) for site in sites]
+
+
+def findings_in_words(runs: Mapping[str, AttentionMaps]) -> list[str]:
+    """What the lint finds in each run, a line each; what it finds in several runs alike is said once."""
+    found: dict[str, list[str]] = {}
+    for number, (run, maps) in enumerate(runs.items()):
+        short = dict(zip(maps, (site.short for site in _sites_of_run(number, maps)), strict=True))
+        named = Findings(replace(finding, site=short.get(finding.site, finding.site)) for finding in maps.findings)
+        for group in named.grouped:
+            found.setdefault(str(group), []).append(run)
+    several = len(runs) > 1
+    return [shown(f"{' and '.join(names)}: {line}" if several else line) for line, names in found.items()]
 
 
 def _chains(sites: Sequence[SiteMaps]) -> Iterator[tuple[SiteMaps, ...]]:
@@ -294,10 +350,17 @@ def _chains(sites: Sequence[SiteMaps]) -> Iterator[tuple[SiteMaps, ...]]:
     yield from (tuple(chain) for chain in chains.values() if len(chain) > 1)
 
 
-def described(attrs: Mapping[str, object]) -> str:
-    """The model and what it ran on, in one line."""
+def described(runs: Mapping[str, AttentionMaps]) -> str:
+    """The model and what it ran on, in one line; those of each run where they differ."""
+    lines = {name: _origin(maps.attrs) for name, maps in runs.items()}
+    if len(set(lines.values())) == 1:
+        return shown(next(iter(lines.values())))
+    return shown("; ".join(f"{name}: {line}" for name, line in lines.items()))
+
+
+def _origin(attrs: Mapping[str, object]) -> str:
     parts = [f"model {attrs['model']}" if "model" in attrs else "", str(attrs.get("backend", ""))]
-    return shown(" · ".join(part for part in parts if part) or "maps from elsewhere")
+    return " · ".join(part for part in parts if part) or "maps from elsewhere"
 
 
 def escaped_json(content: object) -> str:

@@ -18,6 +18,7 @@ from attnscope.maps import AttentionMaps
 from attnscope.marks import number, shown
 from attnscope.viewer._arrange import RolloutMaps, SiteMaps, Tokens, described, sites_of
 from attnscope.viewer._quantise import Map, block, deflated, thumbnail
+from attnscope.viewer._relevance import RelevanceRow
 
 Detail = Literal["full", "pooled", "thumbnails"]
 POOLED = 256
@@ -35,24 +36,26 @@ class Payload:
         runs: The maps, by name of the run.
         samples: Numbers of the samples that can be looked at.
         title: Heading of the page.
-        labels: What each sample is (its class, its name), for all samples of the maps.
+        labels: What each sample is (its class, its name), by name of the run, for all its samples.
         images: The samples as pictures, for all samples; None if they are not pictures.
         grid: Rows and columns of the patches over them, if the labels do not say.
         max_error: Largest absolute error of a number that is not exact.
         detail: How much of each map there is.
         notes: What the reader needs to know.
+        relevance: What is shown beside the maps, for all samples of the maps.
         chosen: Whether the samples were asked for. If not, they are the first ones, and the page says of how many.
     """
 
     runs: Mapping[str, AttentionMaps]
     samples: Sequence[int]
     title: str
-    labels: Sequence[str] | None = None
+    labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
     images: Sequence[np.ndarray] | None = None
     grid: tuple[int, int] | None = None
     max_error: float = 0.001
     detail: Detail = "full"
     notes: Sequence[str] = ()
+    relevance: Sequence[RelevanceRow] = ()
     chosen: bool = True
     _read: dict[tuple[int, int], list[Map]] = field(default_factory=dict, repr=False)
     """The last site that was read."""
@@ -67,32 +70,42 @@ class Payload:
     @cached_property
     def manifest(self) -> dict[str, Any]:
         """What there is to look at; this folder's README describes it."""
-        first = next(iter(self.runs.values()))
         table: dict[Tokens, int] = {}
         axes = [list(places) for places in zip(*(self._axes_of(site, table) for site in self.sites), strict=True)]
         return {
             "format": FORMAT,
             "title": shown(self.title),
-            "about": described(first.attrs),
+            "about": described(self.runs),
             "detail": self.detail,
             "error": self.max_error,
             "notes": [*self.notes, *self._left_out()],
             "runs": [shown(name) if name else "" for name in self.runs],
-            "samples": [self._sample(sample, first) for sample in self.samples],
+            "samples": [self._sample(sample) for sample in self.samples],
             "tokens": [tokens.to_json() for tokens in table],
             "sites": [
                 {
                     "name": site.name,
+                    "short": site.short,
                     "run": site.run,
                     "layer": shown(site.layer) if site.layer else "",
                     "kind": site.kind,
                     "role": site.role,
                     "panels": site.panels,
                     "sinks": site.sinks,
+                    "units": {axis: site.units(axis) for axis in ("query", "key")},
                 }
                 for site in self.sites
             ],
             "axes": axes,
+            "relevance": [
+                {
+                    "words": [row.words(sample) for sample in self.samples],
+                    "count": row.count,
+                    "maximum": row.maximum(self.samples),
+                    "starts": self.starts(row),
+                }
+                for row in self.relevance
+            ],
             "palette": {"light": colours.palette(dark=False), "dark": colours.palette(dark=True)},
             "ramps": _ramps(),
         }
@@ -113,15 +126,32 @@ class Payload:
         }
         return [numbers.get(sample) for sample in self.samples]
 
-    def _sample(self, sample: int, maps: AttentionMaps) -> dict[str, object]:
+    def starts(self, row: RelevanceRow) -> list[list[int | None]]:
+        """For each sample and each site the key that the first position of a relevance is; None where there is none."""
+        starts: list[list[int | None]] = [[None] * len(self.sites) for _ in self.samples]
+        for number_of, site in enumerate(self.sites):
+            there = [(place, sample) for place, sample in enumerate(self.samples) if sample < site.samples]
+            keys = site.tokens("key", [sample for _, sample in there])
+            for (place, sample), tokens in zip(there, keys, strict=True):
+                starts[place][number_of] = row.start(sample, site, tokens)
+        return starts
+
+    def _sample(self, sample: int) -> dict[str, object]:
+        return {
+            "name": str(sample),
+            "runs": [self._told(sample, run) for run in self.runs],
+            "image": None if self.images is None else self._picture(sample),
+        }
+
+    def _told(self, sample: int, run: str) -> dict[str, str | None]:
+        """What one run says of a sample: what it was given, what the model said, what it is called."""
+        maps, labels = self.runs[run], self.labels.get(run)
         there = sample < maps.num_samples
         text = None if maps.inputs is None or not there else str(maps.inputs.values[sample])
         return {
-            "name": str(sample),
             "input": None if text is None else _shortened(text),
             "output": _output(maps.outputs, sample) if there else None,
-            "label": None if self.labels is None else shown(str(self.labels[sample])),
-            "image": None if self.images is None else self._picture(sample),
+            "label": shown(labels[sample]) if there and labels is not None else None,
         }
 
     def _picture(self, sample: int) -> dict[str, int | None]:
@@ -138,6 +168,8 @@ class Payload:
             yield f"thumbnails/{place}"
         if self.images is not None:
             yield from (f"image/{place}" for place in range(len(self.samples)))
+        if self.relevance:
+            yield from (f"relevance/{place}" for place in range(len(self.samples)))
         if self.detail != "thumbnails":
             for place, sample in enumerate(self.samples):
                 for number_of, site in enumerate(self.sites):
@@ -156,6 +188,7 @@ class Payload:
         makers: dict[str, Callable[..., bytes]] = {
             "thumbnails": self._thumbnails,
             "image": self._image,
+            "relevance": self._relevance,
             "map": self._map,
         }
         return makers[kind](*map(int, numbers))
@@ -170,6 +203,8 @@ class Payload:
                 return place < len(self.samples)
             case "image", [place]:
                 return self.images is not None and place < len(self.samples)
+            case "relevance", [place]:
+                return bool(self.relevance) and place < len(self.samples)
             case "map", [place, site, panel] if self.detail != "thumbnails":
                 inside = place < len(self.samples) and site < len(self.sites)
                 return (
@@ -185,6 +220,9 @@ class Payload:
     def _image(self, place: int) -> bytes:
         assert self.images is not None
         return colours.png_of(pixels_of(self.images[self.samples[place]]))
+
+    def _relevance(self, place: int) -> bytes:
+        return deflated(b"".join(row.content(self.samples[place]) for row in self.relevance))
 
     def _map(self, place: int, site: int, panel: int) -> bytes:
         pool = None if self.detail == "full" else POOLED

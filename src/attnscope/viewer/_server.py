@@ -23,6 +23,7 @@ from typing import Any
 
 from attnscope.errors import InputError
 from attnscope.maps import AttentionMaps, open_maps
+from attnscope.viewer._arrange import findings_in_words
 from attnscope.viewer._page import END, SERVED, head, policy, script_element
 from attnscope.viewer._payload import Payload
 from attnscope.viewer._view import MOST_SAMPLES, check_that_something_is_there, checked_samples, title_of
@@ -109,7 +110,7 @@ def _findings(maps: AttentionMaps, samples: Sequence[int], run: str | Path) -> l
     one = sum(maps.dataset(name).nbytes for name in maps) // maps.num_samples
     looked_at = list(samples)[: LINTED_BYTES // max(1, one)]
     part = AttentionMaps({name: maps.dataset(name).isel(sample=looked_at) for name in maps if looked_at})
-    notes = list(map(str, part.findings.grouped))
+    notes = findings_in_words({"": part})
     if len(looked_at) < maps.num_samples:
         notes.append(
             f"Findings about these maps come from {len(looked_at)} of {maps.num_samples:,} samples, so that the "

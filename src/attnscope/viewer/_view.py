@@ -11,11 +11,11 @@ import numpy as np
 import xarray as xr
 
 from attnscope.errors import PAGES, InputError, SchemaError, counted, free_path, kind_of
-from attnscope.findings import Findings
 from attnscope.maps import AttentionMaps
-from attnscope.viewer._arrange import SiteMaps
+from attnscope.viewer._arrange import SiteMaps, findings_in_words
 from attnscope.viewer._page import page
 from attnscope.viewer._payload import Payload
+from attnscope.viewer._relevance import RelevanceLike, RelevanceRow, relevance_rows
 from attnscope.viewer._widget import Presence, framed, has_anywidget, note, shell
 
 MOST_SAMPLES = 256
@@ -165,11 +165,12 @@ def view(
     maps: AttentionMaps | xr.DataArray | Mapping[str, AttentionMaps],
     *,
     samples: Sequence[int] | None = None,
-    labels: Sequence[object] | None = None,
+    labels: Sequence[object] | Mapping[str, Sequence[object]] | None = None,
     images: Sequence[np.ndarray] | np.ndarray | None = None,
     grid: tuple[int, int] | None = None,
     title: str | None = None,
     max_error: float = 0.001,
+    relevance: RelevanceLike = None,
 ) -> View:
     """Shows maps: all heads at once, one head enlarged, tokens by what they attend to, differences, and more.
 
@@ -181,7 +182,8 @@ def view(
         maps: Captured maps; the array of one site; or several runs by name, on the same samples, to compare:
             ``{"before": maps, "after": others}``.
         samples: Numbers of the samples; default: the first 256, of which a saved page takes 16.
-        labels: What each sample is (its class, its name), for all samples of the maps.
+        labels: What each sample is (its class, its name), for all samples of the maps; of several runs also by name of
+            the run: ``{"before": names, "after": others}``.
         images: The samples as pictures, ``(sample, height, width[, channel])``, for all samples of the maps; the
             attention on patches is laid over them.
         grid: Rows and columns of the patches, if their labels do not say; tokens before them are taken to be CLS and
@@ -189,10 +191,13 @@ def view(
         title: Heading; default: the model's name.
         max_error: Largest absolute error of a number that is not exact, in rows that sum to 1 (down to 0.00045; each
             number is shown with its own error); 0.002 makes smaller pages.
+        relevance: What `ats.attribute` returned for the samples of the maps, or several of these by name: in Text and
+            Image, a row of signed numbers with its method, unit and scale, for sites whose keys are the positions that
+            it is of. Positions are the same if their labels are, or if both come from the same axis of the same input.
 
     Raises:
-        InputError: Samples, labels or pictures that do not fit the maps, or a `max_error` out of range.
-        SchemaError: There is nothing to draw.
+        InputError: Samples, labels, pictures or relevance that do not fit the maps, or a `max_error` out of range.
+        SchemaError: There is nothing to draw, or the relevance is something else.
 
     Example:
         >>> even = AttentionMaps.from_arrays({"mha": np.full((1, 2, 3, 3), 1 / 3)}, labels=list("abc"))
@@ -202,28 +207,85 @@ def view(
     runs = _runs(maps)
     there = max(run.num_samples for run in runs.values())
     chosen = range(min(there, MOST_SAMPLES)) if samples is None else checked_samples(samples, there)
-    for items, name in ((labels, "labels"), (images, "images")):
-        if items is not None and len(items) != there:
-            raise InputError(
-                f"{len(items)} {name} were given, but the maps hold {there} samples. Give one per sample of the maps: "
-                f"ats.view(maps, {name}=[...])."
-            )
+    labels_by_run = _labels_by_run(labels, runs)
+    if images is not None:
+        _check_one_per_sample("images", images, there)
     if not 0 < max_error < 1:
         raise InputError(f"max_error is {max_error!r}, but a number between 0 and 1 is needed, such as 0.001.")
     first = next(iter(runs.values()))
-    notes = list(map(str, Findings(finding for run in runs.values() for finding in run.findings).grouped))
     payload = Payload(
         runs,
         list(chosen),
         title_of(first, title),
-        labels=None if labels is None else [str(label) for label in labels],
+        labels=labels_by_run,
         images=None if images is None else list(images),
         grid=grid,
         max_error=max_error,
-        notes=notes,
+        notes=findings_in_words(runs),
+        relevance=relevance_rows(relevance, there),
         chosen=samples is not None,
     )
+    for row in payload.relevance:
+        _check_that_keys_are_the_same(payload, row)
     return View(payload)
+
+
+def _check_that_keys_are_the_same(payload: Payload, row: RelevanceRow) -> None:
+    """Checks that relevance can be shown over the keys of a site.
+
+    Raises:
+        InputError: No site has its positions as keys.
+    """
+    if any(start is not None for sites in payload.starts(row) for start in sites):
+        return
+    sample, site = payload.samples[0], payload.sites[0]
+    [keys] = site.tokens("key", [sample])
+    labels = row.labels(sample)
+    grid = "" if row.grid is None else f" Patches need a grid too: ats.view(maps, relevance=..., grid={row.grid})."
+    raise InputError(
+        f"The relevance ({row.words(sample)}) is of {counted(row.count, 'position')}"
+        f"{_listed(labels) if labels else ' without labels'}, but no site has these as its keys: {site.name!r} has "
+        f"{len(keys.labels)}{_listed(keys.labels)}. Keys and positions are the same if their labels are, or if both "
+        "come from the same axis of the same input. Give both the same inputs and labels: ats.capture(model, inputs, "
+        f"labels=names) and ats.attribute(model, inputs, labels=names).{grid}"
+    )
+
+
+def _listed(labels: Sequence[str]) -> str:
+    return f" ({', '.join(map(repr, labels[:3]))}{', ...' if len(labels) > 3 else ''})"
+
+
+def _labels_by_run(
+    labels: Sequence[object] | Mapping[str, Sequence[object]] | None, runs: Mapping[str, AttentionMaps]
+) -> dict[str, list[str]]:
+    """The labels of each run that has some.
+
+    Raises:
+        InputError: They are not one per sample, or are for a run that does not exist.
+    """
+    if labels is None:
+        return {}
+    if not isinstance(labels, Mapping):
+        _check_one_per_sample("labels", labels, max(run.num_samples for run in runs.values()))
+        return {name: [str(label) for label in labels] for name in runs}
+    for name, items in labels.items():
+        if name not in runs:
+            there = f"the runs are {', '.join(map(repr, runs))}" if list(runs) != [""] else "the maps are of one run"
+            fix = f"labels={{{next(iter(runs))!r}: [...]}}" if list(runs) != [""] else "labels=[...]"
+            raise InputError(
+                f"Labels were given for the run {name!r}, but {there}. Give one label per sample: "
+                f"ats.view(maps, {fix})."
+            )
+        _check_one_per_sample("labels", items, runs[name].num_samples)
+    return {name: [str(label) for label in items] for name, items in labels.items()}
+
+
+def _check_one_per_sample(name: str, items: Sequence[object] | np.ndarray, samples: int) -> None:
+    if len(items) != samples:
+        raise InputError(
+            f"{len(items)} {name} were given, but the maps hold {samples} samples. Give one per sample of the maps: "
+            f"ats.view(maps, {name}=[...])."
+        )
 
 
 def _runs(maps: AttentionMaps | xr.DataArray | Mapping[str, AttentionMaps]) -> dict[str, AttentionMaps]:

@@ -20,13 +20,14 @@ const FINE = 0.0005; // an error that three digits do not show
  * @returns {MapChoice}
  */
 export function usualOther(manifest, { sample, site, panel }) {
-  const { name, run, panels } = manifest.sites[site];
+  const { name, short, run, panels } = manifest.sites[site];
   /** @type {(site: number) => boolean} */
   const there = (number) => Boolean(manifest.axes[sample]?.[number]);
   /** @type {(site: number) => boolean} */
   const fits = (number) => there(number) && number !== site && JSON.stringify(manifest.axes[sample][number]) === JSON.stringify(manifest.axes[sample][site]);
   const numbers = [...manifest.sites.keys()];
-  const twin = numbers.find((number) => there(number) && manifest.sites[number].name === name && manifest.sites[number].run !== run);
+  const others = numbers.filter((number) => there(number) && manifest.sites[number].run !== run);
+  const twin = others.find((number) => manifest.sites[number].name === name) ?? others.find((number) => manifest.sites[number].short === short);
   /** @type {(site: number) => Panel} */
   const panelOf = (number) => (typeof panel === "number" && panel >= manifest.sites[number].panels.length ? 0 : panel);
   if (twin !== undefined) return { sample, site: twin, panel: panelOf(twin) };
@@ -76,10 +77,31 @@ export function extremeCells(map, within) {
 /**
  * @param {Sample} sample
  * @param {number} number
+ * @param {number} run whose label it has
  */
-function sampleOption({ label, name }, number) {
+function sampleOption({ runs, name }, number, run) {
+  const { label } = runs[run];
   const own = name === String(number) ? "" : ` (${shortened(name, 24)})`;
   return optionOf(number, `${number + 1}${label ? `: ${shortened(label, 24)}` : own}`);
+}
+
+/**
+ * What one side of a comparison is: its run and path, and what that run says of the sample.
+ *
+ * @param {Pick<Manifest, "runs" | "samples" | "sites">} manifest
+ * @param {MapChoice} choice
+ * @returns {[name: string, text: string][]}
+ */
+export function factsOf({ runs, samples, sites }, { sample, site }) {
+  const { run, name, short } = sites[site];
+  const { label, output } = samples[sample].runs[run];
+  const facts = { run: runs[run], path: name === short ? "" : name, label, output };
+  return Object.entries(facts).flatMap(([fact, text]) => (text ? [/** @type {[string, string]} */ ([fact, text])] : []));
+}
+
+/** @param {[name: string, text: string][]} facts */
+function factElements(facts) {
+  return facts.map(([name, text]) => makeElement("div", {}, makeElement("dt", { text: name }), makeElement("dd", { text, title: text })));
 }
 
 class CompareView {
@@ -102,6 +124,8 @@ class CompareView {
     this.site = makeSelect("B: site", (value) => this.choose({ site: Number(value) }));
     this.panel = makeSelect("B: head", (value) => this.choose({ panel: isAggregate(value) ? value : Number(value) }));
     const swap = makeButton("Swap A and B", "swap", () => this.swap());
+    this.factsOfA = makeElement("dl", { class: "facts" });
+    this.factsOfB = makeElement("dl", { class: "facts" });
     this.facts = makeElement("p", { class: "told", role: "note" });
     this.more = makeButton("Pin the cell where A exceeds B most", "", () => this.pin("more"));
     this.less = makeButton("Pin the cell where B exceeds A most", "", () => this.pin("less"));
@@ -109,7 +133,9 @@ class CompareView {
       "div",
       { class: "chooser-b", role: "group", "aria-label": "What is compared" },
       makeElement("p", {}, makeElement("b", { text: "A" }), this.first),
+      this.factsOfA,
       makeElement("div", { class: "choices" }, makeElement("b", { text: "B" }), this.sample.element, this.site.element, this.panel.element, swap),
+      this.factsOfB,
     );
     this.content = makeElement("div", {}, makeElement("p", { class: "extremes" }, this.more, this.less), this.facts, this.pane.element);
     this.element = makeElement("div", { class: "compare" }, chooser, this.content);
@@ -181,11 +207,14 @@ class CompareView {
   fill(b) {
     const { manifest, names } = this;
     this.first.textContent = this.nameOf(this.a);
+    this.factsOfA.replaceChildren(...factElements(factsOf(manifest, this.a)));
+    this.factsOfB.replaceChildren(...factElements(factsOf(manifest, b)));
     this.sample.element.hidden = manifest.samples.length < 2;
-    this.sample.fill(manifest.samples.map(sampleOption), b.sample);
+    const { run } = manifest.sites[b.site];
+    this.sample.fill(manifest.samples.map((sample, number) => sampleOption(sample, number, run)), b.sample);
     const sites = [...manifest.sites.keys()].filter((site) => manifest.axes[b.sample]?.[site]);
     const listed = sites.includes(b.site) ? sites : [b.site, ...sites];
-    this.site.fill(listed.map((number) => optionOf(number, names.site(number))), b.site);
+    this.site.fill(listed.map((number) => optionOf(number, names.site(number), names.path(number))), b.site);
     const site = manifest.sites[b.site];
     this.panel.element.hidden = site.panels.length < 2;
     this.panel.fill(panelsOf(site).map((panel) => optionOf(panel, names.panel(b.site, panel))), b.panel);
@@ -202,7 +231,7 @@ class CompareView {
     this.extremes = extremeCells(map, within);
     const tokens = selection.tokens();
     const maximum = this.colours.maximum(map);
-    this.pane.show(map, tokens, { maximum, window: within, name: `${this.nameOf(a)} minus ${this.nameOf(b)}` });
+    this.pane.show(map, tokens, { maximum, window: within, others: this.store.tokens(b.sample, b.site), name: `${this.nameOf(a)} minus ${this.nameOf(b)}` });
     const fill = (/** @type {keyof Extremes} */ name, /** @type {string} */ text) => {
       const cell = this.extremes[name];
       this[name].hidden = !cell;

@@ -3,7 +3,7 @@ import { messageOf } from "./messages.js";
 import { decodedMap, decodedThumbnails, mapOfThumbnail, HeadAggregate, DifferenceMap } from "./attention.js";
 import { NO_TOKENS } from "./state.js";
 /** @import { AttentionMap } from "./attention.js" */
-/** @import { Aggregate, BlockSource, Manifest, MapRequest, PanelRequest, Shape, SiteTokens, Thumbnail, Tokens } from "./types.d.ts" */
+/** @import { Aggregate, BlockSource, Manifest, MapRequest, PanelRequest, Shape, ShownRelevance, SiteTokens, Span, Thumbnail, Tokens } from "./types.d.ts" */
 
 /** @typedef {(Thumbnail[] | null)[]} SampleThumbnails those of each site */
 /** @typedef {{ value: Promise<AttentionMap>, bytes: number }} KeptMap */
@@ -76,6 +76,8 @@ export class Store {
     this.bytes = 0;
     /** @type {Map<number, SampleThumbnails>} by sample */
     this.small = new Map();
+    /** @type {Map<number, { values: Float32Array, padding: Uint8Array }[]>} by sample: of each row of the manifest */
+    this.relevances = new Map();
     /** @type {Map<number, Tokens>} by the number of the list of labels */
     this.named = new Map();
   }
@@ -196,6 +198,49 @@ export class Store {
   async picture(sample) {
     const bytes = await this.source.block(`image/${sample}`);
     return createImageBitmap(new Blob([bytes], { type: "image/png" }));
+  }
+
+  /**
+   * The relevance that is shown over the keys of a site on a sample, by each method for which they are the positions.
+   *
+   * @param {number} sample
+   * @param {number} site
+   * @returns {Promise<ShownRelevance[]>}
+   */
+  async relevance(sample, site) {
+    const { keys } = this.tokens(sample, site);
+    const rows = this.manifest.relevance.map((row, number) => ({ ...row, number, start: row.starts[sample][site] }));
+    if (rows.every(({ start }) => start === null)) return [];
+    const stored = await this.relevanceOf(sample);
+    return rows.flatMap(({ words, count, maximum, number, start }) => {
+      if (start === null) return [];
+      const values = new Float32Array(keys.labels.length);
+      const masked = new Uint8Array(keys.labels.length);
+      values.set(stored[number].values, start);
+      masked.set(stored[number].padding, start);
+      return [{ words: words[sample], maximum, values, masked, within: /** @type {Span} */ ([start, start + count]) }];
+    });
+  }
+
+  /**
+   * @param {number} sample
+   * @returns {Promise<{ values: Float32Array, padding: Uint8Array }[]>}
+   */
+  async relevanceOf(sample) {
+    const known = this.relevances.get(sample);
+    if (known) return known;
+    const rows = await this.opened(`relevance/${sample}`, (bytes) => {
+      let place = 0;
+      return this.manifest.relevance.map(({ count }) => {
+        const [start, end] = [place, place + 4 * count];
+        place = end + count;
+        return { values: new Float32Array(bytes.slice(start, end).buffer), padding: bytes.subarray(end, place) };
+      });
+    });
+    const [oldest] = this.relevances.keys();
+    if (this.relevances.size >= MOST_SAMPLES) this.relevances.delete(oldest);
+    this.relevances.set(sample, rows);
+    return rows;
   }
 
   /**

@@ -47,6 +47,7 @@ export function makeSelect(name, change) {
       if (now !== known) select.replaceChildren(...options.map(makeOption));
       known = now;
       select.value = String(value);
+      select.title = select.selectedOptions[0]?.title ?? "";
     },
   };
 }
@@ -54,10 +55,11 @@ export function makeSelect(name, change) {
 /**
  * @param {string | number} value
  * @param {string} name
+ * @param {string} [title] the whole of a name that is shortened
  * @returns {Option}
  */
-export function optionOf(value, name) {
-  return [value, name];
+export function optionOf(value, name, title) {
+  return title === undefined || title === name ? [value, name] : [value, name, title];
 }
 
 /**
@@ -65,7 +67,7 @@ export function optionOf(value, name) {
  * @returns {HTMLElement}
  */
 function makeOption(option) {
-  if (Array.isArray(option)) return makeElement("option", { value: option[0], text: option[1] });
+  if (Array.isArray(option)) return makeElement("option", { value: option[0], text: option[1], title: option[2] });
   return makeElement("optgroup", { label: option.group }, ...option.options.map(makeOption));
 }
 

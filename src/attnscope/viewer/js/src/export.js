@@ -155,11 +155,13 @@ export async function savePicture({ manifest, selection, colours, names, views, 
   const { state } = selection;
   const strip = legend.strip();
   const sample = manifest.samples[state.sample];
-  const about = [manifest.samples.length > 1 ? `sample ${state.sample + 1}` : "", sample.label ?? ""].filter(Boolean).join(": ");
+  const { label } = sample.runs[manifest.sites[state.site].run];
+  const about = [manifest.samples.length > 1 ? `sample ${state.sample + 1}` : "", label ?? ""].filter(Boolean).join(": ");
   const shown = state.view === "overview" ? "all heads" : (view.describe?.() ?? names.shown());
   /** @type {ColourOf} */
   const colourOf = (value, maximum) => (strip.signed ? colours.ofDifference(value, maximum) : colours.of(value, maximum));
-  const picture = framedPicture(drawn, { title: manifest.title, lines: [shown, about].filter(Boolean), scale: { ...strip, kind: state.scale, colourOf } });
+  const path = ["overview", "compare"].includes(state.view) ? "" : names.shownPath();
+  const picture = framedPicture(drawn, { title: manifest.title, lines: [shown, path, about].filter(Boolean), scale: { ...strip, kind: state.scale, colourOf } });
   const name = fileName([manifest.title, state.view, state.view === "overview" ? "" : names.shown(), about], kind);
   const { palette } = colours;
   const blob = kind === "svg" ? new Blob([svgText(picture, palette)], { type: "image/svg+xml" }) : await pngBlob(picture, palette);

@@ -1,11 +1,12 @@
 // Where the thumbnails of the overview lie: a row for each site, in several lines where it has many heads.
+import { singular } from "./names.js";
 import { canAggregate } from "./state.js";
 import { textWidth } from "./painter.js";
 /** @import { GridCell, GroupName, OverviewLayout, Panel, Parts, Shape, Site } from "./types.d.ts" */
 
 const GAP = 6;
 const BLOCK_GAP = 14;
-const LABEL_WIDTHS = [110, 230];
+const LABEL_WIDTHS = [110, 264];
 export const SITE_TEXT = { size: 11.5 };
 export const UNDER_TEXT = { size: 10 };
 const NARROW = 620;
@@ -108,9 +109,21 @@ function shapeOf({ store, selection }, site) {
 function siteFacts(parts, site) {
   const { panels, layer, role } = parts.manifest.sites[site];
   const { rows, columns } = shapeOf(parts, site);
-  const size = rows === columns ? `${rows} ${rows === 1 ? "token" : "tokens"}` : `${rows} x ${columns}`;
+  const size = sizeOf(rows, columns, [parts.names.units("query", site), parts.names.units("key", site)]);
   if (role === "rollout") return `${panels.length} layers, ${size}`;
   return [layer, panels.length > 1 ? `${panels.length} heads` : "", size].filter(Boolean).join(", ");
+}
+
+/**
+ * @param {number} rows
+ * @param {number} columns
+ * @param {[queries: string, keys: string]} units
+ */
+export function sizeOf(rows, columns, [queries, keys]) {
+  /** @type {(count: number, units: string) => string} */
+  const counted = (count, units) => `${count} ${count === 1 ? singular(units) : units}`;
+  if (queries !== keys) return `${counted(rows, queries)} x ${counted(columns, keys)}`;
+  return rows === columns ? counted(rows, keys) : `${rows} x ${counted(columns, keys)}`;
 }
 
 /**
@@ -182,9 +195,9 @@ function siteLabel(parts, site, { name, beside, y, side, width, left }) {
   if (beside) {
     const twoLines = side > 26;
     const middle = y + Math.min(side / 2 - (twoLines ? 7 : 0), 40);
-    return { name, x: left - 12, y: middle, width: left - 14, align: "right", under: twoLines ? siteFacts(parts, site) : "" };
+    return { site, name, x: left - 12, y: middle, width: left - 14, align: "right", under: twoLines ? siteFacts(parts, site) : "" };
   }
-  return { name, x: 0, y: y - 9, width, align: "left", under: "" };
+  return { site, name, x: 0, y: y - 9, width, align: "left", under: "" };
 }
 
 /**

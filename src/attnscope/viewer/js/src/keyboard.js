@@ -1,18 +1,19 @@
 // Keys for everything, and the dialog that lists them.
 import { RANGES, SCALES, canAggregate, rampNames, shownSites } from "./state.js";
 import { makeButton, makeElement } from "./elements.js";
+import { singular } from "./names.js";
 /** @import { Parts, Search, State, Theme } from "./types.d.ts" */
 
 /** @type {Theme[]} */
 const THEME_ORDER = ["auto", "light", "dark"];
-/** @type {[keys: string[], text: string][]} */
-const KEYS_SAID = [
+/** @type {(units: string) => [keys: string[], text: string][]} */
+const keysSaid = (units) => [
   [["1", "…", "6"], "show a view: heads, matrix, lines, text, image, compare"],
   [["[", "]"], "previous head, next head"],
   [["{", "}"], "previous site, next site"],
   [[",", "."], "previous sample, next sample"],
   [["m"], "one head, mean of heads, maximum of heads"],
-  [["↑", "↓", "←", "→"], "move through heads, cells or tokens"],
+  [["↑", "↓", "←", "→"], `move through heads, cells or ${units}`],
   [["Home", "End"], "to the first or last in a row"],
   [["Enter"], "open a head; pin what the cursor is on"],
   [["Esc"], "unpin; then show the whole map"],
@@ -25,7 +26,7 @@ const KEYS_SAID = [
   [["r"], "where the scale ends"],
   [["c"], "colours"],
   [["t"], "theme: automatic, light, dark"],
-  [["/"], "find a token"],
+  [["/"], `find a ${singular(units)}`],
   [["n", "N"], "next match, previous match"],
   [["e", "E"], "save the picture as PNG, as SVG"],
   [["l"], "copy a link to this exact view"],
@@ -120,17 +121,17 @@ export function createKeyboard({ manifest, place, selection, names, messages, vi
   }
 
   function help() {
-    dialog ??= helpDialog();
-    if (!dialog.isConnected) place.root.append(dialog);
+    if (!dialog?.isConnected) dialog = helpDialog();
+    place.root.append(dialog);
     dialog.showModal();
   }
 
   function helpDialog() {
-    const rows = KEYS_SAID.map(([keys, text]) =>
+    const rows = keysSaid(names.units()).map(([keys, text]) =>
       makeElement("div", {}, makeElement("dt", {}, ...keys.map((key) => makeElement("kbd", { text: key }))), makeElement("dd", { text })),
     );
     const box = makeElement("input", { type: "checkbox", change: () => (letters = box.checked) });
-    box.checked = true;
+    box.checked = letters;
     const made = makeElement(
       "dialog",
       { "aria-label": "Keys", close: () => made.remove() },

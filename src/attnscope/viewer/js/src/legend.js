@@ -3,6 +3,7 @@ import { screenPainter } from "./painter.js";
 import { LOG_DECADES, valueAtShare } from "./colours.js";
 import { formatBound, formatEnd } from "./format.js";
 import { makeElement } from "./elements.js";
+import { longNames } from "./names.js";
 /** @import { ColourOf, Legend, LegendContent, Manifest, Mark, Parts, Scale, State, ViewName } from "./types.d.ts" */
 
 const SCALE_SAID = { linear: "linear scale", sqrt: "square root scale", log: `logarithmic scale, ${LOG_DECADES} decades` };
@@ -26,8 +27,8 @@ const POINTED_MARK = ["pointed", "row and column of the cross-hair", (painter) =
   painter.rect(0, 6.5, SWATCH[0], 1, painter.theme.ink);
   painter.rect(12.5, 0, 1, SWATCH[1], painter.theme.ink);
 }];
-/** @type {Mark} */
-const FOUND_MARK = ["found", "token found by the search", (painter) => {
+/** @type {(unit: string) => Mark} */
+const foundMark = (unit) => ["found", `${unit} found by the search`, (painter) => {
   painter.rect(0, 6, 5, 2, painter.theme.accent);
   painter.text("abc", 8, 7, { size: 11, weight: 600, fill: painter.theme.accent });
 }];
@@ -41,17 +42,17 @@ const CHOSEN_MARK = ["chosen", "heads chosen for means and lines (x, or Shift an
   painter.rect(6, 11, 14, 3, painter.theme.accent);
 }];
 
-/** @type {Partial<Record<ViewName, Mark[]>>} */
+/** @type {Partial<Record<ViewName, (unit: string) => Mark[]>>} */
 const VIEW_MARKS = {
-  overview: [FRAME_MARK, CHOSEN_MARK],
-  matrix: [PINNED_MARK, POINTED_MARK, FOUND_MARK, FAINT_MARK],
+  overview: () => [FRAME_MARK, CHOSEN_MARK],
+  matrix: (unit) => [PINNED_MARK, POINTED_MARK, foundMark(unit), FAINT_MARK],
 };
 
 /**
- * @param {Pick<Parts, "manifest" | "selection" | "colours" | "views">} parts
+ * @param {Pick<Parts, "manifest" | "selection" | "colours" | "names" | "views">} parts
  * @returns {Legend}
  */
-export function createLegend({ manifest, selection, colours, views }) {
+export function createLegend({ manifest, selection, colours, names, views }) {
   const bar = makeElement("canvas", { role: "img" });
   const ticks = makeElement("div", { class: "ends" });
   const ends = makeElement("p", { class: "small" });
@@ -59,7 +60,7 @@ export function createLegend({ manifest, selection, colours, views }) {
   const marks = makeElement("ul", { class: "marks", "aria-label": "Marks" });
   const certainty = makeElement("p", {});
   const notes = notesOf(manifest.notes);
-  const element = makeElement("section", { class: "legend", "aria-label": "Legend" }, scalebar, marks, certainty, notes);
+  const element = makeElement("section", { class: "legend", "aria-label": "Legend" }, scalebar, marks, certainty, notes, pathsOf(manifest));
 
   // A view may say otherwise what the colours are of: {maximum, signed, end, title, marks}
   const said = () => {
@@ -92,7 +93,7 @@ export function createLegend({ manifest, selection, colours, views }) {
 
   /** @param {Mark[]} own */
   function drawMarks(own) {
-    const listed = [...(VIEW_MARKS[selection.state.view] ?? []), ...own, ...COMMON_MARKS];
+    const listed = [...(VIEW_MARKS[selection.state.view]?.(names.unit()) ?? []), ...own, ...COMMON_MARKS];
     marks.replaceChildren(
       ...listed.map(([, text, paint]) => {
         const canvas = makeElement("canvas", { "aria-hidden": "true" });
@@ -144,6 +145,18 @@ function certaintyOf({ detail, error }) {
   const exact = "The eight strongest weights of every row and all zeros are exact (float16)";
   if (detail === "pooled") return `${exact}. Of the others, only the largest in each block is known, shown as “at most”.`;
   return `${exact}. Other numbers are shown with their largest possible error, usually at most ${formatBound(error)}.`;
+}
+
+/**
+ * The paths of sites that are called by shorter names.
+ *
+ * @param {Manifest} manifest
+ */
+function pathsOf(manifest) {
+  const long = longNames(manifest);
+  if (!long.length) return null;
+  const list = makeElement("dl", {}, ...long.map(([short, name]) => makeElement("div", {}, makeElement("dt", { text: short }), makeElement("dd", { text: name }))));
+  return makeElement("details", { class: "paths" }, makeElement("summary", { text: "Paths of the sites" }), list);
 }
 
 /** @param {string[]} notes */

@@ -83,7 +83,7 @@ class LinesView {
         class: "lines-stage",
         tabindex: 0,
         role: "listbox",
-        "aria-label": "Tokens, queries on the left and keys on the right",
+        "aria-label": "Queries on the left and keys on the right",
         "aria-activedescendant": this.option.id,
         scroll: () => this.scrolled(),
       },
@@ -459,7 +459,7 @@ class LinesView {
 
   spoken() {
     if (this.pinned) return this.spokenOf(this.pinned);
-    return `No token pinned. ${this.told.textContent}`;
+    return `Nothing is pinned. ${this.told.textContent}`;
   }
 
   /**
@@ -478,9 +478,9 @@ class LinesView {
       return `${side === "query" ? "Query" : "Key"} ${place} ${label} ${side === "query" ? "gives" : "gets"} ${total} ${what}${lines}.${rest}`;
     }
     const { rows, columns } = this.inView();
-    const part = rows[1] - rows[0] < map.rows || columns[1] - columns[0] < map.columns ? " between the tokens in view" : "";
+    const part = rows[1] - rows[0] < map.rows || columns[1] - columns[0] < map.columns ? ` between the ${this.names.units()} in view` : "";
     const which = counts.drawn < counts.total ? `The strongest ${drawn} of ${total} ${what}${part}. They are ${formatNumber(counts.least)} or more.` : `All ${total} ${what}${part}.`;
-    return `${which} Point at a token to see its own lines; click to pin it.`;
+    return `${which} Point at a ${this.names.unit()} to see its own lines; click to pin it.`;
   }
 
   /** What the marks of this view mean. */
@@ -492,15 +492,15 @@ class LinesView {
         painter.curve(0, 3, 26, 2, painter.theme.accent, 1, 0.3);
         painter.curve(0, 5, 26, 11, painter.theme.accent, 3.6, 0.95);
       }],
-      ["pinned", "pinned token", (painter) => {
+      ["pinned", `pinned ${this.names.unit()}`, (painter) => {
         painter.rect(0, 1, 26, 12, painter.theme.accent);
         painter.text("abc", 13, 7, { size: 10.5, mono: true, align: "center", fill: painter.theme.page });
       }],
-      ["found", "token found by the search", (painter) => {
+      ["found", `${this.names.unit()} found by the search`, (painter) => {
         painter.frame(1, 1, 24, 12, painter.theme.accent, 1.5);
         painter.text("abc", 13, 7, { size: 10.5, mono: true, align: "center" });
       }],
-      ["edge", "strong weights of tokens that are scrolled out of view", (painter) => painter.text("↑ ↓", 13, 7, { size: 12, align: "center" })],
+      ["edge", `strong weights of ${this.names.units()} that are scrolled out of view`, (painter) => painter.text("↑ ↓", 13, 7, { size: 12, align: "center" })],
     ];
     return { marks };
   }

@@ -14,7 +14,11 @@ import { createRanking } from "./ranking.js";
 /** @import { GestureListener } from "./gestures.js" */
 /** @import { CellPlace, MapContent, Painter, Parts, Point, Raster, Side, SiteTokens, Tokens, View, Window } from "./types.d.ts" */
 
-/** @typedef {{ map: AttentionMap, tokens: SiteTokens, maximum: number, window: Window, name: string }} ShownMap */
+/**
+ * `others` are the tokens of the map that was subtracted, where the map is a difference.
+ *
+ * @typedef {{ map: AttentionMap, tokens: SiteTokens, maximum: number, window: Window, name: string, others?: SiteTokens }} ShownMap
+ */
 /** @typedef {Pick<Parts, "place" | "selection" | "colours" | "messages" | "pointer">} MatrixParts */
 
 const MATRIX_ZOOM_STEP = 1.5;
@@ -35,6 +39,19 @@ const CURSOR_STEPS = {
 };
 /** @type {Record<string, number>} */
 const ZOOM_KEYS = { "+": MATRIX_ZOOM_STEP, "=": MATRIX_ZOOM_STEP, "-": 1 / MATRIX_ZOOM_STEP };
+
+/**
+ * A label in quotes; of a difference also that of B, where it is another.
+ *
+ * @param {Pick<Tokens, "labels">} own
+ * @param {Pick<Tokens, "labels"> | undefined} others
+ * @param {number} place
+ */
+export function labelSaid(own, others, place) {
+  const label = `“${quoted(own.labels[place])}”`;
+  const other = others?.labels[place];
+  return other === undefined || other === own.labels[place] ? label : `${label} (in B “${quoted(other)}”)`;
+}
 
 /** A map with labels, zoom, cross-hair and exact numbers. Which query and key are pinned, and the zoom, are the state's. */
 class MatrixPane {
@@ -112,10 +129,11 @@ class MatrixPane {
   /**
    * @param {AttentionMap} map
    * @param {SiteTokens} tokens
-   * @param {{ maximum: number, window: Window, name: string }} how
+   * @param {Omit<ShownMap, "map" | "tokens">} how
    */
-  show(map, tokens, { maximum, window: within, name }) {
-    this.shown = { map, tokens, maximum, window: within, name };
+  show(map, tokens, how) {
+    const { name } = how;
+    this.shown = { map, tokens, ...how };
     if (this.reveal()) return;
     if (this.pointed.row >= map.rows || this.pointed.column >= map.columns) this.pointed = NOWHERE;
     const { selection, cursor } = this;
@@ -178,9 +196,9 @@ class MatrixPane {
   /** @param {CellPlace} cell */
   sentence({ row, column }) {
     if (!this.shown) return "";
-    const { map, tokens } = this.shown;
-    const query = row >= 0 ? `query ${row} “${quoted(tokens.queries.labels[row])}”` : "";
-    const key = column >= 0 ? `key ${column} “${quoted(tokens.keys.labels[column])}”` : "";
+    const { map, tokens, others } = this.shown;
+    const query = row >= 0 ? `query ${row} ${labelSaid(tokens.queries, others?.queries, row)}` : "";
+    const key = column >= 0 ? `key ${column} ${labelSaid(tokens.keys, others?.keys, column)}` : "";
     if (query && key) return `${query} → ${key}: ${formatCell(map.at(row, column))}${map.signed ? " (A − B)" : ""}`;
     if (query) return query;
     if (!key) return "Point at a cell to see its number; click to pin it.";

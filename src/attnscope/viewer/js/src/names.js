@@ -1,6 +1,30 @@
-// What sites and heads are called.
+// What sites, heads and positions are called.
 /** @import { Selection } from "./selection.js" */
-/** @import { Panel } from "./types.d.ts" */
+/** @import { Manifest, Panel, Side } from "./types.d.ts" */
+
+/** @type {Record<string, string>} */
+const SINGULARS = { patches: "patch" };
+const UNKNOWN = "positions";
+
+/**
+ * One of such positions.
+ *
+ * @param {string} units
+ */
+export function singular(units) {
+  return SINGULARS[units] ?? units.replace(/s$/, "");
+}
+
+/**
+ * Short names of all sites that have a longer one, each once.
+ *
+ * @param {Pick<Manifest, "sites">} manifest
+ * @returns {[short: string, name: string][]}
+ */
+export function longNames({ sites }) {
+  const pairs = new Map(sites.filter(({ short, name }) => short !== name).map(({ short, name }) => [JSON.stringify([short, name]), [short, name]]));
+  return /** @type {[string, string][]} */ ([...pairs.values()]);
+}
 
 export class Names {
   /** @param {Selection} selection */
@@ -9,10 +33,30 @@ export class Names {
     this.manifest = selection.manifest;
   }
 
-  /** @param {number} site */
+  /**
+   * Its short name.
+   *
+   * @param {number} site
+   */
   site(site) {
-    const { name, run } = this.manifest.sites[site];
-    const runName = this.manifest.runs[run];
+    return this.ofRun(site, this.manifest.sites[site].short);
+  }
+
+  /**
+   * Its whole path.
+   *
+   * @param {number} site
+   */
+  path(site) {
+    return this.ofRun(site, this.manifest.sites[site].name);
+  }
+
+  /**
+   * @param {number} site
+   * @param {string} name
+   */
+  ofRun(site, name) {
+    const runName = this.manifest.runs[this.manifest.sites[site].run];
     return runName ? `${runName}: ${name}` : name;
   }
 
@@ -32,5 +76,33 @@ export class Names {
   shown() {
     const { site, panel } = this.selection.state;
     return `${this.site(site)}, ${this.panel(site, panel)}`;
+  }
+
+  /** The whole path of the site that is looked at, where its name is shorter; else "". */
+  shownPath() {
+    const { site } = this.selection.state;
+    const { name, short } = this.manifest.sites[site];
+    return name === short ? "" : name;
+  }
+
+  /**
+   * What a site's queries or keys are: tokens, features, patches; of both, what both are.
+   *
+   * @param {Side} [side]
+   * @param {number} [site] the one that is looked at, unless another is named
+   */
+  units(side, site = this.selection.state.site) {
+    const { query, key } = this.manifest.sites[site].units;
+    if (side) return { query, key }[side];
+    return query === key ? key : UNKNOWN;
+  }
+
+  /**
+   * One of a site's queries or keys.
+   *
+   * @param {Side} [side]
+   */
+  unit(side) {
+    return singular(this.units(side));
   }
 }

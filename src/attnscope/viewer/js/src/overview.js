@@ -14,6 +14,7 @@ import { shownSites } from "./state.js";
 /** @typedef {GridParts & Pick<Parts, "colours" | "messages">} OverviewParts */
 
 const NEAR = 3; // pixels around a thumbnail that belong to it
+const NAME_HEIGHT = 15;
 
 /** @type {OverviewLayout} */
 const NO_LAYOUT = { width: 0, height: 0, sites: [], cells: [], groups: [], labels: [] };
@@ -31,6 +32,7 @@ class Overview {
     this.layout = NO_LAYOUT;
     /** @type {GridCell | null} */
     this.pointed = null;
+    this.pointedSite = -1;
     /** @type {Map<string, Thumbnail | null>} of the mean by "sample/site"; null while it is computed */
     this.means = new Map();
     /** @type {Map<string, Thumbnail>} */
@@ -52,7 +54,7 @@ class Overview {
     const { element } = this.cursor;
     element.addEventListener("pointermove", (event) => {
       this.cursor.hide();
-      this.pointAt(this.cellAt(event));
+      this.pointAt(this.cellAt(event), this.siteAt(event));
     });
     element.addEventListener("pointerleave", () => this.pointAt(null));
     element.addEventListener("click", (event) => {
@@ -261,14 +263,22 @@ class Overview {
     const heads = sites.reduce((sum, site) => sum + manifest.sites[site].panels.length, 0);
     /** @type {(count: number, word: string) => string} */
     const plural = (count, word) => `${formatCount(count)} ${word}${count === 1 ? "" : "s"}`;
+    if (this.pointedSite >= 0 && !this.pointed) {
+      this.readout.textContent = this.names.path(this.pointedSite);
+      return;
+    }
     const usual = `${plural(heads, "head")} of ${plural(sites.length, "site")}. Click one to enlarge it.`;
     this.readout.textContent = this.pointed ? this.sentence(this.pointed) : usual;
   }
 
-  /** @param {GridCell | null} cell */
-  pointAt(cell) {
-    if (cell === this.pointed) return;
+  /**
+   * @param {GridCell | null} cell
+   * @param {number} site whose name it is, if it is no cell; -1 for none
+   */
+  pointAt(cell, site = -1) {
+    if (cell === this.pointed && site === this.pointedSite) return;
     this.pointed = cell;
+    this.pointedSite = site;
     this.paintOverlay();
     this.tell();
   }
@@ -280,6 +290,21 @@ class Overview {
     const within = (place, from, size) => place >= from - NEAR && place < from + size + NEAR;
     const [x, y] = [event.clientX - box.left, event.clientY - box.top];
     return this.layout.cells.find((cell) => within(x, cell.x, cell.width) && within(y, cell.y, cell.height)) ?? null;
+  }
+
+  /**
+   * The site whose name is under the pointer; -1 for none.
+   *
+   * @param {MouseEvent} event
+   */
+  siteAt(event) {
+    const box = this.cursor.element.getBoundingClientRect();
+    const [x, y] = [event.clientX - box.left, event.clientY - box.top];
+    const named = this.layout.groups.find((group) => {
+      const left = group.align === "right" ? group.x - group.width : group.x;
+      return x >= left && x < left + group.width && y >= group.y - NAME_HEIGHT / 2 && y < group.y + NAME_HEIGHT * (group.under ? 1.5 : 0.5);
+    });
+    return named?.site ?? -1;
   }
 
   get current() {

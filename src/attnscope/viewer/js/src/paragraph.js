@@ -27,14 +27,15 @@ export class TokenParagraph {
     this.list = NO_TOKENS;
     this.start = 0;
     this.size = 1;
+    this.units = "positions";
     /** @type {ShownTokens | null} */
     this.shown = null;
     /** @type {HTMLElement | undefined} */
     this.active = undefined;
     this.heading = makeElement("h2", {});
     this.range = makeElement("span", { class: "small" });
-    this.before = makeButton("Previous tokens", "‹", () => listener.page(Math.max(0, this.start - this.size)));
-    this.after = makeButton("Next tokens", "›", () => listener.page(this.start + this.size));
+    this.before = makeButton("Previous page", "‹", () => listener.page(Math.max(0, this.start - this.size)));
+    this.after = makeButton("Next page", "›", () => listener.page(this.start + this.size));
     this.pager = makeElement("div", { class: "pager" }, this.before, this.range, this.after);
     this.strip = makeElement("canvas", { class: "strip", "aria-hidden": "true" });
     this.tokens = makeElement("div", { class: "tokens", role: "listbox", tabindex: 0 });
@@ -57,14 +58,17 @@ export class TokenParagraph {
    * @param {Tokens} list
    * @param {number} start
    * @param {number} size
-   * @param {string} name
+   * @param {{ heading: string, units: string }} names what stands above it, and what it is made of
    */
-  fill(list, start, size, name) {
+  fill(list, start, size, { heading, units }) {
     const { labels } = list;
     const end = Math.min(labels.length, start + size);
     this.size = size;
-    this.heading.textContent = name === "text" ? "" : name;
-    this.tokens.setAttribute("aria-label", name === "text" ? "Tokens of the text" : `Tokens of the ${name}`);
+    this.heading.textContent = heading;
+    this.heading.hidden = !heading;
+    this.units = units;
+    const capital = units.charAt(0).toUpperCase() + units.slice(1);
+    this.tokens.setAttribute("aria-label", heading ? `${capital}, ${heading}` : capital);
     this.pager.hidden = labels.length <= size;
     this.strip.hidden = labels.length <= size;
     this.range.textContent = `${formatCount(start)} to ${formatCount(Math.max(start, end - 1))} of ${formatCount(labels.length)}`;
@@ -84,7 +88,7 @@ export class TokenParagraph {
 
   /** Without elements, for as long as nobody sees it. */
   empty() {
-    this.fill(NO_TOKENS, 0, this.size, "text");
+    this.fill(NO_TOKENS, 0, this.size, { heading: "", units: this.units });
   }
 
   /**
@@ -112,7 +116,7 @@ export class TokenParagraph {
    */
   lookOf(place) {
     if (!this.shown) return { kind: "", fill: "", ink: "" };
-    const { weights, masked, partial, within, coloured, colourOf, source, pinned, found } = this.shown;
+    const { weights, masked, partial, within, coloured, signed, colourOf, source, pinned, found } = this.shown;
     const marks = [place === source ? (pinned ? "pinned" : "pointed") : "", found.has(place) ? "found" : "", this.list.invalid.has(place) ? "padding" : ""];
     /** @type {(kind: string, fill?: string, ink?: string) => TokenLook} */
     const look = (kind, fill = "", ink = "") => ({ kind: [kind, ...marks].filter(Boolean).join(" "), fill, ink });
@@ -123,7 +127,7 @@ export class TokenParagraph {
     if (Number.isNaN(weight)) return look("odd");
     if (partial && weight === 0) return look("unknown");
     const colour = colourOf(weight);
-    return look("", cssColour(colour), inkOn(colour));
+    return look(signed && weight < 0 ? "less" : "", cssColour(colour), inkOn(colour));
   }
 
   /** @param {ShownTokens} shown */
@@ -149,10 +153,10 @@ export class TokenParagraph {
     const width = this.element.clientWidth;
     const painter = screenPainter(this.strip, width, STRIP_HEIGHT, theme);
     const { labels } = this.list;
-    const { weights, masked, coloured, colourOf, source, found } = this.shown;
+    const { weights, masked, within, coloured, colourOf, source, found } = this.shown;
     const pixels = new Uint8ClampedArray(labels.length * 4);
     for (let place = 0; place < labels.length; place += 1) {
-      if (!coloured || masked[place]) continue;
+      if (!coloured || masked[place] || place < within[0] || place >= within[1]) continue;
       const fill = Number.isNaN(weights[place]) ? [208, 59, 75] : colourOf(weights[place]);
       pixels.set([...fill, 255], place * 4);
     }
@@ -226,7 +230,7 @@ export function paintParagraph(painter, paragraph, width, top) {
   const { theme } = painter;
   const { start, list, heading } = paragraph;
   const part = list.labels.length > paragraph.spans.length ? `, ${paragraph.range.textContent}` : "";
-  painter.text(`${heading.textContent || "tokens"}${part}`, 0, top + 10, { size: 11.5, fill: theme.quiet, weight: 500 });
+  painter.text(`${heading.textContent || paragraph.units}${part}`, 0, top + 10, { size: 11.5, fill: theme.quiet, weight: 500 });
   pictureLines(paragraph, width).forEach((words, line) => {
     const y = top + 24 + line * PICTURE_LINE;
     for (const { text, index, x, width: wide } of words) {
@@ -236,6 +240,7 @@ export function paintParagraph(painter, paragraph, width, top) {
       if (kind.includes("odd")) painter.rect(x, y, wide, PICTURE_LINE - 4, theme.nan);
       if (/pinned|pointed/.test(kind)) painter.frame(x + 1, y + 1, wide - 2, PICTURE_LINE - 6, theme.accent, 2);
       if (kind.includes("found")) painter.line(x, y + PICTURE_LINE - 3, x + wide, y + PICTURE_LINE - 3, theme.accent, 2);
+      if (kind.includes("less")) for (let dash = x + 4; dash < x + wide - 6; dash += 6) painter.line(dash, y + PICTURE_LINE - 6, dash + 3, y + PICTURE_LINE - 6, ink, 1.5);
       const colour = ink || (kind.includes("odd") ? "#fff" : theme.ink);
       painter.text(text, x + 5, y + PICTURE_LINE / 2 - 2, { ...PICTURE_STYLE, fill: colour });
     }

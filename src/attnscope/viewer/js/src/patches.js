@@ -104,7 +104,7 @@ export function paintPicture(painter, layout, shown, marks) {
   painter.rect(0, 0, layout.width, layout.height, theme.page);
   for (const chip of layout.chips) paintChip(painter, chip, shown, marks);
   const first = shown.coloured ? (shown.photo ? "weights over the picture" : "weights") : "patches; the text above shows the weights";
-  const captions = [first, "weights alone"];
+  const captions = shown.captions ?? [first, "weights alone"];
   layout.panels.forEach((panel, number) => {
     const style = { size: 11.5, fill: theme.quiet, weight: 500, maxWidth: panel.width };
     painter.text(captions[number], panel.x, panel.y - CAPTION_HEIGHT / 2 - 1, style);
@@ -135,7 +135,7 @@ function weightKind({ weights, masked, partial, within }, place) {
  * @param {boolean} over
  */
 function paintPatches(painter, panel, shown, over) {
-  const { grid, weights, maximum, scale, colourOf, overlay, strength } = shown;
+  const { grid, weights, maximum, scale, colourOf, overlay, strength, signed } = shown;
   const pixels = new Uint8ClampedArray(grid.size * 4);
   const [across, down] = [panel.width / grid.columns, panel.height / grid.rows];
   /** @type {[number: number, kind: "masked" | "odd"][]} */
@@ -145,7 +145,9 @@ function paintPatches(painter, panel, shown, over) {
     const kind = weightKind(shown, place);
     if (kind === "masked" || kind === "odd") marked.push([number, kind]);
     if (kind === "outside") continue;
-    if (over && overlay === "light") {
+    if (over && signed) {
+      if (kind === "weight") pixels.set([...colourOf(Math.sign(weights[place]) * maximum), alphaOf(weights[place] / maximum, strength)], number * 4);
+    } else if (over && overlay === "light") {
       const share = kind === "weight" ? scaledShare(weights[place], maximum, scale) : 0;
       pixels[number * 4 + 3] = Math.round(255 * (strength / 100) * (1 - share));
     } else if (kind === "weight") pixels.set([...colourOf(weights[place]), over ? Math.round(2.55 * strength) : 255], number * 4);
@@ -155,6 +157,16 @@ function paintPatches(painter, panel, shown, over) {
     const [x, y] = [panel.x + (number % grid.columns) * across, panel.y + Math.floor(number / grid.columns) * down];
     (kind === "masked" ? painter.hatch : painter.cross)(x, y, across, down);
   }
+}
+
+/**
+ * How much a signed number covers the picture: 0 not at all, so that the picture stays what it is.
+ *
+ * @param {number} share
+ * @param {number} strength in percent
+ */
+function alphaOf(share, strength) {
+  return Math.round(2.55 * strength * Math.min(1, Math.abs(share)));
 }
 
 /**

@@ -8,11 +8,12 @@ import { screenPainter } from "./painter.js";
 import { TokenParagraph } from "./paragraph.js";
 import { PatchGrid, paintPicture, patchBox, pictureLayout } from "./patches.js";
 import { createRanking } from "./ranking.js";
+import { RelevanceRows } from "./relevance.js";
 import { searchMatches } from "./search.js";
 import { directionFrom, shownWeights, strongestAcross } from "./shown.js";
 import { OTHER_SIDE, SIDES } from "./state.js";
 /** @import { AttentionMap } from "./attention.js" */
-/** @import { Box, Grid, Mark, Option, Painter, Parts, PatchMarks, Picked, PictureLayout, PointedPatch, ShownPatches, ShownWeights, Side, Tokens, View } from "./types.d.ts" */
+/** @import { Box, Grid, Mark, Option, Painter, Parts, PatchMarks, Picked, PictureLayout, PointedPatch, ShownPatches, ShownRelevance, ShownWeights, Side, Tokens, View } from "./types.d.ts" */
 
 /** @typedef {{ side: Side, layout: PictureLayout, content: ShownPatches, marks: PatchMarks }} PaintedPatches */
 /** @typedef {Pick<Parts, "manifest" | "place" | "store" | "selection" | "colours" | "names" | "messages" | "legend">} PictureParts */
@@ -67,6 +68,9 @@ class PictureView {
       },
     });
     this.ranking = createRanking(parts);
+    this.relevance = new RelevanceRows(parts);
+    /** @type {ShownRelevance[]} */
+    this.relevances = [];
     this.readout = makeElement("p", { class: "readout" });
     this.said = makeElement("p", { class: "told" });
     const overlay = makeSelect("Over the picture", (value) => this.selection.set({ overlay: value }));
@@ -74,7 +78,7 @@ class PictureView {
     const strength = makeElement("label", { class: "field" }, makeElement("span", { text: "Strength" }), range);
     this.controls = { overlay, range, strength };
     this.bar = makeElement("div", { class: "view-bar picture-bar" }, overlay.element, strength);
-    this.chart = makeElement("div", { class: "chart" }, this.bar, this.paragraph.element, this.cursor.element, this.readout, this.said);
+    this.chart = makeElement("div", { class: "chart" }, this.bar, this.paragraph.element, this.cursor.element, this.readout, this.said, this.relevance.element);
     this.element = makeElement("div", { class: "picture" }, this.chart, this.ranking.element);
     this.sized = new ResizeObserver(() => this.map && this.element.isConnected && this.paint());
     this.sized.observe(this.element);
@@ -101,7 +105,8 @@ class PictureView {
     const { sample, site } = selection.state;
     this.turn += 1;
     const { turn } = this;
-    const [map, photo] = await Promise.all([selection.map(), this.photoOf(sample)]).catch((error) => {
+    const asked = Promise.all([selection.map(), this.photoOf(sample), selection.relevance()]);
+    const [map, photo, relevances] = await asked.catch((error) => {
       if (turn === this.turn) this.clear();
       throw error;
     });
@@ -110,6 +115,7 @@ class PictureView {
     if (name !== this.drawn) Object.assign(this, { hovered: null, pageStart: 0, drawn: name });
     this.map = map;
     this.photo = photo;
+    this.relevances = relevances;
     this.tokens = selection.tokens();
     for (const side of SIDES) {
       const { grid, labels } = this.lists[side];
@@ -125,7 +131,7 @@ class PictureView {
   /** What cannot be had is not shown as what was shown before. */
   clear() {
     Object.assign(this, { map: null, shown: null, hovered: null, painted: null });
-    for (const element of [this.bar, this.paragraph.element, this.cursor.element, this.ranking.element]) element.hidden = true;
+    for (const element of [this.bar, this.paragraph.element, this.cursor.element, this.ranking.element, this.relevance.element]) element.hidden = true;
     this.readout.textContent = this.said.textContent = "";
   }
 
@@ -154,7 +160,7 @@ class PictureView {
   }
 
   readName() {
-    return this.grids[this.readSide] ? "patch" : "token";
+    return this.grids[this.readSide] ? "patch" : this.names.unit(this.readSide);
   }
 
   /** @returns {Picked | null} */
@@ -198,7 +204,19 @@ class PictureView {
     const place = source?.place ?? -1;
     this.ranking.show(map, tokens, place, directionFrom(source?.side ?? "query"), maximum, this.readName());
     this.said.textContent = grid ? this.sentence(shown, gridSide) : this.withoutPatches();
+    this.paintRelevance();
     this.read();
+  }
+
+  paintRelevance() {
+    const { keys } = this.tokens;
+    const { search, strength } = this.selection.state;
+    const found = new Set(searchMatches(keys.labels, search));
+    const page = (/** @type {number} */ start) => {
+      this.pageStart = start;
+      this.paint();
+    };
+    this.relevance.paint(this.relevances, { list: keys, units: this.names.units("key"), start: this.pageStart, size: TEXT_SHOWN, found, photo: keys.grid ? this.photo : null, width: Math.max(240, this.chart.clientWidth), strength, page });
   }
 
   /**
@@ -215,7 +233,7 @@ class PictureView {
       return;
     }
     paragraph.side = side;
-    paragraph.fill(this.lists[side], this.pageStart, TEXT_SHOWN, side === "query" ? "queries" : "keys");
+    paragraph.fill(this.lists[side], this.pageStart, TEXT_SHOWN, { heading: side === "query" ? "queries" : "keys", units: this.names.units(side) });
     paragraph.paint({
       ...shown,
       coloured: shown.side === side && !shown.unknown,
@@ -352,7 +370,7 @@ class PictureView {
   sentence({ received, unknown, partial, blocks, maximum }, gridSide) {
     const { source } = this;
     const end = `The scale runs from 0 to ${formatNumber(maximum)}.`;
-    if (unknown) return "This file does not store what tokens receive. Point at a patch to see what it does store.";
+    if (unknown) return `This file does not store what ${this.names.units("key")} receive. Point at a patch to see what it does store.`;
     if (received) {
       const what = gridSide === "key" ? "By the attention that each patch receives, averaged over all queries that are not padding." : "Point at a patch to see what it attends to.";
       return `${what} ${end} Point at a ${this.readName()} to see its own weights; click to pin it.`;
@@ -370,8 +388,8 @@ class PictureView {
     /** @type {(number: number) => Grid | null} */
     const gridOf = (number) => manifest.tokens[number]?.grid;
     const site = manifest.sites.findIndex((_, number) => manifest.axes[state.sample]?.[number]?.some((list) => gridOf(list)));
-    if (site >= 0) return `The tokens of this site are not patches of the picture, but those of ${this.names.site(site)} are.`;
-    return "It is not known which tokens are patches of the picture. To say so when making the page: ats.view(maps, images=images, grid=(14, 14)).";
+    if (site >= 0) return `The ${this.names.units()} of this site are not patches of the picture, but those of ${this.names.site(site)} are.`;
+    return "It is not known which positions are patches of the picture. To say so when making the page: ats.view(maps, images=images, grid=(14, 14)).";
   }
 
   /** @param {Picked} picked */
@@ -429,7 +447,7 @@ class PictureView {
     const { shown, selection } = this;
     /** @type {Mark[]} */
     const marks = [
-      ["pinned", "pinned patch or token", (painter) => {
+      ["pinned", `pinned ${this.readName()}`, (painter) => {
         painter.rect(0, 0, 26, 14, painter.theme.line);
         painter.frame(7, 1.5, 12, 11, painter.theme.accent, 2.5);
       }],
@@ -440,6 +458,7 @@ class PictureView {
         for (let x = 0; x < 26; x += 1) painter.rect(x, 0, 1, 14, "#000", (selection.state.strength / 100) * (1 - x / 25));
       }]);
     }
+    marks.push(...this.relevance.marks());
     if (!shown?.received) return { marks };
     return { marks, maximum: shown.maximum, title: "attention received, averaged over the queries", end: "the largest, rounded up" };
   }
@@ -447,7 +466,15 @@ class PictureView {
   picture() {
     if (!this.painted) return null;
     const { layout, content, marks } = this.painted;
-    return { width: layout.width, height: layout.height, draw: (/** @type {Painter} */ painter) => paintPicture(painter, layout, content, marks) };
+    const { relevance } = this;
+    return {
+      width: layout.width,
+      height: layout.height + relevance.pictureHeight(layout.width),
+      draw(/** @type {Painter} */ painter) {
+        paintPicture(painter, layout, content, marks);
+        relevance.paintInto(painter, layout.width, layout.height);
+      },
+    };
   }
 
   dispose() {

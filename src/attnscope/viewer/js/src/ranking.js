@@ -48,7 +48,7 @@ export function createRanking({ selection }) {
       if (place < 0) title.textContent = `Strongest of one ${side}`;
       else {
         const [whose, does] = direction === "from" ? ["Query", "attends to"] : ["Key", "is attended to by"];
-        title.textContent = `${whose} ${place} “${quoted(own.labels[place])}” ${does}`;
+        title.textContent = `${whose} ${place} “${quoted(own.labels[place])}”${map.signed ? ", A − B" : ` ${does}`}`;
       }
       rows.forEach(({ item, name, bar, value }, rank) => {
         const weight = ranked[rank];

@@ -65,6 +65,16 @@ export class ColourScheme {
   }
 
   /**
+   * A signed number on a scale of its own, which no choice bends.
+   *
+   * @param {number} value
+   * @param {number} maximum
+   */
+  ofRelevance(value, maximum) {
+    return differenceColour(this.tables.difference, value, maximum, "linear");
+  }
+
+  /**
    * The end of the colour scale: stated in the legend, and the same for all that is on the screen together.
    *
    * @param {AttentionMap | null} [map] the map that is drawn

@@ -1,4 +1,4 @@
-// Token search: finds positions by their text or number, marks them, and goes from one to the next.
+// Search: finds positions by their text or number, marks them, and goes from one to the next.
 import { makeButton, makeElement } from "./elements.js";
 /** @import { Parts, Search, Side, State } from "./types.d.ts" */
 
@@ -70,16 +70,14 @@ function searchedSide(state) {
 /**
  * The field, the number of matches, and buttons from one to the next.
  *
- * @param {Pick<Parts, "selection" | "messages">} parts
+ * @param {Pick<Parts, "selection" | "messages" | "names">} parts
  * @returns {Search}
  */
-export function createSearch({ selection, messages }) {
+export function createSearch({ selection, messages, names }) {
   const field = makeElement("input", {
     type: "search",
-    placeholder: "find a token",
     spellcheck: "false",
     autocomplete: "off",
-    "aria-label": "Find a token by its text, or by #number",
   });
   const count = makeElement("output", { class: "search-count" });
   const before = makeButton("Previous match", "↑", () => go(-1));
@@ -121,7 +119,7 @@ export function createSearch({ selection, messages }) {
     const side = searchedSide(selection.state);
     const place = nextMatch(matches, selection.state[side], step);
     if (place < 0) {
-      messages.announce(field.value.trim() ? `No token contains ${field.value.trim()}.` : "Type something to look for.");
+      messages.announce(field.value.trim() ? `No ${names.unit(searchedSide(selection.state))} contains ${field.value.trim()}.` : "Type something to look for.");
       return;
     }
     selection.set({ [side]: place });
@@ -137,6 +135,9 @@ export function createSearch({ selection, messages }) {
     },
     draw() {
       const wanted = selection.state.search;
+      const unit = names.unit(searchedSide(selection.state));
+      field.placeholder = `find a ${unit}`;
+      field.setAttribute("aria-label", `Find a ${unit} by its text, or by #number`);
       if (document.activeElement !== field && /** @type {Document | ShadowRoot} */ (element.getRootNode()).activeElement !== field) field.value = wanted;
       const labels = labelsSearched();
       const matches = searchMatches(labels, wanted);

@@ -37,6 +37,11 @@ export class Selection {
     return this.store.map(this.request());
   }
 
+  /** What is shown beside it: the relevance of its keys. */
+  relevance() {
+    return this.store.relevance(this.state.sample, this.state.site);
+  }
+
   tokens() {
     return this.store.tokens(this.state.sample, this.state.site);
   }

@@ -140,19 +140,20 @@ function createSampleBar({ manifest, selection }) {
     makeElement("div", { class: "pager" }, "Sample", before, number, `of ${samples.length}`, after),
     facts,
   );
-  let known = -1;
+  let known = "";
   return {
     element,
     draw() {
       const place = selection.state.sample;
-      if (known === place) return;
-      known = place;
+      const { run } = manifest.sites[selection.state.site];
+      if (known === `${place}/${run}`) return;
+      known = `${place}/${run}`;
       number.value = String(place + 1);
       before.disabled = place === 0;
       after.disabled = place === samples.length - 1;
       const sample = samples[place];
-      const { name, label, output, input } = sample;
-      const told = { number: name === String(place) ? null : name, label, output, input };
+      const { label, output, input } = sample.runs[run];
+      const told = { run: manifest.runs[run] || null, number: sample.name === String(place) ? null : sample.name, label, output, input };
       facts.replaceChildren(...Object.entries(told).filter(([, text]) => text !== null).map(sampleFact));
       element.hidden = samples.length === 1 && !facts.childElementCount;
     },
@@ -224,7 +225,7 @@ function siteOptions({ manifest, selection }) {
   const { state } = selection;
   const shown = shownSites(manifest, state);
   const sites = shown.includes(state.site) ? shown : [state.site, ...shown];
-  const option = (/** @type {number} */ site) => optionOf(site, manifest.sites[site].name);
+  const option = (/** @type {number} */ site) => optionOf(site, manifest.sites[site].short, manifest.sites[site].name);
   if (manifest.runs.length < 2) return sites.map(option);
   return manifest.runs.map((group, run) => ({
     group,

@@ -4,11 +4,12 @@ import { makeElement } from "./elements.js";
 import { NextFrame, repaint } from "./frame.js";
 import { TokenParagraph, paintParagraph, paragraphHeight } from "./paragraph.js";
 import { createRanking } from "./ranking.js";
+import { RelevanceRows } from "./relevance.js";
 import { searchMatches } from "./search.js";
 import { directionFrom, shownWeights, strongestAcross } from "./shown.js";
 import { OTHER_SIDE, SIDES } from "./state.js";
 /** @import { AttentionMap } from "./attention.js" */
-/** @import { Mark, Painter, ParagraphListener, Parts, Picked, ShownWeights, Side, View } from "./types.d.ts" */
+/** @import { Mark, Painter, ParagraphListener, Parts, Picked, ShownRelevance, ShownWeights, Side, View } from "./types.d.ts" */
 
 /** @typedef {Pick<Parts, "selection" | "colours" | "names" | "messages" | "legend">} TextParts */
 
@@ -44,9 +45,12 @@ class TextView {
       key: new TokenParagraph("key", this.listener("key")),
     };
     this.ranking = createRanking(parts);
+    this.relevance = new RelevanceRows(parts);
+    /** @type {ShownRelevance[]} */
+    this.relevances = [];
     this.said = makeElement("p", { class: "told" });
     this.readout = makeElement("p", { class: "readout" });
-    const texts = makeElement("div", { class: "texts" }, this.paragraphs.query.element, this.paragraphs.key.element, this.readout, this.said);
+    const texts = makeElement("div", { class: "texts" }, this.paragraphs.query.element, this.paragraphs.key.element, this.readout, this.said, this.relevance.element);
     this.element = makeElement("div", { class: "text" }, texts, this.ranking.element);
     this.sized = new ResizeObserver(() => {
       for (const paragraph of Object.values(this.paragraphs)) {
@@ -84,13 +88,14 @@ class TextView {
     const { selection } = this;
     this.turn += 1;
     const { turn } = this;
-    const map = await selection.map().catch((error) => {
+    const [map, relevances] = await Promise.all([selection.map(), selection.relevance()]).catch((error) => {
       if (turn === this.turn) this.clear();
       throw error;
     });
     if (turn !== this.turn) return;
     const { state } = selection;
     this.map = map;
+    this.relevances = relevances;
     this.tokens = selection.tokens();
     this.same = this.tokens.queries === this.tokens.keys;
     this.maximum = this.colours.maximum(map);
@@ -101,11 +106,19 @@ class TextView {
     this.turnPages();
     this.fill();
     this.paint();
+    this.paintRelevance();
+  }
+
+  paintRelevance() {
+    const found = new Set(searchMatches(this.tokens.keys.labels, this.selection.state.search));
+    const page = (/** @type {number} */ start) => this.goTo("key", start);
+    this.relevance.paint(this.relevances, { list: this.tokens.keys, units: this.names.units("key"), start: this.starts.key, size: this.pageSize, found, photo: null, width: null, strength: 0, page });
   }
 
   /** What cannot be had is not shown as what was shown before. */
   clear() {
     Object.assign(this, { map: null, shown: null, hovered: null });
+    this.relevance.element.hidden = true;
     for (const paragraph of Object.values(this.paragraphs)) paragraph.empty();
     this.ranking.element.hidden = true;
     this.readout.textContent = this.said.textContent = "";
@@ -173,18 +186,20 @@ class TextView {
   fill() {
     const { query, key } = this.paragraphs;
     key.element.hidden = this.same;
-    query.fill(this.listOf("query"), this.starts.query, this.pageSize, this.same ? "text" : "queries");
+    const units = (/** @type {Side} */ side) => this.names.units(side);
+    query.fill(this.listOf("query"), this.starts.query, this.pageSize, { heading: this.same ? "" : "queries", units: units("query") });
     if (this.same) key.empty();
-    else key.fill(this.listOf("key"), this.starts.key, this.pageSize, "keys");
+    else key.fill(this.listOf("key"), this.starts.key, this.pageSize, { heading: "keys", units: units("key") });
   }
 
   /** What the colours and marks of this view mean. */
   legend() {
     /** @type {Mark[]} */
     const marks = [
-      ["pinned", "pinned token", (painter) => paintMarkedToken(painter, (x, y, width, height) => painter.frame(x, y, width, height, painter.theme.accent, 2))],
-      ["found", "token found by the search", (painter) => paintMarkedToken(painter, (x, y, width, height) => painter.rect(x, y + height, width, 2, painter.theme.accent))],
+      ["pinned", `pinned ${this.names.unit()}`, (painter) => paintMarkedToken(painter, (x, y, width, height) => painter.frame(x, y, width, height, painter.theme.accent, 2))],
+      ["found", `${this.names.unit()} found by the search`, (painter) => paintMarkedToken(painter, (x, y, width, height) => painter.rect(x, y + height, width, 2, painter.theme.accent))],
     ];
+    marks.push(...this.relevance.marks());
     if (!this.shown?.received) return { marks };
     return { marks, maximum: this.shown.maximum, title: "attention received, averaged over the queries", end: "the largest, rounded up" };
   }
@@ -208,7 +223,7 @@ class TextView {
         spoken: (place) => this.spokenOf(side, place),
       });
     }
-    this.ranking.show(map, tokens, source?.place ?? -1, directionFrom(source?.side ?? "query"), maximum, "token");
+    this.ranking.show(map, tokens, source?.place ?? -1, directionFrom(source?.side ?? "query"), maximum, this.names.unit(source?.side ?? this.readSide));
     this.said.textContent = this.sentence(shown);
     this.read();
   }
@@ -259,15 +274,16 @@ class TextView {
   sentence({ received, unknown, partial, blocks, maximum }) {
     const { source } = this;
     const end = `The colours run from 0 to ${formatNumber(maximum)}.`;
-    if (unknown) return "This file does not store what tokens receive. Point at a token to see what it does store.";
+    const { names } = this;
+    if (unknown) return `This file does not store what ${names.units("key")} receive. Point at a ${names.unit()} to see what it does store.`;
     if (received) {
-      const point = this.same ? "Point at a token to see its own weights; click to pin it." : "Point at a query token to see its own weights; click any token to pin it.";
+      const point = this.same ? `Point at a ${names.unit()} to see its own weights; click to pin it.` : "Point at a query to see its own weights; click any query or key to pin it.";
       return `Coloured by the attention that each key receives, averaged over all queries that are not padding. ${end} ${point}`;
     }
     if (!source) return "";
     const label = `“${quoted(shortened(this.listOf(source.side).labels[source.place], 40))}”`;
     const what = source.side === "query" ? `by what query ${source.place} ${label} attends to` : `by how strongly each query attends to key ${source.place} ${label}`;
-    const note = partial ? " Only the strongest weights of each query are stored; tokens without a colour have less." : blocks ? " Individual weights are not stored: each colour shows the largest in its block." : "";
+    const note = partial ? ` Only the strongest weights of each query are stored; ${names.units(OTHER_SIDE[source.side])} without a colour have less.` : blocks ? " Individual weights are not stored: each colour shows the largest in its block." : "";
     return `Coloured ${what}. ${end}${note}`;
   }
 
@@ -341,14 +357,16 @@ class TextView {
     const width = 760;
     const shown = Object.values(this.paragraphs).filter((paragraph) => !paragraph.element.hidden);
     const heights = shown.map((paragraph) => paragraphHeight(paragraph, width));
+    const { relevance } = this;
     return {
       width,
-      height: heights.reduce((sum, height) => sum + height, 0),
+      height: heights.reduce((sum, height) => sum + height, relevance.pictureHeight(width)),
       draw(/** @type {Painter} */ painter) {
-        shown.reduce((top, paragraph, number) => {
+        const bottom = shown.reduce((top, paragraph, number) => {
           paintParagraph(painter, paragraph, width, top);
           return top + heights[number];
         }, 0);
+        relevance.paintInto(painter, width, bottom);
       },
     };
   }

@@ -25,16 +25,34 @@ export interface Manifest {
   sites: Site[];
   /** axes[sample][site]: the numbers of two lists of labels; null where the site does not run on the sample. */
   axes: ([rows: number, columns: number] | null)[][];
+  relevance: Relevance[];
   palette: Record<"light" | "dark", Omit<Palette, "dark" | "heads">>;
   ramps: Record<string, string>;
 }
 
 export interface Sample {
   name: string;
+  /** What each run says of it. */
+  runs: RunSample[];
+  image: { width: number; height: number; rows: number; columns: number; first: number } | null;
+}
+
+export interface RunSample {
   input: string | null;
   output: string | null;
   label: string | null;
-  image: { width: number; height: number; rows: number; columns: number; first: number } | null;
+}
+
+/** What is shown of a method's relevance for one target. */
+export interface Relevance {
+  /** Method, unit and target, for each sample. */
+  words: string[];
+  /** How many positions it is of. */
+  count: number;
+  /** The end of its scale on either side of 0. */
+  maximum: number;
+  /** starts[sample][site]: the key that its first position is; null where the keys are other positions. */
+  starts: (number | null)[][];
 }
 
 export interface LabelList {
@@ -46,10 +64,14 @@ export interface LabelList {
 
 export interface Site {
   name: string;
+  /** What it is called where there is little room. */
+  short: string;
   run: number;
   layer: string;
   role: string;
   panels: string[];
+  /** What its queries and its keys are: tokens, features, steps, patches, positions... */
+  units: Record<Side, string>;
 }
 
 export type Grid = [rows: number, columns: number, first: number];
@@ -442,6 +464,7 @@ export interface GridCell extends Box {
 }
 
 export interface GroupName {
+  site: number;
   name: string;
   /** What stands below it. */
   under: string;
@@ -552,8 +575,35 @@ export interface ShownWeights {
   within: Span;
 }
 
+/** The relevance of the keys of a map, on one sample. */
+export interface ShownRelevance {
+  words: string;
+  maximum: number;
+  /** One for each key; 0 outside of `within`, where the key is none of the positions. */
+  values: Float32Array;
+  masked: Uint8Array;
+  within: Span;
+}
+
+/** What rows of relevance are painted over. */
+export interface RelevanceContent {
+  list: Tokens;
+  start: number;
+  size: number;
+  found: Set<number>;
+  photo: ImageBitmap | null;
+  /** What the keys are called: tokens, features... */
+  units: string;
+  /** Of the room for patches; null where they are tokens among others. */
+  width: number | null;
+  strength: number;
+  page?: (start: number) => void;
+}
+
 export interface ShownTokens extends ShownWeights {
   coloured: boolean;
+  /** Whether the colours are around 0. */
+  signed?: boolean;
   colourOf: (value: number) => Rgb;
   /** The token whose weights are shown; -1 for none. */
   source: number;
@@ -598,6 +648,10 @@ export interface ShownPatches extends ShownWeights {
   scale: Scale;
   overlay: Overlay;
   strength: number;
+  /** Whether the colours are around 0: over a picture they are the stronger the larger the number. */
+  signed?: boolean;
+  /** Of the picture, and of the patches beside it. */
+  captions?: [over: string, alone: string];
 }
 
 export interface PatchMarks {
@@ -615,7 +669,7 @@ export interface PointedPatch extends Picked {
 // Controls -----------------------------------------------------------------------------------------------------------
 
 /** A choice of a control: its value, and what it is called. */
-export type Option = [value: string | number, name: string];
+export type Option = [value: string | number, name: string, title?: string];
 
 export interface OptionGroup {
   group: string;

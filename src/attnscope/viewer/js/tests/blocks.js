@@ -43,22 +43,23 @@ export function smallManifest() {
     error: 0.001,
     notes: [],
     runs: [""],
-    samples: [{ name: "0", label: null }, { name: "1", label: null }],
+    samples: ["0", "1"].map((name) => ({ name, image: null, runs: [{ input: null, output: null, label: null }] })),
     tokens: [
       { labels: ["the", "dog", "saw", "the", "cat"], invalid: [4], segments: [0, 3], grid: null },
       { labels: ["le", "chat", "noir"], invalid: [], segments: [0], grid: null },
       { labels: ["a", "b"], invalid: [], segments: [0], grid: null },
     ],
     sites: [
-      { name: "encoder/mha", run: 0, layer: "MultiHeadAttention", role: "self", panels: ["head 0", "head 1", "head 2"] },
-      { name: "decoder/cross", run: 0, layer: "MultiHeadAttention", role: "cross", panels: ["head 0", "head 1"] },
-      { name: "pool", run: 0, layer: "Attention", role: "pool", panels: [""] },
+      { name: "encoder/mha", short: "mha", run: 0, layer: "MultiHeadAttention", role: "self", panels: ["head 0", "head 1", "head 2"], units: { query: "tokens", key: "tokens" } },
+      { name: "decoder/cross", short: "cross", run: 0, layer: "MultiHeadAttention", role: "cross", panels: ["head 0", "head 1"], units: { query: "features", key: "tokens" } },
+      { name: "pool", short: "pool", run: 0, layer: "Attention", role: "pool", panels: [""], units: { query: "patches", key: "patches" } },
     ],
     axes: [
       [[0, 0], [1, 0], [2, 0]],
       [[1, 1], [1, 1], null],
     ],
     palette: { light: { page: "#ffffff" }, dark: { page: "#000000" } },
+    relevance: [],
     ramps: { Blues: "", diverging: "", "diverging-dark": "", Greys: "" },
   };
 }

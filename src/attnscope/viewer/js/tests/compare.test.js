@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { differingLabels, extremeCells, usualOther } from "../src/compare.js";
+import { differingLabels, extremeCells, factsOf, usualOther } from "../src/compare.js";
+import { labelSaid } from "../src/matrix.js";
 import { smallManifest } from "./blocks.js";
 import { plainMap } from "./maps.js";
 
@@ -10,6 +11,13 @@ describe("what is compared unless somebody chooses", () => {
     for (const axes of manifest.axes) axes.push(axes[0]);
     expect(usualOther(manifest, { sample: 0, site: 0, panel: 2 })).toEqual({ sample: 0, site: 3, panel: 0 });
     expect(usualOther(manifest, { sample: 0, site: 3, panel: 0 })).toEqual({ sample: 0, site: 0, panel: 0 });
+  });
+
+  test("or the site of the same short name, where the paths of the runs differ", () => {
+    const manifest = smallManifest();
+    manifest.sites.push({ ...manifest.sites[1], run: 1, name: "second/cross" }, { ...manifest.sites[0], run: 1, name: "second/mha" });
+    for (const axes of manifest.axes) axes.push(axes[0], axes[0]);
+    expect(usualOther(manifest, { sample: 0, site: 0, panel: 1 })).toEqual({ sample: 0, site: 4, panel: 1 });
   });
 
   test("else the next head", () => {
@@ -23,6 +31,22 @@ describe("what is compared unless somebody chooses", () => {
     expect(usualOther(manifest, { sample: 1, site: 0, panel: 0 })).toEqual({ sample: 1, site: 1, panel: 0 });
     expect(usualOther(manifest, { sample: 0, site: 0, panel: 0 })).toEqual({ sample: 1, site: 0, panel: 0 });
   });
+});
+
+test("each side says its own run, path, label and output", () => {
+  const manifest = smallManifest();
+  manifest.runs = ["before", "after"];
+  manifest.sites.push({ ...manifest.sites[2], run: 1, name: "pool", short: "pool" });
+  manifest.samples[1].runs = [{ input: "a text", output: "0.25", label: "cat" }, { input: "a text", output: "0.75", label: null }];
+  expect(factsOf(manifest, { sample: 1, site: 0, panel: 0 })).toEqual([["run", "before"], ["path", "encoder/mha"], ["label", "cat"], ["output", "0.25"]]);
+  expect(factsOf(manifest, { sample: 1, site: 3, panel: 0 })).toEqual([["run", "after"], ["output", "0.75"]]);
+  expect(factsOf(smallManifest(), { sample: 0, site: 2, panel: 0 })).toEqual([]);
+});
+
+test("a label that is another in B is said with that of B", () => {
+  const [own, others] = [{ labels: ["a", "b"] }, { labels: ["a", "c"] }];
+  const said = (text) => text.replace(/[\u2068\u2069]/g, "");
+  expect([said(labelSaid(own, others, 0)), said(labelSaid(own, others, 1)), said(labelSaid(own, undefined, 1))]).toEqual(["“a”", "“b” (in B “c”)", "“b”"]);
 });
 
 test("labels differ at so many positions, or are of two lengths", () => {

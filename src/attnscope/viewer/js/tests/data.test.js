@@ -1,6 +1,7 @@
 import { deflateRawSync } from "node:zlib";
 import { describe, expect, test, vi } from "vitest";
 import { Store, bytesOfBase64, canInflate } from "../src/data.js";
+import { signedNumber } from "../src/relevance.js";
 import { mapBlock, smallManifest, thumbnailBlock } from "./blocks.js";
 
 const EXACT = 253;
@@ -113,3 +114,39 @@ describe("a store", () => {
     expect([map.known, map.values[0], map.rows]).toEqual(["none", 0.25, 5]);
   });
 });
+
+describe("relevance", () => {
+  const row = { words: ["one", "two"], count: 3, maximum: 0.5, starts: [[1, null, null], [0, 0, null]] };
+  const other = { words: ["three", "four"], count: 1, maximum: 2, starts: [[null, null, null], [2, null, null]] };
+  const bytes = (...parts) => Uint8Array.from(parts.flatMap((part) => [...new Uint8Array(part.buffer)]));
+  const blocks = {
+    "relevance/0": bytes(Float32Array.of(0.5, -0.25, 0), Uint8Array.of(0, 0, 1), Float32Array.of(2), Uint8Array.of(0)),
+    "relevance/1": bytes(Float32Array.of(0.125, NaN, 0.25), Uint8Array.of(0, 0, 0), Float32Array.of(-2), Uint8Array.of(0)),
+  };
+  const storeOf = () => {
+    const source = sourceOf(blocks);
+    return { source, store: new Store({ ...smallManifest(), relevance: [row, other] }, source) };
+  };
+
+  test("stands over the keys that it is of", async () => {
+    const { store } = storeOf();
+    expect(await store.relevance(0, 0)).toEqual([
+      { words: "one", maximum: 0.5, values: Float32Array.of(0, 0.5, -0.25, 0, 0), masked: Uint8Array.of(0, 0, 0, 1, 0), within: [1, 4] },
+    ]);
+    expect(await store.relevance(1, 0)).toEqual([
+      { words: "two", maximum: 0.5, values: Float32Array.of(0.125, NaN, 0.25), masked: new Uint8Array(3), within: [0, 3] },
+      { words: "four", maximum: 2, values: Float32Array.of(0, 0, -2), masked: new Uint8Array(3), within: [2, 3] },
+    ]);
+  });
+
+  test("is asked for once, and only where there is some", async () => {
+    const { store, source } = storeOf();
+    expect(await store.relevance(0, 1)).toEqual([]);
+    expect(source.block).not.toHaveBeenCalled();
+    await store.relevance(0, 0);
+    await store.relevance(0, 0);
+    expect(source.block).toHaveBeenCalledTimes(1);
+  });
+});
+
+test.each([[0.4, "+0.400"], [-0.25, "−0.250"], [0, "0"]])("%d is written with its sign", (value, text) => expect(signedNumber(value)).toBe(text));

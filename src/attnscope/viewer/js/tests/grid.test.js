@@ -1,6 +1,6 @@
 import "./measuring.js";
 import { describe, expect, test } from "vitest";
-import { neighbourCell, overviewLayout } from "../src/grid.js";
+import { neighbourCell, overviewLayout, sizeOf } from "../src/grid.js";
 import { smallManifest } from "./blocks.js";
 import { smallParts } from "./parts.js";
 
@@ -43,8 +43,8 @@ describe("the overview", () => {
   test("names sites beside their heads, or above them where it is narrow", () => {
     const wide = layoutOf().groups;
     expect(wide.map(({ name, under, align }) => [name, under, align])).toEqual([
-      ["encoder/mha", "MultiHeadAttention, 12 heads, 5 tokens", "right"],
-      ["decoder/cross", "MultiHeadAttention, 5 heads, 3 x 5", "right"],
+      ["mha", "MultiHeadAttention, 12 heads, 5 tokens", "right"],
+      ["cross", "MultiHeadAttention, 5 heads, 3 features x 5 tokens", "right"],
       ["pool", "", "right"], // its map is too low for a second line
     ]);
     expect(layoutOf({ width: 400 }).groups.map(({ under, align }) => [under, align])).toEqual([["", "left"], ["", "left"], ["", "left"]]);
@@ -54,10 +54,18 @@ describe("the overview", () => {
     const manifest = smallManifest();
     const path = (part) => `a_very_long_name_of_a_model/transformer/${part}/self_attention`;
     manifest.sites.forEach((site, number) => {
-      site.name = path(`layer_${number}`);
+      site.short = path(`layer_${number}`);
     });
     expect(layoutOf({ manifest }).groups.map(({ name }) => name)).toEqual(["layer_0", "layer_1", "layer_2"]);
   });
+
+  test.each([
+    [5, 5, ["tokens", "tokens"], "5 tokens"],
+    [1, 1, ["patches", "patches"], "1 patch"],
+    [3, 5, ["steps", "steps"], "3 x 5 steps"],
+    [5, 5, ["tokens", "patches"], "5 tokens x 5 patches"],
+    [1, 4, ["positions", "features"], "1 position x 4 features"],
+  ])("counts %i x %i of %o in their own units", (rows, columns, units, said) => expect(sizeOf(rows, columns, units)).toBe(said));
 
   test("numbers its columns where each has one head of a site", () => {
     expect(layoutOf().labels.map(({ text }) => text)).toEqual(["max", ...Array.from({ length: 12 }, (_, head) => String(head))]);

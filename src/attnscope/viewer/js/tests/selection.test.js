@@ -29,10 +29,10 @@ describe("a selection", () => {
 describe("names", () => {
   test("say the run where there are several", () => {
     const { names, manifest } = smallParts();
-    expect(names.site(1)).toBe("decoder/cross");
+    expect(names.site(1)).toBe("cross");
     manifest.runs = ["before", "after"];
     manifest.sites[1].run = 1;
-    expect(names.site(1)).toBe("after: decoder/cross");
+    expect(names.site(1)).toBe("after: cross");
   });
 
   test("say which heads a mean is of", () => {
@@ -40,6 +40,6 @@ describe("names", () => {
     expect([names.panel(0, 2), names.panel(2, 0), names.panel(0, "mean")]).toEqual(["head 2", "the only head", "mean of all 3 heads"]);
     selection.set({ heads: [0, 2], panel: "mean" });
     expect([names.panel(0, "mean"), names.panel(1, "mean")]).toEqual(["mean of heads 0, 2", "mean of all 2 heads"]);
-    expect(names.shown()).toBe("encoder/mha, mean of heads 0, 2");
+    expect(names.shown()).toBe("mha, mean of heads 0, 2");
   });
 });

@@ -1,0 +1,34 @@
+import { describe, expect, test } from "vitest";
+import { longNames, singular } from "../src/names.js";
+import { smallManifest } from "./blocks.js";
+import { smallParts } from "./parts.js";
+
+describe("a site", () => {
+  test("has a short name and its path, of several runs with the name of the run", () => {
+    const manifest = smallManifest();
+    const { names } = smallParts({ manifest });
+    expect([names.site(0), names.path(0), names.shown(), names.shownPath()]).toEqual(["mha", "encoder/mha", "mha, head 0", "encoder/mha"]);
+    manifest.runs = ["before", "after"];
+    expect([names.site(1), names.path(1), names.shownPath()]).toEqual(["before: cross", "before: decoder/cross", "encoder/mha"]);
+  });
+
+  test("whose name is short has no other path", () => {
+    const { names } = smallParts({ state: { site: 2 } });
+    expect(names.shownPath()).toBe("");
+    const manifest = smallManifest();
+    manifest.sites.push({ ...manifest.sites[0], run: 1 });
+    expect(longNames(manifest)).toEqual([["mha", "encoder/mha"], ["cross", "decoder/cross"]]);
+  });
+});
+
+describe("positions", () => {
+  test("are called what they are on each side, and on both where that is the same", () => {
+    const { names } = smallParts({ state: { site: 1 } });
+    expect([names.units("query"), names.units("key"), names.units(), names.unit()]).toEqual(["features", "tokens", "positions", "position"]);
+    expect([names.units("key", 2), names.units(undefined, 2), names.unit("query")]).toEqual(["patches", "patches", "feature"]);
+  });
+
+  test.each([["tokens", "token"], ["patches", "patch"], ["features", "feature"], ["steps", "step"], ["positions", "position"], ["words", "word"]])("of the kind %s are each a %s", (units, one) => {
+    expect(singular(units)).toBe(one);
+  });
+});
