@@ -440,3 +440,11 @@ def test_ranks_of_different_keys_are_not_averaged():
     assert "Mean scores" in page
     assert "Mean top_" not in page
     assert "top_scores and top_keys are in the data but not drawn" in page
+
+
+def test_sites_have_short_names_beside_their_paths(rng):
+    paths = [f"a_model/block_{layer}/attention" for layer in range(2)]
+    source = report(ats.AttentionMaps.from_arrays({path: causal(rng) for path in paths}))
+    for place, path in enumerate(paths):
+        assert f"<a href='#site-{place}'>layer {place}</a><code>{path}</code>" in source
+        assert f"id='site-{place}'><h2>layer {place}</h2><p class=small><code>{path}</code>" in source

@@ -204,13 +204,12 @@ def _section(section: Section) -> str:
 def _sites(maps: AttentionMaps) -> str:
     short = short_site_names(maps.sites)
     rows = "".join(
-        f"<tr><td><a href='#{_anchor(place)}'>{html.escape(short[site.name])}</a></td>"
-        f"<td><code>{html.escape(site.name)}</code></td><td>{html.escape(site.layer_class)}</td><td>{html.escape(site.kind)}</td><td>{html.escape(_sizes(maps.dataset(site.name)))}</td>"
+        f"<tr><td><a href='#{_anchor(place)}'>{html.escape(shown(short[site.name]))}</a>"
+        f"<code>{html.escape(shown(site.name))}</code></td><td>{html.escape(site.layer_class)}</td><td>{html.escape(site.kind)}</td><td>{html.escape(_sizes(maps.dataset(site.name)))}</td>"
         f"<td>{html.escape(site.reason)}</td></tr>"
         for place, site in enumerate(maps.sites)
     )
-    headings = ("site", "path", "layer", "kind", "captured", "why it is attention")
-    head = "".join(f"<th>{heading}</th>" for heading in headings)
+    head = "".join(f"<th>{heading}</th>" for heading in ("site", "layer", "kind", "captured", "why it is attention"))
     return (
         "<section><h2>Sites</h2><p>The places in the model where attention is computed, in order of "
         "execution.</p><div class=wide "
@@ -280,8 +279,8 @@ def _site(
         parts.append(_groups(dataset, groups))
     layer = f" · {html.escape(site.layer_class)}" if site.layer_class else ""
     return (
-        f"<section class=site id='{_anchor(place)}'><h2>{html.escape(short)}</h2>"
-        f"<p class=small><code>{html.escape(name)}</code> · {html.escape(site.kind)}{layer} · "
+        f"<section class=site id='{_anchor(place)}'><h2>{html.escape(shown(short))}</h2>"
+        f"<p class=small><code>{html.escape(shown(name))}</code> · {html.escape(site.kind)}{layer} · "
         f"{html.escape(_sizes(dataset))}</p>{''.join(parts)}</section>"
     )
 
