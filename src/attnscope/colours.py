@@ -259,5 +259,19 @@ def png_of(pixels: np.ndarray) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, content) for kind, content in chunks)
 
 
+def as_rgb(picture: np.ndarray) -> np.ndarray:
+    """A picture of any range as red, green and blue, `(row, column, 3)`, uint8, stretched over its own range.
+
+    Args:
+        picture: dims ``(row, column)`` or ``(row, column, channel)`` with 1, 3 or 4 channels; NaN becomes black.
+    """
+    picture = np.asarray(picture, dtype="float64")
+    picture = picture[..., None] if picture.ndim == 2 else picture
+    picture = picture[..., :3] if picture.shape[-1] >= 3 else picture[..., :1].repeat(3, axis=-1)
+    least, most = np.nanmin(picture), np.nanmax(picture)
+    scaled = (picture - least) / (most - least) if most > least else np.zeros_like(picture)
+    return np.asarray(np.nan_to_num(scaled) * 255).round().astype(np.uint8)
+
+
 def _chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import xarray as xr
 
+from attnscope.marks import number
 from attnscope.schema import RECEIVED
 
 RELEVANCE = "relevance"
@@ -74,6 +75,19 @@ def relevance_in_words(array: xr.DataArray) -> str:
     if not target:
         return f"{method} ({units})" if units else method
     return f"{method}, {target_in_words(target, units)}"
+
+
+def remarks_on(array: xr.DataArray) -> list[str]:
+    """What a picture of relevance says besides its scale: the model's number, and the verdict on the method.
+
+    An explanation knows them: of a single sample the coordinates ``answer`` and ``decision``, and the attr ``verdict``.
+    """
+    remarks = []
+    if "decision" in array.coords and "answer" in array.coords and array.coords["answer"].ndim == 0:
+        answer = number(float(array.coords["answer"]))
+        explained = target_in_words(target_of(array), str(array.attrs.get("units", "")))
+        remarks += [] if answer == str(array.coords["decision"].item()) else [f"{explained}: {answer}"]
+    return [*remarks, str(array.attrs.get("verdict", ""))]
 
 
 def target_in_words(target: str, units: str = "") -> str:

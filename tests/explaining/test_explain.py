@@ -156,8 +156,8 @@ def test_it_is_written_as_its_suffix_says(model, patients, tmp_path):
     with pytest.raises(InputError) as raised:
         explanation.save("e.docx")
     assert str(raised.value) == (
-        "The file is 'e.docx', but its name has to end in .html, .json or .csv, which says what is written. Give it "
-        "one: 'e.html'."
+        "The file is 'e.docx', but its name has to end in .html, .json, .csv, .png, .svg or .pdf, which says what is "
+        "written. Give it one: 'e.html'."
     )
 
 

@@ -301,6 +301,51 @@ def test_several_outputs_stand_beside_the_samples_by_their_names():
     assert f"risk: {number(0.75)}; stage: largest: 0, {number(0.7)}" in source
 
 
+def answered(outputs, samples=3, **coords):
+    scores = np.full((samples, 2), 0.5)
+    maps = ats.AttentionMaps.from_arrays({"site": scores}, dims=("sample", "key"))
+    ids = {"sample_id": ("sample", coords["ids"])} if coords else {}
+    return ats.AttentionMaps({"site": maps.dataset("site").assign_coords(ids)}, outputs=outputs)
+
+
+def test_what_the_model_says_is_listed_with_its_classes_and_counted():
+    columns = np.array([[0.1, 0.7, 0.2], [0.5, 0.3, 0.2], [0.2, 0.6, 0.2]])
+    maps = answered(xr.DataArray(columns, dims=("sample", "class")), ids=["P-1", "<i>P-2</i>", "P-3"])
+    text = Page(report(maps, classes=["benign", "malignant", "<b>none</b>"])).text
+    assert "What the model saysOf 3: malignant 2, benign 1.P-1 malignant (0.700)<i>P-2</i> benign (0.500)P-3" in text
+    few = Page(report(maps, classes=["benign", "malignant", "none"], samples=2)).text
+    assert "The first 2 of 3 samples. Of 3: malignant 2, benign 1." in few
+    assert "P-3" not in few
+    assert f"P-1 {number(0.1)}, {number(0.7)}, {number(0.2)}" in Page(report(maps)).text
+
+
+def test_a_single_column_decides_between_two_classes():
+    for values, said in (
+        ([0.25, 0.5, 0.875], "0 no (0.750)1 no (0.500)2 yes (0.875)"),
+        ([-2.0, 0.5, 0.25], "0 no (2.00)1 yes (0.500)2 yes (0.250)"),
+    ):
+        for outputs in (xr.DataArray(values, dims="sample"), xr.DataArray(np.c_[values], dims=("sample", "class"))):
+            assert said in Page(report(answered(outputs), classes=["no", "yes"])).text
+    risk, hours = xr.DataArray([0.25, 0.5, 0.75], dims="sample"), xr.DataArray(np.eye(3), dims=("sample", "hour"))
+    two = {"risk": risk, "hours": hours}
+    assert "0 risk: no (0.750); hours: 1.00, 0.00, 0.00" in Page(report(answered(two), classes=["no", "yes"])).text
+    with pytest.raises(InputError) as raised:
+        report(answered(xr.DataArray([0.25, 0.5, 0.75], dims="sample")), classes=["a", "b", "c"])
+    assert str(raised.value) == (
+        "3 classes were named, but the outputs have the shapes (3,). Name one class for each column, or two for a "
+        "single one: classes=['no', 'yes']."
+    )
+
+
+def test_on_paper_each_sheet_says_what_it_is_about(rng):
+    maps = ats.AttentionMaps.from_arrays({"a/b": causal(rng), "</style><b>": causal(rng)})
+    source = report(maps, title="}</style>\n\u202eTitle")
+    assert r'@top-left{content:"\7d \3c \2f style\3e \23ce \27e8 U\2b 202E\27e9 Title"}' in source
+    assert r'@page site-0{@top-right{content:"a\2f b"}}#site-0{page:site-0}' in source
+    assert r'@page site-1{@top-right{content:"\3c \2f style\3e \3c b\3e "}}#site-1{page:site-1}' in source
+    assert source.count("</style>") == 1
+
+
 def test_padding_without_weight_is_hatched_and_with_weight_is_coloured():
     scores = np.array([[0.6, 0.4, 0.0], [0.5, 0.3, 0.2]])
     dataset = ats.AttentionMaps.from_arrays({"site": scores}, dims=("sample", "key")).dataset("site")
@@ -395,3 +440,11 @@ def test_ranks_of_different_keys_are_not_averaged():
     assert "Mean scores" in page
     assert "Mean top_" not in page
     assert "top_scores and top_keys are in the data but not drawn" in page
+
+
+def test_sites_have_short_names_beside_their_paths(rng):
+    paths = [f"a_model/block_{layer}/attention" for layer in range(2)]
+    source = report(ats.AttentionMaps.from_arrays({path: causal(rng) for path in paths}))
+    for place, path in enumerate(paths):
+        assert f"<a href='#site-{place}'>layer {place}</a><code>{path}</code>" in source
+        assert f"id='site-{place}'><h2>layer {place}</h2><p class=small><code>{path}</code>" in source

@@ -5,7 +5,7 @@ import pytest
 
 import attnscope as ats
 from attnscope.errors import SchemaError
-from drawings import array, axes, marked, remarks, scores, ticks
+from drawings import array, axes, marked, remarks, scores, ticks, unreadable
 
 
 def lines(ax):
@@ -87,3 +87,14 @@ def test_what_has_no_queries_or_no_line_is_refused(rng):
     with pytest.raises(SchemaError) as caught:
         ats.plot.links(scores(rng, 3, 5), most=0, ax=axes())
     assert str(caught.value) == "most=0 was given, but at least one line is needed. Write most=40."
+
+
+LONG = "a_backbone/transformer_encoder_layer_11/self_attention_layer_with_a_long_name"
+
+
+@pytest.mark.parametrize(("samples", "site"), [(1, "mha"), (2, LONG), (7, LONG)])
+def test_titles_words_and_numbers_stay_inside_of_the_figure(rng, samples, site):
+    words = [f"word number {place} of a text" for place in range(9)]
+    given = array(scores(rng, samples, 2, 9, 9), site=site).assign_coords(query_label=("query", words))
+    for chosen in ({}, {"sample": "mean", "head": 1}):
+        assert not unreadable(ats.plot.links(given, **chosen).figure)

@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+import xarray as xr
 from PIL import Image
 
 import attnscope as ats
@@ -205,6 +206,36 @@ def test_what_cannot_be_subtracted_is_said(opened, two_runs):
     settled(page)
     assert page.get_by_role("alert").count() == 0
     assert grid(page).is_visible()
+
+
+def test_each_side_of_a_comparison_says_its_run_site_output_and_label(opened, tmp_path, rng):
+    def run(site, outputs, words):
+        maps = one_site(softmax(rng.normal(size=(2, 5, 5))), words, site=site)
+        return ats.AttentionMaps({site: maps.dataset(site)}, outputs=xr.DataArray([outputs], dims=("sample", "unit")))
+
+    before = run("one/mha", [0.25, 0.75], list("abcde"))
+    runs = {"before": before, "after": run("two/mha", [0.625, 0.375], list("abXYe"))}
+    labels = {"before": ["benign"], "after": ["malignant"]}
+    page = opened(saved(tmp_path, runs, labels=labels), "view=compare&panel=1")
+    sides = page.get_by_role("group", name="What is compared")
+    assert sides.locator("p").inner_text() == "Abefore: mha, head 1"
+    assert [" ".join(facts.inner_text().split()) for facts in sides.locator("dl").all()] == [
+        "run before path one/mha label benign output 0.250, 0.750",
+        "run after path two/mha label malignant output 0.625, 0.375",
+    ]
+    about = page.get_by_role("region", name="Sample")
+    assert "run\nbefore\nlabel\nbenign\noutput\n0.250, 0.750" in about.inner_text()
+    page.get_by_role("button", name="Swap A and B").click()
+    settled(page)
+    assert "run\nafter\nlabel\nmalignant\noutput\n0.625, 0.375" in about.inner_text()
+    page.get_by_role("button", name="Pin the cell where A exceeds B most").click()
+    grid(page).focus()
+    to_the_first_cell(page)
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    assert "key 2 \u201c\u2068X\u2069\u201d (in B \u201c\u2068c\u2069\u201d): " in cell_shown(page)[0]
+    path = page.get_by_label("Site", exact=True).get_attribute("title")
+    assert path == "two/mha"
 
 
 def test_labels_that_differ_are_told(opened, tmp_path, rng):

@@ -232,6 +232,17 @@ def test_report_writes_a_page_and_overwrites_none(folder, capsys):
         "attnscope: 'report.html' already exists and is not overwritten. Give another path with -o, or replace it: "
         "--force\n"
     )
+    assert run("report", "run.zarr", "--classes", "low,middle,high", "--force") == 0
+    outputs = np.asarray(ats.open("run.zarr").outputs)
+    called = np.array(["low", "middle", "high"])[outputs.argmax(1)]
+    page = (folder / "report.html").read_text("utf-8")
+    for sample, name in enumerate(called):
+        assert f"<b><bdi>{sample}</bdi></b> <bdi>{name} ({outputs[sample].max():.3f})</bdi>" in page
+    capsys.readouterr()
+    assert refused(capsys, "report", "run.zarr", "--classes", "low,high", "--force") == (
+        "attnscope: 2 classes were named, but the outputs have the shapes (7, 3). Name one class for each column, or "
+        "two for a single one: --classes no,yes.\n"
+    )
     assert run("report", "run.zarr", "--force") == 0
     assert "Attention of small" in (folder / "report.html").read_text("utf-8")
 

@@ -71,7 +71,7 @@ def test_numbers_are_those_of_the_function(folder):
     ("options", "message"),
     [
         (("--samples", "P-099", "-o", "p.html"), "P-099"),
-        (("-o", "p.docx"), "The file is 'p.docx', but its name has to end in .html, .json or .csv"),
+        (("-o", "p.docx"), "The file is 'p.docx', but its name has to end in .html, .json, .csv, .png, .svg or .pdf"),
         (("--method", "oclusion", "-o", "p.html"), "'occlusion'"),
     ],
 )

@@ -243,7 +243,8 @@ def explain_to(
     """Writes what a model's answers for some samples depend on: reads the files, then calls `attnscope.explain`.
 
     Args:
-        output: Where the explanation goes: a page, ``.html``, or ``.json`` or ``.csv``.
+        output: Where the explanation goes: a page, ``.html``; ``.json`` or ``.csv``; or pictures, ``.pdf``, ``.png`` or
+            ``.svg``.
         model: A ``.keras`` or ``.h5`` file.
         inputs: A file of samples, as `read_inputs` takes it, or what that gave. The methods are tested on all of them.
         classes: What the classes are called: ``a,b,c`` or the path of a text file with one name per line.

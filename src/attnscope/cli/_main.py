@@ -155,7 +155,8 @@ def _do_report(options: argparse.Namespace) -> None:
     from attnscope.pages import report, save_report
 
     check_free(Path(options.output), options.force)
-    page = report(open_maps(options.run_path), title=options.title)
+    classes = None if options.classes is None else read_names(options.classes, option="--classes")
+    page = report(open_maps(options.run_path), title=options.title, classes=classes)
     save_report(page, options.output, overwrite=options.force)
     print(f"Written to {options.output}. Open it in a browser.")
 

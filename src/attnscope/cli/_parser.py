@@ -73,9 +73,13 @@ def _add_table(command: argparse.ArgumentParser) -> None:
     table.add_argument("--drop-missing", action="store_true", help="leave out samples with missing cells")
 
 
+def _add_classes(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--classes", metavar="NAMES", help="what the classes are called: a,b,c or a text file")
+
+
 def _add_subject(command: argparse.ArgumentParser) -> None:
     """What is explained, and of which positions."""
-    command.add_argument("--classes", metavar="NAMES", help="what the classes are called: a,b,c or a text file")
+    _add_classes(command)
     command.add_argument("--labels", metavar="NAMES", help="names of the positions: a,b,c or a text file")
     command.add_argument("--positions", metavar="INPUT", help="the input that is explained, where there are several")
     command.add_argument("--grid", nargs=2, type=int, metavar=("ROWS", "COLUMNS"), help="patches, for pictures")
@@ -175,6 +179,7 @@ def _add_report(commands: Commands) -> argparse.ArgumentParser:
         "-o", "--output", default="report.html", metavar="PAGE", help="where to write; default: report.html"
     )
     command.add_argument("--title", help="heading of the page; default: the name of the model")
+    _add_classes(command)
     command.add_argument("--force", action="store_true", help="replace an existing file at PAGE")
     return command
 
@@ -246,7 +251,13 @@ def _add_explain(commands: Commands) -> argparse.ArgumentParser:
         "P-017,P-020 -o page.html",
     )
     _add_model_and_inputs(command)
-    command.add_argument("-o", "--output", required=True, metavar="PAGE", help="where to write: .html, .json or .csv")
+    command.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        metavar="PAGE",
+        help="where to write: .html, .json, .csv; or pictures, .pdf, .png or .svg",
+    )
     command.add_argument(
         "--samples",
         metavar="IDS",

@@ -10,6 +10,7 @@ _OPTIONS = {
     "batch_size": "batch_size",
     "budget": "budget",
     "class_names": "classes",
+    "classes": "classes",
     "grid": "grid",
     "labels": "labels",
     "method": "method",

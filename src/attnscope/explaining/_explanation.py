@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from attnscope.errors import NotInstalledError, free_path
+from attnscope.attribution import method_of
+from attnscope.errors import PICTURES, InputError, MethodError, NotInstalledError, free_path
 from attnscope.explaining._method_choice import MethodChoice
+from attnscope.explaining._pictures import draw, write
 from attnscope.findings import Finding
 from attnscope.marks import number, shown
 from attnscope.pages import explanation_element, explanation_page, use_in_words
@@ -25,6 +27,10 @@ from attnscope.trust import EvidenceCard
 if TYPE_CHECKING:
     import pandas as pd
 
+    from attnscope.plot import Axes, Place
+
+MOST_IN_ERRORS = 8
+"""How many ids an error names."""
 MOST_IN_WORDS = 3
 """How many parts of a sample its line in a terminal names."""
 
@@ -33,7 +39,8 @@ MOST_IN_WORDS = 3
 class Explanation:
     """What a model's answers for some samples depend on, with the verdict on the method that says so.
 
-    A notebook displays it; `table` is for programs, and `save` writes a page, JSON, CSV or a picture.
+    A notebook displays it; `table` is for programs, `plot` draws a sample, and `save` writes a page, JSON, CSV or
+    pictures.
 
     Attributes:
         model: Name of the model.
@@ -122,6 +129,64 @@ class Explanation:
             for place in places
         ]
 
+    @property
+    def relevance(self) -> xr.DataArray:
+        """The relevance by the method that is drawn, as `ats.attribute` returns it, for any picture of `ats.plot`.
+
+        It knows what the model says of each sample and the verdict on the method, and every picture says both.
+
+        Raises:
+            MethodError: No method is drawn.
+        """
+        if not self.methods:
+            raise MethodError(
+                f"There is no relevance: no method may be drawn for {shown(self.model)!r}. Name one, and it is drawn "
+                "with its verdict: method='occlusion'."
+            )
+        choice, table = self.methods[0], self.table
+        relevance = table["relevance"].isel(by=0, drop=True)
+        known = {name: table[name] for name in ("base", "answer") if name in table}
+        attrs = {
+            **({"units": table.attrs["units"]} if "units" in table.attrs else {}),
+            "method": choice.name,
+            "target": self.target,
+            "class_specific": method_of(choice.name).class_specific,
+            "verdict": choice.in_words,
+        }
+        return relevance.assign_coords(known).assign_attrs(attrs)
+
+    def plot(self, sample: object = None, *, ax: Place = None) -> Axes:
+        """Draws one sample with Matplotlib, by its kind.
+
+        A text is drawn by `plot.tokens`, a picture by `plot.image`, a series by `plot.series`, all else by `plot.bars`.
+        The title says the id and what the model says; the lines below it say the verdict on the method; the scale says
+        the method, the unit and the target.
+
+        Args:
+            sample: Its id, which may be left out where there is only one sample.
+            ax: Where to draw: axes, or an empty figure, which becomes as large as needed; default: on a new pyplot
+                figure.
+
+        Returns:
+            The axes.
+
+        Raises:
+            InputError: There is no such sample, or there are several and none is named.
+            MethodError: No method is drawn.
+            NotInstalledError: Matplotlib is not installed.
+        """
+        return draw(self, self._place_of(sample), ax)
+
+    def _place_of(self, sample: object) -> int:
+        ids = self.ids
+        if sample is None and len(ids) == 1:
+            return 0
+        if sample is not None and str(sample) in ids:
+            return ids.index(str(sample))
+        called = ", ".join(map(repr, ids[:MOST_IN_ERRORS])) + (" and so on" if len(ids) > MOST_IN_ERRORS else "")
+        what = "No sample was named" if sample is None else f"There is no sample {str(sample)!r} in this explanation"
+        raise InputError(f"{what}: the ids are {called}. Name one of them: explanation.plot({ids[0]!r}).")
+
     def __repr__(self) -> str:
         lines = [f"{shown(self.model)}, {shown(self.target)}: {len(self)} samples of {self.kind}", use_in_words(self)]
         for sample, name in enumerate(self.ids):
@@ -207,8 +272,9 @@ class Explanation:
         return text.getvalue()
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Writes it as what the suffix says: ``.html`` (a page that needs no network and no script), ``.json`` or
-        ``.csv``.
+        """Writes it as what the suffix says: ``.html`` (a page that needs no network and no script), ``.json``,
+        ``.csv``, or pictures of all samples, as `plot` draws them: ``.pdf`` (a page for each), ``.png`` or ``.svg``
+        (one below the other).
 
         Args:
             path: Where to write.
@@ -220,10 +286,16 @@ class Explanation:
         Raises:
             InputError: The suffix is none of these.
             WouldOverwriteError: `path` exists, and `overwrite` is False.
+            MethodError: Pictures are asked for, but no method is drawn.
+            NotInstalledError: Pictures are asked for, and Matplotlib is not installed.
         """
         replacing = f"explanation.save({str(path)!r}, overwrite=True)"
         path = free_path(path, replacing, overwrite=overwrite, suffixes=SUFFIXES)
-        path.write_text(_WRITERS[path.suffix.lower()](self), encoding="utf-8")
+        suffix = path.suffix.lower()
+        if suffix in PICTURES:
+            write(self, path)
+        else:
+            path.write_text(_WRITERS[suffix](self), encoding="utf-8")
         return path
 
 
@@ -234,7 +306,7 @@ _WRITERS: dict[str, Callable[[Explanation], str]] = {
 }
 
 
-SUFFIXES = tuple(_WRITERS)
+SUFFIXES = (*_WRITERS, *PICTURES)
 """What the name of a file may end in; it says what is written."""
 
 

@@ -24,6 +24,14 @@ class MethodChoice:
     verdict: str
     reasons: tuple[str, ...]
 
+    @property
+    def in_words(self) -> str:
+        """The verdict as a picture says it: ``the card: explains``, ``not tested on this model``."""
+        if self.verdict == UNTESTED:
+            return f"{UNTESTED} on this model"
+        why = f": {'; '.join(self.reasons)}" if self.reasons and self.verdict != EXPLAINS else ""
+        return f"the card: {self.verdict}{why}"
+
 
 def choices(card: EvidenceCard | None, asked: str) -> list[MethodChoice]:
     """The method to draw and the one to lay beside it: none, one or both.

@@ -31,7 +31,7 @@ def card_page(card: CardData, rules: CardRules) -> str:
         card: What was found.
         rules: The rule behind the verdicts.
     """
-    return page(f"Evidence on {card.model}", _body(card, rules), SHEET)
+    return page(f"Evidence on {card.model}", _body(card, rules), SHEET, {})
 
 
 def card_element(card: CardData, rules: CardRules) -> str:

@@ -75,7 +75,8 @@ class ExplanationData(Protocol):
 def explanation_page(explanation: ExplanationData) -> str:
     """An explanation as a page that loads nothing and runs nothing; on paper each sample begins a page of its own."""
     title = f"What {explanation.target} depends on"
-    return page(title, _body(explanation), SHEET, extra=_page_names(explanation))
+    ids = [str(name) for name in explanation.table[SAMPLE_ID].values]
+    return page(title, _body(explanation), SHEET, {f"sample-{place}": name for place, name in enumerate(ids)})
 
 
 def explanation_element(explanation: ExplanationData) -> str:
@@ -333,17 +334,3 @@ def _limits(explanation: ExplanationData) -> str:
     ]
     items = "".join(f"<li>{html.escape(item)}</li>" for item in limits)
     return f"<section><h2>What this cannot tell</h2><ul>{items}</ul></section>"
-
-
-def _page_names(explanation: ExplanationData) -> str:
-    """On paper the id of its sample stands at the top of each page."""
-    ids = [str(name) for name in explanation.table[SAMPLE_ID].values]
-    return "".join(
-        f"@page sample-{place}{{@top-right{{content:{_css_text(name)}}}}}#sample-{place}{{page:sample-{place}}}"
-        for place, name in enumerate(ids)
-    )
-
-
-def _css_text(text: str) -> str:
-    """A text in a style sheet; whatever is no plain letter or digit is written by its number."""
-    return '"' + "".join(c if c.isascii() and c.isalnum() else f"\\{ord(c):x} " for c in text[:80]) + '"'

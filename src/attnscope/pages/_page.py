@@ -6,20 +6,43 @@ import html
 from collections.abc import Mapping
 from importlib import resources
 
+from attnscope.colours import FONTS, palette
 from attnscope.findings import FindingGroup
-from attnscope.marks import offline_page
+from attnscope.marks import offline_page, shown
+
+LONGEST_ON_PAPER = 70
+"""Longer names are cut at the top of a printed page."""
 
 
-def page(title: str, body: str, sheet: str, *, extra: str = "") -> str:
-    """A whole page that loads nothing.
+def page(title: str, body: str, sheet: str, parts: Mapping[str, str]) -> str:
+    """A whole page that loads nothing; on paper each sheet has its number, the title and the name of its part.
 
     Args:
         title: What its tab is called.
         body: What it shows, as HTML.
         sheet: Name of the style sheet that it has beside the shared one, such as ``report.css``.
-        extra: Rules for this page alone.
+        parts: What elements with an id are called on paper, where each of them begins a page.
     """
-    return offline_page(title, f"<main>\n{body}\n</main>", style(sheet) + extra)
+    return offline_page(title, f"<main>\n{body}\n</main>", style(sheet) + _on_paper(title, parts))
+
+
+def _on_paper(title: str, parts: Mapping[str, str]) -> str:
+    """The margins of printed pages: the title and the name of the part above, the number below."""
+    marks = (
+        f"@page{{size:A4;margin:18mm 15mm;font:8.5pt {FONTS['sans']};color:{palette(dark=False)['quiet']};"
+        f"@top-left{{content:{css_text(title)}}}@bottom-right{{content:counter(page) ' / ' counter(pages)}}}}"
+        "@page:first{@top-left{content:none}}"
+    )
+    return marks + "".join(
+        f"@page {part}{{@top-right{{content:{css_text(name)}}}}}#{part}{{page:{part}}}" for part, name in parts.items()
+    )
+
+
+def css_text(text: str) -> str:
+    """A text in a style sheet; whatever is no plain letter or digit is written by its number."""
+    letters = shown(text)
+    cut = letters if len(letters) <= LONGEST_ON_PAPER else letters[: LONGEST_ON_PAPER - 1] + "…"
+    return '"' + "".join(c if c.isascii() and c.isalnum() else f"\\{ord(c):x} " for c in cut) + '"'
 
 
 def style(sheet: str) -> str:

@@ -1,14 +1,14 @@
 """`report`: one page about captured attention, which works offline and contains no script.
 
-From top to bottom: what was captured, the lint's findings, the caller's own sections, the sites, a legend that
-explains every mark, and for each site its mean maps, its first samples token by token (where samples have their own
-tokens), and what each group of samples attends to.
+From top to bottom: what was captured, the lint's findings, what the model said, the caller's own sections, the sites, a
+legend that explains every mark, and for each site its mean maps, its first samples token by token (where samples have
+their own tokens), and what each group of samples attends to.
 """
 
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,11 +17,12 @@ import xarray as xr
 
 from attnscope.errors import PAGES, InputError, counted, free_path
 from attnscope.maps import AttentionMaps
-from attnscope.marks import colour_bar, isolated, number, rounded_up, token_row
+from attnscope.marks import colour_bar, isolated, rounded_up, shown, token_row
 from attnscope.pages._charts import MOST_POSITIONS, Bars, bar_list, largest_drawn, maps_of_cells, strongest
 from attnscope.pages._means import MeanMaps, mean_maps, received, received_per_group
+from attnscope.pages._outputs import class_counts, outputs_in_words
 from attnscope.pages._page import head, page, what_was_found
-from attnscope.schema import MEANINGS, RANK, UNITS, key_dims, query_dims, require_maps
+from attnscope.schema import MEANINGS, RANK, SAMPLE_ID, UNITS, key_dims, query_dims, require_maps
 from attnscope.site_names import short_site_names
 
 MOST_CELLS = 20_000
@@ -55,6 +56,7 @@ def report(
     sections: Sequence[Section] = (),
     groups: Sequence[str] | None = None,
     predictions: Sequence[str] | None = None,
+    classes: Sequence[str] | None = None,
     samples: int = 24,
 ) -> str:
     """An offline page about captured maps, as HTML.
@@ -67,33 +69,39 @@ def report(
         title: Heading of the page; default: ``Attention of`` and the name of the model.
         sections: The caller's own sections, shown before the sites.
         groups: The group of each sample, such as its class; adds what each group attends to.
-        predictions: One word per sample, shown beside its tokens; default: the model's output as a number.
-        samples: How many samples to show token by token.
+        predictions: One word per sample; default: the model's output.
+        classes: What the classes are called, in the order of the output's columns; a sample is then shown with the
+            class that it gets. A single column takes two: it is the probability of the second where all its numbers
+            are between 0 and 1, or else decides by its sign.
+        samples: How many samples to show one by one.
 
     Returns:
         The page. It loads and runs nothing, which its Content-Security-Policy enforces.
 
     Raises:
-        InputError: `groups` or `predictions` does not have one entry per sample.
+        InputError: `groups` or `predictions` does not have one entry per sample, or no output has as many columns as
+            there are `classes`.
         SchemaError: Something else than captured maps is given.
     """
     require_maps(maps, "report")
     _check_one_per_sample("groups", groups, maps.num_samples)
     _check_one_per_sample("predictions", predictions, maps.num_samples)
     title = title or f"Attention of {maps.attrs.get('model', 'a model')}"
-    outputs = _outputs_in_words(maps, samples) if predictions is None else [str(word) for word in predictions]
+    given = None if predictions is None else [str(word) for word in predictions]
+    said = outputs_in_words(maps.outputs, classes, samples) if given is None else given
     tooltips = _Tooltips(MOST_CELLS)
     body = [
         _head(maps, title),
         _caution(),
         _findings(maps),
+        _answers(maps, said[:samples], classes if given is None else None),
         *(_section(section) for section in sections),
         _sites(maps),
         _legend(),
-        *(_site(maps, name, groups, outputs, samples, tooltips) for name in maps),
+        *(_site(maps, name, groups, said, samples, tooltips) for name in maps),
         "<footer>Made by attnscope. This file loads nothing from anywhere.</footer>",
     ]
-    return _page(title, "\n".join(body))
+    return _page(title, "\n".join(body), maps)
 
 
 def save_report(page: str, path: str | Path, *, overwrite: bool = False) -> Path:
@@ -130,14 +138,14 @@ def _check_one_per_sample(what: str, entries: Sequence[str] | None, samples: int
         )
 
 
-def _page(title: str, body: str) -> str:
+def _page(title: str, body: str, sites: Iterable[str]) -> str:
     hatch = (
         '<svg width="0" height="0" class=defs aria-hidden="true"><defs><pattern id="hatch" width="5" '
         'height="5" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
         '<rect class=ground width="5" height="5"/><rect class=line width="1.2" height="5"/></pattern>'
         "</defs></svg>"
     )
-    return page(title, f"{hatch}\n{body}", "report.css")
+    return page(title, f"{hatch}\n{body}", "report.css", {_anchor(place): name for place, name in enumerate(sites)})
 
 
 def _head(maps: AttentionMaps, title: str) -> str:
@@ -164,6 +172,29 @@ def _findings(maps: AttentionMaps) -> str:
     return f"<section class='lint warn'><h2>Lint: {counted(len(groups), 'finding')}</h2><ul>{items}</ul></section>"
 
 
+def _answers(maps: AttentionMaps, said: Sequence[str], classes: Sequence[str] | None) -> str:
+    """What the model said of the first samples, and how often it said it of all."""
+    if not said:
+        return ""
+    count = maps.num_samples
+    names = _names_of_samples(maps)[: len(said)]
+    rows = "".join(
+        f"<li><b>{isolated(name)}</b> {isolated(words)}</li>" for name, words in zip(names, said, strict=True)
+    )
+    first = f"The first {len(said)} of {count:,} samples. " if len(said) < count else ""
+    counts = "" if classes is None else f"Of {count:,}: {class_counts(maps.outputs, classes)}."
+    return (
+        f"<section><h2>What the model says</h2><p>{first}{html.escape(shown(counts)) if counts else ''}</p>"
+        f"<ul class=answers>{rows}</ul></section>"
+    )
+
+
+def _names_of_samples(maps: AttentionMaps) -> list[str]:
+    """Their ids, where they have any, else their numbers."""
+    known = next((dataset[SAMPLE_ID] for dataset in map(maps.dataset, maps) if SAMPLE_ID in dataset.coords), None)
+    return [str(name) for name in (range(maps.num_samples) if known is None else known.values)]
+
+
 def _section(section: Section) -> str:
     text = "".join(f"<p>{html.escape(paragraph)}</p>" for paragraph in section.paragraphs)
     bars = "" if section.bars is None else bar_list(section.bars)
@@ -173,13 +204,12 @@ def _section(section: Section) -> str:
 def _sites(maps: AttentionMaps) -> str:
     short = short_site_names(maps.sites)
     rows = "".join(
-        f"<tr><td><a href='#{_anchor(place)}'>{html.escape(short[site.name])}</a></td>"
-        f"<td><code>{html.escape(site.name)}</code></td><td>{html.escape(site.layer_class)}</td><td>{html.escape(site.kind)}</td><td>{html.escape(_sizes(maps.dataset(site.name)))}</td>"
+        f"<tr><td><a href='#{_anchor(place)}'>{html.escape(shown(short[site.name]))}</a>"
+        f"<code>{html.escape(shown(site.name))}</code></td><td>{html.escape(site.layer_class)}</td><td>{html.escape(site.kind)}</td><td>{html.escape(_sizes(maps.dataset(site.name)))}</td>"
         f"<td>{html.escape(site.reason)}</td></tr>"
         for place, site in enumerate(maps.sites)
     )
-    headings = ("site", "path", "layer", "kind", "captured", "why it is attention")
-    head = "".join(f"<th>{heading}</th>" for heading in headings)
+    head = "".join(f"<th>{heading}</th>" for heading in ("site", "layer", "kind", "captured", "why it is attention"))
     return (
         "<section><h2>Sites</h2><p>The places in the model where attention is computed, in order of "
         "execution.</p><div class=wide "
@@ -249,8 +279,8 @@ def _site(
         parts.append(_groups(dataset, groups))
     layer = f" · {html.escape(site.layer_class)}" if site.layer_class else ""
     return (
-        f"<section class=site id='{_anchor(place)}'><h2>{html.escape(short)}</h2>"
-        f"<p class=small><code>{html.escape(name)}</code> · {html.escape(site.kind)}{layer} · "
+        f"<section class=site id='{_anchor(place)}'><h2>{html.escape(shown(short))}</h2>"
+        f"<p class=small><code>{html.escape(shown(name))}</code> · {html.escape(site.kind)}{layer} · "
         f"{html.escape(_sizes(dataset))}</p>{''.join(parts)}</section>"
     )
 
@@ -345,27 +375,3 @@ def _groups(dataset: xr.Dataset, groups: Sequence[str]) -> str:
         caption,
     )
     return f"<h3>By group</h3>{bar_list(bars)}"
-
-
-def _outputs_in_words(maps: AttentionMaps, samples: int) -> list[str]:
-    """The outputs for the first samples, of several each by its name: a number, a few, or the largest of many."""
-    outputs = maps.outputs
-    if outputs is None:
-        return []
-    named = outputs if isinstance(outputs, dict) else {"": outputs}
-    words = [
-        [f"{name}: {word}" if name else word for word in _each_in_words(array.isel(sample=slice(0, samples)).values)]
-        for name, array in named.items()
-        if "sample" in array.dims
-    ]
-    return ["; ".join(row) for row in zip(*words, strict=True)]
-
-
-def _each_in_words(rows: np.ndarray) -> list[str]:
-    return [_in_one_word(np.atleast_1d(row).ravel()) for row in rows]
-
-
-def _in_one_word(row: np.ndarray) -> str:
-    if len(row) <= 3:
-        return ", ".join(number(float(value)) for value in row)
-    return f"largest: {int(row.argmax())}, {number(float(row.max()))}"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attnscope.colours import png_of, rgb
+from attnscope.colours import as_rgb, png_of, rgb
 from attnscope.marks import exact, isolated, number, plain, rounded_up
 
 MOST_BARS = 12
@@ -151,7 +151,7 @@ def tinted_picture(picture: np.ndarray, relevance: np.ndarray, reach: float, nam
         reach: The end of the scale on either side, above 0.
         name: Of the sample.
     """
-    pixels = _displayed(picture)
+    pixels = as_rgb(picture).astype(float)
     rows, columns = relevance.shape
     down, across = (np.arange(size) * cells // size for size, cells in zip(pixels.shape, (rows, columns), strict=False))
     share = np.clip(relevance / reach, -1, 1)[np.ix_(down, across)][..., None]
@@ -164,16 +164,6 @@ def tinted_picture(picture: np.ndarray, relevance: np.ndarray, reach: float, nam
         + "".join(_picture(each, zoom, f"{name}, {what}", what) for each, what in pictures)
         + "</div>"
     )
-
-
-def _displayed(picture: np.ndarray) -> np.ndarray:
-    """Red, green and blue from 0 to 255, stretched over the picture's own range."""
-    picture = np.asarray(picture, dtype="float64")
-    picture = picture[..., None] if picture.ndim == 2 else picture
-    picture = picture[..., :3] if picture.shape[-1] >= 3 else picture[..., :1].repeat(3, axis=-1)
-    least, most = np.nanmin(picture), np.nanmax(picture)
-    scaled = (picture - least) / (most - least) if most > least else np.zeros_like(picture)
-    return np.asarray(np.nan_to_num(scaled) * 255)
 
 
 def _picture(pixels: np.ndarray, zoom: int, described: str, caption: str) -> str:

@@ -39,6 +39,12 @@ if TYPE_CHECKING:
     from attnscope.plot._metrics import metrics
     from attnscope.plot._series import series
 
+    # isort: split
+    # For the rooms above; not part of the public face.
+    from matplotlib.axes import Axes as Axes
+
+    from attnscope.plot._canvas import Place as Place
+
 __all__ = [
     "ColouredTokens",
     "bars",
@@ -60,7 +66,7 @@ def drawing_module(file: str, name: str) -> ModuleType:
 
     Args:
         file: Name of the module.
-        name: What was called, for the error.
+        name: What was called, for the error, such as ``ats.plot.bars``.
 
     Raises:
         NotInstalledError: Matplotlib is not installed.
@@ -71,7 +77,7 @@ def drawing_module(file: str, name: str) -> ModuleType:
         if (error.name or "").split(".")[0] != "matplotlib":
             raise
         raise NotInstalledError(
-            f"ats.plot.{name} draws with Matplotlib, which is not installed; only the HTML of ats.plot.tokens works "
+            f"{name} draws with Matplotlib, which is not installed; only the HTML of ats.plot.tokens works "
             'without it. Install it: pip install "attnscope[plot]".'
         ) from error
 
@@ -79,7 +85,7 @@ def drawing_module(file: str, name: str) -> ModuleType:
 def __getattr__(name: str) -> object:
     if name not in _DRAWN:
         raise AttributeError(f"module 'attnscope.plot' has no attribute {name!r}; it offers {', '.join(__all__)}")
-    return getattr(drawing_module(_DRAWN[name], name), name)
+    return getattr(drawing_module(_DRAWN[name], f"ats.plot.{name}"), name)
 
 
 def __dir__() -> list[str]:

@@ -14,11 +14,11 @@ from matplotlib.font_manager import FontProperties, font_scalings
 from attnscope.colours import palette
 from attnscope.errors import SchemaError, counted
 from attnscope.marks import number, signed_number
-from attnscope.plot._canvas import axes_or_new, colour_map, difference_map, figure_of, head_line, is_dark, settle
+from attnscope.plot._canvas import Place, axes_or_new, colour_map, difference_map, figure_of, head_line, is_dark, settle
 from attnscope.plot._checks import Weights
 from attnscope.plot._samples import Samples, Values, said, samples_of, values_of
 from attnscope.plot._typesetting import cut, plain_text, width_of, wrapped, written
-from attnscope.quantities import Quantity
+from attnscope.quantities import Quantity, remarks_on
 
 LONGEST_NAME = 32
 MATERIAL = 0.005
@@ -54,7 +54,7 @@ def bars(
     sample: int | str | None = None,
     most: int = 12,
     labels: Sequence[str] | None = None,
-    ax: Axes | None = None,
+    ax: Place = None,
 ) -> Axes:
     """What each position of one sample adds: names, values and signed bars, the longest first.
 
@@ -72,7 +72,7 @@ def bars(
         sample: Number or id of the sample; default: the first.
         most: How many positions have a bar of their own.
         labels: Names of the positions; default: the ``key_label`` coordinate, else numbers.
-        ax: Where to draw; default: on a new pyplot figure.
+        ax: Where to draw: axes, or an empty figure, which becomes as large as needed; default: on a new pyplot figure.
 
     Returns:
         The axes: x counts the target's unit, and y rows, the first on top.
@@ -99,7 +99,7 @@ def bars(
     rows = _rows(samples, place, None if given is None else given[place], most)
     ax = axes_or_new(ax, 6.4, 1.1 + 0.26 * len(rows))
     _draw(ax, rows, quantity)
-    head_line(ax, samples.titles[place], _remarks(samples, place, quantity))
+    head_line(ax, samples.titles[place], [*remarks_on(samples.at(place)), *_remarks(samples, place, quantity)])
     _write_numbers(ax, rows)
     return ax
 

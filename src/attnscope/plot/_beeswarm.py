@@ -16,6 +16,7 @@ from attnscope.plot._checks import Weights
 from attnscope.plot._importance import mean_size, name_rows, strongest
 from attnscope.plot._samples import Values, samples_of, values_of
 from attnscope.plot._typesetting import plain_text, wrapped, written
+from attnscope.quantities import remarks_on
 
 _SPREAD = 0.38
 """How far dots go from the middle of their row."""
@@ -94,7 +95,8 @@ def beeswarm(
         mappable = ScalarMappable(Normalize(0, 1), _values_map(dark))
         add_bar(ax, mappable, "value of the input", {0.0: "lowest", 1.0: "highest"})
     part = f"{len(rows)} of {len(names)} positions" if len(rows) < len(names) else ""
-    head_line(ax, "", [f"{len(samples.values):,} sample{'s' if len(samples.values) > 1 else ''}", part])
+    count = f"{len(samples.values):,} sample{'s' if len(samples.values) > 1 else ''}"
+    head_line(ax, "", [count, part, *remarks_on(samples.array)])
     return ax
 
 

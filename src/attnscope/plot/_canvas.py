@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from matplotlib import rc_context, rcParams
@@ -40,6 +41,16 @@ _DARK_PAGE = 0.18
 """Luminance, from 0 to 1, below which a page counts as dark."""
 
 
+Place: TypeAlias = Axes | Figure | None
+"""Where a picture is drawn: on axes; in an empty figure, which becomes as large as the picture needs; or in a new one
+of pyplot's."""
+
+
+def embedded_fonts() -> AbstractContextManager[None]:
+    """Within it PDF and PostScript files hold their fonts as TrueType, whatever the user's settings say."""
+    return rc_context({"pdf.fonttype": 42, "ps.fonttype": 42})
+
+
 class TrueTypeFigure(Figure):
     """A figure whose PDF and PostScript files hold their fonts as TrueType, as publishers ask for.
 
@@ -48,7 +59,7 @@ class TrueTypeFigure(Figure):
 
     def savefig(self, *args: Any, **options: Any) -> None:
         """Writes the figure into a file, as `matplotlib.figure.Figure.savefig` does."""
-        with rc_context({"pdf.fonttype": 42, "ps.fonttype": 42}):
+        with embedded_fonts():
             super().savefig(*args, **options)
 
 
@@ -64,17 +75,22 @@ def new_figure(width: float, height: float, *, fixed: bool = False) -> Figure:
     """
     from matplotlib import pyplot
 
+    return sized(pyplot.figure(figsize=(width, height), FigureClass=TrueTypeFigure), width, height, fixed=fixed)
+
+
+def sized(figure: Figure, width: float, height: float, *, fixed: bool = False) -> Figure:
+    """An empty figure with the size and the layout that a picture needs; the arguments are those of `new_figure`."""
     layout = None if fixed else ConstrainedLayoutEngine(w_pad=_MARGIN, h_pad=_MARGIN, compress=True)
-    figure = pyplot.figure(figsize=(width, height), FigureClass=TrueTypeFigure)
+    figure.set_size_inches(width, height)
     figure.set_layout_engine("none" if layout is None else layout)
     return figure
 
 
-def axes_or_new(ax: Axes | None, width: float, height: float) -> Axes:
-    """The axes to draw on; in a new figure they sit at the upper left."""
-    if ax is not None:
-        return ax
-    ax = new_figure(width, height).add_subplot()
+def axes_or_new(place: Place, width: float, height: float) -> Axes:
+    """The axes to draw on; in a figure that is empty or new they sit at the upper left."""
+    if isinstance(place, Axes):
+        return place
+    ax = (new_figure(width, height) if place is None else sized(place, width, height)).add_subplot()
     ax.set_anchor("NW")
     return ax
 
@@ -149,6 +165,8 @@ def add_bar(
     bar.ax.tick_params(labelsize="small", length=2)
     bar.ax.minorticks_off()
     bar.outline.set_linewidth(0.4)
+    if bar.solids is not None:
+        bar.solids.set_edgecolor("face")  # or else viewers of SVG and PDF show the seams between its colours
     texts, fonts = written([label], None)
     bar.set_label(wrapped(texts, _length_beside(axes, bar), 0.83 * rcParams["font.size"]), size="small")
     axis = bar.ax.yaxis if bar.orientation == "vertical" else bar.ax.xaxis

@@ -24,6 +24,7 @@ from attnscope.plot._panels import Head, Panels, Sample, Side, panels_of
 from attnscope.plot._scale import Normalize, blocks_in_words, pooled, scaled
 from attnscope.plot._ticks import name_positions
 from attnscope.plot._typesetting import LONGEST
+from attnscope.quantities import remarks_on
 
 MOST_CELLS = 512
 """A map with more rows or columns than this is drawn in blocks."""
@@ -78,14 +79,15 @@ def heatmap(
         >>> ax.images[0].get_array().shape, ax.get_ylabel()
         ((2, 4), 'query position')
     """
-    panels = panels_of(labelled(weights), sample=sample, partial=partial, trim=trim, over_samples=True)
+    array = labelled(weights)
+    panels = panels_of(array, sample=sample, partial=partial, trim=trim, over_samples=True)
     panels = panels if panels.rows.name in ("head", "sample") and head is None else panels.one(head)
     values, scale = scaled(panels.values, panels.masked, normalize=normalize, maximum=maximum, quantity=panels.quantity)
     left = None if ax is not None else 0.5 + margin(panels.rows)
     ax = axes_or_new(ax, *figure_size(panels.rows, panels.columns, panels.title))
     image, remarks = draw_map(ax, values[0], panels, colours_of(scale, is_dark(ax)), norm_of(scale))
     add_bar(ax, image, scale.label, scale.ticks, extend=scale.tip(values, panels.masked))
-    head_line(ax, panels.title, [panels.subtitle, *remarks, *_rows_in_words(panels, partial)], left)
+    head_line(ax, panels.title, [panels.subtitle, *remarks_on(array), *remarks, *_rows_in_words(panels, partial)], left)
     return ax
 
 

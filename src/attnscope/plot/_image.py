@@ -23,6 +23,7 @@ from attnscope.errors import LabelError, SchemaError
 from attnscope.labels import patch_grid
 from attnscope.marks import number, signed_number
 from attnscope.plot._canvas import (
+    Place,
     add_bar,
     axes_or_new,
     cross_out,
@@ -39,7 +40,7 @@ from attnscope.plot._checks import Weights, labelled
 from attnscope.plot._panels import Head, Panels, Sample, Side, panels_of, sample_number, sample_titles
 from attnscope.plot._scale import Normalize, Scale, scaled
 from attnscope.plot._typesetting import cut, plain_text, width_of, written
-from attnscope.quantities import ATTENTION, ATTENTION_RECEIVED
+from attnscope.quantities import ATTENTION, ATTENTION_RECEIVED, remarks_on
 from attnscope.schema import SAMPLE
 from attnscope.tensors import Tensor
 
@@ -72,7 +73,7 @@ def image(
     head: Head | None = ...,
     normalize: Normalize | None = ...,
     maximum: float | None = ...,
-    ax: Axes | None = ...,
+    ax: Place = ...,
 ) -> Axes: ...
 @overload
 def image(
@@ -124,7 +125,8 @@ def image(
         normalize: None: the weights as they are. ``max``, ``row``: as shares of the largest weight. ``rank``: the share
             of patches that have no more weight. ``log``: colours by powers of ten.
         maximum: End of the colour scale; default: the value of a patch that is farthest from 0, rounded up.
-        ax: Where to draw; for a gallery as many axes as it has pictures. Default: on a new pyplot figure.
+        ax: Where to draw: axes, or an empty figure, which becomes as large as needed; for a gallery as many axes as it
+            has pictures. Default: on a new pyplot figure.
 
     Returns:
         The axes: x and y count pixels of the picture. Of a gallery an array of axes, row by row; the last row may end
@@ -149,7 +151,7 @@ def image(
     axes: Axes = axes_or_new(ax, *_figure_size(shown))
     mixed = _draw(axes, shown, values, scale, shown.needs_colour)
     add_bar(axes, ScalarMappable(norm_of(scale), mixed), scale.label, scale.ticks, extend=scale.tip(values))
-    head_line(axes, shown.panels.title, [shown.panels.subtitle, *_in_words(shown)], None)
+    head_line(axes, shown.panels.title, [shown.panels.subtitle, *remarks_on(array), *_in_words(shown)], None)
     _draw_special(axes, values[shown.patches.weights.size :], shown, mixed, norm_of(scale), _room([shown]))
     return axes
 
@@ -255,7 +257,11 @@ def _gallery(
         list(axes.flat), ScalarMappable(norm_of(scale), mixed[0]), scale.label, scale.ticks, extend=scale.tip(patches)
     )
     selection = [part for part in all_shown[0].panels.selection if not part.startswith("sample")]
-    remarks = [*selection, *dict.fromkeys(part for shown in all_shown for part in _in_words(shown, short=True))]
+    remarks = [
+        *selection,
+        *remarks_on(array),
+        *dict.fromkeys(part for shown in all_shown for part in _in_words(shown, short=True)),
+    ]
     if ax is None:
         title_over(figure_of(axes.flat[0]), all_shown[0].panels.site, remarks)
     else:

@@ -12,6 +12,7 @@ from attnscope.plot._canvas import axes_or_new, colour_map, head_line, is_dark
 from attnscope.plot._checks import Weights
 from attnscope.plot._samples import samples_of
 from attnscope.plot._typesetting import LONGEST, plain_text, wrapped, written
+from attnscope.quantities import remarks_on
 
 
 def importance(
@@ -81,7 +82,7 @@ def importance(
     said = f"mean distance from 0: {quantity.name}" if quantity.signed else f"mean {quantity.name}"
     words, fonts = written([said], None)
     plain_text(ax.set_xlabel(wrapped(words, 330, 9), loc="right", fontsize="small")).set_fontfamily(fonts)
-    head_line(ax, "", _remarks(samples.values, rows, names, level, half))
+    head_line(ax, "", [*_remarks(samples.values, rows, names, level, half), *remarks_on(samples.array)])
     return ax
 
 

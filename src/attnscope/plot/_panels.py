@@ -223,14 +223,31 @@ def _unsampled(array: xr.DataArray) -> dict[str, xr.DataArray]:
 
 
 def sample_titles(array: xr.DataArray) -> list[str]:
-    """What stands above each sample: its id or number, and what is explained of it where that differs."""
+    """What stands above each sample: its id or number, and what the model says of it, where the array knows.
+
+    Where it does not: what is explained of the sample, if that differs between them.
+    """
     count, ids = array.sizes.get(SAMPLE, 1), sample_ids(array)
     names = list(ids) if ids else [f"sample {name}" if count > 1 else "" for name in sample_names(array)]
+    if _DECISION in array.coords:
+        return [": ".join(filter(None, pair)) for pair in zip(names, _decisions(array), strict=True)]
     targets = array.coords.get("sample_target")
     if targets is None or targets.size != count:
         return names
     explained = map(str, np.atleast_1d(targets.values))
     return [", ".join(filter(None, pair)) for pair in zip(names, explained, strict=True)]
+
+
+_DECISION = "decision"
+"""The coordinate of what the model says of each sample, which relevance of an explanation has."""
+
+
+def _decisions(array: xr.DataArray) -> list[str]:
+    said = [f"the model says {word}" for word in np.atleast_1d(array.coords[_DECISION].values).tolist()]
+    if "truth" not in array.coords:
+        return said
+    truth = np.atleast_1d(array.coords["truth"].values).tolist()
+    return [f"{words} (truth: {word})" for words, word in zip(said, truth, strict=True)]
 
 
 def sample_ids(array: xr.DataArray) -> tuple[str, ...] | None:
@@ -299,6 +316,8 @@ def chosen_sample(array: xr.DataArray, sample: int | str | None) -> tuple[xr.Dat
     """
     size, number = array.sizes[SAMPLE], 0 if sample is None else sample_number(array, sample)
     chosen, ids = array.isel({SAMPLE: number}), sample_ids(array)
+    if _DECISION in array.coords:
+        return chosen, (sample_titles(array)[number],)
     if ids:
         return chosen, (f"sample {ids[number]}" + (f", {number} of {size}" if size > 1 else ""),)
     return chosen, (f"sample {number} of {size}",) if size > 1 else ()
@@ -372,8 +391,10 @@ def _head_names(array: xr.DataArray) -> tuple[str, ...]:
 
 def chosen_before(array: xr.DataArray) -> tuple[str, ...]:
     """What the user selected with xarray before, which leaves coordinates without dims behind."""
-    selection = []
-    for name in (SAMPLE_ID if SAMPLE_ID in array.coords else SAMPLE, HEAD, "query_label", "key_label"):
+    sample = SAMPLE_ID if SAMPLE_ID in array.coords else SAMPLE
+    decided = _DECISION in array.coords and array.coords[_DECISION].ndim == 0
+    selection = sample_titles(array) if decided else []
+    for name in (*([] if decided else [sample]), HEAD, "query_label", "key_label"):
         if name in array.coords and array.coords[name].ndim == 0:
             kind = name.removesuffix("_label").removesuffix("_id")
             selection.append(f"{kind}{':' if name.endswith('_label') else ''} {array.coords[name].item()}")

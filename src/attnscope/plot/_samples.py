@@ -66,9 +66,13 @@ class Samples:
             return 0
         return sample_number(self.array, sample)
 
+    def at(self, number: int) -> xr.DataArray:
+        """One sample of the array."""
+        return self.array.isel({SAMPLE: number}) if SAMPLE in self.array.dims else self.array
+
     def quantity_at(self, number: int) -> Quantity:
         """What the values of one sample are: its own target is named."""
-        return quantity_of(self.array.isel({SAMPLE: number}) if SAMPLE in self.array.dims else self.array)
+        return quantity_of(self.at(number))
 
 
 def samples_of(weights: Weights, labels: Sequence[str] | None = None) -> Samples:

@@ -17,6 +17,7 @@ from attnscope.colours import palette
 from attnscope.errors import LabelError, SchemaError, counted
 from attnscope.marks import rounded_up
 from attnscope.plot._canvas import (
+    Place,
     add_bar,
     axes_or_new,
     colours_of,
@@ -32,7 +33,7 @@ from attnscope.plot._panels import Panels, Side, chosen_before, kept_of, side_of
 from attnscope.plot._scale import scaled
 from attnscope.plot._ticks import name_positions
 from attnscope.plot._typesetting import plain_text, wrapped, written
-from attnscope.quantities import Quantity
+from attnscope.quantities import Quantity, remarks_on
 from attnscope.schema import HEAD, KEY, SAMPLE, key_dims, query_dims
 
 MOST_LINES, MOST_BANDS = 6, 3
@@ -97,7 +98,7 @@ def series(
     percentiles: tuple[float, float] = (10, 90),
     strip: bool = False,
     trim: bool = True,
-    ax: Axes | None = None,
+    ax: Place = None,
 ) -> Axes:
     """Attention or relevance over time: a line for each query, such as each horizon of a forecast, along the steps.
 
@@ -120,7 +121,7 @@ def series(
         percentiles: Where the band starts and ends, from 0 to 100.
         strip: Whether to draw cells.
         trim: Whether to leave out steps at both ends that are padding in all samples; the picture then says how many.
-        ax: Where to draw; default: on a new pyplot figure.
+        ax: Where to draw: axes, or an empty figure, which becomes as large as needed; default: on a new pyplot figure.
 
     Returns:
         The axes: x is time.
@@ -143,7 +144,7 @@ def series(
         courses, when = courses.part(kept), None if when is None else when[kept]
     chosen = _chosen(lines, courses, strip)
     site = str(array.attrs.get("site", ""))
-    left = None if ax is not None else 0.7 + (margin(courses.lines) if strip else 0.0)
+    left = None if isinstance(ax, Axes) else 0.7 + (margin(courses.lines) if strip else 0.0)
     if strip:
         ax, remarks = _draw_strip(ax, courses, chosen, when)
     else:
@@ -154,7 +155,7 @@ def series(
     head_line(
         ax,
         site or ", ".join(courses.selection),
-        [*(courses.selection if site else ()), some, courses.left_out, _share(courses), *remarks],
+        [*(courses.selection if site else ()), *remarks_on(array), some, courses.left_out, _share(courses), *remarks],
         left,
     )
     return ax
@@ -301,7 +302,7 @@ def _over_samples(function: Callable[..., ArrayLike], values: np.ndarray, *argum
 
 
 def _draw_lines(
-    ax: Axes | None, courses: _Courses, chosen: list[int], when: np.ndarray | None, percentiles: tuple[float, float]
+    ax: Place, courses: _Courses, chosen: list[int], when: np.ndarray | None, percentiles: tuple[float, float]
 ) -> tuple[Axes, list[str]]:
     steps = len(courses.time)
     ax = axes_or_new(ax, 6.4, 3.2)
@@ -424,9 +425,7 @@ def _dated(when: np.ndarray) -> Side:
     return Side("time", tuple(labels), not numbers, np.ones(len(labels), bool))
 
 
-def _draw_strip(
-    ax: Axes | None, courses: _Courses, chosen: list[int], when: np.ndarray | None
-) -> tuple[Axes, list[str]]:
+def _draw_strip(ax: Place, courses: _Courses, chosen: list[int], when: np.ndarray | None) -> tuple[Axes, list[str]]:
     time = courses.time if when is None else _dated(when)
     names = tuple(courses.lines.labels[line] for line in chosen)
     rows = Side(courses.lines.name, names, courses.lines.named, np.ones(len(chosen), bool))

@@ -17,11 +17,13 @@ from attnscope.marks import colour_bar, isolated, number, offline_page, shown, s
 from attnscope.plot._checks import Weights, check, labelled, require_keys
 from attnscope.plot._panels import sample_titles
 from attnscope.plot._scale import Scale, scaled
-from attnscope.quantities import ATTENTION, Quantity, target_in_words
+from attnscope.quantities import ATTENTION, Quantity, remarks_on, target_in_words
 from attnscope.schema import KEY, SAMPLE, key_dims
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from attnscope.plot._canvas import Place
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class ColouredTokens:
         maximum: End of the colour scale.
         quantity: What the weights are.
         trim: Whether padding without any weight at both ends of a row is left out, and rows of nothing else.
+        remarks: What else is said about the weights, such as the verdict on their method.
     """
 
     labels: list[list[str]]
@@ -48,6 +51,7 @@ class ColouredTokens:
     maximum: float
     quantity: Quantity = ATTENTION
     trim: bool = True
+    remarks: tuple[str, ...] = ()
 
     @property
     def rows(self) -> list[tuple[int, range]]:
@@ -89,7 +93,7 @@ class ColouredTokens:
             + "</div></div>"
             for number, places in self.rows
         )
-        said = " · ".join(filter(None, (isolated(self.quantity.name), self.left_out)))
+        said = " · ".join(filter(None, (isolated(self.quantity.name), *map(isolated, self.remarks), self.left_out)))
         return (
             f"<div class=rows-of-tokens>{rows}</div>{colour_bar(self.maximum, signed=signed)}"
             f"<div class=small>{said}</div>"
@@ -114,7 +118,7 @@ class ColouredTokens:
         ]
         return "\n".join(f"{title + ': ' if title else ''}{row}" for title, row in zip(self.titles, rows, strict=True))
 
-    def draw(self, ax: Axes | None = None) -> Axes:
+    def draw(self, ax: Place = None) -> Axes:
         """Draws the rows with Matplotlib; at most 40 of them.
 
         Each token has the colour of its weight as its background, on the scale that the bar below names. Hatched:
@@ -123,7 +127,8 @@ class ColouredTokens:
         that still do not fit are left out, which is said.
 
         Args:
-            ax: Where to draw; default: on a new figure of pyplot's, which is as high as the rows need.
+            ax: Where to draw: axes, or an empty figure, which becomes as high as the rows need; default: on a new
+                figure of pyplot's.
 
         Returns:
             The axes, without ticks.
@@ -133,7 +138,7 @@ class ColouredTokens:
         """
         from attnscope.plot import drawing_module
 
-        drawn: Axes = drawing_module("_word_rows", "tokens(...).draw").draw(self, ax)
+        drawn: Axes = drawing_module("_word_rows", "ats.plot.tokens(...).draw").draw(self, ax)
         return drawn
 
     def save(self, path: str | Path, *, title: str | None = None, overwrite: bool = False) -> Path:
@@ -154,7 +159,7 @@ class ColouredTokens:
         if path.suffix.lower() in PICTURES:
             from attnscope.plot import drawing_module
 
-            drawing_module("_word_rows", "tokens(...).save").write(self, path)
+            drawing_module("_word_rows", "ats.plot.tokens(...).save").write(self, path)
             return path
         margins = "body{margin:0 auto;max-width:1100px;padding:32px 24px;font:16px/1.5 system-ui,sans-serif}"
         extra = margins + (diverging_css() if self.quantity.signed else "")
@@ -231,7 +236,10 @@ def tokens(
         raise LabelError(f"{len(named)} titles were given for {len(rows)} rows. Give one per row: titles=[...].")
     _, scale = scaled(rows[None], np.zeros((1, *rows.shape), bool), maximum=maximum, quantity=quantity)
     valid = _valid(array, key, rows.shape)
-    text = ColouredTokens(_labels(array, key, labels, rows.shape), rows, valid, named, scale.maximum, quantity, trim)
+    said = tuple(filter(None, remarks_on(array)))
+    text = ColouredTokens(
+        _labels(array, key, labels, rows.shape), rows, valid, named, scale.maximum, quantity, trim, said
+    )
     return text if ax is None else text.draw(ax)
 
 

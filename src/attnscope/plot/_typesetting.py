@@ -129,5 +129,11 @@ def wrapped(parts: Sequence[str], points: float, size: float) -> str:
         points: The width.
         size: Of the letters, in points.
     """
+    text = " · ".join(part for part in parts if part)
+    font = font_manager.FontProperties(family=families(frozenset(text)), size=size)
     letters = max(24, int(points / (0.54 * size)))
-    return "\n".join(textwrap.wrap(" · ".join(part for part in parts if part), letters))
+    lines = textwrap.wrap(text, letters)
+    while letters > 24 and any(width_of(line, font) > points for line in lines):
+        letters -= 1
+        lines = textwrap.wrap(text, letters)
+    return "\n".join(lines)

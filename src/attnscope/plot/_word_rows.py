@@ -16,6 +16,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Affine2D, ScaledTranslation, Transform
 
 from attnscope.plot._canvas import (
+    Place,
     TrueTypeFigure,
     add_bar,
     colours_of,
@@ -28,6 +29,7 @@ from attnscope.plot._canvas import (
     new_figure,
     norm_of,
     settle,
+    sized,
 )
 from attnscope.plot._tokens import ColouredTokens
 from attnscope.plot._typesetting import plain_text, width_of, wrapped, written
@@ -73,23 +75,23 @@ class _Row:
     tokens: list[tuple[str, float, bool]]
 
 
-def draw(text: ColouredTokens, ax: Axes | None) -> Axes:
+def draw(text: ColouredTokens, place: Place) -> Axes:
     """Draws rows of tokens, each on the colour of its weight, with a colour bar below them.
 
     Args:
         text: The rows.
-        ax: Where to draw; None for a new figure of pyplot's, as high as the rows need.
+        place: Axes; or an empty figure, which becomes as high as the rows need; None for a new one of pyplot's.
     """
     rows, fonts = _rows(text)
-    if ax is None:
-        return _on_new_figure(text, rows, fonts, new_figure(_WIDTH, 1.0, fixed=True))
-    return _on_axes(text, rows, fonts, ax)
+    if isinstance(place, Axes):
+        return _on_axes(text, rows, fonts, place)
+    empty = new_figure(_WIDTH, 1.0, fixed=True) if place is None else sized(place, _WIDTH, 1.0, fixed=True)
+    return _on_new_figure(text, rows, fonts, empty)
 
 
 def write(text: ColouredTokens, path: Path) -> None:
     """Draws the rows into a file, without pyplot."""
-    ax = _on_new_figure(text, *_rows(text), TrueTypeFigure((_WIDTH, 1.0)))
-    figure_of(ax).figure.savefig(path, dpi=200)
+    figure_of(draw(text, TrueTypeFigure())).figure.savefig(path, dpi=200)
 
 
 def _rows(text: ColouredTokens) -> tuple[list[_Row], list[str]]:
@@ -117,7 +119,8 @@ def _on_new_figure(text: ColouredTokens, rows: list[_Row], fonts: list[str], fig
     inner = 72 * (_WIDTH - 2 * _MARGIN)
     font = FontProperties(family=fonts, size=SIZE)
     words = placed_words(rows, font, inner)
-    remarks = wrapped(_remarks(text, rows), inner, 0.85 * SIZE)
+    said, note_fonts = written(filter(None, _remarks(text, rows)), None)
+    remarks = wrapped(said, inner, 0.85 * SIZE)
     label = wrapped(written([text.scale.label], None)[0], inner, 0.85 * SIZE)
     heights = {
         "remarks": 0.17 * (remarks.count("\n") + 1) if remarks else 0.0,
@@ -132,23 +135,23 @@ def _on_new_figure(text: ColouredTokens, rows: list[_Row], fonts: list[str], fig
     def axes(top: float, height: float, width: float = _WIDTH - 2 * _MARGIN) -> Axes:
         return figure.add_axes((_MARGIN / _WIDTH, 1 - (top + height) / high, width / _WIDTH, height / high))
 
-    top = _MARGIN + (heights["remarks"] + 0.06 if remarks else 0.0)
-    ax = axes(top, heights["words"])
+    ax = axes(_MARGIN, heights["words"])
     ax.set_axis_off()
     mappable = ScalarMappable(norm_of(text.scale), colours_of(text.scale, is_dark(ax)))
     _draw_words(ax, words, font, mappable)
-    bar = axes(top + heights["words"] + 0.18, heights["bar"], 2.6)
+    bar = axes(_MARGIN + heights["words"] + 0.18, heights["bar"], 2.6)
     bar.set_label("<colorbar>")
     _add_bar(ax, mappable, text, cax=bar, orientation="horizontal")
     _left_label(bar, label)
     if remarks:
         note = figure.text(
             _MARGIN / _WIDTH,
-            1 - _MARGIN / high,
+            _MARGIN / high,
             remarks,
-            va="top",
+            va="bottom",
             ha="left",
             fontsize="small",
+            fontfamily=note_fonts,
             alpha=0.75,
             gid="remarks",
         )
@@ -210,6 +213,7 @@ def _left_label(bar: Axes, label: str) -> None:
 def _remarks(text: ColouredTokens, rows: list[_Row]) -> list[str]:
     drawn = [token for row in rows for token in row.tokens]
     return [
+        *text.remarks,
         f"the first {len(rows)} of {len(text.rows):,} rows" if len(rows) < len(text.rows) else "",
         text.left_out,
         "hatched: padding" if any(masked for _, _, masked in drawn) else "",
