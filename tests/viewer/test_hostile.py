@@ -8,6 +8,7 @@ import attnscope as ats
 from attnscope import colours
 from attnscope.errors import SchemaError
 from attnscope.marks import shown
+from hostile_texts import HOSTILE
 from viewer_screens import (
     cell_shown,
     grid,
@@ -23,44 +24,6 @@ from viewer_screens import (
     told,
 )
 
-HOSTILE = [
-    "</script><script>window.ran=1</script>",
-    "<!--<script>",
-    "-->",
-    "]]>",
-    "<img src=x onerror=window.ran=1>",
-    "<svg onload=window.ran=1>",
-    "\"><a href='javascript:window.ran=1'>",
-    "'",
-    "\\",
-    "\\u003c/script>",
-    "`${window.ran=1}`",
-    "{{window.ran=1}}",
-    "line\u2028and\u2029paragraph",
-    "\u202egnp.exe",
-    "\u2067isolate",
-    "\u0627\u0644\u0633\u0644\u0627\u0645",
-    "\U0001f468\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466",
-    "nul\0inside",
-    "half \ud83d of a pair",
-    "a\nb\r\nc",
-    "\t",
-    " ",
-    "",
-    "x" * 300,
-    "\U0001f600" * 150,
-    "a" + "\u0301" * 60,
-    "&lt;b&gt;",
-    "&amp;",
-    "__proto__",
-    "constructor",
-    "\ufeff",
-    "\u200b",
-    "#12",
-    "%3Cscript%3E",
-    "url(https://example.org/x)",
-    "@import 'https://example.org/x.css'",
-]
 VIEWS = ("overview", "matrix", "lines", "text", "compare")
 
 

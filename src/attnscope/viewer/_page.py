@@ -90,7 +90,7 @@ def head(payload: Payload, entry: str) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n'
         f"<title>{html.escape(payload.manifest['title'])}</title>\n<style>{style()}</style>\n</head>\n"
-        '<body class="attnscope-page">\n<div data-viewer></div>\n'
+        '<body class="attnscope-page">\n<main data-viewer></main>\n'
         "<noscript>This page draws attention maps with a script of its own, but scripts are switched off. It sends and "
         "loads nothing.</noscript>\n"
         f'<script type="application/json" data-manifest>{escaped_json(payload.manifest)}</script>\n'

@@ -127,8 +127,8 @@ class CompareView {
     this.factsOfA = makeElement("dl", { class: "facts" });
     this.factsOfB = makeElement("dl", { class: "facts" });
     this.facts = makeElement("p", { class: "told", role: "note" });
-    this.more = makeButton("Pin the cell where A exceeds B most", "", () => this.pin("more"));
-    this.less = makeButton("Pin the cell where B exceeds A most", "", () => this.pin("less"));
+    this.more = this.makePin("more");
+    this.less = this.makePin("less");
     const chooser = makeElement(
       "div",
       { class: "chooser-b", role: "group", "aria-label": "What is compared" },
@@ -277,6 +277,15 @@ class CompareView {
     if (!queries && !keys) return "";
     const [rows, columns] = [first.queries.labels.length, first.keys.labels.length].map(formatCount);
     return `The labels of A and B differ at ${queries} of ${rows} queries and ${keys} of ${columns} keys: cells are compared by position, and the labels shown are those of A.`;
+  }
+
+  /**
+   * A button whose text says which cell it pins.
+   *
+   * @param {keyof Extremes} name
+   */
+  makePin(name) {
+    return makeElement("button", { type: "button", title: "Pin this cell", click: () => this.pin(name) });
   }
 
   /** @param {keyof Extremes} name */

@@ -7,7 +7,7 @@ export function createGridCursor(name) {
   const cell = makeElement("div", { role: "gridcell", class: "cursor", id: uniqueId() });
   const row = makeElement("div", { role: "row" }, cell);
   const element = makeElement("div", { class: "plane", role: "grid", tabindex: 0, "aria-label": name, "aria-readonly": "true" }, row);
-  cell.hidden = true;
+  row.hidden = true; // a row without a cell that is seen would be a fault
   return {
     element,
     /**
@@ -35,7 +35,7 @@ export function createGridCursor(name) {
       cell.setAttribute("aria-colindex", String(columnNumber + 1));
       cell.setAttribute("aria-label", text);
       element.setAttribute("aria-activedescendant", cell.id);
-      cell.hidden = false;
+      row.hidden = false;
       Object.assign(cell.style, { left: `${box.x}px`, top: `${box.y}px`, width: `${box.width}px`, height: `${box.height}px` });
     },
     /** @param {boolean} selected */
@@ -46,7 +46,7 @@ export function createGridCursor(name) {
       cell.scrollIntoView({ block: "nearest", inline: "nearest" });
     },
     hide() {
-      cell.hidden = true;
+      row.hidden = true;
       element.removeAttribute("aria-activedescendant");
     },
   };

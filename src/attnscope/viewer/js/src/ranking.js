@@ -10,7 +10,7 @@ const LISTED = 8;
 
 /** @param {Pick<Parts, "selection">} parts */
 export function createRanking({ selection }) {
-  const title = makeElement("h2", {});
+  const title = makeElement("h2", { hidden: true });
   const rows = Array.from({ length: LISTED }, () => {
     const parts = { name: makeElement("span", { class: "name" }), bar: makeElement("i", {}), value: makeElement("span", { class: "value" }) };
     const item = makeElement("li", { hidden: true }, parts.name, parts.value, makeElement("span", { class: "track" }, parts.bar));
@@ -45,6 +45,7 @@ export function createRanking({ selection }) {
       const [own, others] = direction === "from" ? [tokens.queries, tokens.keys] : [tokens.keys, tokens.queries];
       const ranked = place < 0 || map.known === "none" ? [] : rankedWeights(map, place, direction, LISTED);
       const side = direction === "from" ? "query" : "key";
+      title.hidden = false;
       if (place < 0) title.textContent = `Strongest of one ${side}`;
       else {
         const [whose, does] = direction === "from" ? ["Query", "attends to"] : ["Key", "is attended to by"];
