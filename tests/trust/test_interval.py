@@ -10,6 +10,8 @@ from attnscope.trust import paired_interval
 from attnscope.trust._interval import student_quantile
 
 TRIALS = 4000
+FEWER_TRIALS = 800
+"""Of intervals that weight the samples at random."""
 
 
 @pytest.mark.parametrize(
@@ -75,17 +77,17 @@ def test_from_30_samples_neither_tail_misses_much_more_often_than_it_says(sample
         assert (found.high < truth).mean() < allowed
 
 
-@pytest.mark.parametrize("samples", [5, 20, 30, 100])
+@pytest.mark.parametrize("samples", [5, 30])
 def test_with_bounds_rare_gains_are_missed_as_often_as_it_says_from_five_samples_on(samples):
     """Gains of 1 in one of ten or of fifty samples, else 0; and skewed ones: without bounds, most intervals miss."""
     rng, tail = np.random.default_rng(samples), 0.025
     for gains, truth in (
-        ((rng.random((samples, TRIALS)) < 0.1).astype(float), 0.1),
-        ((rng.random((samples, TRIALS)) < 0.02).astype(float), 0.02),
-        (rng.beta(0.1, 1.9, size=(samples, TRIALS)), 0.05),
+        ((rng.random((samples, FEWER_TRIALS)) < 0.1).astype(float), 0.1),
+        ((rng.random((samples, FEWER_TRIALS)) < 0.02).astype(float), 0.02),
+        (rng.beta(0.1, 1.9, size=(samples, FEWER_TRIALS)), 0.05),
     ):
         bounded = paired_interval(gains, bounds=(-1.0, 1.0))
-        allowed = tail + 3 * math.sqrt(tail * (1 - tail) / TRIALS)
+        allowed = tail + 3 * math.sqrt(tail * (1 - tail) / FEWER_TRIALS)
         assert (bounded.high < truth).mean() < allowed
         assert (bounded.low > truth).mean() < allowed
         mirrored = paired_interval(-gains, bounds=(-1.0, 1.0))
@@ -110,6 +112,8 @@ def test_bounds_may_differ_between_columns_and_never_narrow_an_interval():
     assert (whole.low <= plain.low).all()
     assert (whole.high >= plain.high).all()
     assert whole.high[1] - plain.high[1] > 1 > whole.high[0] - plain.high[0]
+    assert plain.bounds is None
+    assert [bound.tolist() for bound in whole.bounds] == [[-9.0, -99.0], [9.0, 99.0]]
     for column, widest in enumerate((9.0, 99.0)):
         single = paired_interval(gains[:, column], bounds=(-widest, widest))
         assert (single.low, single.high) == pytest.approx((whole.low[column], whole.high[column]))

@@ -13,6 +13,8 @@ import time
 from contextlib import suppress
 from urllib.request import Request, urlopen
 
+import nbconvert
+import nbformat
 import numpy as np
 import pytest
 
@@ -364,20 +366,39 @@ def test_a_busy_kernel_is_said_to_be_busy_or_gone(notebook):
     book.page.wait_for_function(f"({COLOURS})() > 20")
 
 
-def test_a_saved_notebook_without_its_kernel_says_what_to_do(notebook):
+def test_a_saved_notebook_without_its_kernel_shows_the_last_picture_and_what_to_do(notebook, lab, open_page, tmp_path):
     book = notebook("view")
     book.shown()
     note = book.page.locator("[class^=attnscope-note]")
     assert note.count() == 1
     assert note.is_hidden()
+    book.view.first.get_by_role("tab", name="Matrix").click()
+    book.page.wait_for_function(
+        "document.querySelector('[class^=attnscope-note] img').src.startsWith('data:image/png')", timeout=20000
+    )
+    first = note.locator("img").get_attribute("src")
+    book.view.first.get_by_role("button", name="Next sample").click()
+    book.page.wait_for_function("seen => document.querySelector('[class^=attnscope-note] img').src !== seen", arg=first)
+    last = note.locator("img").get_attribute("src")
+    assert note.is_hidden()
+    book.page.locator(".jp-CodeCell .jp-InputPrompt").first.click()  # keys in the view are its own
     book.page.keyboard.press("Control+s")
-    book.page.wait_for_timeout(1000)
+    book.page.wait_for_timeout(1500)
+    (stored,) = (lab[1] / "work").glob("test_a_saved_notebook_*.ipynb")
+    assert last in stored.read_text(), "the picture is not in the file"
+    page, _ = nbconvert.HTMLExporter().from_notebook_node(nbformat.read(stored, as_version=4))
+    page = re.sub(r"<script\b.*?</script>", "", page, flags=re.DOTALL)  # which would be loaded from the network
+    (tmp_path / "page.html").write_text(page, "utf-8")
+    shown = open_page(tmp_path / "page.html").locator("[class^=attnscope-note] img")
+    assert shown.get_attribute("src") == last
+    assert shown.bounding_box()["width"] > 300
     book.restart_kernel()
     book.page.reload()
     note.wait_for(timeout=STARTUP * 1000)
     assert re.sub(r"\s+", " ", note.inner_text()) == (
-        "View of 3 sites on 3 samples; view.save('view.html') writes it as one offline page. It is drawn by Python, "
-        'which does not run here. Run the cell again, or open a page that needs no Python: view.save("view.html")'
+        "View of 3 sites on 3 samples; view.save('view.html') writes it as one offline page. This is how it was last "
+        "seen. It is drawn by Python, which does not run here. Run the cell again, or open a page that needs no "
+        'Python: view.save("view.html")'
     )
     assert book.view.count() == 0
 

@@ -1,20 +1,26 @@
 """A view in a notebook, without the notebook: what Python sends, and what it shows where no widget can be."""
 
+import base64
 import gc
 import html
+import io
 import json
 import re
 import subprocess
 import sys
 import weakref
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import attnscope as ats
+from attnscope import colours
 from attnscope.errors import InputError
 from attnscope.viewer import _widget as widgets
+from attnscope.viewer._still import still
 from attnscope.viewer._view import STATE, VIEWS, WIDGET_VIEW
 
 ROOT = next(folder for folder in Path(__file__).parents if (folder / "pyproject.toml").exists())
@@ -48,7 +54,7 @@ def kernel(needs_anywidget, monkeypatch):
 
     class Shell:
         def __init__(self):
-            self.published, self.callbacks, self.parent_header = [], [], {}
+            self.published, self.placed, self.callbacks, self.parent_header = [], [], [], {}
             self.events, self.display_formatter, self.display_pub = self, self, self
             self.active_types = ["text/plain", "text/html"]
 
@@ -60,8 +66,10 @@ def kernel(needs_anywidget, monkeypatch):
             assert event == "pre_run_cell"
             self.callbacks.remove(callback)
 
-        def publish(self, bundle):
+        def publish(self, bundle, transient=None, update=False):
             self.published.append(bundle)
+            if transient is not None:
+                self.placed.append((transient["display_id"], update, bundle["text/html"]))
 
         def run(self, cell, *shown):
             for callback in list(self.callbacks):
@@ -104,7 +112,13 @@ def test_neither_the_import_nor_the_making_of_a_view_loads_a_notebook():
     assert done.stdout == "[]\n"
 
 
-def test_a_notebook_gets_a_widget_and_beside_it_what_to_do_without_one(view, kernel):
+def picture_in(note):
+    """The picture that a note holds: its kind and its bytes."""
+    kind, content = re.search(r'<img src="data:image/([a-z+]+);base64,([^"]+)" alt="The view as it was', note).groups()
+    return kind, base64.b64decode(content)
+
+
+def test_a_notebook_gets_a_widget_and_beside_it_a_picture_and_what_to_do(view, kernel):
     kernel.run("one", view)
     shown, beside = kernel.published
     assert shown["text/plain"] == PLAIN
@@ -113,6 +127,65 @@ def test_a_notebook_gets_a_widget_and_beside_it_what_to_do_without_one(view, ker
     assert f'class="attnscope-note-{view.widget.model_id}"' in beside["text/html"]
     assert "<code>view.save(&quot;view.html&quot;)</code>" in beside["text/html"]
     assert view.widget.note == view.widget.model_id
+    kind, drawn = picture_in(beside["text/html"])
+    assert kind == "svg+xml"
+    svg = ElementTree.fromstring(drawn)
+    assert "all heads" in [text.text for text in svg.iter("{http://www.w3.org/2000/svg}text")]
+    assert len(list(svg.iter("{http://www.w3.org/2000/svg}image"))) == 2 * 3 + 2 + 1  # heads, rollout, scale
+
+
+def texts_of(svg):
+    return [text.text for text in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
+
+
+def test_the_picture_follows_the_state_and_is_the_pages_own_once_there_is_one(view, kernel):
+    view.state = {"view": "matrix", "site": 1, "panel": 2, "sample": 3}
+    kernel.run("one", view)
+    name = view.widget.model_id
+    assert [(place, update) for place, update, _ in kernel.placed] == [(name, False)]
+    texts = texts_of(picture_in(kernel.placed[0][2])[1])
+    assert texts[:3] == ["Small <b>", "sample 4 of 5", "layer 1, head 2"]
+    assert texts[3:-1] == [f"word{n}" for n in range(7)] * 2
+    sent = b"\x89PNG\r\n\x1a\n and what the page shows"
+    view.widget._handle_custom_msg({"kind": "picture"}, [memoryview(sent)])
+    assert kernel.placed[1][:2] == (name, True)
+    assert picture_in(kernel.placed[1][2]) == ("png", sent)
+    view.state = {"panel": "mean", "heads": [0, 2]}
+    assert kernel.placed[2][:2] == (name, True)
+    assert "layer 1, mean of 2 heads" in texts_of(picture_in(kernel.placed[2][2])[1])
+
+
+@pytest.mark.parametrize("buffers", [[], [b"<svg onload=alert(1)>"], [b"\x89PNG\r\n\x1a\n" + bytes(4_000_000)]])
+def test_what_is_no_picture_or_too_large_is_not_stored(view, kernel, buffers):
+    kernel.run("one", view)
+    view.widget._handle_custom_msg({"kind": "picture"}, buffers)
+    assert len(kernel.placed) == 1
+
+
+def test_the_picture_is_of_the_weights_that_are_there(rng):
+    scores = np.zeros((2, 1, 3, 3), "float32")
+    scores[:, 0] = [[[1, 0, 0], [0.25, 0.75, 0], [0.25, 0.25, 0.5]], [[1, 0, 0], [0.25, 0, 0.75], [np.nan, 0, 0.5]]]
+    payload = ats.view(ats.AttentionMaps.from_arrays({"<site>": scores}, labels=["<a>", "b\ufffe", "c"])).payload
+    state = {"view": "matrix", "scale": "linear", "panel": 7, "ramp": "none"}
+    pixels, ramp = [], colours.ramp()
+    for sample in range(2):
+        svg = still(payload, {**state, "sample": sample})
+        image = next(ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}image"))
+        pixels.append(np.asarray(Image.open(io.BytesIO(base64.b64decode(image.get("href").split(",")[1])))))
+        assert pixels[-1].shape == (3, 3, 3)
+        assert texts_of(svg)[:4] == ["Attention maps", f"sample {sample + 1} of 2", "<site>, head 0", "<a>"]
+        assert pixels[-1][0, 0].tolist() == ramp[255].tolist()
+        assert pixels[-1][1, 0].tolist() == ramp[round(0.25 * 255)].tolist()
+    assert pixels[0][0, 2].tolist() == list(colours.rgb("masked-flat", dark=False))
+    assert pixels[1][2, 0].tolist() == list(colours.NOT_A_NUMBER)
+
+
+def test_a_picture_of_many_heads_says_what_is_left_out(rng):
+    arrays = {f"layer_{n}": softmax(rng.normal(size=(1, 18, 2, 3))) for n in range(20)}
+    payload = ats.view(ats.AttentionMaps.from_arrays(arrays)).payload
+    svg = ElementTree.fromstring(still(payload, {}))
+    assert len(list(svg.iter("{http://www.w3.org/2000/svg}image"))) == 16 * 16 + 1
+    assert "Not in this picture: 4 more sites and heads from 16 on." in [text.text for text in svg.iter()]
 
 
 def test_the_widget_carries_the_manifest_and_the_first_thumbnails(view, kernel):
@@ -167,6 +240,36 @@ def test_a_block_that_cannot_be_made_is_told_to_the_page_and_to_the_log(view, ke
         ({"kind": "failure", "call": 1, "message": "OSError: the disk is gone"}, None)
     ]
     assert [record.getMessage() for record in caplog.records] == ["The block 'map/0/0/0' could not be made."]
+
+
+def test_where_nobody_answers_the_picture_is_seen_beside_the_view(view, kernel, open_page, tmp_path):
+    """A page that was made of a notebook may hold the widget, and has no Python."""
+    kernel.run("one", view)
+    made = view.widget
+    given = json.dumps({"manifest": made.manifest, "state": {}, "note": made.note}).replace("<", "\\u003c")
+    thumbnails = base64.b64encode(made.thumbnails).decode()
+    code = re.sub(
+        r"export\{(\w+) as default\};\s*$",
+        f"""
+        const given = {{...{given}, thumbnails: Uint8Array.from(atob("{thumbnails}"), (c) => c.charCodeAt(0)).buffer}};
+        const silent = () => {{}};
+        const model = {{get: (name) => given[name], set: silent, save_changes: silent, send: silent, on: silent}};
+        \\1.render({{model, el: document.querySelector("#place")}});""",
+        made._esm,
+    )
+    (tmp_path / "page.html").write_text(
+        "<!doctype html><meta charset='utf-8'><title>page</title><div id=place></div>"
+        f"{kernel.published[1]['text/html']}<script type=module>{code}</script>",
+        "utf-8",
+    )
+    page = open_page(tmp_path / "page.html")
+    page.clock.install()
+    picture = page.get_by_role("img", name="The view as it was last seen")
+    assert picture.is_hidden()
+    page.get_by_role("tab", name="Matrix").click()
+    page.clock.fast_forward(4100)
+    picture.wait_for()
+    assert page.locator(".attnscope-message").inner_text().startswith("Python has not answered yet")
 
 
 def test_python_says_that_it_is_there(view, kernel, monkeypatch):

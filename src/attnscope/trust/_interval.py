@@ -32,6 +32,8 @@ class Interval:
         samples: How many samples there were.
         resamples: How often they were resampled or weighted anew; 0 where the ends follow from a formula.
         kind: How the ends were computed.
+        bounds: The least and the greatest difference that is possible, in the dims of the mean; None where that is not
+            known.
     """
 
     mean: np.ndarray
@@ -41,6 +43,7 @@ class Interval:
     samples: int
     resamples: int
     kind: str
+    bounds: tuple[np.ndarray, np.ndarray] | None = None
 
 
 def paired_interval(
@@ -103,9 +106,9 @@ def paired_interval(
     least, greatest = _checked_bounds(bounds, differences)
     low = np.fmin(low, -_upper_end(-differences, -least, level))
     high = np.fmax(high, _upper_end(differences, greatest, level))
-    weighings = len(_weighings(samples))
+    weighings = _weighings(samples).shape[1]
     kind = "student, adjusted for skewness and for rare differences"
-    return Interval(centre, low, high, level, samples, weighings, kind)
+    return Interval(centre, low, high, level, samples, weighings, kind, (least, greatest))
 
 
 def _checked_bounds(bounds: tuple[ArrayLike, ArrayLike], differences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -128,16 +131,16 @@ def _upper_end(differences: np.ndarray, greatest: np.ndarray, level: float) -> n
     """Gaffke's upper end for the mean of each column, dims of a sample."""
     weights = _weighings(len(differences))
     flat = differences.reshape(len(differences), -1)
-    means = weights[:, :-1] @ flat + weights[:, -1:] * greatest.reshape(1, -1)
-    return np.asarray(np.quantile(means, (1 + level) / 2, axis=0)).reshape(differences.shape[1:])
+    means = flat.T @ weights[:-1] + greatest.reshape(-1, 1) * weights[-1]
+    return np.asarray(np.quantile(means, (1 + level) / 2, axis=1)).reshape(differences.shape[1:])
 
 
 @lru_cache(maxsize=1)
 def _weighings(samples: int) -> np.ndarray:
-    """Random weights of the samples and of one more, dims ``(weighing, sample)``; each row sums to 1."""
+    """Random weights of the samples and of one more, dims ``(sample, weighing)``; each column sums to 1."""
     count = max(LEAST_WEIGHINGS, min(WEIGHINGS, MOST_WEIGHTS // (samples + 1)))
-    drawn = np.random.default_rng(0).standard_exponential((count, samples + 1))
-    return drawn / drawn.sum(1, keepdims=True)
+    drawn = np.random.default_rng(0).standard_exponential((samples + 1, count))
+    return drawn / drawn.sum(0)
 
 
 def paired_differences(first: ArrayLike, second: ArrayLike, function: str) -> np.ndarray:

@@ -215,7 +215,7 @@ class Payload:
     def _thumbnails(self, place: int) -> bytes:
         sample = self.samples[place]
         numbers = [number_of for number_of, site in enumerate(self.sites) if sample < site.samples]
-        return deflated(b"".join(thumbnail(shown) for site in numbers for shown in self._maps(place, site)))
+        return deflated(b"".join(thumbnail(shown) for site in numbers for shown in self.maps(place, site)))
 
     def _image(self, place: int) -> bytes:
         assert self.images is not None
@@ -226,9 +226,9 @@ class Payload:
 
     def _map(self, place: int, site: int, panel: int) -> bytes:
         pool = None if self.detail == "full" else POOLED
-        return block(self._maps(place, site)[panel], self.max_error, pool=pool)
+        return block(self.maps(place, site)[panel], self.max_error, pool=pool)
 
-    def _maps(self, place: int, site: int) -> list[Map]:
+    def maps(self, place: int, site: int) -> list[Map]:
         """The panels of a site; those that were read last are kept for the next request."""
         with self._reading:
             if (place, site) not in self._read:

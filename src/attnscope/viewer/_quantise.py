@@ -7,6 +7,7 @@ few, and without them a row needs fewer levels for the same error.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -61,6 +62,16 @@ def thumbnail(shown: Map) -> bytes:
     codes = _codes(pooled, scale, np.array(THUMBNAIL_LEVELS, np.float32))
     _mark_pooled(codes, shown, rows, columns)
     return scale.tobytes() + codes.tobytes() + bytes(-codes.size % 4)
+
+
+def read_thumbnails(content: bytes, shapes: Sequence[tuple[int, int]]) -> Iterator[tuple[float, np.ndarray]]:
+    """The largest weight and the codes of each thumbnail of a block, for maps of these rows and columns."""
+    inflated, place = zlib.decompress(content, -zlib.MAX_WBITS), 0
+    for shape in shapes:
+        rows, columns = (-(-size // -(-size // THUMBNAIL)) for size in shape)
+        codes = np.frombuffer(inflated, np.uint8, rows * columns, place + 4).reshape(rows, columns)
+        yield float(np.frombuffer(inflated, "<f4", 1, place)[0]), codes
+        place += 4 + codes.size + -codes.size % 4
 
 
 def block(shown: Map, max_error: float, *, pool: int | None = None) -> bytes:

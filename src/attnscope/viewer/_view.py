@@ -16,7 +16,7 @@ from attnscope.viewer._arrange import SiteMaps, findings_in_words
 from attnscope.viewer._page import page
 from attnscope.viewer._payload import Payload
 from attnscope.viewer._relevance import RelevanceLike, RelevanceRow, relevance_rows
-from attnscope.viewer._widget import Presence, framed, has_anywidget, note, shell
+from attnscope.viewer._widget import Presence, framed, has_anywidget, shell
 
 MOST_SAMPLES = 256
 """Samples of a view by default: each takes a thumbnail of every head."""
@@ -88,7 +88,7 @@ class View:
                 )
         self._state = {**self.state, **changes}
         if self._presence is not None:
-            self._presence.widget.state = self._state
+            self._presence.set_state(self._state)
 
     @property
     def widget(self) -> Any:
@@ -120,13 +120,12 @@ class View:
         return {**shown, **plain}
 
     def _ipython_display_(self) -> None:
-        """Shows it, with a text that says what to do if there is no Python to draw it; hidden while it is drawn."""
+        """Shows it, and beside it a picture for those who see it without Python; hidden while there is a Python."""
         publish = shell().display_pub.publish
         bundle = self._repr_mimebundle_()
         publish(bundle)
         if self._presence is not None and WIDGET_VIEW in bundle:
             self._presence.show()
-            publish({"text/html": note(self._presence, repr(self))})
 
     def save(self, path: str | Path, *, max_bytes: int = MAX_BYTES, overwrite: bool = False) -> Path:
         """Writes one HTML file that shows the maps without a network and without Python.

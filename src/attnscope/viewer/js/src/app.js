@@ -4,6 +4,7 @@ import { Address } from "./address.js";
 import { HOST_ATTRIBUTES, isDark, systemDarkness } from "./darkness.js";
 import { Store, canInflate } from "./data.js";
 import { makeElement } from "./elements.js";
+import { pngBlob, shownPicture } from "./export.js";
 import { createKeyboard } from "./keyboard.js";
 import { createLegend } from "./legend.js";
 import { Messages } from "./messages.js";
@@ -15,6 +16,9 @@ import { Selection } from "./selection.js";
 import { createShell } from "./shell.js";
 import { validState } from "./state.js";
 import { Views } from "./views.js";
+const SETTLED = 800; // milliseconds without a drawing after which what is shown is taken to stay
+const KEPT_PIXELS = 1.4e6; // of the picture that is kept: it is stored in a notebook
+
 /** @import { BlockSource, Manifest, MountOptions, Mounted, Parts, State } from "./types.d.ts" */
 
 /**
@@ -45,9 +49,11 @@ class Viewer {
    * @param {BlockSource} source
    * @param {MountOptions} options
    */
-  constructor(root, manifest, source, { state = {}, onState, hash = false }) {
+  constructor(root, manifest, source, { state = {}, onState, onPicture, hash = false }) {
     this.place = { root, embedded: !hash };
     this.onState = onState;
+    this.onPicture = onPicture;
+    this.settling = 0;
     this.address = hash ? new Address(manifest) : null;
     this.store = new Store(manifest, source);
     const first = this.address?.read() ?? validState(manifest, state);
@@ -55,6 +61,7 @@ class Viewer {
     this.colours = new ColourScheme(this.selection, this.isDark());
     this.messages = new Messages();
     const parts = this.makeParts();
+    this.parts = parts;
     this.views = parts.views;
     this.legend = parts.legend;
     this.search = createSearch(parts);
@@ -181,14 +188,27 @@ class Viewer {
       view = this.views.chosen();
       this.shell.show(view.element);
       await view.draw();
+      if (!stale()) this.keepPictureSoon();
     } catch (error) {
       if (!stale()) this.shell.fail(error, view);
     }
     if (!stale()) this.legend.draw();
   }
 
+  keepPictureSoon() {
+    clearTimeout(this.settling);
+    if (this.onPicture) this.settling = setTimeout(() => this.keepPicture(), SETTLED);
+  }
+
+  async keepPicture() {
+    const shown = shownPicture(this.parts);
+    const picture = shown && (await pngBlob(shown.picture, this.colours.palette, KEPT_PIXELS).catch(() => null)); // or the last one stays
+    if (picture && !this.disposed) this.onPicture?.(picture);
+  }
+
   dispose() {
     this.disposed = true;
+    clearTimeout(this.settling);
     for (const leave of this.leaving) leave();
     this.address?.forget();
     this.views.dispose();

@@ -11,6 +11,7 @@ const LONGEST_SIDE = 16000;
 const SCALE_STEPS = 64;
 const SCALE_WIDTH = 240;
 
+/** @typedef {Pick<Parts, "manifest" | "selection" | "colours" | "names" | "views" | "legend">} PictureParts */
 /** @typedef {ScaleStrip & { kind: Scale, colourOf: ColourOf }} CaptionScale */
 
 /**
@@ -101,11 +102,12 @@ export function svgText(picture, palette) {
  *
  * @param {Picture} picture
  * @param {Palette} palette
+ * @param {number} [mostPixels]
  * @returns {Promise<Blob>}
  */
-export function pngBlob(picture, palette) {
+export function pngBlob(picture, palette, mostPixels = MOST_PIXELS) {
   const { width, height } = picture;
-  const ratio = Math.min(EXPORT_RATIO, Math.sqrt(MOST_PIXELS / (width * height)), LONGEST_SIDE / Math.max(width, height));
+  const ratio = Math.min(EXPORT_RATIO, Math.sqrt(mostPixels / (width * height)), LONGEST_SIDE / Math.max(width, height));
   const canvas = document.createElement("canvas");
   canvas.width = Math.max(1, Math.round(width * ratio));
   canvas.height = Math.max(1, Math.round(height * ratio));
@@ -142,13 +144,12 @@ export function saveBlob(blob, name) {
 }
 
 /**
- * Saves what the current view shows.
+ * What the current view shows, with its title and scale, and the words of its name; null where there is no picture.
  *
- * @param {Pick<Parts, "manifest" | "selection" | "colours" | "names" | "views" | "legend">} parts
- * @param {"png" | "svg"} kind
- * @returns {Promise<string | null>} the file's name; null where there is no picture
+ * @param {PictureParts} parts
+ * @returns {{ picture: Picture, words: string[] } | null}
  */
-export async function savePicture({ manifest, selection, colours, names, views, legend }, kind) {
+export function shownPicture({ manifest, selection, colours, names, views, legend }) {
   const view = views.current();
   const drawn = view?.picture();
   if (!view || !drawn) return null;
@@ -162,8 +163,22 @@ export async function savePicture({ manifest, selection, colours, names, views, 
   const colourOf = (value, maximum) => (strip.signed ? colours.ofDifference(value, maximum) : colours.of(value, maximum));
   const path = ["overview", "compare"].includes(state.view) ? "" : names.shownPath();
   const picture = framedPicture(drawn, { title: manifest.title, lines: [shown, path, about].filter(Boolean), scale: { ...strip, kind: state.scale, colourOf } });
-  const name = fileName([manifest.title, state.view, state.view === "overview" ? "" : names.shown(), about], kind);
-  const { palette } = colours;
+  return { picture, words: [manifest.title, state.view, state.view === "overview" ? "" : names.shown(), about] };
+}
+
+/**
+ * Saves what the current view shows.
+ *
+ * @param {PictureParts} parts
+ * @param {"png" | "svg"} kind
+ * @returns {Promise<string | null>} the file's name; null where there is no picture
+ */
+export async function savePicture(parts, kind) {
+  const shown = shownPicture(parts);
+  if (!shown) return null;
+  const { picture, words } = shown;
+  const name = fileName(words, kind);
+  const { palette } = parts.colours;
   const blob = kind === "svg" ? new Blob([svgText(picture, palette)], { type: "image/svg+xml" }) : await pngBlob(picture, palette);
   saveBlob(blob, name);
   return name;

@@ -389,6 +389,8 @@ export interface MountOptions {
   state?: Changes;
   /** Who is told of each state. */
   onState?: (state: State) => void;
+  /** Who is given a picture of what is shown, once it stays. */
+  onPicture?: (picture: Blob) => void;
   /** Whether the state is in the page's address, and the page is ours alone. */
   hash?: boolean;
 }

@@ -11,7 +11,7 @@ import { makeElement } from "./elements.js";
  * @property {(name: string) => unknown} get
  * @property {(name: string, value: unknown) => void} set
  * @property {() => void} save_changes
- * @property {(content: object) => void} send
+ * @property {(content: object, callbacks?: object, buffers?: ArrayBuffer[]) => void} send
  * @property {(event: string, listener: (...given: never[]) => void) => void} on
  * @property {(event: string, listener: (...given: never[]) => void) => void} off
  */
@@ -26,24 +26,26 @@ const WAITS = `Python has not answered yet: its kernel is busy or gone. If it is
 const LOST = "this view's Python kernel is gone.";
 
 /**
- * Questions to Python, each with a number that its answer bears. `say` is told what the reader must know.
+ * Questions to Python, each with a number that its answer bears. `say` is told what the reader must know, and whether
+ * Python was ever there.
  *
  * @param {WidgetModel} model
- * @param {(text: string) => void} say
+ * @param {(text: string, heard: boolean) => void} say
  */
 function createChannel(model, say) {
   /** @type {Map<string, { resolve: (block: Uint8Array<ArrayBuffer>) => void, reject: (error: Error) => void }>} */
   const waiting = new Map();
   const own = Math.random().toString(36).slice(2); // several views of one model hear all its messages
   let asked = 0;
-  let checked = 0;
+  let checked = -PAUSE;
   let gone = false;
   let timer = 0;
+  let heard = false; // whether Python ever answered
 
   function watch() {
     clearTimeout(timer);
-    say(gone ? GONE : "");
-    if (waiting.size && !gone) timer = setTimeout(() => say(WAITS), PATIENCE);
+    say(gone ? GONE : "", heard);
+    if (waiting.size && !gone) timer = setTimeout(() => say(WAITS, heard), PATIENCE);
   }
 
   /** @param {boolean} isGone */
@@ -82,6 +84,7 @@ function createChannel(model, say) {
     const call = content && waiting.get(content.call);
     if (!call) return;
     waiting.delete(content.call);
+    heard = true;
     if (content.kind === "failure") call.reject(new Error(content.message));
     else call.resolve(buffers.length ? bytesOfBuffer(buffers[0]) : new Uint8Array(0));
     watch();
@@ -100,6 +103,16 @@ function createChannel(model, say) {
       if (gone || performance.now() - checked < PAUSE) return;
       checked = performance.now();
       ask({ kind: "check" }).catch(() => {}); // what there is to say is said already
+    },
+    /** @param {Blob} picture what Python keeps for those who see the notebook without it */
+    async keep(picture) {
+      const content = await picture.arrayBuffer();
+      if (gone) return;
+      try {
+        model.send({ kind: "picture" }, undefined, [content]);
+      } catch {
+        turn(true);
+      }
     },
     dispose() {
       clearTimeout(timer);
@@ -144,16 +157,17 @@ function render({ model, el }) {
   const manifest = JSON.parse(String(model.get("manifest")));
   const message = makeElement("p", { class: "attnscope-message", role: "status", hidden: true });
   const place = makeElement("div", {});
-  // The text beside a view for those who see it without Python is not for those who see the view.
+  // The picture beside a view for those who see it without Python is not for those who see the view.
   const hiding = makeElement("style", { text: `.attnscope-note-${model.get("note")} { display: none; }` });
   const box = makeElement("div", { class: "attnscope-widget" }, hiding, message, place);
   box.dataset.lmSuppressShortcuts = "true"; // JupyterLab's own keys: D D deletes a cell
   box.addEventListener("keydown", (event) => event.stopPropagation());
   el.replaceChildren(box);
 
-  const channel = createChannel(model, (said) => {
+  const channel = createChannel(model, (said, heard) => {
     message.textContent = said;
     message.hidden = !said;
+    hiding.media = said && !heard ? "not all" : "all"; // a page that was made of a notebook has no Python
   });
   const state = shareState(model, manifest);
   /** @type {(now: State) => void} */
@@ -161,7 +175,7 @@ function render({ model, el }) {
     state.tell(now);
     channel.check();
   };
-  const mounted = mount(place, manifest, channel, { state: state.first, onState });
+  const mounted = mount(place, manifest, channel, { state: state.first, onState, onPicture: channel.keep });
   box.addEventListener("pointerenter", channel.check);
   state.tell(state.first);
   const follow = () => mounted.set(state.changes());
