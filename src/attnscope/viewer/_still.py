@@ -122,7 +122,7 @@ def _all_heads(payload: Payload, place: int, state: Mapping[str, Any]) -> tuple[
         for head in range(across)
     ]
     for site, row in drawn:
-        parts.append(_text(20, y + cell / 2 + 4, site.short, most=24))
+        parts.append(_text(20, y + cell / 2 + 4, payload.name_of(site), most=24))
         for head, (scale, codes) in enumerate(row[:MOST_PANELS]):
             weights = scale * (codes / THUMBNAIL_LEVELS) ** 2
             pixels = look.pixels(weights, codes == MASKED, codes == ODD)
@@ -163,7 +163,7 @@ def _map(payload: Payload, place: int, number_of: int, state: Mapping[str, Any])
     left, top = 20 + _room(queries, every), 72 + _room(keys, every)
     width, height = step * len(keys), step * len(queries)
     parts = [
-        _text(20, 56, ", ".join(filter(None, [site.short, name])), quiet=True, most=110),
+        _text(20, 56, ", ".join(filter(None, [payload.name_of(site), name])), quiet=True, most=110),
         _image(pixels, left, top, width, height),
         *_labels(queries, lambda at: f"x='{left - 7}' y='{top + (at + 0.5) * step + 4:.1f}' text-anchor='end'", every),
         *_labels(
