@@ -115,6 +115,7 @@ def demonstrate_features(
         title="Which features of a biopsy does the model look at?",
         sections=[_about_features(maps, groups, accuracy)],
         groups=groups,
+        classes=DIAGNOSES,
     )
     say(f"testing whether {', '.join(TESTED)} explain it ...")
     explanation = explain(

@@ -228,7 +228,7 @@ def test_each_side_of_a_comparison_says_its_run_site_output_and_label(opened, tm
     page.get_by_role("button", name="Swap A and B").click()
     settled(page)
     assert "run\nafter\nlabel\nmalignant\noutput\n0.625, 0.375" in about.inner_text()
-    page.get_by_role("button", name="Pin the cell where A exceeds B most").click()
+    page.get_by_role("button", name="A exceeds B most").click()
     grid(page).focus()
     to_the_first_cell(page)
     page.keyboard.press("ArrowRight")

@@ -78,7 +78,7 @@ def still(payload: Payload, state: Mapping[str, Any]) -> str:
         else _all_heads(payload, place, state)
     )
     sample = f"sample {place + 1} of {len(payload.samples)}" if len(payload.samples) > 1 else ""
-    label = payload.manifest["samples"][place]["runs"][0]["label"]
+    label = payload.manifest["samples"][place]["runs"][payload.sites[site].run]["label"]
     about = ": ".join(filter(None, [sample, label]))
     page = colours.TOKENS["page"][0]
     return (
