@@ -112,7 +112,7 @@ def figures(monkeypatch):
 def test_every_word_is_inside_of_its_picture_and_the_file_shows_all_of_them(
     explanation, figures, tmp_path, samples, style
 ):
-    some = first(explanation, samples)
+    some, open_before = first(explanation, samples), pyplot.get_fignums()
     with pyplot.style.context(style):
         sheet = imread(some.save(tmp_path / "all.png"))
     assert len(figures) == samples
@@ -126,7 +126,7 @@ def test_every_word_is_inside_of_its_picture_and_the_file_shows_all_of_them(
         said = " ".join(texts_of(figure))
         assert f"{name}: the model says {decision}" in said
         assert "not tested on this model" in said
-    assert not pyplot.get_fignums()
+    assert pyplot.get_fignums() == open_before
 
 
 def texts_of(figure):
