@@ -133,7 +133,8 @@ def _all_heads(payload: Payload, place: int, state: Mapping[str, Any]) -> tuple[
     if any(left):
         parts.append(_text(20, y + 16, f"Not in this picture: {' and '.join(filter(None, left))}.", quiet=True))
         y += 24
-    parts.append(_scale_bar(look, 20, y + 12))
+    any_masked = any((codes == MASKED).any() for _, row in drawn for _, codes in row[:MOST_PANELS])
+    parts.append(_scale_bar(look, 20, y + 12, masked=any_masked))
     return "".join(parts), y + 58
 
 
@@ -169,7 +170,7 @@ def _map(payload: Payload, place: int, number_of: int, state: Mapping[str, Any])
         *_labels(
             keys, lambda at: f"transform='translate({left + (at + 0.5) * step + 4:.1f} {top - 7}) rotate(-90)'", every
         ),
-        _scale_bar(look, left, top + height + 14),
+        _scale_bar(look, left, top + height + 14, masked=bool(masked.any())),
     ]
     return "".join(parts), int(top + height + 62)
 
@@ -239,8 +240,8 @@ def _image(pixels: np.ndarray, x: float, y: float, width: float, height: float) 
     )
 
 
-def _scale_bar(look: Look, x: float, y: float) -> str:
+def _scale_bar(look: Look, x: float, y: float, *, masked: bool) -> str:
     shares = np.linspace(0, 1, 128)[None]
     steps = look.ramp[np.round(shares * (colours.LEVELS - 1)).astype(int)]
-    words = f"0 to {look.maximum:g}, {_SAID[look.scale]} scale; masked cells are grey"
+    words = f"0 to {look.maximum:g}, {_SAID[look.scale]} scale{'; masked cells are grey' if masked else ''}"
     return _image(steps, x, y, 200, 12) + _text(x + 212, y + 10.5, words, size=11.5, quiet=True)
