@@ -1,5 +1,7 @@
 """Relevance beside the maps: its numbers, in colours around 0, with method and scale, and over its own keys only."""
 
+from functools import cache
+
 import keras
 import numpy as np
 import pytest
@@ -181,8 +183,11 @@ def opened(open_page, file, link, **options):
     return page
 
 
+diverging = cache(colours.diverging)
+
+
 def expected(value, maximum, *, dark=False):
-    return colours.diverging(dark=dark)[round(127.5 + 127.5 * np.clip(value / maximum, -1, 1))]
+    return diverging(dark=dark)[round(127.5 + 127.5 * np.clip(value / maximum, -1, 1))]
 
 
 @pytest.mark.parametrize("dark", [False, True])

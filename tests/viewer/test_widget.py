@@ -180,6 +180,13 @@ def test_the_picture_is_of_the_weights_that_are_there(rng):
     assert pixels[1][2, 0].tolist() == list(colours.NOT_A_NUMBER)
 
 
+def test_the_picture_of_two_runs_says_the_run_and_its_label(rng):
+    maps = ats.AttentionMaps.from_arrays({"mha": softmax(rng.normal(size=(1, 2, 2, 3)))})
+    payload = ats.view({"before": maps, "after": maps}, labels={"before": ["good"], "after": ["bad"]}).payload
+    assert texts_of(still(payload, {"view": "matrix", "site": 1}))[1:3] == ["bad", "after: mha, head 0"]
+    assert {"good", "before: mha", "after: mha"} <= set(texts_of(still(payload, {})))
+
+
 def test_a_picture_of_many_heads_says_what_is_left_out(rng):
     arrays = {f"layer_{n}": softmax(rng.normal(size=(1, 18, 2, 3))) for n in range(20)}
     payload = ats.view(ats.AttentionMaps.from_arrays(arrays)).payload

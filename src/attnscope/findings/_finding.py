@@ -229,6 +229,14 @@ class Findings(tuple[Finding, ...]):
         """A list of these findings."""
         return super().__new__(cls, tuple(items))
 
+    def with_names(self, names: Mapping[str, str]) -> Findings:
+        """The same, with other names of sites.
+
+        Args:
+            names: The new name of each site, by its name; a site that is not among them keeps its own.
+        """
+        return Findings(replace(item, site=names.get(item.site, item.site)) for item in self)
+
     @property
     def grouped(self) -> tuple[FindingGroup, ...]:
         """The findings as they are shown, in the order in which each was first found.

@@ -74,5 +74,8 @@ def listed(facts: Mapping[str, str]) -> str:
 
 def what_was_found(group: FindingGroup) -> str:
     """Findings that differ only in their site and figures: how many sites, what was seen, and which sites."""
-    sites = f"<span class=sites>{html.escape(', '.join(group.sites))}</span>" if len(group.sites) > 1 else ""
-    return f"<code>{html.escape(group.where)}</code> {html.escape(group.message)}{sites}"
+    seen = html.escape(shown(group.message))
+    if len(group.sites) == 1:
+        return f"<code>{html.escape(shown(group.where))}</code> {seen}"
+    listed = html.escape(", ".join(map(shown, group.sites)))
+    return f"<b>{group.where}</b> {seen}<span class=sites>{listed}</span>"

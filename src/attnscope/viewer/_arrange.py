@@ -13,7 +13,6 @@ import xarray as xr
 
 from attnscope.analysis import rolled_out
 from attnscope.errors import SchemaError
-from attnscope.findings import Findings
 from attnscope.labels import SINK, patch_grid
 from attnscope.maps import AttentionMaps
 from attnscope.marks import shown
@@ -333,8 +332,7 @@ def findings_in_words(runs: Mapping[str, AttentionMaps]) -> list[str]:
     found: dict[str, list[str]] = {}
     for number, (run, maps) in enumerate(runs.items()):
         short = dict(zip(maps, (site.short for site in _sites_of_run(number, maps)), strict=True))
-        named = Findings(replace(finding, site=short.get(finding.site, finding.site)) for finding in maps.findings)
-        for group in named.grouped:
+        for group in maps.findings.with_names(short).grouped:
             found.setdefault(str(group), []).append(run)
     several = len(runs) > 1
     return [shown(f"{' and '.join(names)}: {line}" if several else line) for line, names in found.items()]

@@ -110,6 +110,11 @@ class Payload:
             "ramps": _ramps(),
         }
 
+    def name_of(self, site: SiteMaps | RolloutMaps) -> str:
+        """The short name of a site, with its run where that has a name."""
+        run = self.manifest["runs"][site.run]
+        return f"{run}: {site.short}" if run else site.short
+
     def _left_out(self) -> Iterator[str]:
         """What is not shown because nobody asked for it."""
         there = max(run.num_samples for run in self.runs.values())

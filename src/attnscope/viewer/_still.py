@@ -122,7 +122,7 @@ def _all_heads(payload: Payload, place: int, state: Mapping[str, Any]) -> tuple[
         for head in range(across)
     ]
     for site, row in drawn:
-        parts.append(_text(20, y + cell / 2 + 4, site.short, most=24))
+        parts.append(_text(20, y + cell / 2 + 4, payload.name_of(site), most=24))
         for head, (scale, codes) in enumerate(row[:MOST_PANELS]):
             weights = scale * (codes / THUMBNAIL_LEVELS) ** 2
             pixels = look.pixels(weights, codes == MASKED, codes == ODD)
@@ -133,7 +133,8 @@ def _all_heads(payload: Payload, place: int, state: Mapping[str, Any]) -> tuple[
     if any(left):
         parts.append(_text(20, y + 16, f"Not in this picture: {' and '.join(filter(None, left))}.", quiet=True))
         y += 24
-    parts.append(_scale_bar(look, 20, y + 12))
+    any_masked = any((codes == MASKED).any() for _, row in drawn for _, codes in row[:MOST_PANELS])
+    parts.append(_scale_bar(look, 20, y + 12, masked=any_masked))
     return "".join(parts), y + 58
 
 
@@ -163,13 +164,13 @@ def _map(payload: Payload, place: int, number_of: int, state: Mapping[str, Any])
     left, top = 20 + _room(queries, every), 72 + _room(keys, every)
     width, height = step * len(keys), step * len(queries)
     parts = [
-        _text(20, 56, ", ".join(filter(None, [site.short, name])), quiet=True, most=110),
+        _text(20, 56, ", ".join(filter(None, [payload.name_of(site), name])), quiet=True, most=110),
         _image(pixels, left, top, width, height),
         *_labels(queries, lambda at: f"x='{left - 7}' y='{top + (at + 0.5) * step + 4:.1f}' text-anchor='end'", every),
         *_labels(
             keys, lambda at: f"transform='translate({left + (at + 0.5) * step + 4:.1f} {top - 7}) rotate(-90)'", every
         ),
-        _scale_bar(look, left, top + height + 14),
+        _scale_bar(look, left, top + height + 14, masked=bool(masked.any())),
     ]
     return "".join(parts), int(top + height + 62)
 
@@ -239,8 +240,8 @@ def _image(pixels: np.ndarray, x: float, y: float, width: float, height: float) 
     )
 
 
-def _scale_bar(look: Look, x: float, y: float) -> str:
+def _scale_bar(look: Look, x: float, y: float, *, masked: bool) -> str:
     shares = np.linspace(0, 1, 128)[None]
     steps = look.ramp[np.round(shares * (colours.LEVELS - 1)).astype(int)]
-    words = f"0 to {look.maximum:g}, {_SAID[look.scale]} scale; masked cells are grey"
+    words = f"0 to {look.maximum:g}, {_SAID[look.scale]} scale{'; masked cells are grey' if masked else ''}"
     return _image(steps, x, y, 200, 12) + _text(x + 212, y + 10.5, words, size=11.5, quiet=True)
