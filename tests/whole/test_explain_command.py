@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import keras
 import numpy as np
@@ -65,6 +66,18 @@ def test_numbers_are_those_of_the_function(folder):
     rows = list(csv.DictReader((folder / "e.csv").read_text("utf-8").splitlines()))
     np.testing.assert_allclose([float(row["occlusion"]) for row in rows], np.ravel(written), atol=1e-6)
     assert {row["truth"] for row in rows} <= {"benign", "malignant"}
+
+
+def test_a_figure_has_a_page_for_each_patient(folder, capsys):
+    assert explain("--samples", "P-004,P-001", *UNTESTED, "-o", "figure.pdf") == 0
+    assert len(re.findall(rb"/Type /Page\b", (folder / "figure.pdf").read_bytes())) == 2
+    capsys.readouterr()
+    assert explain("--untested", "-o", "figure.png") == 2
+    assert capsys.readouterr().err == (
+        "attnscope: There is no relevance: no method may be drawn for 'small'. Name one, and it is drawn with its "
+        "verdict: --method occlusion.\n"
+    )
+    assert not (folder / "figure.png").exists()
 
 
 @pytest.mark.parametrize(
