@@ -62,7 +62,14 @@ def _report(texts, path, kind):
 
 
 def _viewer(texts, path, kind):
-    ats.view(_maps(texts, texts[:FEATURES]), title=texts[0], labels=texts[:SAMPLES]).save(path)
+    relevance = xr.DataArray(
+        np.random.default_rng(3).normal(size=(SAMPLES, FEATURES - 1)),
+        dims=("sample", "key"),
+        coords={"key_label": ("key", texts[1:FEATURES])},  # without the first, as it may be of a class token
+        attrs={"method": texts[6], "target": texts[7], "units": texts[8]},
+    )
+    maps = _maps(texts, texts[:FEATURES])
+    ats.view(maps, title=texts[0], labels=texts[:SAMPLES], relevance={texts[9]: relevance}).save(path)
 
 
 def _named(texts):
