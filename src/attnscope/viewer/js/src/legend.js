@@ -155,8 +155,9 @@ function certaintyOf({ detail, error }) {
 function pathsOf(manifest) {
   const long = longNames(manifest);
   if (!long.length) return null;
-  const list = makeElement("dl", {}, ...long.map(([short, name]) => makeElement("div", {}, makeElement("dt", { text: short }), makeElement("dd", { text: name }))));
-  return makeElement("details", { class: "paths" }, makeElement("summary", { text: "Paths of the sites" }), list);
+  const list = makeElement("dl", {});
+  const fill = () => list.replaceChildren(...long.map(([short, name]) => makeElement("div", {}, makeElement("dt", { text: short }), makeElement("dd", { text: name }))));
+  return makeElement("details", { class: "paths", toggle: fill }, makeElement("summary", { text: "Paths of the sites" }), list); // when it is opened: elements are what makes pages slow
 }
 
 /** @param {string[]} notes */
