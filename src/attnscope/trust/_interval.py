@@ -140,7 +140,7 @@ def _weighings(samples: int) -> np.ndarray:
     """Random weights of the samples and of one more, dims ``(sample, weighing)``; each column sums to 1."""
     count = max(LEAST_WEIGHINGS, min(WEIGHINGS, MOST_WEIGHTS // (samples + 1)))
     drawn = np.random.default_rng(0).standard_exponential((samples + 1, count))
-    return drawn / drawn.sum(0)
+    return np.asarray(drawn / drawn.sum(0))
 
 
 def paired_differences(first: ArrayLike, second: ArrayLike, function: str) -> np.ndarray:
