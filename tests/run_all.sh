@@ -86,7 +86,7 @@ jax() {
     on jax -m every_backend
 
     # Here JAX optimises everything, as it does for users.
-    JAX_DISABLE_MOST_OPTIMIZATIONS=0 oldest jax tests/interception/test_custom_layers.py tests/layers/test_stored.py
+    JAX_DISABLE_MOST_OPTIMIZATIONS=0 oldest jax -m every_backend tests/interception/test_custom_layers.py tests/layers/test_stored.py
 }
 tensorflow_and_the_rest() {
     on tensorflow -m every_backend

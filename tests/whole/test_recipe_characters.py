@@ -1,8 +1,8 @@
 """The answer "How to visualize attention weights?", from training to coloured characters in another process.
 
-The question's model, its `K.sum` as `ops.sum`, is trained on real first names, on either side of their padding, and
-saved as ``.h5`` and as weights. A fresh process loads the file, without running the Python code in it, finds the
-attention, which has no telling name, and colours the characters.
+The question's model, its `K.sum` as `ops.sum`, is trained on real first names, padded in front, and saved as
+``.h5`` and as weights. A fresh process loads the file, without running the Python code in it, finds the attention,
+which has no telling name, and colours the characters.
 """
 
 import json
@@ -25,13 +25,13 @@ from attnscope.loading.replacements import sum_over
 LENGTH, UNITS, LETTERS = 16, 23, " abcdefghijklmnopqrstuvwxyz<&>"
 
 
-def padded(text, side):
-    missing = [""] * (LENGTH - len(text))
-    return [*missing, *text] if side == "pre" else [*text, *missing]
+def padded(text):
+    """As Keras' own function for it does it: in front."""
+    return [*[""] * (LENGTH - len(text)), *text]
 
 
-def encoded(texts, side):
-    return np.array([[LETTERS.index(letter or " ") for letter in padded(text, side)] for text in texts], "int32")
+def encoded(texts):
+    return np.array([[LETTERS.index(letter or " ") for letter in padded(text)] for text in texts], "int32")
 
 
 def question_model():
@@ -57,29 +57,28 @@ def names_and_genders(most=2000):
     return [name for name, _ in pairs], np.array([gender == "female" for _, gender in pairs], "float32")
 
 
-@pytest.fixture(scope="module", params=["pre", "post"])
-def trained(request, tmp_path_factory):
-    """The side of the padding, the trained model, its accuracy on names it has not seen, and its files' folder."""
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The trained model, its accuracy on names it has not seen, and its files' folder."""
     keras.utils.set_random_seed(7)
     texts, female = names_and_genders()
-    x = encoded(texts, request.param)
+    x = encoded(texts)
     model = question_model()
     model.compile(keras.optimizers.Adam(1e-2), "binary_crossentropy", metrics=["accuracy"])
     model.fit(x[:1600], female[:1600], epochs=4, batch_size=64, verbose=0)
-    folder = tmp_path_factory.mktemp(request.param)
+    folder = tmp_path_factory.mktemp("trained")
     model.save(folder / "saved_model.h5")
     model.save_weights(folder / "best.weights.h5")
     shutil.copy(folder / "best.weights.h5", folder / "weights.best.hdf5")
-    return request.param, model, model.evaluate(x[1600:], female[1600:], verbose=0)[1], folder
+    return model, model.evaluate(x[1600:], female[1600:], verbose=0)[1], folder
 
 
 FRESH = """
-import json, sys
+import json
 import numpy as np
 import attnscope as ats
 from attnscope.loading.replacements import sum_over
 
-side = sys.argv[1]
 given = json.load(open("given.json"))
 model = ats.load_model("saved_model.h5", replacements={"lambda": sum_over(axis=1)})
 maps = ats.capture(model, np.array(given["x"], "int32"), labels=given["characters"])
@@ -92,13 +91,13 @@ json.dump({"site": site, "dims": maps[site].dims, "scores": maps[site].values.to
 
 
 def test_a_fresh_process_loads_the_file_finds_the_attention_and_colours_the_characters(trained):
-    side, model, accuracy, folder = trained
+    model, accuracy, folder = trained
     assert accuracy > 0.75
     texts = ["margarethe", "bo", "<b>&</b>".replace("/", "")]
-    x = encoded(texts, side)
-    characters = [padded(text, side) for text in texts]
+    x = encoded(texts)
+    characters = [padded(text) for text in texts]
     (folder / "given.json").write_text(json.dumps({"x": x.tolist(), "characters": characters, "texts": texts}))
-    subprocess.run([sys.executable, "-c", FRESH, side], cwd=folder, check=True, timeout=300)
+    subprocess.run([sys.executable, "-c", FRESH], cwd=folder, check=True, timeout=300)
     found = json.loads((folder / "found.json").read_text())
     assert found["site"] == "activation"
     assert found["dims"] == ["sample", "key"]
@@ -117,7 +116,7 @@ def test_a_fresh_process_loads_the_file_finds_the_attention_and_colours_the_char
 
 
 def test_the_code_in_the_file_is_refused_by_name(trained):
-    _, _, _, folder = trained
+    _, _, folder = trained
     with pytest.raises(UnsafeFileError) as caught:
         ats.load_model(folder / "saved_model.h5")
     assert "'lambda'" in str(caught.value)
@@ -126,8 +125,8 @@ def test_the_code_in_the_file_is_refused_by_name(trained):
 
 
 def test_weights_alone_go_into_a_model_that_is_built_anew(trained):
-    side, model, _, folder = trained
-    x = encoded(["margarethe", "bo"], side)
+    model, _, folder = trained
+    x = encoded(["margarethe", "bo"])
     rebuilt = question_model()
     assert ats.load_model(folder / "weights.best.hdf5", rebuilt) is rebuilt
     np.testing.assert_allclose(rebuilt.predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-6)
@@ -135,8 +134,8 @@ def test_weights_alone_go_into_a_model_that_is_built_anew(trained):
 
 def test_the_recipes_own_colours_show_as_many_characters_as_there_are_samples(trained):
     """Its slice takes the length of the batch for the length of the text; ours has every position."""
-    side, model, _, _ = trained
-    encoded_input_text = encoded(["margarethe"], side)
+    model, _, _ = trained
+    encoded_input_text = encoded(["margarethe"])
     attention_outputs = keras.Model(model.input, model.get_layer("activation").output).predict(
         encoded_input_text, verbose=0
     )
@@ -145,9 +144,9 @@ def test_the_recipes_own_colours_show_as_many_characters_as_there_are_samples(tr
 
 
 def test_the_recipe_spends_attention_on_padding_and_the_layer_does_not(trained):
-    side, model, _, _ = trained
+    model, _, _ = trained
     texts, female = names_and_genders(most=400)
-    x = encoded(texts, side)
+    x = encoded(texts)
     padding = x == 0
     recipe = ats.capture(model, x)["activation"].values
     assert (recipe * padding).sum(axis=1).mean() > 0.1
@@ -169,8 +168,8 @@ def test_the_recipe_spends_attention_on_padding_and_the_layer_does_not(trained):
 
 
 def test_the_replacement_can_be_saved_again_and_loads_without_help(trained, tmp_path):
-    side, model, _, folder = trained
-    x = encoded(["margarethe"], side)
+    model, _, folder = trained
+    x = encoded(["margarethe"])
     loaded = ats.load_model(folder / "saved_model.h5", replacements={"lambda": sum_over(axis=1)})
     loaded.save(tmp_path / "model.keras")
     again = ats.load_model(tmp_path / "model.keras")
