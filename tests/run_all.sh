@@ -78,7 +78,7 @@ oldest() {
     shift
     step "oldest Keras on $backend" env KERAS_BACKEND="$backend" "$OLDEST/bin/python" -m pytest -q "${spread[@]}" "$@"
 }
-PAGES=(tests/pages tests/plot tests/viewer tests/whole)
+PAGES=(tests/explaining tests/pages tests/plot tests/viewer tests/whole)
 pages() {
     on torch "${PAGES[@]}"
 }
@@ -90,7 +90,7 @@ jax() {
 }
 tensorflow_and_the_rest() {
     on tensorflow -m every_backend
-    oldest tensorflow tests/interception/test_against_keras.py tests/interception/test_custom_layers.py \
+    oldest tensorflow -m every_backend tests/interception/test_against_keras.py tests/interception/test_custom_layers.py \
         tests/layers/test_multi_head.py
     oldest torch tests/interception/test_against_keras.py tests/capturing/test_capture.py tests/capturing/test_generation.py \
         tests/capturing/test_summaries.py tests/handlers/test_edits.py tests/layers/test_pooling.py \

@@ -169,7 +169,7 @@ def test_a_subject_is_compiled_once_and_reads_the_weights_of_the_day(rng, monkey
         monkeypatch.setattr(path, lambda *args, **options: made.append(args) or Differentiator(*args, **options))
     model, tokens = transformer(length=5), padded_tokens(rng, samples=3, length=5)
     [subject] = subjects_of(model, tokens, target=1)
-    names = ("rollout", "chefer", "gradient_x_attention", "gradient_x_input", "integrated_gradients")
+    names = ("rollout", "chefer", "gradient_x_input", "integrated_gradients")
     before = {name: relevance_of(subject, name) for name in names}
     model.get_layer("classes").kernel.assign(rng.normal(size=(10, 3)))
     after = {name: relevance_of(subject, name) for name in names}

@@ -91,6 +91,10 @@ def test_everything_that_differs_is_asked_of_the_backend(rng, toy):
     ats.capture(large, masked, progress=False)
     inputs = keras.Input((7, 6))
     ats.sites(keras.Model(inputs, OutOfReach()(inputs)), np.ones((2, 7, 6), "float32"))
+    texts = keras.Input((1,), dtype="string")
+    bag = layers.TextVectorization(output_mode="multi_hot", vocabulary=["good", "bad"])(texts)
+    with pytest.raises(UnsupportedError, match="no tokens"):
+        ats.sites(keras.Model(texts, layers.Dense(2)(bag)), np.array([["good"], ["bad"]]))
     assert toy.asked == ASKED
 
 
