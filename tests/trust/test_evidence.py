@@ -36,6 +36,23 @@ def test_attention_that_matters_moves_the_answer_and_attention_that_does_not_doe
         assert (card.moved.uniform > 0.05) == (kind == "everything")
 
 
+def test_intervals_allow_for_gains_of_1_of_a_probability_and_of_what_was_seen_of_what_a_function_makes_of_it(rng):
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, {name: layers.Dense(1, activation="sigmoid", name=name)(inputs) for name in "ab"})
+    model.get_layer("a").kernel.assign([[3.0], [-2.0], [1.0], [0.0]])
+    x = rng.normal(size=(9, 4)).astype("float32")
+
+    def widest(target):
+        card = evidence(model, x, target=target, methods=["occlusion"], permutations=0, progress=False)
+        every = [gain.bounds for gains in card.judged["occlusion"].gains.values() for gain in gains.values()]
+        assert len({(float(low), float(high)) for low, high in every}) == 1
+        assert every[0][0] == -every[0][1]
+        return float(every[0][1])
+
+    assert widest({"a": 0}) == 1
+    assert 5 < widest({"a": lambda column: 50 * column[:, 0]}) <= 50
+
+
 def test_a_fixed_seed_gives_the_same_card():
     model = planted("everything", 1)
     cards = [
