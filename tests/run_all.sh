@@ -20,27 +20,6 @@ step() {
     echo "--- $((SECONDS - start)) s"
 }
 
-step "format" "$VENV/bin/ruff" format --check .
-step "lint" "$VENV/bin/ruff" check .
-step "types" "$VENV/bin/mypy"
-
-# The viewer's JavaScript needs Node and packages of npm's. Without them its checks are skipped, and all else runs.
-without_node() {
-    echo "NO NODE: the checks of the viewer's JavaScript are SKIPPED, for Node or the packages they need are not here."
-}
-javascript_skipped=
-javascript() {
-    "$VENV/bin/python" tests/check_javascript.py
-    local status=$?
-    if ((status == 77)); then
-        javascript_skipped=yes
-        without_node
-        status=0
-    fi
-    return $status
-}
-step "JavaScript" javascript
-
 rm -rf dist
 step "wheel" "$VENV/bin/python" -m build --quiet --wheel --no-isolation
 "$VENV/bin/pip" install --quiet --no-deps --force-reinstall dist/*.whl || failed+=("install the wheel")
@@ -60,10 +39,10 @@ if ! browser && [[ $(id -u) == 0 ]] && command -v apt-get > /dev/null; then
 fi
 browser || without_browser
 
-# Lanes side by side, so that no core waits while another lane's browser or notebook starts: PyTorch's tests of models,
-# its tests of pages and pictures, JAX, and TensorFlow with all the rest. On more than four cores each lane has more
-# processes; what shares something costly then stays together (see `conftest.py`). A process of PyTorch with a thread on each
-# core would wait for the other's: the same tests took 1.8 times as much CPU.
+# Lanes side by side, so that no core waits while another lane's browser or notebook starts: style and types, PyTorch's
+# tests of models, its tests of pages and pictures, JAX, and TensorFlow with all the rest. On more than four cores each lane
+# has more processes; what shares something costly then stays together (see `conftest.py`). A process of PyTorch with a
+# thread on each core would wait for the other's: the same tests took 1.8 times as much CPU.
 export OMP_NUM_THREADS=1
 processes=$(($(nproc) / 4))
 spread=()
@@ -77,6 +56,27 @@ oldest() {
     local backend=$1
     shift
     step "oldest Keras on $backend" env KERAS_BACKEND="$backend" "$OLDEST/bin/python" -m pytest -q "${spread[@]}" "$@"
+}
+
+# The viewer's JavaScript needs Node and packages of npm's. Without them its checks are skipped, and all else runs.
+without_node() {
+    echo "NO NODE: the checks of the viewer's JavaScript are SKIPPED, for Node or the packages they need are not here."
+}
+javascript() {
+    "$VENV/bin/python" tests/check_javascript.py
+    local status=$?
+    if ((status == 77)); then
+        touch "$work/no_node"
+        without_node
+        status=0
+    fi
+    return $status
+}
+style() {
+    step "format" "$VENV/bin/ruff" format --check .
+    step "lint" "$VENV/bin/ruff" check .
+    step "types" "$VENV/bin/mypy"
+    step "JavaScript" javascript
 }
 PAGES=(tests/explaining tests/pages tests/plot tests/viewer tests/whole)
 pages() {
@@ -115,6 +115,7 @@ beside() {
     } > "$work/$name" 2>&1 &
     lanes[$name]=$!
 }
+beside style
 beside pages
 beside jax
 beside tensorflow_and_the_rest
@@ -126,7 +127,7 @@ for name in "${!lanes[@]}"; do
 done
 
 browser || without_browser
-[[ -z $javascript_skipped ]] || without_node
+[[ ! -e $work/no_node ]] || without_node
 if ((${#failed[@]})); then
     printf 'failed: %s\n' "${failed[@]}"
     exit 1

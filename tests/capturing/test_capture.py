@@ -61,7 +61,7 @@ def test_after_predict_and_fit_have_compiled_the_model_all_samples_come(rng, bac
     model.fit(x, np.zeros(11), verbose=0, batch_size=4)
     after = ats.capture(model, x, batch_size=4)
     assert np.abs(after["attention_0"].values - first["attention_0"].values).max() > 1e-6
-    np.testing.assert_allclose(after.outputs, model.predict(x, verbose=0), atol=1e-6)
+    np.testing.assert_allclose(after.outputs, model.predict(x, verbose=0, batch_size=4), atol=1e-6)
 
 
 @pytest.mark.optimised

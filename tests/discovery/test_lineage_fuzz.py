@@ -19,10 +19,7 @@ from attnscope.schema import SiteTable
 from lineage_grammar import RULES, KnownModel, known_model
 from lineage_streams import KnownSite
 
-pytestmark = [
-    pytest.mark.every_backend,
-    pytest.mark.filterwarnings("ignore:(?s).*does not support masking:UserWarning"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore:(?s).*does not support masking:UserWarning")
 
 EACH_RULE = (4, 6, 14, 15, 39, 52, 82, 85, 88, 99, 100)
 """Few models, but by every rule one."""
@@ -97,6 +94,7 @@ def _numbers(site: ats.Site, maps: ats.AttentionMaps, alone: ats.AttentionMaps) 
         yield "other scores where a sample is alone"
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("seed", SEEDS)
 def test_what_a_site_is_said_to_be_is_what_it_was_built_as(seed):
     known = known_model(seed)

@@ -355,7 +355,7 @@ def test_a_restarted_kernel_is_told_and_a_new_run_fixes_it(notebook):
 
 def test_a_busy_kernel_is_said_to_be_busy_or_gone(notebook):
     reading = "view.payload._reading"  # held: as if a large map took long to read
-    book = notebook("view", f"import threading; {reading}.acquire(); threading.Timer(25, {reading}.release).start()")
+    book = notebook("view", f"import threading; {reading}.acquire(); threading.Timer(14, {reading}.release).start()")
     book.shown()
     message = book.page.locator(".attnscope-message")
     book.run(2)
