@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 import xarray as xr
 
-from attnscope.attribution._methods import IN_UNITS_OF_TARGET, method_of
+from attnscope.attribution._integrated import completeness
+from attnscope.attribution._methods import IN_UNITS_OF_TARGET, Method, method_of
 from attnscope.attribution._subject import InputLabels, Subject, subjects_of
 from attnscope.attribution._targets import ClassNames, TargetLike
+from attnscope.attribution._trimming import joined_parts, trimming_of
 from attnscope.discovery import Selection
 from attnscope.tensors import Inputs
 
@@ -121,14 +124,28 @@ def relevance_of(subject: Subject, method: str, **options: Any) -> xr.DataArray:
     chosen = method_of(method, options)
     passes = subject.network.passes
     forward_before, gradient_before = passes.forward, passes.gradient
-    computed = chosen.compute(subject, **options)
-    relevance = computed if isinstance(computed, xr.DataArray) else subject.relevance(computed, method)
+    relevance = _computed(subject, method, chosen, options)
     cost = {"passes": passes.forward - forward_before, "gradient_passes": passes.gradient - gradient_before}
     units = {"units": subject.target.units} if subject.target.units and method in IN_UNITS_OF_TARGET else {}
     if not chosen.class_specific:
         relevance = relevance.drop_vars("sample_target", errors="ignore")
     attrs = {"class_specific": chosen.class_specific, **units, **relevance.attrs, "method": method, **cost}
-    return relevance.assign_attrs(attrs)
+    return relevance.assign_attrs({**attrs, **completeness(relevance)})
+
+
+def _computed(subject: Subject, name: str, method: Method, options: Mapping[str, Any]) -> xr.DataArray:
+    """What a method computes, for samples of about one length at a time where each is by itself."""
+
+    def labelled(part: Subject) -> xr.DataArray:
+        computed = method.compute(part, **options)
+        return computed if isinstance(computed, xr.DataArray) else part.relevance(computed, name)
+
+    if method.alone is None or not method.alone.issuperset(options):
+        return labelled(subject)
+    parts = trimming_of(subject).parts(subject)
+    if parts[0][1] is subject:
+        return labelled(subject)
+    return joined_parts(subject, [(rows, labelled(part)) for rows, part in parts])
 
 
 def _stacked(arrays: list[xr.DataArray]) -> xr.DataArray:

@@ -79,6 +79,11 @@ def chefer(
     """
     streams = streams_of(subject, roles=roles, prefix=prefix)
     final_sites = _final_sites(streams)
+    valid = {
+        site.name: valid_positions(subject, streams, site.query_stream, site.num_queries)
+        for site in final_sites
+        if not site.pools
+    }
     values = np.zeros((subject.samples, streams.over_input[0].num_keys))
     for rows, scores, derivatives in score_derivatives(subject, streams.sites):
         steps = [
@@ -88,10 +93,10 @@ def chefer(
             for site in streams.sites
         ]
         carried = relevancies(steps)
-        part = subject.rows(rows)
         for site in final_sites:
             influential = (derivatives[site.name] != 0).any((1, 3))
-            values[rows] += _read(part, streams, site, carried, query, influential)
+            weights = None if site.pools else query_weights(valid[site.name][rows], query, influential)
+            values[rows] += _read(streams, site, carried, weights)
     return subject.relevance(
         values[:, streams.prefix :],
         "chefer",
@@ -181,19 +186,16 @@ def _reaching_input(streams: Streams) -> set[str]:
     return reached
 
 
-def _read(
-    subject: Subject,
-    streams: Streams,
-    site: SiteStreams,
-    carried: Relevancies,
-    query: int | None,
-    influential: np.ndarray,
-) -> np.ndarray:
-    """What the queries of a final site hold of the input's positions, dims ``(sample, position)``."""
+def _read(streams: Streams, site: SiteStreams, carried: Relevancies, weights: np.ndarray | None) -> np.ndarray:
+    """What the queries of a final site hold of the input's positions, dims ``(sample, position)``.
+
+    Args:
+        streams: The model's streams.
+        site: The final site.
+        carried: All relevance.
+        weights: How much each of its queries counts, dims ``(sample, query)``; None where it pools.
+    """
     relevance = carried[site.query_stream, streams.input_stream]
     if site.query_stream == streams.input_stream:
         relevance = relevance - np.eye(relevance.shape[-1])
-    if site.pools:
-        return np.asarray(relevance[:, 0])
-    valid = valid_positions(subject, streams, site.query_stream, site.num_queries)
-    return np.asarray(np.einsum("sq,sqk->sk", query_weights(valid, query, influential), relevance))
+    return np.asarray(relevance[:, 0] if weights is None else np.einsum("sq,sqk->sk", weights, relevance))

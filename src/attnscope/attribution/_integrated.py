@@ -82,9 +82,23 @@ def integrated_gradients(
         baseline=start.words,
         steps=steps,
         rule=rule,
-        completeness_gap=float(np.abs(gap).max()),
-        completeness_change=float(np.abs(ends[1] - ends[0]).mean()),
     ).assign_coords(completeness_gap=(SAMPLE, gap), base=(SAMPLE, ends[0]), answer=(SAMPLE, ends[1]))
+
+
+def completeness(relevance: xr.DataArray) -> dict[str, float]:
+    """What the attrs say of how complete relevance is, in units of the target; nothing where it does not add up.
+
+    Returns:
+        ``completeness_gap``, the largest absolute gap of a sample, and ``completeness_change``, the mean of
+        ``|y(x) - y(b)|``.
+    """
+    if "completeness_gap" not in relevance.coords:
+        return {}
+    change = relevance["answer"].values - relevance["base"].values
+    return {
+        "completeness_gap": float(np.abs(relevance["completeness_gap"].values).max()),
+        "completeness_change": float(np.abs(change).mean()),
+    }
 
 
 def _points(steps: int, rule: str) -> tuple[np.ndarray, np.ndarray]:

@@ -35,6 +35,8 @@ class Method:
         formula: The formula, in one line.
         source: The paper, with its year.
         needs: What the model must have.
+        alone: Options with which the relevance of each sample is its own, whatever the other samples and the padding
+            are, so that padding can be cut off; None where it never is.
     """
 
     compute: Callable[..., np.ndarray | xr.DataArray]
@@ -42,6 +44,7 @@ class Method:
     formula: str
     source: str
     needs: str
+    alone: frozenset[str] | None = None
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -79,26 +82,28 @@ IN_UNITS_OF_TARGET = frozenset(
     ("gradient_x_attention", "gradient_x_input", "integrated_gradients", "occlusion", "shapley", "position")
 )
 """Methods whose relevance has the unit of what is explained."""
+_ALWAYS = frozenset[str]()
 _MAPPED = "attention over the positions"
 _REMOVABLE = "only to be run; something has to replace what is removed"
 _SMOOTH = "a target that can be differentiated; for tokens an Embedding layer"
 
 METHODS: dict[str, Method] = {
-    "raw": Method(raw, False, "mean_q mean_h A_hqj", "common practice; Jain and Wallace 2019", _MAPPED),
+    "raw": Method(raw, False, "mean_q mean_h A_hqj", "common practice; Jain and Wallace 2019", _MAPPED, _ALWAYS),
     "rollout": Method(
-        rollout, False, "(prod_l (I + A_l) / 2)_qj", "Abnar and Zuidema 2020", f"self-{_MAPPED}, in one stream"
+        rollout, False, "(prod_l (I + A_l) / 2)_qj", "Abnar and Zuidema 2020", f"self-{_MAPPED}, in one stream", _ALWAYS
     ),
     "gradient_x_attention": Method(
-        gradient_x_attention, True, "mean_lqh (A * dy/dA)+_qj", "Chefer et al. 2021, eq. 5", _MAPPED
+        gradient_x_attention, True, "mean_lqh (A * dy/dA)+_qj", "Chefer et al. 2021, eq. 5", _MAPPED, _ALWAYS
     ),
-    "chefer": Method(chefer, True, "R <- R + mean_h (A * dy/dA)+ R", "Chefer et al. 2021, section 3", _MAPPED),
-    "gradient_x_input": Method(gradient_x_input, True, "sum_f x_jf dy/dx_jf", "Shrikumar et al. 2016", _SMOOTH),
+    "chefer": Method(chefer, True, "R <- R + mean_h (A * dy/dA)+ R", "Chefer et al. 2021, section 3", _MAPPED, _ALWAYS),
+    "gradient_x_input": Method(gradient_x_input, True, "sum_f x_jf dy/dx_jf", "Shrikumar et al. 2016", _SMOOTH, _ALWAYS),
     "integrated_gradients": Method(
         integrated_gradients,
         True,
         "sum_f (x - b)_jf int_0^1 dy/dx_jf da",
         "Sundararajan et al. 2017",
         _SMOOTH,
+        frozenset(("steps", "rule")),
     ),
     "occlusion": Method(occlusion, True, "y(x) - y(x without j)", "Zeiler and Fergus 2014; Li et al. 2016", _REMOVABLE),
     "shapley": Method(

@@ -47,7 +47,7 @@ class Known:
 
 
 def discovered(network: Network, inputs: Tree, sites: Selection, cache: CompilationCache) -> Discovery:
-    """What a trace of the model on two samples shows; made once.
+    """What a trace of the model on two samples shows, or on the only one; made once.
 
     Args:
         network: The model.
@@ -57,8 +57,9 @@ def discovered(network: Network, inputs: Tree, sites: Selection, cache: Compilat
     """
     check_selection(sites)
     first = rows_of(inputs, slice(0, 2))
+    samples = len(_first(first))
     return cache.once(
-        ("discovery", _comparable(sites)), lambda: discover(network.on(first, batch_size=len(_first(first))), sites)
+        ("discovery", _comparable(sites), samples), lambda: discover(network.on(first, batch_size=samples), sites)
     )
 
 

@@ -7,7 +7,7 @@ from keras import tree
 
 from attnscope.attribution._removal import Kept, Removal, removable_of, removal_of
 from attnscope.attribution._subject import Subject
-from attnscope.attribution._trimming import Trimming
+from attnscope.attribution._trimming import trimming_of
 from attnscope.errors import InputError
 
 CHUNK_BYTES = 64_000_000
@@ -51,9 +51,7 @@ class RemovalScores:
         self._known: dict[bytes, float] = {}
         self._lowest = np.full(subject.samples, np.inf)
         self._highest = np.full(subject.samples, -np.inf)
-        self._trimming: Trimming = subject.cache.once(
-            ("trimming", subject.positions.leaf), lambda: Trimming(subject.model, subject.inputs, subject.positions)
-        )
+        self._trimming = trimming_of(subject)
 
     @property
     def counts(self) -> np.ndarray:
@@ -153,7 +151,7 @@ class RemovalScores:
         extras = {name: array[rows[order]] for name, array in subject.target.rows.items()}
         passes_before = subject.network.passes.forward
         answers = np.empty(len(rows))
-        answers[order] = self._trimming(subject, inputs, extras)
+        answers[order] = self._trimming.numbers(subject, inputs, extras)
         self.passes += subject.network.passes.forward - passes_before
         if not np.isfinite(answers).all():
             place = int(np.argmin(np.isfinite(answers)))

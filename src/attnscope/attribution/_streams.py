@@ -158,7 +158,7 @@ def _chosen_sites(subject: Subject) -> SiteTable:
 
 def _check(site: Site, subject: Subject) -> None:
     fits = {SAMPLE, HEAD, *query_dims(site.dims), *key_dims(site.dims)} >= set(site.dims)
-    if fits and (site.shape[0] == 2 or subject.samples == 1):
+    if fits and site.shape[0] == min(2, subject.samples):
         return
     raise MethodError(
         f"The site {site.name!r} has dims {site.dims} with shape {site.shape}: its keys are windows or parts of the "
@@ -342,7 +342,7 @@ def valid_positions(subject: Subject, streams: Streams, stream: str, size: int) 
 
 
 def _mask_of(subject: Subject, site: Site, dim: str) -> np.ndarray:
-    """The padding mask of one dim of a site, dims ``(sample, position)``. Costs one forward pass per sample, once."""
+    """The padding mask of one dim of a site, dims ``(sample, position)``. Costs one forward pass per sample."""
 
     def handlers(extras: Mapping[str, Tensor]) -> tuple[Callable[[Call], None], dict[str, Tensor]]:
         collected: dict[str, Tensor] = {}
@@ -353,12 +353,11 @@ def _mask_of(subject: Subject, site: Site, dim: str) -> np.ndarray:
 
         return handler, collected
 
-    def read() -> np.ndarray:
-        runner = Runner(subject.model, handlers, plan=Plan.of([site]))
-        parts = [collected["mask"][: batch.size] for _, collected, batch in runner.run(subject.in_batches(None))]
-        return np.concatenate(parts).astype(bool)
-
-    return subject.cache.once(("mask", site.name, dim), read)
+    runner = subject.cache.once(
+        ("mask", site.name, dim), lambda: Runner(subject.model, handlers, plan=Plan.of([site]))
+    )
+    parts = [collected["mask"][: batch.size].copy() for _, collected, batch in runner.run(subject.in_batches())]
+    return np.concatenate(parts).astype(bool)
 
 
 def query_weights(valid: np.ndarray, query: int | None, influential: np.ndarray | None = None) -> np.ndarray:

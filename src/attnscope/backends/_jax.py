@@ -74,6 +74,7 @@ class Jax:
     fused_builds_matrix = True
     masked_rows_vary = False
     takes_texts = False
+    compiles = True
 
     def functions(self) -> list[Function]:
         """`jax.nn.softmax` and `jax.nn.dot_product_attention`; and loops, which are to stay loops."""

@@ -58,6 +58,7 @@ class OpenVINO:
     fused_builds_matrix = True
     masked_rows_vary = False
     takes_texts = False
+    compiles = True
 
     def functions(self) -> list[Function]:
         """OpenVINO's softmax, and what builds a body of its own."""

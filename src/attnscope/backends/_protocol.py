@@ -83,12 +83,14 @@ class Backend(Protocol):
         masked_rows_vary: Whether its kernels for fused attention differ in what they make of a row that may attend to
             nothing.
         takes_texts: Whether a model can be given texts as tensors.
+        compiles: Whether what runs is compiled for each shape of inputs, so that another shape costs seconds.
     """
 
     block_bytes: int
     fused_builds_matrix: bool
     masked_rows_vary: bool
     takes_texts: bool
+    compiles: bool
 
     def functions(self) -> list[Function]:
         """The framework's own functions through which attention can pass."""

@@ -67,6 +67,7 @@ class TensorFlow:
     fused_builds_matrix = True
     masked_rows_vary = False
     takes_texts = True
+    compiles = True
 
     def functions(self) -> list[Function]:
         """`tf.nn.softmax` and its other names, and the call of what `tf.function` compiled."""

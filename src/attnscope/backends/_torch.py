@@ -67,6 +67,7 @@ class Torch:
     fused_builds_matrix = False
     masked_rows_vary = True
     takes_texts = False
+    compiles = False
 
     def functions(self) -> list[Function]:
         """Every softmax, and what `torch.nn.MultiheadAttention` is made of."""

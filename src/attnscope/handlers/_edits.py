@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 import keras
 import numpy as np
 import xarray as xr
-from keras import ops
+from keras import ops, tree
 from numpy.typing import ArrayLike
 
 from attnscope.discovery import Selection, discover, matches
@@ -212,6 +213,30 @@ class Edited:
         _check_lengths(extras or {}, self._network.samples)
         runs = self._runner.run(self._network, extras=extras, progress=progress)
         return joined([(outputs, batch.size) for outputs, _, batch in runs])
+
+    @property
+    def together(self) -> int:
+        """How often all samples fit into one batch, at least 1."""
+        return max(1, self._network.batch_size // (self._network.samples or self._network.batch_size))
+
+    def outputs_under(self, extras: Iterable[Mapping[str, np.ndarray]]) -> Iterator[Tree]:
+        """The outputs under several edits, one after the other, of which as many are run together as fill a batch.
+
+        Args:
+            extras: For each edit, arrays with one row per sample. They are read as they are needed.
+        """
+        waiting = iter(extras)
+        if self.together == 1:
+            yield from map(self.outputs, waiting)
+            return
+        inputs, samples = self._network.arrays(), self._network.samples or 0
+        while rows := list(islice(waiting, self.together)):
+            repeated = tree.map_structure(lambda array, times=len(rows): np.concatenate([array] * times), inputs)
+            network = self._network.on(repeated, batch_size=samples * self.together, full=True)
+            together = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+            [(outputs, _, _)] = self._runner.run(network, extras=together)
+            for start in range(0, samples * len(rows), samples):
+                yield tree.map_structure(lambda array, start=start: array[start : start + samples], outputs)
 
 
 def intervene(

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 from keras import tree
 
+from attnscope.backends import current
 from attnscope.errors import InputError, kind_of
 from attnscope.running._fitted_inputs import check_samples, fitted, takes_one_input
 from attnscope.running._given_input import in_float_type, plain_array, rank_of
@@ -27,7 +28,7 @@ class Batch:
     Attributes:
         inputs: NumPy arrays in the structure the model takes.
         size: How many of the samples are real; the rest repeat the last one and are cut off afterwards, so that
-            a short last batch needs no trace of its own.
+            a short last batch needs no trace of its own on backends that compile.
     """
 
     inputs: Tree
@@ -68,7 +69,8 @@ def batches_of(inputs: Inputs, batch_size: int, model: keras.Layer | None = None
         batch_size: Samples per batch, for inputs that are arrays.
         model: Decides whether a list of arrays is one batch of many inputs, or many batches of one; and what batches
             have to be.
-        full: Whether fewer samples than a batch holds are filled up to it too, so that they need no trace of their own.
+        full: Whether fewer samples than a batch holds are filled up to it too, so that they need no trace of their own
+            where the backend compiles.
 
     Raises:
         InputError: There is no sample, the arrays differ in length, the kind is not known, or the model cannot take the
@@ -158,7 +160,8 @@ def gives_batches(inputs: Inputs, model: keras.Layer | None) -> bool:
 
 def _filled(inputs: Tree, size: int) -> Batch:
     samples = len(tree.flatten(inputs)[0])
-    return Batch(tree.map_structure(lambda array: filled(array, max(size, samples)), inputs), samples)
+    wanted = max(size, samples) if current().compiles else samples
+    return Batch(tree.map_structure(lambda array: filled(array, wanted), inputs), samples)
 
 
 def filled(array: np.ndarray, size: int) -> np.ndarray:

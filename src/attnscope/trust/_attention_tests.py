@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
 
-from attnscope.attribution import Subject
+import numpy as np
+import xarray as xr
+
+from attnscope.attribution import Subject, trimming_of
+from attnscope.capturing import captured
 from attnscope.maps import AttentionMaps
 from attnscope.schema import SCORES
 from attnscope.trust._card import Moved
@@ -26,25 +30,38 @@ def attention_tests(subject: Subject, maps: AttentionMaps, *, spread: float, per
         permutations: How many permutations are drawn.
         seed: Seed of the draws.
     """
-    network, target, sites = subject.in_batches(), subject.target, list(maps)
-    passes_before = network.passes.forward
-    permuted = change_when_permuted(network, target, sites=sites, permutations=permutations, seed=seed)
-    uniform = change_when_uniform(network, target, sites=sites)
-    tolerance = TOLERANCE * spread or 1e-6
+    passes_before = subject.network.passes.forward
+    sites = list(maps)
     last_site = next((name for name in reversed(sites) if SCORES in maps.dataset(name)), None)
-    distance = None
-    if last_site is not None:
-        distance = adversarial_distance(
-            network, target, maps, last_site, tolerance=tolerance, candidates=CANDIDATES, steps=STEPS, seed=seed
+    tolerance = TOLERANCE * spread or 1e-6
+    permuted, uniform, distances = [], [], []
+    for number, (_, part) in enumerate(trimming_of(subject).parts(subject)):
+        network, target = part.in_batches(), part.target
+        permuted.append(
+            change_when_permuted(network, target, sites=sites, permutations=permutations, seed=seed + number)
         )
+        uniform.append(change_when_uniform(network, target, sites=sites))
+        if last_site is not None:
+            own = maps if part is subject else captured(part.in_batches(), sites=last_site, progress=False)
+            distances.append(
+                adversarial_distance(
+                    network, target, own, last_site,
+                    tolerance=tolerance, candidates=CANDIDATES, steps=STEPS, seed=seed + number,
+                )
+            )  # fmt: skip
     return Moved(
         samples=subject.samples,
         spread=spread,
-        permuted=float(np.median(permuted)),
+        permuted=_median(permuted),
         permutations=permutations,
-        uniform=float(np.median(uniform)),
-        distance=None if distance is None else float(np.median(distance)),
+        uniform=_median(uniform),
+        distance=_median(distances) if distances else None,
         tolerance=tolerance,
         site=last_site,
-        passes=network.passes.forward - passes_before,
+        passes=subject.network.passes.forward - passes_before,
     )
+
+
+def _median(parts: Sequence[xr.DataArray]) -> float:
+    """The median over the samples of all parts."""
+    return float(np.median(np.concatenate(parts)))

@@ -5,6 +5,7 @@ different as the output allows.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 
 import keras
 import numpy as np
@@ -131,12 +132,13 @@ def change_when_permuted(
     passes_before = network.passes.forward
     permuted = Edited(network, sites, _permuted)
     generator = np.random.default_rng(seed)
-    sizes = {_rows_and_keys(_shape_of_a_step(site)) for site in permuted.sites}
+    sizes = sorted({_rows_and_keys(_shape_of_a_step(site)) for site in permuted.sites})
     before = target.of(network.outputs())
-    changes = []
-    for _ in range(permutations):
-        draws = {_name_of(size): generator.random((len(before), *size), dtype=np.float32) for size in sorted(sizes)}
-        changes.append(np.abs(target.of(permuted.outputs(draws)) - before))
+    draws = (
+        {_name_of(size): generator.random((len(before), *size), dtype=np.float32) for size in sizes}
+        for _ in range(permutations)
+    )
+    changes = [np.abs(target.of(outputs) - before) for outputs in permuted.outputs_under(draws)]
     passes = network.passes.forward - passes_before
     attrs = {"permutations": permutations, "seed": seed, "passes": passes}
     return xr.DataArray(np.median(changes, axis=0), dims=(SAMPLE,), attrs=attrs)
@@ -168,16 +170,18 @@ def adversarial_distance(
     own = _rows_of(maps, site)
     edited = Edited(network, site, lambda scores, call, rows: rows["scores"])
     before = target.of(network.outputs())
-    generator = np.random.default_rng(seed)
     best = np.zeros(len(before))
-    for candidate in _candidates(own, candidates, generator):
-        low, high = np.zeros(len(before)), np.ones(len(before))
+    waiting = _candidates(own, candidates, np.random.default_rng(seed))
+    while together := list(islice(waiting, edited.together)):
+        low, high = np.zeros((len(together), len(before))), np.ones((len(together), len(before)))
         for step in range(steps):
-            share = high if step == 0 else (low + high) / 2
-            answers = target.of(edited.outputs({"scores": own.mixed(candidate, share)}))
+            shares = high if step == 0 else (low + high) / 2
+            mixed = ({"scores": own.mixed(*pair)} for pair in zip(together, shares, strict=True))
+            answers = np.array([target.of(outputs) for outputs in edited.outputs_under(mixed)])
             unchanged = np.abs(answers - before) <= tolerance
-            low, high = np.where(unchanged, share, low), np.where(unchanged, high, share)
-        best = np.maximum(best, own.divergence(candidate, low))
+            low, high = np.where(unchanged, shares, low), np.where(unchanged, high, shares)
+        for candidate, share in zip(together, low, strict=True):
+            best = np.maximum(best, own.divergence(candidate, share))
     passes = network.passes.forward - passes_before
     attrs = {"units": "bit", "tolerance": tolerance, "site": site, "seed": seed, "passes": passes}
     return xr.DataArray(best, dims=(SAMPLE,), attrs=attrs)

@@ -34,6 +34,8 @@ class Interval:
         kind: How the ends were computed.
         bounds: The least and the greatest difference that is possible, in the dims of the mean; None where that is not
             known.
+        observed: The lower and the upper end by what the samples show alone, which the bounds may have moved outwards;
+            None where there are no bounds.
     """
 
     mean: np.ndarray
@@ -44,6 +46,7 @@ class Interval:
     resamples: int
     kind: str
     bounds: tuple[np.ndarray, np.ndarray] | None = None
+    observed: tuple[np.ndarray, np.ndarray] | None = None
 
 
 def paired_interval(
@@ -104,11 +107,12 @@ def paired_interval(
     if bounds is None:
         return Interval(centre, low, high, level, samples, 0, "student, adjusted for skewness")
     least, greatest = _checked_bounds(bounds, differences)
+    observed = low, high
     low = np.fmin(low, -_upper_end(-differences, -least, level))
     high = np.fmax(high, _upper_end(differences, greatest, level))
     weighings = _weighings(samples).shape[1]
     kind = "student, adjusted for skewness and for rare differences"
-    return Interval(centre, low, high, level, samples, weighings, kind, (least, greatest))
+    return Interval(centre, low, high, level, samples, weighings, kind, (least, greatest), observed)
 
 
 def _checked_bounds(bounds: tuple[ArrayLike, ArrayLike], differences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -152,16 +152,25 @@ def _needed(gains: Gains, margins: Mapping[str, float], *, changes: bool) -> int
 def _planned(interval: Interval, samples: int) -> Interval:
     """The interval that so many samples would be likely to stay within, around the same mean.
 
-    It narrows with the root of their number alone. Student's quantile would narrow it further, but that of a few
-    samples stands for how little is known of their spread, and more samples may turn out to have a larger one.
+    What the samples show of their spread narrows with the root of their number alone. Student's quantile would narrow
+    it further, but that of a few samples stands for how little is known of their spread, and more samples may turn out
+    to have a larger one. What is allowed for rarer gains narrows faster: with the share of samples that something may
+    have which none of them shows.
     """
-    scale = FOR_FOUR_IN_FIVE * math.sqrt(interval.samples / samples)
+    wider = FOR_FOUR_IN_FIVE * math.sqrt(interval.samples / samples)
+    rarer = _unseen_share(samples, interval.level) / _unseen_share(interval.samples, interval.level)
+    low, high = interval.observed or (interval.low, interval.high)
     return replace(
         interval,
-        low=interval.mean - scale * (interval.mean - interval.low),
-        high=interval.mean + scale * (interval.high - interval.mean),
+        low=interval.mean - wider * (interval.mean - low) - rarer * (low - interval.low),
+        high=interval.mean + wider * (high - interval.mean) + rarer * (interval.high - high),
         samples=samples,
     )
+
+
+def _unseen_share(samples: int, level: float) -> float:
+    """The largest share of samples that none of so many shows, but for a chance of half of what the level leaves."""
+    return float(1 - ((1 - level) / 2) ** (1 / samples))
 
 
 def _two_digits(count: float) -> int:
