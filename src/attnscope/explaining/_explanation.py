@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 
 from attnscope.attribution import method_of
-from attnscope.errors import PICTURES, InputError, MethodError, NotInstalledError, free_path
+from attnscope.errors import PICTURES, InputError, MethodError, NotInstalledError, counted, free_path
 from attnscope.explaining._method_choice import MethodChoice
 from attnscope.explaining._pictures import draw, write
 from attnscope.findings import Finding
@@ -188,7 +188,10 @@ class Explanation:
         raise InputError(f"{what}: the ids are {called}. Name one of them: explanation.plot({ids[0]!r}).")
 
     def __repr__(self) -> str:
-        lines = [f"{shown(self.model)}, {shown(self.target)}: {len(self)} samples of {self.kind}", use_in_words(self)]
+        lines = [
+            f"{shown(self.model)}, {shown(self.target)}: {counted(len(self), 'sample')} of {self.kind}",
+            use_in_words(self),
+        ]
         for sample, name in enumerate(self.ids):
             one = self.table.isel({SAMPLE: sample})
             lines.append(f"{shown(name)}: {shown(str(one['decision'].item()))}, {number(float(one['answer']))}")
@@ -200,7 +203,8 @@ class Explanation:
         relevance = one["relevance"].values[0].ravel()
         order = np.argsort(-np.abs(relevance), kind="stable")[:MOST_IN_WORDS]
         labels = one["key_label"].values.ravel() if "key_label" in one.coords else np.arange(relevance.size).astype(str)
-        return ", ".join(f"{shown(str(labels[place]))} {relevance[place]:+.3g}" for place in order)
+        mark = "'" if self.kind == "tokens" else ""  # a token may be a comma
+        return ", ".join(f"{mark}{shown(str(labels[place]))}{mark} {relevance[place]:+.3g}" for place in order)
 
     def _repr_html_(self) -> str:
         return explanation_element(self)
