@@ -106,7 +106,7 @@ def make_room(ax: Axes, *, upwards: bool = False) -> None:
         low = np.maximum(place.part.p0 + gap - seen.p0, 0)
         high = np.minimum(place.part.p1 - gap - seen.p1, 0)
         if upwards:
-            low, high = np.zeros(2), high * (0, 1)
+            low, high = np.zeros(2), high * np.array((0, 1))
         if not low.any() and not high.any():
             return
         shrunk = np.minimum(1.0, (1 - _LEAST) * held.size / np.maximum(low - high, 1e-9))
@@ -121,7 +121,7 @@ def _letters(ax: Axes) -> float:
     """Points of the letters that suit axes: the user's, or fewer."""
     size = float(rcParams["font.size"])
     wide, high = np.array(_part_of(ax).size) * _inches(figure_of(ax))
-    return min(size, max(_SMALLEST, size * min(wide / _WIDE, high / _HIGH)))
+    return min(size, max(_SMALLEST, size * float(min(wide / _WIDE, high / _HIGH))))
 
 
 def _set_letters(ax: Axes) -> None:
