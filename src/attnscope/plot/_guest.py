@@ -109,10 +109,10 @@ def make_room(ax: Axes, *, upwards: bool = False) -> None:
             low, high = np.zeros(2), high * np.array((0, 1))
         if not low.any() and not high.any():
             return
-        shrunk = np.minimum(1.0, (1 - _LEAST) * held.size / np.maximum(low - high, 1e-9))
+        shrunk = np.minimum(1.0, (1 - _LEAST) * np.array(held.size) / np.maximum(low - high, 1e-9))
         ends = held.p0 + low * shrunk, held.p1 + high * shrunk
         for one, before in zip(group, places, strict=True):
-            corners = ends[0] + (before.get_points() - held.p0) / held.size * (ends[1] - ends[0])
+            corners = ends[0] + (before.get_points() - held.p0) / np.array(held.size) * (ends[1] - ends[0])
             one.set_position(Bbox(corners))
             one.set_in_layout(True)  # which Matplotlib unsets; then a file would be cut to the other axes
 
