@@ -230,3 +230,30 @@ def test_attention_and_a_second_method_stand_beside_it(rng):
     assert table["value"].dims == ("sample", "key", "feature")
     alone = ats.attribute(model, data, method="occlusion").values
     np.testing.assert_allclose(table["relevance"][0], alone[[0, 4]], atol=1e-5)
+
+
+def forecast(loss):
+    inputs = keras.Input((4,), name="past")
+    model = keras.Model(inputs, layers.Dense(2, use_bias=False)(inputs))
+    model.set_weights([np.concatenate([WEIGHTS, -2 * WEIGHTS], axis=1)])
+    model.compile(loss=loss)
+    return model
+
+
+@pytest.mark.parametrize("loss", ["mse", keras.losses.Huber(), keras.losses.mean_absolute_error])
+def test_of_several_numbers_none_is_a_decision_and_the_truth_is_a_number(patients, loss):
+    model, right = forecast(loss), np.arange(7.0)
+    explanation = explained(
+        model, patients, classes=["in 1 h", "in 6 h"], target="in 6 h", truth=right, samples="most wrong"
+    )
+    table, said = explanation.table, (patients @ WEIGHTS)[:, 0] * -2
+    assert explanation.ids == list(map(str, np.argsort(-abs(said - right), kind="stable")[:5]))
+    assert "by_class" not in table
+    np.testing.assert_allclose([float(word) for word in table["decision"].values], table["answer"], rtol=0.01)
+
+
+def test_of_several_scores_the_largest_is_the_decision(patients):
+    model = forecast(keras.losses.CategoricalCrossentropy(from_logits=True))
+    explanation = explained(model, patients, classes=["low", "high"], samples=[0])
+    assert explanation.table["decision"].item() == ("high" if (patients @ WEIGHTS)[0, 0] < 0 else "low")
+    assert ": 1 sample of features\n" in repr(explanation)

@@ -1,5 +1,6 @@
 """`image`: patches over the picture that they are of, and the tokens that are no patch beside it."""
 
+import keras
 import numpy as np
 import pytest
 import xarray as xr
@@ -246,3 +247,20 @@ def test_a_grid_that_is_not_known_or_does_not_fit(keys, grid, message):
     with pytest.raises(LabelError) as caught:
         ats.plot.image(np.zeros((4, 4)), np.full(keys, 1 / keys), grid=grid, ax=axes())
     assert str(caught.value) == message
+
+
+def test_relevance_of_a_model_s_pictures_knows_their_grid_and_a_gallery_what_holds_for_all(rng):
+    inputs = keras.Input((4, 6, 1))
+    model = keras.Model(inputs, keras.layers.Dense(2, activation="softmax")(keras.layers.Flatten()(inputs)))
+    pictures = rng.random((8, 4, 6, 1)).astype("float32")
+    given = ats.attribute(model, pictures, method="occlusion", grid=(2, 3), class_names=["cat", "dog"])
+    given = given.assign_coords(sample_target=("sample", ["class 'cat'", "class 'dog'"] * 4))
+    panels = ats.plot.image(pictures, given, images=[0, 1])
+    assert patches(panels.flat[0]).shape == (2, 3)
+    written = {ax.get_ylabel() for ax in panels.flat[0].figure.axes}
+    assert "occlusion, probability of the predicted class" in written
+    pyplot.close(panels.flat[0].figure)
+    decided = given.assign_coords(decision=("sample", ["cat"] * 8), answer=("sample", np.ones(8)))
+    figure = ats.plot.image(pictures, decided, images=[0, 1]).flat[0].figure
+    assert "the model says" not in figure.get_suptitle()
+    pyplot.close(figure)

@@ -260,7 +260,8 @@ def _patches(array: np.ndarray, leaf: int, grid: tuple[int, int] | None) -> Patc
         )
     height, width = array.shape[1:3]
     if grid is None or not _divides(grid, (height, width)):
-        size = next(size for size in (16, 14, 8, 7, 4, 2, 1) if height % size == width % size == 0 or size == 1)
+        sizes = [size for size in (16, 14, 8, 7, 4, 2) if height % size == width % size == 0]
+        size = next((size for size in sizes if size < min(height, width)), 1)
         raise InputError(
             f"Pictures of {height} x {width} need a grid of patches that divides them, but {grid!r} was given: "
             f"grid=({height // size}, {width // size}) makes patches of {size} x {size}."

@@ -20,6 +20,30 @@ def units_of_outputs(model: keras.Layer) -> list[str]:
     return [_unit(model, _maker(layers, output)) for output in tree.flatten(getattr(model, "outputs", None) or [])]
 
 
+def is_regression(model: keras.Layer) -> bool:
+    """Whether the model was compiled with a loss that measures how far numbers are from others, whatever they mean."""
+    losses = tree.flatten(getattr(model, "loss", None))
+    return bool(losses) and all(_measures_distance(loss) for loss in losses)
+
+
+def _measures_distance(loss: Any) -> bool:
+    function = keras.losses.get(loss) if isinstance(loss, str) else loss
+    return getattr(getattr(function, "fn", function), "__name__", "") in _DISTANCES
+
+
+_DISTANCES = frozenset(
+    {
+        "mean_squared_error",
+        "mean_absolute_error",
+        "mean_absolute_percentage_error",
+        "mean_squared_logarithmic_error",
+        "huber",
+        "log_cosh",
+    }
+)
+"""Losses that only numbers are fitted with."""
+
+
 def _maker(layers: list[keras.Layer], output: Any) -> keras.Layer | None:
     for layer in layers:
         try:

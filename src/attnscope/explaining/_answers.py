@@ -19,7 +19,7 @@ class Answers:
     Attributes:
         target: What is explained: one number per sample, dims ``(sample,)``, float64.
         columns: The output that the target is read from, dims ``(sample, class)``, float64; None where a model has
-            several outputs, or one of other dims.
+            several outputs, one of other dims, or numbers that were fitted by their distance from others.
         classes: What the columns are called; of a single column, the names of the two classes between which it
             decides. None where nothing says it.
         truth: What is right for each sample: the name or number of a class, or a number; None where it is not known.

@@ -21,6 +21,7 @@ from attnscope.attribution import (
     Subject,
     TargetLike,
     default_removals,
+    is_regression,
     method_of,
     relevance_of,
     subjects_of,
@@ -83,7 +84,8 @@ def explain(
         ids: A name for each sample, each its own; default: those of a table, or else their numbers.
         samples: Which are explained: ids or numbers; ``"random"``, ``"most certain"`` or ``"most wrong"`` (which needs
             `truth`) for five of them; None for the first five.
-        truth: What is right for each sample: the name or number of a class, or a number.
+        truth: What is right for each sample: the name or number of a class; of a model that was fitted to numbers, the
+            number that the target should have been.
         method: ``"auto"`` for the one that explains by the widest margin, or else the best that is descriptive only,
             which is said, or else none; or the name of a method, which is drawn with whatever verdict it has.
         card: What `evidence` found about this model and target; None to test the methods now; False to test none.
@@ -184,6 +186,8 @@ def _answers(subject: Subject, truth: tuple[str, ...] | None) -> Answers:
         leaf = leaf[:, None] if leaf.ndim == 1 else leaf if leaf.ndim == 2 else None
     units = units_of_outputs(subject.network.model)
     unit = units[number] if number is not None and number < len(units) else ""
+    if not unit and is_regression(subject.network.model):
+        leaf = None  # several numbers, such as the horizons of a forecast, are no choice among them
     return Answers(subject.target.of(outputs), leaf, subject.target.classes, truth, unit)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, overload
 
 import numpy as np
@@ -40,7 +40,7 @@ from attnscope.plot._checks import Weights, labelled
 from attnscope.plot._panels import Head, Panels, Sample, Side, panels_of, sample_number, sample_titles
 from attnscope.plot._scale import Normalize, Scale, scaled
 from attnscope.plot._typesetting import cut, plain_text, width_of, written
-from attnscope.quantities import ATTENTION, ATTENTION_RECEIVED, remarks_on
+from attnscope.quantities import ATTENTION, ATTENTION_RECEIVED, is_relevance, quantity_of, remarks_on
 from attnscope.schema import SAMPLE
 from attnscope.tensors import Tensor
 
@@ -118,8 +118,9 @@ def image(
             query looks at, select it first: ``maps[site].isel(query=0)``. Or what `ats.attribute` returns. Or a plain
             array ``(key,)``.
         images: Numbers or ids of samples, for a gallery of them on one scale; default: one picture.
-        grid: Rows and columns of the patches. Default: taken from labels made with `attnscope.labels.patches`, or the
-            sizes of ``key_0`` and ``key_1``. If given, all tokens before the patches are special tokens.
+        grid: Rows and columns of the patches. Default: taken from labels made with `attnscope.labels.patches`, the
+            sizes of ``key_0`` and ``key_1``, or the grid that `ats.attribute` was given. If given, all tokens before
+            the patches are special tokens.
         sample: Number or id of the sample; default: the first. ``mean``: over all samples, without padding.
         head: Number of the head; ``mean`` or ``max`` over the heads; default: their mean.
         normalize: None: the weights as they are. ``max``, ``row``: as shares of the largest weight. ``rank``: the share
@@ -247,6 +248,9 @@ def _gallery(
     numbers = [sample_number(array, one) for one in images]
     names = sample_titles(array)
     all_shown = [_shown(several[one], array, grid=grid, sample=one, head=head) for one in numbers]
+    if is_relevance(array):  # the samples may differ in what is explained, and the bar says what holds for all of them
+        quantity = quantity_of(array)
+        all_shown = [replace(one, panels=replace(one.panels, quantity=quantity)) for one in all_shown]
     drawn, scale = _scaled(all_shown, normalize, maximum)
     axes = _gallery_axes(all_shown, ax)
     mixed, in_colour = [], all(shown.needs_colour for shown in all_shown)
@@ -256,7 +260,9 @@ def _gallery(
     add_bar(
         list(axes.flat), ScalarMappable(norm_of(scale), mixed[0]), scale.label, scale.ticks, extend=scale.tip(patches)
     )
-    selection = [part for part in all_shown[0].panels.selection if not part.startswith("sample")]
+    selection = [
+        part for part in all_shown[0].panels.selection if part != names[numbers[0]] and not part.startswith("sample")
+    ]
     remarks = [
         *selection,
         *remarks_on(array),
@@ -386,9 +392,9 @@ def _grid(labels: tuple[str, ...], array: xr.DataArray, grid: tuple[int, int] | 
                 f"grid={grid!r} has {rows * columns} patches, but the weights have {before} keys. {_suggested(before)}"
             )
         return rows, columns, before - rows * columns
-    sizes = [size for dim, size in array.sizes.items() if str(dim).startswith("key_")]
+    sizes = [size for dim, size in array.sizes.items() if str(dim).startswith("key_")] or array.attrs.get("grid", ())
     if len(sizes) == 2:
-        return sizes[0], sizes[1], 0
+        return int(sizes[0]), int(sizes[1]), 0
     labelled_grid = patch_grid(labels)
     if labelled_grid is None:
         raise LabelError(
