@@ -188,10 +188,8 @@ class Explanation:
         raise InputError(f"{what}: the ids are {called}. Name one of them: explanation.plot({ids[0]!r}).")
 
     def __repr__(self) -> str:
-        lines = [
-            f"{shown(self.model)}, {shown(self.target)}: {counted(len(self), 'sample')} of {self.kind}",
-            use_in_words(self),
-        ]
+        of = counted(len(self), "sample")
+        lines = [f"{shown(self.model)}, {shown(self.target)}: {of} of {self.kind}", use_in_words(self)]
         for sample, name in enumerate(self.ids):
             one = self.table.isel({SAMPLE: sample})
             lines.append(f"{shown(name)}: {shown(str(one['decision'].item()))}, {number(float(one['answer']))}")
