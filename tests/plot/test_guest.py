@@ -81,6 +81,9 @@ def test_letters_are_smaller_in_small_axes_and_never_below_six_points(rng):
     large, small, smallest = sizes(6, 5), sizes(3.4, 2.6), sizes(2, 2)
     assert all(one < other for one, other in zip(small, large, strict=True))
     np.testing.assert_allclose(smallest, [6.0, 7.2], atol=0.05)
+    grid = Figure((8.4, 4)).subplots(1, 3)
+    drawings = [ats.plot.heatmap(scores(rng, 4, 4), ax=ax) for ax in grid]
+    assert {round(ax.yaxis.label.get_fontsize(), 3) for ax in drawings} == {7.2}
 
 
 def test_a_title_has_the_short_name_of_the_site(rng):

@@ -118,9 +118,9 @@ def make_room(ax: Axes, *, upwards: bool = False) -> None:
 
 
 def _letters(ax: Axes) -> float:
-    """Points of the letters that suit axes: the user's, or fewer."""
+    """Points of the letters that suit axes: the user's, or fewer; the same in all axes of a grid."""
     size = float(rcParams["font.size"])
-    wide, high = np.array(_part_of(ax).size) * _inches(figure_of(ax))
+    wide, high = _inches(figure_of(ax)) * _share_of(ax)
     return min(size, max(_SMALLEST, size * float(min(wide / _WIDE, high / _HIGH))))
 
 
@@ -158,6 +158,18 @@ def _seen(group: Sequence[Axes]) -> Bbox:
 def _inches(figure: Figure | SubFigure) -> np.ndarray:
     """Width and height of a figure."""
     return np.array(figure.bbox.size) / figure.get_dpi()
+
+
+def _share_of(ax: Axes) -> np.ndarray:
+    """How much of the figure's width and height axes have in their grid, from 0 to 1."""
+    spec = ax.get_subplotspec()
+    if spec is None:
+        return np.array(ax.get_position(original=True).size)
+    share = np.ones(2)
+    for one in {spec, spec.get_topmost_subplotspec()}:
+        rows, columns, *_ = one.get_geometry()
+        share *= len(one.colspan) / columns, len(one.rowspan) / rows
+    return share
 
 
 def _part_of(ax: Axes) -> Bbox:
