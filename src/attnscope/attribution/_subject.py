@@ -14,7 +14,7 @@ from attnscope.attribution._compilation_cache import CompilationCache
 from attnscope.attribution._padding import known_positions
 from attnscope.attribution._positions import Positions, Rows, positions_of, rows_of
 from attnscope.attribution._targets import ClassNames, Target, TargetLike, targets_of
-from attnscope.attribution._units import units_of_outputs
+from attnscope.attribution._units import is_regression, units_of_outputs
 from attnscope.discovery import Selection
 from attnscope.errors import LabelError
 from attnscope.labels import Names
@@ -197,7 +197,15 @@ def subjects_of(
     known = known_positions(explained, network, arrays, selection=sites, cache=cache, padding=padding)
     explained, outputs = known.positions, known.outputs
     output_names, units = network.output_names(outputs), units_of_outputs(network.model)
-    named = targets_of(target, outputs, output_names, class_names, default=network.class_names, units=units)
+    named = targets_of(
+        target,
+        outputs,
+        output_names,
+        class_names,
+        default=network.class_names,
+        units=units,
+        regression=is_regression(network.model),
+    )
     return [Subject(network, arrays, explained, each, cache, names, sites, batch_size, ids) for each in named]
 
 
