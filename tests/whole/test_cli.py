@@ -316,7 +316,8 @@ def test_errors_are_one_message_and_no_traceback(folder, capsys):
         "attnscope: There is nothing at 'nowhere.keras'. Expected a model file or folder; check the path.\n"
     )
     assert refused(capsys, "capture", "model.keras", "nowhere.npy", "-o", "run.zarr") == (
-        "attnscope: There is no file 'nowhere.npy'. A file of samples is needed: numpy.save('samples.npy', array).\n"
+        "attnscope: There is no file 'nowhere.npy'. A table (.csv, .tsv or .parquet), arrays (.npy or .npz) or texts "
+        "(.txt) are needed.\n"
     )
     assert refused(capsys, "capture", "model.keras", "model.keras", "-o", "run.zarr") == (
         "attnscope: The inputs are given as 'model.keras', but a table (.csv, .tsv or .parquet), arrays (.npy or .npz) "

@@ -435,11 +435,28 @@ def test_errors_of_attribute_speak_of_its_options(folder, capsys, options, messa
     assert sorted(path.name for path in folder.iterdir()) == ["model.keras", "patients.csv"]
 
 
+def test_samples_by_how_wrong_they_are_ask_for_the_option_that_says_what_is_right(folder, capsys):
+    options = ("--id-column", "patient", "--columns", "age,mass,height", "--samples", "most wrong", "-o", "page.html")
+    assert refused(capsys, "explain", "model.keras", "patients.csv", *options) == (
+        "The samples 'most wrong' are asked for, but the truth is not known: --truth NAME."
+    )
+
+
 def test_columns_that_are_too_many_are_chosen_by_options(folder, capsys):
     assert refused(capsys, "attribute", "model.keras", "patients.csv", "-o", "r.csv") == (
         "'patients.csv' has 5 columns for the model, 'patient', 'age', 'diagnosis', 'mass', 'height', but the model "
         "takes 'features' (None, 3) float32. Choose those that it reads, in its order, such as --columns "
-        "age,mass,height. A column of ids is named by --id-column, and one of what is right by --truth."
+        "age,mass,height. Some cells are no numbers in 'patient', 'diagnosis'. A column of ids is named by "
+        "--id-column, and one of what is right by --truth."
+    )
+    names = [f"c{number}" for number in range(8)]
+    inputs = keras.Input((8,), name="features")
+    keras.Model(inputs, layers.Dense(2, activation="softmax")(inputs)).save("wide.keras")
+    (folder / "wide.csv").write_text(",".join([*names, "ward"]) + "\n1,2,3,4,5,6,7,8,9\n")
+    assert refused(capsys, "attribute", "wide.keras", "wide.csv", "-o", "r.csv") == (
+        "'wide.csv' has 9 columns for the model, 'c0', 'c1', 'c2', 'c3', 'c4', 'c5', 'c6', 'c7', 'ward', but the model "
+        "takes 'features' (None, 8) float32. Choose those that it reads, in its order, by --columns NAMES.txt, a text "
+        "file with one name per line. A column of ids is named by --id-column, and one of what is right by --truth."
     )
     np.save("a.npy", np.ones((2, 3), "float32"))
     assert refused(capsys, "attribute", "model.keras", "a.npy", "-o", "r.csv", "--samples", "P-1") == (

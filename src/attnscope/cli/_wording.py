@@ -33,6 +33,7 @@ _CALLS = (
     ),
     (r"maps\.save\(('[^']*')\)", r"attnscope capture MODEL INPUTS -o \1"),
     (r"ats\.sites\(model, inputs\)", "attnscope inspect MODEL INPUTS"),
+    (r"(?<![\w-])truth=\[\.\.\.\]", "--truth NAME"),
     (r"summaries=\[ats\.Received\(\), ats\.Entropy\(\)\]", "--summaries received entropy"),
     (
         r"Turn arrays from elsewhere into maps with ats\.AttentionMaps\.from_arrays\(\{\.\.\.\}\)\.",

@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 
 from attnscope.attribution import method_of
-from attnscope.errors import PICTURES, InputError, MethodError, NotInstalledError, free_path
+from attnscope.errors import PICTURES, InputError, MethodError, NotInstalledError, counted, free_path
 from attnscope.explaining._method_choice import MethodChoice
 from attnscope.explaining._pictures import draw, write
 from attnscope.findings import Finding
@@ -188,8 +188,8 @@ class Explanation:
         raise InputError(f"{what}: the ids are {called}. Name one of them: explanation.plot({ids[0]!r}).")
 
     def __repr__(self) -> str:
-        samples = "1 sample" if len(self) == 1 else f"{len(self)} samples"
-        lines = [f"{shown(self.model)}, {shown(self.target)}: {samples} of {self.kind}", use_in_words(self)]
+        of = counted(len(self), "sample")
+        lines = [f"{shown(self.model)}, {shown(self.target)}: {of} of {self.kind}", use_in_words(self)]
         for sample, name in enumerate(self.ids):
             one = self.table.isel({SAMPLE: sample})
             lines.append(f"{shown(name)}: {shown(str(one['decision'].item()))}, {number(float(one['answer']))}")

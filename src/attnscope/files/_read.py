@@ -65,7 +65,8 @@ def read_inputs(
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
-            f"There is no file {str(path)!r}. A file of samples is needed: numpy.save('samples.npy', array)."
+            f"There is no file {str(path)!r}. A table (.csv, .tsv or .parquet), arrays (.npy or .npz) or texts (.txt) "
+            "are needed."
         )
     names = read_names(columns, option="--columns") if isinstance(columns, str) else columns
     kind = path.suffix.lower()

@@ -152,7 +152,13 @@ def _check_width(table: Table, width: int, one: DeclaredInput) -> None:
             if table.is_file
             else f"A column of ids belongs into the index: {table.ways['ids']}"
         )
-        fix = f"Choose those that it reads, in its order, such as {table.choice(shown)}. {others}."
+        if table.is_file and width > MOST_LISTED:
+            way = "by --columns NAMES.txt, a text file with one name per line"
+        else:
+            way = f"such as {table.choice(shown)}"
+        texts = [] if one.dtype == "string" else [column.name for column in table.columns if not column.is_numeric]
+        unread = f" Some cells are no numbers in {listed(texts)}." if texts else ""
+        fix = f"Choose those that it reads, in its order, {way}.{unread} {others}."
     raise InputError(f"{table.title} has {has} for the model{named}, but the model takes {one}. {fix}")
 
 
