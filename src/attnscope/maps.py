@@ -24,6 +24,7 @@ from attnscope.schema import (
     SAMPLE,
     SAMPLE_ID,
     SCORES,
+    SHORT_NAME,
     UNITS,
     Site,
     SiteTable,
@@ -31,6 +32,7 @@ from attnscope.schema import (
     known_lineage,
     query_dims,
 )
+from attnscope.site_names import short_names, short_site_names
 
 Variable: TypeAlias = tuple[tuple[str, ...], np.ndarray]
 """Names of the dims, and the values."""
@@ -116,7 +118,7 @@ class AttentionMaps(Mapping[str, xr.DataArray]):
             raise PatternError(_no_site(name, list(self._datasets)))
         dataset = self._datasets[name]
         array = dataset[next(iter(dataset.data_vars))]
-        return array.assign_attrs({**dataset.attrs, **array.attrs})
+        return array.assign_attrs({**dataset.attrs, SHORT_NAME: self.short_names[name], **array.attrs})
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._datasets)
@@ -163,6 +165,12 @@ class AttentionMaps(Mapping[str, xr.DataArray]):
     def sites(self) -> SiteTable:
         """The captured sites as a table."""
         return SiteTable(site_from_attrs(dataset.attrs) for dataset in self._datasets.values())
+
+    @cached_property
+    def short_names(self) -> dict[str, str]:
+        """What each site is called in pictures and on pages, by its name: ``layer 3`` in place of a path."""
+        described = all("full_path" in dataset.attrs for dataset in self._datasets.values())
+        return short_site_names(self.sites) if described else short_names(list(self._datasets))
 
     @cached_property
     def findings(self) -> Findings:

@@ -49,6 +49,8 @@ RANK = "rank"
 SAMPLE_ID = "sample_id"
 """Coordinate of the samples: what each is called."""
 RAN = "ran"
+SHORT_NAME = "short_name"
+"""Attribute of what `AttentionMaps` gives for a site: what it is called where there is little room."""
 SCORES, RECEIVED, ENTROPY = "scores", "received", "entropy"
 TOP_SCORES, TOP_KEYS = "top_scores", "top_keys"
 

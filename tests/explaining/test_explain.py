@@ -73,6 +73,7 @@ def test_samples_are_chosen_by_id_by_number_and_by_what_the_model_says(patients)
     assert chosen("most certain") == [ids[row] for row in np.argsort(best[:, -2] - best[:, -1])[:5]]
     assert chosen("most wrong") == [ids[row] for row in np.argsort(-wrong, kind="stable")[:5]]
     assert chosen("random") == chosen("random")
+    assert chosen(["P-3", "most certain"]) == list(dict.fromkeys(["P-3", *chosen("most certain")]))
 
 
 def test_a_probability_is_of_the_second_of_two_classes(patients):

@@ -31,7 +31,7 @@ ALLOWED = {
     "words": {"errors", "schema"},
     "labels": {"errors", "schema", "words"},
     "findings": {"schema"},
-    "maps": {"errors", "findings", "labels", "schema"},
+    "maps": {"errors", "findings", "labels", "schema", "site_names"},
     "backends": {"errors", "patching", "tensors"},
     "interception": {"backends", "errors", "labels", "patching", "schema", "tensors"},
     "tables": {"errors"},

@@ -96,14 +96,22 @@ class Subject:
             ids=None if self.ids is None else self.ids[chosen],
         )
 
-    def numbers(self, inputs: Tree | None = None, extras: Mapping[str, np.ndarray] | None = None) -> np.ndarray:
+    def numbers(
+        self,
+        inputs: Tree | None = None,
+        extras: Mapping[str, np.ndarray] | None = None,
+        *,
+        batch_size: int | None = None,
+    ) -> np.ndarray:
         """The target's numbers, dims ``(sample,)``, float64. Costs one forward pass per sample.
 
         Args:
             inputs: Other inputs, in arrays; None for the subject's own samples.
             extras: The target's extras for these inputs; None where they are the subject's own samples in order.
+            batch_size: Samples at a time; None for the network's own.
         """
-        return self.target.of(self.network.outputs(self.inputs if inputs is None else inputs), extras)
+        outputs = self.network.outputs(self.inputs if inputs is None else inputs, batch_size=batch_size)
+        return self.target.of(outputs, extras)
 
     def relevance(self, values: np.ndarray, method: str, **attrs: object) -> xr.DataArray:
         """The relevance of the positions as a labelled array.

@@ -11,7 +11,7 @@ import numpy as np
 from attnscope.errors import InputError
 from attnscope.explaining._answers import Answers
 
-Wanted: TypeAlias = str | int | Sequence[str] | Sequence[int] | None
+Wanted: TypeAlias = str | int | Sequence[str | int] | None
 """What a user may give as ``samples=``."""
 MOST = 5
 """How many samples are explained where the user does not say which."""
@@ -27,8 +27,8 @@ def chosen_samples(wanted: Wanted, ids: Sequence[str], answers: Answers, seed: i
     """The numbers of the samples that are explained, in the order in which they were asked for.
 
     Args:
-        wanted: Ids or numbers of samples, one or several; ``"random"``, ``"most certain"`` or ``"most wrong"`` for
-            `MOST` of them; None for the first `MOST`.
+        wanted: Ids or numbers of samples, or ``"random"``, ``"most certain"`` or ``"most wrong"`` for `MOST` of
+            them; one of these or several; None for the first `MOST`.
         ids: The id of each sample.
         answers: What the model says.
         seed: Of the random choice.
@@ -42,17 +42,23 @@ def chosen_samples(wanted: Wanted, ids: Sequence[str], answers: Answers, seed: i
     count = min(MOST, len(ids))
     if wanted is None:
         return np.arange(count)
-    if isinstance(wanted, str) and wanted not in ids:
-        if wanted == RANDOM:
-            return np.sort(np.random.default_rng(seed).permutation(len(ids))[:count])
-        if wanted == CERTAIN:
-            return np.argsort(-answers.certainty(), kind="stable")[:count]
-        if wanted == WRONG:
-            return np.argsort(-answers.error(), kind="stable")[:count]
     listed = [wanted] if isinstance(wanted, (str, int, np.integer)) else list(wanted)
     if not listed:
         raise InputError("samples=[] chooses no sample, but one at least is needed: samples=[0].")
-    return np.array([_number_of(each, ids) for each in listed])
+    groups = [
+        _chosen(each, count, answers, seed)
+        if isinstance(each, str) and is_choice(each) and each not in ids
+        else [_number_of(each, ids)]
+        for each in listed
+    ]
+    return np.array(list(dict.fromkeys(int(number) for group in groups for number in group)))
+
+
+def _chosen(how: str, count: int, answers: Answers, seed: int) -> np.ndarray:
+    """The numbers of so many samples that are chosen at random, or by what the model says."""
+    if how == RANDOM:
+        return np.sort(np.random.default_rng(seed).permutation(len(answers.target))[:count])
+    return np.argsort(-(answers.certainty() if how == CERTAIN else answers.error()), kind="stable")[:count]
 
 
 def _number_of(wanted: object, ids: Sequence[str]) -> int:

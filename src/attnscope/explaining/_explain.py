@@ -83,7 +83,7 @@ def explain(
         labels: Names of the positions; see `attribute`.
         ids: A name for each sample, each its own; default: those of a table, or else their numbers.
         samples: Which are explained: ids or numbers; ``"random"``, ``"most certain"`` or ``"most wrong"`` (which needs
-            `truth`) for five of them; None for the first five.
+            `truth`) for five of them; or a list of any of these; None for the first five.
         truth: What is right for each sample: the name or number of a class; of a model that was fitted to numbers, the
             number that the target should have been.
         method: ``"auto"`` for the one that explains by the widest margin, or else the best that is descriptive only,

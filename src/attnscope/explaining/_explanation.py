@@ -201,7 +201,8 @@ class Explanation:
         relevance = one["relevance"].values[0].ravel()
         order = np.argsort(-np.abs(relevance), kind="stable")[:MOST_IN_WORDS]
         labels = one["key_label"].values.ravel() if "key_label" in one.coords else np.arange(relevance.size).astype(str)
-        return ", ".join(f"{shown(str(labels[place]))} {relevance[place]:+.3g}" for place in order)
+        mark = "'" if self.kind == "tokens" else ""  # a token may be a comma
+        return ", ".join(f"{mark}{shown(str(labels[place]))}{mark} {relevance[place]:+.3g}" for place in order)
 
     def _repr_html_(self) -> str:
         return explanation_element(self)

@@ -216,6 +216,11 @@ def _names(explanation: ExplanationData, one: xr.Dataset) -> list[str]:
     return [name for name, is_valid in zip(names, valid, strict=True) if is_valid]
 
 
+def _in_prose(explanation: ExplanationData, name: str) -> str:
+    """A name within a sentence; a token, which may be a comma, in quotation marks."""
+    return f"'{isolated(name)}'" if explanation.kind == "tokens" else isolated(name)
+
+
 def _values(explanation: ExplanationData, one: xr.Dataset) -> list[str]:
     valid = one["key_valid"].values.ravel()
     if explanation.kind == "tokens" or "value" not in one or one["value"].values.size != valid.size:
@@ -291,11 +296,13 @@ def _second(explanation: ExplanationData, one: xr.Dataset) -> str:
     if len(explanation.methods) < 2:
         return ""
     names, valid = _names(explanation, one), one["key_valid"].values.ravel()
-    tops = [names[int(np.argmax(one["relevance"].values[row].ravel()[valid]))] for row in range(2)]
+    tops = [
+        _in_prose(explanation, names[int(np.argmax(one["relevance"].values[row].ravel()[valid]))]) for row in range(2)
+    ]
     methods = [html.escape(choice.name) for choice in explanation.methods]
-    first = f"{methods[0]} puts {isolated(tops[0])} first, {methods[1]} puts {isolated(tops[1])} first."
+    first = f"{methods[0]} puts {tops[0]} first, {methods[1]} puts {tops[1]} first."
     if tops[0] == tops[1]:
-        first = f"Both put {isolated(tops[0])} first."
+        first = f"Both put {tops[0]} first."
     agreement = float(one["agreement"])
     how_far = "" if math.isnan(agreement) else f" Their rank correlation is {agreement:.2f} (1: the same order)."
     return f"<h3>A second method: {methods[1]}</h3><p>{first}{how_far}</p>"
@@ -308,7 +315,7 @@ def _attention(explanation: ExplanationData, one: xr.Dataset) -> str:
     attention = one["attention"].values.ravel()[valid]
     names = _names(explanation, one)
     order = np.argsort(-attention, kind="stable")[:3]
-    listed = ", ".join(f"{isolated(names[place])} {number(float(attention[place]))}" for place in order)
+    listed = ", ".join(f"{_in_prose(explanation, names[place])} {number(float(attention[place]))}" for place in order)
     return (
         f"<h3>Attention, at a glance</h3><p>The most attention goes to {listed} (mean over sites, heads and queries; "
         f"spread evenly, each would get {number(1 / max(1, len(names)))}). <span class=small>Attention shows where the "

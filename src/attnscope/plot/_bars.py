@@ -14,10 +14,20 @@ from matplotlib.font_manager import FontProperties, font_scalings
 from attnscope.colours import palette
 from attnscope.errors import SchemaError, counted
 from attnscope.marks import number, signed_number
-from attnscope.plot._canvas import Place, axes_or_new, colour_map, difference_map, figure_of, head_line, is_dark, settle
+from attnscope.plot._canvas import (
+    Place,
+    axes_or_new,
+    colour_map,
+    difference_map,
+    head_line,
+    is_dark,
+    label_lines,
+    settle,
+)
 from attnscope.plot._checks import Weights
+from attnscope.plot._guest import figure_of, guest, points_of
 from attnscope.plot._samples import Samples, Values, said, samples_of, values_of
-from attnscope.plot._typesetting import cut, plain_text, width_of, wrapped, written
+from attnscope.plot._typesetting import cut, plain_text, width_of, written
 from attnscope.quantities import Quantity, remarks_on
 
 LONGEST_NAME = 32
@@ -47,6 +57,7 @@ class _Bar:
         return self.start if self.kind == "end" else self.start + self.value
 
 
+@guest
 def bars(
     weights: Weights,
     inputs: Values = None,
@@ -163,14 +174,14 @@ def _draw(ax: Axes, rows: list[_Bar], quantity: Quantity) -> None:
         ax.axvline(0, color=ax.xaxis.label.get_color(), linewidth=0.8)
     texts, fonts = written([bar.name for bar in rows], None)
     ax.set_ylim(len(rows) - 0.4, -0.6)
-    ax.set_yticks(range(len(rows)), texts, fontsize="small", fontfamily=fonts)
+    ax.set_yticks(range(len(rows)), texts, fontsize=points_of("small"), fontfamily=fonts)
     for label in ax.get_yticklabels():
         plain_text(label)
     ax.tick_params(axis="y", length=0)
-    ax.tick_params(axis="x", labelsize="small")
+    ax.tick_params(axis="x", labelsize=points_of("small"))
     ax.spines[["top", "right", "left"]].set_visible(False)
     words, label_fonts = written([quantity.name], None)
-    plain_text(ax.set_xlabel(wrapped(words, 330, 9), loc="right", fontsize="small")).set_fontfamily(label_fonts)
+    plain_text(ax.set_xlabel(label_lines(ax, words), loc="right", fontsize="small")).set_fontfamily(label_fonts)
 
 
 def _write_numbers(ax: Axes, rows: list[_Bar]) -> None:

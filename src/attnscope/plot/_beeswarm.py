@@ -11,17 +11,19 @@ from matplotlib.colors import ListedColormap, Normalize
 
 from attnscope.colours import palette
 from attnscope.errors import SchemaError
-from attnscope.plot._canvas import add_bar, axes_or_new, colour_map, difference_map, head_line, is_dark
+from attnscope.plot._canvas import add_bar, axes_or_new, colour_map, difference_map, head_line, is_dark, label_lines
 from attnscope.plot._checks import Weights
+from attnscope.plot._guest import guest
 from attnscope.plot._importance import mean_size, name_rows, strongest
 from attnscope.plot._samples import Values, samples_of, values_of
-from attnscope.plot._typesetting import plain_text, wrapped, written
+from attnscope.plot._typesetting import plain_text, written
 from attnscope.quantities import remarks_on
 
 _SPREAD = 0.38
 """How far dots go from the middle of their row."""
 
 
+@guest
 def beeswarm(
     weights: Weights,
     inputs: Values = None,
@@ -90,7 +92,7 @@ def beeswarm(
     ax.set_xlim(-1.06 * farthest if (samples.values[:, rows] < 0).any() else -0.06 * farthest, 1.06 * farthest)
     name_rows(ax, [names[position] for position in rows])
     words, fonts = written([quantity.name], None)
-    plain_text(ax.set_xlabel(wrapped(words, 330, 9), loc="right", fontsize="small")).set_fontfamily(fonts)
+    plain_text(ax.set_xlabel(label_lines(ax, words), loc="right", fontsize="small")).set_fontfamily(fonts)
     if given is not None:
         mappable = ScalarMappable(Normalize(0, 1), _values_map(dark))
         add_bar(ax, mappable, "value of the input", {0.0: "lowest", 1.0: "highest"})

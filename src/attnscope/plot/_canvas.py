@@ -21,6 +21,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import BboxBase
 
 from attnscope.colours import diverging, luminance, palette, ramp
+from attnscope.plot._guest import figure_of, make_room, points_of, right_end
 from attnscope.plot._scale import Scale
 from attnscope.plot._typesetting import broken, cut_front, plain_text, wrapped, written
 
@@ -95,13 +96,6 @@ def axes_or_new(place: Place, width: float, height: float) -> Axes:
     return ax
 
 
-def figure_of(ax: Axes) -> Figure | SubFigure:
-    """The figure that axes are in."""
-    figure = ax.figure
-    assert figure is not None
-    return figure
-
-
 def is_dark(ax: Axes) -> bool:
     """Whether the page under the axes is dark."""
     for face in (ax.get_facecolor(), figure_of(ax).get_facecolor()):
@@ -162,7 +156,7 @@ def add_bar(
     options.setdefault("pad", 0.1 / figure_of(first).bbox.width * figure_of(first).get_dpi())
     bar = figure_of(first).colorbar(mappable, ax=axes, **{"shrink": 0.8, "aspect": 28, **options})
     bar.set_ticks(list(ticks), labels=list(ticks.values()))
-    bar.ax.tick_params(labelsize="small", length=2)
+    bar.ax.tick_params(labelsize=points_of("small"), length=2)
     bar.ax.minorticks_off()
     bar.outline.set_linewidth(0.4)
     if bar.solids is not None:
@@ -197,6 +191,7 @@ def head_line(ax: Axes, title: str, remarks: Sequence[str] = (), left: float | N
         remarks: As many lines as they need.
         left: Inches of the figure that lie left of the axes, where they stand alone in it; None for the axes' width.
     """
+    make_room(ax)
     heading = plain_text(ax.set_title("", loc="left", fontsize=_title_size()))
     texts, fonts = written([title, *filter(None, remarks)] if title else list(filter(None, remarks)), None)
     heading.set_fontfamily(fonts)
@@ -208,19 +203,20 @@ def head_line(ax: Axes, title: str, remarks: Sequence[str] = (), left: float | N
         lines = note.count("\n") + (1 if title else 0)  # without a title, a blank one makes room for the highest line
         ax.set_title(heading.get_text() or " ", loc="left", pad=rcParams["axes.titlepad"] + 2 + 1.25 * size * lines)
     _keep_inside(heading, ax, grow=left is not None)
+    make_room(ax, upwards=True)
 
 
 def _keep_inside(heading: Text, ax: Axes, *, grow: bool) -> None:
     """Breaks a title that would be cut off at the right end of the figure, which may grow by the lines."""
     text, figure = cut_front(heading.get_text(), LONGEST_TITLE), figure_of(ax)
     heading.set_text(text)
-    if heading.get_window_extent().width < 0.5 * figure.bbox.width:
+    if heading.get_window_extent().x1 < right_end(ax) - 0.4 * figure.bbox.width:
         return
     needed, before = heading.get_window_extent().width, [text]
     for _ in range(3):
         heading.set_text("\n".join(" " for _ in before))  # a layout moves axes away from a title that is too wide
         settle(ax)
-        room = figure.bbox.x1 - _MARGIN * figure.get_dpi() - heading.get_window_extent().x0
+        room = right_end(ax) - _MARGIN * figure.get_dpi() - heading.get_window_extent().x0
         lines = broken(text, max(8, int(0.97 * len(text) * room / needed))) if needed > room > 0 else [text]
         heading.set_text("\n".join(lines))
         if len(lines) <= len(before):
@@ -228,6 +224,12 @@ def _keep_inside(heading: Text, ax: Axes, *, grow: bool) -> None:
         if grow and isinstance(figure, Figure):
             figure.set_figheight(figure.get_figheight() + _LINE * (len(lines) - len(before)))
         before = lines
+
+
+def label_lines(ax: Axes, words: Sequence[str]) -> str:
+    """The label of an x axis, in lines that fit the part of the figure that is the axes'."""
+    points = 72 * (right_end(ax) - ax.get_window_extent().x0) / figure_of(ax).get_dpi()
+    return wrapped(words, min(330, max(points, 1.0)), 0.9 * rcParams["font.size"])
 
 
 def title_over(figure: Figure | SubFigure, title: str, remarks: Sequence[str]) -> None:
@@ -244,10 +246,14 @@ def title_over(figure: Figure | SubFigure, title: str, remarks: Sequence[str]) -
 def _width_of(ax: Axes) -> float:
     """Inches that a remark over axes may take: theirs, which cells of one shape can make far less than their place."""
     place = _inches(ax.get_window_extent(), ax)
+    room = _room(ax)
+    return float(min(max(_inches(ax.get_window_extent(), ax), min(place, _NARROWEST)), room))
+
+
+def _room(ax: Axes) -> float:
+    """Inches from the left end of axes to the right end of what is theirs in the figure, at least 1."""
     settle(ax)
-    box, figure = ax.get_window_extent(), figure_of(ax)
-    room = (figure.bbox.x1 - box.x0) / figure.get_dpi() - _MARGIN
-    return float(min(max(_inches(box, ax), min(place, _NARROWEST)), max(room, 1.0)))
+    return max(1.0, float(right_end(ax) - ax.get_window_extent().x0) / figure_of(ax).get_dpi() - _MARGIN)
 
 
 def settle(ax: Axes) -> None:

@@ -12,12 +12,14 @@ from matplotlib.axes import Axes
 from attnscope.errors import LabelError, SchemaError
 from attnscope.plot._canvas import add_bar, axes_or_new, colours_of, head_line, is_dark, norm_of
 from attnscope.plot._checks import Weights, is_maps, labelled
+from attnscope.plot._guest import guest
 from attnscope.plot._heads import by_head, mosaic, mosaic_size
 from attnscope.plot._heatmap import draw_map, figure_size, margin
 from attnscope.plot._panels import Head, Panels, Sample, Side, panels_of
 from attnscope.plot._scale import scaled
 
 
+@guest
 def difference(
     first: Weights,
     second: Weights,

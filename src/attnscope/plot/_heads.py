@@ -23,7 +23,6 @@ from attnscope.plot._canvas import (
     axes_or_new,
     colours_of,
     cross_out,
-    figure_of,
     hatch,
     head_line,
     is_dark,
@@ -32,6 +31,7 @@ from attnscope.plot._canvas import (
     title_over,
 )
 from attnscope.plot._checks import Weights, is_maps, labelled
+from attnscope.plot._guest import figure_of, guest
 from attnscope.plot._heatmap import SQUARE_UP_TO, draw_map, margin
 from attnscope.plot._panels import Panels, Sample, Side, panels_of
 from attnscope.plot._scale import Normalize, pooled, scaled
@@ -70,6 +70,7 @@ def heads(
     trim: bool = ...,
     ax: Axes | Sequence[Axes] | np.ndarray | None = ...,
 ) -> np.ndarray: ...
+@guest
 def heads(
     weights: Weights,
     *,
@@ -250,7 +251,7 @@ def mosaic(
         The thumbnails of the first site, and the remarks on all.
     """
     widest = max(len(site.names) for site in sites.values())
-    _empty_mosaic(ax, list(sites), widest)
+    _empty_mosaic(ax, [site.site or name for name, site in sites.items()], widest)
     tiles_remarks = ["padding left out"] if any(site.left_out for site in sites.values()) else []
     image = None
     for row, (site, drawn) in enumerate(zip(sites.values(), values, strict=True)):

@@ -20,10 +20,11 @@ from attnscope.plot._canvas import (
     norm_of,
 )
 from attnscope.plot._checks import Weights, labelled
+from attnscope.plot._guest import guest
 from attnscope.plot._panels import Head, Panels, Sample, Side, panels_of
 from attnscope.plot._scale import Normalize, blocks_in_words, pooled, scaled
 from attnscope.plot._ticks import name_positions
-from attnscope.plot._typesetting import LONGEST
+from attnscope.plot._typesetting import LONGEST, written
 from attnscope.quantities import remarks_on
 
 MOST_CELLS = 512
@@ -32,6 +33,7 @@ SQUARE_UP_TO = 6
 """Maps whose sides differ by more than this factor have cells that are not square."""
 
 
+@guest
 def heatmap(
     weights: Weights,
     *,
@@ -193,5 +195,5 @@ def figure_size(rows: Side, columns: Side, title: str) -> tuple[float, float]:
 
 def margin(side: Side) -> float:
     """Inches that the names along a side need."""
-    longest = max((min(len(label), LONGEST) for label in side.labels), default=0) if side.named else 3
+    longest = max(map(len, written(side.labels)[0]), default=0) if side.named else 3
     return 0.075 * longest

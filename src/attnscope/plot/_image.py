@@ -27,7 +27,6 @@ from attnscope.plot._canvas import (
     add_bar,
     axes_or_new,
     cross_out,
-    figure_of,
     hatch,
     head_line,
     nan_colour,
@@ -37,6 +36,7 @@ from attnscope.plot._canvas import (
     title_over,
 )
 from attnscope.plot._checks import Weights, labelled
+from attnscope.plot._guest import figure_of, guest
 from attnscope.plot._panels import Head, Panels, Sample, Side, panels_of, sample_number, sample_titles
 from attnscope.plot._scale import Normalize, Scale, scaled
 from attnscope.plot._typesetting import cut, plain_text, width_of, written
@@ -88,6 +88,7 @@ def image(
     maximum: float | None = ...,
     ax: Sequence[Axes] | np.ndarray | None = ...,
 ) -> np.ndarray: ...
+@guest
 def image(
     picture: ArrayLike | Tensor,
     weights: Weights,

@@ -8,13 +8,15 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from attnscope.errors import SchemaError
-from attnscope.plot._canvas import axes_or_new, colour_map, head_line, is_dark
+from attnscope.plot._canvas import axes_or_new, colour_map, head_line, is_dark, label_lines
 from attnscope.plot._checks import Weights
+from attnscope.plot._guest import guest, points_of
 from attnscope.plot._samples import samples_of
-from attnscope.plot._typesetting import LONGEST, plain_text, wrapped, written
+from attnscope.plot._typesetting import LONGEST, plain_text, written
 from attnscope.quantities import remarks_on
 
 
+@guest
 def importance(
     weights: Weights,
     *,
@@ -81,7 +83,7 @@ def importance(
     name_rows(ax, [names[position] for position in rows])
     said = f"mean distance from 0: {quantity.name}" if quantity.signed else f"mean {quantity.name}"
     words, fonts = written([said], None)
-    plain_text(ax.set_xlabel(wrapped(words, 330, 9), loc="right", fontsize="small")).set_fontfamily(fonts)
+    plain_text(ax.set_xlabel(label_lines(ax, words), loc="right", fontsize="small")).set_fontfamily(fonts)
     head_line(ax, "", [*_remarks(samples.values, rows, names, level, half), *remarks_on(samples.array)])
     return ax
 
@@ -141,9 +143,9 @@ def name_rows(ax: Axes, names: Sequence[str]) -> None:
     """Names on the left, the first on top."""
     texts, fonts = written(names, LONGEST)
     ax.set_ylim(len(names) - 0.4, -0.6)
-    ax.set_yticks(range(len(names)), texts, fontsize="small", fontfamily=fonts)
+    ax.set_yticks(range(len(names)), texts, fontsize=points_of("small"), fontfamily=fonts)
     for label in ax.get_yticklabels():
         plain_text(label)
     ax.tick_params(axis="y", length=0)
-    ax.tick_params(axis="x", labelsize="small")
+    ax.tick_params(axis="x", labelsize=points_of("small"))
     ax.spines[["top", "right", "left"]].set_visible(False)

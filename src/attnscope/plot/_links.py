@@ -12,6 +12,7 @@ from attnscope.errors import SchemaError, counted
 from attnscope.marks import number, signed_number
 from attnscope.plot._canvas import axes_or_new, colours_of, hatch, head_line, is_dark
 from attnscope.plot._checks import Weights, labelled
+from attnscope.plot._guest import guest
 from attnscope.plot._heatmap import margin
 from attnscope.plot._panels import Head, Panels, Sample, panels_of
 from attnscope.plot._scale import Scale, scaled
@@ -26,6 +27,7 @@ _EDGE = 0.035
 """Width of the strips that mark padding, as part of the picture's."""
 
 
+@guest
 def links(
     weights: Weights,
     *,
@@ -189,6 +191,8 @@ def _width_key(ax: Axes, scale: Scale) -> None:
         bbox_to_anchor=(0.5, 0.0),
         ncols=len(lines),
         frameon=False,
+        handlelength=1.6,
+        columnspacing=1.2,
         fontsize="small",
         title=wrapped([scale.label], 72 * 3.2, 9),
         title_fontsize="small",

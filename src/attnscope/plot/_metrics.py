@@ -27,11 +27,13 @@ from attnscope.plot._canvas import (
     nan_colour,
     norm_of,
 )
-from attnscope.plot._panels import Side
+from attnscope.plot._guest import guest
+from attnscope.plot._panels import Side, site_of
 from attnscope.plot._scale import Scale
 from attnscope.plot._ticks import name_positions
 from attnscope.plot._typesetting import cut_front, plain_text
 from attnscope.schema import HEAD, RECEIVED, SAMPLE, SCORES, key_dims, query_dims
+from attnscope.site_names import short_names
 
 MOST_NUMBERS = 200
 """With more cells than this the numbers in them are left out."""
@@ -66,6 +68,7 @@ class _Table:
     selection: str
 
 
+@guest
 def metrics(
     statistic: Statistic,
     *,
@@ -174,7 +177,8 @@ def _of_array(array: xr.DataArray) -> _Table:
 
 def _names(array: xr.DataArray, layer: str) -> list[str]:
     name = next((n for n in (layer, f"{layer}_site", f"{layer}_label") if n in array.coords), None)
-    return [str(one) for one in (array.coords[name].values if name else np.arange(array.sizes[layer])).tolist()]
+    names = [str(one) for one in (array.coords[name].values if name else np.arange(array.sizes[layer])).tolist()]
+    return [short_names(names)[one] for one in names] if layer == "site" else names
 
 
 def _counted(name: str, labels: list[str], named: bool) -> Side:
@@ -203,11 +207,15 @@ def _of_layers(layers: Mapping[str, xr.DataArray | ArrayLike]) -> _Table:
     return _Table(
         values,
         there,
-        _counted("site", list(rows), True),
+        _counted("site", [_called(name, layers[name]) for name in rows], True),
         _counted(HEAD if heads else "", [str(head) for head in range(most)] if heads else [""], False),
         *(_what(first) if isinstance(first, xr.DataArray) else ("statistic", "statistic")),
         _averaged(first),
     )
+
+
+def _called(name: str, layer: xr.DataArray | ArrayLike) -> str:
+    return site_of(layer) or name if isinstance(layer, xr.DataArray) else name
 
 
 def _averaged(array: xr.DataArray | ArrayLike) -> str:

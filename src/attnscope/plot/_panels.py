@@ -13,7 +13,7 @@ from attnscope.labels import SINK
 from attnscope.masking import closed_cells
 from attnscope.plot._checks import check, require_keys
 from attnscope.quantities import Quantity, is_relevance, quantity_of
-from attnscope.schema import HEAD, KEY, SAMPLE, SAMPLE_ID, key_dims, query_dims, size_along
+from attnscope.schema import HEAD, KEY, SAMPLE, SAMPLE_ID, SHORT_NAME, key_dims, query_dims, size_along
 
 Sample = int | str | None
 """Number of a sample, its id, or ``mean``; None for the first."""
@@ -68,7 +68,7 @@ class Panels:
         names: Names of the panels, such as ``head 0``; one empty name for a single panel.
         rows: What the rows are.
         columns: What the columns are.
-        site: Name of the site; empty if it is not known.
+        site: What the site is called; empty if that is not known.
         selection: What was selected and averaged, in words.
         quantity: What the values are.
         left_out: What a picture says about padding that it does not show; empty where it shows all.
@@ -196,9 +196,14 @@ def panels_of(
         rows = Side(HEAD, tuple(name.removeprefix("head ") for name in names), True, np.ones(len(names), bool))
         values, masked, names = values.reshape(1, *sizes[::2]), masked.reshape(1, *sizes[::2]), ("",)
     selection = (*selection, *chosen_before(array))
-    site = str(array.attrs.get("site", ""))
+    site = site_of(array)
     panels = Panels(values, masked, names, rows, columns, site, selection, quantity_of(chosen))
     return panels.trimmed() if trim else panels
+
+
+def site_of(array: xr.DataArray) -> str:
+    """What the site of an array is called; empty where that is not known."""
+    return str(array.attrs.get(SHORT_NAME, array.attrs.get("site", "")))
 
 
 def _samples_as_rows(array: xr.DataArray, partial: bool) -> Panels:

@@ -28,8 +28,9 @@ from attnscope.plot._canvas import (
     norm_of,
 )
 from attnscope.plot._checks import Weights, check, labelled, require_keys
+from attnscope.plot._guest import guest, points_of
 from attnscope.plot._heatmap import draw_map, margin
-from attnscope.plot._panels import Panels, Side, chosen_before, kept_of, side_of
+from attnscope.plot._panels import Panels, Side, chosen_before, kept_of, side_of, site_of
 from attnscope.plot._scale import scaled
 from attnscope.plot._ticks import name_positions
 from attnscope.plot._typesetting import plain_text, wrapped, written
@@ -88,6 +89,7 @@ class _Courses:
         return np.where(self.broken, np.nan, _over_samples(np.mean, self.values))
 
 
+@guest
 def series(
     weights: Weights,
     *,
@@ -143,7 +145,7 @@ def series(
         kept = kept_of(courses.absent)
         courses, when = courses.part(kept), None if when is None else when[kept]
     chosen = _chosen(lines, courses, strip)
-    site = str(array.attrs.get("site", ""))
+    site = site_of(array)
     left = None if isinstance(ax, Axes) else 0.7 + (margin(courses.lines) if strip else 0.0)
     if strip:
         ax, remarks = _draw_strip(ax, courses, chosen, when)
@@ -366,7 +368,7 @@ def _level(ax: Axes, courses: _Courses) -> None:
 def _time_axis(ax: Axes, courses: _Courses, when: np.ndarray | None) -> None:
     if when is not None:
         plain_text(ax.set_xlabel("time"))
-        ax.tick_params(labelsize="small")
+        ax.tick_params(labelsize=points_of("small"))
         ax.margins(x=0.01)
         if when.dtype.kind == "M":
             dates = AutoDateLocator(minticks=3, maxticks=7)  # type: ignore[no-untyped-call]

@@ -9,6 +9,7 @@ from typing import cast
 from matplotlib.axis import Axis, XAxis
 from matplotlib.ticker import Formatter, Locator
 
+from attnscope.plot._guest import points_of
 from attnscope.plot._panels import Side
 from attnscope.plot._typesetting import LONGEST, plain_text, written
 
@@ -82,8 +83,11 @@ def name_positions(axis: Axis, side: Side, *, longest: int = LONGEST, label: boo
     Returns:
         Whether a name was cut.
     """
+    if not any(side.labels):
+        axis.set_ticks([])
+        return False
     texts, fonts = written(side.labels, longest)
-    axis.set_tick_params(labelsize="small", length=0 if len(texts) <= 64 else 2, labelfontfamily=fonts)
+    axis.set_tick_params(labelsize=points_of("small"), length=0 if len(texts) <= 64 else 2, labelfontfamily=fonts)
     size = float(axis.get_major_ticks(1)[0].label1.get_fontsize())
     widest = max(map(len, texts), default=1) * _LETTER * size + 0.5 * size
     room = (_LINE if side.named else 2 * _LINE) * size

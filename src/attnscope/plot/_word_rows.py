@@ -20,7 +20,6 @@ from attnscope.plot._canvas import (
     TrueTypeFigure,
     add_bar,
     colours_of,
-    figure_of,
     head_line,
     ink_on,
     is_dark,
@@ -31,6 +30,7 @@ from attnscope.plot._canvas import (
     settle,
     sized,
 )
+from attnscope.plot._guest import as_guest, figure_of
 from attnscope.plot._tokens import ColouredTokens
 from attnscope.plot._typesetting import plain_text, width_of, wrapped, written
 
@@ -84,7 +84,8 @@ def draw(text: ColouredTokens, place: Place) -> Axes:
     """
     rows, fonts = _rows(text)
     if isinstance(place, Axes):
-        return _on_axes(text, rows, fonts, place)
+        with as_guest([place]):
+            return _on_axes(text, rows, fonts, place)
     empty = new_figure(_WIDTH, 1.0, fixed=True) if place is None else sized(place, _WIDTH, 1.0, fixed=True)
     return _on_new_figure(text, rows, fonts, empty)
 

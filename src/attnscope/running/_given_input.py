@@ -238,4 +238,4 @@ def plain_array(value: Inputs) -> np.ndarray:
 def _short(value: object) -> str:
     plain = value.item() if isinstance(value, np.generic) else value  # np.str_('a') is shown as 'a'
     text = repr(plain)
-    return text if len(text) <= 40 else f"{text[:37]}..."
+    return text if len(text) <= 40 else f"{text[:36]}...{text[-1]}"

@@ -24,7 +24,9 @@ MOST_SITES, MOST_PANELS = 16, 16
 """How many thumbnails a picture of all heads has at most, down and across."""
 LARGEST_CELL = 84
 NAMES = 170
-"""Room for names at the left of all heads, in pixels."""
+"""Least room for names at the left of all heads, in pixels."""
+LETTERS = 32
+"""Of a line of a name there."""
 MOST_CELLS = 256
 """Rows and columns of a map that are drawn; those of a larger one are drawn in blocks."""
 MAP_SIDE = 520
@@ -115,18 +117,21 @@ def _all_heads(payload: Payload, place: int, state: Mapping[str, Any]) -> tuple[
     look = _look(state, max((scale for _, row in rows for scale, _ in row), default=0.0))
     drawn = rows[:MOST_SITES]
     across = max(min(len(row), MOST_PANELS) for _, row in drawn)
-    cell = min(LARGEST_CELL, (WIDTH - NAMES - 40) // across)
+    names = [_lines(payload.name_of(site), LETTERS) for site, _ in drawn]
+    wide = max(NAMES, 30 + int(7 * max(len(line) for lines in names for line in lines)))
+    cell = min(LARGEST_CELL, (WIDTH - wide - 40) // across)
     parts, y = [_text(20, 56, "all heads", quiet=True)], 92
     parts += [
-        _text(NAMES + (head + 0.5) * cell, 84, str(head), anchor="middle", size=10.5, quiet=True)
+        _text(wide + (head + 0.5) * cell, 84, str(head), anchor="middle", size=10.5, quiet=True)
         for head in range(across)
     ]
-    for site, row in drawn:
-        parts.append(_text(20, y + cell / 2 + 4, payload.name_of(site), most=24))
+    for lines, (_, row) in zip(names, drawn, strict=True):
+        first = y + cell / 2 + 4 - 7 * (len(lines) - 1)
+        parts += [_text(20, first + 14 * place, line) for place, line in enumerate(lines)]
         for head, (scale, codes) in enumerate(row[:MOST_PANELS]):
             weights = scale * (codes / THUMBNAIL_LEVELS) ** 2
             pixels = look.pixels(weights, codes == MASKED, codes == ODD)
-            parts.append(_image(pixels, NAMES + head * cell, y, cell - 5, cell - 5))
+            parts.append(_image(pixels, wide + head * cell, y, cell - 5, cell - 5))
         y += cell
     left = [f"{len(rows) - len(drawn)} more sites" if len(rows) > len(drawn) else ""]
     left += [f"heads from {MOST_PANELS} on" if any(len(row) > MOST_PANELS for _, row in drawn) else ""]
@@ -204,6 +209,16 @@ def _labels(labels: Sequence[str], placed: Callable[[int], str], every: int) -> 
         f"{_cut(_label(labels, place, every), LONGEST_LABEL)}</text>"
         for place in range(0, len(labels), every)
     ]
+
+
+def _lines(name: str, letters: int) -> list[str]:
+    """A name in lines of about so many letters, broken behind the marks of a path or anywhere; three, and no more."""
+    lines = [""]
+    for part in re.findall(rf"(?s).{{0,{letters - 1}}}[\s/_.]|.{{1,{letters}}}", name):
+        if len(lines[-1] + part) > letters:
+            lines.append("")
+        lines[-1] += part
+    return lines if len(lines) <= 3 else ["\N{HORIZONTAL ELLIPSIS}" + lines[-3][1:], *lines[-2:]]
 
 
 def _cut(text: str, most: int) -> str:
