@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 import math
+import sys
 import unicodedata
 from collections.abc import Sequence
 from importlib import resources
@@ -87,11 +88,13 @@ def exact(value: float) -> str:
 def rounded_up(value: float) -> float:
     """The next number of the kind 1, 1.5, 2, 2.5, 3, 4, 5, 6, 8 x 10^n: the end of a scale. 1 for 0.
 
+    Numbers below 2.2e-308, which have fewer digits the smaller they are, count as 0.
+
     Example:
-        >>> rounded_up(0.0931), rounded_up(0.3), rounded_up(0.0)
-        (0.1, 0.3, 1.0)
+        >>> rounded_up(0.0931), rounded_up(0.3), rounded_up(0.0), rounded_up(5e-324)
+        (0.1, 0.3, 1.0, 1.0)
     """
-    if not value > 0:
+    if not value >= sys.float_info.min:
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))
     steps = (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10)

@@ -229,3 +229,16 @@ def test_class_names_come_from_the_options_the_data_or_the_model(rng):
         np.testing.assert_allclose(relevance, by_number, atol=1e-6)
         assert relevance.attrs["target"] == "class 'dog'"
     assert importance.attrs["target"] == "class 'dog'"
+
+
+def test_of_several_numbers_that_a_model_was_fitted_to_none_is_the_predicted_class():
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, layers.Dense(4)(inputs))
+    model.compile("sgd", "mse")
+    with pytest.raises(TargetError) as caught:
+        ats.attribute(model, np.ones((2, 3), "float32"), method="occlusion")
+    assert str(caught.value) == (
+        "The model gives 4 numbers, and by the loss that it was compiled with they are no choice among classes, so "
+        "that none is the predicted one. Choose one: target=0."
+    )
+    assert ats.attribute(model, np.ones((2, 3), "float32"), method="occlusion", target=3).attrs["target"] == "class 3"

@@ -264,3 +264,7 @@ def test_relevance_of_a_model_s_pictures_knows_their_grid_and_a_gallery_what_hol
     figure = ats.plot.image(pictures, decided, images=[0, 1]).flat[0].figure
     assert "the model says" not in figure.get_suptitle()
     pyplot.close(figure)
+    figure = ats.plot.image(pictures, decided.assign_attrs(verdict="word " * 60), images=[0, 1]).flat[0].figure
+    figure.canvas.draw()
+    assert figure._suptitle.get_window_extent().x1 < figure.bbox.x1
+    pyplot.close(figure)

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+import attnscope as ats
+from attnscope.errors import InputError
 from viewer_screens import (
     cell_shown,
     end_of_scale,
@@ -234,3 +236,13 @@ def test_a_pinned_row_lists_its_strongest_weights(opened, arrays):
     assert [(line[0], line[1]) for line in shown] == [(str(key), f"source{key}") for key in order]
     for line, key in zip(shown, order, strict=True):
         assert float(line[-1]) == pytest.approx(float(np.float16(values[4, key])), rel=2e-3)
+
+
+def test_a_grid_of_more_patches_than_there_are_keys_is_refused():
+    maps = ats.AttentionMaps.from_arrays({"mha": np.full((1, 2, 17, 17), 1 / 17)})
+    with pytest.raises(InputError) as caught:
+        ats.view(maps, grid=(5, 5))
+    assert str(caught.value) == (
+        "grid=(5, 5) has 25 patches, but no site has more than 17 keys. Give the rows and columns of patches that the "
+        "model reads."
+    )

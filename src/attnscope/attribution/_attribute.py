@@ -142,7 +142,7 @@ def _computed(subject: Subject, name: str, method: Method, options: Mapping[str,
 
     if method.alone is None or not method.alone.issuperset(options):
         return labelled(subject)
-    parts = trimming_of(subject).parts(subject)
+    parts = trimming_of(subject).parts(subject, method.passes)
     if parts[0][1] is subject:
         return labelled(subject)
     return joined_parts(subject, [(rows, labelled(part)) for rows, part in parts])

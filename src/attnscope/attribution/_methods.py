@@ -37,6 +37,7 @@ class Method:
         needs: What the model must have.
         alone: Options with which the relevance of each sample is its own, whatever the other samples and the padding
             are, so that padding can be cut off; None where it never is.
+        passes: About how often it runs each sample.
     """
 
     compute: Callable[..., np.ndarray | xr.DataArray]
@@ -45,6 +46,7 @@ class Method:
     source: str
     needs: str
     alone: frozenset[str] | None = None
+    passes: int = 1
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -96,7 +98,9 @@ METHODS: dict[str, Method] = {
         gradient_x_attention, True, "mean_lqh (A * dy/dA)+_qj", "Chefer et al. 2021, eq. 5", _MAPPED, _ALWAYS
     ),
     "chefer": Method(chefer, True, "R <- R + mean_h (A * dy/dA)+ R", "Chefer et al. 2021, section 3", _MAPPED, _ALWAYS),
-    "gradient_x_input": Method(gradient_x_input, True, "sum_f x_jf dy/dx_jf", "Shrikumar et al. 2016", _SMOOTH, _ALWAYS),
+    "gradient_x_input": Method(
+        gradient_x_input, True, "sum_f x_jf dy/dx_jf", "Shrikumar et al. 2016", _SMOOTH, _ALWAYS
+    ),
     "integrated_gradients": Method(
         integrated_gradients,
         True,
@@ -104,6 +108,7 @@ METHODS: dict[str, Method] = {
         "Sundararajan et al. 2017",
         _SMOOTH,
         frozenset(("steps", "rule")),
+        32,
     ),
     "occlusion": Method(occlusion, True, "y(x) - y(x without j)", "Zeiler and Fergus 2014; Li et al. 2016", _REMOVABLE),
     "shapley": Method(

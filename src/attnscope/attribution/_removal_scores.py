@@ -166,4 +166,4 @@ class RemovalScores:
         """How many versions are made at a time: whole batches, within `CHUNK_BYTES`."""
         size = self.subject.batch_size
         sample = sum(np.asarray(leaf)[:1].nbytes for leaf in tree.flatten(self.subject.inputs))
-        return max(1, min(64, CHUNK_BYTES // max(1, sample * size))) * size
+        return max(1, min(512, CHUNK_BYTES // max(1, sample * size))) * size

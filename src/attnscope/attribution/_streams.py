@@ -353,9 +353,7 @@ def _mask_of(subject: Subject, site: Site, dim: str) -> np.ndarray:
 
         return handler, collected
 
-    runner = subject.cache.once(
-        ("mask", site.name, dim), lambda: Runner(subject.model, handlers, plan=Plan.of([site]))
-    )
+    runner = subject.cache.once(("mask", site.name, dim), lambda: Runner(subject.model, handlers, plan=Plan.of([site])))
     parts = [collected["mask"][: batch.size].copy() for _, collected, batch in runner.run(subject.in_batches())]
     return np.concatenate(parts).astype(bool)
 

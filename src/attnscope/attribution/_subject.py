@@ -14,7 +14,7 @@ from attnscope.attribution._compilation_cache import CompilationCache
 from attnscope.attribution._padding import known_positions
 from attnscope.attribution._positions import Positions, Rows, positions_of, rows_of
 from attnscope.attribution._targets import ClassNames, Target, TargetLike, targets_of
-from attnscope.attribution._units import units_of_outputs
+from attnscope.attribution._units import is_regression, units_of_outputs
 from attnscope.discovery import Selection
 from attnscope.errors import LabelError
 from attnscope.labels import Names
@@ -96,14 +96,22 @@ class Subject:
             ids=None if self.ids is None else self.ids[chosen],
         )
 
-    def numbers(self, inputs: Tree | None = None, extras: Mapping[str, np.ndarray] | None = None) -> np.ndarray:
+    def numbers(
+        self,
+        inputs: Tree | None = None,
+        extras: Mapping[str, np.ndarray] | None = None,
+        *,
+        batch_size: int | None = None,
+    ) -> np.ndarray:
         """The target's numbers, dims ``(sample,)``, float64. Costs one forward pass per sample.
 
         Args:
             inputs: Other inputs, in arrays; None for the subject's own samples.
             extras: The target's extras for these inputs; None where they are the subject's own samples in order.
+            batch_size: Samples at a time; None for the network's own.
         """
-        return self.target.of(self.network.outputs(self.inputs if inputs is None else inputs), extras)
+        outputs = self.network.outputs(self.inputs if inputs is None else inputs, batch_size=batch_size)
+        return self.target.of(outputs, extras)
 
     def relevance(self, values: np.ndarray, method: str, **attrs: object) -> xr.DataArray:
         """The relevance of the positions as a labelled array.
@@ -197,7 +205,15 @@ def subjects_of(
     known = known_positions(explained, network, arrays, selection=sites, cache=cache, padding=padding)
     explained, outputs = known.positions, known.outputs
     output_names, units = network.output_names(outputs), units_of_outputs(network.model)
-    named = targets_of(target, outputs, output_names, class_names, default=network.class_names, units=units)
+    named = targets_of(
+        target,
+        outputs,
+        output_names,
+        class_names,
+        default=network.class_names,
+        units=units,
+        regression=is_regression(network.model),
+    )
     return [Subject(network, arrays, explained, each, cache, names, sites, batch_size, ids) for each in named]
 
 

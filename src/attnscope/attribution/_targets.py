@@ -114,6 +114,7 @@ def targets_of(
     *,
     default: Sequence[str] | None = None,
     units: Sequence[str] = (),
+    regression: bool = False,
 ) -> list[Target]:
     """What a user's ``target=`` means for a model that gives these outputs.
 
@@ -128,6 +129,7 @@ def targets_of(
         class_names: What the classes are called.
         default: The same, if none are given, for an output that has as many columns as there are names here.
         units: The unit of each output; empty where nothing is known.
+        regression: Whether the model was fitted to numbers.
 
     Raises:
         TargetError: It does not fit the outputs, or the names of classes do not; the message says what would.
@@ -151,7 +153,7 @@ def targets_of(
         )
     own = class_names.get(names[number]) if isinstance(class_names, Mapping) else class_names
     unit = units[number] if len(units) == len(leaves) else ""
-    output = _Output(leaves[number], _classes(own, default, leaves[number], unit), unit)
+    output = _Output(leaves[number], _classes(own, default, leaves[number], unit), unit, regression and not unit)
     computed = callable(inner)  # what a function makes of the output has a unit of its own
     return [
         replace(_of_output(target, number, name), units="" if computed else unit, output=number, classes=output.classes)
@@ -167,11 +169,13 @@ class _Output:
         array: Its values, samples first.
         classes: What its columns are called; None where nothing says it.
         unit: The unit of its values; empty where nothing says it.
+        fitted: Whether its columns were fitted to numbers, and are no choice among them.
     """
 
     array: np.ndarray
     classes: tuple[str, ...] | None
     unit: str = ""
+    fitted: bool = False
 
     def targets(self, wanted: TargetLike) -> list[Target]:
         """What a target that says nothing about which output it is of means for this one."""
@@ -184,6 +188,11 @@ class _Output:
         if isinstance(wanted, PerSample):
             return [self._per_sample(wanted.columns, "each sample's own class")]
         if wanted is None and self._columns().shape[1] > 1:
+            if self.fitted:
+                raise TargetError(
+                    f"The model gives {self._columns().shape[1]} numbers, and by the loss that it was compiled with "
+                    "they are no choice among classes, so that none is the predicted one. Choose one: target=0."
+                )
             return [self._per_sample(self._columns().argmax(1), "the predicted class")]
         first = self.classes[1] if self.is_of_two and self.classes else 0
         return [self._column(first if wanted is None else _whole_or_name(wanted))]

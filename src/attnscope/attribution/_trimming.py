@@ -21,12 +21,11 @@ from attnscope.schema import SAMPLE
 from attnscope.tensors import Tree
 
 SHORTEST_STEP, MOST_LENGTHS = 16, 8
-"""Lengths are rounded up to multiples of 16 or more, so that a model is compiled for at most 8 of them."""
-EAGER_STEP = 4
-"""What lengths are rounded up to where nothing is compiled: groups of very few samples would not fill a batch."""
-LEAST_TOGETHER, LEAST_COMPILED = 8, 32
-"""Fewer samples than this are run with longer ones: a batch of its own, and most of all compiling it for its length,
-would take longer than their padding."""
+"""Where the model is compiled for each length, lengths are rounded up to multiples of 16 or more, so that there are at
+most 8 of them."""
+WORTH, WORTH_COMPILING = 3_000, 20_000
+"""Samples are run with longer ones as long as their padding is fewer positions than this, over all passes: a batch of
+their own, and most of all compiling it for its length, would take longer."""
 SAME = 1e-4
 """Answers count as the same if they differ by at most this share of the largest, which rounding explains."""
 
@@ -58,24 +57,28 @@ class Trimming:
         answers = np.empty(len(tree.flatten(inputs)[0]))
         for rows, length in _groups(subject.positions.valid_of(inputs)):
             uncut, extras_of_rows = rows_of(inputs, rows), {name: array[rows] for name, array in extras.items()}
-            answers[rows] = subject.numbers(self._cut(uncut, length), extras_of_rows)
+            together = subject.batch_size * (
+                1 if current().compiles else max(1, subject.positions.count // (2 * length))
+            )
+            answers[rows] = subject.numbers(self._cut(uncut, length), extras_of_rows, batch_size=together)
             if length < subject.positions.count and not self._checked:
                 self._check(answers[rows], subject.numbers(uncut, extras_of_rows))
                 if not self._leaves:
                     return subject.numbers(inputs, extras)
         return answers
 
-    def parts(self, subject: Subject) -> list[tuple[np.ndarray, Subject]]:
+    def parts(self, subject: Subject, passes: int = 1) -> list[tuple[np.ndarray, Subject]]:
         """A subject's samples in groups of about one length, each cut to it: the numbers of the samples, and these.
 
         Args:
             subject: The model and its samples. Where nothing is cut, it is the only part itself.
+            passes: About how often each sample will be run.
         """
         whole = [(np.arange(subject.samples), subject)]
         if not self._leaves:
             return whole
-        least = LEAST_COMPILED if current().compiles else LEAST_TOGETHER
-        groups = list(_groups(subject.positions.valid, least))
+        worth = (WORTH_COMPILING if current().compiles else WORTH) / passes
+        groups = list(_groups(subject.positions.valid, worth))
         if groups[0][1] == subject.positions.count:
             return whole
         parts = [(rows, self._shorter(subject.rows(rows), length)) for rows, length in groups]
@@ -138,24 +141,25 @@ def joined_parts(subject: Subject, parts: Sequence[tuple[np.ndarray, xr.DataArra
     return joined.assign_coords(of_samples)
 
 
-def _groups(valid: np.ndarray, least: int = 1) -> Iterator[tuple[np.ndarray, int]]:
+def _groups(valid: np.ndarray, worth: float = 0) -> Iterator[tuple[np.ndarray, int]]:
     """Groups of samples of about the same length: their numbers, and that length; the shortest ones first.
 
     Args:
         valid: Which positions are not padding, dims ``(sample, position)``, bool.
-        least: How many samples a group has at least, where there are so many.
+        worth: How many positions of padding in a group cost less than another group.
     """
     count = valid.shape[1]
-    step = max(SHORTEST_STEP, -(-count // MOST_LENGTHS)) if current().compiles else EAGER_STEP
+    step = max(SHORTEST_STEP, -(-count // MOST_LENGTHS)) if current().compiles else 1
     ends = np.where(valid.any(1), count - valid[:, ::-1].argmax(1), 1)
     lengths = np.minimum(-(-ends // step) * step, count)
-    waiting = np.empty(0, int)
-    known = np.unique(lengths)
-    for length in known:
-        waiting = np.concatenate([waiting, np.flatnonzero(lengths == length)])
-        if len(waiting) >= least or length == known[-1]:
-            yield np.sort(waiting), int(length)
-            waiting = np.empty(0, int)
+    known, sizes = np.unique(lengths, return_counts=True)
+    shortest, padding = 0, 0
+    for place, length in enumerate(known):
+        longer = known[place + 1] if place + 1 < len(known) else None
+        padding += 0 if longer is None else int(sizes[shortest : place + 1].sum() * (longer - length))
+        if longer is None or padding > worth:
+            yield np.flatnonzero((known[shortest] <= lengths) & (lengths <= length)), int(length)
+            shortest, padding = place + 1, 0
 
 
 def _long_leaves(subject: Subject) -> list[int]:

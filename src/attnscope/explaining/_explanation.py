@@ -147,7 +147,7 @@ class Explanation:
         relevance = table["relevance"].isel(by=0, drop=True)
         known = {name: table[name] for name in ("base", "answer") if name in table}
         attrs = {
-            **({"units": table.attrs["units"]} if "units" in table.attrs else {}),
+            **{name: table.attrs[name] for name in ("units", "grid") if name in table.attrs},
             "method": choice.name,
             "target": self.target,
             "class_specific": method_of(choice.name).class_specific,

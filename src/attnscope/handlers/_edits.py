@@ -231,7 +231,8 @@ class Edited:
             return
         inputs, samples = self._network.arrays(), self._network.samples or 0
         while rows := list(islice(waiting, self.together)):
-            repeated = tree.map_structure(lambda array, times=len(rows): np.concatenate([array] * times), inputs)
+            times = len(rows)
+            repeated = tree.map_structure(lambda array, times=times: np.concatenate([array] * times), inputs)
             network = self._network.on(repeated, batch_size=samples * self.together, full=True)
             together = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
             [(outputs, _, _)] = self._runner.run(network, extras=together)

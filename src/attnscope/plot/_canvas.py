@@ -235,8 +235,10 @@ def label_lines(ax: Axes, words: Sequence[str]) -> str:
 def title_over(figure: Figure | SubFigure, title: str, remarks: Sequence[str]) -> None:
     """Writes the title and the remarks above all axes of a new figure."""
     texts, fonts = written([part for part in (title, *remarks) if part], None)
-    text = wrapped(texts[1:], 0.96 * figure.bbox.width * 72 / figure.get_dpi(), rcParams["font.size"])
-    over = figure.suptitle("\n".join(filter(None, [*texts[:1], text])), x=0.02, ha="left", fontsize="medium")
+    points, wide = rcParams["font.size"], 0.96 * figure.bbox.width * 72 / figure.get_dpi()
+    first = texts[:1] if title else []
+    lines = [wrapped(part, wide, points) for part in (first, texts[len(first) :])]
+    over = figure.suptitle("\n".join(filter(None, lines)), x=0.02, ha="left", fontsize="medium")
     over.set_fontfamily(fonts)
     plain_text(over)
 

@@ -201,16 +201,17 @@ class Network:
         other.model, other._outputs = model, compiled(model, call_model)
         return other.on(self.inputs if inputs is None else inputs)
 
-    def outputs(self, inputs: Tree | None = None) -> Tree:
+    def outputs(self, inputs: Tree | None = None, *, batch_size: int | None = None) -> Tree:
         """The model's outputs, as arrays in their structure.
 
         Args:
             inputs: Arrays, all samples; the network's own where None. A last batch is filled up to the batch size, so
-                that the model is compiled once.
+                that a model that is compiled is compiled once.
+            batch_size: Samples at a time; None for the network's own.
         """
         arrays = self.arrays() if inputs is None else inputs
         parts = []
-        for batch in batches_of(arrays, self.batch_size, self.model, full=True):
+        for batch in batches_of(arrays, batch_size or self.batch_size, self.model, full=True):
             with self.noting(batch.inputs):
                 outputs = self._outputs(batch.inputs)
             self.passes.forward += batch.size

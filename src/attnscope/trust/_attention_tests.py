@@ -25,7 +25,7 @@ def attention_tests(subject: Subject, maps: AttentionMaps, *, spread: float, per
 
     Args:
         subject: The model, its samples and the target.
-        maps: The model's attention on these samples; its sites are the ones that are changed.
+        maps: The model's attention; its sites are the ones that are changed.
         spread: Standard deviation of the answer over all samples.
         permutations: How many permutations are drawn.
         seed: Seed of the draws.
@@ -35,14 +35,14 @@ def attention_tests(subject: Subject, maps: AttentionMaps, *, spread: float, per
     last_site = next((name for name in reversed(sites) if SCORES in maps.dataset(name)), None)
     tolerance = TOLERANCE * spread or 1e-6
     permuted, uniform, distances = [], [], []
-    for number, (_, part) in enumerate(trimming_of(subject).parts(subject)):
+    for number, (_, part) in enumerate(trimming_of(subject).parts(subject, permutations)):
         network, target = part.in_batches(), part.target
         permuted.append(
             change_when_permuted(network, target, sites=sites, permutations=permutations, seed=seed + number)
         )
         uniform.append(change_when_uniform(network, target, sites=sites))
         if last_site is not None:
-            own = maps if part is subject else captured(part.in_batches(), sites=last_site, progress=False)
+            own = captured(part.in_batches(), sites=last_site, progress=False)
             distances.append(
                 adversarial_distance(
                     network, target, own, last_site,

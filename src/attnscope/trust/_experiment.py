@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import combinations
 
 import keras
@@ -23,6 +24,7 @@ from attnscope.attribution import (
     random,
     relevance_of,
     removal_of,
+    trimming_of,
 )
 from attnscope.capturing import captured
 from attnscope.errors import InputError, MethodError, NoAttentionError
@@ -41,8 +43,6 @@ from attnscope.trust._verdict import BASELINES, ERRORS, LEAST_SAMPLES, MARGIN, v
 # A card needs all measures at once, so each takes fewer steps here than when it is called alone.
 RANDOM_DRAWS = 2
 """Random orders per sample; the baseline ``random`` is their mean."""
-PERTURBATIONS = 16
-"""Random sets of infidelity."""
 PATH_STEPS = 16
 """Points of integrated gradients."""
 REPEATED_SAMPLES = 6
@@ -55,8 +55,8 @@ SENSITIVITY_DRAWS = 4
 """Draws of max-sensitivity."""
 ROUNDING = 1e-6
 """Answers that differ by less than this share of the largest one are the same but for rounding."""
-ATTENTION_SAMPLES = 16
-"""The most samples whose attention is captured, linted and changed, which costs over 100 passes each."""
+ATTENTION_SAMPLES, CHANGED_SAMPLES = 16, 10
+"""The most samples whose attention is captured and linted, and changed, which costs over 100 passes each."""
 
 Gains = dict[str, dict[str, Interval]]
 """By removal and baseline: how much more comprehensive a method is."""
@@ -111,6 +111,11 @@ class Experiment:
     permutations: int
     seed: int
     unusable: Mapping[str, str]
+
+    @cached_property
+    def answers(self) -> np.ndarray:
+        """The target's numbers for the samples as they are, dims ``(sample,)``, float64."""
+        return trimming_of(self.subject).numbers(self.subject, self.subject.inputs, self.subject.target.rows)
 
     def on(self, subject: Subject) -> Experiment:
         """The same experiment on other samples, or another model."""
@@ -209,7 +214,7 @@ class Experiment:
             arrays = {name: self.subject.flat(relevance) for name, relevance in relevances.items()}
             arrays |= {"position": position(self.subject, removal_scores=removed)}
             every = faithfulness(
-                removed, {**arrays, **draws}, steps=None, perturbations=PERTURBATIONS, seed=self.seed
+                removed, {**arrays, **draws}, steps=None, perturbations=list(draws), seed=self.seed
             ).drop_dims("threshold")
             chance = every.sel({METHOD: list(draws)}).mean(METHOD, keep_attrs=True).expand_dims({METHOD: ["random"]})
             measures[removed.removal.name] = xr.concat([every.sel({METHOD: list(arrays)}), chance], METHOD)
@@ -333,7 +338,7 @@ class Experiment:
 
     def rounded(self, differences: ArrayLike) -> np.ndarray:
         """Differences between answers, 0 where they are no larger than what float32 rounds."""
-        largest = float(np.abs(self.subject.numbers()).max())
+        largest = float(np.abs(self.answers).max())
         return np.where(np.abs(differences) > ROUNDING * largest, differences, 0.0)
 
     def judgement(
@@ -378,8 +383,9 @@ class Experiment:
             return AttentionResults(None, Findings())
         if not self.permutations:
             return AttentionResults(None, maps.findings)
-        spread = float(np.std(self.subject.numbers()))
-        moved = attention_tests(few, maps, spread=spread, permutations=self.permutations, seed=self.seed)
+        spread = float(np.std(self.answers))
+        changed = self.first(CHANGED_SAMPLES).subject
+        moved = attention_tests(changed, maps, spread=spread, permutations=self.permutations, seed=self.seed)
         return AttentionResults(moved, maps.findings)
 
     def stability(self, models: Sequence[keras.Model]) -> dict[str, float]:

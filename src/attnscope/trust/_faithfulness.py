@@ -11,7 +11,7 @@ and often a good one. Padding and kept positions are never removed and not count
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,7 +44,7 @@ def faithfulness(
     *,
     thresholds: Iterable[float] = THRESHOLDS,
     steps: int | None = 10,
-    perturbations: int = 32,
+    perturbations: int | Sequence[str] = 32,
     seed: int = 0,
 ) -> xr.Dataset:
     """All measures by removal for several methods at once.
@@ -59,7 +59,8 @@ def faithfulness(
         thresholds: Shares of the positions that are removed or kept, above 0 and at most 1.
         steps: The number of steps of the deletion and insertion curves, at most. None: the curves go through what is
             removed for the thresholds, which costs no further passes.
-        perturbations: Number of random sets per sample, for the infidelity.
+        perturbations: Number of random sets per sample, for the infidelity; or names of relevances that are random:
+            the sets that these orders remove for the thresholds serve, which costs no further passes.
         seed: Seed of the order of equal numbers and of the perturbations; the same for all methods.
 
     Returns:
@@ -79,7 +80,7 @@ def faithfulness(
             "There is no relevance to evaluate. Give at least one: faithfulness(versions, {'raw': relevance})."
         )
     ranks = np.stack([removal_ranks(versions, array, seed) for array in arrays])
-    shares, sets = _thresholds(thresholds), _all_sets(versions, perturbations, seed)
+    shares = _thresholds(thresholds)
     at_thresholds = _threshold_levels(versions, shares)
     on_curves = _curve_levels(versions, shares) if steps is None else _step_levels(versions, _steps(steps))
     removed = [
@@ -88,6 +89,11 @@ def faithfulness(
         _without_top(ranks, on_curves.removed),
         _top_alone(ranks, on_curves.kept),
     ]
+    if isinstance(perturbations, int):
+        sets = _all_sets(versions, perturbations, seed)
+    else:
+        orders = [names.index(name) for name in perturbations]
+        sets = _sets_of_orders(removed[0][orders], removed[1][orders])
     *answers, perturbed = _answers(versions, [*removed, sets[None]])
     original = versions.original()[:, None]
     by_threshold = {"comprehensiveness": original - answers[0], "sufficiency": original - answers[1]}
@@ -107,7 +113,7 @@ def faithfulness(
         attrs={
             **_origin(versions, seed),
             "steps": "thresholds" if steps is None else steps,
-            "perturbations": perturbations,
+            "perturbations": sets.shape[1],
             "passes": versions.passes - passes_before,
         },
     )
@@ -389,6 +395,16 @@ def _all_sets(versions: RemovalScores, perturbations: int, seed: int) -> np.ndar
     if isinstance(perturbations, bool) or not isinstance(perturbations, int) or perturbations < 1:
         raise InputError(f"perturbations is {perturbations!r}, but at least one set is needed: perturbations=32.")
     return np.stack([_sets(versions, row, perturbations, seed) for row in range(versions.subject.samples)])
+
+
+def _sets_of_orders(*removed: np.ndarray) -> np.ndarray:
+    """All sets that some orders remove, dims ``(sample, set, position)``, bool.
+
+    Args:
+        removed: What they remove, dims ``(order, sample, level, position)``.
+    """
+    together = np.concatenate(removed, axis=2).swapaxes(0, 1)
+    return together.reshape(len(together), -1, together.shape[-1])
 
 
 def _sets(versions: RemovalScores, row: int, perturbations: int, seed: int) -> np.ndarray:

@@ -224,9 +224,20 @@ def view(
         relevance=relevance_rows(relevance, there),
         chosen=samples is not None,
     )
+    if grid is not None:
+        _check_that_some_keys_are_patches(payload, grid)
     for row in payload.relevance:
         _check_that_keys_are_the_same(payload, row)
     return View(payload)
+
+
+def _check_that_some_keys_are_patches(payload: Payload, grid: tuple[int, int]) -> None:
+    most = max(len(site.tokens("key", [0])[0].labels) for site in payload.sites)
+    if grid[0] * grid[1] > most:
+        raise InputError(
+            f"grid={grid!r} has {grid[0] * grid[1]} patches, but no site has more than {most} keys. Give the rows and "
+            "columns of patches that the model reads."
+        )
 
 
 def _check_that_keys_are_the_same(payload: Payload, row: RelevanceRow) -> None:
