@@ -49,8 +49,6 @@ class RemovalScores:
         self.removable = removable_of(subject, kept)
         self.passes = 0
         self._known: dict[bytes, float] = {}
-        self._lowest = np.full(subject.samples, np.inf)
-        self._highest = np.full(subject.samples, -np.inf)
         self._trimming = trimming_of(subject)
 
     @property
@@ -63,12 +61,6 @@ class RemovalScores:
         """How many positions of each sample may be removed at once, dims ``(sample,)``."""
         stay = self.subject.positions.valid.sum(1) - self.counts
         return np.asarray(np.maximum(self.counts - np.maximum(self.least - stay, 0), 0))
-
-    @property
-    def widest(self) -> float:
-        """How far the answers for versions of one sample lie apart, at most, of all that were asked for; 0 or more."""
-        asked = self._highest >= self._lowest
-        return float((self._highest - self._lowest)[asked].max(initial=0.0))
 
     def original(self) -> np.ndarray:
         """The target's number for the samples as they are, dims ``(sample,)``, float64."""
@@ -106,8 +98,6 @@ class RemovalScores:
             places = np.fromiter(new.values(), dtype=np.int64)
             numbers = self._mean_answers(rows[places], removed[places])
             self._known.update(zip(new, numbers.tolist(), strict=True))
-            np.minimum.at(self._lowest, rows[places], numbers)
-            np.maximum.at(self._highest, rows[places], numbers)
         return np.array([self._known[key] for key in keys], dtype=np.float64)
 
     @staticmethod

@@ -16,7 +16,7 @@ from keras import tree
 from attnscope.attribution._compilation_cache import CompilationCache
 from attnscope.attribution._positions import rows_of
 from attnscope.attribution._subject import Subject
-from attnscope.backends import current
+from attnscope.running import compiles
 from attnscope.schema import SAMPLE
 from attnscope.tensors import Tree
 
@@ -57,9 +57,7 @@ class Trimming:
         answers = np.empty(len(tree.flatten(inputs)[0]))
         for rows, length in _groups(subject.positions.valid_of(inputs)):
             uncut, extras_of_rows = rows_of(inputs, rows), {name: array[rows] for name, array in extras.items()}
-            together = subject.batch_size * (
-                1 if current().compiles else max(1, subject.positions.count // (2 * length))
-            )
+            together = subject.batch_size * (1 if compiles() else max(1, subject.positions.count // (2 * length)))
             answers[rows] = subject.numbers(self._cut(uncut, length), extras_of_rows, batch_size=together)
             if length < subject.positions.count and not self._checked:
                 self._check(answers[rows], subject.numbers(uncut, extras_of_rows))
@@ -77,7 +75,7 @@ class Trimming:
         whole = [(np.arange(subject.samples), subject)]
         if not self._leaves:
             return whole
-        worth = (WORTH_COMPILING if current().compiles else WORTH) / passes
+        worth = (WORTH_COMPILING if compiles() else WORTH) / passes
         groups = list(_groups(subject.positions.valid, worth))
         if groups[0][1] == subject.positions.count:
             return whole
@@ -149,7 +147,7 @@ def _groups(valid: np.ndarray, worth: float = 0) -> Iterator[tuple[np.ndarray, i
         worth: How many positions of padding in a group cost less than another group.
     """
     count = valid.shape[1]
-    step = max(SHORTEST_STEP, -(-count // MOST_LENGTHS)) if current().compiles else 1
+    step = max(SHORTEST_STEP, -(-count // MOST_LENGTHS)) if compiles() else 1
     ends = np.where(valid.any(1), count - valid[:, ::-1].argmax(1), 1)
     lengths = np.minimum(-(-ends // step) * step, count)
     known, sizes = np.unique(lengths, return_counts=True)

@@ -2,7 +2,7 @@
 
 from attnscope.running._batches import Batch, Batches, batches_of, filled, joined, merged
 from attnscope.running._columns import model_like, with_one_input
-from attnscope.running._compiled import as_numpy, compiled, differentiated, viewed
+from attnscope.running._compiled import as_numpy, compiled, compiles, differentiated, viewed
 from attnscope.running._network import Network, Passes, check_model
 from attnscope.running._output_names import output_names
 from attnscope.running._reuse import reused
@@ -23,6 +23,7 @@ __all__ = [
     "behind_texts",
     "check_model",
     "compiled",
+    "compiles",
     "differentiated",
     "filled",
     "joined",

@@ -35,6 +35,11 @@ def differentiated(model: keras.Layer, body: ProbedBody) -> Callable[[Tree], tup
     return current().differentiated(weakref.ref(model), body)
 
 
+def compiles() -> bool:
+    """Whether what runs is compiled for each shape of inputs, so that another shape costs seconds."""
+    return current().compiles
+
+
 def as_numpy(tensor: Tensor) -> np.ndarray:
     """A tensor as a NumPy array; bfloat16, which NumPy lacks, becomes float32. None, an output left out, stays None."""
     if tensor is None:

@@ -147,7 +147,7 @@ class Experiment:
             correlations = self.randomisation()
             sensitivities = self.sensitivities(advance)
         margins = {removed.removal.name: self.margin(removed) for removed in versions}
-        widest = self.widest(versions)
+        widest = self.widest(measures)
         baselines = {name: self.baseline(name, measures, widest) for name in BASELINES}
         methods = {
             name: self.judgement(
@@ -280,18 +280,19 @@ class Experiment:
         moved = np.abs(occlusion(self.subject, removal_scores=versions))
         return MARGIN * float(moved.max(1).mean())
 
-    def widest(self, versions: Sequence[RemovalScores]) -> float:
-        """The largest gain that is possible, whichever way, for any sample: by it intervals allow for rare gains.
+    def widest(self, measures: Mapping[str, xr.Dataset]) -> float:
+        """The largest gain that is allowed for, whichever way: by it intervals allow for gains rarer than the samples.
 
-        Two probabilities differ by at most 1. Of any other target it is how far the answers to all orders of removal
-        that were tried lie apart, of the sample and removal where they do most.
+        Two probabilities differ by at most 1. Of any other target it is the largest gain of any method or baseline over
+        another, of any sample and under any removal.
 
         Args:
-            versions: For each removal, with all answers.
+            measures: By removal.
         """
         if self.subject.target.is_probability:
             return 1.0
-        return float(self.rounded(max(removed.widest for removed in versions)))
+        spreads = [np.ptp(measured["comprehensiveness"].values, axis=0).max() for measured in measures.values()]
+        return float(self.rounded(max(spreads)))
 
     def baseline(self, name: str, measures: Mapping[str, xr.Dataset], widest: float) -> Judged:
         """What the measures alone say about a baseline, or a method.
@@ -299,7 +300,7 @@ class Experiment:
         Args:
             name: Name of the baseline or method.
             measures: By removal.
-            widest: The largest gain that is possible.
+            widest: The largest gain that is allowed for.
         """
         means = {removal: measured.sel({METHOD: name}).mean(SAMPLE) for removal, measured in measures.items()}
         return Judged(
@@ -320,7 +321,7 @@ class Experiment:
         Args:
             name: Name of the method; a baseline is compared with the other one.
             measures: By removal.
-            widest: The largest gain that is possible.
+            widest: The largest gain that is allowed for.
         """
         level = 1 - ERRORS / len(measures)
         gains: Gains = {}

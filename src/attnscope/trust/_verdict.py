@@ -46,7 +46,7 @@ LIMITS = (
     "What replaces the removed positions affects the answer: nothing here applies to other kinds of removal.",
     "The verdicts apply to the samples that were given; on other samples they may differ.",
     "That a method explains these answers says nothing about whether the model is right or fair.",
-    "Larger gains than the answers moved here for any sample are allowed for only where the target is a probability.",
+    "Larger gains than any method showed here for any sample are allowed for only where the target is a probability.",
 )
 
 
