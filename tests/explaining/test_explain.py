@@ -251,6 +251,7 @@ def test_of_several_numbers_none_is_a_decision_and_the_truth_is_a_number(patient
     assert explanation.ids == list(map(str, np.argsort(-abs(said - right), kind="stable")[:5]))
     assert "by_class" not in table
     np.testing.assert_allclose([float(word) for word in table["decision"].values], table["answer"], rtol=0.01)
+    assert "✗" not in explanation._repr_html_()  # two numbers always differ
 
 
 def test_of_several_scores_the_largest_is_the_decision(patients):
