@@ -106,14 +106,19 @@ def test_ids_keep_their_zeros_and_missing_words_are_texts_among_texts(folder):
     assert table.texts_of(table.column("ward")).tolist() == ["NA", "north"]
 
 
-def test_names_with_spaces_are_quoted_and_long_lists_are_cut(folder, capsys):
+@pytest.mark.parametrize(
+    ("width", "way"),
+    [
+        (5, "such as --columns 'value 0,value 1,value 2,value 3,value 4'. A column"),
+        (7, "by --columns NAMES.txt, a text file with one name per line. A column"),
+    ],
+)
+def test_names_with_spaces_are_quoted_and_many_are_a_file(folder, capsys, width, way):
     names = [f"value {number}" for number in range(9)]
-    inputs = keras.Input((7,), name="features")
+    inputs = keras.Input((width,), name="features")
     keras.Model(inputs, layers.Dense(2)(inputs)).save("wide.keras")
     (folder / "wide.csv").write_text(",".join(names) + "\n" + ",".join(["1"] * 9) + "\n")
-    assert "such as --columns 'value 0,value 1,value 2,...'. A column" in refused(
-        capsys, "attribute", "wide.keras", "wide.csv", "-o", "r.csv"
-    )
+    assert way in refused(capsys, "attribute", "wide.keras", "wide.csv", "-o", "r.csv")
 
 
 def test_words_for_true_and_false_are_numbers_where_a_column_holds_nothing_else(folder):
@@ -479,7 +484,7 @@ def test_a_model_that_declares_no_inputs_fails_in_words(folder, capsys, monkeypa
     monkeypatch.setattr("attnscope.cli._commands.read_model", lambda path, backend: model)
     said = refused(capsys, "attribute", "model.keras", "patients.csv", *READ, "-o", "r.csv", "--method", "occlusion")
     assert said.startswith(
-        "The model 'own' declares no inputs, so that attnscope could not check what it was given: (64, 3) float32. "
+        "The model 'own' declares no inputs, so that attnscope could not check what it was given: (3, 3) float32. "
         "It was built on (1, 4). To have its inputs checked, give each a keras.Input, and wrap it: keras.Model(inputs, "
         "model(inputs)). It failed with: "
     )
