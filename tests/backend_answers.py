@@ -72,7 +72,9 @@ def edits(model, tokens):
     chosen = {
         "ablate": ats.ablate(heads=[1]),
         "uniform": ats.uniform(),
-        "permute": Change("permuted", lambda scores, call: dealt_out(scores, call, ops.convert_to_tensor(drawn))),
+        "permute": Change(
+            "permuted", lambda scores, call: dealt_out(scores, call, ops.convert_to_tensor(drawn[: scores.shape[0]]))
+        ),
         "replace": ats.replace(replacing),
         "function": lambda scores: ops.square(scores),
     }
