@@ -130,7 +130,7 @@ def test_what_it_may_be_used_for_is_said_first(model, patients):
     explanation = explained(model, patients)
     sentence = (
         "This must not be used for a decision yet: whether occlusion explains this model was not tested. "
-        "ats.evidence(model, inputs) tests it."
+        "ats.evidence(model, inputs) tests it; on the command line, attnscope evidence MODEL INPUTS."
     )
     assert repr(explanation).splitlines()[1] == sentence
     assert explanation.to_dict()["use"] == sentence

@@ -113,7 +113,7 @@ def use_in_words(explanation: ExplanationData) -> str:
     if first.verdict == "not tested":
         return (
             f"This must not be used for a decision yet: whether {first.name} explains this model was not tested. "
-            "ats.evidence(model, inputs) tests it."
+            "ats.evidence(model, inputs) tests it; on the command line, attnscope evidence MODEL INPUTS."
         )
     verdict = f"the verdict on {first.name} for this model is {first.verdict!r}{tested}"
     return f"This must not be used for a decision: {verdict}."
