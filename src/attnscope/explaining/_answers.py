@@ -102,7 +102,10 @@ class Answers:
         if digits.isdecimal() and int(digits) < count:
             return int(digits)
         named = "the numbers of columns" if self.classes is None else ", ".join(map(repr, self.classes))
-        raise InputError(f"The truth of a sample is {word!r}, but the classes are {named}. Give one of them.")
+        raise InputError(
+            f"The truth of a sample is {word!r}, but the classes are {named}. Name the classes as the truth does, "
+            "classes=[...], or take the truth from elsewhere: truth=[...]."
+        )
 
     def truth_in_words(self) -> list[str] | None:
         """The truth, by the names of the classes."""
