@@ -104,3 +104,18 @@ def test_a_page_is_not_replaced_unless_asked(folder, capsys):
     assert "--force" in capsys.readouterr().err
     assert explain(*UNTESTED, "--force", "-o", "page.html") == 0
     assert (folder / "page.html").read_text("utf-8").startswith("<!doctype html>")
+
+
+@pytest.mark.parametrize("command", ["attribute", "evidence", "explain"])
+def test_a_wrong_suffix_is_refused_before_the_model_is_loaded(folder, capsys, command):
+    target = ("--target", "0") if command == "attribute" else ()
+    assert main([command, "missing.keras", "patients.csv", *READ, *target, "-o", "page.docx"]) == 2
+    assert "The file is 'page.docx', but its name has to end in " in capsys.readouterr().err
+
+
+def test_a_truth_that_is_no_class_names_the_options(folder, capsys):
+    assert explain(*UNTESTED, "--classes", "benign,malign", "-o", "page.html") == 2
+    assert capsys.readouterr().err == (
+        "attnscope: The truth of a sample is 'malignant', but the classes are 'benign', 'malign'. Name the classes as "
+        "the truth does, --classes a,b,c, or take the truth from elsewhere: --truth NAME.\n"
+    )

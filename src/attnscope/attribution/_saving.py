@@ -13,12 +13,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from attnscope.errors import SchemaError, WouldOverwriteError, free_path
+from attnscope.errors import RELEVANCE, SchemaError, WouldOverwriteError, free_path
 from attnscope.maps import attributes_of_store, quiet_about_strings
 from attnscope.schema import SAMPLE, SAMPLE_ID, key_dims
 
-SUFFIXES = (".csv", ".json", ".zarr")
-"""How the names of files of relevance end."""
 MARK = "attnscope_relevance"
 """Attribute of a store's root that says what it holds, and the version of its layout."""
 
@@ -44,7 +42,7 @@ def save(relevance: xr.DataArray, path: str | Path, *, overwrite: bool = False) 
         WouldOverwriteError: `path` exists, and `overwrite` is False; or it is a store of something else.
     """
     fix = f"save(relevance, {str(path)!r}, overwrite=True)"
-    path = free_path(path, fix, overwrite=overwrite, suffixes=SUFFIXES)
+    path = free_path(path, fix, overwrite=overwrite, suffixes=RELEVANCE)
     if SAMPLE not in relevance.dims or not key_dims(relevance.dims):
         raise SchemaError(
             f"The array has the dimensions {tuple(map(str, relevance.dims))}, but relevance of samples and positions "

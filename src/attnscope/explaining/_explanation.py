@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 
 from attnscope.attribution import method_of
-from attnscope.errors import PICTURES, InputError, MethodError, NotInstalledError, counted, free_path
+from attnscope.errors import EXPLANATIONS, PICTURES, InputError, MethodError, NotInstalledError, counted, free_path
 from attnscope.explaining._method_choice import MethodChoice
 from attnscope.explaining._pictures import draw, write
 from attnscope.findings import Finding
@@ -292,7 +292,7 @@ class Explanation:
             NotInstalledError: Pictures are asked for, and Matplotlib is not installed.
         """
         replacing = f"explanation.save({str(path)!r}, overwrite=True)"
-        path = free_path(path, replacing, overwrite=overwrite, suffixes=SUFFIXES)
+        path = free_path(path, replacing, overwrite=overwrite, suffixes=EXPLANATIONS)
         suffix = path.suffix.lower()
         if suffix in PICTURES:
             write(self, path)
@@ -306,10 +306,6 @@ _WRITERS: dict[str, Callable[[Explanation], str]] = {
     ".json": Explanation.to_json,
     ".csv": Explanation.to_csv,
 }
-
-
-SUFFIXES = (*_WRITERS, *PICTURES)
-"""What the name of a file may end in; it says what is written."""
 
 
 def _finite(value: object) -> object:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from attnscope.errors import PAGES, free_path
+from attnscope.errors import CARDS, free_path
 from attnscope.findings import Findings
 from attnscope.marks import number, shown
 from attnscope.pages import CardRules, card_element, card_page
@@ -214,7 +214,7 @@ class EvidenceCard:
             InputError: The name ends in neither.
         """
         replacing = f"card.save({str(path)!r}, overwrite=True)"
-        path = free_path(path, replacing, overwrite=overwrite, suffixes=(*PAGES, ".json"))
+        path = free_path(path, replacing, overwrite=overwrite, suffixes=CARDS)
         path.write_text(
             self.to_json() if path.suffix.lower() == ".json" else card_page(self, _CARD_RULES), encoding="utf-8"
         )
