@@ -210,7 +210,7 @@ def test_a_sample_is_named_unless_there_is_only_one(explanation):
 
 def test_nothing_is_drawn_by_a_method_that_may_not_be(tmp_path):
     model, data, options = table()
-    nothing = ats.explain(model, data, card=False, **{**options, "method": "auto"})
+    nothing = replace(ats.explain(model, data, card=False, **options), methods=())
     for draw in (lambda: nothing.plot("0"), lambda: nothing.save(tmp_path / "figure.png")):
         with pytest.raises(MethodError) as raised:
             draw()

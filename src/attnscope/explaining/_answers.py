@@ -24,6 +24,7 @@ class Answers:
             decides. None where nothing says it.
         truth: What is right for each sample: the name or number of a class, or a number; None where it is not known.
         units: The unit of the columns; empty where nothing says it.
+        dtype: The type that the model gives its numbers in.
     """
 
     target: np.ndarray
@@ -31,6 +32,7 @@ class Answers:
     classes: tuple[str, ...] | None
     truth: tuple[str, ...] | None = None
     units: str = ""
+    dtype: str = "float64"
 
     @property
     def is_binary(self) -> bool:
