@@ -74,8 +74,8 @@ def test_a_figure_has_a_page_for_each_patient(folder, capsys):
     capsys.readouterr()
     assert explain("--untested", "-o", "figure.png") == 2
     assert capsys.readouterr().err == (
-        "attnscope: There is no relevance: no method may be drawn for 'small'. Name one, and it is drawn with its "
-        "verdict: --method occlusion.\n"
+        "attnscope: --untested tests no method, so no verdict chooses the one that is drawn. Name it, --method "
+        "occlusion, or leave --untested out.\n"
     )
     assert not (folder / "figure.png").exists()
 
@@ -89,7 +89,7 @@ def test_a_figure_has_a_page_for_each_patient(folder, capsys):
     ],
 )
 def test_what_does_not_fit_is_said_without_a_traceback(folder, capsys, options, message):
-    assert explain("--untested", *options) == 2
+    assert explain("--untested", "--method", "occlusion", *options) == 2
     said = capsys.readouterr()
     assert said.out == ""
     assert message in said.err

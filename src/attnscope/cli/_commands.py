@@ -5,10 +5,12 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from attnscope.cli._wording import in_options
 from attnscope.errors import CARDS, EXPLANATIONS, RELEVANCE, InputError, WouldOverwriteError, free_path
 from attnscope.files import read_inputs, read_model, read_names
 
@@ -278,6 +280,8 @@ def explain_to(
         card=None if test else False,
         **options,
     )
+    known = {"classes", "labels", "samples", "truth", "untested", *options}
+    explanation = replace(explanation, notes=tuple(in_options(note, known) for note in explanation.notes))
     output.parent.mkdir(parents=True, exist_ok=True)
     explanation.save(output, overwrite=overwrite)
     _say(note, say)
