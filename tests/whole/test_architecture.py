@@ -42,7 +42,7 @@ ALLOWED = {
     "quantities": {"marks", "schema"},
     "words": {"errors", "schema"},
     "labels": {"errors", "schema", "words"},
-    "findings": {"schema"},
+    "findings": {"marks", "schema"},
     "maps": {"errors", "findings", "labels", "schema", "site_names"},
     "backends": {"errors", "patching", "tensors"},
     "interception": {"backends", "errors", "labels", "patching", "schema", "tensors"},

@@ -268,7 +268,11 @@ def _findings(subject: Subject) -> tuple[tuple[Finding, ...], ...]:
     except NoAttentionError:
         return ((),) * subject.samples
     return tuple(
-        tuple(findings({name: maps.dataset(name).isel({SAMPLE: slice(row, row + 1)}) for name in maps}))
+        tuple(
+            findings({name: maps.dataset(name).isel({SAMPLE: slice(row, row + 1)}) for name in maps}).with_short_names(
+                maps.short_names
+            )
+        )
         for row in range(subject.samples)
     )
 

@@ -69,6 +69,7 @@ class Moved:
         tolerance: How far the answer may move in that test: a twentieth of the spread.
         site: The site whose attention that test changes; None where no scores were captured.
         passes: Forward passes of all three tests, in samples.
+        short_name: What that site is called where it is shown; empty for its name.
     """
 
     samples: int
@@ -80,6 +81,12 @@ class Moved:
     tolerance: float
     site: str | None
     passes: int
+    short_name: str = ""
+
+    @property
+    def called(self) -> str:
+        """What the site is called where it is shown."""
+        return self.short_name or self.site or ""
 
 
 @dataclass(frozen=True)
