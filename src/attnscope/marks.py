@@ -68,6 +68,12 @@ def plain(label: str) -> str:
     return f"\u2068{html.escape(shown(label))}\u2069"
 
 
+def name_with_path(name: str, path: str) -> str:
+    """What a site is called, in HTML; its path, where that is another, on request and on paper."""
+    text = html.escape(shown(name))
+    return text if name == path else f"<abbr title='{plain(path)}'>{text}</abbr>"
+
+
 def number(value: float) -> str:
     """A value as a person reads it, to three digits."""
     return "NaN" if math.isnan(value) else f"{value:#.3g}".removesuffix(".")

@@ -301,20 +301,22 @@ def test_findings_that_differ_only_in_their_sites_and_figures_are_shown_as_one()
         "key 0 is the strongest key of 100.0% of the queries of 36 heads, and the strongest key gets 60% to 82% of "
         "their attention: a sink"
     )
-    listed = ", ".join(f"layer_{number}/mha" for number in range(12))
+    listed = ", ".join(f"layer {number}" for number in range(12))
     assert str(group) == f"12 sites: {message} ({listed})"
     assert repr(maps.findings) == f"12 sites: {message}\n    Sites: {listed}\n    Fix: {group.fix}"
-    assert maps.findings._repr_html_() == (
-        f"<ul><li><b>12 sites</b>: {message}<br><i>Sites:</i> {listed}<br><i>Fix:</i> {group.fix}</li></ul>"
+    with_paths = ", ".join(
+        f"<abbr title='\u2068layer_{number}/mha\u2069'>layer {number}</abbr>" for number in range(12)
     )
-    short = ", ".join(f"layer {number}" for number in range(12))
-    assert ats.view(maps).payload.manifest["notes"] == [f"12 sites: {message} ({short})"]
+    assert maps.findings._repr_html_() == (
+        f"<ul><li><b>12 sites</b>: {message}<br><i>Sites:</i> {with_paths}<br><i>Fix:</i> {group.fix}</li></ul>"
+    )
+    assert ats.view(maps).payload.manifest["notes"] == [f"12 sites: {message} ({listed})"]
 
 
 def test_findings_of_one_site_name_its_heads():
     (group,) = with_sinks(1).findings.grouped
     assert str(group) == (
-        "layer_0/mha: key 0 is the strongest key of 100.0% of the queries of all heads, and the strongest key gets 60% "
+        "mha: key 0 is the strongest key of 100.0% of the queries of all heads, and the strongest key gets 60% "
         "of their attention: a sink"
     )
 

@@ -61,7 +61,8 @@ def card():
             uniform=0.03125,
             distance=0.375,
             tolerance=0.0125,
-            site="mha",
+            site="block_0/mha",
+            called="layer 0",
         ),
         stability={"raw": 0.75},
         retrained={"free": 0.875, "uniform": 0.8125},
@@ -100,7 +101,7 @@ def test_a_card_says_all_that_was_found(card):
         "Attention permuted (13 times, 5 samples): the answer moves by 0.0625 (median); its standard deviation over "
         "the samples is 0.250.",
         "Attention made uniform: the answer moves by 0.0312 (median).",
-        "At mha, other attention was found that is 0.375 bit from the model&#x27;s own (Jensen-Shannon divergence, at "
+        "At layer 0 , other attention was found that is 0.375 bit from the model's own (Jensen-Shannon divergence, at "
         "most 1; median), yet moves the answer by at most 0.0125.",
         "Retrained: 0.875 with free attention, 0.812 with uniform attention.",
         "raw: its relevance changes by at most 12% (median) when the input is perturbed a little.",

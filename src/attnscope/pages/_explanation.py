@@ -102,7 +102,6 @@ def use_in_words(explanation: ExplanationData) -> str:
     )
     if not explanation.methods:
         why = "" if explanation.card is None else " " + " ".join(explanation.card.summary)
-        tested = tested or ", for none was tested"
         return (
             f"No method may be drawn for this model{tested}; nothing is claimed about why it answers as it does.{why}"
         )
@@ -120,7 +119,7 @@ def use_in_words(explanation: ExplanationData) -> str:
     if first.verdict == "not tested":
         return (
             f"This must not be used for a decision yet: whether {first.name} explains this model was not tested. "
-            "ats.evidence(model, inputs) tests it."
+            "ats.evidence(model, inputs) tests it, on the command line attnscope evidence MODEL INPUTS."
         )
     verdict = f"the verdict on {first.name} for this model is {first.verdict!r}{tested}"
     return f"This must not be used for a decision: {verdict}."

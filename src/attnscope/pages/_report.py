@@ -164,7 +164,7 @@ def _findings(maps: AttentionMaps) -> str:
             "<section class='lint calm'><h2>Lint</h2><p>No findings: no rule found anything that would make "
             "these maps misleading.</p></section>"
         )
-    groups = findings.with_names(short_site_names(maps.sites)).grouped
+    groups = findings.grouped
     items = "".join(
         f"<li><p>{what_was_found(group)}</p><p class=fix><b>Fix</b> {html.escape(group.fix)}</p></li>"
         for group in groups
