@@ -18,6 +18,7 @@ from matplotlib.text import Text
 import attnscope as ats
 from attnscope.errors import InputError, MethodError
 from attnscope.explaining._method_choice import MethodChoice
+from attnscope.marks import readable
 from attnscope.plot._canvas import TrueTypeFigure
 from drawings import HOSTILE, bar, cells, remarks, title, unreadable, written_words
 
@@ -122,7 +123,7 @@ def test_every_word_is_inside_of_its_picture_and_the_file_shows_all_of_them(
     for figure, name in list(zip(figures, some.ids, strict=True))[-2:]:
         figure.set_dpi(100)
         assert not unreadable(figure)
-        decision = str(explanation.table["decision"].values[explanation.ids.index(name)])
+        decision = readable(str(explanation.table["decision"].values[explanation.ids.index(name)]))
         said = " ".join(texts_of(figure))
         assert f"{name}: the model says {decision}" in said
         assert "not tested on this model" in said

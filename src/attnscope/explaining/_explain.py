@@ -317,7 +317,7 @@ def _table(
     truth = answers.truth_in_words()
     if truth is not None:
         coordinates["truth"] = ((SAMPLE,), truth)
-    attrs: dict[str, Any] = {"target": subject.target.words}
+    attrs: dict[str, Any] = {"target": subject.target.words, "positions": empty.attrs["positions"]}
     if relevances and relevances[0].attrs.get("units"):
         attrs["units"] = relevances[0].attrs["units"]
     if isinstance(subject.positions, PatchPositions):

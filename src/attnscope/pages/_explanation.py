@@ -12,7 +12,7 @@ import xarray as xr
 
 from attnscope.colours import tokens_css
 from attnscope.findings import Finding, Findings
-from attnscope.marks import isolated, number
+from attnscope.marks import isolated, number, readable
 from attnscope.pages._page import head, page, style, what_was_found
 from attnscope.pages._signed_marks import (
     SignedParts,
@@ -22,6 +22,7 @@ from attnscope.pages._signed_marks import (
     signed_words,
     tinted_picture,
 )
+from attnscope.position_kinds import names_along
 from attnscope.schema import SAMPLE, SAMPLE_ID
 
 SHEET = "explanation.css"
@@ -183,9 +184,9 @@ def _row(one: xr.Dataset, place: int) -> str:
     if "truth" in one.coords:
         right = str(one["truth"].item())
         wrong = "by_class" in one and right != decision  # two numbers always differ
-        truth = f"<td>{isolated(right)}{' <span class=wrong>✗ differs</span>' if wrong else ''}</td>"
+        truth = f"<td>{isolated(readable(right))}{' <span class=wrong>✗ differs</span>' if wrong else ''}</td>"
     return (
-        f"<tr><td><a href='#sample-{place}'>{isolated(name)}</a></td><td>{isolated(decision)}</td>"
+        f"<tr><td><a href='#sample-{place}'>{isolated(name)}</a></td><td>{isolated(readable(decision))}</td>"
         f"<td class=number>{number(float(one['answer']))}</td>{truth}</tr>"
     )
 
@@ -194,10 +195,10 @@ def _sample(explanation: ExplanationData, place: int) -> str:
     table = explanation.table
     one = table.isel({SAMPLE: place})
     name, decision = str(one[SAMPLE_ID].item()), str(one["decision"].item())
-    said = isolated(decision)
+    said = isolated(readable(decision))
     if "by_class" in one:
         said += f" · {isolated(explanation.target)}: {number(float(one['answer']))}"
-    truth = f" · truth: {isolated(str(one['truth'].item()))}" if "truth" in one.coords else ""
+    truth = f" · truth: {isolated(readable(str(one['truth'].item())))}" if "truth" in one.coords else ""
     title = f"<h2>{isolated(name)}</h2><p class=answer>The model says {said}{truth}</p>"
     parts = [f"<section class=decision id='sample-{place}'>{title}"]
     if explanation.methods:
@@ -207,14 +208,9 @@ def _sample(explanation: ExplanationData, place: int) -> str:
 
 
 def _names(explanation: ExplanationData, one: xr.Dataset) -> list[str]:
-    valid = one["key_valid"].values.ravel()
-    if "key_label" in one.coords:
-        names = [str(name) for name in one["key_label"].values.ravel()]
-    elif explanation.kind == "patches":
-        names = [f"row {row}, column {column}" for row, column in np.ndindex(*one.attrs["grid"])]
-    else:
-        names = [f"{explanation.kind.removesuffix('s')} {place}" for place in range(valid.size)]
-    return [name for name, is_valid in zip(names, valid, strict=True) if is_valid]
+    valid = one["key_valid"].assign_attrs(one.attrs)
+    names = names_along(valid, [str(dim) for dim in valid.dims])
+    return [name for name, is_valid in zip(names, valid.values.ravel(), strict=True) if is_valid]
 
 
 def _in_prose(explanation: ExplanationData, name: str) -> str:
@@ -227,7 +223,8 @@ def _values(explanation: ExplanationData, one: xr.Dataset) -> list[str]:
     if explanation.kind == "tokens" or "value" not in one or one["value"].values.size != valid.size:
         return [""] * int(valid.sum())
     values = one["value"].values.ravel()[valid]
-    return [str(value) if values.dtype.kind in "iub" else f"{value:.4g}" for value in values.tolist()]
+    exact = values.dtype.kind in "iub"
+    return [readable(str(value) if exact else f"{value:.4g}") for value in values.tolist()]
 
 
 def _relevance(explanation: ExplanationData, one: xr.Dataset) -> str:
@@ -305,7 +302,11 @@ def _second(explanation: ExplanationData, one: xr.Dataset) -> str:
     if tops[0] == tops[1]:
         first = f"Both put {tops[0]} first."
     agreement = float(one["agreement"])
-    how_far = "" if math.isnan(agreement) else f" Their rank correlation is {agreement:.2f} (1: the same order)."
+    how_far = (
+        ""
+        if math.isnan(agreement)
+        else f" Their rank correlation is {readable(f'{agreement:.2f}')} (1: the same order)."
+    )
     return f"<h3>A second method: {methods[1]}</h3><p>{first}{how_far}</p>"
 
 
