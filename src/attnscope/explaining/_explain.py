@@ -88,7 +88,8 @@ def explain(
             number that the target should have been.
         method: ``"auto"`` for the one that explains by the widest margin, or else the best that is descriptive only,
             which is said, or else none; or the name of a method, which is drawn with whatever verdict it has.
-        card: What `evidence` found about this model and target; None to test the methods now; False to test none.
+        card: What `evidence` found about this model and target; None or True to test the methods now; False to test
+            none, and `method` has to say which is drawn.
         images: Pictures to draw under the relevance of patches, one for each sample, whichever of them are explained,
             dims ``(sample, height, width)`` or ``(..., channel)``; default: the inputs themselves.
         grid: Rows and columns of patches, for pictures.
@@ -106,9 +107,16 @@ def explain(
 
     Raises:
         InputError: There is no such sample, ids are not unique, or several targets are given.
-        MethodError: There is no such method, or it cannot be used on this model.
+        MethodError: There is no such method, or it cannot be used on this model, or none is tested and none is named.
         TargetError: The target is not among the model's outputs.
     """
+    if card is False and method == "auto":
+        raise MethodError(
+            "card=False tests no method, so no verdict chooses the one that is drawn. Name it, method='occlusion', or "
+            "leave card=False out."
+        )
+    if method != "auto":
+        method_of(method)
     settings: dict[str, Any] = {
         "target": target,
         "class_names": classes,
@@ -126,7 +134,9 @@ def explain(
     names = _ids(subject.ids if ids is None else ids, subject.samples)
     answers = _answers(subject, _words(truth, "truth", subject.samples))
     rows = chosen_samples(samples, names, answers, seed)
-    if card is None:
+    own, pictures = _rows_of(answers, rows), _pictures(subject, images, rows)
+    own.truth_in_words()  # a truth that is no class is an error before anything is tested
+    if card is None or card is True:
         card = evidence(
             model, inputs, kept=kept, budget=budget or BUDGET, seed=seed, progress=progress, permutations=0, **settings
         )
@@ -149,12 +159,12 @@ def explain(
         table=_table(
             chosen,
             [names[row] for row in rows],
-            _rows_of(answers, rows),
+            own,
             drawn,
             relevances,
             _removed(versions, relevances),
             attention,
-            _pictures(subject, images, rows),
+            pictures,
         ),
     )
 
@@ -181,14 +191,23 @@ def _words(values: Sequence[object] | np.ndarray | None, what: str, samples: int
 def _answers(subject: Subject, truth: tuple[str, ...] | None) -> Answers:
     outputs = subject.network.outputs(subject.inputs)
     number = subject.target.output
-    leaf = None if number is None else np.asarray(tree.flatten(outputs)[number], dtype="float64")
+    leaves = tree.flatten(outputs)
+    leaf = None if number is None else np.asarray(leaves[number], dtype="float64")
+    dtype = np.result_type(*(leaves if number is None else [leaves[number]]))
     if leaf is not None:
         leaf = leaf[:, None] if leaf.ndim == 1 else leaf if leaf.ndim == 2 else None
     units = units_of_outputs(subject.network.model)
     unit = units[number] if number is not None and number < len(units) else ""
     if not unit and is_regression(subject.network.model):
         leaf = None  # several numbers, such as the horizons of a forecast, are no choice among them
-    return Answers(subject.target.of(outputs), leaf, subject.target.classes, truth, unit)
+    return Answers(
+        subject.target.of(outputs),
+        leaf,
+        subject.target.classes,
+        truth,
+        unit,
+        dtype=dtype.name if dtype.kind == "f" else "float64",
+    )
 
 
 def _rows_of(answers: Answers, rows: np.ndarray) -> Answers:
@@ -317,7 +336,11 @@ def _table(
     truth = answers.truth_in_words()
     if truth is not None:
         coordinates["truth"] = ((SAMPLE,), truth)
-    attrs: dict[str, Any] = {"target": subject.target.words, "positions": empty.attrs["positions"]}
+    attrs: dict[str, Any] = {
+        "target": subject.target.words,
+        "dtype": answers.dtype,
+        "positions": empty.attrs["positions"],
+    }
     if relevances and relevances[0].attrs.get("units"):
         attrs["units"] = relevances[0].attrs["units"]
     if isinstance(subject.positions, PatchPositions):
