@@ -278,7 +278,9 @@ def test_where_nothing_is_drawn_the_page_shows_the_samples_as_they_are():
     values = re.findall(r"<li><bdi>([^<]*)</bdi> <b>([^<]*)</b></li>", shown[table])
     _, data, options = table()
     assert values == [
-        (name, readable(f"{value:.4g}")) for row in (1, 3) for name, value in zip(options["labels"], data[row], strict=True)
+        (name, readable(f"{value:.4g}"))
+        for row in (1, 3)
+        for name, value in zip(options["labels"], data[row], strict=True)
     ]
     sentences = re.findall("<p class=words>(.*?)</p>", shown[text])
     assert sentences == [" ".join(f"<bdi>{word}</bdi>" for word in WORDS[:-5])] * 2
