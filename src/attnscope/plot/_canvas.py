@@ -169,7 +169,7 @@ def add_bar(
 
 def dash_bar(bar: Colorbar, mappable: ScalarMappable, axes: Sequence[Axes]) -> None:
     """Dashes in the half of a bar that is below 0, where what is drawn there has some."""
-    least = mappable.norm.vmin
+    least = float(np.min(mappable.norm.vmin or 0.0))
     if not least or not any(marks.get_gid() == BELOW for ax in axes for marks in ax.collections):
         return
     places = least * np.array((0.25, 0.5, 0.75))
@@ -178,7 +178,7 @@ def dash_bar(bar: Colorbar, mappable: ScalarMappable, axes: Sequence[Axes]) -> N
         [(0.3, place), (0.7, place)] if upright else [(place - 0.04 * least, 0.5), (place + 0.04 * least, 0.5)]
         for place in places
     ]
-    colours = [ink_on(mappable.to_rgba(place)) for place in places]
+    colours = [ink_on(mappable.to_rgba(np.array(place))) for place in places]
     bar.ax.add_collection(LineCollection(lines, colors=colours, linewidths=1.1, gid=BELOW), autolim=False)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Literal
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
@@ -152,7 +155,7 @@ def _beside(column: float, columns: int, rows: int) -> float:
     return (column + 0.5) / columns * rows - 0.5
 
 
-def _style(share: float) -> str | tuple[float, tuple[float, ...]]:
+def _style(share: float) -> Literal["-"] | tuple[float, Sequence[float]]:
     """Lines below 0 are broken, so that both sides can be told without colours."""
     return "-" if share >= 0 else (0, (2.5, 1.5))
 

@@ -300,7 +300,7 @@ def _draw_words(ax: Axes, words: list[Word], font: FontProperties, colours: Scal
 
 def _underline(ax: Axes, words: list[Word], high: float, colours: ScalarMappable, place: Transform) -> None:
     """Dashes under what is below 0, so that both sides can be told without colours."""
-    least = colours.norm.vmin or 0.0
+    least = float(np.min(colours.norm.vmin or 0.0))
     below = [word for word in words if not word.bare and not word.masked and word.weight < NEARLY_0 * least < 0]
     if not below:
         return
