@@ -9,7 +9,6 @@ from collections.abc import Container
 _OPTIONS = {
     "batch_size": "batch_size",
     "budget": "budget",
-    "class_names": "classes",
     "classes": "classes",
     "grid": "grid",
     "labels": "labels",
