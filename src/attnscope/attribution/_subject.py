@@ -260,7 +260,7 @@ def _of_samples(labels: AxisLabels, positions: Positions) -> np.ndarray:
         )
     rows = []
     for number, (names, valid) in enumerate(zip(labels.names, positions.valid, strict=True)):
-        placed = on_positions(names, positions.count, valid)
+        placed = on_positions([str(name) for name in names], positions.count, valid)
         if placed is None:
             raise LabelError(
                 f"Sample {number} has {len(names)} labels, but there are {positions.count} positions, "

@@ -334,7 +334,7 @@ def _pictures(subject: Subject, images: ArrayLike | None, rows: np.ndarray) -> n
             f"images has {len(pictures)} pictures, but there are {subject.samples} samples. Give one for each sample, "
             "in their order, whichever of them are explained."
         )
-    return pictures[rows]
+    return np.asarray(pictures[rows])
 
 
 def _table(

@@ -94,11 +94,7 @@ def use_in_words(explanation: ExplanationData) -> str:
         "answer of this model depends on."
     )
     if not explanation.methods:
-        why = "" if explanation.card is None else " " + " ".join(explanation.card.summary)
-        tested = tested or ", for none was tested"
-        return (
-            f"No method may be drawn for this model{tested}; nothing is claimed about why it answers as it does.{why}"
-        )
+        return _nothing_in_words(explanation.card)
     first = explanation.methods[0]
     if first.verdict == "explains":
         return (
@@ -116,7 +112,17 @@ def use_in_words(explanation: ExplanationData) -> str:
             "ats.evidence(model, inputs) tests it."
         )
     verdict = f"the verdict on {first.name} for this model is {first.verdict!r}{tested}"
-    return f"This must not be used for a decision: {verdict}."
+    why = f" {explanation.card.summary[0]}" if explanation.card and first.verdict == "cannot tell" else ""
+    return f"This must not be used for a decision: {verdict}.{why}"
+
+
+def _nothing_in_words(card: TestedData | None) -> str:
+    """Why nothing is drawn."""
+    claim = "nothing is claimed about why the model answers as it does"
+    if card is None:
+        return f"No method may be drawn for this model, for none was tested; {claim}."
+    first, second = card.summary
+    return f"{first} So no method is drawn, and {claim}. {second}"
 
 
 def _body(explanation: ExplanationData) -> str:
