@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -130,14 +131,37 @@ def test_what_it_may_be_used_for_is_said_first(model, patients):
     explanation = explained(model, patients)
     sentence = (
         "This must not be used for a decision yet: whether occlusion explains this model was not tested. "
-        "ats.evidence(model, inputs) tests it."
+        "ats.evidence(model, inputs) tests it, on the command line attnscope evidence MODEL INPUTS."
     )
     assert repr(explanation).splitlines()[1] == sentence
     assert explanation.to_dict()["use"] == sentence
-    nothing = ats.explain(model, patients, card=False)
-    assert (nothing.method, nothing.methods) == (None, ())
-    assert "relevance" not in nothing.table
-    assert repr(nothing).splitlines()[1].startswith("No method may be drawn for this model")
+    nothing = replace(explanation, methods=())
+    assert (nothing.method, nothing.verdict) == (None, "no method may be drawn")
+    assert repr(nothing).splitlines()[1] == (
+        "No method may be drawn for this model; nothing is claimed about why it answers as it does."
+    )
+
+
+def test_what_cannot_be_drawn_is_said_before_anything_is_tested(patients, monkeypatch):
+    monkeypatch.setattr("attnscope.explaining._explain.evidence", None)
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, layers.Dense(1, activation="sigmoid")(inputs))
+    for options, message in (
+        (
+            {"card": False},
+            "card=False tests no method, so no verdict chooses the one that is drawn. Name it, method='occlusion', or "
+            "leave card=False out.",
+        ),
+        ({"method": "oclusion"}, "The method is 'oclusion', but one of 'raw', "),
+        (
+            {"truth": ["sick"] * 7, "classes": ["no", "yes"]},
+            "The truth of a sample is 'sick', but the classes are 'no'",
+        ),
+        ({"images": patients[:1]}, "images were given, which are drawn under the patches of pictures"),
+    ):
+        with pytest.raises((InputError, MethodError)) as raised:
+            ats.explain(model, patients, **options)
+        assert str(raised.value).startswith(message)
 
 
 def test_it_is_written_as_its_suffix_says(model, patients, tmp_path):
@@ -149,7 +173,9 @@ def test_it_is_written_as_its_suffix_says(model, patients, tmp_path):
     rows = list(csv.DictReader(io.StringIO(explanation.save(tmp_path / "e.csv").read_text("utf-8"))))
     assert [row["name"] for row in rows[:4]] == ["height", "weight", "age", "'=1+1"]
     assert [float(row["occlusion"]) for row in rows] == relevance.ravel().tolist()
-    assert [float(row["value"]) for row in rows[:4]] == patients[1].tolist()
+    for row, value, answer in zip(rows[:4], patients[1], explanation.table["answer"].values[:1].repeat(4), strict=True):
+        assert row["value"] == str(value)  # by the digits of float32: 0.1, not 0.10000000149
+        assert row["answer"] == str(np.float32(answer))
     assert explanation.to_pandas()["occlusion"].tolist() == relevance.ravel().tolist()
     assert explanation.save(tmp_path / "e.html").read_text("utf-8").startswith("<!doctype html>")
     with pytest.raises(WouldOverwriteError):
@@ -220,9 +246,9 @@ def test_hostile_ids_names_and_classes_are_text(patients, tmp_path):
             "nothing. Leave it out.",
         ),
         (
-            {"card": True},
-            "The card is True, but one that ats.evidence returned is needed. Leave card out to test the methods now, "
-            "or test none: card=False.",
+            {"card": "card.json"},
+            "The card is 'card.json', but one that ats.evidence returned is needed. Leave card out to test the methods "
+            "now, or test none: card=False.",
         ),
         (
             {"card": None, "budget": 0},
@@ -234,11 +260,6 @@ def test_what_does_not_fit_is_said(model, patients, options, message):
     with pytest.raises(InputError) as raised:
         explained(model, patients, **options)
     assert str(raised.value) == message
-
-
-def test_a_wrong_name_of_a_method_is_said_before_any_is_tested(model, patients):
-    with pytest.raises(MethodError, match="The method is 'oclusion', but one of"):
-        ats.explain(model, patients, method="oclusion", budget="not a time")
 
 
 @pytest.mark.every_backend
@@ -275,6 +296,7 @@ def test_of_several_numbers_none_is_a_decision_and_the_truth_is_a_number(patient
     table, said = explanation.table, (patients @ WEIGHTS)[:, 0] * -2
     assert explanation.ids == list(map(str, np.argsort(-abs(said - right), kind="stable")[:5]))
     assert "by_class" not in table
+    assert explanation.target == "output 'in 6 h'"  # a horizon is no class
     np.testing.assert_allclose([float(word) for word in table["decision"].values], table["answer"], rtol=0.01)
     assert "✗" not in explanation._repr_html_()  # two numbers always differ
 

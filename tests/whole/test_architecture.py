@@ -13,8 +13,19 @@ import attnscope
 ROOT = Path(attnscope.__file__).parent
 
 GROUND = {
-    *("errors", "schema", "labels", "findings", "maps", "colours", "marks", "masking", "position_kinds", "quantities"),
-    *("site_names", "tensors", "words"),
+    *(
+        "errors",
+        "schema",
+        "labels",
+        "findings",
+        "maps",
+        "colours",
+        "marks",
+        "masking",
+        "plain_values",
+        "position_kinds",
+    ),
+    *("quantities", "site_names", "tensors", "words"),
 }
 MODEL = {"interception", "running", "discovery", "handlers"}
 ALLOWED = {
@@ -27,6 +38,7 @@ ALLOWED = {
     "position_kinds": {"schema"},
     "site_names": {"schema"},
     "masking": set(),
+    "plain_values": set(),
     "quantities": {"marks", "schema"},
     "words": {"errors", "schema"},
     "labels": {"errors", "schema", "words"},

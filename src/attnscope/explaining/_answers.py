@@ -24,6 +24,7 @@ class Answers:
             decides. None where nothing says it.
         truth: What is right for each sample: the name or number of a class, or a number; None where it is not known.
         units: The unit of the columns; empty where nothing says it.
+        dtype: The type that the model gives its numbers in.
     """
 
     target: np.ndarray
@@ -31,6 +32,7 @@ class Answers:
     classes: tuple[str, ...] | None
     truth: tuple[str, ...] | None = None
     units: str = ""
+    dtype: str = "float64"
 
     @property
     def is_binary(self) -> bool:
@@ -102,7 +104,10 @@ class Answers:
         if digits.isdecimal() and int(digits) < count:
             return int(digits)
         named = "the numbers of columns" if self.classes is None else ", ".join(map(repr, self.classes))
-        raise InputError(f"The truth of a sample is {word!r}, but the classes are {named}. Give one of them.")
+        raise InputError(
+            f"The truth of a sample is {word!r}, but the classes are {named}. Name the classes as the truth does, "
+            "classes=[...], or take the truth from elsewhere: truth=[...]."
+        )
 
     def truth_in_words(self) -> list[str] | None:
         """The truth, by the names of the classes."""

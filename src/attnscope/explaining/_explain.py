@@ -89,7 +89,8 @@ def explain(
             number that the target should have been.
         method: ``"auto"`` for the one that explains by the widest margin, or else the best that is descriptive only,
             which is said, or else none; or the name of a method, which is drawn with whatever verdict it has.
-        card: What `evidence` found about this model and target; None to test the methods now; False to test none.
+        card: What `evidence` found about this model and target; None or True to test the methods now; False to test
+            none, and `method` has to say which is drawn.
         images: Pictures to draw under the relevance of patches, one for each sample, whichever of them are explained,
             dims ``(sample, height, width)`` or ``(..., channel)``; default: the inputs themselves.
         grid: Rows and columns of patches, for pictures.
@@ -109,11 +110,10 @@ def explain(
     Raises:
         InputError: There is no such sample, ids are not unique, several targets are given, or an option has no meaning
             here.
-        MethodError: There is no such method, or it cannot be used on this model.
+        MethodError: There is no such method, or it cannot be used on this model, or none is tested and none is named.
         TargetError: The target is not among the model's outputs.
     """
-    if method != "auto":
-        method_of(method)
+    _check_method(method, card)
     settings: dict[str, Any] = {
         "target": target,
         "classes": classes,
@@ -130,7 +130,8 @@ def explain(
     rows = chosen_samples(samples, names, answers, seed)
     pictures = _pictures(subject, images, rows)
     chosen = _Chosen(subject.rows(rows), [names[row] for row in rows], _rows_of(answers, rows), pictures)
-    if card is None:
+    chosen.answers.truth_in_words()  # a truth that is no class is an error before anything is tested
+    if card is None or card is True:
         tests: dict[str, Any] = {
             "kept": kept,
             "budget": BUDGET if budget is None else budget,
@@ -190,6 +191,17 @@ def _explanation(
     )
 
 
+def _check_method(method: str, card: EvidenceCard | bool | None) -> None:
+    """Raises an error where no method could be drawn, before any is tested."""
+    if card is False and method == "auto":
+        raise MethodError(
+            "card=False tests no method, so no verdict chooses the one that is drawn. Name it, method='occlusion', or "
+            "leave card=False out."
+        )
+    if method != "auto":
+        method_of(method)
+
+
 def _only(subjects: Sequence[Subject]) -> Subject:
     if len(subjects) != 1:
         raise InputError(f"There are {len(subjects)} targets, but an explanation is about one. Choose one: target=1.")
@@ -218,14 +230,23 @@ def _words(values: Sequence[object] | np.ndarray | None, what: str, samples: int
 def _answers(subject: Subject, truth: tuple[str, ...] | None) -> Answers:
     outputs = subject.network.outputs(subject.inputs)
     number = subject.target.output
-    leaf = None if number is None else np.asarray(tree.flatten(outputs)[number], dtype="float64")
+    leaves = tree.flatten(outputs)
+    leaf = None if number is None else np.asarray(leaves[number], dtype="float64")
+    dtype = np.result_type(*(leaves if number is None else [leaves[number]]))
     if leaf is not None:
         leaf = leaf[:, None] if leaf.ndim == 1 else leaf if leaf.ndim == 2 else None
     units = units_of_outputs(subject.network.model)
     unit = units[number] if number is not None and number < len(units) else ""
     if not unit and is_regression(subject.network.model):
         leaf = None  # several numbers, such as the horizons of a forecast, are no choice among them
-    return Answers(subject.target.of(outputs), leaf, subject.target.classes, truth, unit)
+    return Answers(
+        subject.target.of(outputs),
+        leaf,
+        subject.target.classes,
+        truth,
+        unit,
+        dtype=dtype.name if dtype.kind == "f" else "float64",
+    )
 
 
 def _rows_of(answers: Answers, rows: np.ndarray) -> Answers:
@@ -355,7 +376,7 @@ def _table(
         variables["attention"] = (dims, np.asarray(attention.values, dtype="float64"))
     variables |= _what_was_given(chosen, dims) | _what_the_model_says(chosen.answers)
     variables[SAMPLE_ID] = ((SAMPLE,), chosen.ids)
-    attrs: dict[str, Any] = {"target": subject.target.words}
+    attrs: dict[str, Any] = {"target": subject.target.words, "dtype": chosen.answers.dtype}
     if relevances and relevances[0].attrs.get("units"):
         attrs["units"] = relevances[0].attrs["units"]
     if isinstance(subject.positions, PatchPositions):

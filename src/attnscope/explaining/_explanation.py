@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +14,13 @@ import numpy as np
 import xarray as xr
 
 from attnscope.attribution import method_of
-from attnscope.errors import PICTURES, InputError, MethodError, NotInstalledError, counted, free_path
+from attnscope.errors import EXPLANATIONS, PICTURES, InputError, MethodError, NotInstalledError, counted, free_path
 from attnscope.explaining._method_choice import MethodChoice
 from attnscope.explaining._pictures import draw, write
 from attnscope.findings import Finding
 from attnscope.marks import number, shown
 from attnscope.pages import explanation_element, explanation_page, use_in_words
+from attnscope.plain_values import cell, plain, shortest
 from attnscope.schema import SAMPLE, SAMPLE_ID
 from attnscope.trust import EvidenceCard
 
@@ -57,7 +57,8 @@ class Explanation:
             heads and valid queries; ``(sample,)`` for ``answer``, for ``base`` where the method adds up from it, and,
             of two methods, for ``agreement``, the rank correlation of their relevance; ``(sample, class)`` for
             ``by_class``. Coordinates: ``sample_id``, ``decision``, ``truth``, ``verdict`` of each method,
-            ``key_label``, ``key_valid``. A variable that cannot be known is not there.
+            ``key_label``, ``key_valid``. A variable that cannot be known is not there. Attrs: ``target``, ``units`` and
+            ``grid`` where they are known, ``dtype`` of the model's answers.
     """
 
     model: str
@@ -108,13 +109,17 @@ class Explanation:
         one = self.table.isel({SAMPLE: sample})
         flat = {name: np.asarray(one[name].values) for name in one.variables}
         valid = flat["key_valid"]
-        known = {"id": self.ids[sample], "decision": str(one["decision"].item()), "answer": float(one["answer"])}
+        known = {
+            "id": self.ids[sample],
+            "decision": str(one["decision"].item()),
+            "answer": self._of_model(one["answer"]),
+        }
         known |= {"truth": str(one["truth"].item())} if "truth" in one.coords else {}
         columns: dict[str, Callable[[tuple[int, ...]], object]] = {}
         if "key_label" in flat:
             columns["name"] = lambda place: str(flat["key_label"][place])
         if flat.get("value", np.empty(())).shape == valid.shape:
-            columns["value"] = lambda place: flat["value"][place].item()
+            columns["value"] = lambda place: shortest(flat["value"][place])
         for row, choice in enumerate(self.methods):
             columns[choice.name] = lambda place, row=row: float(flat["relevance"][(row, *place)])  # type: ignore[misc]
         if "attention" in flat:
@@ -128,6 +133,11 @@ class Explanation:
             }
             for place in places
         ]
+
+    def _of_model(self, value: object) -> float:
+        """A number that the model gave, by the fewest digits that read back as it in the type of its outputs."""
+        decimal: float = shortest(np.asarray(value, dtype=self.table.attrs["dtype"]))
+        return decimal
 
     @property
     def relevance(self) -> xr.DataArray:
@@ -230,13 +240,9 @@ class Explanation:
         content: dict[str, Any] = {
             "id": self.ids[sample],
             "decision": str(one["decision"].item()),
-            "answer": _finite(one["answer"].item()),
+            "answer": plain(self._of_model(one["answer"])),
             "positions": [
-                {
-                    name: _finite(value)
-                    for name, value in row.items()
-                    if name not in ("id", "decision", "truth", "answer")
-                }
+                {name: plain(value) for name, value in row.items() if name not in ("id", "decision", "truth", "answer")}
                 for row in self._rows_of(sample)
             ],
             "findings": [f"{finding.site}: {finding.message}" for finding in self.findings[sample]],
@@ -245,16 +251,16 @@ class Explanation:
             content["truth"] = str(one["truth"].item())
         if "by_class" in one:
             content["by_class"] = {
-                str(name): _finite(value)
-                for name, value in zip(one["class"].values, one["by_class"].values.tolist(), strict=True)
+                str(name): plain(self._of_model(value))
+                for name, value in zip(one["class"].values, one["by_class"].values, strict=True)
             }
         if "answer_without" in one:
             content["answer_without"] = {
-                str(count): _finite(value)
-                for count, value in zip(one["removed"].values, one["answer_without"].values.tolist(), strict=True)
+                str(count): plain(self._of_model(value))
+                for count, value in zip(one["removed"].values, one["answer_without"].values, strict=True)
             }
         if "agreement" in one:
-            content["agreement"] = _finite(one["agreement"].item())
+            content["agreement"] = plain(one["agreement"].item())
         return content
 
     def to_json(self) -> str:
@@ -270,7 +276,7 @@ class Explanation:
         text = io.StringIO()
         writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows({name: _no_formula(value) for name, value in row.items()} for row in rows)
+        writer.writerows({name: cell(value) for name, value in row.items()} for row in rows)
         return text.getvalue()
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
@@ -292,7 +298,7 @@ class Explanation:
             NotInstalledError: Pictures are asked for, and Matplotlib is not installed.
         """
         replacing = f"explanation.save({str(path)!r}, overwrite=True)"
-        path = free_path(path, replacing, overwrite=overwrite, suffixes=SUFFIXES)
+        path = free_path(path, replacing, overwrite=overwrite, suffixes=EXPLANATIONS)
         suffix = path.suffix.lower()
         if suffix in PICTURES:
             write(self, path)
@@ -306,15 +312,3 @@ _WRITERS: dict[str, Callable[[Explanation], str]] = {
     ".json": Explanation.to_json,
     ".csv": Explanation.to_csv,
 }
-
-
-SUFFIXES = (*_WRITERS, *PICTURES)
-"""What the name of a file may end in; it says what is written."""
-
-
-def _finite(value: object) -> object:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _no_formula(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value

@@ -350,7 +350,10 @@ _LOST = (
     "a softmax was left out: its trail was lost at the operation {operation}, so it is not known whether it is "
     "attention"
 )
-_FIX_LOST = "ask for it by name if it is attention: sites=[...]; or say which output the weights are: ats.declare(...)"
+_FIX_LOST = (
+    "ask for it by name if it is attention, sites=[...], on the command line --sites; or say which output the weights "
+    "are: ats.declare(...)"
+)
 _UNREACHED = "a softmax was left out: {}"
 _FIX_UNREACHED = (
     "compute it with keras.ops.softmax, outside of conditions and of loops that cannot be unrolled; or let the layer "

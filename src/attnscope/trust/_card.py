@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
-from attnscope.errors import PAGES, free_path
+from attnscope.errors import CARDS, free_path
 from attnscope.findings import Findings
 from attnscope.marks import number, shown
 from attnscope.pages import CardRules, card_element, card_page
+from attnscope.plain_values import plain
 from attnscope.trust._interval import Interval
 from attnscope.trust._time_limit import Limited
 from attnscope.trust._verdict import BASELINES, CHANGES, LIMITS, MARGIN, RULE, Verdict, in_short
@@ -203,7 +202,8 @@ class EvidenceCard:
         content["rule"] = RULE
         content["limits"] = list(LIMITS)
         content["findings"] = [finding.to_dict() for finding in self.findings]
-        return {name: _plain(item) for name, item in content.items()}
+        values: dict[str, Any] = plain(content)
+        return values
 
     def to_json(self) -> str:
         """The values of `to_dict` as JSON text."""
@@ -224,7 +224,7 @@ class EvidenceCard:
             InputError: The name ends in neither.
         """
         replacing = f"card.save({str(path)!r}, overwrite=True)"
-        path = free_path(path, replacing, overwrite=overwrite, suffixes=(*PAGES, ".json"))
+        path = free_path(path, replacing, overwrite=overwrite, suffixes=CARDS)
         path.write_text(
             self.to_json() if path.suffix.lower() == ".json" else card_page(self, _CARD_RULES), encoding="utf-8"
         )
@@ -235,15 +235,3 @@ def _gain(gain: Interval | None) -> str:
     if gain is None:
         return "-"
     return f"{number(float(gain.mean))} [{number(float(gain.low))}, {number(float(gain.high))}]"
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
-    if isinstance(value, (float, np.floating)):
-        return float(value) if math.isfinite(value) else None
-    return value.item() if isinstance(value, np.generic) else value

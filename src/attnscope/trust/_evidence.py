@@ -13,7 +13,7 @@ from attnscope.discovery import Selection
 from attnscope.errors import InputError
 from attnscope.tensors import Inputs
 from attnscope.trust._card import EvidenceCard
-from attnscope.trust._experiment import experiment_on
+from attnscope.trust._experiment import DESCRIBED_SAMPLES, experiment_on
 from attnscope.trust._time_limit import Limited, TimeLimit, in_words, time_limit
 from attnscope.trust._verdict import LEAST_SAMPLES
 
@@ -120,6 +120,8 @@ def evidence(
     samples, seconds = experiment.subject.samples, time.monotonic() - started
     if limit is not None:
         notes += _cuts(limit, samples, subject.samples, seconds, results.notes)
+    if samples > DESCRIBED_SAMPLES:
+        notes.append(f"Sufficiency, insertion and infidelity decide nothing: they are of {DESCRIBED_SAMPLES} samples.")
     return EvidenceCard(
         model=subject.model.name,
         target=subject.target.words,

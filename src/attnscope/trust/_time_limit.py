@@ -12,7 +12,7 @@ from attnscope.errors import InputError
 
 PILOT = 4
 """Samples in the first pilot run; no fewer are ever tested."""
-LARGER_PILOT = 16
+LARGER_PILOT = 32
 """Samples in the pilot run that is measured, where there is time for as many."""
 SHARE_OF_PILOT = 0.25
 """The share of the time left that it may take."""
