@@ -265,7 +265,9 @@ def test_a_card_says_what_was_found(card):
     text = repr(card)
     assert "40 samples of tokens, 12,345 forward and 67 gradient passes, 8 s, seed 3" in text
     assert re.search(
-        r"^raw +descriptive only +0\.200 \[0\.100, 0\.300\] +0\.0500 \[-0\.100, 0\.200\]", text, re.MULTILINE
+        r"^raw +descriptive only +0\.200 \[0\.100, 0\.300\] +0\.0500 \[\N{MINUS SIGN}0\.100, 0\.200\]",
+        text,
+        re.MULTILINE,
     )
     table = card.table
     assert float(table["gain_over_random_low"].sel(relevance="raw", removal="delete")) == 0.1

@@ -376,7 +376,11 @@ def _table(
         variables["attention"] = (dims, np.asarray(attention.values, dtype="float64"))
     variables |= _what_was_given(chosen, dims) | _what_the_model_says(chosen.answers)
     variables[SAMPLE_ID] = ((SAMPLE,), chosen.ids)
-    attrs: dict[str, Any] = {"target": subject.target.words, "dtype": chosen.answers.dtype}
+    attrs: dict[str, Any] = {
+        "target": subject.target.words,
+        "dtype": chosen.answers.dtype,
+        "positions": empty.attrs["positions"],
+    }
     if relevances and relevances[0].attrs.get("units"):
         attrs["units"] = relevances[0].attrs["units"]
     if isinstance(subject.positions, PatchPositions):

@@ -12,7 +12,7 @@ import xarray as xr
 
 from attnscope.colours import tokens_css
 from attnscope.findings import Finding, Findings
-from attnscope.marks import isolated, number
+from attnscope.marks import isolated, number, readable
 from attnscope.pages._page import head, page, style, what_was_found
 from attnscope.pages._signed_marks import (
     SignedParts,
@@ -23,6 +23,7 @@ from attnscope.pages._signed_marks import (
     signed_words,
     tinted_picture,
 )
+from attnscope.position_kinds import names_along
 from attnscope.schema import SAMPLE, SAMPLE_ID
 
 SHEET = "explanation.css"
@@ -203,7 +204,7 @@ def _row(one: xr.Dataset, place: int) -> str:
         wrong = decides and str(one["truth"].item()) != decision  # two numbers always differ
         mark = " <span class=wrong>✗ differs</span>" if wrong else ""
         truth = f"<td{'' if decides else ' class=number'}>{_truth(one)}{mark}</td>"
-    said = f"<td>{isolated(decision)}</td>" if decides else ""
+    said = f"<td>{isolated(readable(decision))}</td>" if decides else ""
     return (
         f"<tr><td><a href='#sample-{place}'>{isolated(name)}</a></td>{said}"
         f"<td class=number>{number(float(one['answer']))}</td>{truth}</tr>"
@@ -214,16 +215,16 @@ def _truth(one: xr.Dataset) -> str:
     """What is right; a number is written as the answer is."""
     right = str(one["truth"].item())
     try:
-        return isolated(right) if "by_class" in one else number(float(right))
+        return isolated(readable(right)) if "by_class" in one else number(float(right))
     except ValueError:
-        return isolated(right)
+        return isolated(readable(right))
 
 
 def _sample(explanation: ExplanationData, place: int) -> str:
     table = explanation.table
     one = table.isel({SAMPLE: place})
     name, decision = str(one[SAMPLE_ID].item()), str(one["decision"].item())
-    said = isolated(decision)
+    said = isolated(readable(decision))
     if "by_class" in one:
         said += f" · {isolated(explanation.target)}: {number(float(one['answer']))}"
     truth = f" · truth: {_truth(one)}" if "truth" in one.coords else ""
@@ -239,14 +240,9 @@ def _sample(explanation: ExplanationData, place: int) -> str:
 
 
 def _names(explanation: ExplanationData, one: xr.Dataset) -> list[str]:
-    valid = one["key_valid"].values.ravel()
-    if "key_label" in one.coords:
-        names = [str(name) for name in one["key_label"].values.ravel()]
-    elif explanation.kind == "patches":
-        names = [f"row {row}, column {column}" for row, column in np.ndindex(*one.attrs["grid"])]
-    else:
-        names = [f"{explanation.kind.removesuffix('s')} {place}" for place in range(valid.size)]
-    return [name for name, is_valid in zip(names, valid, strict=True) if is_valid]
+    valid = one["key_valid"].assign_attrs(one.attrs)
+    names = names_along(valid, [str(dim) for dim in valid.dims])
+    return [name for name, is_valid in zip(names, valid.values.ravel(), strict=True) if is_valid]
 
 
 def _in_prose(explanation: ExplanationData, name: str) -> str:
@@ -259,7 +255,8 @@ def _values(explanation: ExplanationData, one: xr.Dataset) -> list[str]:
     if explanation.kind == "tokens" or "value" not in one or one["value"].values.size != valid.size:
         return [""] * int(valid.sum())
     values = one["value"].values.ravel()[valid]
-    return [str(value) if values.dtype.kind in "iub" else f"{value:.4g}" for value in values.tolist()]
+    exact = values.dtype.kind in "iub"
+    return [readable(str(value) if exact else f"{value:.4g}") for value in values.tolist()]
 
 
 def _input(explanation: ExplanationData, one: xr.Dataset) -> str:
@@ -350,7 +347,11 @@ def _second(explanation: ExplanationData, one: xr.Dataset) -> str:
     if tops[0] == tops[1]:
         first = f"Both put {tops[0]} first."
     agreement = float(one["agreement"])
-    how_far = "" if math.isnan(agreement) else f" Their rank correlation is {agreement:.2f} (1: the same order)."
+    how_far = (
+        ""
+        if math.isnan(agreement)
+        else f" Their rank correlation is {readable(f'{agreement:.2f}')} (1: the same order)."
+    )
     return f"<h3>A second method: {methods[1]}</h3><p>{first}{how_far}</p>"
 
 
