@@ -12,6 +12,7 @@ from keras import layers
 
 import attnscope as ats
 from attnscope.errors import InputError, MethodError, WouldOverwriteError
+from attnscope.explaining._method_choice import MethodChoice
 
 WEIGHTS = np.array([[2.0], [-3.0], [0.5], [0.0]], "float32")
 NAMES = ["height", "weight", "age", "=1+1"]
@@ -157,7 +158,7 @@ def test_what_cannot_be_drawn_is_said_before_anything_is_tested(patients, monkey
             {"truth": ["sick"] * 7, "classes": ["no", "yes"]},
             "The truth of a sample is 'sick', but the classes are 'no'",
         ),
-        ({"images": patients[:1]}, "images has 1 pictures, but there are "),
+        ({"images": patients[:1]}, "images were given, which are drawn under the patches of pictures"),
     ):
         with pytest.raises((InputError, MethodError)) as raised:
             ats.explain(model, patients, **options)
@@ -230,9 +231,29 @@ def test_hostile_ids_names_and_classes_are_text(patients, tmp_path):
             "number, or name the two classes that a probability decides between: classes=['no', 'yes'].",
         ),
         (
-            {"images": np.zeros((3, 2, 2)), "samples": [5]},
-            "images has 3 pictures, but there are 7 samples. Give one for each sample, in their order, whichever of "
-            "them are explained.",
+            {"images": np.zeros((7, 2, 2))},
+            "images were given, which are drawn under the patches of pictures, but features are explained here. Leave "
+            "images out.",
+        ),
+        (
+            {"grid": (2, 2)},
+            "grid=(2, 2) was given, which divides pictures (sample, height, width, channel) into patches, but the "
+            "input has shape (7, 4). Leave grid out.",
+        ),
+        ({"padding": 0}, "padding=0 was given, but features are never padding. Leave padding out."),
+        (
+            {"budget": "5 s"},
+            "The methods are not tested now, because a card was given or no test is wanted, so budget='5 s' limits "
+            "nothing. Leave it out.",
+        ),
+        (
+            {"card": "card.json"},
+            "The card is 'card.json', but one that ats.evidence returned is needed. Leave card out to test the methods "
+            "now, or test none: card=False.",
+        ),
+        (
+            {"card": None, "budget": 0},
+            "The budget is 0, but a number of seconds or a time such as '5 min' is needed: budget='5 min'.",
         ),
     ],
 )
@@ -257,6 +278,21 @@ def test_attention_and_a_second_method_stand_beside_it(rng):
     assert table["value"].dims == ("sample", "key", "feature")
     alone = ats.attribute(model, data, method="occlusion").values
     np.testing.assert_allclose(table["relevance"][0], alone[[0, 4]], atol=1e-5)
+
+
+def test_the_page_says_what_raises_the_answer_most_by_either_method(model, patients):
+    explanation = explained(model, patients, samples=[0])
+    methods = (*explanation.methods, MethodChoice("chefer", "explains", ()))
+    target = f"<bdi>{explanation.target}</bdi>"
+    for relevance, sentence in (
+        ([[1, -9, 0, 2], [3, -9, 0, 2]], f"By occlusion, <bdi>=1+1</bdi> raises {target} most; by chefer, <bdi>height"),
+        ([[1, -9, 0, 2], [1, -9, 0, 3]], f"By both, <bdi>=1+1</bdi> raises {target} most."),
+        ([[-1, -9, 0, 0], [0, -2, 0, 0]], f"By both, nothing raises {target} most."),
+    ):
+        table = explanation.table.drop_dims("by")
+        table = table.assign(relevance=(("by", "sample", "key"), np.array(relevance)[:, None]))
+        both = replace(explanation, methods=methods, table=table.assign(agreement=("sample", [0.5])))
+        assert sentence in both._repr_html_()
 
 
 def forecast(loss):

@@ -102,10 +102,7 @@ def use_in_words(explanation: ExplanationData) -> str:
         "this model depends on."
     )
     if not explanation.methods:
-        why = "" if explanation.card is None else " " + " ".join(explanation.card.summary)
-        return (
-            f"No method may be drawn for this model{tested}; nothing is claimed about why it answers as it does.{why}"
-        )
+        return _nothing_in_words(explanation.card)
     first = explanation.methods[0]
     if first.verdict == "explains":
         return (
@@ -123,7 +120,16 @@ def use_in_words(explanation: ExplanationData) -> str:
             "ats.evidence(model, inputs) tests it, on the command line attnscope evidence MODEL INPUTS."
         )
     verdict = f"the verdict on {first.name} for this model is {first.verdict!r}{tested}"
-    return f"This must not be used for a decision: {verdict}."
+    why = f" {explanation.card.summary[0]}" if explanation.card and first.verdict == "cannot tell" else ""
+    return f"This must not be used for a decision: {verdict}.{why}"
+
+
+def _nothing_in_words(card: TestedData | None) -> str:
+    """Why nothing is drawn."""
+    if card is None:
+        return "No method may be drawn for this model; nothing is claimed about why it answers as it does."
+    first, second = card.summary
+    return f"{first} So no method is drawn, and nothing is claimed about why the model answers as it does. {second}"
 
 
 def _body(explanation: ExplanationData) -> str:
@@ -318,28 +324,23 @@ def _removed(explanation: ExplanationData, one: xr.Dataset) -> str:
         f"<td class=number>{number(answer)}<br><span class=small>{signed(answer - before)}</span></td>"
         for _, answer in known
     )
-    heads = "<th class=number>as it is</th>" + "".join(
-        f"<th class=number>without the top {count}</th>" for count, _ in known
-    )
+    heads = "<th class=number>as it is</th>" + "".join(f"<th class=number>without {count}</th>" for count, _ in known)
     table = f"<table class=without><thead><tr>{heads}</tr></thead><tbody><tr>{cells}</tr></tbody></table>"
     return (
-        f"<h3>When the top {explanation.kind} are removed</h3><p class=small>What the model answers when its most "
-        f"relevant {explanation.kind} are replaced by {html.escape(explanation.removal)}, and the change.</p>"
-        f"<div class=wide tabindex=0>{table}</div>"
+        f"<h3>When the {explanation.kind} that raise the answer most are removed</h3><p class=small>What the model "
+        f"answers when the {explanation.kind} with the highest relevance are replaced by "
+        f"{html.escape(explanation.removal)}, and the change.</p><div class=wide tabindex=0>{table}</div>"
     )
 
 
 def _second(explanation: ExplanationData, one: xr.Dataset) -> str:
     if len(explanation.methods) < 2:
         return ""
-    names, valid = _names(explanation, one), one["key_valid"].values.ravel()
-    tops = [
-        _in_prose(explanation, names[int(np.argmax(one["relevance"].values[row].ravel()[valid]))]) for row in range(2)
-    ]
+    tops = [_raises_most(explanation, one, row) for row in range(2)]
     methods = [html.escape(choice.name) for choice in explanation.methods]
-    first = f"{methods[0]} puts {tops[0]} first, {methods[1]} puts {tops[1]} first."
+    first = f"By {methods[0]}, {tops[0]} raises {isolated(explanation.target)} most; by {methods[1]}, {tops[1]} does."
     if tops[0] == tops[1]:
-        first = f"Both put {tops[0]} first."
+        first = f"By both, {tops[0]} raises {isolated(explanation.target)} most."
     agreement = float(one["agreement"])
     how_far = (
         ""
@@ -347,6 +348,13 @@ def _second(explanation: ExplanationData, one: xr.Dataset) -> str:
         else f" Their rank correlation is {readable(f'{agreement:.2f}')} (1: the same order)."
     )
     return f"<h3>A second method: {methods[1]}</h3><p>{first}{how_far}</p>"
+
+
+def _raises_most(explanation: ExplanationData, one: xr.Dataset, method: int) -> str:
+    valid = one["key_valid"].values.ravel()
+    relevance = one["relevance"].values[method].ravel()[valid]
+    highest = int(np.argmax(relevance))
+    return _in_prose(explanation, _names(explanation, one)[highest]) if relevance[highest] > 0 else "nothing"
 
 
 def _attention(explanation: ExplanationData, one: xr.Dataset) -> str:
