@@ -48,7 +48,8 @@ ALLOWED = {
     "interception": {"backends", "errors", "labels", "patching", "schema", "tensors"},
     "tables": {"errors"},
     "frames": {"errors", "tables"},
-    "running": {"backends", "interception", "errors", "frames", "labels", "tables", "tensors"},
+    "named_arrays": {"errors", "tables"},
+    "running": {"backends", "interception", "errors", "frames", "labels", "named_arrays", "tables", "tensors"},
     "discovery": {"backends", "interception", "running", "errors", "schema", "tensors"},
     "handlers": {"backends", "interception", "running", "discovery", "errors", "schema", "tensors"},
     "capturing": {*MODEL, *GROUND},
@@ -62,11 +63,11 @@ ALLOWED = {
     "pages": GROUND,
     "reporting": {"pages"},
     "viewer": {"analysis", *GROUND},
-    "files": {"backends", "errors", "frames", "loading", "schema", "tables"},
+    "files": {"backends", "errors", "frames", "loading", "named_arrays", "schema", "tables"},
     "demo": {"attribution", "backends", "capturing", "explaining", "trust", "pages", "viewer", "files", *GROUND},
     "cli": {
         *("backends", "files", "demo", "discovery", "running", "capturing", "attribution", "trust", "pages", "viewer"),
-        *("explaining", "tables", *GROUND),
+        *("explaining", "named_arrays", "tables", *GROUND),
     },
     "__main__": {"cli"},
 }

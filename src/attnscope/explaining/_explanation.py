@@ -202,7 +202,8 @@ class Explanation:
         lines = [f"{shown(self.model)}, {shown(self.target)}: {of} of {self.kind}", use_in_words(self)]
         for sample, name in enumerate(self.ids):
             one = self.table.isel({SAMPLE: sample})
-            lines.append(f"{shown(name)}: {shown(str(one['decision'].item()))}, {number(float(one['answer']))}")
+            decision, answer = shown(str(one["decision"].item())), number(float(one["answer"]))
+            lines.append(f"{shown(name)}: {decision if decision == answer else f'{decision}, {answer}'}")
             if self.methods:
                 lines[-1] += f"; {self._top_in_words(one)}"
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
