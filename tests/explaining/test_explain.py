@@ -276,6 +276,7 @@ def test_of_several_numbers_none_is_a_decision_and_the_truth_is_a_number(patient
     table, said = explanation.table, (patients @ WEIGHTS)[:, 0] * -2
     assert explanation.ids == list(map(str, np.argsort(-abs(said - right), kind="stable")[:5]))
     assert "by_class" not in table
+    assert explanation.target == "output 'in 6 h'"  # a horizon is no class
     np.testing.assert_allclose([float(word) for word in table["decision"].values], table["answer"], rtol=0.01)
     assert "✗" not in explanation._repr_html_()  # two numbers always differ
 

@@ -18,6 +18,7 @@ from matplotlib.text import Text
 import attnscope as ats
 from attnscope.errors import InputError, MethodError
 from attnscope.explaining._method_choice import MethodChoice
+from attnscope.pages import explanation_page
 from attnscope.plot._canvas import TrueTypeFigure
 from drawings import HOSTILE, bar, cells, remarks, title, unreadable, written_words
 
@@ -263,6 +264,24 @@ def test_the_page_tints_the_patches_and_has_a_column_for_each_step():
         tint = np.where(share < 0, (0x2F, 0x6D, 0xB5), (0xD2, 0x76, 0x2B))
         expected = as_it_is + (tint - as_it_is) * np.abs(share) * 0.6
         assert np.abs(tinted - expected).max() <= 0.51
+
+
+def test_where_nothing_is_drawn_the_page_shows_the_samples_as_they_are():
+    shown = {}
+    for made in (table, text, pictures, steps):
+        model, data, options = made()
+        some = replace(ats.explain(model, data, card=False, samples=[1, 3], **options), methods=())
+        shown[made], page = some._repr_html_(), explanation_page(some)
+        assert "class=signed" not in page
+        assert "@page sample-" not in page  # nothing that would fill a sheet of its own
+    values = re.findall(r"<li><bdi>([^<]*)</bdi> <b>([^<]*)</b></li>", shown[table])
+    _, data, options = table()
+    assert values == [
+        (name, f"{value:.4g}") for row in (1, 3) for name, value in zip(options["labels"], data[row], strict=True)
+    ]
+    sentences = re.findall("<p class=words>(.*?)</p>", shown[text])
+    assert sentences == [" ".join(f"<bdi>{word}</bdi>" for word in WORDS[:-5])] * 2
+    assert shown[pictures].count("as it is</figcaption>") == shown[pictures].count("<figcaption>") == 2
 
 
 def imread_of(source):

@@ -202,6 +202,11 @@ class _Output:
         """Whether its only column decides between two classes: the probability of the second, or its logit."""
         return self.classes is not None and len(self.classes) == 2 and self._columns().shape[1] == 1
 
+    @property
+    def _one(self) -> str:
+        """What a column is: a horizon of a forecast is no class."""
+        return "output" if self.fitted else "class"
+
     def _columns(self) -> np.ndarray:
         """The values, dims ``(sample, class)``."""
         columns = self.array[:, None] if self.array.ndim == 1 else self.array
@@ -226,7 +231,7 @@ class _Output:
 
             return Target(words, read)
         column = self._number(wanted, count)
-        words = "the output" if count == 1 else self._words(column, "class")
+        words = "the output" if count == 1 else self._words(column, self._one)
         return Target(words, lambda tensor, rows: tensor if flat else tensor[:, column])
 
     def _per_sample(self, wanted: Sequence[int] | Sequence[str] | np.ndarray, words: str) -> Target:
@@ -242,7 +247,7 @@ class _Output:
         def read(tensor: Tensor, rows: Mapping[str, Tensor]) -> Tensor:
             return ops.take_along_axis(tensor, ops.cast(rows[COLUMN], "int32")[:, None], axis=1)[:, 0]
 
-        named = np.array([self._words(int(column), "class") for column in columns], dtype=str)
+        named = np.array([self._words(int(column), self._one) for column in columns], dtype=str)
         return Target(words, read, {COLUMN: columns}, of_samples=named)
 
     def _at_step(self, wanted: AtStep) -> Target:

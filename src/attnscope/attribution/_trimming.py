@@ -24,8 +24,10 @@ SHORTEST_STEP, MOST_LENGTHS = 16, 8
 """Where the model is compiled for each length, lengths are rounded up to multiples of 16 or more, so that there are at
 most 8 of them."""
 WORTH, WORTH_COMPILING = 3_000, 20_000
-"""Samples are run with longer ones as long as their padding is fewer positions than this, over all passes: a batch of
-their own, and most of all compiling it for its length, would take longer."""
+"""Samples are run with longer ones as long as their padding is fewer positions than this, over all passes: preparing
+them by themselves, and most of all compiling for their length, would take longer."""
+WORTH_OF_A_BATCH = 150
+"""The same for a batch more of a model that is not compiled: what calling each of its layers takes, in positions."""
 SAME = 1e-4
 """Answers count as the same if they differ by at most this share of the largest, which rounding explains."""
 
@@ -55,9 +57,9 @@ class Trimming:
         if not self._leaves:
             return subject.numbers(inputs, extras)
         answers = np.empty(len(tree.flatten(inputs)[0]))
-        for rows, length in _groups(subject.positions.valid_of(inputs)):
+        for rows, length in _groups(subject.positions.valid_of(inputs), 0 if compiles() else WORTH_OF_A_BATCH):
             uncut, extras_of_rows = rows_of(inputs, rows), {name: array[rows] for name, array in extras.items()}
-            together = subject.batch_size * (1 if compiles() else max(1, subject.positions.count // (2 * length)))
+            together = subject.batch_size if compiles() else self._together(subject, length)
             answers[rows] = subject.numbers(self._cut(uncut, length), extras_of_rows, batch_size=together)
             if length < subject.positions.count and not self._checked:
                 self._check(answers[rows], subject.numbers(uncut, extras_of_rows))
@@ -84,6 +86,11 @@ class Trimming:
             rows, shortest = parts[0]
             self._check(shortest.numbers(), subject.rows(rows).numbers())
         return parts if self._leaves else whole
+
+    @staticmethod
+    def _together(subject: Subject, length: int) -> int:
+        """How many samples of a length run at a time: half as many positions as a batch of whole ones has."""
+        return max(subject.batch_size, subject.batch_size * subject.positions.count // (2 * length))
 
     def _check(self, cut: np.ndarray, whole: np.ndarray) -> None:
         """Cuts no more where the model's answers are others for cut inputs."""

@@ -183,7 +183,7 @@ def _measures(card: CardData) -> str:
             for name, judged in card.judged.items()
         )
         parts.append(
-            f"<h3>Removed by {html.escape(removal)}</h3><div class=wide><table class=numbers>"
+            f"<h3>Removed by {html.escape(removal)}</h3><div class=wide tabindex=0><table class=numbers>"
             f"<thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
         )
     return _folded(
@@ -206,7 +206,7 @@ def _parameters(card: CardData, unchanged_from: float) -> str:
         "the model with shuffled parameters and for the original model: shuffled from the output layer down to "
         "everything, then one block at a time. At 1, both rank the positions alike. A method that stays at "
         f"{unchanged_from} or above with everything shuffled does not show what the model has learned.</p>"
-        "<div class=wide><table class=numbers>"
+        "<div class=wide tabindex=0><table class=numbers>"
         f"<thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table></div>",
     )
 

@@ -16,6 +16,7 @@ from attnscope.marks import isolated, number
 from attnscope.pages._page import head, page, style, what_was_found
 from attnscope.pages._signed_marks import (
     SignedParts,
+    own_picture,
     signed,
     signed_bars,
     signed_columns,
@@ -26,7 +27,10 @@ from attnscope.schema import SAMPLE, SAMPLE_ID
 
 SHEET = "explanation.css"
 MOST_FINDINGS = 4
-_CLASSES = {"explains": "good", "descriptive only": "middling", "misleading here": "bad", "cannot tell": "unknown"}
+_HEADING = "What the model's answer depends on"
+_UNKNOWN = "unknown"
+_CLASSES = {"explains": "good", "descriptive only": "middling", "misleading here": "bad", "cannot tell": _UNKNOWN}
+"""By verdict: how it is marked."""
 
 
 class ChoiceData(Protocol):
@@ -73,9 +77,12 @@ class ExplanationData(Protocol):
 
 
 def explanation_page(explanation: ExplanationData) -> str:
-    """An explanation as a page that loads nothing and runs nothing; on paper each sample begins a page of its own."""
-    title = f"What {explanation.target} depends on"
-    ids = [str(name) for name in explanation.table[SAMPLE_ID].values]
+    """An explanation as a page that loads nothing and runs nothing.
+
+    On paper each sample begins a page of its own, unless nothing is drawn of it.
+    """
+    title = f"{_HEADING} \N{MIDDLE DOT} {explanation.target}"
+    ids = [str(name) for name in explanation.table[SAMPLE_ID].values] if explanation.methods else []
     return page(title, _body(explanation), SHEET, {f"sample-{place}": name for place, name in enumerate(ids)})
 
 
@@ -90,8 +97,8 @@ def use_in_words(explanation: ExplanationData) -> str:
     tested = "" if explanation.card is None else f", tested on {explanation.card.samples:,} samples"
     parts = explanation.kind
     limit = (
-        f"It does not say whether the model is right, nor what causes {explanation.target} in the world: only what the "
-        "answer of this model depends on."
+        "It does not say whether the model is right, nor what causes anything in the world: only what the answer of "
+        "this model depends on."
     )
     if not explanation.methods:
         why = "" if explanation.card is None else " " + " ".join(explanation.card.summary)
@@ -122,7 +129,6 @@ def _body(explanation: ExplanationData) -> str:
     return "\n".join(
         (
             _head(explanation),
-            f"<p class=use>{html.escape(use_in_words(explanation))}</p>",
             _methods(explanation),
             _contents(explanation),
             _limits(explanation),
@@ -135,17 +141,23 @@ def _body(explanation: ExplanationData) -> str:
 def _head(explanation: ExplanationData) -> str:
     count = explanation.table.sizes[SAMPLE]
     facts = {
-        "model": isolated(explanation.model),
         "explained": isolated(explanation.target),
+        "model": isolated(explanation.model),
         "samples on this page": f"{count:,}",
         "parts": html.escape(explanation.kind),
         "removed parts become": html.escape(explanation.removal),
     }
-    return head("attnscope explanation", f"What {isolated(explanation.target)} depends on", facts)
+    lead = f"<p class='use {_class(explanation)}'>{html.escape(use_in_words(explanation))}</p>"
+    return head("attnscope explanation", _HEADING, facts, lead)
+
+
+def _class(explanation: ExplanationData) -> str:
+    """The style of the verdict on what is drawn."""
+    return _CLASSES.get(explanation.methods[0].verdict, _UNKNOWN) if explanation.methods else _UNKNOWN
 
 
 def _chip(verdict: str) -> str:
-    return f"<span class='verdict {_CLASSES.get(verdict, 'unknown')}'>{html.escape(verdict)}</span>"
+    return f"<span class='verdict {_CLASSES.get(verdict, _UNKNOWN)}'>{html.escape(verdict)}</span>"
 
 
 def _methods(explanation: ExplanationData) -> str:
@@ -168,25 +180,37 @@ def _contents(explanation: ExplanationData) -> str:
     if table.sizes[SAMPLE] < 2:
         return ""
     rows = "".join(_row(table.isel({SAMPLE: place}), place) for place in range(table.sizes[SAMPLE]))
-    truth = "<th>truth</th>" if "truth" in table.coords else ""
+    decides = "by_class" in table
+    said = "<th>the model says</th>" if decides else ""
+    truth = f"<th{'' if decides else ' class=number'}>truth</th>" if "truth" in table.coords else ""
     return (
         "<section class=contents><h2>The samples</h2><div class=wide tabindex=0><table><thead><tr><th>id</th>"
-        f"<th>the model says</th><th class=number>{isolated(explanation.target)}</th>{truth}</tr></thead><tbody>{rows}"
+        f"{said}<th class=number>{isolated(explanation.target)}</th>{truth}</tr></thead><tbody>{rows}"
         "</tbody></table></div></section>"
     )
 
 
 def _row(one: xr.Dataset, place: int) -> str:
     name, decision = str(one[SAMPLE_ID].item()), str(one["decision"].item())
-    truth = ""
+    decides, truth = "by_class" in one, ""
     if "truth" in one.coords:
-        right = str(one["truth"].item())
-        wrong = "by_class" in one and right != decision  # two numbers always differ
-        truth = f"<td>{isolated(right)}{' <span class=wrong>✗ differs</span>' if wrong else ''}</td>"
+        wrong = decides and str(one["truth"].item()) != decision  # two numbers always differ
+        mark = " <span class=wrong>✗ differs</span>" if wrong else ""
+        truth = f"<td{'' if decides else ' class=number'}>{_truth(one)}{mark}</td>"
+    said = f"<td>{isolated(decision)}</td>" if decides else ""
     return (
-        f"<tr><td><a href='#sample-{place}'>{isolated(name)}</a></td><td>{isolated(decision)}</td>"
+        f"<tr><td><a href='#sample-{place}'>{isolated(name)}</a></td>{said}"
         f"<td class=number>{number(float(one['answer']))}</td>{truth}</tr>"
     )
+
+
+def _truth(one: xr.Dataset) -> str:
+    """What is right; a number is written as the answer is."""
+    right = str(one["truth"].item())
+    try:
+        return isolated(right) if "by_class" in one else number(float(right))
+    except ValueError:
+        return isolated(right)
 
 
 def _sample(explanation: ExplanationData, place: int) -> str:
@@ -196,10 +220,13 @@ def _sample(explanation: ExplanationData, place: int) -> str:
     said = isolated(decision)
     if "by_class" in one:
         said += f" · {isolated(explanation.target)}: {number(float(one['answer']))}"
-    truth = f" · truth: {isolated(str(one['truth'].item()))}" if "truth" in one.coords else ""
+    truth = f" · truth: {_truth(one)}" if "truth" in one.coords else ""
     title = f"<h2>{isolated(name)}</h2><p class=answer>The model says {said}{truth}</p>"
-    parts = [f"<section class=decision id='sample-{place}'>{title}"]
-    if explanation.methods:
+    kind = "decision" if explanation.methods else "'decision brief'"
+    parts = [f"<section class={kind} id='sample-{place}'>{title}"]
+    if not explanation.methods:
+        parts.append(_input(explanation, one))
+    else:
         parts += [_relevance(explanation, one), _removed(explanation, one), _second(explanation, one)]
     parts += [_attention(explanation, one), _findings(explanation.findings[place])]
     return "".join(parts) + "</section>"
@@ -227,6 +254,19 @@ def _values(explanation: ExplanationData, one: xr.Dataset) -> list[str]:
         return [""] * int(valid.sum())
     values = one["value"].values.ravel()[valid]
     return [str(value) if values.dtype.kind in "iub" else f"{value:.4g}" for value in values.tolist()]
+
+
+def _input(explanation: ExplanationData, one: xr.Dataset) -> str:
+    """The sample itself, where no relevance is drawn over it; nothing of steps with several values each."""
+    names, values = _names(explanation, one), _values(explanation, one)
+    if explanation.kind == "tokens":
+        return f"<p class=words>{' '.join(map(isolated, names))}</p>"
+    if "picture" in one:
+        return own_picture(one["picture"].values, str(one[SAMPLE_ID].item()))
+    if not any(values):
+        return ""
+    rows = (f"<li>{isolated(name)} <b>{html.escape(value)}</b></li>" for name, value in zip(names, values, strict=True))
+    return f"<ul class=values>{''.join(rows)}</ul>"
 
 
 def _relevance(explanation: ExplanationData, one: xr.Dataset) -> str:

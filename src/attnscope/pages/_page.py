@@ -51,15 +51,16 @@ def style(sheet: str) -> str:
     return "".join(files.joinpath(name).read_text("utf-8") for name in ("page.css", sheet))
 
 
-def head(kind: str, title: str, facts: Mapping[str, str]) -> str:
+def head(kind: str, title: str, facts: Mapping[str, str], lead: str = "") -> str:
     """The head of a page.
 
     Args:
         kind: What kind of page it is, in a word or two.
         title: Its heading, as HTML.
         facts: What it is about: names as text, values as HTML.
+        lead: What is read first, as HTML.
     """
-    return f"<header><p class=over>{kind}</p><h1>{title}</h1>{listed(facts)}</header>"
+    return f"<header><p class=over>{kind}</p><h1>{title}</h1>{lead}{listed(facts)}</header>"
 
 
 def listed(facts: Mapping[str, str]) -> str:

@@ -13,7 +13,7 @@ from attnscope.discovery import Selection
 from attnscope.errors import InputError
 from attnscope.tensors import Inputs
 from attnscope.trust._card import EvidenceCard
-from attnscope.trust._experiment import experiment_on
+from attnscope.trust._experiment import DESCRIBED_SAMPLES, experiment_on
 from attnscope.trust._time_limit import time_limit
 
 PERMUTATIONS = 100
@@ -113,6 +113,8 @@ def evidence(
     samples = experiment.subject.samples
     if limit is not None and samples < subject.samples:
         notes.append(f"{samples} of {subject.samples} samples were drawn to stay within {limit.words}.")
+    if samples > DESCRIBED_SAMPLES:
+        notes.append(f"Sufficiency, insertion and infidelity decide nothing: they are of {DESCRIBED_SAMPLES} samples.")
     return EvidenceCard(
         model=subject.model.name,
         target=subject.target.words,

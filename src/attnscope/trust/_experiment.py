@@ -43,8 +43,10 @@ from attnscope.trust._verdict import BASELINES, ERRORS, LEAST_SAMPLES, MARGIN, v
 # A card needs all measures at once, so each takes fewer steps here than when it is called alone.
 RANDOM_DRAWS = 2
 """Random orders per sample; the baseline ``random`` is their mean."""
-PATH_STEPS = 16
-"""Points of integrated gradients."""
+PATH_STEPS, REPEATED_PATH_STEPS = 16, 8
+"""Points of integrated gradients; and of those that are computed again and again, only to compare their rankings."""
+DESCRIBED_SAMPLES = 24
+"""The most samples whose top positions are also kept alone: that describes a method, and decides no verdict."""
 REPEATED_SAMPLES = 6
 """The most samples whose relevance is computed again, with shuffled parameters and with perturbed inputs."""
 STAGES = 3
@@ -55,7 +57,7 @@ SENSITIVITY_DRAWS = 4
 """Draws of max-sensitivity."""
 ROUNDING = 1e-6
 """Answers that differ by less than this share of the largest one are the same but for rounding."""
-ATTENTION_SAMPLES, CHANGED_SAMPLES = 16, 10
+ATTENTION_SAMPLES, CHANGED_SAMPLES = 16, 8
 """The most samples whose attention is captured and linted, and changed, which costs over 100 passes each."""
 
 Gains = dict[str, dict[str, Interval]]
@@ -102,6 +104,7 @@ class Experiment:
         permutations: How often attention is permuted; 0 leaves out the tests that change attention.
         seed: Seed of everything that is drawn.
         unusable: Methods that this model does not allow, with the reason.
+        path_steps: Points of integrated gradients.
     """
 
     subject: Subject
@@ -111,6 +114,7 @@ class Experiment:
     permutations: int
     seed: int
     unusable: Mapping[str, str]
+    path_steps: int = PATH_STEPS
 
     @cached_property
     def answers(self) -> np.ndarray:
@@ -124,6 +128,17 @@ class Experiment:
     def first(self, count: int) -> Experiment:
         """The same experiment on the first samples alone."""
         return self.on(self.subject.rows(slice(0, count)))
+
+    @property
+    def repeated(self) -> Experiment:
+        """The same experiment on the few samples whose relevance is computed again and again."""
+        return replace(self.first(REPEATED_SAMPLES), path_steps=REPEATED_PATH_STEPS)
+
+    @property
+    def described(self) -> np.ndarray:
+        """Numbers of the samples whose top positions are also kept alone, drawn at random, in their order."""
+        drawn = np.random.default_rng([self.seed, 7]).permutation(self.subject.samples)
+        return np.sort(drawn[:DESCRIBED_SAMPLES])
 
     def within(self, limit: TimeLimit) -> Experiment:
         """The same experiment on as many samples, drawn at random, as a time limit allows; pilot runs measure it."""
@@ -175,7 +190,7 @@ class Experiment:
         settings = {
             "kept": self.kept,
             "seed": self.seed,
-            "steps": PATH_STEPS,
+            "steps": self.path_steps,
             "removal": self.removals[0],
             "removal_scores": versions,
         }
@@ -206,7 +221,8 @@ class Experiment:
             advance: Called after each removal.
 
         Returns:
-            By removal, dims ``(relevance, sample)``; those of ``random`` are means over several draws.
+            By removal, dims ``(relevance, sample)``; those of ``random`` are means over several draws. Sufficiency,
+            insertion and infidelity are NaN but for the samples that `described` names.
         """
         measures = {}
         for removed in versions:
@@ -214,7 +230,12 @@ class Experiment:
             arrays = {name: self.subject.flat(relevance) for name, relevance in relevances.items()}
             arrays |= {"position": position(self.subject, removal_scores=removed)}
             every = faithfulness(
-                removed, {**arrays, **draws}, steps=None, perturbations=list(draws), seed=self.seed
+                removed,
+                {**arrays, **draws},
+                steps=None,
+                perturbations=list(draws),
+                described=self.described,
+                seed=self.seed,
             ).drop_dims("threshold")
             chance = every.sel({METHOD: list(draws)}).mean(METHOD, keep_attrs=True).expand_dims({METHOD: ["random"]})
             measures[removed.removal.name] = xr.concat([every.sel({METHOD: list(arrays)}), chance], METHOD)
@@ -223,7 +244,7 @@ class Experiment:
 
     def randomisation(self) -> xr.DataArray:
         """How similar the methods' rankings stay while parameters are shuffled, dims ``(stage, relevance, sample)``."""
-        few = self.first(REPEATED_SAMPLES)
+        few = self.repeated
 
         def relevances() -> np.ndarray:
             return np.stack([few.subject.flat(few.relevance(name)) for name in few.methods])
@@ -249,7 +270,7 @@ class Experiment:
             By method, the median over the samples; None where the input cannot be perturbed a little, or nothing is
             relevant.
         """
-        few = self.first(REPEATED_SAMPLES)
+        few = self.repeated
         moves = few.subject.positions.of(few.subject.inputs).dtype.kind == "f"
         sensitivities = {}
         for name in self.methods:
