@@ -61,8 +61,8 @@ class Column:
 
     @property
     def texts(self) -> np.ndarray:
-        """The cells as texts."""
-        return np.asarray([str(cell) for cell in self.raw.tolist()], dtype=str)
+        """The cells as texts; a missing one is empty."""
+        return np.asarray(["" if is_missing(cell) else str(cell) for cell in self.raw.tolist()], dtype=str)
 
     @property
     def missing(self) -> np.ndarray:

@@ -117,8 +117,23 @@ def test_a_truth_that_is_no_class_names_the_options(folder, capsys):
     assert explain(*UNTESTED, "--classes", "benign,malign", "-o", "page.html") == 2
     assert capsys.readouterr().err == (
         "attnscope: The truth of a sample is 'malignant', but the classes are 'benign', 'malign'. Name the classes as "
-        "the truth does, --classes a,b,c, or take the truth from elsewhere: --truth NAME.\n"
+        "the truth does, in their order in the output, --classes benign,malignant, or take the truth from elsewhere: "
+        "--truth NAME.\n"
     )
+
+
+def test_a_truth_may_be_missing(folder, capsys):
+    lines = (folder / "patients.csv").read_text().splitlines()
+    (folder / "patients.csv").write_text("\n".join([lines[0], re.sub("malignant|benign", "", lines[1]), *lines[2:]]))
+    assert explain(*UNTESTED, "--samples", "P-000,P-001", "-o", "page.html") == 0
+    page = (folder / "page.html").read_text("utf-8")
+    assert re.findall(r"truth: (not known|<bdi>\w+</bdi>)</p>", page)[0] == "not known"
+    assert page.count("differs</span>") <= 1  # never of a patient of whom nothing is known
+    assert explain(*UNTESTED, "--samples", "most wrong", "-o", "e.json") == 0
+    assert "P-000" not in [one["id"] for one in json.loads((folder / "e.json").read_text("utf-8"))["samples"]]
+    assert explain(*UNTESTED, "--samples", "P-000", "--force", "-o", "e.json") == 0
+    [one] = json.loads((folder / "e.json").read_text("utf-8"))["samples"]
+    assert one["truth"] is None
 
 
 @pytest.fixture

@@ -56,9 +56,9 @@ class Explanation:
             ``(sample, key)`` for ``value`` (also ``feature``, of time steps) and ``attention``, the mean over sites,
             heads and valid queries; ``(sample,)`` for ``answer``, for ``base`` where the method adds up from it, and,
             of two methods, for ``agreement``, the rank correlation of their relevance; ``(sample, class)`` for
-            ``by_class``. Coordinates: ``sample_id``, ``decision``, ``truth``, ``verdict`` of each method,
-            ``key_label``, ``key_valid``. A variable that cannot be known is not there. Attrs: ``target``, ``units`` and
-            ``grid`` where they are known, ``dtype`` of the model's answers.
+            ``by_class``. Coordinates: ``sample_id``, ``decision``, ``truth`` (empty where it is not known), ``verdict``
+            of each method, ``key_label``, ``key_valid``. A variable that cannot be known is not there. Attrs:
+            ``target``, ``units`` and ``grid`` where they are known, ``dtype`` of the model's answers.
     """
 
     model: str
@@ -249,7 +249,7 @@ class Explanation:
             "findings": [f"{finding.site}: {finding.message}" for finding in self.findings[sample]],
         }
         if "truth" in one.coords:
-            content["truth"] = str(one["truth"].item())
+            content["truth"] = str(one["truth"].item()) or None
         if "by_class" in one:
             content["by_class"] = {
                 str(name): plain(self._of_model(value))

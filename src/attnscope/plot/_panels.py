@@ -252,7 +252,7 @@ def _decisions(array: xr.DataArray) -> list[str]:
     if "truth" not in array.coords:
         return said
     truth = np.atleast_1d(array.coords["truth"].values).tolist()
-    return [f"{words} (truth: {word})" for words, word in zip(said, truth, strict=True)]
+    return [f"{words} (truth: {word})" if word else words for words, word in zip(said, truth, strict=True)]
 
 
 def sample_ids(array: xr.DataArray) -> tuple[str, ...] | None:
