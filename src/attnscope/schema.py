@@ -298,14 +298,21 @@ def attends_across(lineage: Mapping[str, str], sizes: Mapping[Hashable, int], pa
 
 def known_lineage(attrs: Mapping[str, Any]) -> dict[str, str]:
     """Where the dims of a captured array come from, in words, as far as its attributes say it."""
-    found: dict[str, str] = json.loads(attrs.get("lineage", "{}"))
-    return found
+    return _words_by_dim(attrs, "lineage")
 
 
 def known_positions(attrs: Mapping[str, Any]) -> dict[str, str]:
     """What the positions along the dims of a captured array are, ``tokens``, as far as its attributes say it."""
-    found: dict[str, str] = json.loads(attrs.get("positions", "{}"))
-    return found
+    return _words_by_dim(attrs, "positions")
+
+
+def _words_by_dim(attrs: Mapping[str, Any], name: str) -> dict[str, str]:
+    """An attribute that says something of each dim; nothing where it is one of the user's own by the same name."""
+    try:
+        found = json.loads(attrs.get(name, "{}"))
+    except (TypeError, ValueError):
+        return {}
+    return {str(dim): str(words) for dim, words in found.items()} if isinstance(found, dict) else {}
 
 
 def require_dims(array: xr.DataArray, *dims: str) -> None:

@@ -12,6 +12,7 @@ from keras import layers
 
 import attnscope as ats
 from attnscope.errors import InputError, MethodError, WouldOverwriteError
+from attnscope.explaining._method_choice import MethodChoice
 
 WEIGHTS = np.array([[2.0], [-3.0], [0.5], [0.0]], "float32")
 NAMES = ["height", "weight", "age", "=1+1"]
@@ -257,6 +258,21 @@ def test_attention_and_a_second_method_stand_beside_it(rng):
     assert table["value"].dims == ("sample", "key", "feature")
     alone = ats.attribute(model, data, method="occlusion").values
     np.testing.assert_allclose(table["relevance"][0], alone[[0, 4]], atol=1e-5)
+
+
+def test_the_page_says_what_raises_the_answer_most_by_either_method(model, patients):
+    explanation = explained(model, patients, samples=[0])
+    methods = (*explanation.methods, MethodChoice("chefer", "explains", ()))
+    target = f"<bdi>{explanation.target}</bdi>"
+    for relevance, sentence in (
+        ([[1, -9, 0, 2], [3, -9, 0, 2]], f"By occlusion, <bdi>=1+1</bdi> raises {target} most; by chefer, <bdi>height"),
+        ([[1, -9, 0, 2], [1, -9, 0, 3]], f"By both, <bdi>=1+1</bdi> raises {target} most."),
+        ([[-1, -9, 0, 0], [0, -2, 0, 0]], f"By both, nothing raises {target} most."),
+    ):
+        table = explanation.table.drop_dims("by")
+        table = table.assign(relevance=(("by", "sample", "key"), np.array(relevance)[:, None]))
+        both = replace(explanation, methods=methods, table=table.assign(agreement=("sample", [0.5])))
+        assert sentence in both._repr_html_()
 
 
 def forecast(loss):

@@ -18,6 +18,7 @@ from matplotlib.text import Text
 import attnscope as ats
 from attnscope.errors import InputError, MethodError
 from attnscope.explaining._method_choice import MethodChoice
+from attnscope.marks import readable
 from attnscope.pages import explanation_page
 from attnscope.plot._canvas import TrueTypeFigure
 from drawings import HOSTILE, bar, cells, remarks, title, unreadable, written_words
@@ -123,7 +124,7 @@ def test_every_word_is_inside_of_its_picture_and_the_file_shows_all_of_them(
     for figure, name in list(zip(figures, some.ids, strict=True))[-2:]:
         figure.set_dpi(100)
         assert not unreadable(figure)
-        decision = str(explanation.table["decision"].values[explanation.ids.index(name)])
+        decision = readable(str(explanation.table["decision"].values[explanation.ids.index(name)]))
         said = " ".join(texts_of(figure))
         assert f"{name}: the model says {decision}" in said
         assert "not tested on this model" in said
@@ -277,7 +278,9 @@ def test_where_nothing_is_drawn_the_page_shows_the_samples_as_they_are():
     values = re.findall(r"<li><bdi>([^<]*)</bdi> <b>([^<]*)</b></li>", shown[table])
     _, data, options = table()
     assert values == [
-        (name, f"{value:.4g}") for row in (1, 3) for name, value in zip(options["labels"], data[row], strict=True)
+        (name, readable(f"{value:.4g}"))
+        for row in (1, 3)
+        for name, value in zip(options["labels"], data[row], strict=True)
     ]
     sentences = re.findall("<p class=words>(.*?)</p>", shown[text])
     assert sentences == [" ".join(f"<bdi>{word}</bdi>" for word in WORDS[:-5])] * 2

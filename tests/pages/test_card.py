@@ -87,7 +87,7 @@ def test_a_card_says_all_that_was_found(card):
         "7 of 11 (tokens)",
         "12,345 forward, 67 gradient passes; 8 s",
         "May these maps be believed? Use &lt;raw&gt;. 40 samples cannot tell. raw explains chefer cannot tell needs "
-        "about 1,200 samples -5 0 5 over chance",
+        "about 1,200 samples \N{MINUS SIGN}5 0 5 over chance",
         "1 is what the most important single token is worth.",
         "Why these verdicts Good: better than random and position",
         "chefer cannot tell needs about 1,200 samples not told apart from chance. It does not read the target. raw "
@@ -116,7 +116,10 @@ def test_the_first_chart_shows_each_method_where_it_gains_least_in_shares_of_the
     """Deleting, the best position is worth 0.25 (the margin is a quarter of it); zeroing, 1."""
     chart = re.search(r"<figure class=overview>.*?</figure>", card_page(card, RULES), re.DOTALL).group()
     labels = re.findall(r'aria-label="([^"]*)"', chart)
-    assert labels == ["raw: over chance 0.500 (-1.00 to 2.00)", "chefer: over chance 1.00 (-6.00 to 8.00)"]
+    assert labels == [
+        "raw: over chance 0.500 (\N{MINUS SIGN}1.00 to 2.00)",
+        "chefer: over chance 1.00 (\N{MINUS SIGN}6.00 to 8.00)",
+    ]
     left, right = -6 - 0.04 * 14, 8 + 0.04 * 14
     places = [f"{100 * (end - left) / (right - left):.2f}%" for end in (-1.0, 2.0, 0.5, -0.25, 0.0)]
     low, high, mean, none, zero = places

@@ -35,7 +35,7 @@ ALLOWED = {
     "tensors": set(),
     "marks": {"colours"},
     "schema": {"errors"},
-    "position_kinds": {"schema"},
+    "position_kinds": {"labels", "schema"},
     "site_names": {"schema"},
     "masking": set(),
     "plain_values": set(),

@@ -127,7 +127,7 @@ class Subject:
             is explained differs between the samples.
         """
         positions, samples = self.positions, len(self.positions.valid)
-        dims = (KEY,) if len(positions.shape) == 1 else tuple(f"{KEY}_{axis}" for axis in range(len(positions.shape)))
+        dims = positions.dims
         valid = positions.valid.reshape(samples, *positions.shape)
         array = xr.DataArray(
             np.where(valid, np.reshape(values, valid.shape), 0.0),

@@ -9,7 +9,7 @@ import numpy as np
 
 from attnscope.attribution import of_first
 from attnscope.errors import InputError
-from attnscope.marks import number
+from attnscope.marks import number, number_in_ascii, readable
 
 
 @dataclass(frozen=True)
@@ -57,14 +57,14 @@ class Answers:
         """The class that the model decides for, by its name; the number itself where there are no classes."""
         scores = self.by_class()
         if scores is None:
-            return [number(float(value)) for value in self.target]
+            return [number_in_ascii(float(value)) for value in self.target]
         return [self.name_of(int(column)) for column in scores.argmax(1)]
 
     def in_words(self) -> list[str]:
         """The decision with its number."""
         scores = self.by_class()
         if scores is None:
-            return self.decided()
+            return list(map(readable, self.decided()))
         return [f"{word} ({number(float(row.max()))})" for word, row in zip(self.decided(), scores, strict=True)]
 
     def certainty(self) -> np.ndarray:

@@ -345,7 +345,11 @@ def _table(
     truth = answers.truth_in_words()
     if truth is not None:
         coordinates["truth"] = ((SAMPLE,), truth)
-    attrs: dict[str, Any] = {"target": subject.target.words, "dtype": answers.dtype}
+    attrs: dict[str, Any] = {
+        "target": subject.target.words,
+        "dtype": answers.dtype,
+        "positions": empty.attrs["positions"],
+    }
     if relevances and relevances[0].attrs.get("units"):
         attrs["units"] = relevances[0].attrs["units"]
     if isinstance(subject.positions, PatchPositions):

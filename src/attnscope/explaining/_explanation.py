@@ -18,9 +18,10 @@ from attnscope.errors import EXPLANATIONS, PICTURES, InputError, MethodError, No
 from attnscope.explaining._method_choice import MethodChoice
 from attnscope.explaining._pictures import draw, write
 from attnscope.findings import Finding
-from attnscope.marks import number, shown
+from attnscope.marks import number, readable, shown, signed_number
 from attnscope.pages import explanation_element, explanation_page, use_in_words
 from attnscope.plain_values import cell, plain, shortest
+from attnscope.position_kinds import names_along
 from attnscope.schema import SAMPLE, SAMPLE_ID
 from attnscope.trust import EvidenceCard
 
@@ -157,7 +158,7 @@ class Explanation:
         relevance = table["relevance"].isel(by=0, drop=True)
         known = {name: table[name] for name in ("base", "answer") if name in table}
         attrs = {
-            **{name: table.attrs[name] for name in ("units", "grid") if name in table.attrs},
+            **{name: table.attrs[name] for name in ("units", "grid", "positions") if name in table.attrs},
             "method": choice.name,
             "target": self.target,
             "class_specific": method_of(choice.name).class_specific,
@@ -202,18 +203,20 @@ class Explanation:
         lines = [f"{shown(self.model)}, {shown(self.target)}: {of} of {self.kind}", use_in_words(self)]
         for sample, name in enumerate(self.ids):
             one = self.table.isel({SAMPLE: sample})
-            decision, answer = shown(str(one["decision"].item())), number(float(one["answer"]))
+            decision, answer = shown(readable(str(one["decision"].item()))), number(float(one["answer"]))
             lines.append(f"{shown(name)}: {decision if decision == answer else f'{decision}, {answer}'}")
             if self.methods:
                 lines[-1] += f"; {self._top_in_words(one)}"
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
     def _top_in_words(self, one: xr.Dataset) -> str:
-        relevance = one["relevance"].values[0].ravel()
+        drawn = one["relevance"].isel(by=0).assign_attrs(one.attrs)
+        relevance, labels = drawn.values.ravel(), names_along(drawn, [str(dim) for dim in drawn.dims])
         order = np.argsort(-np.abs(relevance), kind="stable")[:MOST_IN_WORDS]
-        labels = one["key_label"].values.ravel() if "key_label" in one.coords else np.arange(relevance.size).astype(str)
         mark = "'" if self.kind == "tokens" else ""  # a token may be a comma
-        return ", ".join(f"{mark}{shown(str(labels[place]))}{mark} {relevance[place]:+.3g}" for place in order)
+        return ", ".join(
+            f"{mark}{shown(labels[place])}{mark} {signed_number(float(relevance[place]))}" for place in order
+        )
 
     def _repr_html_(self) -> str:
         return explanation_element(self)

@@ -6,7 +6,7 @@ import html
 from collections.abc import Iterable, Sequence
 
 from attnscope.colours import tokens_css
-from attnscope.marks import isolated, name_with_path, number, shown
+from attnscope.marks import isolated, name_with_path, number, readable, shown
 from attnscope.pages._card_data import CardData, CardRules, IntervalData, MethodData, VerdictData
 from attnscope.pages._interval_chart import Ends, Row, interval_chart
 from attnscope.pages._page import listed, page, style, what_was_found
@@ -218,7 +218,7 @@ def _parameter_row(method: MethodData, unchanged_from: float) -> str:
 
 
 def _rounded(value: float) -> str:
-    return f"{value:.2f}" if value == value else "-"
+    return readable(f"{value:.2f}") if value == value else "-"
 
 
 def _attention(card: CardData) -> str:

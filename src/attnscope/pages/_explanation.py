@@ -12,7 +12,7 @@ import xarray as xr
 
 from attnscope.colours import tokens_css
 from attnscope.findings import Finding, Findings
-from attnscope.marks import isolated, number
+from attnscope.marks import isolated, number, readable
 from attnscope.pages._page import head, page, style, what_was_found
 from attnscope.pages._signed_marks import (
     SignedParts,
@@ -23,6 +23,7 @@ from attnscope.pages._signed_marks import (
     signed_words,
     tinted_picture,
 )
+from attnscope.position_kinds import names_along
 from attnscope.schema import SAMPLE, SAMPLE_ID
 
 SHEET = "explanation.css"
@@ -197,7 +198,7 @@ def _row(one: xr.Dataset, place: int) -> str:
         wrong = decides and str(one["truth"].item()) not in ("", decision)  # two numbers always differ
         mark = " <span class=wrong>✗ differs</span>" if wrong else ""
         truth = f"<td{'' if decides else ' class=number'}>{_truth(one)}{mark}</td>"
-    said = f"<td>{isolated(decision)}</td>" if decides else ""
+    said = f"<td>{isolated(readable(decision))}</td>" if decides else ""
     return (
         f"<tr><td><a href='#sample-{place}'>{isolated(name)}</a></td>{said}"
         f"<td class=number>{number(float(one['answer']))}</td>{truth}</tr>"
@@ -210,16 +211,16 @@ def _truth(one: xr.Dataset) -> str:
     if not right:
         return "not known"
     try:
-        return isolated(right) if "by_class" in one else number(float(right))
+        return isolated(readable(right)) if "by_class" in one else number(float(right))
     except ValueError:
-        return isolated(right)
+        return isolated(readable(right))
 
 
 def _sample(explanation: ExplanationData, place: int) -> str:
     table = explanation.table
     one = table.isel({SAMPLE: place})
     name, decision = str(one[SAMPLE_ID].item()), str(one["decision"].item())
-    said = isolated(decision)
+    said = isolated(readable(decision))
     if "by_class" in one:
         said += f" · {isolated(explanation.target)}: {number(float(one['answer']))}"
     truth = f" · truth: {_truth(one)}" if "truth" in one.coords else ""
@@ -235,14 +236,9 @@ def _sample(explanation: ExplanationData, place: int) -> str:
 
 
 def _names(explanation: ExplanationData, one: xr.Dataset) -> list[str]:
-    valid = one["key_valid"].values.ravel()
-    if "key_label" in one.coords:
-        names = [str(name) for name in one["key_label"].values.ravel()]
-    elif explanation.kind == "patches":
-        names = [f"row {row}, column {column}" for row, column in np.ndindex(*one.attrs["grid"])]
-    else:
-        names = [f"{explanation.kind.removesuffix('s')} {place}" for place in range(valid.size)]
-    return [name for name, is_valid in zip(names, valid, strict=True) if is_valid]
+    valid = one["key_valid"].assign_attrs(one.attrs)
+    names = names_along(valid, [str(dim) for dim in valid.dims])
+    return [name for name, is_valid in zip(names, valid.values.ravel(), strict=True) if is_valid]
 
 
 def _in_prose(explanation: ExplanationData, name: str) -> str:
@@ -255,7 +251,8 @@ def _values(explanation: ExplanationData, one: xr.Dataset) -> list[str]:
     if explanation.kind == "tokens" or "value" not in one or one["value"].values.size != valid.size:
         return [""] * int(valid.sum())
     values = one["value"].values.ravel()[valid]
-    return [str(value) if values.dtype.kind in "iub" else f"{value:.4g}" for value in values.tolist()]
+    exact = values.dtype.kind in "iub"
+    return [readable(str(value) if exact else f"{value:.4g}") for value in values.tolist()]
 
 
 def _input(explanation: ExplanationData, one: xr.Dataset) -> str:
@@ -323,31 +320,37 @@ def _removed(explanation: ExplanationData, one: xr.Dataset) -> str:
         f"<td class=number>{number(answer)}<br><span class=small>{signed(answer - before)}</span></td>"
         for _, answer in known
     )
-    heads = "<th class=number>as it is</th>" + "".join(
-        f"<th class=number>without the top {count}</th>" for count, _ in known
-    )
+    heads = "<th class=number>as it is</th>" + "".join(f"<th class=number>without {count}</th>" for count, _ in known)
     table = f"<table class=without><thead><tr>{heads}</tr></thead><tbody><tr>{cells}</tr></tbody></table>"
     return (
-        f"<h3>When the top {explanation.kind} are removed</h3><p class=small>What the model answers when its most "
-        f"relevant {explanation.kind} are replaced by {html.escape(explanation.removal)}, and the change.</p>"
-        f"<div class=wide tabindex=0>{table}</div>"
+        f"<h3>When the {explanation.kind} that raise the answer most are removed</h3><p class=small>What the model "
+        f"answers when the {explanation.kind} with the highest relevance are replaced by "
+        f"{html.escape(explanation.removal)}, and the change.</p><div class=wide tabindex=0>{table}</div>"
     )
 
 
 def _second(explanation: ExplanationData, one: xr.Dataset) -> str:
     if len(explanation.methods) < 2:
         return ""
-    names, valid = _names(explanation, one), one["key_valid"].values.ravel()
-    tops = [
-        _in_prose(explanation, names[int(np.argmax(one["relevance"].values[row].ravel()[valid]))]) for row in range(2)
-    ]
+    tops = [_raises_most(explanation, one, row) for row in range(2)]
     methods = [html.escape(choice.name) for choice in explanation.methods]
-    first = f"{methods[0]} puts {tops[0]} first, {methods[1]} puts {tops[1]} first."
+    first = f"By {methods[0]}, {tops[0]} raises {isolated(explanation.target)} most; by {methods[1]}, {tops[1]} does."
     if tops[0] == tops[1]:
-        first = f"Both put {tops[0]} first."
+        first = f"By both, {tops[0]} raises {isolated(explanation.target)} most."
     agreement = float(one["agreement"])
-    how_far = "" if math.isnan(agreement) else f" Their rank correlation is {agreement:.2f} (1: the same order)."
+    how_far = (
+        ""
+        if math.isnan(agreement)
+        else f" Their rank correlation is {readable(f'{agreement:.2f}')} (1: the same order)."
+    )
     return f"<h3>A second method: {methods[1]}</h3><p>{first}{how_far}</p>"
+
+
+def _raises_most(explanation: ExplanationData, one: xr.Dataset, method: int) -> str:
+    valid = one["key_valid"].values.ravel()
+    relevance = one["relevance"].values[method].ravel()[valid]
+    highest = int(np.argmax(relevance))
+    return _in_prose(explanation, _names(explanation, one)[highest]) if relevance[highest] > 0 else "nothing"
 
 
 def _attention(explanation: ExplanationData, one: xr.Dataset) -> str:

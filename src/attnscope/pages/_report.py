@@ -92,7 +92,6 @@ def report(
     tooltips = _Tooltips(MOST_CELLS)
     body = [
         _head(maps, title),
-        _caution(),
         _findings(maps),
         _answers(maps, said[:samples], classes if given is None else None),
         *(_section(section) for section in sections),
@@ -150,7 +149,8 @@ def _page(title: str, body: str, sites: Iterable[str]) -> str:
 
 def _head(maps: AttentionMaps, title: str) -> str:
     facts = {"samples": maps.num_samples, "sites": len(maps), **maps.attrs}
-    return head("attention report", isolated(title), {str(name): isolated(str(value)) for name, value in facts.items()})
+    in_words = {str(name): isolated(str(value)) for name, value in facts.items()}
+    return head("attention report", isolated(title), in_words, _caution())
 
 
 def _caution() -> str:
@@ -177,7 +177,7 @@ def _answers(maps: AttentionMaps, said: Sequence[str], classes: Sequence[str] | 
     if not said:
         return ""
     count = maps.num_samples
-    names = _names_of_samples(maps)[: len(said)]
+    names = _names_of_samples(map(maps.dataset, maps), count)[: len(said)]
     rows = "".join(
         f"<li><b>{isolated(name)}</b> {isolated(words)}</li>" for name, words in zip(names, said, strict=True)
     )
@@ -189,10 +189,10 @@ def _answers(maps: AttentionMaps, said: Sequence[str], classes: Sequence[str] | 
     )
 
 
-def _names_of_samples(maps: AttentionMaps) -> list[str]:
-    """Their ids, where they have any, else their numbers."""
-    known = next((dataset[SAMPLE_ID] for dataset in map(maps.dataset, maps) if SAMPLE_ID in dataset.coords), None)
-    return [str(name) for name in (range(maps.num_samples) if known is None else known.values)]
+def _names_of_samples(datasets: Iterable[xr.Dataset], count: int) -> list[str]:
+    """Their ids, where a dataset has any, else their numbers."""
+    known = next((dataset[SAMPLE_ID] for dataset in datasets if SAMPLE_ID in dataset.coords), None)
+    return [str(name) for name in (range(count) if known is None else known.values)]
 
 
 def _section(section: Section) -> str:
@@ -203,13 +203,17 @@ def _section(section: Section) -> str:
 
 def _sites(maps: AttentionMaps) -> str:
     short = short_site_names(maps.sites)
-    rows = "".join(
-        f"<tr><td><a href='#{_anchor(place)}'>{html.escape(shown(short[site.name]))}</a>"
-        f"<code>{html.escape(shown(site.name))}</code></td><td>{html.escape(site.layer_class)}</td><td>{html.escape(site.kind)}</td><td>{html.escape(_sizes(maps.dataset(site.name)))}</td>"
-        f"<td>{html.escape(site.reason)}</td></tr>"
-        for place, site in enumerate(maps.sites)
-    )
-    head = "".join(f"<th>{heading}</th>" for heading in ("site", "layer", "kind", "captured", "why it is attention"))
+    headings = ("site", "layer", "kind", "captured", "why it is attention")
+    rows = ""
+    for place, site in enumerate(maps.sites):
+        name = (
+            f"<a href='#{_anchor(place)}'>{html.escape(shown(short[site.name]))}</a>"
+            f"<code>{html.escape(shown(site.name))}</code>"
+        )
+        plain = (site.layer_class, site.kind, _sizes(maps.dataset(site.name)), site.reason)
+        cells = zip(headings, (name, *map(html.escape, plain)), strict=True)
+        rows += "<tr>" + "".join(f"<td data-heading='{heading}'>{cell}</td>" for heading, cell in cells) + "</tr>"
+    head = "".join(f"<th>{heading}</th>" for heading in headings)
     return (
         "<section><h2>Sites</h2><p>The places in the model where attention is computed, in order of "
         "execution.</p><div class=wide "
@@ -324,8 +328,9 @@ def _tokens(dataset: xr.Dataset, outputs: Sequence[str], samples: int) -> str:
     values = weights.values
     labels, real = _labels_of(dataset, first, values.shape), _real(dataset, first, values.shape)
     maximum = rounded_up(float(np.nanmax(values, initial=0.0)))
+    names = _names_of_samples([dataset], dataset.sizes["sample"])
     rows = "".join(
-        f"<div class=sample><div class=said><b>{place}</b> "
+        f"<div class=sample><div class=said><b>{isolated(names[place])}</b> "
         f"{isolated(outputs[place]) if place < len(outputs) else ''}</div><div "
         f"class=strip>{token_row(labels[place], values[place], real[place], maximum)}</div></div>"
         for place in range(len(values))
@@ -333,7 +338,7 @@ def _tokens(dataset: xr.Dataset, outputs: Sequence[str], samples: int) -> str:
     over = "" if not query_dims(dataset.dims) and "head" not in dataset.dims else ", mean over heads and queries"
     return (
         f"<h3>The first {len(values)} of {dataset.sizes['sample']} samples</h3><p class=small>What each "
-        f"position receives{over}; on the left, the number of the sample and what the model "
+        f"position receives{over}; on the left, the sample and what the model "
         f"said.</p>{colour_bar(maximum)}<div class=samples>{rows}</div>"
     )
 

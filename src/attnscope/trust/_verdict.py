@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
+from attnscope.marks import readable
 from attnscope.trust._interval import Interval
 
 Word = Literal["explains", "descriptive only", "misleading here", "cannot tell"]
@@ -90,7 +91,7 @@ def verdict_of(gains: Gains, correlation: float, margins: Mapping[str, float]) -
     reasons = [_comparison(baseline, gains, margins) for baseline in BASELINES]
     reasons.append(
         f"its ranking {'changes' if changes else 'stays much the same'} when all parameters are shuffled"
-        + ("" if math.isnan(correlation) else f" (rank correlation {correlation:.2f})")
+        + ("" if math.isnan(correlation) else f" (rank correlation {readable(f'{correlation:.2f}')})")
     )
     needed = _needed(gains, margins, changes=changes) if word == "cannot tell" else None
     return Verdict(word, tuple(reasons), needed)
