@@ -58,7 +58,7 @@ ALLOWED = {
     "analysis": GROUND,
     "attribution": {*MODEL, "capturing", "analysis", *GROUND},
     "trust": {*MODEL, "pages", "attribution", "capturing", "analysis", *GROUND},
-    "explaining": {*MODEL, "trust", "pages", "plot", "attribution", "capturing", *GROUND},
+    "explaining": {*MODEL, "trust", "pages", "plot", "attribution", "capturing", "tables", *GROUND},
     "plot": GROUND,
     "pages": GROUND,
     "reporting": {"pages"},
