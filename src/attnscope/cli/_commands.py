@@ -163,7 +163,7 @@ def attribute_to(
     network = read_model(model, backend=backend)
     given, note = _arranged(given, network)
     numbers = None if samples is None else _chosen(given, samples)
-    relevance = attribute(network, given, class_names=class_names, labels=names, **options)
+    relevance = attribute(network, given, classes=class_names, labels=names, **options)
     truth = getattr(given, "truth", None)
     if truth is not None:
         relevance = relevance.assign_coords(truth=(SAMPLE, truth))
@@ -219,7 +219,7 @@ def evidence_to(
     if samples is not None:
         given, drawn = _drawn(given, samples, seed)
         note = " ".join(filter(None, (note, drawn)))
-    card = evidence(network, given, class_names=class_names, labels=names, seed=seed, **options)
+    card = evidence(network, given, classes=class_names, labels=names, seed=seed, **options)
     output.parent.mkdir(parents=True, exist_ok=True)
     card.save(output, overwrite=overwrite)
     _say(note, say)

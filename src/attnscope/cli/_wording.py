@@ -10,7 +10,6 @@ _OPTIONS = {
     "batch_size": "batch_size",
     "budget": "budget",
     "card": "untested",
-    "class_names": "classes",
     "classes": "classes",
     "grid": "grid",
     "ids": "id_column",

@@ -102,10 +102,7 @@ def use_in_words(explanation: ExplanationData) -> str:
         "this model depends on."
     )
     if not explanation.methods:
-        why = "" if explanation.card is None else " " + " ".join(explanation.card.summary)
-        return (
-            f"No method may be drawn for this model{tested}; nothing is claimed about why it answers as it does.{why}"
-        )
+        return _nothing_in_words(explanation.card)
     first = explanation.methods[0]
     if first.verdict == "explains":
         return (
@@ -123,7 +120,16 @@ def use_in_words(explanation: ExplanationData) -> str:
             "ats.evidence(model, inputs) tests it, on the command line attnscope evidence MODEL INPUTS."
         )
     verdict = f"the verdict on {first.name} for this model is {first.verdict!r}{tested}"
-    return f"This must not be used for a decision: {verdict}."
+    why = f" {explanation.card.summary[0]}" if explanation.card and first.verdict == "cannot tell" else ""
+    return f"This must not be used for a decision: {verdict}.{why}"
+
+
+def _nothing_in_words(card: TestedData | None) -> str:
+    """Why nothing is drawn."""
+    if card is None:
+        return "No method may be drawn for this model; nothing is claimed about why it answers as it does."
+    first, second = card.summary
+    return f"{first} So no method is drawn, and nothing is claimed about why the model answers as it does. {second}"
 
 
 def _body(explanation: ExplanationData) -> str:
