@@ -515,7 +515,7 @@ def _card(model: keras.Model, samples: np.ndarray, classes: Sequence[str], remov
         model,
         samples,
         target=classes[1],
-        class_names=classes,
+        classes=classes,
         methods=TESTED,
         removals=removals,
         permutations=0,

@@ -335,6 +335,33 @@ def require_dims(array: xr.DataArray, *dims: str) -> None:
             )
 
 
+def what_is_missing(sizes: Mapping[Hashable, int]) -> str:
+    """Along which dims an array has nothing: ``no keys``, ``no queries and no keys``; empty where it has something.
+
+    Args:
+        sizes: The size of each dim.
+    """
+    empty = [str(dim) for dim, size in sizes.items() if not size]
+    return " and ".join(f"no {_PLURALS.get(dim, f'positions along {dim}')}" for dim in empty)
+
+
+_PLURALS = {SAMPLE: "samples", HEAD: "heads", QUERY: "queries", KEY: "keys", "step": "steps", "window": "windows"}
+
+
+def require_content(array: xr.DataArray) -> None:
+    """Checks that an array has at least one entry along each dim.
+
+    Raises:
+        SchemaError: It has not.
+    """
+    missing = what_is_missing(array.sizes)
+    if missing:
+        raise SchemaError(
+            f"Scores have dimensions {tuple(map(str, array.dims))} with shape {array.shape}, so there is nothing to "
+            f"see: there are {missing}. Give maps with at least one of each."
+        )
+
+
 def _capital(words: str) -> str:
     return words[:1].upper() + words[1:]
 

@@ -158,7 +158,7 @@ def test_what_cannot_be_drawn_is_said_before_anything_is_tested(patients, monkey
             {"truth": ["sick"] * 7, "classes": ["no", "yes"]},
             "The truth of a sample is 'sick', but the classes are 'no'",
         ),
-        ({"images": patients[:1]}, "images has 1 pictures, but there are "),
+        ({"images": patients[:1]}, "images were given, which are drawn under the patches of pictures"),
     ):
         with pytest.raises((InputError, MethodError)) as raised:
             ats.explain(model, patients, **options)
@@ -231,9 +231,29 @@ def test_hostile_ids_names_and_classes_are_text(patients, tmp_path):
             "number, or name the two classes that a probability decides between: classes=['no', 'yes'].",
         ),
         (
-            {"images": np.zeros((3, 2, 2)), "samples": [5]},
-            "images has 3 pictures, but there are 7 samples. Give one for each sample, in their order, whichever of "
-            "them are explained.",
+            {"images": np.zeros((7, 2, 2))},
+            "images were given, which are drawn under the patches of pictures, but features are explained here. Leave "
+            "images out.",
+        ),
+        (
+            {"grid": (2, 2)},
+            "grid=(2, 2) was given, which divides pictures (sample, height, width, channel) into patches, but the "
+            "input has shape (7, 4). Leave grid out.",
+        ),
+        ({"padding": 0}, "padding=0 was given, but features are never padding. Leave padding out."),
+        (
+            {"budget": "5 s"},
+            "The methods are not tested now, because a card was given or no test is wanted, so budget='5 s' limits "
+            "nothing. Leave it out.",
+        ),
+        (
+            {"card": "card.json"},
+            "The card is 'card.json', but one that ats.evidence returned is needed. Leave card out to test the methods "
+            "now, or test none: card=False.",
+        ),
+        (
+            {"card": None, "budget": 0},
+            "The budget is 0, but a number of seconds or a time such as '5 min' is needed: budget='5 min'.",
         ),
     ],
 )

@@ -289,3 +289,34 @@ def test_where_nothing_is_drawn_the_page_shows_the_samples_as_they_are():
 
 def imread_of(source):
     return (imread(io.BytesIO(base64.b64decode(source)), format="png") * 255).round()
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (
+            np.zeros((3, 8, 12)),
+            "images has 3 pictures, but there are 7 samples. Give one for each sample, in their order, whichever of "
+            "them are explained.",
+        ),
+        (
+            np.zeros((7, 12)),
+            "The images have the shape (7, 12), but (sample, height, width) or (sample, height, width, channel) with "
+            "1, 3 or 4 channels is needed.",
+        ),
+        (
+            np.zeros((7, 3, 8, 12)),
+            "The images have the shape (7, 3, 8, 12), but (sample, height, width) or (sample, height, width, channel) "
+            "with 1, 3 or 4 channels is needed.",
+        ),
+        (
+            [np.zeros((8, 12)), np.zeros((6, 12))],
+            "The images are not all of one size. Give one array of them all: (sample, height, width, channel).",
+        ),
+    ],
+)
+def test_pictures_of_another_shape_are_not_drawn(images, message):
+    model, data, options = pictures()
+    with pytest.raises(InputError) as raised:
+        ats.explain(model, data, card=False, images=images, **options)
+    assert str(raised.value) == message

@@ -351,6 +351,21 @@ def test_what_has_another_cause_is_another_finding():
     assert [group.sites for group in Findings([cause, other, again, cause]).grouped] == [("a",), ("b",), ("c",)]
 
 
+@pytest.mark.parametrize(
+    ("shape", "what"),
+    [
+        ((2, 3, 5, 0), "keys"),
+        ((2, 3, 0, 5), "queries"),
+        ((2, 0, 5, 5), "heads"),
+        ((0, 3, 5, 5), "samples"),
+        ((2, 3, 0, 0), "queries and no keys"),
+    ],
+)
+def test_of_a_map_without_anything_it_is_said_that_there_is_nothing(shape, what):
+    [finding] = ats.AttentionMaps.from_arrays({"mha": np.zeros(shape, "float32")}).findings
+    assert (finding.kind, finding.message) == ("empty", f"there is nothing to see: it has no {what}")
+
+
 def test_the_earlier_name_of_a_fix_still_works():
     (finding,) = ats.AttentionMaps.from_arrays({"a": np.ones((1, 2, 3, 1))}).findings
     assert finding.mend == finding.fix != ""

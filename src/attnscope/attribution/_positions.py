@@ -231,6 +231,11 @@ def positions_of(
 
 def _of_array(array: np.ndarray, leaf: int, names: Sequence[str], grid: tuple[int, int] | None) -> Positions:
     is_whole = array.dtype.kind in "iub"
+    if grid is not None and array.ndim != 4:
+        raise InputError(
+            f"grid={grid!r} was given, which divides pictures (sample, height, width, channel) into patches, but the "
+            f"input has shape {array.shape}. Leave grid out."
+        )
     if array.ndim == 2:
         return Positions("tokens" if is_whole else "features", leaf, None, np.ones(array.shape, bool))
     if array.ndim == 3 and is_whole:

@@ -127,8 +127,8 @@ class Finding:
     """Something that a reader of the maps needs to know.
 
     Attributes:
-        kind: ``padding``, ``only_padding``, ``single_key``, ``uniform``, ``constant``, ``sink``, ``row_sum``, ``nan``,
-            ``by_size``, ``not_run``, ``lost`` or ``unreached``.
+        kind: ``padding``, ``only_padding``, ``single_key``, ``empty``, ``uniform``, ``constant``, ``sink``,
+            ``row_sum``, ``nan``, ``by_size``, ``not_run``, ``lost`` or ``unreached``.
         site: Name of the site.
         heads: The heads concerned; empty if it concerns all of them, or if the site has none.
         message: What was seen, with its figure.

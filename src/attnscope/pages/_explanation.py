@@ -102,10 +102,7 @@ def use_in_words(explanation: ExplanationData) -> str:
         "this model depends on."
     )
     if not explanation.methods:
-        why = "" if explanation.card is None else " " + " ".join(explanation.card.summary)
-        return (
-            f"No method may be drawn for this model{tested}; nothing is claimed about why it answers as it does.{why}"
-        )
+        return _nothing_in_words(explanation.card)
     first = explanation.methods[0]
     if first.verdict == "explains":
         return (
@@ -123,7 +120,16 @@ def use_in_words(explanation: ExplanationData) -> str:
             "ats.evidence(model, inputs) tests it, on the command line attnscope evidence MODEL INPUTS."
         )
     verdict = f"the verdict on {first.name} for this model is {first.verdict!r}{tested}"
-    return f"This must not be used for a decision: {verdict}."
+    why = f" {explanation.card.summary[0]}" if explanation.card and first.verdict == "cannot tell" else ""
+    return f"This must not be used for a decision: {verdict}.{why}"
+
+
+def _nothing_in_words(card: TestedData | None) -> str:
+    """Why nothing is drawn."""
+    if card is None:
+        return "No method may be drawn for this model; nothing is claimed about why it answers as it does."
+    first, second = card.summary
+    return f"{first} So no method is drawn, and nothing is claimed about why the model answers as it does. {second}"
 
 
 def _body(explanation: ExplanationData) -> str:
@@ -195,7 +201,7 @@ def _row(one: xr.Dataset, place: int) -> str:
     name, decision = str(one[SAMPLE_ID].item()), str(one["decision"].item())
     decides, truth = "by_class" in one, ""
     if "truth" in one.coords:
-        wrong = decides and str(one["truth"].item()) != decision  # two numbers always differ
+        wrong = decides and str(one["truth"].item()) not in ("", decision)  # two numbers always differ
         mark = " <span class=wrong>✗ differs</span>" if wrong else ""
         truth = f"<td{'' if decides else ' class=number'}>{_truth(one)}{mark}</td>"
     said = f"<td>{isolated(readable(decision))}</td>" if decides else ""
@@ -206,8 +212,10 @@ def _row(one: xr.Dataset, place: int) -> str:
 
 
 def _truth(one: xr.Dataset) -> str:
-    """What is right; a number is written as the answer is."""
+    """What is right, as far as it is known; a number is written as the answer is."""
     right = str(one["truth"].item())
+    if not right:
+        return "not known"
     try:
         return isolated(readable(right)) if "by_class" in one else number(float(right))
     except ValueError:

@@ -22,7 +22,7 @@ from attnscope.pages._charts import MOST_POSITIONS, Bars, bar_list, largest_draw
 from attnscope.pages._means import MeanMaps, mean_maps, received, received_per_group
 from attnscope.pages._outputs import class_counts, outputs_in_words
 from attnscope.pages._page import head, page, what_was_found
-from attnscope.schema import MEANINGS, RANK, SAMPLE_ID, UNITS, key_dims, query_dims, require_maps
+from attnscope.schema import MEANINGS, RANK, SAMPLE_ID, UNITS, key_dims, query_dims, require_maps, what_is_missing
 from attnscope.site_names import short_site_names
 
 MOST_CELLS = 20_000
@@ -270,6 +270,21 @@ def _site(
     sites = maps.sites
     place = sites.names.index(name)
     site, short = sites[place], short_site_names(sites)[name]
+    missing = what_is_missing(dataset.sizes)
+    parts = [f"<p>There is nothing to see: it has {html.escape(missing)}.</p>"] if missing else []
+    parts += [] if missing else _pictures(dataset, groups, outputs, samples, tooltips)
+    layer = f" · {html.escape(site.layer_class)}" if site.layer_class else ""
+    return (
+        f"<section class=site id='{_anchor(place)}'><h2>{html.escape(shown(short))}</h2>"
+        f"<p class=small><code>{html.escape(shown(name))}</code> · {html.escape(site.kind)}{layer} · "
+        f"{html.escape(_sizes(dataset))}</p>{''.join(parts)}</section>"
+    )
+
+
+def _pictures(
+    dataset: xr.Dataset, groups: Sequence[str] | None, outputs: Sequence[str], samples: int, tooltips: _Tooltips
+) -> list[str]:
+    """The mean maps of a site, its first samples one by one, and what each group attends to."""
     ranked = [str(variable) for variable in dataset.data_vars if RANK in dataset[variable].dims]
     parts = [_means(dataset, str(variable), tooltips) for variable in dataset.data_vars if variable not in ranked]
     if ranked:
@@ -281,12 +296,7 @@ def _site(
         parts.append(_tokens(dataset, outputs, samples))
     if groups is not None:
         parts.append(_groups(dataset, groups))
-    layer = f" · {html.escape(site.layer_class)}" if site.layer_class else ""
-    return (
-        f"<section class=site id='{_anchor(place)}'><h2>{html.escape(shown(short))}</h2>"
-        f"<p class=small><code>{html.escape(shown(name))}</code> · {html.escape(site.kind)}{layer} · "
-        f"{html.escape(_sizes(dataset))}</p>{''.join(parts)}</section>"
-    )
+    return parts
 
 
 def _means(dataset: xr.Dataset, variable: str, tooltips: _Tooltips) -> str:

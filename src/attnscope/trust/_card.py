@@ -16,6 +16,7 @@ from attnscope.marks import number, shown
 from attnscope.pages import CardRules, card_element, card_page
 from attnscope.plain_values import plain
 from attnscope.trust._interval import Interval
+from attnscope.trust._time_limit import Limited
 from attnscope.trust._verdict import BASELINES, CHANGES, LIMITS, MARGIN, RULE, Verdict, in_short
 
 _CARD_RULES = CardRules(RULE, LIMITS, BASELINES, unchanged_from=CHANGES, margin=MARGIN)
@@ -113,6 +114,7 @@ class EvidenceCard:
         seconds: How long it took.
         notes: Anything else that a reader has to know.
         backend: The Keras backend it ran on.
+        limit: The time limit that it was made within; None where there was none.
     """
 
     model: str
@@ -132,6 +134,7 @@ class EvidenceCard:
     seconds: float
     notes: tuple[str, ...]
     backend: str
+    limit: Limited | None = None
 
     @property
     def verdicts(self) -> dict[str, str]:
@@ -142,7 +145,7 @@ class EvidenceCard:
     def summary(self) -> tuple[str, str]:
         """Which methods may be used for this model, and what is wrong with the others, in two sentences."""
         verdicts = {name: method.verdict for name, method in self.judged.items() if method.verdict is not None}
-        return in_short(verdicts, self.samples)
+        return in_short(verdicts, self.samples, self.given, self.limit)
 
     @property
     def removals(self) -> list[str]:

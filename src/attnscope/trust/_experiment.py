@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -37,7 +38,7 @@ from attnscope.trust._faithfulness import METHOD, faithfulness
 from attnscope.trust._interval import Interval, paired_interval
 from attnscope.trust._randomisation import randomisation, rank_correlation
 from attnscope.trust._sensitivity import max_sensitivity
-from attnscope.trust._time_limit import PILOT, TimeLimit
+from attnscope.trust._time_limit import Plan, TimeLimit
 from attnscope.trust._verdict import BASELINES, ERRORS, LEAST_SAMPLES, MARGIN, verdict_of
 
 # A card needs all measures at once, so each takes fewer steps here than when it is called alone.
@@ -53,6 +54,10 @@ STAGES = 3
 """Blocks of layers that are shuffled, one after the other and each alone."""
 SHUFFLES = 4
 """How often all parameters are shuffled."""
+SHUFFLED_RUNS = 1 + STAGES - 1 + SHUFFLES + STAGES - 1
+"""How often relevance is computed for that: as it is, in all cascading stages, and block by block."""
+SAMPLES_FIRST = 2 * LEAST_SAMPLES
+"""Where time is short, as many samples come before the tests that no verdict needs."""
 SENSITIVITY_DRAWS = 4
 """Draws of max-sensitivity."""
 ROUNDING = 1e-6
@@ -62,6 +67,8 @@ ATTENTION_SAMPLES, CHANGED_SAMPLES = 16, 8
 
 Gains = dict[str, dict[str, Interval]]
 """By removal and baseline: how much more comprehensive a method is."""
+Comparison = tuple[list[RemovalScores], dict[str, xr.DataArray], dict[str, xr.Dataset]]
+"""What `Experiment.compared` gives."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,24 @@ class AttentionResults:
 
 
 @dataclass(frozen=True)
+class Repeats:
+    """What was found by repeating the methods on few samples, which takes as long however many samples there are.
+
+    Attributes:
+        correlations: How similar the methods' rankings stay while parameters are shuffled; see `Experiment.shuffled`.
+        sensitivities: By method: how far its relevance changes when the input is perturbed a little; see
+            `Experiment.sensitivities`.
+        attention: What the attention showed.
+        notes: What was left out for lack of time, as sentences.
+    """
+
+    correlations: xr.DataArray
+    sensitivities: dict[str, float | None]
+    attention: AttentionResults
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Results:
     """What an experiment found on its samples.
 
@@ -85,11 +110,13 @@ class Results:
         judged: By method; the baselines last.
         margins: By removal: the gain in comprehensiveness that counts as none.
         attention: What the attention showed.
+        notes: What was left out for lack of time, as sentences.
     """
 
     judged: dict[str, Judged]
     margins: dict[str, float]
     attention: AttentionResults
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,6 +131,10 @@ class Experiment:
         permutations: How often attention is permuted; 0 leaves out the tests that change attention.
         seed: Seed of everything that is drawn.
         unusable: Methods that this model does not allow, with the reason.
+        repeated_samples: The most samples whose relevance is computed again, with shuffled parameters and with
+            perturbed inputs.
+        repeats: What that showed, where it is known already.
+        plan: How many samples a time limit left; None where there was none.
         path_steps: Points of integrated gradients.
     """
 
@@ -114,6 +145,9 @@ class Experiment:
     permutations: int
     seed: int
     unusable: Mapping[str, str]
+    repeated_samples: int = REPEATED_SAMPLES
+    repeats: Repeats | None = None
+    plan: Plan | None = None
     path_steps: int = PATH_STEPS
 
     @cached_property
@@ -130,9 +164,9 @@ class Experiment:
         return self.on(self.subject.rows(slice(0, count)))
 
     @property
-    def repeated(self) -> Experiment:
+    def few(self) -> Experiment:
         """The same experiment on the few samples whose relevance is computed again and again."""
-        return replace(self.first(REPEATED_SAMPLES), path_steps=REPEATED_PATH_STEPS)
+        return replace(self.first(self.repeated_samples), path_steps=REPEATED_PATH_STEPS)
 
     @property
     def described(self) -> np.ndarray:
@@ -141,13 +175,42 @@ class Experiment:
         return np.sort(drawn[:DESCRIBED_SAMPLES])
 
     def within(self, limit: TimeLimit) -> Experiment:
-        """The same experiment on as many samples, drawn at random, as a time limit allows; pilot runs measure it."""
-        pilot, total = self.first(PILOT), self.subject.samples
-        count = limit.samples(total, lambda: pilot.results(progress=False))
-        if count >= total:
-            return self
-        rows = np.sort(np.random.default_rng(self.seed).permutation(total)[:count])
-        return self.on(self.subject.rows(rows))
+        """The same experiment on as many samples, drawn at random, as a time limit allows.
+
+        What takes as long however many samples there are is done at once; pilot runs measure what each sample takes.
+        """
+        total = self.subject.samples
+        drawn = self.on(self.subject.rows(np.random.default_rng(self.seed).permutation(total)))
+        drawn = replace(drawn, repeated_samples=drawn.affordable_repeats(limit))
+        correlations, attention = drawn.shuffled(), drawn.first(SAMPLES_FIRST).attention()
+        each = limit.seconds_each(total, lambda count: drawn.first(count).compared(lambda: None))
+        is_short = limit.plan(total, each).samples < min(total, SAMPLES_FIRST)
+        sensitivities = dict.fromkeys(self.methods) if is_short else drawn.sensitivities(lambda: None)
+        repeats = Repeats(correlations, sensitivities, attention, drawn.cuts(is_short))
+        plan = limit.plan(total, each)
+        return replace(drawn.first(plan.samples), repeats=repeats, plan=plan)
+
+    def cuts(self, is_short: bool) -> tuple[str, ...]:
+        """What was left out for lack of time, besides samples.
+
+        Args:
+            is_short: Whether there was no time for what no verdict needs.
+        """
+        shuffled = f"Parameters were shuffled for {self.repeated_samples} samples in place of {REPEATED_SAMPLES}"
+        perturbed = "Whether relevance is stable when the input is perturbed a little was not tested"
+        return (
+            *([shuffled] if self.repeated_samples < REPEATED_SAMPLES else []),
+            *([perturbed] if is_short and self.moves else []),
+        )
+
+    def affordable_repeats(self, limit: TimeLimit) -> int:
+        """On how many samples methods may be repeated, so that at least half of the time is left for the others."""
+        few = self.few
+        few.relevances()  # compiles
+        started = time.monotonic()
+        few.relevances()
+        seconds = SHUFFLED_RUNS * (time.monotonic() - started)
+        return max(2, min(REPEATED_SAMPLES, int(REPEATED_SAMPLES * limit.left / 2 / seconds)))
 
     def results(self, *, progress: bool) -> Results:
         """Every step but `stability`, which needs other models.
@@ -155,12 +218,9 @@ class Experiment:
         Args:
             progress: Whether to show a bar, on a terminal.
         """
-        versions = self.versions()
-        with progress_bar(2 * len(self.methods) + len(versions), shown=progress) as advance:
-            relevances = self.relevances(versions[0], advance)
-            measures = self.measures(versions, relevances, advance)
-            correlations = self.randomisation()
-            sensitivities = self.sensitivities(advance)
+        with progress_bar(2 * len(self.methods) + len(self.removals), shown=progress) as advance:
+            versions, relevances, measures = self.compared(advance)
+            repeats = self.repeats or self.repeated(advance)
         margins = {removed.removal.name: self.margin(removed) for removed in versions}
         widest = self.widest(measures)
         baselines = {name: self.baseline(name, measures, widest) for name in BASELINES}
@@ -168,13 +228,34 @@ class Experiment:
             name: self.judgement(
                 relevances[name],
                 self.baseline(name, measures, widest),
-                correlations.sel({METHOD: name}),
-                sensitivities[name],
+                repeats.correlations.sel({METHOD: name}),
+                repeats.sensitivities[name],
                 margins,
             )
             for name in self.methods
         }
-        return Results({**methods, **baselines}, margins, self.attention())
+        return Results({**methods, **baselines}, margins, repeats.attention, repeats.notes)
+
+    def compared(self, advance: Callable[[], object]) -> Comparison:
+        """What takes the longer the more samples there are: each method's relevance and all measures of it.
+
+        Args:
+            advance: Called after each method and each removal.
+
+        Returns:
+            The samples with positions removed, by each removal; by method its relevance; by removal the measures.
+        """
+        versions = self.versions()
+        relevances = self.relevances(versions[0], advance)
+        return versions, relevances, self.measures(versions, relevances, advance)
+
+    def repeated(self, advance: Callable[[], object]) -> Repeats:
+        """What takes as long however many samples there are, as it is done on few of them.
+
+        Args:
+            advance: Called after each method.
+        """
+        return Repeats(self.shuffled(), self.sensitivities(advance), self.attention())
 
     def versions(self) -> list[RemovalScores]:
         """The samples with positions removed, by each removal; every step reuses their answers."""
@@ -197,7 +278,9 @@ class Experiment:
         known = method_of(method).options
         return relevance_of(self.subject, method, **{name: v for name, v in settings.items() if name in known})
 
-    def relevances(self, versions: RemovalScores, advance: Callable[[], object]) -> dict[str, xr.DataArray]:
+    def relevances(
+        self, versions: RemovalScores | None = None, advance: Callable[[], object] = lambda: None
+    ) -> dict[str, xr.DataArray]:
         """The relevance by each method.
 
         Args:
@@ -242,9 +325,9 @@ class Experiment:
             advance()
         return measures
 
-    def randomisation(self) -> xr.DataArray:
+    def shuffled(self) -> xr.DataArray:
         """How similar the methods' rankings stay while parameters are shuffled, dims ``(stage, relevance, sample)``."""
-        few = self.repeated
+        few = self.few
 
         def relevances() -> np.ndarray:
             return np.stack([few.subject.flat(few.relevance(name)) for name in few.methods])
@@ -260,6 +343,11 @@ class Experiment:
         )
         return correlations.assign_coords({METHOD: list(few.methods)})
 
+    @property
+    def moves(self) -> bool:
+        """Whether the input can be perturbed a little."""
+        return self.subject.positions.of(self.subject.inputs).dtype.kind == "f"
+
     def sensitivities(self, advance: Callable[[], object]) -> dict[str, float | None]:
         """How far each method's relevance changes when the input is perturbed a little.
 
@@ -270,11 +358,10 @@ class Experiment:
             By method, the median over the samples; None where the input cannot be perturbed a little, or nothing is
             relevant.
         """
-        few = self.repeated
-        moves = few.subject.positions.of(few.subject.inputs).dtype.kind == "f"
+        few = self.few
         sensitivities = {}
         for name in self.methods:
-            sensitivities[name] = few.sensitivity(name) if moves else None
+            sensitivities[name] = few.sensitivity(name) if self.moves else None
             advance()
         return sensitivities
 

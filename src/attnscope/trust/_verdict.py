@@ -9,6 +9,7 @@ from typing import Literal, get_args
 
 from attnscope.marks import readable
 from attnscope.trust._interval import Interval
+from attnscope.trust._time_limit import Limited
 
 Word = Literal["explains", "descriptive only", "misleading here", "cannot tell"]
 WORDS: tuple[Word, ...] = get_args(Word)
@@ -184,21 +185,28 @@ def _samples(gains: Gains) -> int:
     return min(interval.samples for gain in gains.values() for interval in gain.values())
 
 
-def in_short(verdicts: Mapping[str, Verdict], samples: int) -> tuple[str, str]:
+def in_short(
+    verdicts: Mapping[str, Verdict], samples: int, given: int | None = None, limit: Limited | None = None
+) -> tuple[str, str]:
     """Two sentences: which methods may be used for this model, and what is wrong with the others.
 
     Args:
         verdicts: By method.
         samples: How many samples were tested.
+        given: How many there were; None for no more.
+        limit: The time limit; None where there was none.
     """
     named = {word: [name for name, verdict in verdicts.items() if verdict.word == word] for word in WORDS}
     unknown = named["cannot tell"]
     enough = _enough([verdicts[name].needed for name in unknown]) if unknown else ""
     if samples < LEAST_SAMPLES:
+        few, time = f"{samples} samples are too few", ""
+        if limit is not None and given is not None and given >= LEAST_SAMPLES:
+            few = f"In {limit.time} only {samples} of {given} samples could be tested, too few"
+            time = f"Testing {LEAST_SAMPLES} takes about {limit.enough}; "
         return (
-            f"{samples} samples are too few to tell whether any method explains this model's answers: at least "
-            f"{LEAST_SAMPLES} are needed.",
-            f"If more of them are like these, a verdict on every method takes {enough}.",
+            f"{few} to tell whether any method explains this model's answers: at least {LEAST_SAMPLES} are needed.",
+            f"{time}{'if' if time else 'If'} more samples are like these, a verdict on every method takes {enough}.",
         )
     first = (
         f"To explain this model's answers on samples like these, use {_listed(named['explains'])}."
@@ -208,7 +216,7 @@ def in_short(verdicts: Mapping[str, Verdict], samples: int) -> tuple[str, str]:
     unfit = [f"{_listed(named[word])} ({word})" for word in ("misleading here", "descriptive only") if named[word]]
     parts = [
         *([f"do not use {', nor '.join(unfit)}"] if unfit else []),
-        *([f"{samples} samples cannot tell about {_listed(unknown)}: that takes {enough}"] if unknown else []),
+        *([f"{samples} samples are too few to judge {_listed(unknown)}: that takes {enough}"] if unknown else []),
     ]
     second = "; ".join(parts) or "every method that was tested may be used"
     return first, f"{second[0].upper()}{second[1:]}."
@@ -224,4 +232,6 @@ def _enough(needed: Sequence[int | None]) -> str:
     known = [count for count in needed if count is not None]
     least = f"{min(known):,}" if known else ""
     most = f"{max(known):,}" if len(known) == len(needed) else f"over {MOST_SAMPLES:,}"
-    return f"about {least} to {most}, by method" if known and least != most else f"about {most}" if known else most
+    if known and least != most:
+        return f"about {least} to {most}, depending on the method"
+    return f"about {most}" if known else most
