@@ -145,8 +145,8 @@ def _all_heads(payload: Payload, place: int, state: Mapping[str, Any]) -> tuple[
         parts.append(_text(20, y + 16, words, quiet=True))
         y += 24
     any_masked = any((codes == MASKED).any() for _, row in drawn for _, codes in row[:MOST_PANELS])
-    scale, end = _scale_bar(look, 20, y + 12, masked=any_masked)
-    return "".join([*parts, scale]), max(wide + across * cell + 20, end, 40 + LETTER * len(words)), y + 58
+    bar, end = _scale_bar(look, 20, y + 12, masked=any_masked)
+    return "".join([*parts, bar]), max(wide + across * cell + 20, end, 40 + LETTER * len(words)), y + 58
 
 
 def _map(payload: Payload, place: int, number_of: int, state: Mapping[str, Any]) -> tuple[str, float, int]:
