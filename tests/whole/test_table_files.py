@@ -253,7 +253,9 @@ def test_options_of_tables_are_for_tables(folder):
     with pytest.raises(InputError) as caught:
         read_inputs("a.npy", id_column="id", columns="a,b,c")
     assert str(caught.value) == (
-        "--id-column, --columns are for tables, but 'a.npy' is none. Give a .csv, .tsv or .parquet file."
+        "--id-column, --columns are for tables, but 'a.npy' is none. Give a .csv, .tsv or .parquet file, or an .npz "
+        "file "
+        "with an array for each: numpy.savez('samples.npz', inputs=array, ids=ids)."
     )
     with pytest.raises(LabelError) as caught:
         read_inputs("patients.csv", columns="")
@@ -466,7 +468,7 @@ def test_columns_that_are_too_many_are_chosen_by_options(folder, capsys):
     np.save("a.npy", np.ones((2, 3), "float32"))
     assert refused(capsys, "attribute", "model.keras", "a.npy", "-o", "r.csv", "--samples", "P-1") == (
         "The sample 'P-1' was requested, but the 2 samples have no ids, so each is a number from 0 to 1: --samples 0. "
-        "A table may name them in a column: --id-column NAME."
+        "A column of a table or an array of an .npz file may name them: --id-column NAME."
     )
 
 

@@ -59,6 +59,10 @@ _BY_SPACES = ("grid", "methods", "sites", "summaries", "target")
 _SWITCHES = {"force": True, "resume": True, "untested": False}
 """Options without a value, and the value of the argument that they stand for."""
 _PHRASES = (
+    (
+        r"Give exactly its own: \{[^{}]*\}\.",
+        "Give exactly its own, by name. An array of ids is named by --id-column, and one of what is right by --truth.",
+    ),
     (r"\bmaps\.save\(('[^']*')\)", r"attnscope capture MODEL INPUTS -o \1"),
     (r"\b(?:rollout|flow)\(maps, (sites=\[\.\.\.\])\)", r"\1"),
     (

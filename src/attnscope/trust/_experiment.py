@@ -182,7 +182,7 @@ class Experiment:
         total = self.subject.samples
         drawn = self.on(self.subject.rows(np.random.default_rng(self.seed).permutation(total)))
         drawn = replace(drawn, repeated_samples=drawn.affordable_repeats(limit))
-        correlations, attention = drawn.shuffled(), drawn.attention()
+        correlations, attention = drawn.shuffled(), drawn.first(SAMPLES_FIRST).attention()
         each = limit.seconds_each(total, lambda count: drawn.first(count).compared(lambda: None))
         is_short = limit.plan(total, each).samples < min(total, SAMPLES_FIRST)
         sensitivities = dict.fromkeys(self.methods) if is_short else drawn.sensitivities(lambda: None)
