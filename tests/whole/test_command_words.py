@@ -29,7 +29,7 @@ OF_OTHER_FUNCTIONS = {
         ("target=['a b', 'c']", "--target 'a b' c"),
         ("for each: target=PerSample([...]).", "for each: in Python, target=PerSample([...])."),
         ("Name one: target={'risk': 0}.", "Name one: in Python, target={'risk': 0}."),
-        ("the names of all classes: class_names=[...].", "the names of all classes: --classes a,b,c."),
+        ("the names of all classes: classes=[...].", "the names of all classes: --classes a,b,c."),
         ("grid=(2, 3) makes patches", "--grid 2 3 makes patches"),
         ("takes 'a', 'b': positions='a'.", "takes 'a', 'b': --positions a."),
         ("Leave the site out: sites=[...].", "Leave the site out: --sites 'encoder*'."),
