@@ -276,6 +276,12 @@ def same_sequence(one: str, other: str) -> bool:
     return one == other or bool(axes_of_inputs(one) & axes_of_inputs(other))
 
 
+def says_sequences(lineage: Mapping[str, str], dims: Sequence[Hashable]) -> bool:
+    """Whether a lineage says of which sequences queries and keys are; of a site that pools there is nothing to say."""
+    queries = query_dims(dims)
+    return not queries or all(dim in lineage for dim in (*queries, *key_dims(dims)))
+
+
 def attends_across(lineage: Mapping[str, str], sizes: Mapping[Hashable, int], path: str, sinks: int = 0) -> bool:
     """Whether a site is cross-attention: its queries and its keys are of two sequences.
 
@@ -290,7 +296,7 @@ def attends_across(lineage: Mapping[str, str], sizes: Mapping[Hashable, int], pa
     queries, keys = query_dims(sizes), key_dims(sizes)
     if not queries:
         return False
-    if all(dim in lineage for dim in (*queries, *keys)):
+    if says_sequences(lineage, tuple(sizes)):
         return not same_sequence(*(" and ".join(lineage[dim] for dim in dims) for dims in (queries, keys)))
     counts = [math.prod(sizes[dim] for dim in dims) for dims in (queries, keys)]
     return any(word in path for word in _CROSS) or counts[0] != counts[1] - sinks

@@ -89,11 +89,11 @@ def faithfulness(
         _without_top(ranks, on_curves.removed),
         _top_alone(ranks, on_curves.kept),
     ]
-    if isinstance(perturbations, int):
-        sets = _all_sets(versions, perturbations, seed)
-    else:
+    if isinstance(perturbations, (list, tuple)) and perturbations and set(perturbations) <= set(names):
         orders = [names.index(name) for name in perturbations]
         sets = _sets_of_orders(removed[0][orders], removed[1][orders])
+    else:
+        sets = _all_sets(versions, perturbations, seed)
     *answers, perturbed = _answers(versions, [*removed, sets[None]])
     original = versions.original()[:, None]
     by_threshold = {"comprehensiveness": original - answers[0], "sufficiency": original - answers[1]}
@@ -390,11 +390,16 @@ def _infidelities(
     return np.asarray(((sums - drops) ** 2).mean(-1))
 
 
-def _all_sets(versions: RemovalScores, perturbations: int, seed: int) -> np.ndarray:
+def _all_sets(versions: RemovalScores, perturbations: object, seed: int) -> np.ndarray:
     """Random sets of positions, dims ``(sample, set, position)``, bool."""
-    if isinstance(perturbations, bool) or not isinstance(perturbations, int) or perturbations < 1:
+    if isinstance(perturbations, (list, tuple, str)):
+        raise InputError(
+            f"perturbations is {perturbations!r}, but a number of sets is needed, or a list of names of the relevances "
+            "that were given: perturbations=32."
+        )
+    if isinstance(perturbations, bool) or not isinstance(perturbations, (int, np.integer)) or perturbations < 1:
         raise InputError(f"perturbations is {perturbations!r}, but at least one set is needed: perturbations=32.")
-    return np.stack([_sets(versions, row, perturbations, seed) for row in range(versions.subject.samples)])
+    return np.stack([_sets(versions, row, int(perturbations), seed) for row in range(versions.subject.samples)])
 
 
 def _sets_of_orders(*removed: np.ndarray) -> np.ndarray:

@@ -29,6 +29,7 @@ from attnscope.schema import (
     known_lineage,
     known_positions,
     query_dims,
+    says_sequences,
 )
 from attnscope.site_names import short_names, side_of
 from attnscope.viewer._quantise import Map
@@ -133,6 +134,11 @@ class SiteMaps:
         path = str(self.dataset.attrs.get("path", self.name))
         crosses = attends_across(known_lineage(self.dataset.attrs), self.array.sizes, path, self.sinks)
         return "cross" if crosses else side_of(path) or "self"
+
+    @cached_property
+    def traced(self) -> bool:
+        """Whether its role follows from where its queries and keys come from; else it follows from their numbers."""
+        return says_sequences(known_lineage(self.dataset.attrs), self.array.dims)
 
     @cached_property
     def sequence(self) -> str:
@@ -294,6 +300,11 @@ class RolloutMaps:
     def panels(self) -> list[str]:
         """One per site of the chain."""
         return [f"up to {site.short}" for site in self.chain]
+
+    @property
+    def traced(self) -> bool:
+        """Whether it is known of each of its sites that its queries and keys are the same positions."""
+        return all(site.traced for site in self.chain)
 
     def units(self, axis: str) -> str:
         """What its queries or keys are, see `SiteMaps.units`."""

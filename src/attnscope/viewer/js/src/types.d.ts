@@ -69,6 +69,8 @@ export interface Site {
   run: number;
   layer: string;
   role: string;
+  /** Whether the role follows from where its queries and keys come from, and not from how many there are. */
+  traced: boolean;
   panels: string[];
   /** What its queries and its keys are: tokens, features, steps, patches, positions... */
   units: Record<Side, string>;
