@@ -29,7 +29,7 @@ from attnscope.schema import (
     known_lineage,
     known_positions,
     query_dims,
-    says_sequences,
+    told_by,
 )
 from attnscope.site_names import short_names, side_of
 from attnscope.viewer._quantise import Map
@@ -136,9 +136,10 @@ class SiteMaps:
         return "cross" if crosses else side_of(path) or "self"
 
     @cached_property
-    def traced(self) -> bool:
-        """Whether its role follows from where its queries and keys come from; else it follows from their numbers."""
-        return says_sequences(known_lineage(self.dataset.attrs), self.array.dims)
+    def told_by(self) -> str:
+        """What says whether it attends across: ``lineage``, ``name`` or ``size``."""
+        path = str(self.dataset.attrs.get("path", self.name))
+        return told_by(known_lineage(self.dataset.attrs), self.array.dims, path)
 
     @cached_property
     def sequence(self) -> str:
@@ -302,9 +303,9 @@ class RolloutMaps:
         return [f"up to {site.short}" for site in self.chain]
 
     @property
-    def traced(self) -> bool:
-        """Whether it is known of each of its sites that its queries and keys are the same positions."""
-        return all(site.traced for site in self.chain)
+    def told_by(self) -> str:
+        """What says that the queries and keys of its sites are the same positions: ``lineage`` or ``size``."""
+        return "lineage" if all(site.told_by == "lineage" for site in self.chain) else "size"
 
     def units(self, axis: str) -> str:
         """What its queries or keys are, see `SiteMaps.units`."""
@@ -334,7 +335,9 @@ def sites_of(runs: Sequence[AttentionMaps], grid: tuple[int, int] | None = None)
 
 def _sites_of_run(number: int, maps: AttentionMaps, grid: tuple[int, int] | None = None) -> list[SiteMaps]:
     sites = [SiteMaps(shown(name), number, maps.dataset(name), grid) for name in maps]
-    names = short_names([site.name for site in sites], [site.name for site in sites if site.role == "cross"])
+    names = short_names(
+        [site.name for site in sites], [site.name for site in sites if site.role == "cross" and site.told_by != "size"]
+    )
     return [replace(site, short=names[site.name]) for site in sites]
 
 

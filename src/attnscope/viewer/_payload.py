@@ -90,7 +90,7 @@ class Payload:
                     "layer": shown(site.layer) if site.layer else "",
                     "kind": site.kind,
                     "role": site.role,
-                    "traced": site.traced,
+                    "told_by": site.told_by,
                     "panels": site.panels,
                     "sinks": site.sinks,
                     "units": {axis: site.units(axis) for axis in ("query", "key")},
@@ -124,7 +124,7 @@ class Payload:
 
     def _taken_for_one_sequence(self) -> Iterator[str]:
         """What a rollout takes for granted."""
-        if any(isinstance(site, RolloutMaps) and not site.traced for site in self.sites):
+        if any(isinstance(site, RolloutMaps) and site.told_by == "size" for site in self.sites):
             yield (
                 "The rollout takes queries and keys for the same positions, because there are as many of both: these "
                 "maps do not say where they come from."

@@ -8,7 +8,7 @@ const SINGULARS = { patches: "patch" };
 const UNKNOWN = "positions";
 /** @type {Record<string, string>} */
 const ROLE_NAMES = { self: "self-attention", cross: "cross-attention", pool: "pooling" };
-const BY_SIZE = ["self", "cross", "rollout"]; // where nothing says where queries and keys come from
+const TRACED = ["self", "cross", "rollout"]; // what follows from where queries and keys come from, if that is known
 const TEXTS = ["tokens", "sentences"]; // what a text is made of
 
 /**
@@ -21,16 +21,15 @@ export function singular(units) {
 }
 
 /**
- * What a kind of attention is called, and whether it is known of its sites, or told by how many queries and keys there are.
+ * What a kind of attention is called, and whether it is known of its sites, or told by names or by how many queries and keys there are.
  *
  * @param {Pick<Manifest, "sites">} manifest
  * @param {string} role
  */
 export function roleName({ sites }, role) {
-  const all = sites.filter((site) => site.role === role);
-  const known = all.filter((site) => site.traced).length;
-  const how = known === all.length || !BY_SIZE.includes(role) ? "" : known ? " (some by size)" : " (by size)";
-  return `${ROLE_NAMES[role] ?? role}${how}`;
+  const all = new Set(sites.flatMap((site) => (site.role === role && TRACED.includes(role) ? [site.told_by] : [])));
+  const some = all.delete("lineage") ? "some " : "";
+  return `${ROLE_NAMES[role] ?? role}${all.size ? ` (${some}by ${[...all].sort().join(" and ")})` : ""}`;
 }
 
 /**

@@ -32,9 +32,9 @@ test("the view of a text is called by what it is a row of", () => {
   expect(tabs("features")).toEqual(["Heads", "Features", "Compare"]);
 });
 
-test("a kind of attention that was told by numbers of positions is said to be", () => {
-  const sites = [["self", true], ["self", true], ["cross", false], ["rollout", true], ["rollout", false], ["encoder", false]].map(([role, traced]) => ({ role, traced }));
-  expect(["all", "self", "cross", "rollout", "encoder"].map((role) => roleName({ sites }, role))).toEqual(["all", "self-attention", "cross-attention (by size)", "rollout (some by size)", "encoder"]);
+test("a kind of attention that was told by names or numbers of positions is said to be", () => {
+  const sites = [["self", "lineage"], ["self", "lineage"], ["cross", "size"], ["cross", "name"], ["rollout", "lineage"], ["rollout", "size"], ["encoder", "size"]].map(([role, told_by]) => ({ role, told_by }));
+  expect(["all", "self", "cross", "rollout", "encoder"].map((role) => roleName({ sites }, role))).toEqual(["all", "self-attention", "cross-attention (by name and size)", "rollout (some by size)", "encoder"]);
 });
 
 describe("positions", () => {
