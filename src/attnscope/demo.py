@@ -320,7 +320,7 @@ def demonstrate_names(
         maps,
         title="Which letters of a name does the model look at?",
         sections=[_about_names(ends, accuracy, len(chosen) - cut)],
-        predictions=_predictions(maps, shown),
+        predictions=[f"{name}: {words}" for (name, _), words in zip(shown, _predictions(maps, shown), strict=True)],
     )
     say(f"testing whether {', '.join(TESTED)} explain it ...")
     explanation = explain(
@@ -515,7 +515,7 @@ def _card(model: keras.Model, samples: np.ndarray, classes: Sequence[str], remov
         model,
         samples,
         target=classes[1],
-        class_names=classes,
+        classes=classes,
         methods=TESTED,
         removals=removals,
         permutations=0,

@@ -306,14 +306,21 @@ def attends_across(lineage: Mapping[str, str], sizes: Mapping[Hashable, int], pa
 
 def known_lineage(attrs: Mapping[str, Any]) -> dict[str, str]:
     """Where the dims of a captured array come from, in words, as far as its attributes say it."""
-    found: dict[str, str] = json.loads(attrs.get("lineage", "{}"))
-    return found
+    return _words_by_dim(attrs, "lineage")
 
 
 def known_positions(attrs: Mapping[str, Any]) -> dict[str, str]:
     """What the positions along the dims of a captured array are, ``tokens``, as far as its attributes say it."""
-    found: dict[str, str] = json.loads(attrs.get("positions", "{}"))
-    return found
+    return _words_by_dim(attrs, "positions")
+
+
+def _words_by_dim(attrs: Mapping[str, Any], name: str) -> dict[str, str]:
+    """An attribute that says something of each dim; nothing where it is one of the user's own by the same name."""
+    try:
+        found = json.loads(attrs.get(name, "{}"))
+    except (TypeError, ValueError):
+        return {}
+    return {str(dim): str(words) for dim, words in found.items()} if isinstance(found, dict) else {}
 
 
 def require_dims(array: xr.DataArray, *dims: str) -> None:
@@ -334,6 +341,33 @@ def require_dims(array: xr.DataArray, *dims: str) -> None:
                 f"Scores have dimensions {tuple(map(str, array.dims))} with shape {array.shape}, but {dim!r} is "
                 f"needed here.{rename}"
             )
+
+
+def what_is_missing(sizes: Mapping[Hashable, int]) -> str:
+    """Along which dims an array has nothing: ``no keys``, ``no queries and no keys``; empty where it has something.
+
+    Args:
+        sizes: The size of each dim.
+    """
+    empty = [str(dim) for dim, size in sizes.items() if not size]
+    return " and ".join(f"no {_PLURALS.get(dim, f'positions along {dim}')}" for dim in empty)
+
+
+_PLURALS = {SAMPLE: "samples", HEAD: "heads", QUERY: "queries", KEY: "keys", "step": "steps", "window": "windows"}
+
+
+def require_content(array: xr.DataArray) -> None:
+    """Checks that an array has at least one entry along each dim.
+
+    Raises:
+        SchemaError: It has not.
+    """
+    missing = what_is_missing(array.sizes)
+    if missing:
+        raise SchemaError(
+            f"Scores have dimensions {tuple(map(str, array.dims))} with shape {array.shape}, so there is nothing to "
+            f"see: there are {missing}. Give maps with at least one of each."
+        )
 
 
 def _capital(words: str) -> str:

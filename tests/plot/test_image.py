@@ -253,7 +253,7 @@ def test_relevance_of_a_model_s_pictures_knows_their_grid_and_a_gallery_what_hol
     inputs = keras.Input((4, 6, 1))
     model = keras.Model(inputs, keras.layers.Dense(2, activation="softmax")(keras.layers.Flatten()(inputs)))
     pictures = rng.random((8, 4, 6, 1)).astype("float32")
-    given = ats.attribute(model, pictures, method="occlusion", grid=(2, 3), class_names=["cat", "dog"])
+    given = ats.attribute(model, pictures, method="occlusion", grid=(2, 3), classes=["cat", "dog"])
     given = given.assign_coords(sample_target=("sample", ["class 'cat'", "class 'dog'"] * 4))
     panels = ats.plot.image(pictures, given, images=[0, 1])
     assert patches(panels.flat[0]).shape == (2, 3)

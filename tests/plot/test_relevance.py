@@ -96,7 +96,7 @@ def test_a_map_of_relevance_has_a_row_for_each_sample_or_shows_one():
     assert ax.images[0].get_clim() == (-rounded_up(float(np.abs(given).max())), rounded_up(float(np.abs(given).max())))
     one = ats.plot.heatmap(given, sample=1, ax=axes())
     np.testing.assert_array_equal(cells(one), given.values[1:2, :3])
-    assert (title(one), remarks(one)) == ("sample P-2, 1 of 3", "padding left out: 2 keys")
+    assert (title(one), remarks(one)) == ("sample P-2, 1 of 3", "padding left out: 2 positions")
     np.testing.assert_array_equal(cells(ats.plot.heatmap(given, sample="P-2", ax=axes())), cells(one))
     assert ats.plot.heatmap(given, sample=1, trim=False, ax=axes()).get_xlim() == (-0.5, 4.5)
     with pytest.raises(SchemaError) as caught:

@@ -1,5 +1,7 @@
 """The evidence card on models of which it is known whether attention matters."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from keras import layers, ops
 import attnscope as ats
 from attnscope import evidence
 from attnscope.errors import InputError, MethodError, TargetError
+from attnscope.trust._time_limit import TimeLimit
 from planted import TRUTH, WIDTH, planted, steps_of
 
 
@@ -88,7 +91,7 @@ def test_one_sample_many_times_is_one_sample(rng):
         verdict = card.judged[name].verdict
         assert (verdict.word, verdict.needed) == ("cannot tell", 1200)
         assert verdict.reasons[-1] == "different samples: 1 of 40, and at least 30 are needed"
-    assert card.notes == ("39 samples repeat others. Intervals take all of them for independent.",)
+    assert card.notes[0] == "39 samples repeat others. Intervals take all of them for independent."
 
 
 @pytest.mark.parametrize("where", ["one sample", "every sample"])
@@ -183,6 +186,48 @@ def test_a_budget_draws_fewer_samples_and_says_so():
     )
     assert card.samples < card.given == 400
     assert f"{card.samples} of 400 samples were drawn to stay within 2 s." in card.notes
+
+
+def test_a_budget_that_leaves_too_few_samples_is_what_the_card_says_first():
+    card = evidence(
+        planted("everything", 3), steps_of(3, 40), methods=["raw"], permutations=0, budget=1e-3, progress=False
+    )
+    assert (card.samples, card.given) == (4, 40)
+    assert repr(card).splitlines()[0] == (
+        "In 0.001 s only 4 of 40 samples could be tested, too few to tell whether any method explains this model's "
+        "answers: at least 30 are needed."
+    )
+    assert card.summary[1].startswith(f"Testing 30 takes about {card.limit.enough}; if more samples are like these, ")
+    assert card.notes[:2] == (
+        "Parameters were shuffled for 2 samples in place of 6 to stay within 0.001 s.",
+        "Whether relevance is stable when the input is perturbed a little was not tested to stay within 0.001 s.",
+    )
+    assert card.notes[3] == f"This took {card.seconds:.0f} s all the same."
+    assert card.judged["raw"].sensitivity is None
+    assert json.loads(card.to_json())["limit"]["time"] == "0.001 s"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "samples", "rehearsed"),
+    [
+        (100, 62, [4, 4, 23]),  # the pilot runs take 31 s, and a tenth of the rest is not planned for
+        (40, 21, [4, 4, 8]),
+        (10, 4, [4, 4]),  # too short for a larger pilot run, and no fewer are tested
+        (2000, 143, [4, 4, 32]),
+    ],
+)
+def test_as_many_samples_are_planned_as_the_time_allows(monkeypatch, seconds, samples, rehearsed):
+    clock, done = [100.0], []
+
+    def work(count):
+        done.append(count)
+        clock[0] += count  # each sample takes a second
+
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    limit = TimeLimit(seconds, 100.0, "")
+    plan = limit.plan(143, limit.seconds_each(143, work))
+    assert (plan.samples, done) == (samples, rehearsed)
+    assert plan.seconds_for(27) == pytest.approx(sum(rehearsed) + 30)
 
 
 def test_methods_that_cannot_be_used_are_left_out_with_their_reason_unless_asked_for():

@@ -13,8 +13,19 @@ import attnscope
 ROOT = Path(attnscope.__file__).parent
 
 GROUND = {
-    *("errors", "schema", "labels", "findings", "maps", "colours", "marks", "masking", "position_kinds", "quantities"),
-    *("site_names", "tensors", "words"),
+    *(
+        "errors",
+        "schema",
+        "labels",
+        "findings",
+        "maps",
+        "colours",
+        "marks",
+        "masking",
+        "plain_values",
+        "position_kinds",
+    ),
+    *("quantities", "site_names", "tensors", "words"),
 }
 MODEL = {"interception", "running", "discovery", "handlers"}
 ALLOWED = {
@@ -24,13 +35,14 @@ ALLOWED = {
     "tensors": set(),
     "marks": {"colours"},
     "schema": {"errors"},
-    "position_kinds": {"schema"},
+    "position_kinds": {"labels", "schema"},
     "site_names": {"schema"},
     "masking": set(),
+    "plain_values": set(),
     "quantities": {"marks", "schema"},
     "words": {"errors", "schema"},
     "labels": {"errors", "schema", "words"},
-    "findings": {"schema"},
+    "findings": {"marks", "schema"},
     "maps": {"errors", "findings", "labels", "schema", "site_names"},
     "backends": {"errors", "patching", "tensors"},
     "interception": {"backends", "errors", "labels", "patching", "schema", "tensors"},

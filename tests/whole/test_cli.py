@@ -20,7 +20,6 @@ from attnscope.backends import _choice as backends
 from attnscope.backends._choice import choose_backend
 from attnscope.capturing._store import OnDisk
 from attnscope.cli import main
-from attnscope.cli._wording import in_options
 from attnscope.errors import InputError, UnsafeFileError, UnsupportedError
 from attnscope.files import read_inputs, read_model, read_names
 from attnscope.tables import Table
@@ -408,28 +407,6 @@ def test_pickled_objects_are_not_loaded(folder):
         InputError, match=r"'objects.npy' cannot be read as NumPy arrays: Object arrays cannot be loaded"
     ):
         read_inputs("objects.npy")
-
-
-@pytest.mark.parametrize(
-    ("said", "on_the_command_line"),
-    [
-        ("Give one: target=0.", "Give one: --target 0."),
-        ("target=['a b', 'c']", "--target 'a b' c"),
-        ("for each: target=PerSample([...]).", "for each: in Python, target=PerSample([...])."),
-        ("Name one: target={'risk': 0}.", "Name one: in Python, target={'risk': 0}."),
-        ("the names of all classes: class_names=[...].", "the names of all classes: --classes a,b,c."),
-        ("grid=(2, 3) makes patches", "--grid 2 3 makes patches"),
-        ("takes 'a', 'b': positions='a'.", "takes 'a', 'b': --positions a."),
-        ("Leave the site out: sites=[...].", "Leave the site out: --sites 'encoder*'."),
-        ("labels={'text': names}", "in Python, labels={'text': names}"),
-        ("Use the weights themselves: method='raw'. Or", "Use the weights themselves: --methods raw. Or"),
-        ("batch_size is 0: batch_size=32.", "batch_size is 0: in Python, batch_size=32."),
-        ("All names: ats.sites(model, inputs).", "All names: attnscope inspect MODEL INPUTS."),
-    ],
-)
-def test_what_the_library_says_is_said_in_options(said, on_the_command_line):
-    known = {"target", "classes", "grid", "positions", "sites", "labels", "methods"}
-    assert in_options(said, known) == on_the_command_line
 
 
 def test_names_may_be_longer_than_a_path(folder):

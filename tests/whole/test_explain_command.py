@@ -74,8 +74,8 @@ def test_a_figure_has_a_page_for_each_patient(folder, capsys):
     capsys.readouterr()
     assert explain("--untested", "-o", "figure.png") == 2
     assert capsys.readouterr().err == (
-        "attnscope: There is no relevance: no method may be drawn for 'small'. Name one, and it is drawn with its "
-        "verdict: --method occlusion.\n"
+        "attnscope: --untested tests no method, so no verdict chooses the one that is drawn. Name it, --method "
+        "occlusion, or leave --untested out.\n"
     )
     assert not (folder / "figure.png").exists()
 
@@ -89,7 +89,7 @@ def test_a_figure_has_a_page_for_each_patient(folder, capsys):
     ],
 )
 def test_what_does_not_fit_is_said_without_a_traceback(folder, capsys, options, message):
-    assert explain("--untested", *options) == 2
+    assert explain("--untested", "--method", "occlusion", *options) == 2
     said = capsys.readouterr()
     assert said.out == ""
     assert message in said.err
@@ -104,3 +104,18 @@ def test_a_page_is_not_replaced_unless_asked(folder, capsys):
     assert "--force" in capsys.readouterr().err
     assert explain(*UNTESTED, "--force", "-o", "page.html") == 0
     assert (folder / "page.html").read_text("utf-8").startswith("<!doctype html>")
+
+
+@pytest.mark.parametrize("command", ["attribute", "evidence", "explain"])
+def test_a_wrong_suffix_is_refused_before_the_model_is_loaded(folder, capsys, command):
+    target = ("--target", "0") if command == "attribute" else ()
+    assert main([command, "missing.keras", "patients.csv", *READ, *target, "-o", "page.docx"]) == 2
+    assert "The file is 'page.docx', but its name has to end in " in capsys.readouterr().err
+
+
+def test_a_truth_that_is_no_class_names_the_options(folder, capsys):
+    assert explain(*UNTESTED, "--classes", "benign,malign", "-o", "page.html") == 2
+    assert capsys.readouterr().err == (
+        "attnscope: The truth of a sample is 'malignant', but the classes are 'benign', 'malign'. Name the classes as "
+        "the truth does, --classes a,b,c, or take the truth from elsewhere: --truth NAME.\n"
+    )

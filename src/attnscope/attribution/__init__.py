@@ -27,7 +27,6 @@ from attnscope.attribution._removal import default_removals as default_removals
 from attnscope.attribution._removal import removable_of as removable_of
 from attnscope.attribution._removal import removal_of as removal_of
 from attnscope.attribution._removal_scores import RemovalScores as RemovalScores
-from attnscope.attribution._saving import SUFFIXES as SUFFIXES
 from attnscope.attribution._subject import InputLabels as InputLabels
 from attnscope.attribution._targets import ClassNames as ClassNames
 from attnscope.attribution._targets import Target as Target

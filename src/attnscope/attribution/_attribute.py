@@ -22,6 +22,7 @@ def attribute(
     inputs: Inputs,
     *,
     target: TargetLike = None,
+    classes: ClassNames = None,
     class_names: ClassNames = None,
     method: str = "chefer",
     positions: str | None = None,
@@ -46,8 +47,10 @@ def attribute(
             each sample. A whole number, or the name of a class: that class. A list of these: each of them. `PerSample`,
             `AtStep`, a dict of an output's name to any of these, or a function from outputs to one number per sample,
             in `keras.ops`.
-        class_names: What the classes are called, in their order; of several outputs, a dict by the output's name. None
-            for the ``class_names`` of the data or of the model, if they have any.
+        classes: What the classes are called, in their order; or the numbers, of a model that was fitted to numbers; of
+            several outputs, a dict by the output's name. None for the ``class_names`` of the data or of the model, if
+            they have any.
+        class_names: The earlier name of `classes`.
         method: A name out of `METHODS`. For several methods, call this in a loop.
         positions: The name of the input that is explained, where there are several.
         grid: Rows and columns of patches, for pictures.
@@ -92,6 +95,7 @@ def attribute(
         model,
         inputs,
         target=target,
+        classes=classes,
         class_names=class_names,
         positions=positions,
         grid=grid,
@@ -145,7 +149,7 @@ def _computed(subject: Subject, name: str, method: Method, options: Mapping[str,
     return trimming_of(subject).relevance(
         subject,
         labelled,
-        key=(name, repr(sorted(options.items()))),
+        key=name,
         passes=method.passes,
         by_target=method.class_specific and method.passes == 1,
     )

@@ -24,8 +24,10 @@ SHORTEST_STEP, MOST_LENGTHS = 16, 8
 """Where the model is compiled for each length, lengths are rounded up to multiples of 16 or more, so that there are at
 most 8 of them."""
 WORTH, WORTH_COMPILING = 3_000, 20_000
-"""Samples are run with longer ones as long as their padding is fewer positions than this, over all passes: a batch of
-their own, and most of all compiling it for its length, would take longer."""
+"""Samples are run with longer ones as long as their padding is fewer positions than this, over all passes: preparing
+them by themselves, and most of all compiling for their length, would take longer."""
+WORTH_OF_A_BATCH = 150
+"""The same for a batch more of a model that is not compiled: what calling each of its layers takes, in positions."""
 SAME, ROUNDED = 1e-4, 5e-7
 """Numbers count as the same if they differ by at most the first share of how far they are spread, and the second of the
 largest of them: rounding explains that."""
@@ -60,10 +62,10 @@ class Trimming:
 
         def of_rows(rows: np.ndarray, length: int) -> np.ndarray:
             cut = self._cut(rows_of(inputs, rows), length)
-            together = subject.batch_size * (1 if compiles() else max(1, subject.positions.count // (2 * length)))
+            together = subject.batch_size if compiles() else self._together(subject, length)
             return subject.numbers(cut, {name: array[rows] for name, array in extras.items()}, batch_size=together)
 
-        groups = self._groups(subject, inputs)
+        groups = self._groups(subject, inputs, 0 if compiles() else WORTH_OF_A_BATCH)
         if not groups:
             return subject.numbers(inputs, extras)
         answers = np.empty(len(tree.flatten(inputs)[0]))
@@ -132,6 +134,11 @@ class Trimming:
             return parts
         return [(np.arange(subject.samples), subject)]
 
+    @staticmethod
+    def _together(subject: Subject, length: int) -> int:
+        """How many samples of a length run at a time: half as many positions as a batch of whole ones has."""
+        return max(subject.batch_size, subject.batch_size * subject.positions.count // (2 * length))
+
     def _answers_alike(self, subject: Subject, parts: Sequence[tuple[np.ndarray, Subject]]) -> bool:
         """Whether the model says the same of parts as of whole samples; if not, nothing is cut any more."""
         shortened = [(rows, part) for rows, part in parts if part.positions.count < subject.positions.count]
@@ -147,7 +154,7 @@ class Trimming:
         self._leaves = self._leaves if _alike(cut, uncut, uncut) else []
         return bool(self._leaves)
 
-    def _groups(self, subject: Subject, inputs: Tree, worth: float = 0) -> list[tuple[np.ndarray, int]]:
+    def _groups(self, subject: Subject, inputs: Tree, worth: float) -> list[tuple[np.ndarray, int]]:
         """Samples by length, as `_by_length` gives them; none where nothing is cut."""
         if not self._leaves:
             return []
@@ -232,7 +239,7 @@ def _alike(some: np.ndarray, others: np.ndarray, everything: np.ndarray) -> bool
     return np.allclose(some, others, rtol=0, atol=tolerance)
 
 
-def _by_length(ends: np.ndarray, count: int, worth: float = 0) -> Iterator[tuple[np.ndarray, int]]:
+def _by_length(ends: np.ndarray, count: int, worth: float) -> Iterator[tuple[np.ndarray, int]]:
     """Groups of samples of about the same length: their numbers, and that length; the shortest ones first.
 
     Args:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from attnscope.errors import PAGES, InputError, WouldOverwriteError, free_path
+from attnscope.cli._wording import in_options
+from attnscope.errors import CARDS, EXPLANATIONS, RELEVANCE, InputError, WouldOverwriteError, free_path
 from attnscope.files import read_inputs, read_model, read_names
 
 if TYPE_CHECKING:
@@ -148,21 +150,20 @@ def attribute_to(
         The relevance, with the ids of the samples, and what is right for them as the coordinate ``truth``.
     """
     output = Path(output)
-    check_free(output, overwrite)
+    check_free(output, overwrite, suffixes=RELEVANCE)
     given = _read(inputs)
     class_names = None if classes is None else read_names(classes, option="--classes")
     names = None if labels is None else read_names(labels)
     from attnscope.backends import choose_backend
 
     choose_backend(backend)
-    from attnscope.attribution import SUFFIXES, attribute, save
+    from attnscope.attribution import attribute, save
     from attnscope.schema import SAMPLE
 
-    free_path(output, "", overwrite=True, suffixes=SUFFIXES)
     network = read_model(model, backend=backend)
     given, note = _arranged(given, network)
     numbers = None if samples is None else _chosen(given, samples)
-    relevance = attribute(network, given, class_names=class_names, labels=names, **options)
+    relevance = attribute(network, given, classes=class_names, labels=names, **options)
     truth = getattr(given, "truth", None)
     if truth is not None:
         relevance = relevance.assign_coords(truth=(SAMPLE, truth))
@@ -207,8 +208,7 @@ def evidence_to(
         The card.
     """
     output = Path(output)
-    free_path(output, "", overwrite=True, suffixes=(*PAGES, ".json"))
-    check_free(output, overwrite)
+    check_free(output, overwrite, suffixes=CARDS)
     given = _read(inputs)
     class_names = None if classes is None else read_names(classes, option="--classes")
     names = None if labels is None else read_names(labels)
@@ -219,7 +219,7 @@ def evidence_to(
     if samples is not None:
         given, drawn = _drawn(given, samples, seed)
         note = " ".join(filter(None, (note, drawn)))
-    card = evidence(network, given, class_names=class_names, labels=names, seed=seed, **options)
+    card = evidence(network, given, classes=class_names, labels=names, seed=seed, **options)
     output.parent.mkdir(parents=True, exist_ok=True)
     card.save(output, overwrite=overwrite)
     _say(note, say)
@@ -261,14 +261,13 @@ def explain_to(
         The explanation.
     """
     output = Path(output)
-    check_free(output, overwrite)
+    check_free(output, overwrite, suffixes=EXPLANATIONS)
     given = _read(inputs)
     class_names = None if classes is None else read_names(classes, option="--classes")
     names = None if labels is None else read_names(labels)
     network = read_model(model, backend=backend)
-    from attnscope.explaining import SUFFIXES, explain, is_choice
+    from attnscope.explaining import explain, is_choice
 
-    free_path(output, "--force", overwrite=True, suffixes=SUFFIXES)
     given, note = _arranged(given, network)
     chosen: Any = samples if samples is None or is_choice(samples) else _chosen(given, samples)
     explanation = explain(
@@ -281,6 +280,8 @@ def explain_to(
         card=None if test else False,
         **options,
     )
+    known = {"classes", "labels", "samples", "truth", "untested", *options}
+    explanation = replace(explanation, notes=tuple(in_options(note, known) for note in explanation.notes))
     output.parent.mkdir(parents=True, exist_ok=True)
     explanation.save(output, overwrite=overwrite)
     _say(note, say)
@@ -375,8 +376,9 @@ def as_slice(text: str) -> slice:
     return slice(*(int(end) if end else None for end in text.split(":")))
 
 
-def check_free(path: Path, overwrite: bool, *, is_run: bool = False) -> None:
-    """Raises an error if something would be lost, before any work is done."""
+def check_free(path: Path, overwrite: bool, *, is_run: bool = False, suffixes: tuple[str, ...] = ()) -> None:
+    """Raises an error if the name ends in none of `suffixes` or something would be lost, before any work is done."""
+    free_path(path, "", overwrite=True, suffixes=suffixes)
     if not path.exists():
         return
     if not overwrite:

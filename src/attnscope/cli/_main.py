@@ -12,7 +12,7 @@ from attnscope.backends import choose_backend
 from attnscope.cli._commands import as_slice, attribute_to, capture_to, check_free, evidence_to, explain_to, inspect
 from attnscope.cli._parser import parser
 from attnscope.cli._wording import in_options, of_undeclared_inputs
-from attnscope.errors import AttnscopeError
+from attnscope.errors import PAGES, AttnscopeError
 from attnscope.files import read_inputs, read_names
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def _do_report(options: argparse.Namespace) -> None:
     from attnscope.maps import open_maps
     from attnscope.pages import report, save_report
 
-    check_free(Path(options.output), options.force)
+    check_free(Path(options.output), options.force, suffixes=PAGES)
     classes = None if options.classes is None else read_names(options.classes, option="--classes")
     page = report(open_maps(options.run_path), title=options.title, classes=classes)
     save_report(page, options.output, overwrite=options.force)

@@ -276,7 +276,9 @@ def _add_explain(commands: Commands) -> argparse.ArgumentParser:
     )
     command.add_argument("--budget", help="about how long the methods are tested, such as '5 min'; default: 2 min")
     command.add_argument(
-        "--untested", action="store_true", help="test no method; --method says which is drawn, and the page says so"
+        "--untested",
+        action="store_true",
+        help="test no method, which the page says; --method has to say which is drawn",
     )
     command.add_argument("--seed", type=int, default=0, help="of everything that is drawn at random; default: 0")
     _add_subject(command)

@@ -9,7 +9,7 @@ import numpy as np
 
 from attnscope.attribution import of_first
 from attnscope.errors import InputError
-from attnscope.marks import number
+from attnscope.marks import number, number_in_ascii, readable
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Answers:
             decides. None where nothing says it.
         truth: What is right for each sample: the name or number of a class, or a number; None where it is not known.
         units: The unit of the columns; empty where nothing says it.
+        dtype: The type that the model gives its numbers in.
     """
 
     target: np.ndarray
@@ -31,6 +32,7 @@ class Answers:
     classes: tuple[str, ...] | None
     truth: tuple[str, ...] | None = None
     units: str = ""
+    dtype: str = "float64"
 
     @property
     def is_binary(self) -> bool:
@@ -54,14 +56,14 @@ class Answers:
         """The class that the model decides for, by its name; the number itself where there are no classes."""
         scores = self.by_class()
         if scores is None:
-            return [number(float(value)) for value in self.target]
+            return [number_in_ascii(float(value)) for value in self.target]
         return [self.name_of(int(column)) for column in scores.argmax(1)]
 
     def in_words(self) -> list[str]:
         """The decision with its number."""
         scores = self.by_class()
         if scores is None:
-            return self.decided()
+            return list(map(readable, self.decided()))
         return [f"{word} ({number(float(row.max()))})" for word, row in zip(self.decided(), scores, strict=True)]
 
     def certainty(self) -> np.ndarray:
@@ -102,7 +104,10 @@ class Answers:
         if digits.isdecimal() and int(digits) < count:
             return int(digits)
         named = "the numbers of columns" if self.classes is None else ", ".join(map(repr, self.classes))
-        raise InputError(f"The truth of a sample is {word!r}, but the classes are {named}. Give one of them.")
+        raise InputError(
+            f"The truth of a sample is {word!r}, but the classes are {named}. Name the classes as the truth does, "
+            "classes=[...], or take the truth from elsewhere: truth=[...]."
+        )
 
     def truth_in_words(self) -> list[str] | None:
         """The truth, by the names of the classes."""

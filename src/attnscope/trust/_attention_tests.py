@@ -60,6 +60,7 @@ def attention_tests(subject: Subject, maps: AttentionMaps, *, spread: float, per
         tolerance=tolerance,
         site=last_site,
         passes=subject.network.passes.forward - passes_before,
+        short_name="" if last_site is None else maps.short_names[last_site],
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -40,20 +41,26 @@ from attnscope.trust._faithfulness import METHOD, faithfulness
 from attnscope.trust._interval import Interval, paired_interval
 from attnscope.trust._randomisation import randomisation, rank_correlation
 from attnscope.trust._sensitivity import max_sensitivity
-from attnscope.trust._time_limit import PILOT, TimeLimit
+from attnscope.trust._time_limit import Plan, TimeLimit
 from attnscope.trust._verdict import BASELINES, ERRORS, LEAST_SAMPLES, MARGIN, Verdict, verdict_of
 
 # A card needs all measures at once, so each takes fewer steps here than when it is called alone.
 RANDOM_DRAWS = 2
 """Random orders per sample; the baseline ``random`` is their mean."""
-PATH_STEPS = 16
-"""Points of integrated gradients."""
+PATH_STEPS, REPEATED_PATH_STEPS = 16, 8
+"""Points of integrated gradients; and of those that are computed again and again, only to compare their rankings."""
+DESCRIBED_SAMPLES = 24
+"""The most samples whose top positions are also kept alone: that describes a method, and decides no verdict."""
 REPEATED_SAMPLES = 6
 """The most samples whose relevance is computed again, with shuffled parameters and with perturbed inputs."""
 STAGES = 3
 """Blocks of layers that are shuffled, one after the other and each alone."""
 SHUFFLES = 4
 """How often all parameters are shuffled."""
+SHUFFLED_RUNS = 1 + STAGES - 1 + SHUFFLES + STAGES - 1
+"""How often relevance is computed for that: as it is, in all cascading stages, and block by block."""
+SAMPLES_FIRST = 2 * LEAST_SAMPLES
+"""Where time is short, as many samples come before the tests that no verdict needs."""
 SENSITIVITY_DRAWS = 4
 """Draws of max-sensitivity."""
 ROUNDING = 5e-7
@@ -61,11 +68,13 @@ ROUNDING = 5e-7
 are the same but for rounding."""
 NO_ORDER = "no two samples have two positions that may be removed, so that all orders of removal are one"
 RANKS_NOTHING = "it ranks nothing: its relevance is the same for all positions of a sample"
-ATTENTION_SAMPLES, CHANGED_SAMPLES = 16, 10
+ATTENTION_SAMPLES, CHANGED_SAMPLES = 16, 8
 """The most samples whose attention is captured and linted, and changed, which costs over 100 passes each."""
 
 Gains = dict[str, dict[str, Interval]]
 """By removal and baseline: how much more comprehensive a method is."""
+Comparison = tuple[list[RemovalScores], dict[str, xr.DataArray], dict[str, xr.Dataset]]
+"""What `Experiment.compared` gives."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +91,24 @@ class AttentionResults:
 
 
 @dataclass(frozen=True)
+class Repeats:
+    """What was found by repeating the methods on few samples, which takes as long however many samples there are.
+
+    Attributes:
+        correlations: How similar the methods' rankings stay while parameters are shuffled; see `Experiment.shuffled`.
+        sensitivities: By method: how far its relevance changes when the input is perturbed a little; see
+            `Experiment.sensitivities`.
+        attention: What the attention showed.
+        notes: What was left out for lack of time, as sentences.
+    """
+
+    correlations: xr.DataArray
+    sensitivities: dict[str, float | None]
+    attention: AttentionResults
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Results:
     """What an experiment found on its samples.
 
@@ -89,11 +116,13 @@ class Results:
         judged: By method; the baselines last.
         margins: By removal: the gain in comprehensiveness that counts as none.
         attention: What the attention showed.
+        notes: What was left out for lack of time, as sentences.
     """
 
     judged: dict[str, Judged]
     margins: dict[str, float]
     attention: AttentionResults
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -108,6 +137,11 @@ class Experiment:
         permutations: How often attention is permuted; 0 leaves out the tests that change attention.
         seed: Seed of everything that is drawn.
         unusable: Methods that this model does not allow, with the reason.
+        repeated_samples: The most samples whose relevance is computed again, with shuffled parameters and with
+            perturbed inputs.
+        repeats: What that showed, where it is known already.
+        plan: How many samples a time limit left; None where there was none.
+        path_steps: Points of integrated gradients.
     """
 
     subject: Subject
@@ -117,6 +151,10 @@ class Experiment:
     permutations: int
     seed: int
     unusable: Mapping[str, str]
+    repeated_samples: int = REPEATED_SAMPLES
+    repeats: Repeats | None = None
+    plan: Plan | None = None
+    path_steps: int = PATH_STEPS
 
     @cached_property
     def answers(self) -> np.ndarray:
@@ -129,7 +167,7 @@ class Experiment:
         return removable_of(self.subject, self.kept)
 
     @cached_property
-    def compared(self) -> np.ndarray:
+    def ordered(self) -> np.ndarray:
         """Numbers of the samples on which methods are compared: fewer than two positions have only one order."""
         return np.flatnonzero(self.removable.sum(1) > 1)
 
@@ -137,20 +175,20 @@ class Experiment:
     def different(self) -> int:
         """How many of the samples on which methods are compared are different."""
         leaves = [np.asarray(leaf) for leaf in tree.flatten(self.subject.inputs)]
-        return len({tuple(leaf[row].tobytes() for leaf in leaves) for row in self.compared})
+        return len({tuple(leaf[row].tobytes() for leaf in leaves) for row in self.ordered})
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader has to know of the samples."""
-        samples, compared = self.subject.samples, len(self.compared)
+        samples, ordered = self.subject.samples, len(self.ordered)
         notes = []
-        if compared < samples:
+        if ordered < samples:
             notes.append(
-                f"Methods are compared on {compared} of {samples} samples: of the others fewer than two positions may "
+                f"Methods are compared on {ordered} of {samples} samples: of the others fewer than two positions may "
                 "be removed, so that all orders are one."
             )
-        if self.different < compared:
-            repeated = compared - self.different
+        if self.different < ordered:
+            repeated = ordered - self.different
             notes.append(f"{repeated} samples repeat others. Intervals take all of them for independent.")
         return tuple(notes)
 
@@ -162,20 +200,59 @@ class Experiment:
         """The same experiment on the first samples alone."""
         return self.on(self.subject.rows(slice(0, count)))
 
-    @cached_property
+    @property
+    def again(self) -> np.ndarray:
+        """Numbers of the few samples whose relevance is computed again and again: the first that have an order."""
+        return (self.ordered if len(self.ordered) else np.arange(self.subject.samples))[: self.repeated_samples]
+
+    @property
     def few(self) -> Experiment:
-        """The same experiment on the first samples that have an order."""
-        rows = self.compared[:REPEATED_SAMPLES]
-        return self.on(self.subject.rows(rows if len(rows) else slice(0, REPEATED_SAMPLES)))
+        """The same experiment on them."""
+        return replace(self.on(self.subject.rows(self.again)), path_steps=REPEATED_PATH_STEPS)
+
+    @property
+    def described(self) -> np.ndarray:
+        """Numbers of the samples whose top positions are also kept alone, drawn at random, in their order."""
+        drawn = np.random.default_rng([self.seed, 7]).permutation(self.subject.samples)
+        return np.sort(drawn[:DESCRIBED_SAMPLES])
 
     def within(self, limit: TimeLimit) -> Experiment:
-        """The same experiment on as many samples, drawn at random, as a time limit allows; pilot runs measure it."""
-        pilot, total = self.first(PILOT), self.subject.samples
-        count = limit.samples(total, lambda: pilot.results(progress=False))
-        if count >= total:
-            return self
-        rows = np.sort(np.random.default_rng(self.seed).permutation(total)[:count])
-        return self.on(self.subject.rows(rows))
+        """The same experiment on as many samples, drawn at random, as a time limit allows.
+
+        What takes as long however many samples there are is done at once; pilot runs measure what each sample takes.
+        """
+        total = self.subject.samples
+        drawn = self.on(self.subject.rows(np.random.default_rng(self.seed).permutation(total)))
+        drawn = replace(drawn, repeated_samples=drawn.affordable_repeats(limit))
+        correlations, attention = drawn.shuffled(), drawn.first(SAMPLES_FIRST).attention()
+        each = limit.seconds_each(total, lambda count: drawn.first(count).compared(lambda: None))
+        is_short = limit.plan(total, each).samples < min(total, SAMPLES_FIRST)
+        sensitivities = dict.fromkeys(self.methods) if is_short else drawn.sensitivities(lambda: None)
+        repeats = Repeats(correlations, sensitivities, attention, drawn.cuts(is_short))
+        plan = limit.plan(total, each)
+        return replace(drawn.first(plan.samples), repeats=repeats, plan=plan)
+
+    def cuts(self, is_short: bool) -> tuple[str, ...]:
+        """What was left out for lack of time, besides samples.
+
+        Args:
+            is_short: Whether there was no time for what no verdict needs.
+        """
+        shuffled = f"Parameters were shuffled for {self.repeated_samples} samples in place of {REPEATED_SAMPLES}"
+        perturbed = "Whether relevance is stable when the input is perturbed a little was not tested"
+        return (
+            *([shuffled] if self.repeated_samples < REPEATED_SAMPLES else []),
+            *([perturbed] if is_short and self.moves else []),
+        )
+
+    def affordable_repeats(self, limit: TimeLimit) -> int:
+        """On how many samples methods may be repeated, so that at least half of the time is left for the others."""
+        few = self.few
+        few.relevances()  # compiles
+        started = time.monotonic()
+        few.relevances()
+        seconds = SHUFFLED_RUNS * (time.monotonic() - started)
+        return max(2, min(REPEATED_SAMPLES, int(REPEATED_SAMPLES * limit.left / 2 / seconds)))
 
     def results(self, *, progress: bool) -> Results:
         """Every step but `stability`, which needs other models.
@@ -183,12 +260,9 @@ class Experiment:
         Args:
             progress: Whether to show a bar, on a terminal.
         """
-        versions = self.versions()
-        with progress_bar(2 * len(self.methods) + len(versions), shown=progress) as advance:
-            relevances = self.relevances(versions[0], advance)
-            measures = self.measures(versions, relevances, advance)
-            correlations = self.randomisation()
-            sensitivities = self.sensitivities(advance)
+        with progress_bar(2 * len(self.methods) + len(self.removals), shown=progress) as advance:
+            versions, relevances, measures = self.compared(advance)
+            repeats = self.repeats or self.repeated(advance)
         margins = {removed.removal.name: self.margin(removed) for removed in versions}
         widest = self.widest(measures)
         baselines = {name: self.baseline(name, measures, widest) for name in BASELINES}
@@ -196,13 +270,34 @@ class Experiment:
             name: self.judgement(
                 relevances[name],
                 self.baseline(name, measures, widest),
-                correlations.sel({METHOD: name}),
-                sensitivities[name],
+                repeats.correlations.sel({METHOD: name}),
+                repeats.sensitivities[name],
                 margins,
             )
             for name in self.methods
         }
-        return Results({**methods, **baselines}, margins, self.attention())
+        return Results({**methods, **baselines}, margins, repeats.attention, repeats.notes)
+
+    def compared(self, advance: Callable[[], object]) -> Comparison:
+        """What takes the longer the more samples there are: each method's relevance and all measures of it.
+
+        Args:
+            advance: Called after each method and each removal.
+
+        Returns:
+            The samples with positions removed, by each removal; by method its relevance; by removal the measures.
+        """
+        versions = self.versions()
+        relevances = self.relevances(versions[0], advance)
+        return versions, relevances, self.measures(versions, relevances, advance)
+
+    def repeated(self, advance: Callable[[], object]) -> Repeats:
+        """What takes as long however many samples there are, as it is done on few of them.
+
+        Args:
+            advance: Called after each method.
+        """
+        return Repeats(self.shuffled(), self.sensitivities(advance), self.attention())
 
     def versions(self) -> list[RemovalScores]:
         """The samples with positions removed, by each removal; every step reuses their answers."""
@@ -218,14 +313,16 @@ class Experiment:
         settings = {
             "kept": self.kept,
             "seed": self.seed,
-            "steps": PATH_STEPS,
+            "steps": self.path_steps,
             "removal": self.removals[0],
             "removal_scores": versions,
         }
         known = method_of(method).options
         return relevance_of(self.subject, method, **{name: v for name, v in settings.items() if name in known})
 
-    def relevances(self, versions: RemovalScores, advance: Callable[[], object]) -> dict[str, xr.DataArray]:
+    def relevances(
+        self, versions: RemovalScores | None = None, advance: Callable[[], object] = lambda: None
+    ) -> dict[str, xr.DataArray]:
         """The relevance by each method.
 
         Args:
@@ -249,7 +346,8 @@ class Experiment:
             advance: Called after each removal.
 
         Returns:
-            By removal, dims ``(relevance, sample)``; those of ``random`` are means over several draws.
+            By removal, dims ``(relevance, sample)``; those of ``random`` are means over several draws. Sufficiency,
+            insertion and infidelity are NaN but for the samples that `described` names.
         """
         measures = {}
         for removed in versions:
@@ -257,14 +355,19 @@ class Experiment:
             arrays = {name: self.subject.flat(relevance) for name, relevance in relevances.items()}
             arrays |= {"position": position(self.subject, removal_scores=removed)}
             every = faithfulness(
-                removed, {**arrays, **draws}, steps=None, perturbations=list(draws), seed=self.seed
+                removed,
+                {**arrays, **draws},
+                steps=None,
+                perturbations=list(draws),
+                described=self.described,
+                seed=self.seed,
             ).drop_dims("threshold")
             chance = every.sel({METHOD: list(draws)}).mean(METHOD, keep_attrs=True).expand_dims({METHOD: ["random"]})
             measures[removed.removal.name] = xr.concat([every.sel({METHOD: list(arrays)}), chance], METHOD)
             advance()
         return measures
 
-    def randomisation(self) -> xr.DataArray:
+    def shuffled(self) -> xr.DataArray:
         """How similar the methods' rankings stay while parameters are shuffled, dims ``(stage, relevance, sample)``."""
         few = self.few
 
@@ -282,6 +385,11 @@ class Experiment:
         )
         return correlations.assign_coords({METHOD: list(few.methods)})
 
+    @property
+    def moves(self) -> bool:
+        """Whether the input can be perturbed a little."""
+        return self.subject.positions.of(self.subject.inputs).dtype.kind == "f"
+
     def sensitivities(self, advance: Callable[[], object]) -> dict[str, float | None]:
         """How far each method's relevance changes when the input is perturbed a little.
 
@@ -293,10 +401,9 @@ class Experiment:
             relevant.
         """
         few = self.few
-        moves = few.subject.positions.of(few.subject.inputs).dtype.kind == "f"
         sensitivities = {}
         for name in self.methods:
-            sensitivities[name] = few.sensitivity(name) if moves else None
+            sensitivities[name] = few.sensitivity(name) if self.moves else None
             advance()
         return sensitivities
 
@@ -321,11 +428,11 @@ class Experiment:
             versions: For one removal.
         """
         moved = np.abs(occlusion(self.subject, removal_scores=versions)).max(1)
-        return MARGIN * float(self.of_compared(self.rounded(moved)).mean())
+        return MARGIN * float(self.of_ordered(self.rounded(moved)).mean())
 
-    def of_compared(self, numbers: np.ndarray) -> np.ndarray:
+    def of_ordered(self, numbers: np.ndarray) -> np.ndarray:
         """Numbers of the samples on which methods are compared, of all where these are fewer than two."""
-        return numbers[self.compared] if len(self.compared) > 1 else numbers
+        return numbers[self.ordered] if len(self.ordered) > 1 else numbers
 
     def widest(self, measures: Mapping[str, xr.Dataset]) -> float:
         """The largest gain that is allowed for, whichever way: by it intervals allow for gains rarer than the samples.
@@ -377,7 +484,7 @@ class Experiment:
             own = values.sel({METHOD: name})
             gains[removal] = {
                 baseline: paired_interval(
-                    self.of_compared(self.rounded(own - values.sel({METHOD: baseline}))),
+                    self.of_ordered(self.rounded(own - values.sel({METHOD: baseline}))),
                     level=level,
                     bounds=(-widest, widest),
                 )
@@ -435,16 +542,16 @@ class Experiment:
             correlation: Mean rank correlation with that for the model with all parameters shuffled.
             margins: By removal: the gain that counts as none.
         """
-        if len(self.compared) < 2:
+        if len(self.ordered) < 2:
             return Verdict("cannot tell", (NO_ORDER,), testable=False)
         ranks = self.ranks(relevance)
         if not ranks.any():
             return Verdict("cannot tell", (RANKS_NOTHING,), testable=False)
         differ = bool(self.rounded(np.ptp(self.answers)).any())
         known = {removal: np.nan if differ and not margin else margin for removal, margin in margins.items()}
-        again = correlation if ranks[self.compared[:REPEATED_SAMPLES]].any() else None
+        again = correlation if ranks[self.again].any() else None
         samples = self.subject.samples
-        verdict = verdict_of(gains, again, known, share=len(self.compared) / samples)
+        verdict = verdict_of(gains, again, known, share=len(self.ordered) / samples)
         if verdict.word == "cannot tell" or self.different >= LEAST_SAMPLES:
             return verdict
         few = f"different samples: {self.different} of {samples}, and at least {LEAST_SAMPLES} are needed"

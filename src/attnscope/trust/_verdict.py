@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
+from attnscope.marks import readable
 from attnscope.trust._interval import Interval
+from attnscope.trust._time_limit import Limited
 
 Word = Literal["explains", "descriptive only", "misleading here", "cannot tell"]
 WORDS: tuple[Word, ...] = get_args(Word)
@@ -101,7 +103,7 @@ def verdict_of(gains: Gains, correlation: float | None, margins: Mapping[str, fl
 def _when_shuffled(correlation: float | None, *, changes: bool | None) -> str:
     if correlation is None:
         return "it ranks nothing on the samples for which it was computed again with all parameters shuffled"
-    said = "" if math.isnan(correlation) else f" (rank correlation {correlation:.2f})"
+    said = "" if math.isnan(correlation) else f" (rank correlation {readable(f'{correlation:.2f}')})"
     return f"its ranking {'changes' if changes else 'stays much the same'} when all parameters are shuffled{said}"
 
 
@@ -192,25 +194,32 @@ def _samples(gains: Gains) -> int:
     return min(interval.samples for gain in gains.values() for interval in gain.values())
 
 
-def in_short(verdicts: Mapping[str, Verdict], samples: int) -> tuple[str, str]:
+def in_short(
+    verdicts: Mapping[str, Verdict], samples: int, given: int | None = None, limit: Limited | None = None
+) -> tuple[str, str]:
     """Two sentences: which methods may be used for this model, and what is wrong with the others.
 
     Args:
         verdicts: By method.
         samples: How many samples were tested.
+        given: How many there were; None for no more.
+        limit: The time limit; None where there was none.
     """
     named = {word: [name for name, verdict in verdicts.items() if verdict.word == word] for word in WORDS}
     unknown = [name for name in named["cannot tell"] if verdicts[name].testable]
     hopeless = [name for name in named["cannot tell"] if not verdicts[name].testable]
     enough = _enough([verdicts[name].needed for name in unknown]) if unknown else ""
     if samples < LEAST_SAMPLES:
+        few, time = f"{samples} samples are too few", ""
+        if limit is not None and given is not None and given >= LEAST_SAMPLES:
+            few = f"In {limit.time} only {samples} of {given} samples could be tested, too few"
+            time = f"Testing {LEAST_SAMPLES} takes about {limit.enough}"
         every = f"every {'other ' if hopeless else ''}method"
-        then = f"If more of them are like these, a verdict on {every} takes {enough}." if unknown else ""
-        never = f"More samples like these cannot tell about {_listed(hopeless)}." if hopeless else ""
+        then = f"if more samples are like these, a verdict on {every} takes {enough}" if unknown else ""
+        never = f"more samples like these cannot tell about {_listed(hopeless)}" if hopeless else ""
         return (
-            f"{samples} samples are too few to tell whether any method explains this model's answers: at least "
-            f"{LEAST_SAMPLES} are needed.",
-            " ".join(filter(None, (then, never))),
+            f"{few} to tell whether any method explains this model's answers: at least {LEAST_SAMPLES} are needed.",
+            _sentence((time, then, never)),
         )
     first = (
         f"To explain this model's answers on samples like these, use {_listed(named['explains'])}."
@@ -220,11 +229,16 @@ def in_short(verdicts: Mapping[str, Verdict], samples: int) -> tuple[str, str]:
     unfit = [f"{_listed(named[word])} ({word})" for word in ("misleading here", "descriptive only") if named[word]]
     parts = [
         *([f"do not use {', nor '.join(unfit)}"] if unfit else []),
-        *([f"{samples} samples cannot tell about {_listed(unknown)}: that takes {enough}"] if unknown else []),
+        *([f"{samples} samples are too few to judge {_listed(unknown)}: that takes {enough}"] if unknown else []),
         *([f"no number of samples like these can tell about {_listed(hopeless)}"] if hopeless else []),
     ]
-    second = "; ".join(parts) or "every method that was tested may be used"
-    return first, f"{second[0].upper()}{second[1:]}."
+    return first, _sentence(parts or ("every method that was tested may be used",))
+
+
+def _sentence(clauses: Iterable[str]) -> str:
+    """Clauses, of which some may be empty, as one sentence."""
+    sentence = "; ".join(filter(None, clauses))
+    return f"{sentence[0].upper()}{sentence[1:]}."
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -237,4 +251,6 @@ def _enough(needed: Sequence[int | None]) -> str:
     known = [count for count in needed if count is not None]
     least = f"{min(known):,}" if known else ""
     most = f"{max(known):,}" if len(known) == len(needed) else f"over {MOST_SAMPLES:,}"
-    return f"about {least} to {most}, by method" if known and least != most else f"about {most}" if known else most
+    if known and least != most:
+        return f"about {least} to {most}, depending on the method"
+    return f"about {most}" if known else most

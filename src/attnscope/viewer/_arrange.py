@@ -346,7 +346,7 @@ def findings_in_words(runs: Mapping[str, AttentionMaps]) -> list[str]:
     found: dict[str, list[str]] = {}
     for number, (run, maps) in enumerate(runs.items()):
         short = dict(zip(maps, (site.short for site in _sites_of_run(number, maps)), strict=True))
-        for group in maps.findings.with_names(short).grouped:
+        for group in maps.findings.with_short_names(short).grouped:
             found.setdefault(str(group), []).append(run)
     several = len(runs) > 1
     return [shown(f"{' and '.join(names)}: {line}" if several else line) for line, names in found.items()]

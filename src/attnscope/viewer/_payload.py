@@ -120,7 +120,10 @@ class Payload:
         """What is not shown because nobody asked for it."""
         there = max(run.num_samples for run in self.runs.values())
         if not self.chosen and len(self.samples) < there:
-            yield f"The first {len(self.samples)} of {there:,} samples. For others: ats.view(maps, samples=[...])."
+            yield (
+                f"The first {len(self.samples)} of {there:,} samples. For others: ats.view(maps, samples=[...]), on "
+                "the command line attnscope view RUN --samples A:B."
+            )
 
     def _taken_for_one_sequence(self) -> Iterator[str]:
         """What a rollout takes for granted."""
