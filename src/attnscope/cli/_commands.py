@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -16,16 +17,16 @@ from attnscope.files import read_inputs, read_model, read_names
 
 if TYPE_CHECKING:
     import keras
-    import numpy as np
     import xarray as xr
 
     from attnscope.explaining import Explanation
     from attnscope.maps import AttentionMaps
+    from attnscope.named_arrays import Arrays, NamedArrays
     from attnscope.schema import SiteTable
     from attnscope.tables import Table
     from attnscope.trust import EvidenceCard
 
-    Samples: TypeAlias = str | Path | Table | np.ndarray | dict[str, np.ndarray]
+    Samples: TypeAlias = str | Path | Table | NamedArrays | Arrays
     """A file of samples, or what `read_inputs` made of one."""
 
 SUMMARIES = ("full", "received", "entropy", "topk")
@@ -309,21 +310,16 @@ def _arranged(samples: Any, model: keras.Model) -> tuple[Any, str]:
 
 
 def _rows(samples: Any, numbers: Sequence[int]) -> Any:
-    from attnscope.tables import Table
-
-    if isinstance(samples, Table):
-        return samples.rows(numbers)
     if isinstance(samples, dict):
         return {name: array[list(numbers)] for name, array in samples.items()}
-    return samples[list(numbers)]
+    return samples.rows(numbers) if hasattr(samples, "rows") else samples[list(numbers)]
 
 
 def _count(samples: Any) -> int:
-    from attnscope.tables import Table
-
-    if isinstance(samples, Table):
-        return samples.samples
-    return len(next(iter(samples.values()))) if isinstance(samples, dict) else len(samples)
+    if isinstance(samples, dict):
+        return len(next(iter(samples.values())))
+    count: int = samples.samples if hasattr(samples, "samples") else len(samples)
+    return count
 
 
 def _chosen(samples: Any, wanted: str) -> list[int]:
@@ -345,7 +341,8 @@ def _chosen(samples: Any, wanted: str) -> list[int]:
     if wrong:
         raise InputError(
             f"The sample {wrong[0]!r} was requested, but the {count} samples have no ids, so each is a number from 0 "
-            f"to {count - 1}: --samples 0. A table may name them in a column: --id-column NAME."
+            f"to {count - 1}: --samples 0. A column of a table or an array of an .npz file may name them: --id-column "
+            "NAME."
         )
     return [int(name) for name in names]
 
@@ -379,6 +376,9 @@ def as_slice(text: str) -> slice:
 def check_free(path: Path, overwrite: bool, *, is_run: bool = False, suffixes: tuple[str, ...] = ()) -> None:
     """Raises an error if the name ends in none of `suffixes` or something would be lost, before any work is done."""
     free_path(path, "", overwrite=True, suffixes=suffixes)
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not (folder.is_dir() and os.access(folder, os.W_OK)):
+        raise InputError(f"Nothing can be written in {str(folder)!r}. Give another path with -o.")
     if not path.exists():
         return
     if not overwrite:

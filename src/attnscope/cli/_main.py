@@ -13,7 +13,7 @@ from attnscope.cli._commands import as_slice, attribute_to, capture_to, check_fr
 from attnscope.cli._parser import parser
 from attnscope.cli._wording import in_options, of_undeclared_inputs
 from attnscope.errors import PAGES, AttnscopeError
-from attnscope.files import read_inputs, read_names
+from attnscope.files import check_order, read_inputs, read_names
 
 if TYPE_CHECKING:
     from attnscope.schema import Site, SiteTable
@@ -66,6 +66,7 @@ def _subject(options: argparse.Namespace) -> dict[str, Any]:
 
 def _samples(options: argparse.Namespace) -> Any:
     """What is in the file of samples."""
+    check_order(options.model, options.inputs)
     return read_inputs(
         options.inputs,
         id_column=options.id_column,

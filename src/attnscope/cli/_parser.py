@@ -61,9 +61,15 @@ def _add_model_and_inputs(command: argparse.ArgumentParser) -> None:
 
 
 def _add_table(command: argparse.ArgumentParser) -> None:
-    table = command.add_argument_group("tables")
-    table.add_argument("--id-column", metavar="NAME", help="the column that says what each sample is called")
-    table.add_argument("--truth", metavar="NAME", help="the column that says what is right; the model does not read it")
+    table = command.add_argument_group("tables and arrays by name")
+    table.add_argument(
+        "--id-column",
+        metavar="NAME",
+        help="the column, or the array of an .npz file, that says what each sample is called",
+    )
+    table.add_argument(
+        "--truth", metavar="NAME", help="the column or array that says what is right; the model does not read it"
+    )
     table.add_argument(
         "--columns",
         metavar="NAMES",

@@ -59,6 +59,10 @@ _BY_SPACES = ("grid", "methods", "sites", "summaries", "target")
 _SWITCHES = {"force": True, "resume": True, "untested": False}
 """Options without a value, and the value of the argument that they stand for."""
 _PHRASES = (
+    (
+        r"Give exactly its own: \{[^{}]*\}\.",
+        "Give exactly its own, by name. An array of ids is named by --id-column, and one of what is right by --truth.",
+    ),
     (r"\bmaps\.save\(('[^']*')\)", r"attnscope capture MODEL INPUTS -o \1"),
     (r"\b(?:rollout|flow)\(maps, (sites=\[\.\.\.\])\)", r"\1"),
     (
@@ -67,6 +71,8 @@ _PHRASES = (
     ),
 )
 """What is said in other words."""
+_LEFT_OUT = re.compile(rf"(?<=[Ll]eave )(?:{'|'.join(_OPTIONS)})(?= out\b)")
+"""Arguments that an error advises to leave out."""
 _TEXT = r"""(?<!\w)'(?:[^'\\]|\\.)*'(?!\w)|(?<!\w)"(?:[^"\\]|\\.)*"(?!\w)"""
 _BRACKET = re.compile(rf"{_TEXT}|[()\[\]{{}}]")
 _CODE = re.compile(rf"{_TEXT}|(?<![\w.-])(?P<name>[A-Za-z_][\w.]*)(?:(?P<call>\()|=(?=[\w'\"\[({{-]))")
@@ -84,6 +90,7 @@ def in_options(message: str, known: Container[str]) -> str:
     """
     for pattern, replacement in _PHRASES:
         message = re.sub(pattern, replacement, message)
+    message = _LEFT_OUT.sub(lambda found: _option_itself(found[0], known), message)
     done, said = 0, ""
     while found := _CODE.search(message, done):
         said += message[done : found.start()]
@@ -93,6 +100,11 @@ def in_options(message: str, known: Container[str]) -> str:
         code = message[found.start() : done]
         said += code if end is None else _translated(code, found["name"], code[start - found.start() :], known, said)
     return said + message[done:]
+
+
+def _option_itself(argument: str, known: Container[str]) -> str:
+    option = _OPTIONS[argument]
+    return f"--{option.replace('_', '-')}" if option in known and option not in _SWITCHES else argument
 
 
 def _translated(code: str, name: str, value: str, known: Container[str], said: str) -> str:

@@ -36,6 +36,7 @@ from attnscope.explaining._explanation import Explanation
 from attnscope.explaining._method_choice import MethodChoice, choices
 from attnscope.findings import Finding, findings
 from attnscope.schema import SAMPLE, SAMPLE_ID
+from attnscope.tables import is_missing
 from attnscope.tensors import Inputs
 from attnscope.trust import EvidenceCard, evidence, rank_correlation
 
@@ -86,7 +87,7 @@ def explain(
         samples: Which are explained: ids or numbers; ``"random"``, ``"most certain"`` or ``"most wrong"`` (which needs
             `truth`) for five of them; or a list of any of these; None for the first five.
         truth: What is right for each sample: the name or number of a class; of a model that was fitted to numbers, the
-            number that the target should have been.
+            number that the target should have been; None for a sample of which it is not known.
         method: ``"auto"`` for the one that explains by the widest margin, or else the best that is descriptive only,
             which is said, or else none; or the name of a method, which is drawn with whatever verdict it has.
         card: What `evidence` found about this model and target; None or True to test the methods now; False to test
@@ -126,11 +127,11 @@ def explain(
     }
     subject = _only(subjects_of(model, inputs, **settings))
     names = _ids(subject.ids if ids is None else ids, subject.samples)
-    answers = _answers(subject, _words(truth, "truth", subject.samples))
+    answers = _answers(subject, _truth(truth, subject.samples))
     rows = chosen_samples(samples, names, answers, seed)
+    answers.check_truth(rows)
     pictures = _pictures(subject, images, rows)
     chosen = _Chosen(subject.rows(rows), [names[row] for row in rows], _rows_of(answers, rows), pictures)
-    chosen.answers.truth_in_words()  # a truth that is no class is an error before anything is tested
     if card is None or card is True:
         tests: dict[str, Any] = {
             "kept": kept,
@@ -225,6 +226,14 @@ def _words(values: Sequence[object] | np.ndarray | None, what: str, samples: int
             f"{what} has {len(words)} entries, but there are {samples} samples. Give one for each, in their order."
         )
     return words
+
+
+def _truth(values: Sequence[object] | np.ndarray | None, samples: int) -> tuple[str, ...] | None:
+    """What is right for each sample, in words; empty where it is missing."""
+    words = _words(values, "truth", samples)
+    if values is None or words is None:
+        return None
+    return tuple("" if is_missing(value) else word.strip() for value, word in zip(values, words, strict=True))
 
 
 def _answers(subject: Subject, truth: tuple[str, ...] | None) -> Answers:

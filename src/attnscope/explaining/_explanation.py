@@ -57,9 +57,9 @@ class Explanation:
             ``(sample, key)`` for ``value`` (also ``feature``, of time steps) and ``attention``, the mean over sites,
             heads and valid queries; ``(sample,)`` for ``answer``, for ``base`` where the method adds up from it, and,
             of two methods, for ``agreement``, the rank correlation of their relevance; ``(sample, class)`` for
-            ``by_class``. Coordinates: ``sample_id``, ``decision``, ``truth``, ``verdict`` of each method,
-            ``key_label``, ``key_valid``. A variable that cannot be known is not there. Attrs: ``target``, ``units`` and
-            ``grid`` where they are known, ``dtype`` of the model's answers.
+            ``by_class``. Coordinates: ``sample_id``, ``decision``, ``truth`` (empty where it is not known), ``verdict``
+            of each method, ``key_label``, ``key_valid``. A variable that cannot be known is not there. Attrs:
+            ``target``, ``units`` and ``grid`` where they are known, ``dtype`` of the model's answers.
     """
 
     model: str
@@ -203,9 +203,8 @@ class Explanation:
         lines = [f"{shown(self.model)}, {shown(self.target)}: {of} of {self.kind}", use_in_words(self)]
         for sample, name in enumerate(self.ids):
             one = self.table.isel({SAMPLE: sample})
-            lines.append(
-                f"{shown(name)}: {shown(readable(str(one['decision'].item())))}, {number(float(one['answer']))}"
-            )
+            decision, answer = shown(readable(str(one["decision"].item()))), number(float(one["answer"]))
+            lines.append(f"{shown(name)}: {decision if decision == answer else f'{decision}, {answer}'}")
             if self.methods:
                 lines[-1] += f"; {self._top_in_words(one)}"
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
@@ -253,7 +252,7 @@ class Explanation:
             "findings": [f"{finding.site}: {finding.message}" for finding in self.findings[sample]],
         }
         if "truth" in one.coords:
-            content["truth"] = str(one["truth"].item())
+            content["truth"] = str(one["truth"].item()) or None
         if "by_class" in one:
             content["by_class"] = {
                 str(name): plain(self._of_model(value))

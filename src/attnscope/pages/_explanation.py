@@ -201,7 +201,7 @@ def _row(one: xr.Dataset, place: int) -> str:
     name, decision = str(one[SAMPLE_ID].item()), str(one["decision"].item())
     decides, truth = "by_class" in one, ""
     if "truth" in one.coords:
-        wrong = decides and str(one["truth"].item()) != decision  # two numbers always differ
+        wrong = decides and str(one["truth"].item()) not in ("", decision)  # two numbers always differ
         mark = " <span class=wrong>✗ differs</span>" if wrong else ""
         truth = f"<td{'' if decides else ' class=number'}>{_truth(one)}{mark}</td>"
     said = f"<td>{isolated(readable(decision))}</td>" if decides else ""
@@ -212,8 +212,10 @@ def _row(one: xr.Dataset, place: int) -> str:
 
 
 def _truth(one: xr.Dataset) -> str:
-    """What is right; a number is written as the answer is."""
+    """What is right, as far as it is known; a number is written as the answer is."""
     right = str(one["truth"].item())
+    if not right:
+        return "not known"
     try:
         return isolated(readable(right)) if "by_class" in one else number(float(right))
     except ValueError:

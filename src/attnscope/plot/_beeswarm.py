@@ -103,8 +103,8 @@ def beeswarm(
 
 
 def _values_map(dark: bool) -> ListedColormap:
-    """The part of the ramp that can be seen on the page."""
-    return ListedColormap(colour_map(dark)(np.linspace(0.22, 1.0, 256)), name="attnscope values")
+    """The part of the ramp whose dots can be seen on the page: from a contrast of 3 on."""
+    return ListedColormap(colour_map(dark)(np.linspace(0.44, 1.0, 256)), name="attnscope values")
 
 
 def _grey(tokens: dict[str, str]) -> tuple[float, ...]:

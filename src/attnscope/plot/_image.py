@@ -18,15 +18,13 @@ from matplotlib.font_manager import FontProperties, font_scalings
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
 
-from attnscope.colours import diverging, ramp
+from attnscope.colours import ramp, rgb
 from attnscope.errors import SchemaError
 from attnscope.marks import number, signed_number
 from attnscope.plot._canvas import (
     Place,
     add_bar,
     axes_or_new,
-    cross_out,
-    hatch,
     head_line,
     nan_colour,
     new_figure,
@@ -34,6 +32,7 @@ from attnscope.plot._canvas import (
     settle,
     title_over,
 )
+from attnscope.plot._cell_marks import cross_out, dash_below, hatch
 from attnscope.plot._checks import Weights, labelled
 from attnscope.plot._guest import figure_of, guest
 from attnscope.plot._panels import Head, Sample, sample_number, sample_titles
@@ -48,6 +47,10 @@ DARKEST = 0.7
 """How far the picture is darkened where it has no attention: what is there can still be recognised."""
 TINT = 0.8
 """Opacity of the colour over the patch that is farthest from 0; a patch of 0 has none."""
+SOFTEST = 0.3
+"""Lightness of black, and how far from white is white, in a picture under relevance."""
+SIDES = ("group-0", "group-1")
+"""Colours over what is below 0 and above it: as on pages, of one lightness on any grey."""
 LAYOUTS = {1: ("key",), 2: ("query", "key"), 4: ("sample", "head", "query", "key")}
 MOST_SPECIAL, MOST_IMAGES = 12, 36
 
@@ -95,8 +98,9 @@ def image(
 
     Attention darkens a picture in colours where it is small, as in the viewer: what is looked at keeps its own colours.
     A grey picture, whose own darkness would be taken for little attention, is coloured instead: the more attention, the
-    less is seen through the colour. Relevance colours every picture, which is then grey: orange speaks for the target,
-    blue against it; a patch of 0 is as it was. The bar shows the colours over the picture's mean grey.
+    less is seen through the colour. Relevance colours every picture, which is then a soft grey, without black and
+    white: orange speaks for the target, blue, with a dash, against it; a patch of 0 has no colour. The bar shows the
+    colours over the picture's mean grey.
 
     Tokens that are not patches (CLS, registers, sinks) have their own squares beside the picture, with their weights
     as numbers; the title says what share of the attention they take, and what share the patches have. If one has more
@@ -164,13 +168,14 @@ def _scaled(
 
 def _draw(ax: Axes, shown: Pictured, values: np.ndarray, scale: Scale, in_colour: bool) -> Colormap:
     """Draws a picture and its patches; returns the colours as they look over the picture's mean grey."""
-    pixels = np.repeat(shown.lightness[..., None], 3, axis=-1) if in_colour else shown.pixels
+    pixels = np.repeat(_softened(shown, scale)[..., None], 3, axis=-1) if in_colour else shown.pixels
     picture = ax.imshow(pixels, vmin=0, vmax=1, interpolation="nearest", extent=_extent(pixels))
     picture.set_gid("picture")
     over = _overlay(scale, in_colour)
     cells = values[: shown.patches.weights.size].reshape(shown.patches.weights.shape)
-    _draw_patches(ax, cells, shown, over, norm_of(scale))
-    return _over_grey(over, float(shown.lightness.mean()))
+    mixed = _over_grey(over, float(pixels.mean() if in_colour else shown.lightness.mean()))
+    _draw_patches(ax, cells, shown, over, mixed, norm_of(scale))
+    return mixed
 
 
 def _gallery(
@@ -284,7 +289,7 @@ def _overlay(scale: Scale, in_colour: bool) -> Colormap:
     share = np.linspace(-1 if scale.signed else 0, 1, 256)
     table = np.zeros((256, 4))
     if scale.signed:
-        low, high = diverging()[[0, -1]] / 255
+        low, high = np.array([rgb(name, dark=False) for name in SIDES]) / 255
         table[:, :3] = np.where(share[:, None] < 0, low, high)
         table[:, 3] = TINT * np.abs(share)
     elif in_colour:
@@ -295,6 +300,14 @@ def _overlay(scale: Scale, in_colour: bool) -> Colormap:
     return ListedColormap(table, name="attnscope over a picture").with_extremes(bad=(0, 0, 0, 0))
 
 
+def _softened(shown: Pictured, scale: Scale) -> np.ndarray:
+    """How light each pixel is drawn under colours; under two of them without black and white, on which neither shows.
+
+    Dims ``(height, width)``, 0 to 1.
+    """
+    return SOFTEST + (1 - 2 * SOFTEST) * shown.lightness if scale.signed else shown.lightness
+
+
 def _over_grey(colours: Colormap, grey: float) -> Colormap:
     """The overlay as it looks over one grey."""
     table = colours(np.arange(colours.N))
@@ -303,7 +316,9 @@ def _over_grey(colours: Colormap, grey: float) -> Colormap:
     return ListedColormap(table, name="attnscope over grey").with_extremes(bad=(0, 0, 0, 0))
 
 
-def _draw_patches(ax: Axes, values: np.ndarray, shown: Pictured, colours: Colormap, norm: Norm) -> None:
+def _draw_patches(
+    ax: Axes, values: np.ndarray, shown: Pictured, colours: Colormap, over_grey: Colormap, norm: Norm
+) -> None:
     patches, (high, wide) = shown.patches, shown.pixels.shape[:2]
     missing = np.isnan(values) & ~patches.masked
     overlay = ax.imshow(
@@ -318,6 +333,7 @@ def _draw_patches(ax: Axes, values: np.ndarray, shown: Pictured, colours: Colorm
     hatch(ax, patches.masked, cell)
     cross_out(ax, missing, cell)
     ax.set(xticks=[], yticks=[], xlim=(-0.5, wide - 0.5), ylim=(high - 0.5, -0.5), aspect="equal")
+    dash_below(ax, values, missing | patches.masked, over_grey, norm)
     ax.grid(False)
     ax.set_frame_on(False)
 

@@ -273,7 +273,8 @@ def _decisions(array: xr.DataArray) -> list[str]:
     if "truth" not in array.coords:
         return said
     truth = np.atleast_1d(array.coords["truth"].values).tolist()
-    return [f"{words} (truth: {readable(str(word))})" for words, word in zip(said, truth, strict=True)]
+    right = [f" (truth: {readable(str(word))})" if word != "" else "" for word in truth]
+    return [words + word for words, word in zip(said, right, strict=True)]
 
 
 def sample_ids(array: xr.DataArray) -> tuple[str, ...] | None:
