@@ -213,6 +213,7 @@ def test_a_budget_that_leaves_too_few_samples_is_what_the_card_says_first():
         (100, 62, [4, 4, 23]),  # the pilot runs take 31 s, and a tenth of the rest is not planned for
         (40, 21, [4, 4, 8]),
         (10, 4, [4, 4]),  # too short for a larger pilot run, and no fewer are tested
+        (5, 4, [4]),
         (2000, 143, [4, 4, 32]),
     ],
 )
