@@ -40,6 +40,10 @@ OF_OTHER_FUNCTIONS = {
         ("There is no column 'target=1'.", "There is no column 'target=1'."),
         ("Keras' own: padding=-1. Or grid=(2, 3)", "Keras' own: in Python, padding=-1. Or --grid 2 3"),
         ("pad_sequences(x, padding='post', target=1) makes it", "pad_sequences(x, padding='post', target=1) makes it"),
+        (
+            "Leave sites out to capture all of it, and leave grid out.",
+            "Leave --sites out to capture all of it, and leave --grid out.",
+        ),
         ("leave card=False out.", "leave --untested out."),
         ("leave card=True out.", "leave in Python, card=True out."),
         ("Take it from elsewhere: truth=[...], ids=[...].", "Take it from elsewhere: --truth NAME, --id-column NAME."),
