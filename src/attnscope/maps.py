@@ -268,7 +268,8 @@ def _no_site(name: object, short_names: Mapping[str, str]) -> str:
     if len(meant) > 1:
         listed = ", ".join(map(repr, meant[:MOST_IN_ERRORS])) + (", ..." if len(meant) > MOST_IN_ERRORS else "")
         return f"{name!r} may be any of {len(meant)} sites: {listed}. Name one of them: maps[{meant[0]!r}]."
-    near = get_close_matches(str(name), dict.fromkeys([*names, *shorts]), n=3, cutoff=0.3) or names[:3]
+    near = get_close_matches(str(name), shorts, n=3, cutoff=0.75)
+    near = near or get_close_matches(str(name), names, n=3, cutoff=0.3) or names[:3]
     nearest = f" The nearest are: {', '.join(map(repr, near))}. All names: list(maps)." if near else ""
     return f"There is no site {name!r} among the {len(names)} that were captured.{nearest}"
 

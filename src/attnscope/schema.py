@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import xarray as xr
 
@@ -276,6 +276,14 @@ def same_sequence(one: str, other: str) -> bool:
     return one == other or bool(axes_of_inputs(one) & axes_of_inputs(other))
 
 
+def told_by(lineage: Mapping[str, str], dims: Sequence[Hashable], path: str) -> Literal["lineage", "name", "size"]:
+    """What says whether a site is cross-attention: its lineage, a word of its path, or numbers of positions alone."""
+    queries = query_dims(dims)
+    if not queries or all(dim in lineage for dim in (*queries, *key_dims(dims))):
+        return "lineage"
+    return "name" if any(word in path for word in _CROSS) else "size"
+
+
 def attends_across(lineage: Mapping[str, str], sizes: Mapping[Hashable, int], path: str, sinks: int = 0) -> bool:
     """Whether a site is cross-attention: its queries and its keys are of two sequences.
 
@@ -290,10 +298,10 @@ def attends_across(lineage: Mapping[str, str], sizes: Mapping[Hashable, int], pa
     queries, keys = query_dims(sizes), key_dims(sizes)
     if not queries:
         return False
-    if all(dim in lineage for dim in (*queries, *keys)):
+    if told_by(lineage, tuple(sizes), path) == "lineage":
         return not same_sequence(*(" and ".join(lineage[dim] for dim in dims) for dims in (queries, keys)))
     counts = [math.prod(sizes[dim] for dim in dims) for dims in (queries, keys)]
-    return any(word in path for word in _CROSS) or counts[0] != counts[1] - sinks
+    return told_by(lineage, tuple(sizes), path) == "name" or counts[0] != counts[1] - sinks
 
 
 def known_lineage(attrs: Mapping[str, Any]) -> dict[str, str]:

@@ -310,7 +310,7 @@ def test_findings_that_differ_only_in_their_sites_and_figures_are_shown_as_one()
     assert maps.findings._repr_html_() == (
         f"<ul><li><b>12 sites</b>: {message}<br><i>Sites:</i> {with_paths}<br><i>Fix:</i> {group.fix}</li></ul>"
     )
-    assert ats.view(maps).payload.manifest["notes"] == [f"12 sites: {message} ({listed})"]
+    assert ats.view(maps).payload.manifest["notes"][0] == f"12 sites: {message} ({listed})"
 
 
 def test_findings_of_one_site_name_its_heads():

@@ -364,6 +364,18 @@ def test_errors_say_what_is_needed(rng):
             lambda: infidelity(versions, r, perturbations=0),
             "perturbations is 0, but at least one set is needed: perturbations=32.",
         ),
+        *(
+            (
+                lambda wrong=wrong: faithfulness(versions, {"raw": r}, perturbations=wrong),
+                f"perturbations is {wrong!r}, but a number of sets is needed, or a list of names of the relevances "
+                "that were given: perturbations=32.",
+            )
+            for wrong in (["random"], [], "raw")
+        ),
+        (
+            lambda: faithfulness(versions, {"raw": r}, perturbations=2.5),
+            "perturbations is 2.5, but at least one set is needed: perturbations=32.",
+        ),
         (
             lambda: faithfulness(versions, {}),
             "There is no relevance to evaluate. Give at least one: faithfulness(versions, {'raw': relevance}).",

@@ -107,6 +107,35 @@ def test_below_30_samples_nothing_can_be_told():
         assert verdict.needed == (30 if samples < 30 else None)
 
 
+def test_a_ranking_that_could_not_change_is_no_evidence_that_it_does_and_none_that_it_does_not():
+    for first in ((ABOVE, ABOVE), (ABOVE, ACROSS)):
+        verdict = judged(first, (ABOVE, ABOVE), None)
+        assert verdict.word == "cannot tell"
+        assert verdict.reasons[-1] == (
+            "it ranks nothing on the samples for which it was computed again with all parameters shuffled"
+        )
+    assert judged((SAME, ACROSS), (SAME, ACROSS), None).word == "misleading here"
+
+
+def test_where_removal_moves_nothing_no_gain_is_none():
+    """Nothing is within a margin that is not known; what is above or below 0 still is."""
+    nothing = interval(0.0, 0.0)
+    margins = {"delete": MARGIN, "mask_token": np.nan}
+    assert verdict_of(gains_of((ABOVE, ABOVE), (nothing, nothing)), 0.1, margins).word == "cannot tell"
+    assert verdict_of(gains_of((SAME, SAME), (nothing, nothing)), 0.1, margins).word == "cannot tell"
+    assert verdict_of(gains_of((SAME, SAME), (BELOW, nothing)), 0.1, margins).word == "misleading here"
+
+
+def test_needed_samples_count_those_that_are_not_compared():
+    whole, part = (
+        verdict_of(
+            gains_of((ABOVE, ABOVE), (ACROSS, ABOVE)), 0.1, dict.fromkeys(("delete", "mask_token"), MARGIN), share=s
+        )
+        for s in (1.0, 0.1)
+    )
+    assert 10 * whole.needed <= part.needed <= 11 * whole.needed
+
+
 def test_as_many_samples_are_needed_as_bring_the_interval_clear_of_0():
     """A mean of 0.05 with ends 0.15 away: they have to come 1.4 times nearer than 0.05, so 3 x 1.4 times nearer."""
     verdict = judged((ABOVE, ABOVE), (ABOVE, ACROSS), 0.1)
@@ -191,6 +220,21 @@ def test_two_sentences_say_which_methods_may_be_used(words, sentences):
         for name, word in words.items()
     }
     assert in_short(verdicts, 40) == sentences
+
+
+def test_what_no_samples_can_tell_is_not_promised_to_more_of_them():
+    hopeless = Verdict("cannot tell", (), testable=False)
+    assert in_short({"a": Verdict("explains", ()), "b": hopeless}, 40)[1] == (
+        "No number of samples like these can tell about b."
+    )
+    both = {"a": Verdict("cannot tell", (), 60), "b": hopeless}
+    assert in_short(both, 40)[1] == (
+        "40 samples are too few to judge a: that takes about 60; no number of samples like these can tell about b."
+    )
+    assert in_short(both, 5)[1] == (
+        "If more samples are like these, a verdict on every other method takes about 60; more samples like these "
+        "cannot tell about b."
+    )
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,24 @@ def test_a_truth_that_is_no_class_names_the_options(folder, capsys):
     )
 
 
+def test_a_truth_in_words_without_names_of_classes_is_told_how_to_name_them(folder, capsys):
+    inputs = keras.Input((3,), name="features")
+    keras.Model(inputs, layers.Dense(2, activation="softmax")(inputs)).save("two.keras")
+    given = ("two.keras", "patients.csv", *READ[:4], *UNTESTED, "--samples", "P-000", "-o", "page.html")
+    assert main(["explain", *given]) == 2
+    assert capsys.readouterr().err.endswith(
+        "but the classes are the numbers of columns. Name the classes as the truth does, in their order in the output, "
+        "--classes benign,malignant, or take the truth from elsewhere: --truth NAME.\n"
+    )
+
+
+def test_a_place_where_nothing_can_be_written_is_refused_before_the_model_is_loaded(folder, capsys):
+    assert main(["explain", "missing.keras", "patients.csv", *READ, "-o", "patients.csv/page.html"]) == 2
+    assert capsys.readouterr().err == (
+        f"attnscope: Nothing can be written in {str(folder / 'patients.csv')!r}. Give another path with -o.\n"
+    )
+
+
 def test_a_truth_may_be_missing(folder, capsys):
     lines = (folder / "patients.csv").read_text().splitlines()
     (folder / "patients.csv").write_text("\n".join([lines[0], re.sub("malignant|benign", "", lines[1]), *lines[2:]]))

@@ -12,7 +12,7 @@ from attnscope.attribution._integrated import completeness
 from attnscope.attribution._methods import IN_UNITS_OF_TARGET, Method, method_of
 from attnscope.attribution._subject import InputLabels, Subject, subjects_of
 from attnscope.attribution._targets import ClassNames, TargetLike
-from attnscope.attribution._trimming import joined_parts, trimming_of
+from attnscope.attribution._trimming import trimming_of
 from attnscope.discovery import Selection
 from attnscope.tensors import Inputs
 
@@ -146,10 +146,13 @@ def _computed(subject: Subject, name: str, method: Method, options: Mapping[str,
 
     if method.alone is None or not method.alone.issuperset(options):
         return labelled(subject)
-    parts = trimming_of(subject).parts(subject, method.passes)
-    if parts[0][1] is subject:
-        return labelled(subject)
-    return joined_parts(subject, [(rows, labelled(part)) for rows, part in parts])
+    return trimming_of(subject).relevance(
+        subject,
+        labelled,
+        key=name,
+        passes=method.passes,
+        by_target=method.class_specific and method.passes == 1,
+    )
 
 
 def _stacked(arrays: list[xr.DataArray]) -> xr.DataArray:

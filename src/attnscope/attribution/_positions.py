@@ -284,7 +284,8 @@ def _patches(array: np.ndarray, leaf: int, grid: tuple[int, int] | None) -> Patc
         sizes = [size for size in (16, 14, 8, 7, 4, 2) if height % size == width % size == 0]
         size = next((size for size in sizes if size < min(height, width)), 1)
         raise InputError(
-            f"Pictures of {height} x {width} need a grid of patches that divides them, but {grid!r} was given: "
+            f"Pictures of {height} x {width} need a grid of patches that divides them, but "
+            f"{'none' if grid is None else repr(grid)} was given: "
             f"grid=({height // size}, {width // size}) makes patches of {size} x {size}."
         )
     return PatchPositions("patches", leaf, None, np.ones((len(array), grid[0] * grid[1]), bool), grid=grid)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -375,6 +376,9 @@ def as_slice(text: str) -> slice:
 def check_free(path: Path, overwrite: bool, *, is_run: bool = False, suffixes: tuple[str, ...] = ()) -> None:
     """Raises an error if the name ends in none of `suffixes` or something would be lost, before any work is done."""
     free_path(path, "", overwrite=True, suffixes=suffixes)
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not (folder.is_dir() and os.access(folder, os.W_OK)):
+        raise InputError(f"Nothing can be written in {str(folder)!r}. Give another path with -o.")
     if not path.exists():
         return
     if not overwrite:

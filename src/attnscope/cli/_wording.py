@@ -71,6 +71,8 @@ _PHRASES = (
     ),
 )
 """What is said in other words."""
+_LEFT_OUT = re.compile(rf"(?<=[Ll]eave )(?:{'|'.join(_OPTIONS)})(?= out\b)")
+"""Arguments that an error advises to leave out."""
 _TEXT = r"""(?<!\w)'(?:[^'\\]|\\.)*'(?!\w)|(?<!\w)"(?:[^"\\]|\\.)*"(?!\w)"""
 _BRACKET = re.compile(rf"{_TEXT}|[()\[\]{{}}]")
 _CODE = re.compile(rf"{_TEXT}|(?<![\w.-])(?P<name>[A-Za-z_][\w.]*)(?:(?P<call>\()|=(?=[\w'\"\[({{-]))")
@@ -88,6 +90,7 @@ def in_options(message: str, known: Container[str]) -> str:
     """
     for pattern, replacement in _PHRASES:
         message = re.sub(pattern, replacement, message)
+    message = _LEFT_OUT.sub(lambda found: _option_itself(found[0], known), message)
     done, said = 0, ""
     while found := _CODE.search(message, done):
         said += message[done : found.start()]
@@ -97,6 +100,11 @@ def in_options(message: str, known: Container[str]) -> str:
         code = message[found.start() : done]
         said += code if end is None else _translated(code, found["name"], code[start - found.start() :], known, said)
     return said + message[done:]
+
+
+def _option_itself(argument: str, known: Container[str]) -> str:
+    option = _OPTIONS[argument]
+    return f"--{option.replace('_', '-')}" if option in known and option not in _SWITCHES else argument
 
 
 def _translated(code: str, name: str, value: str, known: Container[str], said: str) -> str:

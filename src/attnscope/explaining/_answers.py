@@ -115,6 +115,16 @@ class Answers:
             f"their order in the output, classes={example}, or take the truth from elsewhere: truth=[...]."
         )
 
+    def check_truth(self, rows: Sequence[int] | np.ndarray) -> None:
+        """Checks what is right for these samples.
+
+        Raises:
+            InputError: It is known, and no class.
+        """
+        if self.truth is not None and self.by_class() is not None:
+            for word in filter(None, (self.truth[row] for row in rows)):
+                self._column(word)
+
     def truth_in_words(self) -> list[str] | None:
         """The truth, by the names of the classes; empty where it is not known."""
         if self.truth is None or self.by_class() is None:

@@ -129,9 +129,9 @@ def explain(
     names = _ids(subject.ids if ids is None else ids, subject.samples)
     answers = _answers(subject, _truth(truth, subject.samples))
     rows = chosen_samples(samples, names, answers, seed)
+    answers.check_truth(rows)
     pictures = _pictures(subject, images, rows)
     chosen = _Chosen(subject.rows(rows), [names[row] for row in rows], _rows_of(answers, rows), pictures)
-    chosen.answers.truth_in_words()  # a truth that is no class is an error before anything is tested
     if card is None or card is True:
         tests: dict[str, Any] = {
             "kept": kept,

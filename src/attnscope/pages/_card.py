@@ -126,6 +126,8 @@ def _verdict_mark(verdict: VerdictData) -> str:
     mark = f"<span class='verdict {_CLASSES[verdict.word]}'>{verdict.word}</span>"
     if verdict.word != "cannot tell":
         return mark
+    if not verdict.testable:
+        return f"{mark}<span class=needed>from no number of samples</span>"
     needed = "more than can be planned" if verdict.needed is None else f"about {verdict.needed:,} samples"
     return f"{mark}<span class=needed>needs {needed}</span>"
 

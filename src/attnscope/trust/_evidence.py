@@ -114,7 +114,7 @@ def evidence(
     experiment = whole if limit is None else whole.within(limit)
     results = experiment.results(progress=progress)
     stability = experiment.stability(models)
-    notes = [f"{name} is left out: {reason}" for name, reason in whole.unusable.items()]
+    notes = [*experiment.notes, *(f"{name} is left out: {reason}" for name, reason in whole.unusable.items())]
     if subject.positions.note:
         notes.insert(0, f"{subject.positions.note[0].upper()}{subject.positions.note[1:]}.")
     samples, seconds = experiment.subject.samples, time.monotonic() - started

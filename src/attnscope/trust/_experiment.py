@@ -11,9 +11,11 @@ from itertools import combinations
 import keras
 import numpy as np
 import xarray as xr
+from keras import tree
 from numpy.typing import ArrayLike
 
 from attnscope.attribution import (
+    IN_UNITS_OF_TARGET,
     METHODS,
     Removal,
     RemovalScores,
@@ -24,6 +26,7 @@ from attnscope.attribution import (
     position,
     random,
     relevance_of,
+    removable_of,
     removal_of,
     trimming_of,
 )
@@ -39,7 +42,7 @@ from attnscope.trust._interval import Interval, paired_interval
 from attnscope.trust._randomisation import randomisation, rank_correlation
 from attnscope.trust._sensitivity import max_sensitivity
 from attnscope.trust._time_limit import Plan, TimeLimit
-from attnscope.trust._verdict import BASELINES, ERRORS, LEAST_SAMPLES, MARGIN, verdict_of
+from attnscope.trust._verdict import BASELINES, ERRORS, LEAST_SAMPLES, MARGIN, Verdict, verdict_of
 
 # A card needs all measures at once, so each takes fewer steps here than when it is called alone.
 RANDOM_DRAWS = 2
@@ -60,8 +63,11 @@ SAMPLES_FIRST = 2 * LEAST_SAMPLES
 """Where time is short, as many samples come before the tests that no verdict needs."""
 SENSITIVITY_DRAWS = 4
 """Draws of max-sensitivity."""
-ROUNDING = 1e-6
-"""Answers that differ by less than this share of the largest one are the same but for rounding."""
+ROUNDING = 5e-7
+"""Answers of a sample that differ by less than this share of it, or of the median over the samples if that is larger,
+are the same but for rounding."""
+NO_ORDER = "no two samples have two positions that may be removed, so that all orders of removal are one"
+RANKS_NOTHING = "it ranks nothing: its relevance is the same for all positions of a sample"
 ATTENTION_SAMPLES, CHANGED_SAMPLES = 16, 8
 """The most samples whose attention is captured and linted, and changed, which costs over 100 passes each."""
 
@@ -155,6 +161,37 @@ class Experiment:
         """The target's numbers for the samples as they are, dims ``(sample,)``, float64."""
         return trimming_of(self.subject).numbers(self.subject, self.subject.inputs, self.subject.target.rows)
 
+    @cached_property
+    def removable(self) -> np.ndarray:
+        """Which positions may be removed, dims ``(sample, position)``, bool."""
+        return removable_of(self.subject, self.kept)
+
+    @cached_property
+    def ordered(self) -> np.ndarray:
+        """Numbers of the samples on which methods are compared: fewer than two positions have only one order."""
+        return np.flatnonzero(self.removable.sum(1) > 1)
+
+    @cached_property
+    def different(self) -> int:
+        """How many of the samples on which methods are compared are different."""
+        leaves = [np.asarray(leaf) for leaf in tree.flatten(self.subject.inputs)]
+        return len({tuple(leaf[row].tobytes() for leaf in leaves) for row in self.ordered})
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader has to know of the samples."""
+        samples, ordered = self.subject.samples, len(self.ordered)
+        notes = []
+        if ordered < samples:
+            notes.append(
+                f"Methods are compared on {ordered} of {samples} samples: of the others fewer than two positions may "
+                "be removed, so that all orders are one."
+            )
+        if self.different < ordered:
+            repeated = ordered - self.different
+            notes.append(f"{repeated} samples repeat others. Intervals take all of them for independent.")
+        return tuple(notes)
+
     def on(self, subject: Subject) -> Experiment:
         """The same experiment on other samples, or another model."""
         return replace(self, subject=subject)
@@ -164,9 +201,14 @@ class Experiment:
         return self.on(self.subject.rows(slice(0, count)))
 
     @property
+    def again(self) -> np.ndarray:
+        """Numbers of the few samples whose relevance is computed again and again: the first that have an order."""
+        return (self.ordered if len(self.ordered) else np.arange(self.subject.samples))[: self.repeated_samples]
+
+    @property
     def few(self) -> Experiment:
-        """The same experiment on the few samples whose relevance is computed again and again."""
-        return replace(self.first(self.repeated_samples), path_steps=REPEATED_PATH_STEPS)
+        """The same experiment on them."""
+        return replace(self.on(self.subject.rows(self.again)), path_steps=REPEATED_PATH_STEPS)
 
     @property
     def described(self) -> np.ndarray:
@@ -385,8 +427,12 @@ class Experiment:
         Args:
             versions: For one removal.
         """
-        moved = np.abs(occlusion(self.subject, removal_scores=versions))
-        return MARGIN * float(moved.max(1).mean())
+        moved = np.abs(occlusion(self.subject, removal_scores=versions)).max(1)
+        return MARGIN * float(self.of_ordered(self.rounded(moved)).mean())
+
+    def of_ordered(self, numbers: np.ndarray) -> np.ndarray:
+        """Numbers of the samples on which methods are compared, of all where these are fewer than two."""
+        return numbers[self.ordered] if len(self.ordered) > 1 else numbers
 
     def widest(self, measures: Mapping[str, xr.Dataset]) -> float:
         """The largest gain that is allowed for, whichever way: by it intervals allow for gains rarer than the samples.
@@ -399,8 +445,8 @@ class Experiment:
         """
         if self.subject.target.is_probability:
             return 1.0
-        spreads = [np.ptp(measured["comprehensiveness"].values, axis=0).max() for measured in measures.values()]
-        return float(self.rounded(max(spreads)))
+        spreads = [self.rounded(np.ptp(measured["comprehensiveness"].values, axis=0)) for measured in measures.values()]
+        return float(np.max(spreads))
 
     def baseline(self, name: str, measures: Mapping[str, xr.Dataset], widest: float) -> Judged:
         """What the measures alone say about a baseline, or a method.
@@ -438,7 +484,9 @@ class Experiment:
             own = values.sel({METHOD: name})
             gains[removal] = {
                 baseline: paired_interval(
-                    self.rounded(own - values.sel({METHOD: baseline})), level=level, bounds=(-widest, widest)
+                    self.of_ordered(self.rounded(own - values.sel({METHOD: baseline}))),
+                    level=level,
+                    bounds=(-widest, widest),
                 )
                 for baseline in BASELINES
                 if baseline != name
@@ -446,9 +494,9 @@ class Experiment:
         return gains
 
     def rounded(self, differences: ArrayLike) -> np.ndarray:
-        """Differences between answers, 0 where they are no larger than what float32 rounds."""
-        largest = float(np.abs(self.answers).max())
-        return np.where(np.abs(differences) > ROUNDING * largest, differences, 0.0)
+        """Differences between answers of each sample, 0 where they are no larger than what float32 rounds."""
+        sizes = np.abs(self.answers)
+        return np.where(np.abs(differences) > ROUNDING * np.maximum(sizes, np.median(sizes)), differences, 0.0)
 
     def judgement(
         self,
@@ -477,11 +525,44 @@ class Experiment:
             class_specific=bool(relevance.attrs["class_specific"]),
             randomised=stages["cascading"],
             independent=stages.get("independent", {}),
-            verdict=verdict_of(measured.gains, list(stages["cascading"].values())[-1], margins),
+            verdict=self.verdict(relevance, measured.gains, list(stages["cascading"].values())[-1], margins),
             sensitivity=sensitivity,
             passes=int(relevance.attrs["passes"]),
             gradient_passes=int(relevance.attrs["gradient_passes"]),
         )
+
+    def verdict(
+        self, relevance: xr.DataArray, gains: Gains, correlation: float, margins: Mapping[str, float]
+    ) -> Verdict:
+        """The verdict on a method; "cannot tell" where its order, or what is removed, makes no difference.
+
+        Args:
+            relevance: The relevance by this method.
+            gains: How much more comprehensive it is than each baseline.
+            correlation: Mean rank correlation with that for the model with all parameters shuffled.
+            margins: By removal: the gain that counts as none.
+        """
+        if len(self.ordered) < 2:
+            return Verdict("cannot tell", (NO_ORDER,), testable=False)
+        ranks = self.ranks(relevance)
+        if not ranks.any():
+            return Verdict("cannot tell", (RANKS_NOTHING,), testable=False)
+        differ = bool(self.rounded(np.ptp(self.answers)).any())
+        known = {removal: np.nan if differ and not margin else margin for removal, margin in margins.items()}
+        again = correlation if ranks[self.again].any() else None
+        samples = self.subject.samples
+        verdict = verdict_of(gains, again, known, share=len(self.ordered) / samples)
+        if verdict.word == "cannot tell" or self.different >= LEAST_SAMPLES:
+            return verdict
+        few = f"different samples: {self.different} of {samples}, and at least {LEAST_SAMPLES} are needed"
+        return Verdict("cannot tell", (*verdict.reasons, few), -(-LEAST_SAMPLES * samples // self.different))
+
+    def ranks(self, relevance: xr.DataArray) -> np.ndarray:
+        """Whether a relevance differs between the positions of each sample that may be removed, dims ``(sample,)``."""
+        values = self.subject.flat(relevance)
+        if relevance.attrs["method"] in IN_UNITS_OF_TARGET:
+            values = self.rounded(values.T).T
+        return np.array([np.unique(row[able]).size > 1 for row, able in zip(values, self.removable, strict=True)])
 
     def attention(self) -> AttentionResults:
         """The lint of the attention on the first samples, and how far the answer moves when it is changed."""

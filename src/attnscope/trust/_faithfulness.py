@@ -92,11 +92,11 @@ def faithfulness(
     few = every if described is None else np.asarray(described)
     without = [_without_top(ranks, levels.removed) for levels in (at_thresholds, on_curves)]
     alone = [_top_alone(ranks, levels.kept)[:, few] for levels in (at_thresholds, on_curves)]
-    if isinstance(perturbations, int):
-        sets = _all_sets(versions, perturbations, seed)[few]
-    else:
+    if isinstance(perturbations, (list, tuple)) and perturbations and set(perturbations) <= set(names):
         orders = [names.index(name) for name in perturbations]
         sets = _sets_of_orders(without[0][orders][:, few], alone[0][orders])
+    else:
+        sets = _all_sets(versions, perturbations, seed)[few]
     lost, falling, kept, rising, perturbed = _answers(
         versions, [*without, *alone, sets[None]], [every, every, few, few, few]
     )
@@ -405,11 +405,16 @@ def _infidelities(
     return np.asarray(((sums - drops) ** 2).mean(-1))
 
 
-def _all_sets(versions: RemovalScores, perturbations: int, seed: int) -> np.ndarray:
+def _all_sets(versions: RemovalScores, perturbations: object, seed: int) -> np.ndarray:
     """Random sets of positions, dims ``(sample, set, position)``, bool."""
-    if isinstance(perturbations, bool) or not isinstance(perturbations, int) or perturbations < 1:
+    if isinstance(perturbations, (list, tuple, str)):
+        raise InputError(
+            f"perturbations is {perturbations!r}, but a number of sets is needed, or a list of names of the relevances "
+            "that were given: perturbations=32."
+        )
+    if isinstance(perturbations, bool) or not isinstance(perturbations, (int, np.integer)) or perturbations < 1:
         raise InputError(f"perturbations is {perturbations!r}, but at least one set is needed: perturbations=32.")
-    return np.stack([_sets(versions, row, perturbations, seed) for row in range(versions.subject.samples)])
+    return np.stack([_sets(versions, row, int(perturbations), seed) for row in range(versions.subject.samples)])
 
 
 def _sets_of_orders(*removed: np.ndarray) -> np.ndarray:

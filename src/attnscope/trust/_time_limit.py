@@ -45,11 +45,11 @@ class TimeLimit:
 
         Args:
             total: How many samples there are.
-            work: The work on as many samples, from the first on. It is done on few of them, once to compile and once to
-                measure, or twice.
+            work: The work on as many samples, from the first on. It is done on few of them, up to three times.
         """
-        work(PILOT)
         each = _measured(PILOT, total, work)
+        if self.left > PILOT * each:  # the first run also compiles
+            each = _measured(PILOT, total, work)
         larger = min(LARGER_PILOT, total, int(SHARE_OF_PILOT * self.left / each))
         if larger >= 2 * PILOT:
             each = _measured(larger, total, work)
