@@ -34,7 +34,8 @@ def translation(seed=5):
     }
     labels = {"enc*": names("source", 13), "*cross*": {"query": names("target", 7), "key": names("source", 13)}}
     labels["decoder_0/attention"] = names("target", 7)
-    return arrays, ats.AttentionMaps.from_arrays(arrays, labels=labels)
+    roles = {"enc*": ("source", "source"), "dec*": ("target", "target"), "*cross*": ("target", "source")}
+    return arrays, ats.AttentionMaps.from_arrays(arrays, labels=labels, roles=roles)
 
 
 def saved(folder, maps, name="view", **options):

@@ -40,12 +40,12 @@ _ANCHORS = {
 """Lightness, chroma and hue in degrees, in even steps."""
 RAMPS = tuple(_ANCHORS)
 """Names of the ramps; the first is the default."""
-_LESS, _EVEN, _MORE = (0.380, 0.140, 262.0), (0.965, 0.004, 90.0), (0.380, 0.110, 45.0)
-_SOME_LESS, _SOME_MORE = (0.6725, 0.130, 250.0), (0.6725, 0.140, 62.0)
+_LESS, _EVEN, _MORE = (0.345, 0.140, 262.0), (0.965, 0.004, 90.0), (0.345, 0.110, 45.0)
+_SOME_LESS, _SOME_MORE = (0.655, 0.130, 250.0), (0.655, 0.140, 62.0)
 _LESS_DARK, _EVEN_DARK, _MORE_DARK = (0.86, 0.080, 240.0), (0.240, 0.008, 270.0), (0.86, 0.110, 70.0)
 _SOME_LESS_DARK, _SOME_MORE_DARK = (0.550, 0.140, 250.0), (0.550, 0.125, 55.0)
-"""Of the ramp around 0: its ends, its middle, and half of each arm, which has most colour. On dark pages the ends are
-light."""
+"""Of the ramp around 0: its ends, its middle, and half of each arm, which has most colour and a contrast of 3 to 1 at
+least to the page. On dark pages the ends are light."""
 _INKS = ((0, 0, 0), (0xFF, 0xFF, 0xFF))
 TOKENS = {
     "page": ("#fbfaf7", "#15171c"),

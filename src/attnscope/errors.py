@@ -46,6 +46,16 @@ def kind_of(value: object) -> str:
     return f"{'an' if name.startswith(('a', 'e', 'i', 'o', 'nd', 'A', 'E', 'I', 'O')) else 'a'} {name}"
 
 
+def in_a_row(words: Sequence[str], last: str = "and") -> str:
+    """Words as part of a sentence: ``a, b and c``.
+
+    Args:
+        words: One at least.
+        last: What stands before the last of several.
+    """
+    return f" {last} ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+
+
 def counted(number: int, noun: str) -> str:
     """A number of things, as messages say it: ``1 site``, ``2 sites``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
@@ -157,7 +167,7 @@ def free_path(path: str | Path, fix: str, *, overwrite: bool = False, suffixes: 
     """
     if suffixes and Path(path).suffix.lower() not in suffixes:
         endings = [suffix for suffix in suffixes if suffix]
-        known = " or ".join(filter(None, [", ".join(endings[:-1]), endings[-1]]))
+        known = in_a_row(endings, "or")
         raise InputError(
             f"The file is {str(path)!r}, but its name has to end in {known}, which says what is written. Give it one: "
             f"{Path(path).stem + suffixes[0]!r}."

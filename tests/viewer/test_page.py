@@ -136,7 +136,7 @@ def test_the_rollout_is_that_of_the_analysis(opened):
     _, maps = translation()
     expected = ats.analysis.rollout(maps, ["encoder_0/attention", "encoder_1/attention"])
     page = opened("view=matrix&sample=2")
-    page.get_by_label("Kind", exact=True).select_option(label="rollout (by size)")
+    page.get_by_label("Kind", exact=True).select_option(label="rollout")
     for layer in (0, 1):
         page.get_by_label("Head", exact=True).select_option(label=f"up to encoder layer {layer}")
         settled(page)

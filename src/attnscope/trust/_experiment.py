@@ -31,7 +31,7 @@ from attnscope.attribution import (
     trimming_of,
 )
 from attnscope.capturing import captured
-from attnscope.errors import InputError, MethodError, NoAttentionError, counted
+from attnscope.errors import InputError, MethodError, NoAttentionError, counted, in_a_row
 from attnscope.findings import Findings
 from attnscope.running import progress_bar
 from attnscope.schema import SAMPLE
@@ -192,6 +192,17 @@ class Experiment:
             repeat = f"{counted(repeated, 'sample')} {'repeats' if repeated == 1 else 'repeat'}"
             notes.append(f"{repeat} others. Intervals take all of them for independent.")
         return tuple(notes)
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Which methods this model does not allow, and why, as sentences: one for each reason."""
+        names: dict[str, list[str]] = {}
+        for name, reason in self.unusable.items():
+            names.setdefault(reason, []).append(name)
+        return tuple(
+            f"{in_a_row(names)} {'is' if len(names) == 1 else 'are'} left out: {reason}"
+            for reason, names in names.items()
+        )
 
     def on(self, subject: Subject) -> Experiment:
         """The same experiment on other samples, or another model."""
@@ -659,7 +670,7 @@ def _usable(trial: Experiment, wanted: Sequence[str] | None) -> tuple[tuple[str,
             continue
         usable.append(name)
     if not usable:
-        raise MethodError("No method works on this model: " + " ".join(unusable.values()))
+        raise MethodError("No method works on this model: " + " ".join(dict.fromkeys(unusable.values())))
     return tuple(usable), unusable
 
 
