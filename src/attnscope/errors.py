@@ -6,6 +6,7 @@ was given, what was expected, and the fix.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 __all__ = [

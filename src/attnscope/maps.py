@@ -90,9 +90,9 @@ class AttentionMaps(Mapping[str, xr.DataArray]):
             dims: What the axes of every array are; must include ``sample`` and ``key``.
             labels: Names of positions, as in `capture`.
             roles: Which sequence attends to which: from a pattern of sites to the names of the sequence of their
-                queries and of that of their keys, ``{"*cross*": ("decoder", "encoder"), "enc*": ("encoder",
-                "encoder")}``; of several that match, the last counts. Without it nothing says whether a site is self- or cross-attention, however many
-                queries and keys it has.
+                queries and of that of their keys, ``{"*": ("text", "text"), "*cross*": ("text", "picture")}``; of
+                several patterns that match, the last counts. Without it nothing says whether a site is self- or
+                cross-attention, however many queries and keys it has.
 
         Raises:
             SchemaError: The rank of an array is not the number of dims, a required dim is missing, or the roles match

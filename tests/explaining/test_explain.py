@@ -55,6 +55,28 @@ def test_half_a_character_in_a_name_is_written_as_its_code(model, patients, endi
     assert any(written in text.lower() for written in ("\\udfff", "u+dfff"))
 
 
+def test_half_a_character_in_a_name_is_its_code_in_a_data_frame(model, patients):
+    frame = explained(
+        model, patients, samples=[0], labels=["\ud800", *NAMES[1:]], ids=["\udfff", *"bcdefg"]
+    ).to_pandas()
+    assert frame["name"].tolist() == ["\\ud800", *NAMES[1:]]
+    assert set(frame["id"]) == {"\\udfff"}
+
+
+def test_patches_without_names_have_their_row_and_column(rng):
+    picture = keras.Input((4, 6, 1))
+    model = keras.Model(picture, layers.Dense(1)(layers.Flatten()(picture)))
+    pictures = rng.normal(size=(3, 4, 6, 1)).astype("float32")
+    options = {"grid": (2, 3), "card": False, "method": "occlusion", "samples": [1]}
+    rows = ats.explain(model, pictures, **options).rows()
+    assert [(row["position"], row["row"], row["column"]) for row in rows] == [
+        (0, 0, 0), (1, 0, 1), (2, 0, 2), (3, 1, 0), (4, 1, 1), (5, 1, 2)
+    ]  # fmt: skip
+    named = ats.explain(model, pictures, labels=list("abcdef"), **options).rows()
+    assert [row["name"] for row in named] == list("abcdef")
+    assert not {"row", "column"} & set(named[0])
+
+
 def test_the_answer_without_the_top_features_is_the_answer_of_the_changed_patient(model, patients):
     table = explained(model, patients, samples=[4]).table
     relevance = (patients[4] - patients.mean(0)) * WEIGHTS[:, 0]

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import keras
 import numpy as np
 import xarray as xr
+from keras import tree
 
 from attnscope.attribution._compilation_cache import CompilationCache
 from attnscope.attribution._padding import known_positions
@@ -41,6 +42,7 @@ class Subject:
             all sites that are attention.
         batch_size: Samples at a time.
         ids: What each sample is called, dims ``(sample,)``; None where nothing says it.
+        dtype: The type that the model gives its numbers in; ``float64`` where they are none.
     """
 
     network: Network
@@ -52,6 +54,7 @@ class Subject:
     sites: Selection
     batch_size: int
     ids: np.ndarray | None = None
+    dtype: str = "float64"
 
     @property
     def model(self) -> keras.Layer:
@@ -217,7 +220,15 @@ def subjects_of(
         units=units,
         regression=is_regression(network.model),
     )
-    return [Subject(network, arrays, explained, each, cache, names, sites, batch_size, ids) for each in named]
+    subject = Subject(network, arrays, explained, named[0], cache, names, sites, batch_size, ids)
+    return [replace(subject, target=each, dtype=_dtype_of(each, outputs)) for each in named]
+
+
+def _dtype_of(target: Target, outputs: Tree) -> str:
+    """The type of the outputs that a target is read from."""
+    leaves = tree.flatten(outputs)
+    dtype = np.result_type(*(leaves if target.output is None else [leaves[target.output]]))
+    return dtype.name if dtype.kind == "f" else "float64"
 
 
 def _labels(

@@ -241,7 +241,6 @@ def _answers(subject: Subject, truth: tuple[str, ...] | None) -> Answers:
     number = subject.target.output
     leaves = tree.flatten(outputs)
     leaf = None if number is None else np.asarray(leaves[number], dtype="float64")
-    dtype = np.result_type(*(leaves if number is None else [leaves[number]]))
     if leaf is not None:
         leaf = leaf[:, None] if leaf.ndim == 1 else leaf if leaf.ndim == 2 else None
     units = units_of_outputs(subject.network.model)
@@ -254,7 +253,7 @@ def _answers(subject: Subject, truth: tuple[str, ...] | None) -> Answers:
         subject.target.classes,
         truth,
         unit,
-        dtype=dtype.name if dtype.kind == "f" else "float64",
+        dtype=subject.dtype,
     )
 
 

@@ -20,7 +20,7 @@ from attnscope.explaining._pictures import draw, write
 from attnscope.findings import Finding
 from attnscope.marks import number, readable, shown, signed_number
 from attnscope.pages import explanation_element, explanation_page, use_in_words
-from attnscope.plain_values import cell, plain, shortest
+from attnscope.plain_values import cell, plain, shortest, writable
 from attnscope.position_kinds import names_along
 from attnscope.schema import SAMPLE, SAMPLE_ID
 from attnscope.trust import EvidenceCard
@@ -93,6 +93,9 @@ class Explanation:
     def to_pandas(self) -> pd.DataFrame:
         """One row per sample and position: id, decision, truth, name, value and the relevance by each method.
 
+        Patches without names have their row and column in place of one. Half a character, as tokenizers make them, is
+        written as its code, as files have it.
+
         Raises:
             NotInstalledError: pandas is not installed.
         """
@@ -100,7 +103,11 @@ class Explanation:
             import pandas as pd
         except ModuleNotFoundError as error:
             raise NotInstalledError("to_pandas() needs pandas, which is not installed: pip install pandas.") from error
-        return pd.DataFrame(self.rows())
+        rows = [
+            {name: writable(value) if isinstance(value, str) else value for name, value in row.items()}
+            for row in self.rows()
+        ]
+        return pd.DataFrame(rows, columns=self._columns)
 
     def rows(self) -> list[dict[str, object]]:
         """The rows of `to_pandas`, without pandas; padding is left out."""
@@ -108,32 +115,41 @@ class Explanation:
 
     def _rows_of(self, sample: int) -> list[dict[str, object]]:
         one = self.table.isel({SAMPLE: sample})
+        readers = self._readers(one)
+        places = [tuple(map(int, place)) for place in np.argwhere(one["key_valid"].values)]
+        return [{name: read(place) for name, read in readers.items()} for place in places]
+
+    @property
+    def _columns(self) -> list[str]:
+        """Names of the columns, which are the same for all samples."""
+        return list(self._readers(self.table.isel({SAMPLE: 0})))
+
+    def _readers(self, one: xr.Dataset) -> dict[str, Callable[[tuple[int, ...]], object]]:
+        """For each column of a sample's rows what stands there, by the place of the position."""
         flat = {name: np.asarray(one[name].values) for name in one.variables}
-        valid = flat["key_valid"]
-        known = {
-            "id": self.ids[sample],
+        known: dict[str, object] = {
+            "id": str(one[SAMPLE_ID].item()),
             "decision": str(one["decision"].item()),
             "answer": self._of_model(one["answer"]),
         }
         known |= {"truth": str(one["truth"].item())} if "truth" in one.coords else {}
-        columns: dict[str, Callable[[tuple[int, ...]], object]] = {}
+        columns: dict[str, Callable[[tuple[int, ...]], object]] = {
+            name: lambda _, value=value: value  # type: ignore[misc]
+            for name, value in known.items()
+        }
+        columns["position"] = lambda place: place[0] if len(place) == 1 else ", ".join(map(str, place))
         if "key_label" in flat:
             columns["name"] = lambda place: str(flat["key_label"][place])
-        if flat.get("value", np.empty(())).shape == valid.shape:
+        elif "grid" in self.table.attrs:
+            width = int(self.table.attrs["grid"][1])
+            columns |= {"row": lambda place: place[0] // width, "column": lambda place: place[0] % width}
+        if flat.get("value", np.empty(())).shape == flat["key_valid"].shape:
             columns["value"] = lambda place: shortest(flat["value"][place])
         for row, choice in enumerate(self.methods):
             columns[choice.name] = lambda place, row=row: float(flat["relevance"][(row, *place)])  # type: ignore[misc]
         if "attention" in flat:
             columns["attention"] = lambda place: float(flat["attention"][place])
-        places = [tuple(map(int, place)) for place in np.argwhere(valid)]
-        return [
-            {
-                **known,
-                "position": place[0] if len(place) == 1 else ", ".join(map(str, place)),
-                **{name: read(place) for name, read in columns.items()},
-            }
-            for place in places
-        ]
+        return columns
 
     def _of_model(self, value: object) -> float:
         """A number that the model gave, by the fewest digits that read back as it in the type of its outputs."""
@@ -158,7 +174,7 @@ class Explanation:
         relevance = table["relevance"].isel(by=0, drop=True)
         known = {name: table[name] for name in ("base", "answer") if name in table}
         attrs = {
-            **{name: table.attrs[name] for name in ("units", "grid", "positions") if name in table.attrs},
+            **{name: table.attrs[name] for name in ("units", "grid", "positions", "dtype") if name in table.attrs},
             "method": choice.name,
             "target": self.target,
             "class_specific": method_of(choice.name).class_specific,
@@ -278,7 +294,7 @@ class Explanation:
         """
         rows = self.rows()
         text = io.StringIO()
-        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        writer = csv.DictWriter(text, self._columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows({name: cell(value) for name, value in row.items()} for row in rows)
         return text.getvalue()
