@@ -248,6 +248,11 @@ def test_hostile_ids_names_and_classes_are_text(patients, tmp_path):
             "There is no sample 'P-9': there are 7, with the ids '0' to '6'. Give the id or the number of a sample, "
             "'random', 'most certain' or 'most wrong': samples=['0'].",
         ),
+        (
+            {"samples": slice(0, 3)},
+            "samples is slice(0, 3, None), but ids or numbers of samples are needed, or 'random', 'most certain' or "
+            "'most wrong': samples=[0, 1, 2].",
+        ),
         ({"samples": []}, "samples=[] chooses no sample, but one at least is needed: samples=[0]."),
         ({"ids": ["a"] * 7}, "The id 'a' belongs to 7 samples. Give each an id of its own."),
         (
@@ -294,6 +299,16 @@ def test_what_does_not_fit_is_said(model, patients, options, message):
     with pytest.raises(InputError) as raised:
         explained(model, patients, **options)
     assert str(raised.value) == message
+
+
+def test_a_single_sample_is_too_few_to_test_a_method_on(model, patients):
+    with pytest.raises(InputError) as raised:
+        explained(model, patients[:1], card=None, method="auto", ids=["P-17"])
+    assert str(raised.value) == (
+        "There is only one sample, and no method can be tested on one. Give all samples that there are and choose this "
+        "one, samples=['P-17']; or what was found on them, card=ats.evidence(model, inputs); or test none: card=False, "
+        "method='occlusion'."
+    )
 
 
 @pytest.mark.every_backend

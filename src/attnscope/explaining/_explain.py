@@ -29,12 +29,13 @@ from attnscope.attribution import (
 )
 from attnscope.capturing import captured
 from attnscope.discovery import Selection
-from attnscope.errors import InputError, MethodError, NoAttentionError
+from attnscope.errors import InputError, MethodError, NoAttentionError, in_a_row
 from attnscope.explaining._answers import Answers
 from attnscope.explaining._choosing import Wanted, chosen_samples
 from attnscope.explaining._explanation import Explanation
 from attnscope.explaining._method_choice import MethodChoice, choices
 from attnscope.findings import Finding, findings
+from attnscope.marks import shown
 from attnscope.schema import SAMPLE, SAMPLE_ID
 from attnscope.tables import is_missing
 from attnscope.tensors import Inputs
@@ -127,12 +128,20 @@ def explain(
     }
     subject = _only(subjects_of(model, inputs, **settings))
     names = _ids(subject.ids if ids is None else ids, subject.samples)
+    subject = replace(subject, ids=None if ids is None and subject.ids is None else np.array(names))
     answers = _answers(subject, _truth(truth, subject.samples))
+    is_test_wanted = card is None or card is True
+    if is_test_wanted and subject.samples == 1:
+        raise InputError(
+            "There is only one sample, and no method can be tested on one. Give all samples that there are and choose "
+            f"this one, samples=[{names[0]!r}]; or what was found on them, card=ats.evidence(model, inputs); or test "
+            "none: card=False, method='occlusion'."
+        )
     rows = chosen_samples(samples, names, answers, seed)
     answers.check_truth(rows)
     pictures = _pictures(subject, images, rows)
     chosen = _Chosen(subject.rows(rows), [names[row] for row in rows], _rows_of(answers, rows), pictures)
-    if card is None or card is True:
+    if is_test_wanted:
         tests: dict[str, Any] = {
             "kept": kept,
             "budget": BUDGET if budget is None else budget,
@@ -187,7 +196,7 @@ def _explanation(
         methods=tuple(methods),
         card=card,
         findings=_findings(subject),
-        notes=tuple(filter(None, (subject.positions.note, why_not))),
+        notes=tuple(filter(None, (subject.positions.note, why_not, _unremovable(chosen, versions)))),
         table=_table(chosen, methods, relevances, _removed(versions, relevances), attention),
     )
 
@@ -293,6 +302,17 @@ def _relevance(subject: Subject, method: str, removal: Removal, kept: ArrayLike 
     settings = {"removal": removal, "kept": kept, "seed": seed}
     known = method_of(method).options
     return relevance_of(subject, method, **{name: value for name, value in settings.items() if name in known})
+
+
+def _unremovable(chosen: _Chosen, versions: RemovalScores) -> str:
+    """Of which samples nothing can be removed, so that nothing is known of what removing it would do."""
+    names = [shown(name) for name, most in zip(chosen.ids, versions.most, strict=True) if not most]
+    if not names:
+        return ""
+    return (
+        f"No part of {in_a_row(names)} can be removed, because nothing would be left or all is kept or padding: where "
+        "relevance is measured by removing parts it is 0 there, and says nothing."
+    )
 
 
 def _removed(versions: RemovalScores, relevances: Sequence[xr.DataArray]) -> xr.DataArray | None:
