@@ -46,8 +46,8 @@ def chosen_samples(wanted: Wanted, ids: Sequence[str], answers: Answers, seed: i
     wanted = [wanted] if isinstance(wanted, (int, np.integer)) else wanted
     if not isinstance(wanted, Iterable):
         raise InputError(
-            f"samples is {wanted!r}, but ids or numbers of samples are needed, or {RANDOM!r}, {CERTAIN!r} or {WRONG!r}: "
-            "samples=[0, 1, 2]."
+            f"samples is {wanted!r}, but ids or numbers of samples are needed, or {RANDOM!r}, {CERTAIN!r} or "
+            f"{WRONG!r}: samples=[0, 1, 2]."
         )
     listed = [wanted] if isinstance(wanted, str) else list(wanted)
     if not listed:
@@ -77,6 +77,6 @@ def _number_of(wanted: object, ids: Sequence[str]) -> int:
     near = get_close_matches(str(wanted), ids, n=1)
     known = f"{ids[0]!r} to {ids[-1]!r}" if len(ids) > 1 else repr(ids[0])
     raise InputError(
-        f"There is no sample {short(wanted)}: there are {len(ids)}, with the ids {known}. Give the id or the number of a "
-        f"sample, {RANDOM!r}, {CERTAIN!r} or {WRONG!r}: samples=[{(near or ids)[0]!r}]."
+        f"There is no sample {short(wanted)}: there are {len(ids)}, with the ids {known}. Give the id or the number of "
+        f"a sample, {RANDOM!r}, {CERTAIN!r} or {WRONG!r}: samples=[{(near or ids)[0]!r}]."
     )

@@ -36,6 +36,7 @@ from attnscope.explaining._explanation import Explanation
 from attnscope.explaining._method_choice import MethodChoice, choices
 from attnscope.findings import Finding, findings
 from attnscope.marks import shown
+from attnscope.running import weights_digest
 from attnscope.schema import SAMPLE, SAMPLE_ID
 from attnscope.tables import is_missing
 from attnscope.tensors import Inputs
@@ -91,8 +92,8 @@ def explain(
             number that the target should have been; None for a sample of which it is not known.
         method: ``"auto"`` for the one that explains by the widest margin, or else the best that is descriptive only,
             which is said, or else none; or the name of a method, which is drawn with whatever verdict it has.
-        card: What `evidence` found about this model and target; None or True to test the methods now; False to test
-            none, and `method` has to say which is drawn.
+        card: What `evidence` found about this model, as it is, and this target; None or True to test the methods now;
+            False to test none, and `method` has to say which is drawn.
         images: Pictures to draw under the relevance of patches, one for each sample, whichever of them are explained,
             dims ``(sample, height, width)`` or ``(..., channel)``; default: the inputs themselves.
         grid: Rows and columns of patches, for pictures.
@@ -187,6 +188,7 @@ def _explanation(
     subject = chosen.subject
     relevances = [_relevance(subject, choice.name, removal, kept, seed) for choice in methods]
     versions = RemovalScores(subject, removal, kept=kept, seed=seed)
+    versions.original()  # says so where an answer is NaN, whatever was removed
     attention, why_not = _attention(subject)
     return Explanation(
         model=subject.model.name,
@@ -220,6 +222,9 @@ def _only(subjects: Sequence[Subject]) -> Subject:
 
 def _ids(ids: Sequence[object] | np.ndarray | None, samples: int) -> list[str]:
     words = _words(ids, "ids", samples) or tuple(map(str, range(samples)))
+    missing = [place for place, name in enumerate(() if ids is None else ids) if is_missing(name)]
+    if missing:
+        raise InputError(f"Sample {missing[0]} has no id. Give each one of its own, or leave ids out.")
     twice = sorted({word for word in words if words.count(word) > 1})
     if twice:
         raise InputError(f"The id {twice[0]!r} belongs to {words.count(twice[0])} samples. Give each an id of its own.")
@@ -273,10 +278,10 @@ def _rows_of(answers: Answers, rows: np.ndarray) -> Answers:
 
 
 def _about(subject: Subject, card: EvidenceCard | bool) -> EvidenceCard | None:
-    """The card, which has to be about the same target; None where nothing was tested.
+    """The card, which has to be about the same target and model; None where nothing was tested.
 
     Raises:
-        InputError: The card is about another target, or is none.
+        InputError: The card is about another target or model, or is none.
     """
     if card is False:
         return None
@@ -289,6 +294,12 @@ def _about(subject: Subject, card: EvidenceCard | bool) -> EvidenceCard | None:
         raise InputError(
             f"The card is about {card.target}, but {subject.target.words} is explained, and a verdict holds for one: "
             "make a card for this one, ats.evidence(model, inputs, target=...), or leave card out."
+        )
+    if card.weights and card.weights != weights_digest(subject.model):
+        raise InputError(
+            f"The card is about a model called {card.model!r} whose weights are not those of this one, "
+            f"{subject.model.name!r}, and a verdict holds for one model as it is: make a card for this one, "
+            "ats.evidence(model, inputs, target=...), or leave card out."
         )
     return card
 
