@@ -278,9 +278,10 @@ def as_rgb(picture: np.ndarray) -> np.ndarray:
     picture = np.asarray(picture, dtype="float64")
     picture = picture[..., None] if picture.ndim == 2 else picture
     picture = picture[..., :3] if picture.shape[-1] >= 3 else picture[..., :1].repeat(3, axis=-1)
-    least, most = np.nanmin(picture), np.nanmax(picture)
+    known = picture[np.isfinite(picture)]
+    least, most = (known.min(), known.max()) if known.size else (0.0, 0.0)
     scaled = (picture - least) / (most - least) if most > least else np.zeros_like(picture)
-    return np.asarray(np.nan_to_num(scaled) * 255).round().astype(np.uint8)
+    return np.asarray(np.nan_to_num(scaled, posinf=1.0, neginf=0.0) * 255).round().astype(np.uint8)
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:

@@ -59,6 +59,19 @@ def _visible(letter: str) -> str:
     return f"⟨U+{ord(letter):04X}⟩" if hidden else letter
 
 
+def shortened(label: str, most: int) -> str:
+    """A label for a narrow place: its middle is left out, for labels are told apart by their ends.
+
+    Example:
+        >>> shortened("the quick brown fox", 10), shortened("fox", 10)
+        ('the qu…fox', 'fox')
+    """
+    if len(label) <= most:
+        return label
+    front = math.ceil((most - 1) * 0.6)
+    return f"{label[:front]}…{label[len(label) - (most - 1 - front) :]}"
+
+
 def isolated(label: str) -> str:
     """A label in HTML, escaped, its writing direction kept to itself."""
     return f"<bdi>{html.escape(shown(label))}</bdi>"

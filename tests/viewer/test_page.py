@@ -102,7 +102,7 @@ def test_sites_are_filtered_by_kind_and_have_heads_and_lengths_of_their_own(open
     expected = {
         "encoder": (["encoder layer 0", "encoder layer 1"], 3, "13 queries by 13 keys"),
         "decoder": (["decoder_0/attention"], 2, "7 queries by 7 keys"),
-        "cross-attention (by name)": (["cross_attention"], 5, "7 queries by 13 keys"),
+        "cross-attention": (["cross_attention"], 5, "7 queries by 13 keys"),
     }
     for name, (sites, heads, size) in expected.items():
         kind.select_option(label=name)

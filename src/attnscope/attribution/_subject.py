@@ -43,6 +43,8 @@ class Subject:
         batch_size: Samples at a time.
         ids: What each sample is called, dims ``(sample,)``; None where nothing says it.
         dtype: The type that the model gives its numbers in; ``float64`` where they are none.
+        numbers_given: The number of each sample among all that were given, dims ``(sample,)``; None where these are
+            all, in their order.
     """
 
     network: Network
@@ -55,6 +57,13 @@ class Subject:
     batch_size: int
     ids: np.ndarray | None = None
     dtype: str = "float64"
+    numbers_given: np.ndarray | None = None
+
+    def called(self, row: int) -> str:
+        """What messages call a sample: by its id, or else by its number among all that were given."""
+        if self.ids is not None:
+            return repr(str(self.ids[row]))
+        return str(row if self.numbers_given is None else self.numbers_given[row])
 
     @property
     def model(self) -> keras.Layer:
@@ -90,6 +99,7 @@ class Subject:
     def rows(self, chosen: Rows) -> Subject:
         """Some of the samples: a slice, their numbers, or a mask."""
         labels = self.labels if self.labels is None or self.labels.ndim == 1 else self.labels[chosen]
+        numbers = np.arange(self.samples) if self.numbers_given is None else self.numbers_given
         return replace(
             self,
             inputs=rows_of(self.inputs, chosen),
@@ -97,6 +107,7 @@ class Subject:
             target=self.target.part(chosen),
             labels=labels,
             ids=None if self.ids is None else self.ids[chosen],
+            numbers_given=numbers[chosen],
         )
 
     def numbers(

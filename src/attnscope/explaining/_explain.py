@@ -29,12 +29,14 @@ from attnscope.attribution import (
 )
 from attnscope.capturing import captured
 from attnscope.discovery import Selection
-from attnscope.errors import InputError, MethodError, NoAttentionError
+from attnscope.errors import InputError, MethodError, NoAttentionError, in_a_row
 from attnscope.explaining._answers import Answers
 from attnscope.explaining._choosing import Wanted, chosen_samples
 from attnscope.explaining._explanation import Explanation
 from attnscope.explaining._method_choice import MethodChoice, choices
 from attnscope.findings import Finding, findings
+from attnscope.marks import shown
+from attnscope.running import weights_digest
 from attnscope.schema import SAMPLE, SAMPLE_ID
 from attnscope.tables import is_missing
 from attnscope.tensors import Inputs
@@ -90,8 +92,8 @@ def explain(
             number that the target should have been; None for a sample of which it is not known.
         method: ``"auto"`` for the one that explains by the widest margin, or else the best that is descriptive only,
             which is said, or else none; or the name of a method, which is drawn with whatever verdict it has.
-        card: What `evidence` found about this model and target; None or True to test the methods now; False to test
-            none, and `method` has to say which is drawn.
+        card: What `evidence` found about this model, as it is, and this target; None or True to test the methods now;
+            False to test none, and `method` has to say which is drawn.
         images: Pictures to draw under the relevance of patches, one for each sample, whichever of them are explained,
             dims ``(sample, height, width)`` or ``(..., channel)``; default: the inputs themselves.
         grid: Rows and columns of patches, for pictures.
@@ -127,12 +129,20 @@ def explain(
     }
     subject = _only(subjects_of(model, inputs, **settings))
     names = _ids(subject.ids if ids is None else ids, subject.samples)
+    subject = replace(subject, ids=None if ids is None and subject.ids is None else np.array(names))
     answers = _answers(subject, _truth(truth, subject.samples))
+    is_test_wanted = card is None or card is True
+    if is_test_wanted and subject.samples == 1:
+        raise InputError(
+            "There is only one sample, and no method can be tested on one. Give all samples that there are and choose "
+            f"this one, samples=[{names[0]!r}]; or what was found on them, card=ats.evidence(model, inputs); or test "
+            "none: card=False, method='occlusion'."
+        )
     rows = chosen_samples(samples, names, answers, seed)
     answers.check_truth(rows)
     pictures = _pictures(subject, images, rows)
     chosen = _Chosen(subject.rows(rows), [names[row] for row in rows], _rows_of(answers, rows), pictures)
-    if card is None or card is True:
+    if is_test_wanted:
         tests: dict[str, Any] = {
             "kept": kept,
             "budget": BUDGET if budget is None else budget,
@@ -178,6 +188,7 @@ def _explanation(
     subject = chosen.subject
     relevances = [_relevance(subject, choice.name, removal, kept, seed) for choice in methods]
     versions = RemovalScores(subject, removal, kept=kept, seed=seed)
+    versions.original()  # says so where an answer is NaN, whatever was removed
     attention, why_not = _attention(subject)
     return Explanation(
         model=subject.model.name,
@@ -187,7 +198,7 @@ def _explanation(
         methods=tuple(methods),
         card=card,
         findings=_findings(subject),
-        notes=tuple(filter(None, (subject.positions.note, why_not))),
+        notes=tuple(filter(None, (subject.positions.note, why_not, _unremovable(chosen, versions)))),
         table=_table(chosen, methods, relevances, _removed(versions, relevances), attention),
     )
 
@@ -211,6 +222,9 @@ def _only(subjects: Sequence[Subject]) -> Subject:
 
 def _ids(ids: Sequence[object] | np.ndarray | None, samples: int) -> list[str]:
     words = _words(ids, "ids", samples) or tuple(map(str, range(samples)))
+    missing = [place for place, name in enumerate(() if ids is None else ids) if is_missing(name)]
+    if missing:
+        raise InputError(f"Sample {missing[0]} has no id. Give each one of its own, or leave ids out.")
     twice = sorted({word for word in words if words.count(word) > 1})
     if twice:
         raise InputError(f"The id {twice[0]!r} belongs to {words.count(twice[0])} samples. Give each an id of its own.")
@@ -264,10 +278,10 @@ def _rows_of(answers: Answers, rows: np.ndarray) -> Answers:
 
 
 def _about(subject: Subject, card: EvidenceCard | bool) -> EvidenceCard | None:
-    """The card, which has to be about the same target; None where nothing was tested.
+    """The card, which has to be about the same target and model; None where nothing was tested.
 
     Raises:
-        InputError: The card is about another target, or is none.
+        InputError: The card is about another target or model, or is none.
     """
     if card is False:
         return None
@@ -281,6 +295,12 @@ def _about(subject: Subject, card: EvidenceCard | bool) -> EvidenceCard | None:
             f"The card is about {card.target}, but {subject.target.words} is explained, and a verdict holds for one: "
             "make a card for this one, ats.evidence(model, inputs, target=...), or leave card out."
         )
+    if card.weights and card.weights != weights_digest(subject.model):
+        raise InputError(
+            f"The card is about a model called {card.model!r} whose weights are not those of this one, "
+            f"{subject.model.name!r}, and a verdict holds for one model as it is: make a card for this one, "
+            "ats.evidence(model, inputs, target=...), or leave card out."
+        )
     return card
 
 
@@ -293,6 +313,17 @@ def _relevance(subject: Subject, method: str, removal: Removal, kept: ArrayLike 
     settings = {"removal": removal, "kept": kept, "seed": seed}
     known = method_of(method).options
     return relevance_of(subject, method, **{name: value for name, value in settings.items() if name in known})
+
+
+def _unremovable(chosen: _Chosen, versions: RemovalScores) -> str:
+    """Of which samples nothing can be removed, so that nothing is known of what removing it would do."""
+    names = [shown(name) for name, most in zip(chosen.ids, versions.most, strict=True) if not most]
+    if not names:
+        return ""
+    return (
+        f"No part of {in_a_row(names)} can be removed, because nothing would be left or all is kept or padding: where "
+        "relevance is measured by removing parts it is 0 there, and says nothing."
+    )
 
 
 def _removed(versions: RemovalScores, relevances: Sequence[xr.DataArray]) -> xr.DataArray | None:

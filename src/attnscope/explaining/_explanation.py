@@ -224,7 +224,8 @@ class Explanation:
         for sample, name in enumerate(self.ids):
             one = self.table.isel({SAMPLE: sample})
             decision, answer = shown(readable(str(one["decision"].item()))), number(float(one["answer"]))
-            lines.append(f"{shown(name)}: {decision if decision == answer else f'{decision}, {answer}'}")
+            says = decision if decision == answer else f"{decision}, {shown(self.target)} {answer}"
+            lines.append(f"{shown(name)}: {says}")
             if self.methods:
                 lines[-1] += f"; {self._top_in_words(one)}"
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
@@ -233,7 +234,7 @@ class Explanation:
         drawn = one["relevance"].isel(by=0).assign_attrs(one.attrs)
         relevance, labels = drawn.values.ravel(), names_along(drawn, [str(dim) for dim in drawn.dims])
         order = np.argsort(-np.abs(relevance), kind="stable")[:MOST_IN_WORDS]
-        mark = "'" if self.kind == "tokens" else ""  # a token may be a comma
+        mark = "'" if self.kind == "tokens" and "key_label" in drawn.coords else ""  # a token may be a comma
         return ", ".join(
             f"{mark}{shown(labels[place])}{mark} {signed_number(float(relevance[place]))}" for place in order
         )

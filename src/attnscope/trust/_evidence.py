@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from attnscope.attribution import ClassNames, InputLabels, Removal, TargetLike, subjects_of
 from attnscope.discovery import Selection
 from attnscope.errors import InputError
+from attnscope.running import weights_digest
 from attnscope.tensors import Inputs
 from attnscope.trust._card import EvidenceCard
 from attnscope.trust._experiment import DESCRIBED_SAMPLES, Experiment, experiment_on
@@ -138,6 +139,7 @@ def evidence(
         notes=(*_notes(experiment), *_cuts(limit, experiment, subject.samples, seconds, results.notes)),
         backend=keras.backend.backend(),
         limit=_limited(limit, planned.plan),
+        weights=weights_digest(subject.model),
     )
 
 
