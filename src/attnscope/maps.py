@@ -60,6 +60,8 @@ Variable: TypeAlias = tuple[tuple[str, ...], np.ndarray]
 """Names of the dims, and the values."""
 COMPLETE = "attnscope_complete"
 """Attribute of a store's root: False while a run writes to it."""
+RAN_EVERYWHERE = "ran_everywhere"
+"""Attribute of a stored site: whether it ran for all samples, which then goes without saying."""
 
 
 class AttentionMaps(Mapping[str, xr.DataArray]):
@@ -348,6 +350,8 @@ def _is_store(path: Path) -> bool:
 
 
 def _restored(dataset: xr.Dataset) -> xr.Dataset:
+    if dataset.attrs.pop(RAN_EVERYWHERE, False):
+        dataset = dataset.drop_vars(RAN)
     coordinates = (RAN, SAMPLE_ID)
     names = [name for name in dataset.data_vars if name in coordinates or str(name).endswith(("_label", "_valid"))]
     order = [name for name in dataset.attrs.get("variables", ()) if name in dataset]

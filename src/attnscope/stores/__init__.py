@@ -29,6 +29,8 @@ it ends. On NFS it holds between machines if the server supports locks (version 
 URL (``%23``). Nothing depends on it: the attribute ``site`` is the name.
 """
 
+from attnscope.stores._background import Background
+from attnscope.stores._beginning import run_folder
 from attnscope.stores._codes import CODES, check_codes, coded_scores
 from attnscope.stores._files import FORMAT, LOCK, MANIFEST
 from attnscope.stores._lock import locked
@@ -43,6 +45,7 @@ __all__ = [
     "FORMAT",
     "LOCK",
     "MANIFEST",
+    "Background",
     "Manifest",
     "StoreWriter",
     "Verification",
@@ -55,6 +58,7 @@ __all__ = [
     "open_groups",
     "original_name",
     "read_manifest",
+    "run_folder",
     "verify_store",
     "write_groups",
 ]
