@@ -44,7 +44,6 @@ from attnscope.schema import (
 )
 from attnscope.site_names import short_names, short_site_names
 from attnscope.stores import (
-    FORMAT,
     MANIFEST,
     attributes_of_store,
     check_codes,

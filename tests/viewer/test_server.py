@@ -16,7 +16,7 @@ import zarr
 
 import attnscope as ats
 from attnscope.errors import IncompleteRunError, InputError, SchemaError
-from attnscope.maps import COMPLETE
+from attnscope.stores import read_manifest
 from attnscope.viewer import _server as serving
 from attnscope.viewer._server import Server, payload_of, serve
 from viewer_screens import settled
@@ -335,7 +335,8 @@ def test_what_is_no_run_is_refused(tmp_path, run):
     (tmp_path / "folder").mkdir()
     with pytest.raises(SchemaError, match="is not an attnscope run"):
         payload_of(tmp_path / "folder")
-    zarr.open_group(run).attrs[COMPLETE] = False
+    manifest = replace(read_manifest(run), complete=False)
+    manifest.write(run, durable=False)
     with pytest.raises(IncompleteRunError, match="holds an interrupted run"):
         payload_of(run)
 

@@ -14,7 +14,7 @@ ROOT = Path(attnscope.__file__).parent
 
 GROUND = {
     *("errors", "schema", "labels", "findings", "maps", "colours", "marks", "masking", "position_kinds", "quantities"),
-    *("site_names", "tensors", "words"),
+    *("site_names", "stores", "tensors", "words"),
 }
 MODEL = {"interception", "running", "discovery", "handlers"}
 ALLOWED = {
@@ -31,7 +31,8 @@ ALLOWED = {
     "words": {"errors", "schema"},
     "labels": {"errors", "schema", "words"},
     "findings": {"schema"},
-    "maps": {"errors", "findings", "labels", "schema", "site_names"},
+    "stores": {"errors", "schema"},
+    "maps": {"errors", "findings", "labels", "schema", "site_names", "stores"},
     "backends": {"errors", "patching", "tensors"},
     "interception": {"backends", "errors", "labels", "patching", "schema", "tensors"},
     "tables": {"errors"},

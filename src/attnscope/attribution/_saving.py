@@ -14,8 +14,9 @@ import numpy as np
 import xarray as xr
 
 from attnscope.errors import SchemaError, WouldOverwriteError, free_path
-from attnscope.maps import attributes_of_store, quiet_about_strings
+from attnscope.maps import quiet_about_strings
 from attnscope.schema import SAMPLE, SAMPLE_ID, key_dims
+from attnscope.stores import attributes_of_store
 
 SUFFIXES = (".csv", ".json", ".zarr")
 """How the names of files of relevance end."""

@@ -27,6 +27,8 @@ _ENDINGS = ("_initializer", "_regularizer", "_constraint")
 """Settings that inference does not use."""
 _PLAIN = (bool, int, float, str, bytes, type(None))
 _DEEPEST = 64
+_LISTS = ("sites", "variables", "summaries")
+"""Entries that are lists already, as text."""
 _FIX = "Give the model and the options that it was started with, or another path."
 
 
@@ -47,7 +49,9 @@ def fingerprint(description: Description, codes: str) -> dict[str, str]:
         **{f"site {site.name!r}": _sizes(site) for site in description.sites},
         "layers": json.dumps(_layers(description.model)),
         "weights": _weights(description.model),
-        "labels": _digest([{**vars(item), "names": None if item.per_sample else item.names} for item in description.labels]),
+        "labels": _digest(
+            [{**vars(item), "names": None if item.per_sample else item.names} for item in description.labels]
+        ),
     }
 
 
@@ -61,26 +65,28 @@ def check_fingerprint(path: str, held: Mapping[str, str], wanted: Mapping[str, s
         if held.get(name) == wanted.get(name):
             continue
         if name == "layers":
-            raise InputError(f"{path!r} holds a run of another model: {_in_layers(held, wanted)}. {_FIX}")
+            difference = _in_layers(held, wanted)
+            if not difference:
+                continue
+            raise InputError(f"{path!r} holds a run of another model: {difference}. {_FIX}")
         if name in ("weights", "labels"):
             raise InputError(
                 f"{path!r} holds a run with other {name}. Give those that the run was started with, or another path."
             )
-        raise InputError(
-            f"{path!r} holds a different run, with {name} {held.get(name)!r} instead of {wanted.get(name)!r}. {_FIX}"
-            if not (held.get(name, "[").startswith("[") and wanted.get(name, "[").startswith("["))
-            else f"{path!r} holds a different run, with {name} {held.get(name)} instead of {wanted.get(name)}. {_FIX}"
-        )
+        was, now = (each[name] if name in _LISTS else repr(each.get(name)) for each in (held, wanted))
+        raise InputError(f"{path!r} holds a different run, with {name} {was} instead of {now}. {_FIX}")
 
 
 def _in_layers(held: Mapping[str, str], wanted: Mapping[str, str]) -> str:
+    """In what two models differ; nothing if only in names, which Keras counts up in each process."""
     before, now = (json.loads(each.get("layers", "[]")) for each in (held, wanted))
     if len(before) != len(now):
         return f"it had {len(before)} layers, and this one has {len(now)}"
-    for (_, was), (name, digest) in list(zip(before, now, strict=True))[1:]:
-        if was != digest:
-            return f"the layer {name!r} has other settings, or computes something else"
-    return "its layers are connected otherwise, or called with other arguments"
+    differ = [name for (_, was), (name, digest) in zip(before, now, strict=True) if was != digest]
+    inside = [name for name in differ if name != now[0][0]]
+    if inside:
+        return f"the layer {inside[0]!r} has other settings, or computes something else"
+    return "its layers are connected otherwise, or called with other arguments" if differ else ""
 
 
 def _settings(summary: object) -> str:

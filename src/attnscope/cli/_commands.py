@@ -391,6 +391,6 @@ def check_free(path: Path, overwrite: bool, *, is_run: bool = False) -> None:
 
 
 def _is_run(path: Path) -> bool:
-    from attnscope.maps import attributes_of_store
+    from attnscope.stores import attributes_of_store
 
     return "attnscope_format" in attributes_of_store(path)

@@ -6,9 +6,10 @@ replaced by one atomic rename, always after the chunks that it newly names. `xar
 `xarray.open_datatree` read it without attnscope. The ``zarr.json`` of a single group or array repeats its part; while a
 run writes, it says what was true at an earlier time: fewer samples.
 
-**Shards.** An array along ``sample`` is cut into shards of `rows` samples, the same number for all arrays of a store. A
+**Shards.** An array along ``sample`` is cut into shards of the same number of samples for all arrays of a store. A
 shard holds inner chunks, each compressed and with a CRC-32C, and an index with another: one head of one sample is one
-inner chunk where that is large. A shard is written under another name and renamed. Arrays without samples are one chunk.
+inner chunk where that is large. A shard is written under another name and renamed. Arrays without samples are one
+chunk.
 
 **The last shard** may be incomplete, and is written anew with more samples later. Before it is replaced, the manifest
 names the checksums of the new one beside those of the old one, and either is then what the manifest says: both begin
@@ -22,8 +23,8 @@ They find damage; they are no signature.
 **Power.** A commit writes new chunks to the disk (``fsync``), then the manifest. A process that is killed loses what it
 captured since the last commit, and so does a machine that loses its power.
 
-**One writer.** A writer holds a lock of the operating system on ``attnscope.lock``, which ends with the process, however
-it ends. On NFS it holds between machines if the server supports locks (version 4 does).
+**One writer.** A writer holds a lock of the operating system on ``attnscope.lock``, which ends with the process,
+however it ends. On NFS it holds between machines if the server supports locks (version 4 does).
 
 **Names.** A site is one group ``sites/<name>``, with ``/`` written as ``.``, and what file systems do not take as in a
 URL (``%23``). Nothing depends on it: the attribute ``site`` is the name.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,14 +48,14 @@ def run_folder(path: Path) -> Iterator[Manifest | None]:
         finally:
             if not (path / MANIFEST).exists():
                 _clear(path)
-    if not (path / MANIFEST).exists() and not os.listdir(path):
+    if not (path / MANIFEST).exists() and not any(path.iterdir()):
         path.rmdir()
 
 
 def _check_that_it_is_ours(path: Path) -> None:
     if not path.is_dir():
         raise InputError(f"{str(path)!r} is a file, but a store is a folder. Give another path.")
-    inside = os.listdir(path)
+    inside = [file.name for file in path.iterdir()]
     if inside and MANIFEST not in inside and LOCK not in inside:
         raise InputError(
             f"{str(path)!r} is a folder with {min(inside)!r} in it, and no store of attnscope. Give another path: "

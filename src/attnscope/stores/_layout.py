@@ -14,7 +14,7 @@ import xarray as xr
 from numcodecs.vlen import VLenUTF8
 from numcodecs.zstd import compress, decompress
 
-from attnscope.schema import SAMPLE, key_dims, query_dims
+from attnscope.schema import RANK, SAMPLE, key_dims, query_dims
 
 SHARD_BYTES = 32 << 20
 """How many bytes of all arrays together, before compression, a shard of samples holds at most, if it is several."""
@@ -162,7 +162,8 @@ def _chunk_shape(dims: tuple[str, ...], shape: tuple[int, ...], bytes_per_sample
     """Several small samples; or one sample with one head, one step..., and no more queries than fit."""
     if bytes_per_sample < CHUNK_BYTES:
         return (_power_of_two(CHUNK_BYTES // max(bytes_per_sample, 1), rows), *(max(size, 1) for size in shape[1:]))
-    inside = {*query_dims(dims), *key_dims(dims), "rank"} or set(dims[1:])
+    positions = {*query_dims(dims), *key_dims(dims)}
+    inside = positions | {RANK} if positions else set(dims[1:])
     chunk = [size if dim in inside else 1 for dim, size in zip(dims, shape, strict=True)]
     chunk[0] = 1
     bytes_of_one = max(bytes_per_sample // math.prod(shape[1:]), 1)
@@ -188,9 +189,7 @@ def bytes_per_sample(variables: Mapping[str, xr.Variable]) -> int:
 
 
 def _bytes_of(variable: xr.Variable) -> int:
-    return math.prod(variable.shape[1:]) * (
-        _BYTES_OF_TEXT if variable.dtype.kind in "TUO" else variable.dtype.itemsize
-    )
+    return math.prod(variable.shape[1:]) * (_BYTES_OF_TEXT if variable.dtype.kind in "TUO" else variable.dtype.itemsize)
 
 
 def plain(value: Any) -> Any:
@@ -263,7 +262,8 @@ def decoded(content: bytes, kind: str, shape: tuple[int, ...]) -> np.ndarray:
         raise ValueError("it says that it holds more than its array has there")
     unpacked = decompress(content[:-4])
     if kind == _TEXTS:
-        return VLenUTF8().decode(unpacked).astype(KINDS[kind]).reshape(shape)
+        texts: np.ndarray = VLenUTF8().decode(unpacked).astype(KINDS[kind]).reshape(shape)
+        return texts
     if len(unpacked) != size:
         raise ValueError(f"it holds {len(unpacked):,} bytes, and {size:,} are expected")
     return np.frombuffer(unpacked, KINDS[kind].newbyteorder("<")).reshape(shape).astype(KINDS[kind], copy=False)

@@ -8,7 +8,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 from attnscope.errors import StoreInUseError
@@ -41,7 +41,7 @@ def locked(folder: Path) -> Iterator[None]:
             raise
         os.close(descriptor)  # the writer before removed it meanwhile
     try:
-        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        now = datetime.now(UTC).isoformat(timespec="seconds")
         os.ftruncate(descriptor, 0)
         os.write(descriptor, json.dumps({"process": os.getpid(), "host": socket.gethostname(), "since": now}).encode())
         yield
@@ -69,7 +69,7 @@ def _taken(descriptor: int) -> bool:
 
 def _is_at(descriptor: int, path: Path) -> bool:
     try:
-        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+        return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
         return False
 

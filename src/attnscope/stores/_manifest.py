@@ -180,7 +180,7 @@ def attributes_of_store(path: str | Path) -> dict[str, Any]:
     Raises:
         DamagedStoreError: The file of the root is damaged.
     """
-    return dict(_parsed(Path(path))[1].get("attributes", {})) if (Path(path) / MANIFEST).exists() else {}
+    return dict(_parsed(Path(path))[1]["attributes"]) if (Path(path) / MANIFEST).exists() else {}
 
 
 def _parsed(path: Path) -> tuple[bytes, dict[str, Any]]:
@@ -194,6 +194,7 @@ def _parsed(path: Path) -> tuple[bytes, dict[str, Any]]:
         ) from None
     if not isinstance(document, dict) or not isinstance(document.get("attributes", {}), dict):
         raise DamagedStoreError(f"{str(path / MANIFEST)!r} does not describe a Zarr group of version 3.")
+    document.setdefault("attributes", {})
     return content, document
 
 
@@ -288,7 +289,9 @@ def _check_sizes(manifest: Manifest) -> None:
     samples, rows = manifest.samples or 0, manifest.rows
     complete, left = divmod(samples, rows)
     if manifest.entries > MOST_ENTRIES:
-        raise DamagedStoreError(f"A shard would have {manifest.entries:,} chunks, but at most {MOST_ENTRIES:,} are read.")
+        raise DamagedStoreError(
+            f"A shard would have {manifest.entries:,} chunks, but at most {MOST_ENTRIES:,} are read."
+        )
     if len(manifest.shards) != complete or len(manifest.last) != (manifest.entries if left else 0):
         raise ValueError(f"{samples} samples are not {len(manifest.shards)} shards of {rows} and a last one")
     if len(manifest.pending) not in (0, manifest.entries):
@@ -332,9 +335,7 @@ def _array(path: str, node: Mapping[str, Any]) -> ArrayLayout:
         raise DamagedStoreError(f"The array {path!r} has axes that do not fit each other.")
     if sharded and (dims[:1] != (SAMPLE,) or any(a % b for a, b in zip(outer, chunk, strict=True))):
         raise DamagedStoreError(f"The array {path!r} has the dims {dims}, but {SAMPLE!r} has to be the first.")
-    return ArrayLayout(
-        path, dims, node["data_type"], shape, outer if sharded else None, chunk, node["attributes"]
-    )
+    return ArrayLayout(path, dims, node["data_type"], shape, outer if sharded else None, chunk, node["attributes"])
 
 
 def _chunk_shape(node: Mapping[str, Any]) -> Any:

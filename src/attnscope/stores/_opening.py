@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
 
@@ -25,7 +26,8 @@ def open_groups(root: Path, manifest: Manifest) -> dict[str, xr.Dataset]:
 
     for path in manifest.nodes():
         _check_folder(root / path)
-    tree = xr.open_datatree(CheckedStore(root, manifest), engine="zarr", consolidated=True, chunks=None)
+    store: Any = CheckedStore(root, manifest)
+    tree = xr.open_datatree(store, engine="zarr", consolidated=True, chunks=None)
     above = CHECKSUMS.split("/")[0]
     return {
         path: decoded_scores(_with_names(node.to_dataset(inherit=False)))

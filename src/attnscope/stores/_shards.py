@@ -51,8 +51,10 @@ class Checksums:
         Raises:
             DamagedStoreError: They are missing, or not those that the manifest means.
         """
+        row: np.ndarray
         if shard in self._rows:
-            return self._rows[shard]
+            row = self._rows[shard]
+            return row
         path, layout = self._root / Manifest.key_of_row(shard), self.manifest.checksums
         try:
             content = read_plain(path, layout.chunk_bytes + 4096)

@@ -50,7 +50,10 @@ class Verification:
             f"{counted(self.files, 'file')} read."
         ]
         if self.damaged:
-            lines += [f"{counted(len(self.damaged), 'file')} damaged or missing:", *(f"  {what}" for what in self.damaged)]
+            lines += [
+                f"{counted(len(self.damaged), 'file')} damaged or missing:",
+                *(f"  {what}" for what in self.damaged),
+            ]
             whole = [name for name in self.arrays if name not in self.affected]
             lines += ["Readable:" if whole else "No array is readable as a whole.", *(f"  {name}" for name in whole)]
         else:
@@ -101,7 +104,7 @@ def verify_store(path: str | Path) -> Verification:
 
 
 def _checks(root: Path, manifest: Manifest, checksums: Checksums) -> Iterator[tuple[str, str, Any]]:
-    """Each file of a store: its name, the array that it belongs to if any, and what raises an error if it is damaged."""
+    """Each file of a store: its name, the array that it belongs to if any, and what raises an error if it is wrong."""
     nodes = manifest.nodes()
     for path, content in manifest.parts():
         yield f"{path}/{MANIFEST}", "", _part_check(root, path, content, manifest, nodes[path])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -20,7 +19,6 @@ from attnscope.stores._layout import (
     MOST_CHUNK,
     ArrayLayout,
     bytes_per_sample,
-    checksum,
     encoded,
     encoded_shard,
     layout_of,
@@ -286,11 +284,11 @@ class StoreWriter:
 
     def _remove_uncommitted(self, path: str, shards: int) -> None:
         """Removes the chunks of an array that the manifest does not name."""
-        for name in os.listdir(self._root / path):
-            parts = name.removesuffix(PART).split(".")
+        for file in list((self._root / path).iterdir()):
+            parts = file.name.removesuffix(PART).split(".")
             is_chunk = parts[0] == "c" and all(part.isdecimal() for part in parts[1:]) and len(parts) > 1
-            if is_chunk and (name.endswith(PART) or int(parts[1]) >= shards):
-                remove(self._root / path / name)
+            if is_chunk and (file.name.endswith(PART) or int(parts[1]) >= shards):
+                remove(file)
 
 
 def _folders(path: str) -> list[str]:
@@ -317,12 +315,10 @@ def _by_path(groups: Groups) -> dict[str, xr.Variable]:
 
 
 def _stored(variable: xr.Variable) -> xr.Variable:
-    """A variable of a data type that a store has: instants count nanoseconds since 1970, as other programs read them."""
+    """A variable of a data type that a store has; instants count nanoseconds since 1970, which other programs read."""
     if variable.dtype.kind in "Mm":
         units = "nanoseconds since 1970-01-01" if variable.dtype.kind == "M" else "nanoseconds"
-        counted = xr.Variable(
-            variable.dims, variable.values, variable.attrs, {"units": units, "dtype": "int64"}
-        )
+        counted = xr.Variable(variable.dims, variable.values, variable.attrs, {"units": units, "dtype": "int64"})
         return xr.conventions.encode_cf_variable(counted)
     return variable.to_base_variable()
 
