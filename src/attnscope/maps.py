@@ -57,6 +57,8 @@ from attnscope.stores import (
 
 Variable: TypeAlias = tuple[tuple[str, ...], np.ndarray]
 """Names of the dims, and the values."""
+WITHOUT_CHECKSUMS = 1
+"""Version of the layout of what xarray alone has written."""
 COMPLETE = "attnscope_complete"
 """Attribute of a store's root: False while a run writes to it."""
 RAN_EVERYWHERE = "ran_everywhere"
@@ -211,7 +213,8 @@ class AttentionMaps(Mapping[str, xr.DataArray]):
         In the name of a group ``.`` stands for ``/``, and other characters that file systems do not take are written as
         in a URL; the attribute ``site`` is the name itself.
         """
-        return xr.DataTree.from_dict({"/": xr.Dataset(attrs=self.attrs), **self.groups()})
+        root = xr.Dataset(attrs={**self.attrs, "attnscope_format": WITHOUT_CHECKSUMS})
+        return xr.DataTree.from_dict({"/": root, **self.groups()})
 
     def groups(self) -> dict[str, xr.Dataset]:
         """The datasets of which a store consists, by their path in it."""
@@ -318,16 +321,16 @@ def open_maps(path: str | Path) -> AttentionMaps:
             f"{str(path)!r} holds an interrupted run. Resume it with the model and the inputs that it was started "
             f"with: attnscope.capture(model, inputs, store={str(path)!r}, resume=True)."
         )
-    if root["attnscope_format"] == 1:
-        return _opened(*_groups_of_version_1(path))
+    if root["attnscope_format"] == WITHOUT_CHECKSUMS:
+        return _opened(*_groups_without_checksums(path))
     manifest = read_manifest(path)
     with quiet_about_strings():
         groups = open_groups(Path(path), manifest)
     return _opened(groups, dict(manifest.groups[""]))
 
 
-def _groups_of_version_1(path: str | Path) -> tuple[dict[str, xr.Dataset], dict[str, Any]]:
-    """The datasets and attributes of a store without checksums, whose sites lie in nested groups."""
+def _groups_without_checksums(path: str | Path) -> tuple[dict[str, xr.Dataset], dict[str, Any]]:
+    """The datasets and attributes of a store that xarray has written."""
     with quiet_about_strings():
         tree = xr.open_datatree(str(path), engine="zarr", consolidated=False, chunks=None)
     groups = {node.path.strip("/"): node.to_dataset(inherit=False) for node in tree.subtree if node.path != "/"}

@@ -120,7 +120,9 @@ def test_a_run_from_something_else_is_not_gone_on_with(model_and_inputs, tmp_pat
     else:
         weight = model.weights[-1]
         weight.assign(weight + 1e-3)
-    expected = f"{str(path)!r} holds a run with other {what}. Give those that the run was started with, or another path."
+    expected = (
+        f"{str(path)!r} holds a run with other {what}. Give those that the run was started with, or another path."
+    )
     if what == "inputs":
         expected = (
             f"{str(path)!r} holds 6 samples that were captured from other inputs. Give those that the run was started "

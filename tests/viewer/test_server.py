@@ -8,6 +8,7 @@ import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import numpy as np
@@ -393,7 +394,7 @@ def reads(monkeypatch):
 
 def chunks(sites, samples):
     """The chunks that hold these samples, three in each."""
-    return sorted(f"sites/encoder_{site}/mha/scores/c/{sample // 3}/0/0/0" for site in sites for sample in samples)
+    return sorted(f"sites/encoder_{site}.mha/scores/c/{sample // 3}/0/0/0" for site in sites for sample in samples)
 
 
 def test_only_what_is_looked_at_is_read(large, reads, monkeypatch):

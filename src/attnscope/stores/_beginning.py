@@ -38,18 +38,24 @@ def run_folder(path: Path) -> Iterator[Manifest | None]:
         make_folder(path)
     except FileExistsError:
         _check_that_it_is_ours(path)
-    with locked(path):
-        if (path / MANIFEST).exists():
-            yield read_manifest(path)
-            return
-        _clear(path)
-        try:
-            yield None
-        finally:
-            if not (path / MANIFEST).exists():
-                _clear(path)
-    if not (path / MANIFEST).exists() and not any(path.iterdir()):
-        path.rmdir()
+    try:
+        with locked(path):
+            yield from _held(path)
+    finally:
+        if not any(path.iterdir()):
+            path.rmdir()
+
+
+def _held(path: Path) -> Iterator[Manifest | None]:
+    if (path / MANIFEST).exists():
+        yield read_manifest(path)
+        return
+    _clear(path)
+    try:
+        yield None
+    finally:
+        if not (path / MANIFEST).exists():
+            _clear(path)
 
 
 def _check_that_it_is_ours(path: Path) -> None:
