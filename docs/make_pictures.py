@@ -63,7 +63,7 @@ def patients() -> None:
         model,
         table[400:].astype("float32"),
         target="malignant",
-        class_names=list(data.target_names),
+        classes=list(data.target_names),
         method="integrated_gradients",
         labels=list(data.feature_names),
     )

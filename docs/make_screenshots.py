@@ -23,7 +23,7 @@ import attnscope as ats
 
 IMAGES = Path(__file__).parent / "images"
 TEXT = "She poured water from the bottle into the cup until it was full, and then she drank from it."
-WIDTH = 1180
+WIDTH, LEAST_HEIGHT = 1180, 740
 
 
 def maps() -> ats.AttentionMaps:
@@ -51,15 +51,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         address = ats.view(maps(), title="MiniLM-L6").save(Path(folder) / "view.html").as_uri()
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        for name, scheme, height, link in [
-            ("viewer_light", "light", 740, "view=overview&site=2&panel=8"),
-            ("viewer_dark", "dark", 790, "view=lines&site=3&panel=1&query=11"),
+        for name, scheme, link in [
+            ("viewer_light", "light", "view=overview&site=2&panel=8"),
+            ("viewer_dark", "dark", "view=lines&site=3&panel=1&query=11"),
         ]:
-            size = {"width": WIDTH, "height": height}
+            size = {"width": WIDTH, "height": LEAST_HEIGHT}
             page = browser.new_page(viewport=size, color_scheme=scheme, device_scale_factor=1.5)
             page.goto(f"{address}#{link}")
             page.wait_for_timeout(1000)
-            page.screenshot(path=IMAGES / f"{name}.png")
+            page.screenshot(path=IMAGES / f"{name}.png", full_page=True)
         browser.close()
 
 

@@ -119,7 +119,7 @@ def _model(texts, kind):
 
 def _card(texts, path, kind):
     model, data, options = _model(texts, "table")
-    names = {"class_names": texts[7:9], "target": texts[7], **options}
+    names = {"classes": texts[7:9], "target": texts[7], **options}
     ats.evidence(model, data, methods=["raw", "occlusion"], permutations=2, progress=False, **names).save(path)
 
 

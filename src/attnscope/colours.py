@@ -18,6 +18,8 @@ import zlib
 import numpy as np
 
 LEVELS = 256
+NEARLY_0 = 0.08
+"""Part of a scale around 0 up to which a value needs no mark of its side."""
 _ANCHORS = {
     "sea": (
         (0.965, 0.030, 100.0),
@@ -38,8 +40,12 @@ _ANCHORS = {
 """Lightness, chroma and hue in degrees, in even steps."""
 RAMPS = tuple(_ANCHORS)
 """Names of the ramps; the first is the default."""
-_LESS, _EVEN, _MORE = (0.43, 0.140, 258.0), (0.965, 0.004, 90.0), (0.43, 0.120, 45.0)
+_LESS, _EVEN, _MORE = (0.380, 0.140, 262.0), (0.965, 0.004, 90.0), (0.380, 0.110, 45.0)
+_SOME_LESS, _SOME_MORE = (0.6725, 0.130, 250.0), (0.6725, 0.140, 62.0)
 _LESS_DARK, _EVEN_DARK, _MORE_DARK = (0.86, 0.080, 240.0), (0.240, 0.008, 270.0), (0.86, 0.110, 70.0)
+_SOME_LESS_DARK, _SOME_MORE_DARK = (0.550, 0.140, 250.0), (0.550, 0.125, 55.0)
+"""Of the ramp around 0: its ends, its middle, and half of each arm, which has most colour. On dark pages the ends are
+light."""
 _INKS = ((0, 0, 0), (0xFF, 0xFF, 0xFF))
 TOKENS = {
     "page": ("#fbfaf7", "#15171c"),
@@ -146,7 +152,9 @@ def diverging(*, dark: bool = False) -> np.ndarray:
     Args:
         dark: Whether it is for a dark page.
     """
-    return _through((_LESS_DARK, _EVEN_DARK, _MORE_DARK) if dark else (_LESS, _EVEN, _MORE))
+    if dark:
+        return _through((_LESS_DARK, _SOME_LESS_DARK, _EVEN_DARK, _SOME_MORE_DARK, _MORE_DARK))
+    return _through((_LESS, _SOME_LESS, _EVEN, _SOME_MORE, _MORE))
 
 
 def _through(anchors: tuple[tuple[float, float, float], ...]) -> np.ndarray:
@@ -209,8 +217,10 @@ def ramp_css() -> str:
 
 
 def diverging_css() -> str:
-    """The same of the ramp around 0, `.d0` to `.d255`."""
-    return _rules("d", diverging(), diverging(dark=True))
+    """The same of the ramp around 0, `.d0` to `.d255`; text on what is below 0 is underlined with dashes."""
+    below = ",".join(f".d{level}" for level in range(round(LEVELS / 2 * (1 - NEARLY_0))))
+    dashed = f"{below}{{text-decoration:underline dashed 1px;text-underline-offset:3px}}"
+    return _rules("d", diverging(), diverging(dark=True)) + dashed
 
 
 def _rules(kind: str, light: np.ndarray, dark: np.ndarray) -> str:

@@ -242,8 +242,9 @@ def _about_features(maps: AttentionMaps, groups: Sequence[str], accuracy: float)
 def _chance_in_words(maps: AttentionMaps, groups: Sequence[str]) -> str:
     first = next(iter(maps))
     return (
-        f"If the diagnoses are shuffled, the largest of the {maps[first].sizes['key']} differences at {first} stays "
-        f"below {chance(maps, groups):.4f} in 95% of 1000 shuffles, so smaller differences may be due to chance."
+        f"If the diagnoses are shuffled, the largest of the {maps[first].sizes['key']} differences at "
+        f"{maps.short_names[first]} stays below {chance(maps, groups):.4f} in 95% of 1000 shuffles, so smaller "
+        "differences may be due to chance."
     )
 
 
@@ -260,8 +261,8 @@ def _features_in_words(maps: AttentionMaps, groups: Sequence[str], accuracy: flo
             _sites_in_words(maps),
             f"Accuracy on {len(groups)} held-out biopsies: {accuracy:.1%} (always saying benign: {benign:.1%})",
             "",
-            f"Attention received at {first!r}, mean over samples, heads and queries (if it were spread evenly, each "
-            f"feature would receive {1 / maps[first].sizes['key']:.4f}). The eight largest differences:",
+            f"Attention received at {maps.short_names[first]}, mean over samples, heads and queries (if it were spread "
+            f"evenly, each feature would receive {1 / maps[first].sizes['key']:.4f}). The eight largest differences:",
             f"  {'feature':<24} {'malignant':>9} {'benign':>9} {'difference':>10}",
             *rows,
             _chance_in_words(maps, groups),
@@ -320,7 +321,7 @@ def demonstrate_names(
         maps,
         title="Which letters of a name does the model look at?",
         sections=[_about_names(ends, accuracy, len(chosen) - cut)],
-        predictions=_predictions(maps, shown),
+        predictions=[f"{name}: {words}" for (name, _), words in zip(shown, _predictions(maps, shown), strict=True)],
     )
     say(f"testing whether {', '.join(TESTED)} explain it ...")
     explanation = explain(
@@ -515,7 +516,7 @@ def _card(model: keras.Model, samples: np.ndarray, classes: Sequence[str], remov
         model,
         samples,
         target=classes[1],
-        class_names=classes,
+        classes=classes,
         methods=TESTED,
         removals=removals,
         permutations=0,

@@ -147,6 +147,8 @@ class WeightsMismatchError(AttnscopeError, ValueError):
 
 PAGES, PICTURES, STORES = (".html", ".htm"), (".png", ".svg", ".pdf"), (".zarr", "")
 """How the names of pages, of pictures and of stores end."""
+EXPLANATIONS, CARDS, RELEVANCE = (".html", ".json", ".csv", *PICTURES), (*PAGES, ".json"), (".csv", ".json", ".zarr")
+"""How the names of explanations, of cards and of relevance end."""
 
 
 def free_path(path: str | Path, fix: str, *, overwrite: bool = False, suffixes: tuple[str, ...] = ()) -> Path:

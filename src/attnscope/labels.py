@@ -357,13 +357,34 @@ def _with_sinks(names: Sequence[str], size: int) -> list[str]:
     return [*names, *[SINK] * (size - len(names))]
 
 
-def _placed(names: Sequence[str], size: int, valid: np.ndarray | None, site: str, dim: str) -> list[str]:
+def on_positions(names: Sequence[str], size: int, valid: np.ndarray | None) -> list[str] | None:
+    """The names of one sample at their positions, empty at padding where they are for the valid positions alone.
+
+    Args:
+        names: One for each position, or one for each valid position.
+        size: Number of positions.
+        valid: Which of them are valid, dims ``(position,)``; None where all are.
+
+    Returns:
+        None where there are neither as many.
+
+    Example:
+        >>> on_positions(["a", "b"], 3, np.array([True, False, True]))
+        ['a', '', 'b']
+    """
     if len(names) == size:
         return list(names)
-    if valid is not None and int(np.sum(valid)) == len(names):
-        row = np.full(size, "", dtype=object)
-        row[np.asarray(valid, bool)] = list(names)
-        return [str(name) for name in row]
+    if valid is None or int(np.sum(valid)) != len(names):
+        return None
+    row = np.full(size, "", dtype=object)
+    row[np.asarray(valid, bool)] = list(names)
+    return [str(name) for name in row]
+
+
+def _placed(names: Sequence[str], size: int, valid: np.ndarray | None, site: str, dim: str) -> list[str]:
+    placed = on_positions(names, size, valid)
+    if placed is not None:
+        return placed
     positions = f"{size} positions" if valid is None else f"{size} positions, {int(np.sum(valid))} of them valid"
     raise LabelError(
         f"A sample has {len(names)} labels, but the axis {dim!r} of {site!r} has {positions}. Give one label per "

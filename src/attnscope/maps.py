@@ -59,6 +59,8 @@ Variable: TypeAlias = tuple[tuple[str, ...], np.ndarray]
 """Names of the dims, and the values."""
 WITHOUT_CHECKSUMS = 1
 """Version of the layout of what xarray alone has written."""
+MOST_IN_ERRORS = 8
+"""How many sites an error names."""
 COMPLETE = "attnscope_complete"
 """Attribute of a store's root: False while a run writes to it."""
 RAN_EVERYWHERE = "ran_everywhere"
@@ -69,8 +71,9 @@ class AttentionMaps(Mapping[str, xr.DataArray]):
     """The attention of a model on some samples: one labelled array per site, in the order of execution.
 
     ``maps["encoder_0/mha"]`` is an `xarray.DataArray` whose dims are some of ``sample, step, window, head, query,
-    key``; select with xarray: ``maps["encoder_0/mha"].sel(head=3).isel(sample=0)``. If several summaries were
-    captured, this is the first of them, and `dataset` gives them all.
+    key``; select with xarray: ``maps["encoder_0/mha"].sel(head=3).isel(sample=0)``. The short name of a site does as
+    well, ``maps["layer 0"]``; see `short_names`. If several summaries were captured, this is the first of them, and
+    `dataset` gives them all.
 
     Attributes:
         outputs: What the model returned for the same samples: a DataArray, or a dict of them.
@@ -137,11 +140,19 @@ class AttentionMaps(Mapping[str, xr.DataArray]):
         return cls({name: labelled(d, site_from_attrs(d.attrs), axis_labels) for name, d in datasets.items()})
 
     def __getitem__(self, name: str) -> xr.DataArray:
-        if name not in self._datasets:
-            raise PatternError(_no_site(name, list(self._datasets)))
+        name = self._whole_name(name)
         dataset = self._datasets[name]
         array = dataset[next(iter(dataset.data_vars))]
         return array.assign_attrs({**dataset.attrs, SHORT_NAME: self.short_names[name], **array.attrs})
+
+    def _whole_name(self, name: str) -> str:
+        """The name of the site that is called so, which may be its short name."""
+        if name in self._datasets:
+            return name
+        whole = next((site for site, short in self.short_names.items() if short == name), None)
+        if whole is None:
+            raise PatternError(_no_site(name, self.short_names))
+        return whole
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._datasets)
@@ -150,13 +161,12 @@ class AttentionMaps(Mapping[str, xr.DataArray]):
         return len(self._datasets)
 
     def dataset(self, name: str) -> xr.Dataset:
-        """Everything that was captured at one site.
+        """Everything that was captured at one site, by its name or its short name.
 
         Raises:
             KeyError: There is no such site.
         """
-        self[name]
-        return self._datasets[name]
+        return self._datasets[self._whole_name(name)]
 
     def select(self, variable: str) -> AttentionMaps:
         """The same sites with one variable: ``maps.select("received")["encoder_0/mha"]``.
@@ -200,7 +210,7 @@ class AttentionMaps(Mapping[str, xr.DataArray]):
         """What a reader of these maps needs to know: attention on padding, sinks, maps that say nothing..."""
         lost, unreached = (json.loads(self.attrs.get(name, "{}")) for name in ("lost", "unreached"))
         unforeseen = dict.fromkeys(json.loads(self.attrs.get("unforeseen", "[]")), UNFORESEEN)
-        return findings(self._datasets, lost, unreached | unforeseen)
+        return findings(self._datasets, lost, unreached | unforeseen).with_short_names(self.short_names)
 
     @property
     def num_samples(self) -> int:
@@ -264,8 +274,18 @@ class AttentionMaps(Mapping[str, xr.DataArray]):
             if path.exists():
                 with locked(path):
                     path.rename(old)
-            new.rename(path)
+            try:
+                new.rename(path)
+            except OSError:
+                if old.exists():
+                    old.rename(path)
+                raise
         return path
+
+    def _names_of(self, name: str) -> tuple[str, ...]:
+        """A site's short name and its name, as cells of a table; only this where no site has another."""
+        both = any(site != short for site, short in self.short_names.items())
+        return (self.short_names[name], name) if both else (name,)
 
     def __repr__(self) -> str:
         size = sum(dataset.nbytes for dataset in self._datasets.values())
@@ -274,23 +294,42 @@ class AttentionMaps(Mapping[str, xr.DataArray]):
             + (f", model {self.attrs['model']!r}" if "model" in self.attrs else "")
             + (f" on {self.attrs['backend']}" if "backend" in self.attrs else "")
         )
-        widest = max((len(name) for name in self), default=0)
-        lines = [f"  {name.ljust(widest)}  {_described(dataset)}" for name, dataset in self._datasets.items()]
+        columns = [(*self._names_of(name), _described(dataset)) for name, dataset in self._datasets.items()]
+        widths = [max(map(len, column)) for column in zip(*columns, strict=True)]
+        lines = [
+            "".join(f"  {cell.ljust(width)}" for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in columns
+        ]
         shown = lines if len(lines) <= 16 else [*lines[:8], f"  ... {len(lines) - 14} more ...", *lines[-6:]]
         return "\n".join([head, *shown])
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f"<tr><td style='text-align:left'><code>{html.escape(name)}</code></td>"
-            f"<td style='text-align:left'>{html.escape(_described(dataset))}</td></tr>"
+            "<tr>"
+            + "".join(
+                f"<td style='text-align:left'><code>{html.escape(one)}</code></td>" for one in self._names_of(name)
+            )
+            + f"<td style='text-align:left'>{html.escape(_described(dataset))}</td></tr>"
             for name, dataset in self._datasets.items()
         )
         head = html.escape(repr(self).splitlines()[0])
         return f"<details open><summary>{head}</summary><table>{rows}</table></details>"
 
 
-def _no_site(name: object, names: list[str]) -> str:
-    near = get_close_matches(str(name), names, n=3, cutoff=0.3) or names[:3]
+def _no_site(name: object, short_names: Mapping[str, str]) -> str:
+    """Why a name is that of no site: it belongs to several, or to none.
+
+    Args:
+        name: What was asked for.
+        short_names: The short name of each site, by its name.
+    """
+    names, shorts = list(short_names), list(short_names.values())
+    meant = [short for short in shorts if f" {name}," in f" {short}," or f" {name} " in f" {short} "]
+    if len(meant) > 1:
+        listed = ", ".join(map(repr, meant[:MOST_IN_ERRORS])) + (", ..." if len(meant) > MOST_IN_ERRORS else "")
+        return f"{name!r} may be any of {len(meant)} sites: {listed}. Name one of them: maps[{meant[0]!r}]."
+    near = get_close_matches(str(name), shorts, n=3, cutoff=0.75)
+    near = near or get_close_matches(str(name), names, n=3, cutoff=0.3) or names[:3]
     nearest = f" The nearest are: {', '.join(map(repr, near))}. All names: list(maps)." if near else ""
     return f"There is no site {name!r} among the {len(names)} that were captured.{nearest}"
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 import math
+import re
 import sys
 import unicodedata
 from collections.abc import Sequence
@@ -68,21 +69,45 @@ def plain(label: str) -> str:
     return f"\u2068{html.escape(shown(label))}\u2069"
 
 
+def name_with_path(name: str, path: str) -> str:
+    """What a site is called, in HTML; its path, where that is another, on request and on paper."""
+    text = html.escape(shown(name))
+    return text if name == path else f"<abbr title='{plain(path)}'>{text}</abbr>"
+
+
+def number_in_ascii(value: float) -> str:
+    """A value to three digits for files, errors and whatever else a program may read."""
+    return "NaN" if math.isnan(value) else f"{value:#.3g}".removesuffix(".")
+
+
+_NUMBER = re.compile(r"-(inf|\d+(\.\d+)?(e[+-]\d+)?)")
+
+
+def readable(word: str) -> str:
+    r"""A word as a person reads it: of a number, with a true minus; files keep the hyphen.
+
+    Example:
+        >>> ascii(readable("-0.24")), readable("P-017"), readable("-a")
+        ("'\\u22120.24'", 'P-017', '-a')
+    """
+    return word.replace("-", "\N{MINUS SIGN}") if _NUMBER.fullmatch(word) else word
+
+
 def number(value: float) -> str:
     """A value as a person reads it, to three digits."""
-    return "NaN" if math.isnan(value) else f"{value:#.3g}".removesuffix(".")
+    return readable(number_in_ascii(value))
 
 
 def signed_number(value: float, digits: int = 3) -> str:
     """A value with its sign, as a person reads it."""
     if value == 0 or math.isnan(value):
         return "NaN" if math.isnan(value) else "0"
-    return f"{value:+.{digits}g}".replace("-", "\N{MINUS SIGN}")
+    return f"+{value:.{digits}g}" if value > 0 else readable(f"{value:.{digits}g}")
 
 
 def exact(value: float) -> str:
     """A value for a tooltip, to the last digit that float32 holds."""
-    return "NaN" if math.isnan(value) else f"{value:.7g}"
+    return "NaN" if math.isnan(value) else readable(f"{value:.7g}")
 
 
 def rounded_up(value: float) -> float:

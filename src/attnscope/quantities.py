@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import xarray as xr
 
-from attnscope.marks import number
+from attnscope.marks import number, readable
 from attnscope.schema import RECEIVED
 
 RELEVANCE = "relevance"
@@ -84,9 +84,9 @@ def remarks_on(array: xr.DataArray) -> list[str]:
     """
     remarks = []
     if "decision" in array.coords and "answer" in array.coords and array.coords["answer"].ndim == 0:
-        answer = number(float(array.coords["answer"]))
+        answer, decision = number(float(array.coords["answer"])), readable(str(array.coords["decision"].item()))
         explained = target_in_words(target_of(array), str(array.attrs.get("units", "")))
-        remarks += [] if answer == str(array.coords["decision"].item()) else [f"{explained}: {answer}"]
+        remarks += [] if answer == decision else [f"{explained}: {answer}"]
     return [*remarks, str(array.attrs.get("verdict", ""))]
 
 

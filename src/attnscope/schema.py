@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import xarray as xr
 
@@ -276,6 +276,14 @@ def same_sequence(one: str, other: str) -> bool:
     return one == other or bool(axes_of_inputs(one) & axes_of_inputs(other))
 
 
+def told_by(lineage: Mapping[str, str], dims: Sequence[Hashable], path: str) -> Literal["lineage", "name", "size"]:
+    """What says whether a site is cross-attention: its lineage, a word of its path, or numbers of positions alone."""
+    queries = query_dims(dims)
+    if not queries or all(dim in lineage for dim in (*queries, *key_dims(dims))):
+        return "lineage"
+    return "name" if any(word in path for word in _CROSS) else "size"
+
+
 def attends_across(lineage: Mapping[str, str], sizes: Mapping[Hashable, int], path: str, sinks: int = 0) -> bool:
     """Whether a site is cross-attention: its queries and its keys are of two sequences.
 
@@ -290,22 +298,29 @@ def attends_across(lineage: Mapping[str, str], sizes: Mapping[Hashable, int], pa
     queries, keys = query_dims(sizes), key_dims(sizes)
     if not queries:
         return False
-    if all(dim in lineage for dim in (*queries, *keys)):
+    if told_by(lineage, tuple(sizes), path) == "lineage":
         return not same_sequence(*(" and ".join(lineage[dim] for dim in dims) for dims in (queries, keys)))
     counts = [math.prod(sizes[dim] for dim in dims) for dims in (queries, keys)]
-    return any(word in path for word in _CROSS) or counts[0] != counts[1] - sinks
+    return told_by(lineage, tuple(sizes), path) == "name" or counts[0] != counts[1] - sinks
 
 
 def known_lineage(attrs: Mapping[str, Any]) -> dict[str, str]:
     """Where the dims of a captured array come from, in words, as far as its attributes say it."""
-    found: dict[str, str] = json.loads(attrs.get("lineage", "{}"))
-    return found
+    return _words_by_dim(attrs, "lineage")
 
 
 def known_positions(attrs: Mapping[str, Any]) -> dict[str, str]:
     """What the positions along the dims of a captured array are, ``tokens``, as far as its attributes say it."""
-    found: dict[str, str] = json.loads(attrs.get("positions", "{}"))
-    return found
+    return _words_by_dim(attrs, "positions")
+
+
+def _words_by_dim(attrs: Mapping[str, Any], name: str) -> dict[str, str]:
+    """An attribute that says something of each dim; nothing where it is one of the user's own by the same name."""
+    try:
+        found = json.loads(attrs.get(name, "{}"))
+    except (TypeError, ValueError):
+        return {}
+    return {str(dim): str(words) for dim, words in found.items()} if isinstance(found, dict) else {}
 
 
 def require_dims(array: xr.DataArray, *dims: str) -> None:
@@ -326,6 +341,33 @@ def require_dims(array: xr.DataArray, *dims: str) -> None:
                 f"Scores have dimensions {tuple(map(str, array.dims))} with shape {array.shape}, but {dim!r} is "
                 f"needed here.{rename}"
             )
+
+
+def what_is_missing(sizes: Mapping[Hashable, int]) -> str:
+    """Along which dims an array has nothing: ``no keys``, ``no queries and no keys``; empty where it has something.
+
+    Args:
+        sizes: The size of each dim.
+    """
+    empty = [str(dim) for dim, size in sizes.items() if not size]
+    return " and ".join(f"no {_PLURALS.get(dim, f'positions along {dim}')}" for dim in empty)
+
+
+_PLURALS = {SAMPLE: "samples", HEAD: "heads", QUERY: "queries", KEY: "keys", "step": "steps", "window": "windows"}
+
+
+def require_content(array: xr.DataArray) -> None:
+    """Checks that an array has at least one entry along each dim.
+
+    Raises:
+        SchemaError: It has not.
+    """
+    missing = what_is_missing(array.sizes)
+    if missing:
+        raise SchemaError(
+            f"Scores have dimensions {tuple(map(str, array.dims))} with shape {array.shape}, so there is nothing to "
+            f"see: there are {missing}. Give maps with at least one of each."
+        )
 
 
 def _capital(words: str) -> str:

@@ -61,8 +61,8 @@ class Column:
 
     @property
     def texts(self) -> np.ndarray:
-        """The cells as texts."""
-        return np.asarray([str(cell) for cell in self.raw.tolist()], dtype=str)
+        """The cells as texts; a missing one is empty."""
+        return np.asarray(["" if is_missing(cell) else str(cell) for cell in self.raw.tolist()], dtype=str)
 
     @property
     def missing(self) -> np.ndarray:
@@ -221,8 +221,7 @@ class Table:
                 f"{self.title} has {len(own)} columns called {name!r}, so nothing says which is meant. Rename one "
                 "of them."
             )
-        near = get_close_matches(name, self.names, n=1, cutoff=0.6)
-        hint = f" Is {near[0]!r} meant?" if near else ""
+        hint = nearest(name, self.names)
         raise InputError(f"{self.title} has no column {name!r}; its columns are {listed(self.names, 20)}.{hint}")
 
     def with_ids(self, name: str) -> Table:
@@ -278,21 +277,7 @@ class Table:
         Raises:
             InputError: The table has no ids, or not these.
         """
-        if self.ids is None:
-            raise InputError(
-                f"{self.title} has no ids, so samples can only be given by number. Name them: {self.ways['ids']}."
-            )
-        numbers = {str(own): number for number, own in enumerate(self.ids.tolist())}
-        wanted = [str(one) for one in ids]
-        unknown = [one for one in wanted if one not in numbers]
-        if unknown:
-            near = get_close_matches(unknown[0], numbers, n=1, cutoff=0.6)
-            hint = f" Is {near[0]!r} meant?" if near else ""
-            raise InputError(
-                f"{self.title} has no sample with the {'id' if len(unknown) == 1 else 'ids'} {listed(unknown)}; "
-                f"its ids are {listed(list(numbers))}.{hint}"
-            )
-        return [numbers[one] for one in wanted]
+        return numbers_among(self.ids, ids, self.title, self.ways["ids"])
 
     @property
     def incomplete(self) -> np.ndarray:
@@ -380,6 +365,37 @@ def check_ids(ids: np.ndarray, where: str, place: Callable[[int], str]) -> None:
     others = ", and others more than once" if len(twice) > 1 else ""
     rows = joined(np.flatnonzero(ids == twice[0]).tolist(), place)
     raise InputError(f"{where} has the id {short(twice[0])} in {rows}{others}, but each sample needs an id of its own.")
+
+
+def numbers_among(own: np.ndarray | None, wanted: Iterable[object], title: str, way: str) -> list[int]:
+    """The numbers of the samples with these ids.
+
+    Args:
+        own: The ids of all samples; None where they have none.
+        wanted: The ids.
+        title: What holds them, at the beginning of a sentence.
+        way: How ids are given.
+
+    Raises:
+        InputError: There are no ids, or not these.
+    """
+    if own is None:
+        raise InputError(f"{title} has no ids, so samples can only be given by number. Name them: {way}.")
+    numbers = {str(one): number for number, one in enumerate(own.tolist())}
+    words = [str(one) for one in wanted]
+    unknown = [one for one in words if one not in numbers]
+    if unknown:
+        raise InputError(
+            f"{title} has no sample with the {'id' if len(unknown) == 1 else 'ids'} {listed(unknown)}; "
+            f"its ids are {listed(list(numbers))}.{nearest(unknown[0], numbers)}"
+        )
+    return [numbers[one] for one in words]
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """The name that may be meant, as a further sentence; nothing where none is like it."""
+    near = get_close_matches(name, list(names), n=1, cutoff=0.6)
+    return f" Is {near[0]!r} meant?" if near else ""
 
 
 def is_missing(cell: object) -> bool:

@@ -131,3 +131,19 @@ def test_the_checks_leave_signatures_and_docs_as_they_are():
     assert list(inspect.signature(ats.analysis.entropy).parameters) == ["scores", "relative"]
     assert ats.analysis.entropy.__doc__.startswith("Shannon entropy")
     assert ats.analysis.entropy(scores=xr.DataArray([[1.0, 0.0]], dims=("query", "key"))).item() == 0
+
+
+EMPTY = {"keys": (2, 3, 5, 0), "queries": (2, 3, 0, 5), "heads": (2, 0, 5, 5), "samples": (0, 3, 5, 5)}
+
+
+@pytest.mark.parametrize("analyse", ["confidence", "head_distance", "heads", "rollout", "flow", "sinks"])
+@pytest.mark.parametrize(("what", "shape"), EMPTY.items())
+def test_of_maps_without_anything_it_is_said_that_there_is_nothing_to_see(analyse, what, shape):
+    maps = ats.AttentionMaps.from_arrays({"mha": np.zeros(shape, "float32")})
+    given = maps["mha"] if analyse in ("confidence", "sinks") else maps
+    with pytest.raises(SchemaError) as raised:
+        getattr(ats.analysis, analyse)(given)
+    assert str(raised.value) == (
+        f"Scores have dimensions ('sample', 'head', 'query', 'key') with shape {shape}, so there is nothing to see: "
+        f"there are no {what}. Give maps with at least one of each."
+    )

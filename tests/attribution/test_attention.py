@@ -63,7 +63,8 @@ def test_raw_attention_is_the_mean_over_heads_and_valid_queries(rng):
         "method": "raw",
         "target": "the predicted class",
         "class_specific": False,
-        "positions": "axis 1 of input 'tokens'",
+        "positions": '{"key": "tokens"}',
+        "lineage": '{"key": "axis 1 of input \'tokens\'"}',
         "site": "attention_1",
         "passes": 22,  # 11 for the target, 11 for the scores
         "gradient_passes": 0,

@@ -6,6 +6,7 @@ from keras import layers
 
 import attnscope as ats
 from attnscope.errors import InputError, LabelError
+from models import padded_tokens, transformer
 
 QUERIES, KEYS = [f"q{n}" for n in range(7)], [f"d{n}" for n in range(11)]
 
@@ -87,14 +88,20 @@ def test_the_only_input_has_its_name_too(rng):
         (
             {"positions": "d", "labels": {"d": QUERIES}},
             LabelError,
-            "The labels have the shape (7,), but there are 11 positions in 3 samples. Give one name per position, or "
-            "one list of names per sample.",
+            "7 labels were given, but there are 11 positions. Give one label per position, or one list of labels per "
+            "sample.",
         ),
         (
             {"positions": "d", "labels": [KEYS, KEYS[:4], KEYS]},
             LabelError,
-            "The labels are lists of 4 to 11 names, but there are 11 positions in 3 samples. Give one name per "
-            "position, or one list of names per sample, with names for padding too.",
+            "Sample 1 has 4 labels, but there are 11 positions, 11 of them valid. Give one label per position, or one "
+            "per valid position.",
+        ),
+        (
+            {"positions": "d", "labels": [KEYS, KEYS]},
+            LabelError,
+            "Labels for 2 samples were given, but there are 3 samples. Give one list of labels per sample, or one list "
+            "for all: labels=['a', 'b', ...].",
         ),
     ],
 )
@@ -128,3 +135,15 @@ def test_labels_for_what_there_is_not(rng):
         "Labels were given for 'e', but labels need an axis, 'query' or 'key', or the name of a site, 'mha', or of an "
         "input, 'q', 'd': labels={'key': names}."
     )
+
+
+@pytest.mark.parametrize("form", [lambda names: names, lambda names: {"key": names}, lambda names: {"tokens": names}])
+def test_labels_of_samples_without_their_padding_are_taken_as_by_capture(form, rng):
+    model, tokens = transformer(), padded_tokens(rng)
+    words = [[f"w{number}" for number in row[row > 0]] for row in tokens]
+    captured = ats.capture(model, tokens, labels=form(words), progress=False)["attention_0"]
+    relevance = ats.attribute(model, tokens, target=0, method="raw", labels=form(words))
+    assert relevance.key_label.dims == captured.key_label.dims == ("sample", "key")
+    assert relevance.key_label.values.tolist() == captured.key_label.values.tolist()
+    explanation = ats.explain(model, tokens, target=0, method="raw", card=False, labels=form(words), samples=[1])
+    assert explanation.table.key_label.values.tolist() == captured.key_label.values[[1]].tolist()

@@ -189,7 +189,7 @@ def test_base_and_answer_are_the_ends_that_the_relevance_leads_between():
         np.testing.assert_allclose(found.base, base[2], rtol=1e-5)
         np.testing.assert_allclose(found.sum("key"), found.answer - found.base, atol=near)
         assert found.attrs["units"] == "probability"
-    own = ats.attribute(model, data, class_names=list("abcd"), method="integrated_gradients")
+    own = ats.attribute(model, data, classes=list("abcd"), method="integrated_gradients")
     assert own.sample_target.values.tolist() == [f"class '{'abcd'[number]}'" for number in answers.argmax(1)]
     np.testing.assert_allclose(own.answer, answers.max(1), rtol=1e-5)
     assert "answer" not in ats.attribute(model, data, target=2, method="gradient_x_input").coords

@@ -6,8 +6,9 @@ import pytest
 from keras import layers, ops
 
 import attnscope as ats
-from attnscope.attribution import delete, marginal, mask_token, mode, subjects_of
+from attnscope.attribution import delete, marginal, mask_token, mode, relevance_of, subjects_of
 from attnscope.attribution._removal import default_removals
+from attnscope.attribution._streams import streams_of, valid_positions
 from attnscope.errors import InputError
 
 NOTE = (
@@ -140,6 +141,27 @@ def test_masks_that_the_data_flow_does_not_show_go_by_their_names(rng, equal):
     for side in sizes:
         found = positions(model, data, positions=f"{side}_token_ids")
         np.testing.assert_array_equal(found.valid, data[f"{side}_padding_mask"] == 1)
+
+
+@pytest.mark.parametrize("batch_size", [2, 64])
+def test_the_padding_of_the_queries_is_that_of_the_samples_at_hand(rng, batch_size):
+    """The positions are the text's; the queries are another input's, whose mask only a run of the model shows."""
+    asking, given = tokens(5, "asking"), tokens(7, "text")
+    embed = layers.Embedding(11, 4, mask_zero=True)
+    attended = layers.MultiHeadAttention(2, 3, name="mha")(embed(asking), embed(given))
+    model = keras.Model([asking, given], layers.Dense(1)(layers.GlobalAveragePooling1D()(attended)))
+    questions, data = rng.integers(1, 11, (5, 5)), rng.integers(1, 11, (5, 7))
+    for sample, length in enumerate((3, 5, 1, 4, 2)):
+        questions[sample, length:] = 0
+    [subject] = subjects_of(model, [questions, data], positions="text", batch_size=batch_size)
+    whole = relevance_of(subject, "raw").values
+    for rows in (slice(0, 2), slice(2, 5), np.array([4, 0]), np.array([1])):
+        part = subject.rows(rows)
+        streams = streams_of(part)
+        [site] = streams.over_input
+        valid = valid_positions(part, streams, site.query_stream, site.num_queries)
+        np.testing.assert_array_equal(valid, questions[rows] != 0)
+        np.testing.assert_allclose(relevance_of(part, "raw").values, whole[rows], atol=1e-6)
 
 
 def test_the_only_mask_of_the_only_other_input_is_its_own(rng):

@@ -1,5 +1,7 @@
 """What may be explained, and what an error says where a target does not fit the model's outputs."""
 
+import html
+
 import keras
 import numpy as np
 import pytest
@@ -82,7 +84,7 @@ def test_names_that_come_with_the_data_are_those_of_the_output_that_has_as_many_
 
 
 @pytest.mark.parametrize(
-    ("target", "outputs", "class_names", "message"),
+    ("target", "outputs", "classes", "message"),
     [
         (
             {"grades": 1},
@@ -130,7 +132,7 @@ def test_names_that_come_with_the_data_are_those_of_the_output_that_has_as_many_
             CLASSES,
             None,
             "The target is the class 'dog', but nothing says what the classes are called. Give its number, target=1, "
-            "or the names of all classes: class_names=[...].",
+            "or the names of all classes: classes=[...].",
         ),
         (
             "cow",
@@ -144,27 +146,27 @@ def test_names_that_come_with_the_data_are_those_of_the_output_that_has_as_many_
             CLASSES,
             ["cat", "dog"],
             "The class names are 'cat', 'dog', but the output has 3 columns, and each needs a name of its own, in "
-            "their order: class_names=['cat', 'dog', ...].",
+            "their order: classes=['cat', 'dog', ...].",
         ),
         (
             0,
             CLASSES,
             ["cat", "dog", "cat"],
             "The class names are 'cat', 'dog', 'cat', but the output has 3 columns, and each needs a name of its own, "
-            "in their order: class_names=['cat', 'dog', ...].",
+            "in their order: classes=['cat', 'dog', ...].",
         ),
         (
             {"grade": 0},
             NAMED,
             {"grades": ANIMALS},
             "The class names are for the outputs 'grades', but the outputs are 'grade', 'size': "
-            "class_names={'grade': [...]}.",
+            "classes={'grade': [...]}.",
         ),
         (
             0,
             CLASSES,
             {"grade": ANIMALS},
-            "The class names are for the outputs 'grade', but the model's only output has no name: class_names=[...].",
+            "The class names are for the outputs 'grade', but the model's only output has no name: classes=[...].",
         ),
         (
             2.5,
@@ -175,9 +177,9 @@ def test_names_that_come_with_the_data_are_those_of_the_output_that_has_as_many_
         ),
     ],
 )
-def test_a_target_that_does_not_fit_is_an_error_that_says_what_would(target, outputs, class_names, message):
+def test_a_target_that_does_not_fit_is_an_error_that_says_what_would(target, outputs, classes, message):
     with pytest.raises(TargetError) as caught:
-        targets_of(target, outputs, names_of(outputs), class_names)
+        targets_of(target, outputs, names_of(outputs), classes)
     assert str(caught.value) == message
 
 
@@ -196,7 +198,7 @@ def test_outputs_are_called_in_targets_as_they_are_in_maps(structure, rng):
     outputs = ats.capture(model, x).outputs
     grade = "marks" if structure is dict else "grade"
     assert set(outputs) == {grade, "size"}
-    subjects = ats.attribution.subjects_of(model, x, target={grade: "dog"}, class_names={grade: ANIMALS})
+    subjects = ats.attribution.subjects_of(model, x, target={grade: "dog"}, classes={grade: ANIMALS})
     np.testing.assert_allclose(subjects[0].numbers(), outputs[grade].values[:, 1], atol=1e-6)
     [size] = ats.attribution.subjects_of(model, x, target="size")
     np.testing.assert_allclose(size.numbers(), outputs["size"].values[:, 0], atol=1e-6)
@@ -221,24 +223,92 @@ def test_class_names_come_from_the_options_the_data_or_the_model(rng):
     by_number = ats.attribute(model, x, target=1, method="raw")
     assert by_number.attrs["target"] == "class 1"
     of_data = ats.attribute(model, Data([(x[:2], None), (x[2:], None)]), target="dog", method="raw")
-    of_option = ats.attribute(model, x, target="dog", class_names=ANIMALS, method="raw")
-    importance = ats.attribution.head_importance(model, x, target="dog", class_names=ANIMALS)
+    of_earlier_option = ats.attribute(model, x, target="dog", class_names=ANIMALS, method="raw")
+    of_option = ats.attribute(model, x, target="dog", classes=ANIMALS, method="raw")
+    importance = ats.attribution.head_importance(model, x, target="dog", classes=ANIMALS)
     model.class_names = ANIMALS
     of_model = ats.attribute(model, x, target="dog", method="raw")
-    for relevance in (of_data, of_option, of_model):
+    for relevance in (of_data, of_option, of_earlier_option, of_model):
         np.testing.assert_allclose(relevance, by_number, atol=1e-6)
         assert relevance.attrs["target"] == "class 'dog'"
     assert importance.attrs["target"] == "class 'dog'"
 
 
-def test_of_several_numbers_that_a_model_was_fitted_to_none_is_the_predicted_class():
+def test_two_names_of_one_argument_are_one_too_many(rng):
+    model, x = two_heads(list), rng.normal(size=(4, 7, 5)).astype("float32")
+    with pytest.raises(TargetError) as caught:
+        ats.attribute(model, x, target={"grade": 0}, classes=ANIMALS, class_names=ANIMALS)
+    assert str(caught.value) == (
+        "Both classes and class_names were given, which mean the same. Leave class_names out: classes=[...]."
+    )
+
+
+def forecast():
+    """Four numbers, which are no classes, as the loss says."""
     inputs = keras.Input((3,))
     model = keras.Model(inputs, layers.Dense(4)(inputs))
     model.compile("sgd", "mse")
+    return model
+
+
+@pytest.mark.parametrize(
+    ("target", "classes", "words"),
+    [
+        (3, None, "output 3"),
+        ("in 6 h", ["now", "in 1 h", "in 6 h", "in 1 day"], "output 'in 6 h'"),
+        (PerSample([0, 3]), None, "each sample's own output"),
+    ],
+)
+def test_the_numbers_of_a_forecast_are_outputs_and_no_classes(target, classes, words):
+    x = np.ones((2, 3), "float32")
+    relevance = ats.attribute(forecast(), x, method="occlusion", target=target, classes=classes)
+    assert relevance.attrs["target"] == words
+    if isinstance(target, PerSample):
+        assert relevance.sample_target.values.tolist() == ["output 0", "output 3"]
+    card = ats.evidence(
+        forecast(), x, methods=["occlusion"], target=target, classes=classes, permutations=0, progress=False
+    )
+    explanation = ats.explain(forecast(), x, target=target, classes=classes, card=card, method="occlusion")
+    for text in (repr(card), repr(explanation), explanation._repr_html_()):
+        assert html.unescape(words) in html.unescape(text)
+        assert f"class {words.removeprefix('output ')}" not in html.unescape(text)
+
+
+@pytest.mark.parametrize(
+    ("target", "classes", "message"),
+    [
+        (
+            "in 6 h",
+            None,
+            "The target is the output 'in 6 h', but nothing says what the outputs are called. Give its number, "
+            "target=1, or the names of all outputs: classes=[...].",
+        ),
+        (
+            "in 6 h",
+            list("abcd"),
+            "The target is the output 'in 6 h', but the outputs are 'a', 'b', 'c', 'd'. Give one of them, or its "
+            "number: target=0.",
+        ),
+        (
+            0,
+            ["in 6 h"],
+            "The output names are 'in 6 h', but the output has 4 columns, and each needs a name of its own, in their "
+            "order: classes=['in 1 h', 'in 6 h', ...].",
+        ),
+    ],
+)
+def test_errors_about_a_forecast_speak_of_outputs(target, classes, message):
+    with pytest.raises(TargetError) as caught:
+        ats.attribute(forecast(), np.ones((2, 3), "float32"), method="occlusion", target=target, classes=classes)
+    assert str(caught.value) == message
+
+
+def test_of_several_numbers_that_a_model_was_fitted_to_none_is_the_predicted_class():
+    model = forecast()
     with pytest.raises(TargetError) as caught:
         ats.attribute(model, np.ones((2, 3), "float32"), method="occlusion")
     assert str(caught.value) == (
         "The model gives 4 numbers, and by the loss that it was compiled with they are no choice among classes, so "
         "that none is the predicted one. Choose one: target=0."
     )
-    assert ats.attribute(model, np.ones((2, 3), "float32"), method="occlusion", target=3).attrs["target"] == "class 3"
+    assert ats.attribute(model, np.ones((2, 3), "float32"), method="occlusion", target=3).attrs["target"] == "output 3"

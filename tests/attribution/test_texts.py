@@ -115,7 +115,7 @@ def test_evidence_takes_texts_and_other_models_of_texts(vectorize, rng):
     other, _ = review_model(vectorize)
     many = [" ".join(rng.choice(["the", "film", "was", "good", "bad"], length)) for length in rng.integers(2, 7, 8)]
     card = ats.evidence(
-        model, many, target="good", class_names=["bad", "good"], methods=["raw", "occlusion"], models=[other],
+        model, many, target="good", classes=["bad", "good"], methods=["raw", "occlusion"], models=[other],
         permutations=0, progress=False,
     )  # fmt: skip
     assert (card.model, card.kind, card.target) == ("reviews", "tokens", "class 'good'")

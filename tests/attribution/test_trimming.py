@@ -55,9 +55,8 @@ def test_answers_are_those_of_a_model_of_a_fixed_length(rng, masked, monkeypatch
     assert whole == {LENGTH}
     if masked and keras.backend.backend() != "torch":
         assert lengths == {16, 32, LENGTH}
-    elif masked:  # nothing is compiled for a length, so each is as it is
-        assert max(lengths) <= 40
-        assert len(lengths) > 6
+    elif masked:  # nothing is compiled for a length, so a group is as long as its longest sample
+        assert lengths == {3, 19, 28, LENGTH}
     else:
         assert found[0] == pytest.approx(expected[0], abs=1e-7)
 
@@ -102,6 +101,97 @@ def test_relevance_of_short_samples_is_that_of_a_model_of_a_fixed_length(rng, me
     assert found.attrs.keys() == expected.attrs.keys()
     for name in ("completeness_gap", "completeness_change"):
         assert found.attrs.get(name) == pytest.approx(expected.attrs.get(name), abs=1e-5)
+
+
+class Summary(layers.Layer):
+    """What the model makes of the steps, by a function of them and of the tokens; it gives no mask on."""
+
+    supports_masking = True
+
+    def __init__(self, summary, **options):
+        super().__init__(**options)
+        self.summary = summary
+
+    def call(self, steps, tokens):
+        return self.summary(steps, ops.cast(tokens != 0, "float32")[..., None])
+
+    def compute_mask(self, *given, **masks):
+        return None
+
+
+def of_tokens(steps, real):
+    """The mean over the tokens."""
+    return ops.sum(steps * real, 1) / ops.maximum(ops.sum(real, 1), 1.0)
+
+
+def read_by(summary, *, masked=True, convolution=None):
+    """A model whose steps are read in some way, and which may be of any length."""
+    tokens = keras.Input((None,), dtype="int32", name="token_ids")
+    steps = layers.Embedding(30, 8, mask_zero=masked)(tokens)
+    steps = layers.MultiHeadAttention(2, 4)(steps, steps)
+    if convolution:
+        steps = convolution(steps)
+    return keras.Model(tokens, layers.Dense(1)(Summary(summary)(steps, tokens)))
+
+
+def second_text():
+    """The two texts have the same lengths, until tokens of one of them are deleted."""
+    tokens, other = (keras.Input((None,), dtype="int32", name=name) for name in ("token_ids", "second"))
+    steps = [layers.Embedding(30, 8, mask_zero=True)(each) for each in (tokens, other)]
+    read = [layers.GlobalAveragePooling1D()(layers.MultiHeadAttention(2, 4)(each, each)) for each in steps]
+    return keras.Model({"token_ids": tokens, "second": other}, layers.Dense(1)(layers.Concatenate()(read)))
+
+
+def short_ones_are_0(steps, real):
+    """Up to 12 tokens the answer is 0, and after that it depends on padding: the shortest samples show nothing."""
+    mean = ops.mean(steps, (1, 2))[:, None]
+    return ops.where(ops.sum(real, 1) > 12, 2 + ops.sin(50 * mean), 0.0)
+
+
+def not_yet_read(steps, real):
+    """Attention does not reach the answer, as in a block whose gate is still closed: the answer says nothing of it."""
+    return of_tokens(steps * 0 + 1, real)
+
+
+DIFFER = {
+    "short samples say nothing": lambda: read_by(short_ones_are_0),
+    "a large constant": lambda: read_by(lambda steps, real: 5e5 + 300 * ops.mean(steps, 1)),
+    "attention that is not read": lambda: read_by(not_yet_read, masked=False),
+    "no text is shorter than the kernel": lambda: read_by(
+        lambda steps, real: ops.max(steps, 1), masked=False, convolution=layers.Conv1D(4, 5)
+    ),
+    "the mean over the batch": lambda: read_by(lambda steps, real: of_tokens(steps, real) - ops.mean(steps, (0, 1))),
+    "another text of the same length": second_text,
+}
+
+
+@pytest.mark.parametrize("kind", DIFFER)
+def test_what_differs_for_cut_inputs_is_computed_whole(rng, kind, monkeypatch):
+    """Models of any length whose answers, or whose attention, know how long they were padded."""
+    monkeypatch.setattr("attnscope.attribution._trimming.WORTH", 0)
+    keras.utils.set_random_seed(3)
+    model = DIFFER[kind]()
+    tokens = tokens_of(rng, [3, 5, 9, 14, 20, 31, 38])
+    inputs = {"token_ids": tokens, "second": tokens % 7 + (tokens > 0)} if len(model.inputs) > 1 else tokens
+    rows = np.repeat(np.arange(7), 8)
+    removed = np.random.default_rng(2).random((56, LENGTH)) < np.linspace(0, 0.9, 56)[:, None]
+
+    def everything():
+        [subject] = subjects_of(
+            model, inputs, padding=0, positions="token_ids" if len(model.inputs) > 1 else None, batch_size=8
+        )
+        known = {method: relevance_of(subject, method).values for method in ("raw", "gradient_x_input")}
+        versions = RemovalScores(subject, delete(padding=0))
+        fits = (removed & versions.removable[rows]).sum(1) <= versions.most[rows]
+        return {**known, "versions": versions(rows[fits], removed[fits])}
+
+    found = everything()
+    monkeypatch.setattr("attnscope.attribution._trimming._long_leaves", lambda subject: [])
+    for name, numbers in everything().items():
+        spread = float(np.ptp(numbers)) or 1.0
+        np.testing.assert_allclose(
+            found[name], numbers, rtol=0, atol=1e-3 * spread + 1e-6 * np.abs(numbers).max(), err_msg=name
+        )
 
 
 def test_what_depends_on_the_other_samples_or_the_end_is_computed_of_all_at_once(rng, monkeypatch):

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -11,6 +12,7 @@ from keras import layers
 
 import attnscope as ats
 from attnscope.errors import InputError, MethodError, WouldOverwriteError
+from attnscope.explaining._method_choice import MethodChoice
 
 WEIGHTS = np.array([[2.0], [-3.0], [0.5], [0.0]], "float32")
 NAMES = ["height", "weight", "age", "=1+1"]
@@ -130,14 +132,37 @@ def test_what_it_may_be_used_for_is_said_first(model, patients):
     explanation = explained(model, patients)
     sentence = (
         "This must not be used for a decision yet: whether occlusion explains this model was not tested. "
-        "ats.evidence(model, inputs) tests it."
+        "ats.evidence(model, inputs) tests it, on the command line attnscope evidence MODEL INPUTS."
     )
     assert repr(explanation).splitlines()[1] == sentence
     assert explanation.to_dict()["use"] == sentence
-    nothing = ats.explain(model, patients, card=False)
-    assert (nothing.method, nothing.methods) == (None, ())
-    assert "relevance" not in nothing.table
-    assert repr(nothing).splitlines()[1].startswith("No method may be drawn for this model")
+    nothing = replace(explanation, methods=())
+    assert (nothing.method, nothing.verdict) == (None, "no method may be drawn")
+    assert repr(nothing).splitlines()[1] == (
+        "No method may be drawn for this model; nothing is claimed about why it answers as it does."
+    )
+
+
+def test_what_cannot_be_drawn_is_said_before_anything_is_tested(patients, monkeypatch):
+    monkeypatch.setattr("attnscope.explaining._explain.evidence", None)
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, layers.Dense(1, activation="sigmoid")(inputs))
+    for options, message in (
+        (
+            {"card": False},
+            "card=False tests no method, so no verdict chooses the one that is drawn. Name it, method='occlusion', or "
+            "leave card=False out.",
+        ),
+        ({"method": "oclusion"}, "The method is 'oclusion', but one of 'raw', "),
+        (
+            {"truth": ["sick"] * 7, "classes": ["no", "yes"]},
+            "The truth of a sample is 'sick', but the classes are 'no'",
+        ),
+        ({"images": patients[:1]}, "images were given, which are drawn under the patches of pictures"),
+    ):
+        with pytest.raises((InputError, MethodError)) as raised:
+            ats.explain(model, patients, **options)
+        assert str(raised.value).startswith(message)
 
 
 def test_it_is_written_as_its_suffix_says(model, patients, tmp_path):
@@ -149,7 +174,9 @@ def test_it_is_written_as_its_suffix_says(model, patients, tmp_path):
     rows = list(csv.DictReader(io.StringIO(explanation.save(tmp_path / "e.csv").read_text("utf-8"))))
     assert [row["name"] for row in rows[:4]] == ["height", "weight", "age", "'=1+1"]
     assert [float(row["occlusion"]) for row in rows] == relevance.ravel().tolist()
-    assert [float(row["value"]) for row in rows[:4]] == patients[1].tolist()
+    for row, value, answer in zip(rows[:4], patients[1], explanation.table["answer"].values[:1].repeat(4), strict=True):
+        assert row["value"] == str(value)  # by the digits of float32: 0.1, not 0.10000000149
+        assert row["answer"] == str(np.float32(answer))
     assert explanation.to_pandas()["occlusion"].tolist() == relevance.ravel().tolist()
     assert explanation.save(tmp_path / "e.html").read_text("utf-8").startswith("<!doctype html>")
     with pytest.raises(WouldOverwriteError):
@@ -204,9 +231,29 @@ def test_hostile_ids_names_and_classes_are_text(patients, tmp_path):
             "number, or name the two classes that a probability decides between: classes=['no', 'yes'].",
         ),
         (
-            {"images": np.zeros((3, 2, 2)), "samples": [5]},
-            "images has 3 pictures, but there are 7 samples. Give one for each sample, in their order, whichever of "
-            "them are explained.",
+            {"images": np.zeros((7, 2, 2))},
+            "images were given, which are drawn under the patches of pictures, but features are explained here. Leave "
+            "images out.",
+        ),
+        (
+            {"grid": (2, 2)},
+            "grid=(2, 2) was given, which divides pictures (sample, height, width, channel) into patches, but the "
+            "input has shape (7, 4). Leave grid out.",
+        ),
+        ({"padding": 0}, "padding=0 was given, but features are never padding. Leave padding out."),
+        (
+            {"budget": "5 s"},
+            "The methods are not tested now, because a card was given or no test is wanted, so budget='5 s' limits "
+            "nothing. Leave it out.",
+        ),
+        (
+            {"card": "card.json"},
+            "The card is 'card.json', but one that ats.evidence returned is needed. Leave card out to test the methods "
+            "now, or test none: card=False.",
+        ),
+        (
+            {"card": None, "budget": 0},
+            "The budget is 0, but a number of seconds or a time such as '5 min' is needed: budget='5 min'.",
         ),
     ],
 )
@@ -233,6 +280,21 @@ def test_attention_and_a_second_method_stand_beside_it(rng):
     np.testing.assert_allclose(table["relevance"][0], alone[[0, 4]], atol=1e-5)
 
 
+def test_the_page_says_what_raises_the_answer_most_by_either_method(model, patients):
+    explanation = explained(model, patients, samples=[0])
+    methods = (*explanation.methods, MethodChoice("chefer", "explains", ()))
+    target = f"<bdi>{explanation.target}</bdi>"
+    for relevance, sentence in (
+        ([[1, -9, 0, 2], [3, -9, 0, 2]], f"By occlusion, <bdi>=1+1</bdi> raises {target} most; by chefer, <bdi>height"),
+        ([[1, -9, 0, 2], [1, -9, 0, 3]], f"By both, <bdi>=1+1</bdi> raises {target} most."),
+        ([[-1, -9, 0, 0], [0, -2, 0, 0]], f"By both, nothing raises {target} most."),
+    ):
+        table = explanation.table.drop_dims("by")
+        table = table.assign(relevance=(("by", "sample", "key"), np.array(relevance)[:, None]))
+        both = replace(explanation, methods=methods, table=table.assign(agreement=("sample", [0.5])))
+        assert sentence in both._repr_html_()
+
+
 def forecast(loss):
     inputs = keras.Input((4,), name="past")
     model = keras.Model(inputs, layers.Dense(2, use_bias=False)(inputs))
@@ -250,6 +312,7 @@ def test_of_several_numbers_none_is_a_decision_and_the_truth_is_a_number(patient
     table, said = explanation.table, (patients @ WEIGHTS)[:, 0] * -2
     assert explanation.ids == list(map(str, np.argsort(-abs(said - right), kind="stable")[:5]))
     assert "by_class" not in table
+    assert explanation.target == "output 'in 6 h'"  # a horizon is no class
     np.testing.assert_allclose([float(word) for word in table["decision"].values], table["answer"], rtol=0.01)
     assert "✗" not in explanation._repr_html_()  # two numbers always differ
 

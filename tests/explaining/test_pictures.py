@@ -18,6 +18,8 @@ from matplotlib.text import Text
 import attnscope as ats
 from attnscope.errors import InputError, MethodError
 from attnscope.explaining._method_choice import MethodChoice
+from attnscope.marks import readable
+from attnscope.pages import explanation_page
 from attnscope.plot._canvas import TrueTypeFigure
 from drawings import HOSTILE, bar, cells, remarks, title, unreadable, written_words
 
@@ -122,7 +124,7 @@ def test_every_word_is_inside_of_its_picture_and_the_file_shows_all_of_them(
     for figure, name in list(zip(figures, some.ids, strict=True))[-2:]:
         figure.set_dpi(100)
         assert not unreadable(figure)
-        decision = str(explanation.table["decision"].values[explanation.ids.index(name)])
+        decision = readable(str(explanation.table["decision"].values[explanation.ids.index(name)]))
         said = " ".join(texts_of(figure))
         assert f"{name}: the model says {decision}" in said
         assert "not tested on this model" in said
@@ -210,7 +212,7 @@ def test_a_sample_is_named_unless_there_is_only_one(explanation):
 
 def test_nothing_is_drawn_by_a_method_that_may_not_be(tmp_path):
     model, data, options = table()
-    nothing = ats.explain(model, data, card=False, **{**options, "method": "auto"})
+    nothing = replace(ats.explain(model, data, card=False, **options), methods=())
     for draw in (lambda: nothing.plot("0"), lambda: nothing.save(tmp_path / "figure.png")):
         with pytest.raises(MethodError) as raised:
             draw()
@@ -265,5 +267,56 @@ def test_the_page_tints_the_patches_and_has_a_column_for_each_step():
         assert np.abs(tinted - expected).max() <= 0.51
 
 
+def test_where_nothing_is_drawn_the_page_shows_the_samples_as_they_are():
+    shown = {}
+    for made in (table, text, pictures, steps):
+        model, data, options = made()
+        some = replace(ats.explain(model, data, card=False, samples=[1, 3], **options), methods=())
+        shown[made], page = some._repr_html_(), explanation_page(some)
+        assert "class=signed" not in page
+        assert "@page sample-" not in page  # nothing that would fill a sheet of its own
+    values = re.findall(r"<li><bdi>([^<]*)</bdi> <b>([^<]*)</b></li>", shown[table])
+    _, data, options = table()
+    assert values == [
+        (name, readable(f"{value:.4g}"))
+        for row in (1, 3)
+        for name, value in zip(options["labels"], data[row], strict=True)
+    ]
+    sentences = re.findall("<p class=words>(.*?)</p>", shown[text])
+    assert sentences == [" ".join(f"<bdi>{word}</bdi>" for word in WORDS[:-5])] * 2
+    assert shown[pictures].count("as it is</figcaption>") == shown[pictures].count("<figcaption>") == 2
+
+
 def imread_of(source):
     return (imread(io.BytesIO(base64.b64decode(source)), format="png") * 255).round()
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (
+            np.zeros((3, 8, 12)),
+            "images has 3 pictures, but there are 7 samples. Give one for each sample, in their order, whichever of "
+            "them are explained.",
+        ),
+        (
+            np.zeros((7, 12)),
+            "The images have the shape (7, 12), but (sample, height, width) or (sample, height, width, channel) with "
+            "1, 3 or 4 channels is needed.",
+        ),
+        (
+            np.zeros((7, 3, 8, 12)),
+            "The images have the shape (7, 3, 8, 12), but (sample, height, width) or (sample, height, width, channel) "
+            "with 1, 3 or 4 channels is needed.",
+        ),
+        (
+            [np.zeros((8, 12)), np.zeros((6, 12))],
+            "The images are not all of one size. Give one array of them all: (sample, height, width, channel).",
+        ),
+    ],
+)
+def test_pictures_of_another_shape_are_not_drawn(images, message):
+    model, data, options = pictures()
+    with pytest.raises(InputError) as raised:
+        ats.explain(model, data, card=False, images=images, **options)
+    assert str(raised.value) == message

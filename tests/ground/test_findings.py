@@ -301,20 +301,22 @@ def test_findings_that_differ_only_in_their_sites_and_figures_are_shown_as_one()
         "key 0 is the strongest key of 100.0% of the queries of 36 heads, and the strongest key gets 60% to 82% of "
         "their attention: a sink"
     )
-    listed = ", ".join(f"layer_{number}/mha" for number in range(12))
+    listed = ", ".join(f"layer {number}" for number in range(12))
     assert str(group) == f"12 sites: {message} ({listed})"
     assert repr(maps.findings) == f"12 sites: {message}\n    Sites: {listed}\n    Fix: {group.fix}"
-    assert maps.findings._repr_html_() == (
-        f"<ul><li><b>12 sites</b>: {message}<br><i>Sites:</i> {listed}<br><i>Fix:</i> {group.fix}</li></ul>"
+    with_paths = ", ".join(
+        f"<abbr title='\u2068layer_{number}/mha\u2069'>layer {number}</abbr>" for number in range(12)
     )
-    short = ", ".join(f"layer {number}" for number in range(12))
-    assert ats.view(maps).payload.manifest["notes"] == [f"12 sites: {message} ({short})"]
+    assert maps.findings._repr_html_() == (
+        f"<ul><li><b>12 sites</b>: {message}<br><i>Sites:</i> {with_paths}<br><i>Fix:</i> {group.fix}</li></ul>"
+    )
+    assert ats.view(maps).payload.manifest["notes"][0] == f"12 sites: {message} ({listed})"
 
 
 def test_findings_of_one_site_name_its_heads():
     (group,) = with_sinks(1).findings.grouped
     assert str(group) == (
-        "layer_0/mha: key 0 is the strongest key of 100.0% of the queries of all heads, and the strongest key gets 60% "
+        "mha: key 0 is the strongest key of 100.0% of the queries of all heads, and the strongest key gets 60% "
         "of their attention: a sink"
     )
 
@@ -347,6 +349,21 @@ def test_what_has_another_cause_is_another_finding():
     other = Finding.of("padding", "b", "{share} falls on padding; it was removed", "a fix", 0.1, share)
     again = Finding.of("padding", "c", cause.pattern, "another fix", 0.1, share)
     assert [group.sites for group in Findings([cause, other, again, cause]).grouped] == [("a",), ("b",), ("c",)]
+
+
+@pytest.mark.parametrize(
+    ("shape", "what"),
+    [
+        ((2, 3, 5, 0), "keys"),
+        ((2, 3, 0, 5), "queries"),
+        ((2, 0, 5, 5), "heads"),
+        ((0, 3, 5, 5), "samples"),
+        ((2, 3, 0, 0), "queries and no keys"),
+    ],
+)
+def test_of_a_map_without_anything_it_is_said_that_there_is_nothing(shape, what):
+    [finding] = ats.AttentionMaps.from_arrays({"mha": np.zeros(shape, "float32")}).findings
+    assert (finding.kind, finding.message) == ("empty", f"there is nothing to see: it has no {what}")
 
 
 def test_the_earlier_name_of_a_fix_still_works():

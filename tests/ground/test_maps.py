@@ -147,7 +147,7 @@ def test_maps_from_elsewhere_have_their_layout_declared(rng):
 def test_their_text_shows_sites_and_sizes(maps):
     lines = repr(maps).splitlines()
     assert lines[0].startswith("AttentionMaps: 2 sites, 11 samples, 0.0 MB, model ")
-    assert lines[1] == "  attention_0  scores (sample 11, head 2, query 7, key 7)  MultiHeadAttention"
+    assert lines[1] == "  layer 0  attention_0  scores (sample 11, head 2, query 7, key 7)  MultiHeadAttention"
     assert "<code>attention_1</code>" in maps._repr_html_()
     table = repr(maps.sites).splitlines()
     assert table[0].split() == ["site", "layer", "kind", "dims", "shape", "certainty", "why"]
@@ -157,6 +157,23 @@ def test_their_text_shows_sites_and_sizes(maps):
     assert len(table) == 4
     assert "traced</td>" in maps.sites._repr_html_()
     assert f"{html.escape(table[2].strip())}</td>" in maps.sites._repr_html_()
+
+
+def test_a_site_is_found_by_its_short_name(maps):
+    xr.testing.assert_identical(maps["layer 1"], maps["attention_1"])
+    assert maps.dataset("layer 1") is maps.dataset("attention_1")
+    sides = ats.AttentionMaps.from_arrays(
+        {f"{side}_{number}/mha": np.ones((1, 1, 1, 1)) for side in ("encoder", "decoder") for number in range(2)}
+    )
+    assert sides["decoder layer 1"].attrs["site"] == "decoder_1/mha"
+    with pytest.raises(ats.errors.PatternError) as raised:
+        sides["layer 1"]
+    assert raised.value.args[0] == (
+        "'layer 1' may be any of 2 sites: 'encoder layer 1', 'decoder layer 1'. Name one of them: "
+        "maps['encoder layer 1']."
+    )
+    own_name_first = ats.AttentionMaps.from_arrays({name: np.ones((1, 1, 1, 1)) for name in ("a_0", "a_1", "layer 0")})
+    assert [own_name_first[name].attrs["site"] for name in own_name_first] == ["a_0", "a_1", "layer 0"]
 
 
 def test_labels_by_site_and_per_sample(rng):

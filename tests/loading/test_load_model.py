@@ -17,6 +17,7 @@ from attnscope.errors import (
     UnsupportedError,
     WeightsMismatchError,
 )
+from attnscope.loading._loss import loss_of
 from loading_files import MARKS, OWN, ByHand, assert_gives, different, numbers, saved
 
 pytestmark = MARKS
@@ -126,6 +127,58 @@ def test_a_compiled_model_comes_back_uncompiled_and_can_be_trained_on(tmp_path, 
         assert_gives(loaded, inputs, outputs, 1e-6)
         loaded.compile("sgd", "mse")
         loaded.fit(inputs, np.zeros((3, 7, 5)), verbose=0)
+
+
+def difference(truth, answer):
+    return truth - answer
+
+
+@pytest.mark.parametrize("suffix", ["keras", "h5"])
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [
+        ("mse", "mse"),
+        (keras.losses.mean_squared_error, "mean_squared_error"),
+        (keras.losses.BinaryCrossentropy(from_logits=True), "of logits"),
+        (["mse", "mae"], ["mse", "mae"]),
+        (difference, None),
+    ],
+    ids=["name", "function", "object", "list", "own"],
+)
+def test_the_loss_of_a_loaded_model_is_known_if_it_is_keras_own(suffix, loss, expected, tmp_path):
+    x = keras.Input((3,))
+    count = len(loss) if isinstance(loss, list) else 1
+    model = keras.Model(x, [layers.Dense(1)(x) for _ in range(count)])
+    model.compile("adam", loss)
+    model.save(tmp_path / f"model.{suffix}")
+    loaded = ats.load_model(tmp_path / f"model.{suffix}")
+    assert not loaded.compiled
+    if expected == "of logits":
+        assert (type(loaded.loss), loaded.loss.from_logits) == (keras.losses.BinaryCrossentropy, True)
+    else:
+        assert loaded.loss == expected
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        *(
+            None,
+            3,
+            "nothing.Keras.has",
+            "get",
+            [],
+            {"loss": "get"},
+            {"loss": {"class_name": "Loss"}},
+            {"loss": ["mse", 3]},
+        ),
+        {"loss": {"class_name": "Huber", "config": {"no_such_setting": 1}}},
+        {"loss": {"a": "mse", "b": {"class_name": "Lambda", "config": {}}}},
+        {"loss": {"class_name": ["Huber"], "config": {}}},
+    ],
+)
+def test_no_other_loss_is_made_of_what_a_file_says(stored):
+    assert loss_of(stored) is None
 
 
 @pytest.mark.every_backend

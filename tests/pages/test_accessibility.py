@@ -1,4 +1,4 @@
-"""axe-core finds nothing wrong on any kind of page, light or dark: names, roles, contrast, order."""
+"""axe-core finds nothing wrong on any kind of page, wide or narrow, light or dark: names, roles, contrast, order."""
 
 import pytest
 
@@ -34,16 +34,20 @@ def faults(page, axe):
     ]
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize(("width", "dark"), [(1400, False), (400, True)], ids=["wide and light", "narrow and dark"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_page_has_no_faults(open_page, pages, axe, kind, dark):
-    page = open_page(pages[kind], dark=dark, bypass_csp=True)
+def test_a_page_has_no_faults(open_page, pages, axe, kind, width, dark):
+    page = open_page(pages[kind], width=width, dark=dark, bypass_csp=True)
     page.evaluate("() => document.querySelectorAll('details').forEach((part) => (part.open = true))")
     assert faults(page, axe) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-@pytest.mark.parametrize(("view", "dark"), list(zip(VIEWS, (False, True, False, True, True), strict=True)))
-def test_the_viewer_has_no_faults(open_page, pages, axe, view, dark):
-    page = open_page(f"{pages['viewer'].as_uri()}#view={view}", dark=dark, bypass_csp=True)
+@pytest.mark.parametrize(
+    ("view", "width", "dark"),
+    list(zip(VIEWS, (400, 1400, 400, 400, 1400), (True, False, False, True, True), strict=True)),
+)
+def test_the_viewer_has_no_faults(open_page, pages, axe, view, width, dark):
+    page = open_page(f"{pages['viewer'].as_uri()}#view={view}", width=width, dark=dark, bypass_csp=True)
     page.get_by_role("region", name="Attention of").wait_for()
     assert faults(page, axe) == []

@@ -61,7 +61,8 @@ def card():
             uniform=0.03125,
             distance=0.375,
             tolerance=0.0125,
-            site="mha",
+            site="block_0/mha",
+            called="layer 0",
         ),
         stability={"raw": 0.75},
         retrained={"free": 0.875, "uniform": 0.8125},
@@ -86,7 +87,7 @@ def test_a_card_says_all_that_was_found(card):
         "7 of 11 (tokens)",
         "12,345 forward, 67 gradient passes; 8 s",
         "May these maps be believed? Use &lt;raw&gt;. 40 samples cannot tell. raw explains chefer cannot tell needs "
-        "about 1,200 samples -5 0 5 over chance",
+        "about 1,200 samples \N{MINUS SIGN}5 0 5 over chance",
         "1 is what the most important single token is worth.",
         "Why these verdicts Good: better than random and position",
         "chefer cannot tell needs about 1,200 samples not told apart from chance. It does not read the target. raw "
@@ -100,7 +101,7 @@ def test_a_card_says_all_that_was_found(card):
         "Attention permuted (13 times, 5 samples): the answer moves by 0.0625 (median); its standard deviation over "
         "the samples is 0.250.",
         "Attention made uniform: the answer moves by 0.0312 (median).",
-        "At mha, other attention was found that is 0.375 bit from the model&#x27;s own (Jensen-Shannon divergence, at "
+        "At layer 0 , other attention was found that is 0.375 bit from the model's own (Jensen-Shannon divergence, at "
         "most 1; median), yet moves the answer by at most 0.0125.",
         "Retrained: 0.875 with free attention, 0.812 with uniform attention.",
         "raw: its relevance changes by at most 12% (median) when the input is perturbed a little.",
@@ -115,7 +116,10 @@ def test_the_first_chart_shows_each_method_where_it_gains_least_in_shares_of_the
     """Deleting, the best position is worth 0.25 (the margin is a quarter of it); zeroing, 1."""
     chart = re.search(r"<figure class=overview>.*?</figure>", card_page(card, RULES), re.DOTALL).group()
     labels = re.findall(r'aria-label="([^"]*)"', chart)
-    assert labels == ["raw: over chance 0.500 (-1.00 to 2.00)", "chefer: over chance 1.00 (-6.00 to 8.00)"]
+    assert labels == [
+        "raw: over chance 0.500 (\N{MINUS SIGN}1.00 to 2.00)",
+        "chefer: over chance 1.00 (\N{MINUS SIGN}6.00 to 8.00)",
+    ]
     left, right = -6 - 0.04 * 14, 8 + 0.04 * 14
     places = [f"{100 * (end - left) / (right - left):.2f}%" for end in (-1.0, 2.0, 0.5, -0.25, 0.0)]
     low, high, mean, none, zero = places

@@ -448,3 +448,11 @@ def test_sites_have_short_names_beside_their_paths(rng):
     for place, path in enumerate(paths):
         assert f"<a href='#site-{place}'>layer {place}</a><code>{path}</code>" in source
         assert f"id='site-{place}'><h2>layer {place}</h2><p class=small><code>{path}</code>" in source
+
+
+@pytest.mark.parametrize(
+    ("what", "shape"), [("keys", (2, 3, 5, 0)), ("queries", (2, 3, 0, 5)), ("samples", (0, 3, 5, 5))]
+)
+def test_a_report_of_maps_without_anything_says_so(what, shape):
+    page = report(ats.AttentionMaps.from_arrays({"mha": np.zeros(shape, "float32")}))
+    assert f"<p>There is nothing to see: it has no {what}.</p>" in page

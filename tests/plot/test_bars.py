@@ -113,8 +113,8 @@ def test_a_swarm_has_a_dot_for_each_sample_in_the_colour_of_its_value(samples):
         assert np.abs(points[:, 1] - row).max() <= 0.38 + 1e-9
         assert len(np.unique(np.round(points, 6), axis=0)) == samples
         if samples > 2:
-            reds = found.get_facecolors()[:, :3].sum(1)
-            assert (np.diff(reds[np.argsort(inputs[:, place])]) <= 0.02).all()
+            light = np.array([colours.luminance(255 * colour[:3]) for colour in found.get_facecolors()])
+            assert (np.diff(light[np.argsort(inputs[:, place])]) <= 0.01).all()
     assert bar(ax) == ("value of the input", ["lowest", "highest"])
     assert remarks(ax) == f"{samples} sample{'s' if samples > 1 else ''} · 4 of 5 positions"
     assert not unreadable(ax.figure)

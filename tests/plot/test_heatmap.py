@@ -278,7 +278,7 @@ def test_positions_with_two_axes_are_counted_row_by_row(rng):
     ax = ats.plot.heatmap(given, head=1, ax=axes())
     np.testing.assert_allclose(cells(ax), values[0, 1].reshape(6, 6))
     assert [text for _, text in ticks(ax.yaxis)] == ["0, 0", "0, 1", "0, 2", "1, 0", "1, 1", "1, 2"]
-    assert ax.get_ylabel() == "query: query_0, query_1"
+    assert ax.get_ylabel() == "query position"
 
 
 def test_sinks_are_named_where_the_positions_are_not(rng):

@@ -8,9 +8,9 @@ from matplotlib import pyplot
 from matplotlib.figure import Figure
 
 import attnscope as ats
-from attnscope.colours import diverging
+from attnscope.colours import contrast, rgb
 from attnscope.errors import LabelError, SchemaError
-from attnscope.plot._image import DARKEST, TINT
+from attnscope.plot._image import DARKEST, SIDES, SOFTEST, TINT
 from drawings import array, axes, bar, marked, relevance, remarks, scores, title, unreadable
 
 
@@ -95,13 +95,17 @@ def test_a_grey_picture_gets_a_colour_where_it_has_attention():
         assert panel.images[1].to_rgba(np.array(0.0))[:3] == (0, 0, 0)
 
 
-def test_relevance_colours_a_grey_picture_and_leaves_what_is_0_as_it_was():
+def soft(lightness):
+    return SOFTEST + (1 - 2 * SOFTEST) * lightness
+
+
+def test_relevance_colours_a_soft_grey_picture_and_what_is_0_has_no_colour():
     given = xr.DataArray([[-1.0, 0.0], [0.5, 1.0]], dims=("key_0", "key_1"), name="relevance")
     ax = ats.plot.image(np.full((4, 4, 3), (1.0, 0.0, 0.0)), given, ax=axes())
-    np.testing.assert_allclose(picture(ax).get_array(), 0.2126)
+    np.testing.assert_allclose(picture(ax).get_array(), soft(0.2126))
     over = ax.images[1].to_rgba(patches(ax)).reshape(4, 4)
     np.testing.assert_allclose(over[:, 3], [TINT, 0, TINT / 2, TINT], atol=TINT / 100)
-    low, high = diverging()[[0, -1]] / 255
+    low, high = np.array([rgb(side, dark=False) for side in SIDES]) / 255
     np.testing.assert_allclose(over[[0, 2, 3], :3], [low, high, high])
     assert bar(ax) == ("relevance", ["\N{MINUS SIGN}1", "0", "+1"])
     beside = xr.DataArray([0.5, -1.0, 0.0, 0.5, 1.0], dims="key", name="relevance")
@@ -120,7 +124,7 @@ def test_a_gallery_has_a_panel_for_each_sample_on_one_scale_and_every_word_in_it
     shown = list(panels.flat)[:count]
     for number, ax in zip(range(7 - count, 7), shown, strict=True):
         np.testing.assert_array_equal(patches(ax), given.values[number, 1:].reshape(3, 2))
-        np.testing.assert_allclose(picture(ax).get_array()[..., 0], pictures[number] @ (0.2126, 0.7152, 0.0722))
+        np.testing.assert_allclose(picture(ax).get_array()[..., 0], soft(pictures[number] @ (0.2126, 0.7152, 0.0722)))
         assert ax.get_title(loc="left").startswith(f"patient {number}"[:4])
     assert len({image.images[1].get_clim() for image in shown}) == 1
     assert not unreadable(figure)
@@ -253,7 +257,7 @@ def test_relevance_of_a_model_s_pictures_knows_their_grid_and_a_gallery_what_hol
     inputs = keras.Input((4, 6, 1))
     model = keras.Model(inputs, keras.layers.Dense(2, activation="softmax")(keras.layers.Flatten()(inputs)))
     pictures = rng.random((8, 4, 6, 1)).astype("float32")
-    given = ats.attribute(model, pictures, method="occlusion", grid=(2, 3), class_names=["cat", "dog"])
+    given = ats.attribute(model, pictures, method="occlusion", grid=(2, 3), classes=["cat", "dog"])
     given = given.assign_coords(sample_target=("sample", ["class 'cat'", "class 'dog'"] * 4))
     panels = ats.plot.image(pictures, given, images=[0, 1])
     assert patches(panels.flat[0]).shape == (2, 3)
@@ -268,3 +272,20 @@ def test_relevance_of_a_model_s_pictures_knows_their_grid_and_a_gallery_what_hol
     figure.canvas.draw()
     assert figure._suptitle.get_window_extent().x1 < figure.bbox.x1
     pyplot.close(figure)
+
+
+@pytest.mark.parametrize("lightness", [0.0, 0.5, 1.0], ids=["black", "grey", "white"])
+def test_both_sides_of_relevance_can_be_told_on_any_picture(lightness):
+    """On black, grey and white: a patch stands out from one of 0, blue from orange, and below 0 there is a dash."""
+    given = xr.DataArray([[-1.0, 0.0], [0.0, 1.0]], dims=("key_0", "key_1"), name="relevance")
+    ax = ats.plot.image(np.full((40, 40), lightness), given, ax=axes())
+    over = ax.images[1].to_rgba(patches(ax)).reshape(4, 4)
+    ground = picture(ax).get_array()[0, 0]
+    less, none, _, more = 255 * (over[:, 3:] * over[:, :3] + (1 - over[:, 3:]) * ground)
+    assert less[2] - less[0] > 60 < more[0] - more[2]  # one is blue, the other orange
+    assert np.ptp(none) < 1
+    assert np.linalg.norm(less - none) > 60 < np.linalg.norm(more - none)
+    (dashes,) = [marks for marks in ax.collections if marks.get_gid() == "below 0"]
+    (line,) = dashes.get_segments()
+    np.testing.assert_allclose(line.mean(0), [9.5, 9.5])
+    assert contrast(255 * dashes.get_colors()[0, :3], less) > 3

@@ -1,5 +1,7 @@
 """Relevance is drawn as what it is: signed, around 0, called by its method and unit, and never attention."""
 
+import re
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -11,6 +13,7 @@ import attnscope as ats
 from attnscope import colours
 from attnscope.errors import InputError, SchemaError
 from attnscope.marks import rounded_up
+from attnscope.plot._canvas import ink_on
 from drawings import axes, bar, cells, relevance, remarks, ticks, title, unreadable, written_words
 
 TEXT = (
@@ -96,7 +99,7 @@ def test_a_map_of_relevance_has_a_row_for_each_sample_or_shows_one():
     assert ax.images[0].get_clim() == (-rounded_up(float(np.abs(given).max())), rounded_up(float(np.abs(given).max())))
     one = ats.plot.heatmap(given, sample=1, ax=axes())
     np.testing.assert_array_equal(cells(one), given.values[1:2, :3])
-    assert (title(one), remarks(one)) == ("sample P-2, 1 of 3", "padding left out: 2 keys")
+    assert (title(one), remarks(one)) == ("sample P-2, 1 of 3", "padding left out: 2 positions")
     np.testing.assert_array_equal(cells(ats.plot.heatmap(given, sample="P-2", ax=axes())), cells(one))
     assert ats.plot.heatmap(given, sample=1, trim=False, ax=axes()).get_xlim() == (-0.5, 4.5)
     with pytest.raises(SchemaError) as caught:
@@ -170,6 +173,40 @@ def test_shares_of_the_value_farthest_from_0():
     ax = ats.plot.heatmap(given, normalize="max", ax=axes())
     np.testing.assert_allclose(cells(ax), [[-1.0, 0.5]])
     assert bar(ax) == ("relevance / farthest from 0 of the map", [f"{MINUS}1", "0", "+1"])
+
+
+@pytest.mark.parametrize("style", ["default", "dark_background"])
+def test_both_sides_can_be_told_in_grey(style):
+    given = xr.DataArray([[-1.0, -0.5, -0.01], [0.0, 0.5, np.nan]], dims=("sample", "key"), name="relevance")
+    with pyplot.style.context(style):
+        pictures = (ats.plot.heatmap(given), ats.plot.series(given, strip=True), ats.plot.tokens(given).draw())
+        for ax, below in zip(pictures, (2, 1, 2), strict=True):
+            dashes = [marks for marks in ax.collections if marks.get_gid() == "below 0"]
+            assert [len(marks.get_segments()) for marks in dashes] == [below]
+            scale = next(other for other in ax.figure.axes if other.get_label() == "<colorbar>")
+            assert "below 0" in [marks.get_gid() for marks in scale.collections]
+    positive = ats.plot.heatmap(abs(given))
+    assert "below 0" not in [marks.get_gid() for axes_ in positive.figure.axes for marks in axes_.collections]
+    css = colours.diverging_css()
+    (dashed,) = re.findall(r"\}([^{}]*)\{text-decoration:underline dashed", css)
+    assert dashed.split(",")[-1] == ".d117"
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_values_far_from_0_stand_out_from_the_page(dark):
+    """Contrast as WCAG 2 defines it: 3 for marks from half of the scale on, 4.5 for the text on any of them."""
+    table = colours.diverging(dark=dark)
+    pages = [np.zeros(3), np.array(colours.rgb("page", dark=True))] if dark else [np.full(3, 255.0)]
+    for page in pages:
+        near, half, end = (
+            min(colours.contrast(table[place], page) for place in (127 - steps, 128 + steps)) for steps in (32, 64, 127)
+        )
+        assert near > 1.7
+        assert half > 2.9
+        assert end > 10
+    for colour in table:
+        ink = {"black": 0.0, "white": 255.0}[ink_on(colour / 255)]
+        assert colours.contrast(colour, np.full(3, ink)) > 4.5
 
 
 @pytest.mark.parametrize("style", ["default", "dark_background"])

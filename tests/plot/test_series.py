@@ -35,7 +35,7 @@ def test_a_line_is_the_mean_over_heads_and_samples_and_the_band_are_percentiles(
     assert title(ax) == "encoder/mha"
     assert remarks(ax) == ("mean of 30 samples · mean of 2 heads · band: 10th to 90th percentile of the samples")
     assert ax.get_ylim()[0] == 0
-    assert ax.get_xlabel() == "key: time step"
+    assert ax.get_xlabel() == "time step"
 
 
 def test_of_many_queries_five_are_drawn_or_three_with_their_bands_and_it_is_said(rng):

@@ -1,5 +1,7 @@
 """The evidence card on models of which it is known whether attention matters."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from keras import layers, ops
 import attnscope as ats
 from attnscope import evidence
 from attnscope.errors import InputError, MethodError, TargetError
+from attnscope.trust._time_limit import TimeLimit
 from planted import TRUTH, WIDTH, planted, steps_of
 
 
@@ -27,6 +30,82 @@ def test_few_samples_cannot_tell_and_the_first_line_says_so(kind):
     assert next(iter(card.to_dict().items())) == ("summary", list(card.summary))
     assert card.summary[0] == first
     assert card.judged["raw"].verdict.needed >= 30
+
+
+def table_model(out, *, features=5):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((features,))
+    return keras.Model(inputs, out(layers.Dense(1)(layers.Dense(8, activation="tanh")(inputs))))
+
+
+def table_card(model, table, **options):
+    return evidence(model, table, methods=["occlusion", "gradient_x_input"], permutations=0, progress=False, **options)
+
+
+def test_nothing_is_told_where_no_order_could_make_a_difference(rng):
+    """Each of these was once misleading, or explained, by construction."""
+    table = rng.normal(size=(40, 5)).astype("float32")
+    one_order = "no two samples have two positions that may be removed, so that all orders of removal are one"
+    ranks_nothing = "it ranks nothing: its relevance is the same for all positions of a sample"
+    constant = table_model(lambda answer: answer * 0 + 5)
+    for model, inputs, options, reason in (
+        (table_model(lambda answer: answer, features=1), table[:, :1], {}, one_order),
+        (table_model(lambda answer: answer), table, {"kept": np.arange(5) > 0}, one_order),
+        (constant, table, {}, ranks_nothing),
+    ):
+        card = table_card(model, inputs, **options)
+        verdicts = [card.judged[name].verdict for name in ("occlusion", "gradient_x_input")]
+        assert {(verdict.word, verdict.reasons, verdict.testable) for verdict in verdicts} == {
+            ("cannot tell", (reason,), False)
+        }
+        assert card.summary[1] == "No number of samples like these can tell about occlusion or gradient_x_input."
+
+
+def test_samples_that_have_only_one_order_are_not_counted(rng):
+    """Of 60 texts, 50 have one token; the gains of those are 0 whatever a method ranks first."""
+    keras.utils.set_random_seed(0)
+    tokens = keras.Input((None,), dtype="int32", name="token_ids")
+    pooled = layers.GlobalAveragePooling1D()(layers.Embedding(30, 8, mask_zero=True)(tokens))
+    texts = rng.integers(1, 30, (60, 6)).astype("int32")
+    texts[:50, 1:] = 0
+    card = evidence(
+        keras.Model(tokens, layers.Dense(1)(pooled)), texts, methods=["occlusion"], permutations=0, progress=False
+    )
+    verdict = card.judged["occlusion"].verdict
+    assert {gain.samples for gains in card.judged["occlusion"].gains.values() for gain in gains.values()} == {10}
+    assert verdict.word == "cannot tell"
+    assert verdict.needed >= 6 * 30
+    assert "rank correlation" in verdict.reasons[-1]  # over texts that have a ranking, which the first six do not
+    assert card.notes[0] == (
+        "Methods are compared on 10 of 60 samples: of the others fewer than two positions may be removed, so that all "
+        "orders are one."
+    )
+
+
+def test_one_sample_many_times_is_one_sample(rng):
+    sample = rng.normal(size=(1, 5)).astype("float32")
+    others = rng.normal(size=(20, 5)).astype("float32")
+    removals = [ats.attribution.zero(), ats.attribution.marginal(background=others)]
+    card = table_card(table_model(lambda answer: answer), np.repeat(sample, 40, 0), removals=removals)
+    for name in ("occlusion", "gradient_x_input"):
+        verdict = card.judged[name].verdict
+        assert (verdict.word, verdict.needed) == ("cannot tell", 1200)
+        assert verdict.reasons[-1] == "different samples: 1 of 40, and at least 30 are needed"
+    assert card.notes[0] == "39 samples repeat others. Intervals take all of them for independent."
+
+
+@pytest.mark.parametrize("where", ["one sample", "every sample"])
+def test_a_large_answer_does_not_hide_what_removal_moves(rng, where):
+    """Rounding is a share of the answer. That of one sample says nothing about the others."""
+    table = rng.normal(size=(40, 6)).astype("float32")
+    table[:, 5] = 0
+    table[7, 5] = 1
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((6,))
+    answer = layers.Dense(1)(layers.Dense(8, activation="tanh")(inputs[:, :5]))
+    large = inputs[:, 5:] * 1e7 if where == "one sample" else 1e5
+    card = table_card(keras.Model(inputs, answer + large), table, kept=np.arange(6) == 5)
+    assert card.verdicts["occlusion"] == "explains"
 
 
 def test_attention_that_matters_moves_the_answer_and_attention_that_does_not_does_not():
@@ -107,6 +186,49 @@ def test_a_budget_draws_fewer_samples_and_says_so():
     )
     assert card.samples < card.given == 400
     assert f"{card.samples} of 400 samples were drawn to stay within 2 s." in card.notes
+
+
+def test_a_budget_that_leaves_too_few_samples_is_what_the_card_says_first():
+    card = evidence(
+        planted("everything", 3), steps_of(3, 40), methods=["raw"], permutations=0, budget=1e-3, progress=False
+    )
+    assert (card.samples, card.given) == (4, 40)
+    assert repr(card).splitlines()[0] == (
+        "In 0.001 s only 4 of 40 samples could be tested, too few to tell whether any method explains this model's "
+        "answers: at least 30 are needed."
+    )
+    assert card.summary[1].startswith(f"Testing 30 takes about {card.limit.enough}; if more samples are like these, ")
+    assert card.notes[:2] == (
+        "Parameters were shuffled for 2 samples in place of 6 to stay within 0.001 s.",
+        "Whether relevance is stable when the input is perturbed a little was not tested to stay within 0.001 s.",
+    )
+    assert card.notes[3] == f"This took {card.seconds:.0f} s all the same."
+    assert card.judged["raw"].sensitivity is None
+    assert json.loads(card.to_json())["limit"]["time"] == "0.001 s"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "samples", "rehearsed"),
+    [
+        (100, 62, [4, 4, 23]),  # the pilot runs take 31 s, and a tenth of the rest is not planned for
+        (40, 21, [4, 4, 8]),
+        (10, 4, [4, 4]),  # too short for a larger pilot run, and no fewer are tested
+        (5, 4, [4]),
+        (2000, 143, [4, 4, 32]),
+    ],
+)
+def test_as_many_samples_are_planned_as_the_time_allows(monkeypatch, seconds, samples, rehearsed):
+    clock, done = [100.0], []
+
+    def work(count):
+        done.append(count)
+        clock[0] += count  # each sample takes a second
+
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    limit = TimeLimit(seconds, 100.0, "")
+    plan = limit.plan(143, limit.seconds_each(143, work))
+    assert (plan.samples, done) == (samples, rehearsed)
+    assert plan.seconds_for(27) == pytest.approx(sum(rehearsed) + 30)
 
 
 def test_methods_that_cannot_be_used_are_left_out_with_their_reason_unless_asked_for():

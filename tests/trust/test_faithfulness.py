@@ -231,6 +231,20 @@ def test_all_measures_at_once_are_the_single_ones(rng):
             assert found[measure].attrs["higher_is_better"] is better
 
 
+def test_samples_that_are_not_described_are_not_asked_with_the_top_alone(rng):
+    relevances = {"one": rng.normal(size=(3, 7)), "chance": rng.random((3, 7))}
+    options = {"thresholds": SHARES, "steps": 3, "perturbations": ["chance"]}
+    of_all, of_two = tokens(delete()), tokens(delete())
+    every = faithfulness(of_all, relevances, **options)
+    some = faithfulness(of_two, relevances, described=[0, 2], **options)
+    for measure in ("sufficiency", "sufficiency_at", "insertion", "infidelity"):
+        np.testing.assert_allclose(some[measure][:, [0, 2]], every[measure][:, [0, 2]], atol=1e-6)
+        assert np.isnan(some[measure][:, 1]).all()
+    for measure in ("comprehensiveness", "deletion"):
+        np.testing.assert_allclose(some[measure], every[measure], atol=1e-6)
+    assert of_two.passes < of_all.passes
+
+
 def test_methods_that_agree_cost_one_and_passes_are_told(rng):
     r = rng.normal(size=(3, 7))
     alone, many = tokens(mask_token(10)), tokens(mask_token(10))
@@ -349,6 +363,18 @@ def test_errors_say_what_is_needed(rng):
         (
             lambda: infidelity(versions, r, perturbations=0),
             "perturbations is 0, but at least one set is needed: perturbations=32.",
+        ),
+        *(
+            (
+                lambda wrong=wrong: faithfulness(versions, {"raw": r}, perturbations=wrong),
+                f"perturbations is {wrong!r}, but a number of sets is needed, or a list of names of the relevances "
+                "that were given: perturbations=32.",
+            )
+            for wrong in (["random"], [], "raw")
+        ),
+        (
+            lambda: faithfulness(versions, {"raw": r}, perturbations=2.5),
+            "perturbations is 2.5, but at least one set is needed: perturbations=32.",
         ),
         (
             lambda: faithfulness(versions, {}),

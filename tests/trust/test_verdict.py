@@ -12,7 +12,7 @@ from attnscope.errors import InputError, WouldOverwriteError
 from attnscope.findings import Findings
 from attnscope.trust._card import EvidenceCard, Judged, Moved
 from attnscope.trust._interval import Interval, paired_interval
-from attnscope.trust._time_limit import seconds_of
+from attnscope.trust._time_limit import Limited, seconds_of
 from attnscope.trust._verdict import CHANGES, Verdict, _word, in_short, verdict_of
 
 MARGIN = 0.05
@@ -107,6 +107,35 @@ def test_below_30_samples_nothing_can_be_told():
         assert verdict.needed == (30 if samples < 30 else None)
 
 
+def test_a_ranking_that_could_not_change_is_no_evidence_that_it_does_and_none_that_it_does_not():
+    for first in ((ABOVE, ABOVE), (ABOVE, ACROSS)):
+        verdict = judged(first, (ABOVE, ABOVE), None)
+        assert verdict.word == "cannot tell"
+        assert verdict.reasons[-1] == (
+            "it ranks nothing on the samples for which it was computed again with all parameters shuffled"
+        )
+    assert judged((SAME, ACROSS), (SAME, ACROSS), None).word == "misleading here"
+
+
+def test_where_removal_moves_nothing_no_gain_is_none():
+    """Nothing is within a margin that is not known; what is above or below 0 still is."""
+    nothing = interval(0.0, 0.0)
+    margins = {"delete": MARGIN, "mask_token": np.nan}
+    assert verdict_of(gains_of((ABOVE, ABOVE), (nothing, nothing)), 0.1, margins).word == "cannot tell"
+    assert verdict_of(gains_of((SAME, SAME), (nothing, nothing)), 0.1, margins).word == "cannot tell"
+    assert verdict_of(gains_of((SAME, SAME), (BELOW, nothing)), 0.1, margins).word == "misleading here"
+
+
+def test_needed_samples_count_those_that_are_not_compared():
+    whole, part = (
+        verdict_of(
+            gains_of((ABOVE, ABOVE), (ACROSS, ABOVE)), 0.1, dict.fromkeys(("delete", "mask_token"), MARGIN), share=s
+        )
+        for s in (1.0, 0.1)
+    )
+    assert 10 * whole.needed <= part.needed <= 11 * whole.needed
+
+
 def test_as_many_samples_are_needed_as_bring_the_interval_clear_of_0():
     """A mean of 0.05 with ends 0.15 away: they have to come 1.4 times nearer than 0.05, so 3 x 1.4 times nearer."""
     verdict = judged((ABOVE, ABOVE), (ABOVE, ACROSS), 0.1)
@@ -164,22 +193,23 @@ def test_reasons_name_what_was_won_and_lost():
             {"a": "explains", "b": "misleading here", "c": "descriptive only", "d": 240},
             (
                 "To explain this model's answers on samples like these, use a.",
-                "Do not use b (misleading here), nor c (descriptive only); 40 samples cannot tell about d: that takes "
-                "about 240.",
+                "Do not use b (misleading here), nor c (descriptive only); 40 samples are too few to judge d: that "
+                "takes about 240.",
             ),
         ),
         (
             {"a": 1200, "b": 240, "c": None},
             (
                 "No method that was tested is known to explain this model's answers.",
-                "40 samples cannot tell about a, b or c: that takes about 240 to over 100,000, by method.",
+                "40 samples are too few to judge a, b or c: that takes about 240 to over 100,000, depending on the "
+                "method.",
             ),
         ),
         (
             {"a": None},
             (
                 "No method that was tested is known to explain this model's answers.",
-                "40 samples cannot tell about a: that takes over 100,000.",
+                "40 samples are too few to judge a: that takes over 100,000.",
             ),
         ),
     ],
@@ -190,6 +220,58 @@ def test_two_sentences_say_which_methods_may_be_used(words, sentences):
         for name, word in words.items()
     }
     assert in_short(verdicts, 40) == sentences
+
+
+def test_what_no_samples_can_tell_is_not_promised_to_more_of_them():
+    hopeless = Verdict("cannot tell", (), testable=False)
+    assert in_short({"a": Verdict("explains", ()), "b": hopeless}, 40)[1] == (
+        "No number of samples like these can tell about b."
+    )
+    both = {"a": Verdict("cannot tell", (), 60), "b": hopeless}
+    assert in_short(both, 40)[1] == (
+        "40 samples are too few to judge a: that takes about 60; no number of samples like these can tell about b."
+    )
+    assert in_short(both, 5)[1] == (
+        "If more samples are like these, a verdict on every other method takes about 60; more samples like these "
+        "cannot tell about b."
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "limit", "sentences"),
+    [
+        (
+            7,
+            None,
+            (
+                "7 samples are too few to tell whether any method explains this model's answers: at least 30 are "
+                "needed.",
+                "If more samples are like these, a verdict on every method takes about 240.",
+            ),
+        ),
+        (
+            143,
+            Limited("30 s", "2 min"),
+            (
+                "In 30 s only 7 of 143 samples could be tested, too few to tell whether any method explains this "
+                "model's answers: at least 30 are needed.",
+                "Testing 30 takes about 2 min; if more samples are like these, a verdict on every method takes about "
+                "240.",
+            ),
+        ),
+        (
+            7,
+            Limited("30 s", "2 min"),  # all of them were tested: time is not what is missing
+            (
+                "7 samples are too few to tell whether any method explains this model's answers: at least 30 are "
+                "needed.",
+                "If more samples are like these, a verdict on every method takes about 240.",
+            ),
+        ),
+    ],
+)
+def test_what_is_said_first_of_too_few_samples_is_why_there_are_no_more(given, limit, sentences):
+    assert in_short({"raw": Verdict("cannot tell", (), 240)}, 7, given, limit) == sentences
 
 
 @pytest.fixture
@@ -227,7 +309,9 @@ def test_a_card_says_what_was_found(card):
     text = repr(card)
     assert "40 samples of tokens, 12,345 forward and 67 gradient passes, 8 s, seed 3" in text
     assert re.search(
-        r"^raw +descriptive only +0\.200 \[0\.100, 0\.300\] +0\.0500 \[-0\.100, 0\.200\]", text, re.MULTILINE
+        r"^raw +descriptive only +0\.200 \[0\.100, 0\.300\] +0\.0500 \[\N{MINUS SIGN}0\.100, 0\.200\]",
+        text,
+        re.MULTILINE,
     )
     table = card.table
     assert float(table["gain_over_random_low"].sel(relevance="raw", removal="delete")) == 0.1

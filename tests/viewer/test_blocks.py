@@ -231,10 +231,17 @@ def test_each_run_says_its_own_output_input_and_label(rng):
 def test_findings_name_their_run_and_their_sites_shortly(rng):
     even = ats.AttentionMaps.from_arrays({f"block_{n}/mha": np.full((2, 1, 5, 5), 0.2, "float32") for n in range(2)})
     other = ats.AttentionMaps.from_arrays({"mha": softmax(rng.normal(size=(2, 1, 5, 5)))})
-    alone = ats.view(even).payload.manifest["notes"]
+    *alone, rollout = ats.view(even).payload.manifest["notes"]
     assert [(note[:9], note[-19:]) for note in alone] == [("2 sites: ", " (layer 0, layer 1)")]
-    assert ats.view({"a": even, "b": other}).payload.manifest["notes"] == [f"a: {note}" for note in alone]
-    assert ats.view({"a": even, "b": even}).payload.manifest["notes"] == [f"a and b: {note}" for note in alone]
+    assert rollout == (
+        "The rollout takes queries and keys for the same positions, because there are as many of both: these maps do "
+        "not say where they come from."
+    )
+    assert ats.view({"a": even, "b": other}).payload.manifest["notes"] == [*(f"a: {note}" for note in alone), rollout]
+    assert ats.view({"a": even, "b": even}).payload.manifest["notes"] == [
+        *(f"a and b: {note}" for note in alone),
+        rollout,
+    ]
 
 
 def units_of(maps, **options):

@@ -104,7 +104,7 @@ def test_the_page_is_made_of_few_nodes_whatever_the_size(opened, tmp_path, rng):
         [softmax(rng.normal(size=(1, 12, 256, 256))) for _ in range(12)], labels=names("token", 256)
     )
     page = opened(saved(tmp_path, maps))
-    for view in ("Heads", "Matrix", "Lines", "Text"):
+    for view in ("Heads", "Matrix", "Lines", "Positions"):
         page.get_by_role("tab", name=view).click()
         settled(page)
         count = page.evaluate(

@@ -102,7 +102,7 @@ def test_sites_are_filtered_by_kind_and_have_heads_and_lengths_of_their_own(open
     expected = {
         "encoder": (["encoder layer 0", "encoder layer 1"], 3, "13 queries by 13 keys"),
         "decoder": (["decoder_0/attention"], 2, "7 queries by 7 keys"),
-        "cross-attention": (["cross_attention"], 5, "7 queries by 13 keys"),
+        "cross-attention (by name)": (["cross_attention"], 5, "7 queries by 13 keys"),
     }
     for name, (sites, heads, size) in expected.items():
         kind.select_option(label=name)
@@ -136,7 +136,7 @@ def test_the_rollout_is_that_of_the_analysis(opened):
     _, maps = translation()
     expected = ats.analysis.rollout(maps, ["encoder_0/attention", "encoder_1/attention"])
     page = opened("view=matrix&sample=2")
-    page.get_by_label("Kind", exact=True).select_option("rollout")
+    page.get_by_label("Kind", exact=True).select_option(label="rollout (by size)")
     for layer in (0, 1):
         page.get_by_label("Head", exact=True).select_option(label=f"up to encoder layer {layer}")
         settled(page)
@@ -171,13 +171,13 @@ def test_back_and_forward_go_through_what_was_looked_at(opened):
     page = opened()
     page.get_by_role("tab", name="Lines").click()
     page.wait_for_timeout(800)
-    page.get_by_role("tab", name="Text").click()
+    page.get_by_role("tab", name="Positions").click()
     page.go_back()
     settled(page)
     assert page.get_by_role("tab", name="Lines").get_attribute("aria-selected") == "true"
     page.go_forward()
     settled(page)
-    assert page.get_by_role("tab", name="Text").get_attribute("aria-selected") == "true"
+    assert page.get_by_role("tab", name="Positions").get_attribute("aria-selected") == "true"
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_everything_is_reached_by_keys_alone(opened):
     page.keyboard.press("Enter")
     settled(page)
     assert "Attention map, " in grid(page).get_attribute("aria-label")
-    for key, tab in (("1", "Heads"), ("3", "Lines"), ("4", "Text"), ("2", "Matrix")):
+    for key, tab in (("1", "Heads"), ("3", "Lines"), ("4", "Positions"), ("2", "Matrix")):
         page.keyboard.press(key)
         settled(page)
         assert page.get_by_role("tab", name=tab).get_attribute("aria-selected") == "true"

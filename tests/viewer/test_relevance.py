@@ -1,5 +1,6 @@
 """Relevance beside the maps: its numbers, in colours around 0, with method and scale, and over its own keys only."""
 
+import json
 from functools import cache
 
 import keras
@@ -125,8 +126,10 @@ def test_without_labels_it_is_placed_by_what_it_comes_from(rng):
         ats.attribute(model, data, target=1, method="gradient_x_input", positions=name, grid=(2, 3))
         for name in ("text", "picture")
     )
-    assert steps.attrs["positions"] == "axis 1 of input 'text'"
-    assert (patches.attrs["positions"], patches.attrs["grid"]) == ("patches of input 'picture'", [2, 3])
+    assert json.loads(steps.attrs["lineage"]) == {"key": "axis 1 of input 'text'"}
+    assert json.loads(steps.attrs["positions"]) == {"key": "steps"}
+    assert json.loads(patches.attrs["lineage"]) == {"key": "patches of input 'picture'"}
+    assert (json.loads(patches.attrs["positions"]), patches.attrs["grid"]) == ({"key": "patches"}, [2, 3])
     rows = ats.view(maps, relevance={"steps": steps, "patches": patches}, grid=(2, 3)).payload.manifest["relevance"]
     assert [row["starts"][0] for row in rows] == [[0, None], [None, 1]]
     with pytest.raises(InputError) as caught:  # as many, but other patches

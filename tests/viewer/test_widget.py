@@ -352,7 +352,10 @@ def test_the_views_are_those_of_the_page():
 
 def test_it_is_said_once_how_many_samples_are_left_out(rng):
     view = ats.view(maps_of(rng, samples=300, length=2))
-    said = "The first {} of 300 samples. For others: ats.view(maps, samples=[...])."
+    said = (
+        "The first {} of 300 samples. For others: ats.view(maps, samples=[...]), on the command line attnscope view "
+        "RUN --samples A:B."
+    )
     for payload, count in ((view.payload, 256), (view._saved(), 16)):
         notes = [note for note in payload.manifest["notes"] if note.startswith("The first")]
         assert notes == [said.format(count)]

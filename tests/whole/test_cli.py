@@ -1,7 +1,6 @@
 """The commands, run as a user runs them: on files, through `main`."""
 
 import json
-import os
 import re
 import signal
 import socket
@@ -16,14 +15,8 @@ import xarray as xr
 from keras import layers
 
 import attnscope as ats
-from attnscope.backends import _choice as backends
-from attnscope.backends._choice import choose_backend
 from attnscope.capturing._store import OnDisk
 from attnscope.cli import main
-from attnscope.cli._wording import in_options
-from attnscope.errors import InputError, UnsafeFileError, UnsupportedError
-from attnscope.files import read_inputs, read_model, read_names
-from attnscope.tables import Table
 
 NAMES = ["width", "height", "depth", "mass", "age"]
 
@@ -338,44 +331,6 @@ def test_a_pattern_without_a_site_is_told_the_nearest(folder, capsys):
     assert said.startswith("attnscope: The pattern 'mhaa' matches none of the model's 2 sites. The nearest are: 'mha'")
 
 
-def test_a_model_that_keras_cannot_load_is_said_to_be_one(folder):
-    (folder / "broken.keras").write_text("no model")
-    with pytest.raises(UnsupportedError) as caught:
-        read_model("broken.keras")
-    assert str(caught.value) == (
-        "broken.keras begins with b'no model'. Expected a .keras file (a zip) or an .h5 file (HDF5). Save the model "
-        "again: model.save('model.keras')."
-    )
-
-
-def test_a_model_that_holds_code_is_not_run(folder):
-    inputs = keras.Input((5,))
-    keras.Model(inputs, layers.Lambda(lambda x: x + 1)(inputs)).save("code.keras")
-    with pytest.raises(UnsafeFileError, match=r"^'lambda' is a Lambda and would run .* of Python bytecode"):
-        read_model("code.keras")
-
-
-@pytest.mark.parametrize("suffix", ["npy", "npz", "csv"])
-def test_samples_are_the_same_from_every_kind_of_file(folder, suffix):
-    read = read_inputs(f"samples.{suffix}")
-    np.testing.assert_array_equal(read.values if isinstance(read, Table) else read, np.load("samples.npy"))
-    assert not isinstance(read, Table) or read.names == NAMES
-
-
-def test_several_arrays_come_as_a_dict(folder):
-    np.savez("two.npz", ids=np.arange(6).reshape(2, 3), mask=np.ones((2, 3), bool))
-    read = read_inputs("two.npz")
-    assert {name: array.tolist() for name, array in read.items()} == {
-        "ids": [[0, 1, 2], [3, 4, 5]],
-        "mask": [[True] * 3] * 2,
-    }
-
-
-def test_a_text_file_gives_a_text_per_line(folder):
-    (folder / "texts.txt").write_text("the first\n\nthe third\n", "utf-8")
-    assert read_inputs("texts.txt").tolist() == ["the first", "", "the third"]
-
-
 @pytest.mark.every_backend
 def test_texts_are_listed_captured_and_attributed_line_by_line(folder, capsys):
     pytest.importorskip("tensorflow", reason="TextVectorization needs it on every backend")
@@ -402,129 +357,11 @@ def test_texts_are_listed_captured_and_attributed_line_by_line(folder, capsys):
     assert maps["mha"].key_label.values.tolist()[1] == ["a", "dog", "", "", "", ""]
 
 
-def test_pickled_objects_are_not_loaded(folder):
-    np.save("objects.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    with pytest.raises(
-        InputError, match=r"'objects.npy' cannot be read as NumPy arrays: Object arrays cannot be loaded"
-    ):
-        read_inputs("objects.npy")
-
-
-@pytest.mark.parametrize(
-    ("said", "on_the_command_line"),
-    [
-        ("Give one: target=0.", "Give one: --target 0."),
-        ("target=['a b', 'c']", "--target 'a b' c"),
-        ("for each: target=PerSample([...]).", "for each: in Python, target=PerSample([...])."),
-        ("Name one: target={'risk': 0}.", "Name one: in Python, target={'risk': 0}."),
-        ("the names of all classes: class_names=[...].", "the names of all classes: --classes a,b,c."),
-        ("grid=(2, 3) makes patches", "--grid 2 3 makes patches"),
-        ("takes 'a', 'b': positions='a'.", "takes 'a', 'b': --positions a."),
-        ("Leave the site out: sites=[...].", "Leave the site out: --sites 'encoder*'."),
-        ("labels={'text': names}", "in Python, labels={'text': names}"),
-        ("Use the weights themselves: method='raw'. Or", "Use the weights themselves: --methods raw. Or"),
-        ("batch_size is 0: batch_size=32.", "batch_size is 0: in Python, batch_size=32."),
-        ("All names: ats.sites(model, inputs).", "All names: attnscope inspect MODEL INPUTS."),
-    ],
-)
-def test_what_the_library_says_is_said_in_options(said, on_the_command_line):
-    known = {"target", "classes", "grid", "positions", "sites", "labels", "methods"}
-    assert in_options(said, known) == on_the_command_line
-
-
-def test_names_may_be_longer_than_a_path(folder):
-    names = [f"column {number} with a long name" for number in range(200)]
-    assert read_names(",".join(names)) == names
-
-
-def test_names_are_stripped(folder):
-    assert read_names("a, b ,c") == ["a", "b", "c"]
-
-
-def test_another_backend_than_the_running_one_is_refused(backend):
-    other = next(name for name in backends.BACKENDS if name != backend)
-    assert choose_backend(backend) == choose_backend() == backend
-    with pytest.raises(UnsupportedError) as caught:
-        choose_backend(other)
-    assert str(caught.value) == (
-        f"The backend {other!r} was asked for, but Keras already runs on {backend!r} in this process. Start a new one: "
-        f"KERAS_BACKEND={other} python ..."
-    )
-
-
-@pytest.fixture
-def fresh(monkeypatch, tmp_path):
-    """A process in which Keras is not loaded yet, with these packages and settings."""
-
-    def make(installed, *, variable=None, settings=None):
-        monkeypatch.delitem(sys.modules, "keras")
-        monkeypatch.setattr(backends, "find_spec", lambda name: name in installed or None)
-        monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-        monkeypatch.setenv("KERAS_BACKEND", variable or "")
-        if variable is None:
-            monkeypatch.delenv("KERAS_BACKEND")
-        if settings is not None:
-            (tmp_path / "keras.json").write_text(json.dumps(settings))
-
-    return make
-
-
-@pytest.mark.parametrize(
-    ("installed", "name", "variable", "configured", "chosen"),
-    [
-        (["tensorflow", "jax", "torch"], "torch", "jax", "tensorflow", "torch"),
-        (["tensorflow", "jax", "torch"], None, "jax", "torch", "jax"),
-        (["tensorflow", "jax", "torch"], None, None, "torch", "torch"),
-        (["jax", "torch"], None, None, None, "jax"),
-        (["torch"], None, None, "tensorflow", "torch"),
-        (["jax", "openvino"], None, "openvino", None, "openvino"),
-        (["jax", "openvino"], None, None, "openvino", "openvino"),
-        (["jax", "openvino"], None, None, None, "jax"),
-    ],
-)
-def test_the_backend_is_the_option_the_variable_the_settings_or_what_is_there(
-    fresh, installed, name, variable, configured, chosen
-):
-    fresh(installed, variable=variable, settings=configured and {"backend": configured})
-    assert choose_backend(name) == chosen
-    assert os.environ["KERAS_BACKEND"] == chosen
-
-
-@pytest.mark.parametrize(
-    ("installed", "variable", "message"),
-    [
-        (
-            [],
-            None,
-            "No backend of Keras is installed, but one of tensorflow, jax and torch is needed to run a "
-            "model. Install one: pip install attnscope[jax]",
-        ),
-        (
-            ["jax"],
-            "torch",
-            "The backend is 'torch', but that package is not installed. Install it: pip install "
-            "attnscope[torch]; or name another: --backend, or KERAS_BACKEND.",
-        ),
-        (
-            ["jax"],
-            "numpy",
-            "The backend is 'numpy', but one of tensorflow, jax and torch is needed: --backend jax, or "
-            "KERAS_BACKEND=jax.",
-        ),
-    ],
-)
-def test_a_backend_that_is_not_there_is_said_with_its_mend(fresh, installed, variable, message):
-    fresh(installed, variable=variable)
-    with pytest.raises(UnsupportedError) as caught:
-        choose_backend()
-    assert str(caught.value) == message
-
-
 def test_help_loads_neither_keras_nor_a_backend():
     code = (
         "import sys\n"
         "from attnscope.cli import main\n"
-        "for command in ('', 'inspect', 'capture', 'view', 'report', 'attribute', 'evidence', 'demo'):\n"
+        "for command in ('', 'inspect', 'capture', 'view', 'report', 'attribute', 'evidence', 'explain', 'demo'):\n"
         "    try:\n"
         "        main([*command.split(), '--help'])\n"
         "    except SystemExit as end:\n"
@@ -534,7 +371,7 @@ def test_help_loads_neither_keras_nor_a_backend():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
-    assert done.stdout.count("example: attnscope") == 8
+    assert done.stdout.count("example: attnscope") == 9
 
 
 def test_the_version_is_told():

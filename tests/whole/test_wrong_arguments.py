@@ -137,8 +137,8 @@ def test_roles_are_two_sequences_and_a_grid_divides_the_picture(model, tokens):
     pictures = keras.Model(picture, layers.Dense(1)(layers.Flatten()(picture)))
     for grid in (None, (3, 3), "4x6", (0, 1)):
         assert message(InputError, ats.attribute, pictures, np.ones((2, 8, 12, 3)), method="occlusion", grid=grid) == (
-            f"Pictures of 8 x 12 need a grid of patches that divides them, but {grid!r} was given: grid=(2, 3) makes "
-            "patches of 4 x 4."
+            "Pictures of 8 x 12 need a grid of patches that divides them, but "
+            f"{repr(grid) if grid else 'none'} was given: grid=(2, 3) makes patches of 4 x 4."
         )
 
 

@@ -8,7 +8,7 @@ import xarray as xr
 
 from attnscope.analysis._arguments import of_one_array
 from attnscope.analysis._validity import averaged, counting_queries, described, keys_of, named, rows_of, with_coords
-from attnscope.schema import KEY, QUERY
+from attnscope.schema import KEY, QUERY, require_content
 
 
 @of_one_array
@@ -48,6 +48,7 @@ def confidence(scores: xr.DataArray, *, leave_out: Sequence[str] = ()) -> xr.Dat
 def row_maximum(scores: xr.DataArray, leave_out: Sequence[str] = ()) -> xr.DataArray:
     """The largest weight of each row; NaN for padding, rows that attend to nothing, and queries that are left out."""
     rows, queries = rows_of(scores), counting_queries(scores)
+    require_content(scores)
     if leave_out:
         rows = rows.where(~named(scores, KEY, leave_out))
         if QUERY in scores.dims:

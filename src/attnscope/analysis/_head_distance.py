@@ -12,7 +12,7 @@ from attnscope.analysis._validity import counting_queries, keys_of, rows_of
 from attnscope.errors import SchemaError
 from attnscope.findings import sample_chunks
 from attnscope.maps import AttentionMaps
-from attnscope.schema import HEAD, SAMPLE, query_dims, require_maps
+from attnscope.schema import HEAD, SAMPLE, query_dims, require_content, require_maps
 
 CHUNK_BYTES = 4 * 2**20
 """How much of a site's scores is looked at in one go."""
@@ -51,6 +51,8 @@ def head_distance(maps: AttentionMaps | xr.DataArray, sites: Sequence[str] | Non
         0.3113
     """
     arrays = _arrays(maps, sites)
+    for array in arrays.values():
+        require_content(array)
     total: np.ndarray | float = 0.0
     rows = 0
     for parts in _together(list(arrays.values())):

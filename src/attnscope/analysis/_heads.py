@@ -19,7 +19,7 @@ from attnscope.errors import SchemaError
 from attnscope.findings import sample_chunks
 from attnscope.labels import patch_grid
 from attnscope.maps import AttentionMaps
-from attnscope.schema import HEAD, KEY, QUERY, SAMPLE, query_dims
+from attnscope.schema import HEAD, KEY, QUERY, SAMPLE, query_dims, require_content
 from attnscope.words import is_special
 
 CHUNK_BYTES = 8 * 2**20
@@ -193,6 +193,7 @@ class _Site:
 
 
 def _of_site(name: str, scores: xr.DataArray) -> _Site:
+    require_content(scores)
     scores = with_heads(scores)
     self_attention = _is_self_attention(name, scores)
     has = _has(scores, self_attention)

@@ -13,7 +13,7 @@ from attnscope.analysis._validity import KEY_VALID, QUERY_VALID, validity
 from attnscope.errors import InputError, SchemaError
 from attnscope.maps import AttentionMaps
 from attnscope.masking import closed_cells
-from attnscope.schema import HEAD, KEY, QUERY, SAMPLE, SCORES, known_lineage, same_sequence
+from attnscope.schema import HEAD, KEY, QUERY, SAMPLE, SCORES, known_lineage, require_content, same_sequence
 
 Fusion = Literal["mean", "max", "min"]
 _FUSIONS: dict[str, Callable[..., np.ndarray]] = {"mean": np.mean, "max": np.max, "min": np.min}
@@ -236,6 +236,7 @@ def valid_of(scores: xr.DataArray, sample: int) -> tuple[np.ndarray, np.ndarray]
 
 
 def _checked(scores: xr.DataArray, name: str, what: str) -> xr.DataArray:
+    require_content(scores)
     if set(scores.dims) - {HEAD} != {SAMPLE, QUERY, KEY} or scores.sizes[QUERY] != scores.sizes[KEY]:
         raise SchemaError(
             f"The site {name!r} has dims {tuple(map(str, scores.dims))} with shape {scores.shape}, but a {what} needs "

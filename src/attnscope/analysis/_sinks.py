@@ -9,7 +9,7 @@ from attnscope.analysis._arguments import of_one_array
 from attnscope.analysis._validity import counting_queries, described, keys_of, open_keys, rows_of, with_coords
 from attnscope.errors import InputError
 from attnscope.findings import SINK_MASS, SINK_SHARE, strongest_keys
-from attnscope.schema import query_dims
+from attnscope.schema import query_dims, require_content
 
 
 @of_one_array
@@ -52,6 +52,7 @@ def sinks(scores: xr.DataArray, *, share: float = SINK_SHARE, mass: float = SINK
             f"the mass above 0 and at most 1: sinks(scores, share={SINK_SHARE}, mass={SINK_MASS})."
         )
     keys, queries = keys_of(scores), query_dims(scores.dims)
+    require_content(scores)
     bare = rows_of(scores)
     others = [dim for dim in bare.dims if dim not in (*queries, *keys)]
     ordered = bare.transpose(*others, *queries, *keys)

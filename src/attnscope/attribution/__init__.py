@@ -18,14 +18,15 @@ from attnscope.attribution._values import values
 # For the rooms above; not part of the public face.
 from attnscope.attribution._baselines import position as position
 from attnscope.attribution._baselines import random as random
+from attnscope.attribution._methods import IN_UNITS_OF_TARGET as IN_UNITS_OF_TARGET
 from attnscope.attribution._methods import method_of as method_of
 from attnscope.attribution._occlusion import occlusion as occlusion
 from attnscope.attribution._positions import PatchPositions as PatchPositions
 from attnscope.attribution._removal import Removal as Removal
 from attnscope.attribution._removal import default_removals as default_removals
+from attnscope.attribution._removal import removable_of as removable_of
 from attnscope.attribution._removal import removal_of as removal_of
 from attnscope.attribution._removal_scores import RemovalScores as RemovalScores
-from attnscope.attribution._saving import SUFFIXES as SUFFIXES
 from attnscope.attribution._subject import InputLabels as InputLabels
 from attnscope.attribution._targets import ClassNames as ClassNames
 from attnscope.attribution._targets import Target as Target

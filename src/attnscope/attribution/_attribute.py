@@ -12,7 +12,7 @@ from attnscope.attribution._integrated import completeness
 from attnscope.attribution._methods import IN_UNITS_OF_TARGET, Method, method_of
 from attnscope.attribution._subject import InputLabels, Subject, subjects_of
 from attnscope.attribution._targets import ClassNames, TargetLike
-from attnscope.attribution._trimming import joined_parts, trimming_of
+from attnscope.attribution._trimming import trimming_of
 from attnscope.discovery import Selection
 from attnscope.tensors import Inputs
 
@@ -22,6 +22,7 @@ def attribute(
     inputs: Inputs,
     *,
     target: TargetLike = None,
+    classes: ClassNames = None,
     class_names: ClassNames = None,
     method: str = "chefer",
     positions: str | None = None,
@@ -46,8 +47,10 @@ def attribute(
             each sample. A whole number, or the name of a class: that class. A list of these: each of them. `PerSample`,
             `AtStep`, a dict of an output's name to any of these, or a function from outputs to one number per sample,
             in `keras.ops`.
-        class_names: What the classes are called, in their order; of several outputs, a dict by the output's name. None
-            for the ``class_names`` of the data or of the model, if they have any.
+        classes: What the classes are called, in their order; or the numbers, of a model that was fitted to numbers; of
+            several outputs, a dict by the output's name. None for the ``class_names`` of the data or of the model, if
+            they have any.
+        class_names: The earlier name of `classes`.
         method: A name out of `METHODS`. For several methods, call this in a loop.
         positions: The name of the input that is explained, where there are several.
         grid: Rows and columns of patches, for pictures.
@@ -92,6 +95,7 @@ def attribute(
         model,
         inputs,
         target=target,
+        classes=classes,
         class_names=class_names,
         positions=positions,
         grid=grid,
@@ -142,10 +146,13 @@ def _computed(subject: Subject, name: str, method: Method, options: Mapping[str,
 
     if method.alone is None or not method.alone.issuperset(options):
         return labelled(subject)
-    parts = trimming_of(subject).parts(subject, method.passes)
-    if parts[0][1] is subject:
-        return labelled(subject)
-    return joined_parts(subject, [(rows, labelled(part)) for rows, part in parts])
+    return trimming_of(subject).relevance(
+        subject,
+        labelled,
+        key=name,
+        passes=method.passes,
+        by_target=method.class_specific and method.passes == 1,
+    )
 
 
 def _stacked(arrays: list[xr.DataArray]) -> xr.DataArray:

@@ -10,7 +10,7 @@ import xarray as xr
 from keras import ops, tree
 from numpy.typing import ArrayLike
 
-from attnscope.attribution._targets import ClassNames, Target, TargetLike, targets_of
+from attnscope.attribution._targets import ClassNames, Target, TargetLike, given_classes, targets_of
 from attnscope.discovery import Selection, discover
 from attnscope.errors import MethodError
 from attnscope.handlers import Differentiator, Edited
@@ -33,6 +33,7 @@ def head_importance(
     inputs: Inputs,
     *,
     target: TargetLike = None,
+    classes: ClassNames = None,
     class_names: ClassNames = None,
     loss: Loss | None = None,
     labels: ArrayLike | None = None,
@@ -54,8 +55,10 @@ def head_importance(
         target: What is differentiated. None: the output if there is only one, else the class that the model predicts
             for each sample. A whole number, or the name of a class: that class. `PerSample`, `AtStep`, a dict of an
             output's name to any of these, or a function from outputs to one number per sample, in `keras.ops`.
-        class_names: What the classes are called, in their order; of several outputs, a dict by the output's name. None
-            for the ``class_names`` of the data or of the model, if they have any.
+        classes: What the classes are called, in their order; or the numbers, of a model that was fitted to numbers; of
+            several outputs, a dict by the output's name. None for the ``class_names`` of the data or of the model, if
+            they have any.
+        class_names: The earlier name of `classes`.
         loss: Instead of a target: from outputs and labels to one number per sample, in `keras.ops`; the paper's choice.
         labels: For `loss`, one row per sample.
         normalise: Whether to divide each site by the Euclidean norm over its heads, as the paper does.
@@ -82,7 +85,7 @@ def head_importance(
         {'site': 1, 'head': 2}
     """
     network = Network(model, inputs, batch_size=batch_size)
-    wanted = _target(target, class_names, loss, labels, network)
+    wanted = _target(target, given_classes(classes, class_names), loss, labels, network)
     differentiable = _outside_of_loops(discover(network, sites).chosen)
     total = {site.name: np.zeros(heads_of(site)) for site in differentiable}
     differentiator = Differentiator(network.model, wanted.read, sites=differentiable)
@@ -239,7 +242,7 @@ def _outside_of_loops(sites: SiteTable) -> SiteTable:
 
 
 def _target(
-    target: TargetLike, class_names: ClassNames, loss: Loss | None, labels: ArrayLike | None, network: Network
+    target: TargetLike, classes: ClassNames, loss: Loss | None, labels: ArrayLike | None, network: Network
 ) -> Target:
     """What is differentiated: the target, or the loss with its labels."""
     if (loss is None) != (labels is None) or (loss is not None and target is not None):
@@ -250,7 +253,7 @@ def _target(
     if loss is not None:
         return Target("the loss", lambda tensors, rows: loss(tensors, rows[LABELS]), {LABELS: np.asarray(labels)})
     outputs = network.outputs()
-    targets = targets_of(target, outputs, network.output_names(outputs), class_names, default=network.class_names)
+    targets = targets_of(target, outputs, network.output_names(outputs), classes, default=network.class_names)
     if len(targets) != 1:
         raise MethodError(
             f"There are {len(targets)} targets, but the importance of heads is measured for one at a time: target=1."

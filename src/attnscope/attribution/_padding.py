@@ -89,6 +89,8 @@ def known_positions(
     """
     if padding is not None and not (isinstance(padding, (int, float, np.number)) and np.ndim(padding) == 0):
         raise InputError(f"padding is {padding!r}, but the number that stands for padding is needed: padding=0.")
+    if padding is not None and positions.kind in ("features", "patches"):
+        raise InputError(f"padding={padding!r} was given, but {positions.kind} are never padding. Leave padding out.")
     if positions.kind in ("features", "patches"):
         return Known(positions, network.outputs(inputs))
     names = network.input_names(inputs)

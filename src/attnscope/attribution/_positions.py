@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -12,6 +13,7 @@ from keras import tree
 
 from attnscope.errors import InputError
 from attnscope.interception import MASK_NAMES
+from attnscope.schema import KEY
 from attnscope.tensors import Tree
 
 Kind = Literal["tokens", "codes", "features", "steps", "patches"]
@@ -48,14 +50,28 @@ class Positions:
     source: str = ""
 
     @property
-    def lineage(self) -> str:
-        """Where they come from, in the words of a site's lineage; empty where the input has no name."""
-        return f"axis 1 of input {self.source!r}" if self.source else ""
+    def dims(self) -> tuple[str, ...]:
+        """The dims of a relevance that they lie along."""
+        return (KEY,) if len(self.shape) == 1 else tuple(f"{KEY}_{axis}" for axis in range(len(self.shape)))
+
+    @property
+    def lineage(self) -> tuple[str, ...]:
+        """Where each of their axes comes from, in the words of a site's lineage."""
+        return tuple(f"axis {axis + 1} of input {self.source!r}" for axis in range(len(self.shape)))
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """What lies along each of their axes, in the words of a site's positions."""
+        return ("features" if self.kind == "codes" else self.kind,)
 
     @property
     def attrs(self) -> dict[str, object]:
-        """What the attrs of a relevance say of them, as far as it is known."""
-        known = {"positions": self.lineage, "note": self.note}
+        """What the attrs of a relevance say of them, as those of a site do, as far as it is known."""
+        known = {
+            "positions": json.dumps(dict(zip(self.dims, self.kinds, strict=True))),
+            "lineage": json.dumps(dict(zip(self.dims, self.lineage, strict=True))) if self.source else "",
+            "note": self.note,
+        }
         return {name: words for name, words in known.items() if words}
 
     @property
@@ -137,9 +153,9 @@ class NestedPositions(Positions):
     grid: tuple[int, int]
 
     @property
-    def lineage(self) -> str:
-        """Where sentences and words come from."""
-        return f"axes 1 and 2 of input {self.source!r}" if self.source else ""
+    def kinds(self) -> tuple[str, ...]:
+        """Sentences, and the tokens of each."""
+        return ("sentences", "tokens")
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -162,9 +178,9 @@ class PatchPositions(Positions):
     grid: tuple[int, int]
 
     @property
-    def lineage(self) -> str:
+    def lineage(self) -> tuple[str, ...]:
         """Where the patches come from."""
-        return f"patches of input {self.source!r}" if self.source else ""
+        return (f"patches of input {self.source!r}",)
 
     @property
     def attrs(self) -> dict[str, object]:
@@ -215,6 +231,11 @@ def positions_of(
 
 def _of_array(array: np.ndarray, leaf: int, names: Sequence[str], grid: tuple[int, int] | None) -> Positions:
     is_whole = array.dtype.kind in "iub"
+    if grid is not None and array.ndim != 4:
+        raise InputError(
+            f"grid={grid!r} was given, which divides pictures (sample, height, width, channel) into patches, but the "
+            f"input has shape {array.shape}. Leave grid out."
+        )
     if array.ndim == 2:
         return Positions("tokens" if is_whole else "features", leaf, None, np.ones(array.shape, bool))
     if array.ndim == 3 and is_whole:
@@ -263,7 +284,8 @@ def _patches(array: np.ndarray, leaf: int, grid: tuple[int, int] | None) -> Patc
         sizes = [size for size in (16, 14, 8, 7, 4, 2) if height % size == width % size == 0]
         size = next((size for size in sizes if size < min(height, width)), 1)
         raise InputError(
-            f"Pictures of {height} x {width} need a grid of patches that divides them, but {grid!r} was given: "
+            f"Pictures of {height} x {width} need a grid of patches that divides them, but "
+            f"{'none' if grid is None else repr(grid)} was given: "
             f"grid=({height // size}, {width // size}) makes patches of {size} x {size}."
         )
     return PatchPositions("patches", leaf, None, np.ones((len(array), grid[0] * grid[1]), bool), grid=grid)

@@ -145,6 +145,11 @@ class RemovalScores:
         self.passes += subject.network.passes.forward - passes_before
         if not np.isfinite(answers).all():
             place = int(np.argmin(np.isfinite(answers)))
+            if not removed[place].any():
+                raise InputError(
+                    f"The target is {answers[place]} for sample {int(rows[place])} as it is, but a finite number is "
+                    "needed. Leave such samples out, or find where the inputs hold NaN or the model divides by 0."
+                )
             raise InputError(
                 f"The target is {answers[place]} for sample {int(rows[place])} with {int(removed[place].sum())} of its "
                 f"{int(self.counts[rows[place]])} positions removed by {self.removal.name}(), but a finite number is "

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from attnscope.errors import SchemaError, WouldOverwriteError, free_path
+from attnscope.errors import RELEVANCE, SchemaError, WouldOverwriteError, free_path
 from attnscope.maps import quiet_about_strings
+from attnscope.plain_values import cell, plain
 from attnscope.schema import SAMPLE, SAMPLE_ID, key_dims
 from attnscope.stores import attributes_of_store
 
-SUFFIXES = (".csv", ".json", ".zarr")
-"""How the names of files of relevance end."""
 MARK = "attnscope_relevance"
 """Attribute of a store's root that says what it holds, and the version of its layout."""
 
@@ -45,7 +43,7 @@ def save(relevance: xr.DataArray, path: str | Path, *, overwrite: bool = False) 
         WouldOverwriteError: `path` exists, and `overwrite` is False; or it is a store of something else.
     """
     fix = f"save(relevance, {str(path)!r}, overwrite=True)"
-    path = free_path(path, fix, overwrite=overwrite, suffixes=SUFFIXES)
+    path = free_path(path, fix, overwrite=overwrite, suffixes=RELEVANCE)
     if SAMPLE not in relevance.dims or not key_dims(relevance.dims):
         raise SchemaError(
             f"The array has the dimensions {tuple(map(str, relevance.dims))}, but relevance of samples and positions "
@@ -83,13 +81,13 @@ def _one_line_each(relevance: xr.DataArray) -> Iterator[list[str]]:
     """A line per sample, and of several targets per target."""
     of_samples = _of_samples(relevance)
     targets, arrays = _by_target(relevance)
-    yield [*map(_cell, of_samples), *(["target"] if targets else []), *map(_cell, _names(relevance))]
+    yield [*map(cell, of_samples), *(["target"] if targets else []), *map(cell, _names(relevance))]
     for number in range(relevance.sizes[SAMPLE]):
-        own = [_cell(column[number]) for column in of_samples.values()]
+        own = [cell(column[number]) for column in of_samples.values()]
         for target, array in zip(targets or [""], arrays, strict=True):
             valid = _valid(array)[number]
-            numbers = np.where(valid, array.values[number], np.nan).tolist()
-            yield [*own, *([_cell(target)] if targets else []), *map(_cell, numbers)]
+            numbers = np.where(valid, array.values[number], np.nan)
+            yield [*own, *([cell(target)] if targets else []), *map(cell, numbers)]
 
 
 def _one_line_per_position(relevance: xr.DataArray) -> Iterator[list[str]]:
@@ -97,14 +95,14 @@ def _one_line_per_position(relevance: xr.DataArray) -> Iterator[list[str]]:
     of_samples, dims = _of_samples(relevance), key_dims(relevance.dims)
     targets, arrays = _by_target(relevance)
     places = ["position"] if len(dims) == 1 else [f"position_{axis}" for axis in range(len(dims))]
-    yield [*map(_cell, of_samples), *(["target"] if targets else []), *places, "name", "relevance"]
+    yield [*map(cell, of_samples), *(["target"] if targets else []), *places, "name", "relevance"]
     for number in range(relevance.sizes[SAMPLE]):
-        own = [_cell(column[number]) for column in of_samples.values()]
+        own = [cell(column[number]) for column in of_samples.values()]
         for target, array in zip(targets or [""], arrays, strict=True):
             names = _names(array.isel({SAMPLE: number}))
             for place in map(tuple, np.argwhere(_valid(array)[number])):
-                before = [*own, *([_cell(target)] if targets else []), *(str(axis) for axis in place)]
-                yield [*before, _cell(names[place]), _cell(float(array.values[number][place]))]
+                before = [*own, *([cell(target)] if targets else []), *(str(axis) for axis in place)]
+                yield [*before, cell(names[place]), cell(array.values[number][place])]
 
 
 def _by_target(relevance: xr.DataArray) -> tuple[list[str], list[xr.DataArray]]:
@@ -118,7 +116,7 @@ def _by_target(relevance: xr.DataArray) -> tuple[list[str], list[xr.DataArray]]:
 
 def _of_samples(relevance: xr.DataArray) -> dict[str, list[Any]]:
     """What is known of each sample: its id or number first."""
-    known = {str(name): array.values.tolist() for name, array in relevance.coords.items() if array.dims == (SAMPLE,)}
+    known = {str(name): list(array.values) for name, array in relevance.coords.items() if array.dims == (SAMPLE,)}
     first = {SAMPLE_ID: known.pop(SAMPLE_ID)} if SAMPLE_ID in known else {SAMPLE: range(relevance.sizes[SAMPLE])}
     return {**{name: list(values) for name, values in first.items()}, **known}
 
@@ -143,47 +141,14 @@ def _valid(array: xr.DataArray) -> np.ndarray:
     return np.asarray(array["key_valid"].broadcast_like(array).transpose(SAMPLE, *dims).values, bool)
 
 
-def _cell(value: object) -> str:
-    """A cell of a table; text that a spreadsheet would take for a formula gets an apostrophe in front."""
-    if isinstance(value, (int, float)):
-        return "" if isinstance(value, float) and math.isnan(value) else repr(value)
-    text = str(value)
-    if text[:1] in ("=", "+", "-", "@", "\t", "\r") and not _is_number(text):
-        return f"'{text}"
-    return text
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
 def _as_dict(relevance: xr.DataArray) -> dict[str, Any]:
     """Everything as plain values."""
     targets, arrays = _by_target(relevance)
     values = [np.where(_valid(array), array.values, np.nan) for array in arrays]
     return {
-        "attrs": {str(name): _plain(value) for name, value in relevance.attrs.items()},
+        "attrs": plain(relevance.attrs),
         **({"targets": targets} if targets else {}),
-        "samples": {name: _plain(column) for name, column in _of_samples(relevance).items()},
+        "samples": plain(_of_samples(relevance)),
         "names": _names(relevance).tolist(),
-        "relevance": _plain([each.tolist() for each in values] if targets else values[0].tolist()),
+        "relevance": plain(values if targets else values[0]),
     }
-
-
-def _plain(value: Any) -> Any:
-    """A value as JSON has it; NaN becomes null."""
-    if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
-    if isinstance(value, dict):
-        return {str(name): _plain(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.generic):
-        return _plain(value.item())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value if isinstance(value, (bool, int, float, str)) or value is None else str(value)

@@ -13,13 +13,13 @@ import xarray as xr
 from attnscope.attribution._compilation_cache import CompilationCache
 from attnscope.attribution._padding import known_positions
 from attnscope.attribution._positions import Positions, Rows, positions_of, rows_of
-from attnscope.attribution._targets import ClassNames, Target, TargetLike, targets_of
+from attnscope.attribution._targets import ClassNames, Target, TargetLike, given_classes, targets_of
 from attnscope.attribution._units import is_regression, units_of_outputs
 from attnscope.discovery import Selection
 from attnscope.errors import LabelError
-from attnscope.labels import Names
+from attnscope.labels import AxisLabels, Names, on_positions, read_labels
 from attnscope.running import Network, behind_texts, model_behind_texts, model_like, with_one_input
-from attnscope.schema import KEY, SAMPLE, SAMPLE_ID
+from attnscope.schema import KEY, QUERY, SAMPLE, SAMPLE_ID
 from attnscope.tensors import Inputs, Tree
 
 InputLabels: TypeAlias = Names | Mapping[str, Names]
@@ -127,7 +127,7 @@ class Subject:
             is explained differs between the samples.
         """
         positions, samples = self.positions, len(self.positions.valid)
-        dims = (KEY,) if len(positions.shape) == 1 else tuple(f"{KEY}_{axis}" for axis in range(len(positions.shape)))
+        dims = positions.dims
         valid = positions.valid.reshape(samples, *positions.shape)
         array = xr.DataArray(
             np.where(valid, np.reshape(values, valid.shape), 0.0),
@@ -161,6 +161,7 @@ def subjects_of(
     inputs: Inputs,
     *,
     target: TargetLike = None,
+    classes: ClassNames = None,
     class_names: ClassNames = None,
     positions: str | None = None,
     grid: tuple[int, int] | None = None,
@@ -177,8 +178,10 @@ def subjects_of(
             turns them into tokens itself, or anything that yields batches. All samples are held in memory.
         target: What is explained: None, a whole number or the name of a class, a list of them, `PerSample`, `AtStep`, a
             dict of an output's name to any of these, or a function from outputs to one number per sample.
-        class_names: What the classes are called, in their order; of several outputs, a dict by the output's name. None
-            for the ``class_names`` of the data or of the model, if they have any.
+        classes: What the classes are called, in their order; or the numbers, of a model that was fitted to numbers; of
+            several outputs, a dict by the output's name. None for the ``class_names`` of the data or of the model, if
+            they have any.
+        class_names: The earlier name of `classes`.
         positions: The name of the input that is explained, where there are several.
         grid: Rows and columns of patches, for pictures.
         padding: The number that is padding, beside what the model itself masks; None for no other.
@@ -200,16 +203,16 @@ def subjects_of(
     inputs_of_model = network.input_names(arrays)
     wanted = None if positions is None else network.input_name(positions)
     explained = positions_of(arrays, inputs_of_model, name=wanted, grid=grid)
-    names = _labels(labels, network, explained, inputs_of_model, by_name=isinstance(arrays, Mapping))
     cache = CompilationCache()
     known = known_positions(explained, network, arrays, selection=sites, cache=cache, padding=padding)
     explained, outputs = known.positions, known.outputs
+    names = _labels(labels, network, explained, inputs_of_model, by_name=isinstance(arrays, Mapping))
     output_names, units = network.output_names(outputs), units_of_outputs(network.model)
     named = targets_of(
         target,
         outputs,
         output_names,
-        class_names,
+        given_classes(classes, class_names),
         default=network.class_names,
         units=units,
         regression=is_regression(network.model),
@@ -223,28 +226,48 @@ def _labels(
     own = inputs[positions.leaf]
     if isinstance(labels, (list, tuple)) and any(names is None for names in labels):
         labels = _by_order(labels, inputs, by_name=by_name)
-    if isinstance(labels, Mapping):
+    if isinstance(labels, Mapping) and not {QUERY, KEY}.difference(inputs).issuperset(labels):
         labels = _of_input(labels, network, own, inputs)
     if labels is None:
         known = sorted((item for item in network.labels if item.source in ("", own)), key=lambda item: not item.source)
         fitting = [item.names for item in known if len(item.names) and _fits(np.asarray(item.names), positions)]
         return np.asarray(fitting[0], dtype=str) if fitting else None
-    if len(positions.shape) > 1:
+    if len(positions.shape) > 1 and not isinstance(labels, Mapping):
         labels = _filled(labels, positions)
-    lengths = sorted({len(row) for row in labels if hasattr(row, "__len__") and not isinstance(row, str)})
-    if len(lengths) > 1:
+    names = next((item for item in read_labels(labels) if item.axis in (None, KEY)), None)
+    if names is None:
+        return None
+    return _of_samples(names, positions) if names.per_sample else _of_all_samples(names.names, positions)
+
+
+def _of_all_samples(names: Sequence[Any], positions: Positions) -> np.ndarray:
+    """Names that all samples share, dims ``(position,)``."""
+    if len(names) != positions.count:
         raise LabelError(
-            f"The labels are lists of {lengths[0]} to {lengths[-1]} names, but there are {positions.count} positions "
-            f"in {len(positions.valid)} samples. Give one name per position, or one list of names per sample, with "
-            "names for padding too."
+            f"{len(names)} labels were given, but there are {positions.count} positions. Give one label per position, "
+            "or one list of labels per sample."
         )
-    names = np.asarray(labels, dtype=str)
-    if not _fits(names, positions):
+    return np.asarray(names, dtype=str)
+
+
+def _of_samples(labels: AxisLabels, positions: Positions) -> np.ndarray:
+    """Names that each sample has of its own, dims ``(sample, position)``, empty at padding that has none."""
+    samples = len(positions.valid)
+    if len(labels.names) != samples:
         raise LabelError(
-            f"The labels have the shape {names.shape}, but there are {positions.count} positions in "
-            f"{len(positions.valid)} samples. Give one name per position, or one list of names per sample."
+            f"Labels for {len(labels.names)} samples were given, but there are {samples} samples. Give one list of "
+            "labels per sample, or one list for all: labels=['a', 'b', ...]."
         )
-    return names
+    rows = []
+    for number, (names, valid) in enumerate(zip(labels.names, positions.valid, strict=True)):
+        placed = on_positions([str(name) for name in names], positions.count, valid)
+        if placed is None:
+            raise LabelError(
+                f"Sample {number} has {len(names)} labels, but there are {positions.count} positions, "
+                f"{int(valid.sum())} of them valid. Give one label per position, or one per valid position."
+            )
+        rows.append(placed)
+    return np.array(rows, dtype=str)
 
 
 def _filled(labels: Names, positions: Positions) -> Names:

@@ -56,7 +56,8 @@ TargetLike: TypeAlias = (
 )
 """What a user may give as ``target=``; `targets_of` says what each means."""
 ClassNames: TypeAlias = Sequence[str] | Mapping[str, Sequence[str]] | None
-"""What the classes are called, in the order of the output's columns; of several outputs, by the output's name."""
+"""What the classes, or the numbers of a forecast, are called, in the order of the output's columns; of several outputs,
+by the output's name."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ class Target:
     """One number per sample, read from the model's outputs.
 
     Attributes:
-        words: What it is, for titles: ``class 1``, ``class 'cat'``, ``the predicted class``.
+        words: What it is, for titles: ``class 1``, ``class 'cat'``, ``the predicted class``; of a model that was fitted
+            to numbers ``output 1``, ``output 'in 6 h'``.
         read: From the model's outputs and the extras of the batch, as tensors, to one number per sample; written in
             `keras.ops`, so that every backend can differentiate it.
         rows: The extras that `read` needs: arrays with one row per sample.
@@ -110,7 +112,7 @@ def targets_of(
     wanted: TargetLike,
     outputs: Tree,
     names: Sequence[str] = ("",),
-    class_names: ClassNames = None,
+    classes: ClassNames = None,
     *,
     default: Sequence[str] | None = None,
     units: Sequence[str] = (),
@@ -126,7 +128,7 @@ def targets_of(
             function: from outputs (tensors) to one number per sample, written in `keras.ops`.
         outputs: The model's outputs on all samples, as arrays.
         names: The name of each output, in the order of `keras.tree`; ``""`` for a single output.
-        class_names: What the classes are called.
+        classes: What the classes, or the numbers, are called.
         default: The same, if none are given, for an output that has as many columns as there are names here.
         units: The unit of each output; empty where nothing is known.
         regression: Whether the model was fitted to numbers.
@@ -137,8 +139,8 @@ def targets_of(
     if callable(wanted):
         return [_checked_callable(wanted, outputs)]
     leaves = tree.flatten(outputs)
-    if isinstance(class_names, Mapping):
-        _check_outputs_of_classes(class_names, names)
+    if isinstance(classes, Mapping):
+        _check_outputs_of_classes(classes, names)
     if isinstance(wanted, str) and wanted in names:
         wanted = {wanted: None}
     if isinstance(wanted, Mapping):
@@ -151,9 +153,10 @@ def targets_of(
             f"The model has the outputs {_listed(names)}, but the target {wanted!r} does not say which. Name one: "
             f"target={{{names[0]!r}: 0}}."
         )
-    own = class_names.get(names[number]) if isinstance(class_names, Mapping) else class_names
+    own = classes.get(names[number]) if isinstance(classes, Mapping) else classes
     unit = units[number] if len(units) == len(leaves) else ""
-    output = _Output(leaves[number], _classes(own, default, leaves[number], unit), unit, regression and not unit)
+    fitted = regression and not unit
+    output = _Output(leaves[number], _classes(own, default, leaves[number], unit, fitted=fitted), unit, fitted)
     computed = callable(inner)  # what a function makes of the output has a unit of its own
     return [
         replace(_of_output(target, number, name), units="" if computed else unit, output=number, classes=output.classes)
@@ -177,6 +180,11 @@ class _Output:
     unit: str = ""
     fitted: bool = False
 
+    @property
+    def noun(self) -> str:
+        """What a column is."""
+        return _noun(fitted=self.fitted)
+
     def targets(self, wanted: TargetLike) -> list[Target]:
         """What a target that says nothing about which output it is of means for this one."""
         if callable(wanted):
@@ -186,7 +194,7 @@ class _Output:
         if isinstance(wanted, AtStep):
             return [self._at_step(wanted)]
         if isinstance(wanted, PerSample):
-            return [self._per_sample(wanted.columns, "each sample's own class")]
+            return [self._per_sample(wanted.columns, f"each sample's own {self.noun}")]
         if wanted is None and self._columns().shape[1] > 1:
             if self.fitted:
                 raise TargetError(
@@ -226,7 +234,7 @@ class _Output:
 
             return Target(words, read)
         column = self._number(wanted, count)
-        words = "the output" if count == 1 else self._words(column, "class")
+        words = "the output" if count == 1 else self._words(column, self.noun)
         return Target(words, lambda tensor, rows: tensor if flat else tensor[:, column])
 
     def _per_sample(self, wanted: Sequence[int] | Sequence[str] | np.ndarray, words: str) -> Target:
@@ -242,7 +250,7 @@ class _Output:
         def read(tensor: Tensor, rows: Mapping[str, Tensor]) -> Tensor:
             return ops.take_along_axis(tensor, ops.cast(rows[COLUMN], "int32")[:, None], axis=1)[:, 0]
 
-        named = np.array([self._words(int(column), "class") for column in columns], dtype=str)
+        named = np.array([self._words(int(column), self.noun) for column in columns], dtype=str)
         return Target(words, read, {COLUMN: columns}, of_samples=named)
 
     def _at_step(self, wanted: AtStep) -> Target:
@@ -270,13 +278,13 @@ class _Output:
             return _in_range(wanted, count)
         if self.classes is None:
             raise TargetError(
-                f"The target is the class {wanted!r}, but nothing says what the classes are called. Give its number, "
-                "target=1, or the names of all classes: class_names=[...]."
+                f"The target is the {self.noun} {wanted!r}, but nothing says what the {_plural(self.noun)} are called. "
+                f"Give its number, target=1, or the names of all {_plural(self.noun)}: classes=[...]."
             )
         if wanted not in self.classes:
             raise TargetError(
-                f"The target is the class {wanted!r}, but the classes are {_listed(self.classes)}. Give one of them, "
-                "or its number: target=0."
+                f"The target is the {self.noun} {wanted!r}, but the {_plural(self.noun)} are {_listed(self.classes)}. "
+                "Give one of them, or its number: target=0."
             )
         return self.classes.index(wanted)
 
@@ -315,16 +323,38 @@ def _output_named(wanted: Mapping[str, TargetLike], names: Sequence[str]) -> str
     return str(name)
 
 
-def _check_outputs_of_classes(class_names: Mapping[str, Sequence[str]], names: Sequence[str]) -> None:
-    unknown = [name for name in class_names if name not in names or not name]
+def given_classes(classes: ClassNames, class_names: ClassNames) -> ClassNames:
+    """What a user calls the classes, by either name of the argument.
+
+    Raises:
+        TargetError: By both.
+    """
+    if classes is not None and class_names is not None:
+        raise TargetError(
+            "Both classes and class_names were given, which mean the same. Leave class_names out: classes=[...]."
+        )
+    return class_names if classes is None else classes
+
+
+def _noun(*, fitted: bool) -> str:
+    """What a column of an output is: of a model that was fitted to numbers, such as a forecast, no class."""
+    return "output" if fitted else "class"
+
+
+def _plural(noun: str) -> str:
+    return f"{noun}es" if noun.endswith("s") else f"{noun}s"
+
+
+def _check_outputs_of_classes(classes: Mapping[str, Sequence[str]], names: Sequence[str]) -> None:
+    unknown = [name for name in classes if name not in names or not name]
     if unknown:
-        fix = f"class_names={{{names[0]!r}: [...]}}" if any(names) else "class_names=[...]"
+        fix = f"classes={{{names[0]!r}: [...]}}" if any(names) else "classes=[...]"
         known = f"the outputs are {_listed(names)}" if any(names) else "the model's only output has no name"
         raise TargetError(f"The class names are for the outputs {_listed(unknown)}, but {known}: {fix}.")
 
 
 def _classes(
-    given: Sequence[str] | None, default: Sequence[str] | None, array: np.ndarray, unit: str
+    given: Sequence[str] | None, default: Sequence[str] | None, array: np.ndarray, unit: str, *, fitted: bool
 ) -> tuple[str, ...] | None:
     """What the columns of an output are called.
 
@@ -339,9 +369,10 @@ def _classes(
         return names
     if isinstance(given, str) or len(names) != count or len(set(names)) != count:
         columns = "1 column" if count == 1 else f"{count} columns"
+        example = "['in 1 h', 'in 6 h', ...]" if fitted else "['cat', 'dog', ...]"
         raise TargetError(
-            f"The class names are {_listed(names)}, but the output has {columns}, and each "
-            "needs a name of its own, in their order: class_names=['cat', 'dog', ...]."
+            f"The {_noun(fitted=fitted)} names are {_listed(names)}, but the output has {columns}, and each "
+            f"needs a name of its own, in their order: classes={example}."
         )
     return names
 

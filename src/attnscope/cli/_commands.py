@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from attnscope.errors import PAGES, InputError, WouldOverwriteError, free_path
+from attnscope.cli._wording import in_options
+from attnscope.errors import CARDS, EXPLANATIONS, RELEVANCE, InputError, WouldOverwriteError, free_path
 from attnscope.files import read_inputs, read_model, read_names
 
 if TYPE_CHECKING:
     import keras
-    import numpy as np
     import xarray as xr
 
     from attnscope.explaining import Explanation
     from attnscope.maps import AttentionMaps
+    from attnscope.named_arrays import Arrays, NamedArrays
     from attnscope.schema import SiteTable
     from attnscope.tables import Table
     from attnscope.trust import EvidenceCard
 
-    Samples: TypeAlias = str | Path | Table | np.ndarray | dict[str, np.ndarray]
+    Samples: TypeAlias = str | Path | Table | NamedArrays | Arrays
     """A file of samples, or what `read_inputs` made of one."""
 
 SUMMARIES = ("full", "received", "entropy", "topk")
@@ -148,21 +151,20 @@ def attribute_to(
         The relevance, with the ids of the samples, and what is right for them as the coordinate ``truth``.
     """
     output = Path(output)
-    check_free(output, overwrite)
+    check_free(output, overwrite, suffixes=RELEVANCE)
     given = _read(inputs)
     class_names = None if classes is None else read_names(classes, option="--classes")
     names = None if labels is None else read_names(labels)
     from attnscope.backends import choose_backend
 
     choose_backend(backend)
-    from attnscope.attribution import SUFFIXES, attribute, save
+    from attnscope.attribution import attribute, save
     from attnscope.schema import SAMPLE
 
-    free_path(output, "", overwrite=True, suffixes=SUFFIXES)
     network = read_model(model, backend=backend)
     given, note = _arranged(given, network)
     numbers = None if samples is None else _chosen(given, samples)
-    relevance = attribute(network, given, class_names=class_names, labels=names, **options)
+    relevance = attribute(network, given, classes=class_names, labels=names, **options)
     truth = getattr(given, "truth", None)
     if truth is not None:
         relevance = relevance.assign_coords(truth=(SAMPLE, truth))
@@ -207,8 +209,7 @@ def evidence_to(
         The card.
     """
     output = Path(output)
-    free_path(output, "", overwrite=True, suffixes=(*PAGES, ".json"))
-    check_free(output, overwrite)
+    check_free(output, overwrite, suffixes=CARDS)
     given = _read(inputs)
     class_names = None if classes is None else read_names(classes, option="--classes")
     names = None if labels is None else read_names(labels)
@@ -219,7 +220,7 @@ def evidence_to(
     if samples is not None:
         given, drawn = _drawn(given, samples, seed)
         note = " ".join(filter(None, (note, drawn)))
-    card = evidence(network, given, class_names=class_names, labels=names, seed=seed, **options)
+    card = evidence(network, given, classes=class_names, labels=names, seed=seed, **options)
     output.parent.mkdir(parents=True, exist_ok=True)
     card.save(output, overwrite=overwrite)
     _say(note, say)
@@ -261,14 +262,13 @@ def explain_to(
         The explanation.
     """
     output = Path(output)
-    check_free(output, overwrite)
+    check_free(output, overwrite, suffixes=EXPLANATIONS)
     given = _read(inputs)
     class_names = None if classes is None else read_names(classes, option="--classes")
     names = None if labels is None else read_names(labels)
     network = read_model(model, backend=backend)
-    from attnscope.explaining import SUFFIXES, explain, is_choice
+    from attnscope.explaining import explain, is_choice
 
-    free_path(output, "--force", overwrite=True, suffixes=SUFFIXES)
     given, note = _arranged(given, network)
     chosen: Any = samples if samples is None or is_choice(samples) else _chosen(given, samples)
     explanation = explain(
@@ -281,6 +281,8 @@ def explain_to(
         card=None if test else False,
         **options,
     )
+    known = {"classes", "labels", "samples", "truth", "untested", *options}
+    explanation = replace(explanation, notes=tuple(in_options(note, known) for note in explanation.notes))
     output.parent.mkdir(parents=True, exist_ok=True)
     explanation.save(output, overwrite=overwrite)
     _say(note, say)
@@ -308,21 +310,16 @@ def _arranged(samples: Any, model: keras.Model) -> tuple[Any, str]:
 
 
 def _rows(samples: Any, numbers: Sequence[int]) -> Any:
-    from attnscope.tables import Table
-
-    if isinstance(samples, Table):
-        return samples.rows(numbers)
     if isinstance(samples, dict):
         return {name: array[list(numbers)] for name, array in samples.items()}
-    return samples[list(numbers)]
+    return samples.rows(numbers) if hasattr(samples, "rows") else samples[list(numbers)]
 
 
 def _count(samples: Any) -> int:
-    from attnscope.tables import Table
-
-    if isinstance(samples, Table):
-        return samples.samples
-    return len(next(iter(samples.values()))) if isinstance(samples, dict) else len(samples)
+    if isinstance(samples, dict):
+        return len(next(iter(samples.values())))
+    count: int = samples.samples if hasattr(samples, "samples") else len(samples)
+    return count
 
 
 def _chosen(samples: Any, wanted: str) -> list[int]:
@@ -344,7 +341,8 @@ def _chosen(samples: Any, wanted: str) -> list[int]:
     if wrong:
         raise InputError(
             f"The sample {wrong[0]!r} was requested, but the {count} samples have no ids, so each is a number from 0 "
-            f"to {count - 1}: --samples 0. A table may name them in a column: --id-column NAME."
+            f"to {count - 1}: --samples 0. A column of a table or an array of an .npz file may name them: --id-column "
+            "NAME."
         )
     return [int(name) for name in names]
 
@@ -375,8 +373,12 @@ def as_slice(text: str) -> slice:
     return slice(*(int(end) if end else None for end in text.split(":")))
 
 
-def check_free(path: Path, overwrite: bool, *, is_run: bool = False) -> None:
-    """Raises an error if something would be lost, before any work is done."""
+def check_free(path: Path, overwrite: bool, *, is_run: bool = False, suffixes: tuple[str, ...] = ()) -> None:
+    """Raises an error if the name ends in none of `suffixes` or something would be lost, before any work is done."""
+    free_path(path, "", overwrite=True, suffixes=suffixes)
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not (folder.is_dir() and os.access(folder, os.W_OK)):
+        raise InputError(f"Nothing can be written in {str(folder)!r}. Give another path with -o.")
     if not path.exists():
         return
     if not overwrite:

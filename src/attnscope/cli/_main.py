@@ -12,8 +12,8 @@ from attnscope.backends import choose_backend
 from attnscope.cli._commands import as_slice, attribute_to, capture_to, check_free, evidence_to, explain_to, inspect
 from attnscope.cli._parser import parser
 from attnscope.cli._wording import in_options, of_undeclared_inputs
-from attnscope.errors import AttnscopeError
-from attnscope.files import read_inputs, read_names
+from attnscope.errors import PAGES, AttnscopeError
+from attnscope.files import check_order, read_inputs, read_names
 
 if TYPE_CHECKING:
     from attnscope.schema import Site, SiteTable
@@ -66,6 +66,7 @@ def _subject(options: argparse.Namespace) -> dict[str, Any]:
 
 def _samples(options: argparse.Namespace) -> Any:
     """What is in the file of samples."""
+    check_order(options.model, options.inputs)
     return read_inputs(
         options.inputs,
         id_column=options.id_column,
@@ -154,7 +155,7 @@ def _do_report(options: argparse.Namespace) -> None:
     from attnscope.maps import open_maps
     from attnscope.pages import report, save_report
 
-    check_free(Path(options.output), options.force)
+    check_free(Path(options.output), options.force, suffixes=PAGES)
     classes = None if options.classes is None else read_names(options.classes, option="--classes")
     page = report(open_maps(options.run_path), title=options.title, classes=classes)
     save_report(page, options.output, overwrite=options.force)

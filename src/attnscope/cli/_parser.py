@@ -61,9 +61,15 @@ def _add_model_and_inputs(command: argparse.ArgumentParser) -> None:
 
 
 def _add_table(command: argparse.ArgumentParser) -> None:
-    table = command.add_argument_group("tables")
-    table.add_argument("--id-column", metavar="NAME", help="the column that says what each sample is called")
-    table.add_argument("--truth", metavar="NAME", help="the column that says what is right; the model does not read it")
+    table = command.add_argument_group("tables and arrays by name")
+    table.add_argument(
+        "--id-column",
+        metavar="NAME",
+        help="the column, or the array of an .npz file, that says what each sample is called",
+    )
+    table.add_argument(
+        "--truth", metavar="NAME", help="the column or array that says what is right; the model does not read it"
+    )
     table.add_argument(
         "--columns",
         metavar="NAMES",
@@ -276,7 +282,9 @@ def _add_explain(commands: Commands) -> argparse.ArgumentParser:
     )
     command.add_argument("--budget", help="about how long the methods are tested, such as '5 min'; default: 2 min")
     command.add_argument(
-        "--untested", action="store_true", help="test no method; --method says which is drawn, and the page says so"
+        "--untested",
+        action="store_true",
+        help="test no method, which the page says; --method has to say which is drawn",
     )
     command.add_argument("--seed", type=int, default=0, help="of everything that is drawn at random; default: 0")
     _add_subject(command)

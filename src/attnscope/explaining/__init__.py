@@ -7,7 +7,6 @@ from attnscope.explaining._explanation import Explanation
 # isort: split
 # For the rooms above; not part of the public face.
 from attnscope.explaining._choosing import is_choice as is_choice
-from attnscope.explaining._explanation import SUFFIXES as SUFFIXES
 
 __all__ = ["Explanation", "explain"]
 

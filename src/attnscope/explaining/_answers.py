@@ -9,7 +9,7 @@ import numpy as np
 
 from attnscope.attribution import of_first
 from attnscope.errors import InputError
-from attnscope.marks import number
+from attnscope.marks import number, number_in_ascii, readable
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,10 @@ class Answers:
             several outputs, one of other dims, or numbers that were fitted by their distance from others.
         classes: What the columns are called; of a single column, the names of the two classes between which it
             decides. None where nothing says it.
-        truth: What is right for each sample: the name or number of a class, or a number; None where it is not known.
+        truth: What is right for each sample: the name or number of a class, or a number; empty for a sample of which it
+            is not known. None where it is known of none.
         units: The unit of the columns; empty where nothing says it.
+        dtype: The type that the model gives its numbers in.
     """
 
     target: np.ndarray
@@ -31,6 +33,7 @@ class Answers:
     classes: tuple[str, ...] | None
     truth: tuple[str, ...] | None = None
     units: str = ""
+    dtype: str = "float64"
 
     @property
     def is_binary(self) -> bool:
@@ -54,14 +57,14 @@ class Answers:
         """The class that the model decides for, by its name; the number itself where there are no classes."""
         scores = self.by_class()
         if scores is None:
-            return [number(float(value)) for value in self.target]
+            return [number_in_ascii(float(value)) for value in self.target]
         return [self.name_of(int(column)) for column in scores.argmax(1)]
 
     def in_words(self) -> list[str]:
         """The decision with its number."""
         scores = self.by_class()
         if scores is None:
-            return self.decided()
+            return list(map(readable, self.decided()))
         return [f"{word} ({number(float(row.max()))})" for word, row in zip(self.decided(), scores, strict=True)]
 
     def certainty(self) -> np.ndarray:
@@ -81,18 +84,21 @@ class Answers:
 
     def error(self) -> np.ndarray:
         """How far the answer is from the truth, dims ``(sample,)``: how much better the best class does than the right
-        one; of a number, the absolute difference.
+        one; of a number, the absolute difference. NaN where the truth is not known.
 
         Raises:
             InputError: The truth is not known, or is no class.
         """
-        if self.truth is None:
+        if self.truth is None or not any(self.truth):
             raise InputError("The samples 'most wrong' are asked for, but the truth is not known: truth=[...].")
         scores = self.by_class()
         if scores is None:
             return np.asarray(np.abs(self.target - _numbers(self.truth)))
-        columns = np.array([self._column(word) for word in self.truth])
-        return np.asarray(scores.max(1) - np.take_along_axis(scores, columns[:, None], axis=1)[:, 0])
+        columns = [self._column(word) if word else None for word in self.truth]
+        best = scores.max(1)
+        return np.array(
+            [np.nan if column is None else best[row] - scores[row, column] for row, column in enumerate(columns)]
+        )
 
     def _column(self, word: str) -> int:
         if self.classes is not None and word in self.classes:
@@ -102,17 +108,32 @@ class Answers:
         if digits.isdecimal() and int(digits) < count:
             return int(digits)
         named = "the numbers of columns" if self.classes is None else ", ".join(map(repr, self.classes))
-        raise InputError(f"The truth of a sample is {word!r}, but the classes are {named}. Give one of them.")
+        words = sorted(set(filter(None, self.truth or ())))
+        example = repr(words) if len(words) == count else "[...]"
+        raise InputError(
+            f"The truth of a sample is {word!r}, but the classes are {named}. Name the classes as the truth does, in "
+            f"their order in the output, classes={example}, or take the truth from elsewhere: truth=[...]."
+        )
+
+    def check_truth(self, rows: Sequence[int] | np.ndarray) -> None:
+        """Checks what is right for these samples.
+
+        Raises:
+            InputError: It is known, and no class.
+        """
+        if self.truth is not None and self.by_class() is not None:
+            for word in filter(None, (self.truth[row] for row in rows)):
+                self._column(word)
 
     def truth_in_words(self) -> list[str] | None:
-        """The truth, by the names of the classes."""
+        """The truth, by the names of the classes; empty where it is not known."""
         if self.truth is None or self.by_class() is None:
             return None if self.truth is None else list(self.truth)
-        return [self.name_of(self._column(word)) for word in self.truth]
+        return [self.name_of(self._column(word)) if word else "" for word in self.truth]
 
 
 def _numbers(truth: Sequence[str]) -> np.ndarray:
     try:
-        return np.array([float(word) for word in truth])
+        return np.array([float(word) if word else np.nan for word in truth])
     except ValueError as error:
         raise InputError(f"The model gives a number, but the truth is not one for every sample: {error}.") from error

@@ -58,7 +58,8 @@ def _chosen(how: str, count: int, answers: Answers, seed: int) -> np.ndarray:
     """The numbers of so many samples that are chosen at random, or by what the model says."""
     if how == RANDOM:
         return np.sort(np.random.default_rng(seed).permutation(len(answers.target))[:count])
-    return np.argsort(-(answers.certainty() if how == CERTAIN else answers.error()), kind="stable")[:count]
+    order = answers.certainty() if how == CERTAIN else answers.error()
+    return np.argsort(-order, kind="stable")[: min(count, int(np.isfinite(order).sum()))]
 
 
 def _number_of(wanted: object, ids: Sequence[str]) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -36,6 +36,7 @@ from attnscope.explaining._explanation import Explanation
 from attnscope.explaining._method_choice import MethodChoice, choices
 from attnscope.findings import Finding, findings
 from attnscope.schema import SAMPLE, SAMPLE_ID
+from attnscope.tables import is_missing
 from attnscope.tensors import Inputs
 from attnscope.trust import EvidenceCard, evidence, rank_correlation
 
@@ -79,16 +80,18 @@ def explain(
         inputs: All samples that there are, in any form that `attribute` takes; the methods are tested on them, and
             removed parts are replaced by what they hold.
         target: What is explained; see `attribute`. One target.
-        classes: What the classes are called, in their order; of a single probability or logit, the two classes.
+        classes: What the classes are called, in their order; of a single probability or logit, the two classes; of a
+            model that was fitted to several numbers, these.
         labels: Names of the positions; see `attribute`.
         ids: A name for each sample, each its own; default: those of a table, or else their numbers.
         samples: Which are explained: ids or numbers; ``"random"``, ``"most certain"`` or ``"most wrong"`` (which needs
             `truth`) for five of them; or a list of any of these; None for the first five.
         truth: What is right for each sample: the name or number of a class; of a model that was fitted to numbers, the
-            number that the target should have been.
+            number that the target should have been; None for a sample of which it is not known.
         method: ``"auto"`` for the one that explains by the widest margin, or else the best that is descriptive only,
             which is said, or else none; or the name of a method, which is drawn with whatever verdict it has.
-        card: What `evidence` found about this model and target; None to test the methods now; False to test none.
+        card: What `evidence` found about this model and target; None or True to test the methods now; False to test
+            none, and `method` has to say which is drawn.
         images: Pictures to draw under the relevance of patches, one for each sample, whichever of them are explained,
             dims ``(sample, height, width)`` or ``(..., channel)``; default: the inputs themselves.
         grid: Rows and columns of patches, for pictures.
@@ -97,6 +100,7 @@ def explain(
         kept: Positions that are never removed; see `evidence`.
         sites: Which attention is meant: patterns as for `capture`; default: all of it.
         budget: About how long testing the methods may take: seconds, or text such as ``"5 min"``; default: 2 minutes.
+            The explanation itself takes a little longer.
         seed: Seed of everything that is drawn.
         batch_size: Samples at a time.
         progress: Whether to show a bar, on a terminal.
@@ -105,13 +109,15 @@ def explain(
         The explanation, with a table, a page and pictures.
 
     Raises:
-        InputError: There is no such sample, ids are not unique, or several targets are given.
-        MethodError: There is no such method, or it cannot be used on this model.
+        InputError: There is no such sample, ids are not unique, several targets are given, or an option has no meaning
+            here.
+        MethodError: There is no such method, or it cannot be used on this model, or none is tested and none is named.
         TargetError: The target is not among the model's outputs.
     """
+    _check_method(method, card)
     settings: dict[str, Any] = {
         "target": target,
-        "class_names": classes,
+        "classes": classes,
         "labels": labels,
         "positions": positions,
         "grid": grid,
@@ -119,44 +125,88 @@ def explain(
         "sites": sites,
         "batch_size": batch_size,
     }
-    subjects = subjects_of(model, inputs, **settings)
-    if len(subjects) != 1:
-        raise InputError(f"There are {len(subjects)} targets, but an explanation is about one. Choose one: target=1.")
-    [subject] = subjects
+    subject = _only(subjects_of(model, inputs, **settings))
     names = _ids(subject.ids if ids is None else ids, subject.samples)
-    answers = _answers(subject, _words(truth, "truth", subject.samples))
+    answers = _answers(subject, _truth(truth, subject.samples))
     rows = chosen_samples(samples, names, answers, seed)
-    if card is None:
-        card = evidence(
-            model, inputs, kept=kept, budget=budget or BUDGET, seed=seed, progress=progress, permutations=0, **settings
+    answers.check_truth(rows)
+    pictures = _pictures(subject, images, rows)
+    chosen = _Chosen(subject.rows(rows), [names[row] for row in rows], _rows_of(answers, rows), pictures)
+    if card is None or card is True:
+        tests: dict[str, Any] = {
+            "kept": kept,
+            "budget": BUDGET if budget is None else budget,
+            "seed": seed,
+            "progress": progress,
+        }
+        card = evidence(model, inputs, permutations=0, **tests, **settings)
+    elif budget is not None:
+        raise InputError(
+            "The methods are not tested now, because a card was given or no test is wanted, so "
+            f"budget={budget!r} limits nothing. Leave it out."
         )
-    tested = None if isinstance(card, bool) else card
-    _check_target(tested, subject)
-    chosen, removals = subject.rows(rows), _removals(subject)
-    drawn = choices(tested, method)
-    relevances = [_relevance(chosen, choice.name, removals[0], kept, seed) for choice in drawn]
-    versions = RemovalScores(chosen, removals[0], kept=kept, seed=seed)
-    attention, why_not = _attention(chosen)
+    tested = _about(subject, card)
+    return _explanation(chosen, tested, choices(tested, method), _removal(subject), kept, seed)
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """The samples that are explained, and what is known of them before any method is asked.
+
+    Attributes:
+        subject: The model, these samples and the target.
+        ids: What each of them is called.
+        answers: What the model says of them.
+        pictures: What is drawn under the relevance of patches; None where nothing is.
+    """
+
+    subject: Subject
+    ids: list[str]
+    answers: Answers
+    pictures: np.ndarray | None
+
+
+def _explanation(
+    chosen: _Chosen,
+    card: EvidenceCard | None,
+    methods: Sequence[MethodChoice],
+    removal: Removal,
+    kept: ArrayLike | None,
+    seed: int,
+) -> Explanation:
+    """What the methods say of the chosen samples, what removing the top positions does, and what each part receives."""
+    subject = chosen.subject
+    relevances = [_relevance(subject, choice.name, removal, kept, seed) for choice in methods]
+    versions = RemovalScores(subject, removal, kept=kept, seed=seed)
+    attention, why_not = _attention(subject)
     return Explanation(
         model=subject.model.name,
         target=subject.target.words,
         kind=subject.positions.kind,
         removal=versions.words,
-        methods=tuple(drawn),
-        card=tested,
-        findings=_findings(chosen),
+        methods=tuple(methods),
+        card=card,
+        findings=_findings(subject),
         notes=tuple(filter(None, (subject.positions.note, why_not))),
-        table=_table(
-            chosen,
-            [names[row] for row in rows],
-            _rows_of(answers, rows),
-            drawn,
-            relevances,
-            _removed(versions, relevances),
-            attention,
-            _pictures(subject, images, rows),
-        ),
+        table=_table(chosen, methods, relevances, _removed(versions, relevances), attention),
     )
+
+
+def _check_method(method: str, card: EvidenceCard | bool | None) -> None:
+    """Raises an error where no method could be drawn, before any is tested."""
+    if card is False and method == "auto":
+        raise MethodError(
+            "card=False tests no method, so no verdict chooses the one that is drawn. Name it, method='occlusion', or "
+            "leave card=False out."
+        )
+    if method != "auto":
+        method_of(method)
+
+
+def _only(subjects: Sequence[Subject]) -> Subject:
+    if len(subjects) != 1:
+        raise InputError(f"There are {len(subjects)} targets, but an explanation is about one. Choose one: target=1.")
+    return subjects[0]
 
 
 def _ids(ids: Sequence[object] | np.ndarray | None, samples: int) -> list[str]:
@@ -178,17 +228,34 @@ def _words(values: Sequence[object] | np.ndarray | None, what: str, samples: int
     return words
 
 
+def _truth(values: Sequence[object] | np.ndarray | None, samples: int) -> tuple[str, ...] | None:
+    """What is right for each sample, in words; empty where it is missing."""
+    words = _words(values, "truth", samples)
+    if values is None or words is None:
+        return None
+    return tuple("" if is_missing(value) else word.strip() for value, word in zip(values, words, strict=True))
+
+
 def _answers(subject: Subject, truth: tuple[str, ...] | None) -> Answers:
     outputs = subject.network.outputs(subject.inputs)
     number = subject.target.output
-    leaf = None if number is None else np.asarray(tree.flatten(outputs)[number], dtype="float64")
+    leaves = tree.flatten(outputs)
+    leaf = None if number is None else np.asarray(leaves[number], dtype="float64")
+    dtype = np.result_type(*(leaves if number is None else [leaves[number]]))
     if leaf is not None:
         leaf = leaf[:, None] if leaf.ndim == 1 else leaf if leaf.ndim == 2 else None
     units = units_of_outputs(subject.network.model)
     unit = units[number] if number is not None and number < len(units) else ""
     if not unit and is_regression(subject.network.model):
         leaf = None  # several numbers, such as the horizons of a forecast, are no choice among them
-    return Answers(subject.target.of(outputs), leaf, subject.target.classes, truth, unit)
+    return Answers(
+        subject.target.of(outputs),
+        leaf,
+        subject.target.classes,
+        truth,
+        unit,
+        dtype=dtype.name if dtype.kind == "f" else "float64",
+    )
 
 
 def _rows_of(answers: Answers, rows: np.ndarray) -> Answers:
@@ -197,17 +264,30 @@ def _rows_of(answers: Answers, rows: np.ndarray) -> Answers:
     return replace(answers, target=answers.target[rows], columns=columns, truth=truth)
 
 
-def _check_target(card: EvidenceCard | None, subject: Subject) -> None:
-    if card is not None and card.target != subject.target.words:
+def _about(subject: Subject, card: EvidenceCard | bool) -> EvidenceCard | None:
+    """The card, which has to be about the same target; None where nothing was tested.
+
+    Raises:
+        InputError: The card is about another target, or is none.
+    """
+    if card is False:
+        return None
+    if not isinstance(card, EvidenceCard):
+        raise InputError(
+            f"The card is {card!r}, but one that ats.evidence returned is needed. Leave card out to test the methods "
+            "now, or test none: card=False."
+        )
+    if card.target != subject.target.words:
         raise InputError(
             f"The card is about {card.target}, but {subject.target.words} is explained, and a verdict holds for one: "
             "make a card for this one, ats.evidence(model, inputs, target=...), or leave card out."
         )
+    return card
 
 
-def _removals(subject: Subject) -> list[Removal]:
+def _removal(subject: Subject) -> Removal:
     """How positions are removed: what replaces them comes from all samples, not from the few that are explained."""
-    return [removal.with_background(subject.inputs) for removal in default_removals(subject)]
+    return default_removals(subject)[0].with_background(subject.inputs)
 
 
 def _relevance(subject: Subject, method: str, removal: Removal, kept: ArrayLike | None, seed: int) -> xr.DataArray:
@@ -249,17 +329,36 @@ def _findings(subject: Subject) -> tuple[tuple[Finding, ...], ...]:
     except NoAttentionError:
         return ((),) * subject.samples
     return tuple(
-        tuple(findings({name: maps.dataset(name).isel({SAMPLE: slice(row, row + 1)}) for name in maps}))
+        tuple(
+            findings({name: maps.dataset(name).isel({SAMPLE: slice(row, row + 1)}) for name in maps}).with_short_names(
+                maps.short_names
+            )
+        )
         for row in range(subject.samples)
     )
 
 
 def _pictures(subject: Subject, images: ArrayLike | None, rows: np.ndarray) -> np.ndarray | None:
     """The pictures of the samples in these rows; None where there are none."""
+    positions = subject.positions
     if images is None:
-        patches = subject.positions.kind == "patches"
-        return np.asarray(subject.positions.of(subject.inputs))[rows] if patches else None
-    pictures = np.asarray(images)
+        return np.asarray(positions.of(subject.inputs))[rows] if isinstance(positions, PatchPositions) else None
+    if not isinstance(positions, PatchPositions):
+        raise InputError(
+            f"images were given, which are drawn under the patches of pictures, but {positions.kind} are explained "
+            "here. Leave images out."
+        )
+    try:
+        pictures = np.asarray(images)
+    except ValueError as error:
+        raise InputError(
+            "The images are not all of one size. Give one array of them all: (sample, height, width, channel)."
+        ) from error
+    if pictures.ndim not in (3, 4) or (pictures.ndim == 4 and pictures.shape[-1] not in (1, 3, 4)):
+        raise InputError(
+            f"The images have the shape {pictures.shape}, but (sample, height, width) or (sample, height, width, "
+            "channel) with 1, 3 or 4 channels is needed."
+        )
     if len(pictures) != subject.samples:
         raise InputError(
             f"images has {len(pictures)} pictures, but there are {subject.samples} samples. Give one for each sample, "
@@ -269,53 +368,78 @@ def _pictures(subject: Subject, images: ArrayLike | None, rows: np.ndarray) -> n
 
 
 def _table(
-    subject: Subject,
-    ids: Sequence[str],
-    answers: Answers,
-    drawn: Sequence[MethodChoice],
+    chosen: _Chosen,
+    methods: Sequence[MethodChoice],
     relevances: Sequence[xr.DataArray],
     removed: xr.DataArray | None,
     attention: xr.DataArray | None,
-    pictures: np.ndarray | None,
 ) -> xr.Dataset:
+    """The table of an explanation; see `Explanation`."""
+    subject = chosen.subject
     empty = subject.relevance(np.full(subject.positions.valid.shape, np.nan), "none")
-    dims = empty.dims
-    coordinates = {name: empty.coords[name] for name in empty.coords}
-    variables: dict[str, Any] = {}
-    if relevances:
-        stacked = np.stack([np.asarray(each.values, dtype="float64") for each in relevances])
-        variables["relevance"] = (("by", *dims), stacked)
-        coordinates["by"] = ("by", [choice.name for choice in drawn])
-        coordinates["verdict"] = ("by", [choice.verdict for choice in drawn])
-        if "base" in relevances[0].coords:
-            variables["base"] = ((SAMPLE,), relevances[0]["base"].values)
-    if len(relevances) == 2:
-        pair = [subject.flat(each) for each in relevances]
-        variables["agreement"] = ((SAMPLE,), rank_correlation(pair[0], pair[1], subject.positions.valid))
+    dims = tuple(map(str, empty.dims))
+    variables = _what_methods_say(subject, dims, methods, relevances)
     if removed is not None:
         variables["answer_without"] = removed
     if attention is not None:
         variables["attention"] = (dims, np.asarray(attention.values, dtype="float64"))
-    if subject.positions.kind in ("tokens", "codes", "features"):
-        variables["value"] = (dims, subject.positions.of(subject.inputs).reshape(empty.shape))
-    if subject.positions.kind == "steps":
-        variables["value"] = ((*dims, "feature"), subject.positions.of(subject.inputs))
-    if pictures is not None:
-        axes = (SAMPLE, "height", "width", "channel")[: pictures.ndim]
-        variables["picture"] = (axes, pictures)
-    variables["answer"] = ((SAMPLE,), answers.target)
-    by_class = answers.by_class()
-    if by_class is not None:
-        variables["by_class"] = ((SAMPLE, "class"), by_class)
-        coordinates["class"] = ("class", [answers.name_of(column) for column in range(by_class.shape[1])])
-    coordinates[SAMPLE_ID] = ((SAMPLE,), list(ids))
-    coordinates["decision"] = ((SAMPLE,), answers.decided())
-    truth = answers.truth_in_words()
-    if truth is not None:
-        coordinates["truth"] = ((SAMPLE,), truth)
-    attrs: dict[str, Any] = {"target": subject.target.words}
+    variables |= _what_was_given(chosen, dims) | _what_the_model_says(chosen.answers)
+    variables[SAMPLE_ID] = ((SAMPLE,), chosen.ids)
+    attrs: dict[str, Any] = {
+        "target": subject.target.words,
+        "dtype": chosen.answers.dtype,
+        "positions": empty.attrs["positions"],
+    }
     if relevances and relevances[0].attrs.get("units"):
         attrs["units"] = relevances[0].attrs["units"]
     if isinstance(subject.positions, PatchPositions):
         attrs["grid"] = subject.positions.grid
-    return xr.Dataset(variables, coords=coordinates, attrs=attrs)
+    known = {name: empty.coords[name] for name in empty.coords if name not in variables}
+    table = xr.Dataset(variables, coords=known, attrs=attrs)
+    return table.set_coords([name for name in ("verdict", SAMPLE_ID, "decision", "truth") if name in table])
+
+
+def _what_methods_say(
+    subject: Subject, dims: tuple[str, ...], methods: Sequence[MethodChoice], relevances: Sequence[xr.DataArray]
+) -> dict[str, Any]:
+    """The relevance by each method with its verdict, what it adds up from, and how far two of them agree."""
+    if not relevances:
+        return {}
+    variables: dict[str, Any] = {
+        "relevance": (("by", *dims), np.stack([np.asarray(each.values, dtype="float64") for each in relevances])),
+        "by": ("by", [choice.name for choice in methods]),
+        "verdict": ("by", [choice.verdict for choice in methods]),
+    }
+    if "base" in relevances[0].coords:
+        variables["base"] = ((SAMPLE,), relevances[0]["base"].values)
+    if len(relevances) == 2:
+        pair = [subject.flat(each) for each in relevances]
+        variables["agreement"] = ((SAMPLE,), rank_correlation(pair[0], pair[1], subject.positions.valid))
+    return variables
+
+
+def _what_was_given(chosen: _Chosen, dims: tuple[str, ...]) -> dict[str, Any]:
+    """The values of the positions, and the pictures."""
+    positions, inputs = chosen.subject.positions, chosen.subject.inputs
+    variables: dict[str, Any] = {}
+    if positions.kind in ("tokens", "codes", "features"):
+        variables["value"] = (dims, positions.of(inputs).reshape(len(positions.valid), *positions.shape))
+    if positions.kind == "steps":
+        variables["value"] = ((*dims, "feature"), positions.of(inputs))
+    if chosen.pictures is not None:
+        axes = (SAMPLE, "height", "width", "channel")[: chosen.pictures.ndim]
+        variables["picture"] = (axes, chosen.pictures)
+    return variables
+
+
+def _what_the_model_says(answers: Answers) -> dict[str, Any]:
+    """The answer, what it decides for, and the truth; of classes the number of each."""
+    variables: dict[str, Any] = {"answer": ((SAMPLE,), answers.target), "decision": ((SAMPLE,), answers.decided())}
+    by_class = answers.by_class()
+    if by_class is not None:
+        variables["by_class"] = ((SAMPLE, "class"), by_class)
+        variables["class"] = ("class", [answers.name_of(column) for column in range(by_class.shape[1])])
+    truth = answers.truth_in_words()
+    if truth is not None:
+        variables["truth"] = ((SAMPLE,), truth)
+    return variables

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +14,14 @@ import numpy as np
 import xarray as xr
 
 from attnscope.attribution import method_of
-from attnscope.errors import PICTURES, InputError, MethodError, NotInstalledError, counted, free_path
+from attnscope.errors import EXPLANATIONS, PICTURES, InputError, MethodError, NotInstalledError, counted, free_path
 from attnscope.explaining._method_choice import MethodChoice
 from attnscope.explaining._pictures import draw, write
 from attnscope.findings import Finding
-from attnscope.marks import number, shown
+from attnscope.marks import number, readable, shown, signed_number
 from attnscope.pages import explanation_element, explanation_page, use_in_words
+from attnscope.plain_values import cell, plain, shortest
+from attnscope.position_kinds import names_along
 from attnscope.schema import SAMPLE, SAMPLE_ID
 from attnscope.trust import EvidenceCard
 
@@ -56,8 +57,9 @@ class Explanation:
             ``(sample, key)`` for ``value`` (also ``feature``, of time steps) and ``attention``, the mean over sites,
             heads and valid queries; ``(sample,)`` for ``answer``, for ``base`` where the method adds up from it, and,
             of two methods, for ``agreement``, the rank correlation of their relevance; ``(sample, class)`` for
-            ``by_class``. Coordinates: ``sample_id``, ``decision``, ``truth``, ``verdict`` of each method,
-            ``key_label``, ``key_valid``. A variable that cannot be known is not there.
+            ``by_class``. Coordinates: ``sample_id``, ``decision``, ``truth`` (empty where it is not known), ``verdict``
+            of each method, ``key_label``, ``key_valid``. A variable that cannot be known is not there. Attrs:
+            ``target``, ``units`` and ``grid`` where they are known, ``dtype`` of the model's answers.
     """
 
     model: str
@@ -108,13 +110,17 @@ class Explanation:
         one = self.table.isel({SAMPLE: sample})
         flat = {name: np.asarray(one[name].values) for name in one.variables}
         valid = flat["key_valid"]
-        known = {"id": self.ids[sample], "decision": str(one["decision"].item()), "answer": float(one["answer"])}
+        known = {
+            "id": self.ids[sample],
+            "decision": str(one["decision"].item()),
+            "answer": self._of_model(one["answer"]),
+        }
         known |= {"truth": str(one["truth"].item())} if "truth" in one.coords else {}
         columns: dict[str, Callable[[tuple[int, ...]], object]] = {}
         if "key_label" in flat:
             columns["name"] = lambda place: str(flat["key_label"][place])
         if flat.get("value", np.empty(())).shape == valid.shape:
-            columns["value"] = lambda place: flat["value"][place].item()
+            columns["value"] = lambda place: shortest(flat["value"][place])
         for row, choice in enumerate(self.methods):
             columns[choice.name] = lambda place, row=row: float(flat["relevance"][(row, *place)])  # type: ignore[misc]
         if "attention" in flat:
@@ -128,6 +134,11 @@ class Explanation:
             }
             for place in places
         ]
+
+    def _of_model(self, value: object) -> float:
+        """A number that the model gave, by the fewest digits that read back as it in the type of its outputs."""
+        decimal: float = shortest(np.asarray(value, dtype=self.table.attrs["dtype"]))
+        return decimal
 
     @property
     def relevance(self) -> xr.DataArray:
@@ -147,7 +158,7 @@ class Explanation:
         relevance = table["relevance"].isel(by=0, drop=True)
         known = {name: table[name] for name in ("base", "answer") if name in table}
         attrs = {
-            **{name: table.attrs[name] for name in ("units", "grid") if name in table.attrs},
+            **{name: table.attrs[name] for name in ("units", "grid", "positions") if name in table.attrs},
             "method": choice.name,
             "target": self.target,
             "class_specific": method_of(choice.name).class_specific,
@@ -192,17 +203,20 @@ class Explanation:
         lines = [f"{shown(self.model)}, {shown(self.target)}: {of} of {self.kind}", use_in_words(self)]
         for sample, name in enumerate(self.ids):
             one = self.table.isel({SAMPLE: sample})
-            lines.append(f"{shown(name)}: {shown(str(one['decision'].item()))}, {number(float(one['answer']))}")
+            decision, answer = shown(readable(str(one["decision"].item()))), number(float(one["answer"]))
+            lines.append(f"{shown(name)}: {decision if decision == answer else f'{decision}, {answer}'}")
             if self.methods:
                 lines[-1] += f"; {self._top_in_words(one)}"
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
     def _top_in_words(self, one: xr.Dataset) -> str:
-        relevance = one["relevance"].values[0].ravel()
+        drawn = one["relevance"].isel(by=0).assign_attrs(one.attrs)
+        relevance, labels = drawn.values.ravel(), names_along(drawn, [str(dim) for dim in drawn.dims])
         order = np.argsort(-np.abs(relevance), kind="stable")[:MOST_IN_WORDS]
-        labels = one["key_label"].values.ravel() if "key_label" in one.coords else np.arange(relevance.size).astype(str)
         mark = "'" if self.kind == "tokens" else ""  # a token may be a comma
-        return ", ".join(f"{mark}{shown(str(labels[place]))}{mark} {relevance[place]:+.3g}" for place in order)
+        return ", ".join(
+            f"{mark}{shown(labels[place])}{mark} {signed_number(float(relevance[place]))}" for place in order
+        )
 
     def _repr_html_(self) -> str:
         return explanation_element(self)
@@ -230,31 +244,27 @@ class Explanation:
         content: dict[str, Any] = {
             "id": self.ids[sample],
             "decision": str(one["decision"].item()),
-            "answer": _finite(one["answer"].item()),
+            "answer": plain(self._of_model(one["answer"])),
             "positions": [
-                {
-                    name: _finite(value)
-                    for name, value in row.items()
-                    if name not in ("id", "decision", "truth", "answer")
-                }
+                {name: plain(value) for name, value in row.items() if name not in ("id", "decision", "truth", "answer")}
                 for row in self._rows_of(sample)
             ],
             "findings": [f"{finding.site}: {finding.message}" for finding in self.findings[sample]],
         }
         if "truth" in one.coords:
-            content["truth"] = str(one["truth"].item())
+            content["truth"] = str(one["truth"].item()) or None
         if "by_class" in one:
             content["by_class"] = {
-                str(name): _finite(value)
-                for name, value in zip(one["class"].values, one["by_class"].values.tolist(), strict=True)
+                str(name): plain(self._of_model(value))
+                for name, value in zip(one["class"].values, one["by_class"].values, strict=True)
             }
         if "answer_without" in one:
             content["answer_without"] = {
-                str(count): _finite(value)
-                for count, value in zip(one["removed"].values, one["answer_without"].values.tolist(), strict=True)
+                str(count): plain(self._of_model(value))
+                for count, value in zip(one["removed"].values, one["answer_without"].values, strict=True)
             }
         if "agreement" in one:
-            content["agreement"] = _finite(one["agreement"].item())
+            content["agreement"] = plain(one["agreement"].item())
         return content
 
     def to_json(self) -> str:
@@ -270,7 +280,7 @@ class Explanation:
         text = io.StringIO()
         writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows({name: _no_formula(value) for name, value in row.items()} for row in rows)
+        writer.writerows({name: cell(value) for name, value in row.items()} for row in rows)
         return text.getvalue()
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
@@ -292,7 +302,7 @@ class Explanation:
             NotInstalledError: Pictures are asked for, and Matplotlib is not installed.
         """
         replacing = f"explanation.save({str(path)!r}, overwrite=True)"
-        path = free_path(path, replacing, overwrite=overwrite, suffixes=SUFFIXES)
+        path = free_path(path, replacing, overwrite=overwrite, suffixes=EXPLANATIONS)
         suffix = path.suffix.lower()
         if suffix in PICTURES:
             write(self, path)
@@ -306,15 +316,3 @@ _WRITERS: dict[str, Callable[[Explanation], str]] = {
     ".json": Explanation.to_json,
     ".csv": Explanation.to_csv,
 }
-
-
-SUFFIXES = (*_WRITERS, *PICTURES)
-"""What the name of a file may end in; it says what is written."""
-
-
-def _finite(value: object) -> object:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _no_formula(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value

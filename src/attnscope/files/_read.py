@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from attnscope.backends import choose_backend
@@ -14,7 +15,25 @@ if TYPE_CHECKING:
     import keras
     import numpy as np
 
+    from attnscope.named_arrays import Arrays, NamedArrays
     from attnscope.tables import Table
+
+
+_MODELS, _TABLES, _OTHERS = (".keras", ".h5", ".hdf5"), (".csv", ".tsv", ".parquet"), (".npy", ".npz", ".txt")
+"""How the names of models, of tables, and of other files of samples end."""
+
+
+def check_order(model: str | Path, inputs: str | Path) -> None:
+    """Checks that a model and a file of samples are not in each other's place.
+
+    Raises:
+        InputError: They are, by their names.
+    """
+    if Path(inputs).suffix.lower() in _MODELS and Path(model).suffix.lower() in (*_TABLES, *_OTHERS):
+        raise InputError(
+            f"The model is given as {str(model)!r} and the samples as {str(inputs)!r}, but the model comes first: "
+            f"{quote(str(inputs))} {quote(str(model))}."
+        )
 
 
 def read_model(path: str | Path, *, backend: str | None = None) -> keras.Model:
@@ -41,7 +60,7 @@ def read_inputs(
     truth: str | None = None,
     columns: str | Sequence[str] | None = None,
     drop_missing: bool = False,
-) -> Table | np.ndarray | dict[str, np.ndarray]:
+) -> Table | NamedArrays | Arrays:
     """Samples from a table (``.csv``, ``.tsv``, ``.parquet``), from arrays (``.npy``, ``.npz``) or texts (``.txt``).
 
     Of a table in text, separators (comma, semicolon, tab), decimal commas and a first line of names are told by what is
@@ -51,8 +70,8 @@ def read_inputs(
     Args:
         path: The file. A ``.npz`` file with one array gives that array, one with several a dict. A text file gives one
             text per line.
-        id_column: The column of a table that says what each sample is called.
-        truth: The column of a table that says what is right.
+        id_column: The column of a table, or the array of a ``.npz`` file, that says what each sample is called.
+        truth: The column of a table, or the array of a ``.npz`` file, that says what is right.
         columns: The columns of a table that a model reads, in its order: names, or ``a,b,c``, or the path of a text
             file with one name per line; None for all that are neither ids nor truth.
         drop_missing: Whether samples of which a model would read a missing cell are left out.
@@ -70,7 +89,7 @@ def read_inputs(
         )
     names = read_names(columns, option="--columns") if isinstance(columns, str) else columns
     kind = path.suffix.lower()
-    if kind in (".csv", ".tsv", ".parquet"):
+    if kind in _TABLES:
         wanted = {name for name in (id_column, truth, *(names or ())) if name is not None}
         table = _read_parquet(path) if kind == ".parquet" else _read_csv(path, wanted)
         return _arranged(table, id_column, truth, names, drop_missing)
@@ -81,13 +100,28 @@ def read_inputs(
             "texts (.txt) are needed: numpy.save('samples.npy', array)."
         )
     options = {"--id-column": id_column, "--truth": truth, "--columns": columns, "--drop-missing": drop_missing}
-    given = [option for option, value in options.items() if value]
-    if given:
+    by_name = ("--id-column", "--truth") if kind == ".npz" else ()
+    wrong = [option for option, value in options.items() if value and option not in by_name]
+    if wrong:
         raise InputError(
-            f"{', '.join(given)} {'is' if len(given) == 1 else 'are'} for tables, but {str(path)!r} is none. Give a "
-            ".csv, .tsv or .parquet file."
+            f"{', '.join(wrong)} {'is' if len(wrong) == 1 else 'are'} for tables, but {str(path)!r} is none. Give a "
+            f".csv, .tsv or .parquet file{_beside(wrong, kind)}."
         )
-    return reader(path)
+    if id_column is None and truth is None:
+        return reader(path)
+    from attnscope.named_arrays import named_arrays
+
+    return named_arrays(_arrays(path), repr(str(path)), ids=id_column, truth=truth)
+
+
+def _beside(options: Sequence[str], kind: str) -> str:
+    """How ids and what is right are given beside arrays, as the end of a sentence."""
+    names = {"--id-column": "ids", "--truth": "truth"}
+    given = [names[option] for option in options if option in names]
+    if kind != ".npy" or not given:
+        return ""
+    arrays = ", ".join(f"{name}={name}" for name in given)
+    return f", or an .npz file with an array for each: numpy.savez('samples.npz', inputs=array, {arrays})"
 
 
 def _arranged(
@@ -108,10 +142,14 @@ def _read_npy(path: Path) -> np.ndarray:
     return array
 
 
-def _read_npz(path: Path) -> np.ndarray | dict[str, np.ndarray]:
-    with _load_arrays(path) as stored:
-        arrays: dict[str, np.ndarray] = {name: stored[name] for name in stored.files}
+def _read_npz(path: Path) -> Arrays:
+    arrays = _arrays(path)
     return next(iter(arrays.values())) if len(arrays) == 1 else arrays
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    with _load_arrays(path) as stored:
+        return {name: stored[name] for name in stored.files}
 
 
 def _load_arrays(path: Path) -> Any:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from attnscope.marks import name_with_path
+
 MOST_NAMES = 4
 """How many names a message about several sites lists."""
 
@@ -125,8 +127,8 @@ class Finding:
     """Something that a reader of the maps needs to know.
 
     Attributes:
-        kind: ``padding``, ``only_padding``, ``single_key``, ``uniform``, ``constant``, ``sink``, ``row_sum``, ``nan``,
-            ``by_size``, ``not_run``, ``lost`` or ``unreached``.
+        kind: ``padding``, ``only_padding``, ``single_key``, ``empty``, ``uniform``, ``constant``, ``sink``,
+            ``row_sum``, ``nan``, ``by_size``, ``not_run``, ``lost`` or ``unreached``.
         site: Name of the site.
         heads: The heads concerned; empty if it concerns all of them, or if the site has none.
         message: What was seen, with its figure.
@@ -134,6 +136,7 @@ class Finding:
         value: The figure: a share, or the largest error.
         pattern: The message with a name in braces for each of its parts; empty if it has none.
         parts: What stands there for this site.
+        short_name: What the site is called where it is shown; empty for its name.
     """
 
     kind: str
@@ -144,6 +147,7 @@ class Finding:
     value: float
     pattern: str = field(default="", repr=False, compare=False)
     parts: Mapping[str, Part] = field(default_factory=dict, repr=False, compare=False)
+    short_name: str = field(default="", repr=False, compare=False)
 
     @classmethod
     def of(
@@ -158,6 +162,11 @@ class Finding:
     ) -> Finding:
         """A finding whose message has parts."""
         return cls(kind, site, heads, pattern.format(**parts), fix, value, pattern, parts)
+
+    @property
+    def called(self) -> str:
+        """What its site is called where it is shown."""
+        return self.short_name or self.site
 
     @property
     def mend(self) -> str:
@@ -175,9 +184,9 @@ class Finding:
         return {name: getattr(self, name) for name in names}
 
     def __setstate__(self, state: dict[str, object]) -> None:
-        """Takes a pickled finding, an older one too: its fix went by its earlier name, and its message had no parts."""
+        """Takes a pickled finding, also an older one: it had no parts, no short name, and its fix went by `mend`."""
         named = {"fix" if name == "mend" else name: value for name, value in state.items()}
-        self.__dict__.update({"pattern": "", "parts": {}, **named})
+        self.__dict__.update({"pattern": "", "parts": {}, "short_name": "", **named})
 
 
 @dataclass(frozen=True)
@@ -196,9 +205,14 @@ class FindingGroup:
         return tuple(dict.fromkeys(finding.site for finding in self.findings))
 
     @property
+    def called(self) -> tuple[str, ...]:
+        """What the sites are called where they are shown, in the order of `sites`."""
+        return tuple({finding.site: finding.called for finding in self.findings}.values())
+
+    @property
     def where(self) -> str:
-        """The site, or how many sites there are."""
-        return self.sites[0] if len(self.sites) == 1 else f"{len(self.sites)} sites"
+        """What the site is called, or how many sites there are."""
+        return self.called[0] if len(self.sites) == 1 else f"{len(self.sites)} sites"
 
     @property
     def fix(self) -> str:
@@ -216,7 +230,7 @@ class FindingGroup:
 
     def __str__(self) -> str:
         """It in one line."""
-        listed = f" ({', '.join(self.sites)})" if len(self.sites) > 1 else ""
+        listed = f" ({', '.join(self.called)})" if len(self.sites) > 1 else ""
         return f"{self.where}: {self.message}{listed}"
 
 
@@ -229,13 +243,13 @@ class Findings(tuple[Finding, ...]):
         """A list of these findings."""
         return super().__new__(cls, tuple(items))
 
-    def with_names(self, names: Mapping[str, str]) -> Findings:
-        """The same, with other names of sites.
+    def with_short_names(self, names: Mapping[str, str]) -> Findings:
+        """The same, with sites called by these names where they are shown.
 
         Args:
-            names: The new name of each site, by its name; a site that is not among them keeps its own.
+            names: The short name of each site, by its name; a site that is not among them is called by its own.
         """
-        return Findings(replace(item, site=names.get(item.site, item.site)) for item in self)
+        return Findings(replace(item, short_name=names.get(item.site, "")) for item in self)
 
     @property
     def grouped(self) -> tuple[FindingGroup, ...]:
@@ -258,7 +272,7 @@ class Findings(tuple[Finding, ...]):
         for group in self.grouped:
             lines.append(f"{group.where}: {group.message}")
             if len(group.sites) > 1:
-                lines.append(f"    Sites: {', '.join(group.sites)}")
+                lines.append(f"    Sites: {', '.join(group.called)}")
             lines.append(f"    Fix: {group.fix}")
         return "\n".join(lines)
 
@@ -269,8 +283,7 @@ class Findings(tuple[Finding, ...]):
 
 
 def _item(group: FindingGroup) -> str:
-    sites = f"<br><i>Sites:</i> {html.escape(', '.join(group.sites))}" if len(group.sites) > 1 else ""
-    return (
-        f"<li><b>{html.escape(group.where)}</b>: {html.escape(group.message)}{sites}<br>"
-        f"<i>Fix:</i> {html.escape(group.fix)}</li>"
-    )
+    named = [name_with_path(*names) for names in zip(group.called, group.sites, strict=True)]
+    sites = f"<br><i>Sites:</i> {', '.join(named)}" if len(named) > 1 else ""
+    where = named[0] if len(named) == 1 else group.where
+    return f"<li><b>{where}</b>: {html.escape(group.message)}{sites}<br><i>Fix:</i> {html.escape(group.fix)}</li>"

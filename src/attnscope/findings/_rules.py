@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from attnscope.findings._finding import Figure, Finding, Findings, HeadsOf, KeyPosition, NamesOf, Part
-from attnscope.schema import ENTROPY, HEAD, QUERY, RAN, RECEIVED, SAMPLE, SCORES, key_dims, query_dims
+from attnscope.schema import ENTROPY, HEAD, QUERY, RAN, RECEIVED, SAMPLE, SCORES, key_dims, query_dims, what_is_missing
 
 PADDING_SHARE = 0.01
 """Attention on padding is reported from this share upwards."""
@@ -64,6 +64,10 @@ def _of_site(name: str, dataset: xr.Dataset) -> Iterator[Finding]:
         dataset = dataset.isel({SAMPLE: np.flatnonzero(ran.any([dim for dim in ran.dims if dim != SAMPLE]))})
         if not dataset.sizes[SAMPLE]:
             return
+    missing = what_is_missing(dataset.sizes)
+    if missing:
+        yield Finding("empty", name, (), _EMPTY.format(missing), _FIX_EMPTY, 0.0)
+        return
     keys = key_dims(dataset.dims)
     if keys and all(dataset.sizes[key] == 1 for key in keys):
         yield Finding(
@@ -340,7 +344,10 @@ _LOST = (
     "a softmax was left out: its trail was lost at the operation {operation}, so it is not known whether it is "
     "attention"
 )
-_FIX_LOST = "ask for it by name if it is attention: sites=[...]; or say which output the weights are: ats.declare(...)"
+_FIX_LOST = (
+    "ask for it by name if it is attention, sites=[...], on the command line --sites; or say which output the weights "
+    "are: ats.declare(...)"
+)
 _UNREACHED = "a softmax was left out: {}"
 _FIX_UNREACHED = (
     "compute it with keras.ops.softmax, outside of conditions and of loops that cannot be unrolled; or let the layer "
@@ -391,6 +398,8 @@ _CONSTANT = (
 _SINK = (
     "{key} is the strongest key of {share} of {heads_of}, and the strongest key gets {mass} of their attention: a sink"
 )
+_EMPTY = "there is nothing to see: it has {}"
+_FIX_EMPTY = "give the model at least one sample with at least one position, or leave this site out"
 _FIX_UNIFORM = "do not read this map as importance: nothing was chosen; train longer, or check that the logits vary"
 _FIX_CONSTANT = "do not read this map as an explanation of one sample; check that query and key depend on the input"
 _FIX_SINK = "leave that key out before comparing keys, or compare with maps of other inputs"

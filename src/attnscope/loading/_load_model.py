@@ -23,6 +23,7 @@ from attnscope.loading._custom_objects import (
 )
 from attnscope.loading._failing_layer import FailingLayer, layer_that_cannot_be_made, layer_that_is_mentioned
 from attnscope.loading._known_vulnerabilities import warn_of_known_vulnerabilities
+from attnscope.loading._loss import loss_of
 from attnscope.loading._replaced_layers import LayerOrFunction, layer_names, with_replacements
 from attnscope.loading._weights import assign_weights, restored_on_failure
 from attnscope.loading.allowed import check_config
@@ -45,8 +46,8 @@ def load_model(
 
     Opens ``.keras`` files, whole models in ``.h5`` and ``.hdf5`` files, by Keras 2 and 3, and loads weights alone into
     a model that you built. The file's configuration is read as data, brought into the form of the installed Keras,
-    checked, and then deserialised in Keras' safe mode. The model comes back uncompiled, without optimizer and loss;
-    call ``model.compile(...)`` to continue training.
+    checked, and then deserialised in Keras' safe mode. The model comes back uncompiled, without optimizer: call
+    ``model.compile(...)`` to continue training. Its ``loss`` says what it was fitted with, if that is Keras' own.
 
     Args:
         path: The file.
@@ -92,7 +93,11 @@ def load_model(
                 f"{path.name} contains weights but no model. Build the model in Python as it was when they were saved, "
                 f"and pass it: attnscope.load_model({str(path)!r}, model)."
             )
-        return _whole_model(stored, stored.config, dict(custom_objects or {}), dict(replacements or {}), trust)
+        whole = _whole_model(stored, stored.config, dict(custom_objects or {}), dict(replacements or {}), trust)
+        if getattr(whole, "loss", None) is None:
+            loss = loss_of(stored.training or stored.config.get("compile_config"))
+            object.__setattr__(whole, "loss", loss)  # Keras itself sets it untracked
+        return whole
 
 
 def _check_arguments(path: object, custom_objects: object, replacements: object) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from attnscope.colours import tokens_css
-from attnscope.marks import isolated, number, shown
+from attnscope.marks import isolated, name_with_path, number, readable, shown
 from attnscope.pages._card_data import CardData, CardRules, IntervalData, MethodData, VerdictData
 from attnscope.pages._interval_chart import Ends, Row, interval_chart
-from attnscope.pages._page import listed, page, style
+from attnscope.pages._page import listed, page, style, what_was_found
 
 SHEET = "card.css"
 
@@ -126,6 +126,8 @@ def _verdict_mark(verdict: VerdictData) -> str:
     mark = f"<span class='verdict {_CLASSES[verdict.word]}'>{verdict.word}</span>"
     if verdict.word != "cannot tell":
         return mark
+    if not verdict.testable:
+        return f"{mark}<span class=needed>from no number of samples</span>"
     needed = "more than can be planned" if verdict.needed is None else f"about {verdict.needed:,} samples"
     return f"{mark}<span class=needed>needs {needed}</span>"
 
@@ -183,7 +185,7 @@ def _measures(card: CardData) -> str:
             for name, judged in card.judged.items()
         )
         parts.append(
-            f"<h3>Removed by {html.escape(removal)}</h3><div class=wide><table class=numbers>"
+            f"<h3>Removed by {html.escape(removal)}</h3><div class=wide tabindex=0><table class=numbers>"
             f"<thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
         )
     return _folded(
@@ -206,7 +208,7 @@ def _parameters(card: CardData, unchanged_from: float) -> str:
         "the model with shuffled parameters and for the original model: shuffled from the output layer down to "
         "everything, then one block at a time. At 1, both rank the positions alike. A method that stays at "
         f"{unchanged_from} or above with everything shuffled does not show what the model has learned.</p>"
-        "<div class=wide><table class=numbers>"
+        "<div class=wide tabindex=0><table class=numbers>"
         f"<thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table></div>",
     )
 
@@ -218,7 +220,7 @@ def _parameter_row(method: MethodData, unchanged_from: float) -> str:
 
 
 def _rounded(value: float) -> str:
-    return f"{value:.2f}" if value == value else "-"
+    return readable(f"{value:.2f}") if value == value else "-"
 
 
 def _attention(card: CardData) -> str:
@@ -231,23 +233,24 @@ def _attention(card: CardData) -> str:
             f"{number(moved.spread)}.",
             f"Attention made uniform: the answer moves by {number(moved.uniform)} (median).",
         ]
-        if moved.distance is not None:
+        if moved.distance is not None and moved.site is not None:
             lines.append(
-                f"At {moved.site}, other attention was found that is {number(moved.distance)} bit from the model's own "
-                "(Jensen-Shannon divergence, at most 1; median), yet moves the answer by at most "
-                f"{number(moved.tolerance)}."
+                f"At {name_with_path(moved.called, moved.site)}, other attention was found that is "
+                f"{number(moved.distance)} bit from the model's own (Jensen-Shannon divergence, at most 1; median), "
+                f"yet moves the answer by at most {number(moved.tolerance)}."
             )
     if card.retrained is not None:
         free, uniform = card.retrained["free"], card.retrained["uniform"]
         lines.append(f"Retrained: {number(free)} with free attention, {number(uniform)} with uniform attention.")
     lines += [
-        f"{method.name}: its relevance changes by at most {method.sensitivity:.0%} (median) when the input is "
-        "perturbed a little."
+        f"{html.escape(method.name)}: its relevance changes by at most {method.sensitivity:.0%} (median) when "
+        "the input is perturbed a little."
         for method in card.judged.values()
         if method.sensitivity is not None
     ]
     lines += [
-        f"{name}: its relevance has a mean rank correlation of {number(value)} between models from different seeds."
+        f"{html.escape(name)}: its relevance has a mean rank correlation of {number(value)} between models from "
+        "different seeds."
         for name, value in card.stability.items()
     ]
     if not lines:
@@ -261,19 +264,22 @@ def _attention(card: CardData) -> str:
 
 def _artefacts(card: CardData) -> str:
     groups = card.findings.grouped
-    lines = [f"{group}. {group.fix[:1].upper()}{group.fix[1:]}." for group in groups[:MOST_ARTEFACTS]]
+    items = [
+        f"{what_was_found(group)}<p class=fix><b>Fix</b> {html.escape(group.fix)}</p>"
+        for group in groups[:MOST_ARTEFACTS]
+    ]
     if len(groups) > MOST_ARTEFACTS:
-        lines.append(f"And {len(groups) - MOST_ARTEFACTS} more: card.findings.")
+        items.append(f"And {len(groups) - MOST_ARTEFACTS} more: card.findings.")
     return _folded(
         "Artefacts in the attention",
         f"Good: none. Found: {len(groups) or 'none'}.",
-        _list(lines) if lines else "<p>None were found.</p>",
+        _list(items) if items else "<p>None were found.</p>",
     )
 
 
 def _limits(sentences: Sequence[str]) -> str:
-    return f"<section><h2>Limits</h2>{_list(sentences)}</section>"
+    return f"<section><h2>Limits</h2>{_list(map(html.escape, sentences))}</section>"
 
 
-def _list(lines: Sequence[str]) -> str:
-    return "<ul>" + "".join(f"<li>{html.escape(line)}</li>" for line in lines) + "</ul>"
+def _list(items: Iterable[str]) -> str:
+    return "<ul>" + "".join(f"<li>{item}</li>" for item in items) + "</ul>"

@@ -44,7 +44,7 @@ class IntervalData(Protocol):
 
 
 class VerdictData(Protocol):
-    """The verdict in a word, the reasons for it, and how many samples would give one where these cannot tell."""
+    """The verdict in a word, the reasons for it, and how many samples would give one, if any number would."""
 
     @property
     def word(self) -> str: ...
@@ -52,6 +52,8 @@ class VerdictData(Protocol):
     def reasons(self) -> Sequence[str]: ...
     @property
     def needed(self) -> int | None: ...
+    @property
+    def testable(self) -> bool: ...
 
 
 class MethodData(Protocol):
@@ -94,6 +96,8 @@ class AttentionChangeData(Protocol):
     def tolerance(self) -> float: ...
     @property
     def site(self) -> str | None: ...
+    @property
+    def called(self) -> str: ...
 
 
 class CardData(Protocol):

@@ -12,21 +12,26 @@ import xarray as xr
 
 from attnscope.colours import tokens_css
 from attnscope.findings import Finding, Findings
-from attnscope.marks import isolated, number
+from attnscope.marks import isolated, number, readable
 from attnscope.pages._page import head, page, style, what_was_found
 from attnscope.pages._signed_marks import (
     SignedParts,
+    own_picture,
     signed,
     signed_bars,
     signed_columns,
     signed_words,
     tinted_picture,
 )
+from attnscope.position_kinds import names_along
 from attnscope.schema import SAMPLE, SAMPLE_ID
 
 SHEET = "explanation.css"
 MOST_FINDINGS = 4
-_CLASSES = {"explains": "good", "descriptive only": "middling", "misleading here": "bad", "cannot tell": "unknown"}
+_HEADING = "What the model's answer depends on"
+_UNKNOWN = "unknown"
+_CLASSES = {"explains": "good", "descriptive only": "middling", "misleading here": "bad", "cannot tell": _UNKNOWN}
+"""By verdict: how it is marked."""
 
 
 class ChoiceData(Protocol):
@@ -73,9 +78,12 @@ class ExplanationData(Protocol):
 
 
 def explanation_page(explanation: ExplanationData) -> str:
-    """An explanation as a page that loads nothing and runs nothing; on paper each sample begins a page of its own."""
-    title = f"What {explanation.target} depends on"
-    ids = [str(name) for name in explanation.table[SAMPLE_ID].values]
+    """An explanation as a page that loads nothing and runs nothing.
+
+    On paper each sample begins a page of its own, unless nothing is drawn of it.
+    """
+    title = f"{_HEADING} \N{MIDDLE DOT} {explanation.target}"
+    ids = [str(name) for name in explanation.table[SAMPLE_ID].values] if explanation.methods else []
     return page(title, _body(explanation), SHEET, {f"sample-{place}": name for place, name in enumerate(ids)})
 
 
@@ -90,15 +98,11 @@ def use_in_words(explanation: ExplanationData) -> str:
     tested = "" if explanation.card is None else f", tested on {explanation.card.samples:,} samples"
     parts = explanation.kind
     limit = (
-        f"It does not say whether the model is right, nor what causes {explanation.target} in the world: only what the "
-        "answer of this model depends on."
+        "It does not say whether the model is right, nor what causes anything in the world: only what the answer of "
+        "this model depends on."
     )
     if not explanation.methods:
-        why = "" if explanation.card is None else " " + " ".join(explanation.card.summary)
-        tested = tested or ", for none was tested"
-        return (
-            f"No method may be drawn for this model{tested}; nothing is claimed about why it answers as it does.{why}"
-        )
+        return _nothing_in_words(explanation.card)
     first = explanation.methods[0]
     if first.verdict == "explains":
         return (
@@ -113,17 +117,25 @@ def use_in_words(explanation: ExplanationData) -> str:
     if first.verdict == "not tested":
         return (
             f"This must not be used for a decision yet: whether {first.name} explains this model was not tested. "
-            "ats.evidence(model, inputs) tests it."
+            "ats.evidence(model, inputs) tests it, on the command line attnscope evidence MODEL INPUTS."
         )
     verdict = f"the verdict on {first.name} for this model is {first.verdict!r}{tested}"
-    return f"This must not be used for a decision: {verdict}."
+    why = f" {explanation.card.summary[0]}" if explanation.card and first.verdict == "cannot tell" else ""
+    return f"This must not be used for a decision: {verdict}.{why}"
+
+
+def _nothing_in_words(card: TestedData | None) -> str:
+    """Why nothing is drawn."""
+    if card is None:
+        return "No method may be drawn for this model; nothing is claimed about why it answers as it does."
+    first, second = card.summary
+    return f"{first} So no method is drawn, and nothing is claimed about why the model answers as it does. {second}"
 
 
 def _body(explanation: ExplanationData) -> str:
     return "\n".join(
         (
             _head(explanation),
-            f"<p class=use>{html.escape(use_in_words(explanation))}</p>",
             _methods(explanation),
             _contents(explanation),
             _limits(explanation),
@@ -136,17 +148,23 @@ def _body(explanation: ExplanationData) -> str:
 def _head(explanation: ExplanationData) -> str:
     count = explanation.table.sizes[SAMPLE]
     facts = {
-        "model": isolated(explanation.model),
         "explained": isolated(explanation.target),
+        "model": isolated(explanation.model),
         "samples on this page": f"{count:,}",
         "parts": html.escape(explanation.kind),
         "removed parts become": html.escape(explanation.removal),
     }
-    return head("attnscope explanation", f"What {isolated(explanation.target)} depends on", facts)
+    lead = f"<p class='use {_class(explanation)}'>{html.escape(use_in_words(explanation))}</p>"
+    return head("attnscope explanation", _HEADING, facts, lead)
+
+
+def _class(explanation: ExplanationData) -> str:
+    """The style of the verdict on what is drawn."""
+    return _CLASSES.get(explanation.methods[0].verdict, _UNKNOWN) if explanation.methods else _UNKNOWN
 
 
 def _chip(verdict: str) -> str:
-    return f"<span class='verdict {_CLASSES.get(verdict, 'unknown')}'>{html.escape(verdict)}</span>"
+    return f"<span class='verdict {_CLASSES.get(verdict, _UNKNOWN)}'>{html.escape(verdict)}</span>"
 
 
 def _methods(explanation: ExplanationData) -> str:
@@ -169,52 +187,64 @@ def _contents(explanation: ExplanationData) -> str:
     if table.sizes[SAMPLE] < 2:
         return ""
     rows = "".join(_row(table.isel({SAMPLE: place}), place) for place in range(table.sizes[SAMPLE]))
-    truth = "<th>truth</th>" if "truth" in table.coords else ""
+    decides = "by_class" in table
+    said = "<th>the model says</th>" if decides else ""
+    truth = f"<th{'' if decides else ' class=number'}>truth</th>" if "truth" in table.coords else ""
     return (
         "<section class=contents><h2>The samples</h2><div class=wide tabindex=0><table><thead><tr><th>id</th>"
-        f"<th>the model says</th><th class=number>{isolated(explanation.target)}</th>{truth}</tr></thead><tbody>{rows}"
+        f"{said}<th class=number>{isolated(explanation.target)}</th>{truth}</tr></thead><tbody>{rows}"
         "</tbody></table></div></section>"
     )
 
 
 def _row(one: xr.Dataset, place: int) -> str:
     name, decision = str(one[SAMPLE_ID].item()), str(one["decision"].item())
-    truth = ""
+    decides, truth = "by_class" in one, ""
     if "truth" in one.coords:
-        right = str(one["truth"].item())
-        wrong = "by_class" in one and right != decision  # two numbers always differ
-        truth = f"<td>{isolated(right)}{' <span class=wrong>✗ differs</span>' if wrong else ''}</td>"
+        wrong = decides and str(one["truth"].item()) not in ("", decision)  # two numbers always differ
+        mark = " <span class=wrong>✗ differs</span>" if wrong else ""
+        truth = f"<td{'' if decides else ' class=number'}>{_truth(one)}{mark}</td>"
+    said = f"<td>{isolated(readable(decision))}</td>" if decides else ""
     return (
-        f"<tr><td><a href='#sample-{place}'>{isolated(name)}</a></td><td>{isolated(decision)}</td>"
+        f"<tr><td><a href='#sample-{place}'>{isolated(name)}</a></td>{said}"
         f"<td class=number>{number(float(one['answer']))}</td>{truth}</tr>"
     )
+
+
+def _truth(one: xr.Dataset) -> str:
+    """What is right, as far as it is known; a number is written as the answer is."""
+    right = str(one["truth"].item())
+    if not right:
+        return "not known"
+    try:
+        return isolated(readable(right)) if "by_class" in one else number(float(right))
+    except ValueError:
+        return isolated(readable(right))
 
 
 def _sample(explanation: ExplanationData, place: int) -> str:
     table = explanation.table
     one = table.isel({SAMPLE: place})
     name, decision = str(one[SAMPLE_ID].item()), str(one["decision"].item())
-    said = isolated(decision)
+    said = isolated(readable(decision))
     if "by_class" in one:
         said += f" · {isolated(explanation.target)}: {number(float(one['answer']))}"
-    truth = f" · truth: {isolated(str(one['truth'].item()))}" if "truth" in one.coords else ""
+    truth = f" · truth: {_truth(one)}" if "truth" in one.coords else ""
     title = f"<h2>{isolated(name)}</h2><p class=answer>The model says {said}{truth}</p>"
-    parts = [f"<section class=decision id='sample-{place}'>{title}"]
-    if explanation.methods:
+    kind = "decision" if explanation.methods else "'decision brief'"
+    parts = [f"<section class={kind} id='sample-{place}'>{title}"]
+    if not explanation.methods:
+        parts.append(_input(explanation, one))
+    else:
         parts += [_relevance(explanation, one), _removed(explanation, one), _second(explanation, one)]
     parts += [_attention(explanation, one), _findings(explanation.findings[place])]
     return "".join(parts) + "</section>"
 
 
 def _names(explanation: ExplanationData, one: xr.Dataset) -> list[str]:
-    valid = one["key_valid"].values.ravel()
-    if "key_label" in one.coords:
-        names = [str(name) for name in one["key_label"].values.ravel()]
-    elif explanation.kind == "patches":
-        names = [f"row {row}, column {column}" for row, column in np.ndindex(*one.attrs["grid"])]
-    else:
-        names = [f"{explanation.kind.removesuffix('s')} {place}" for place in range(valid.size)]
-    return [name for name, is_valid in zip(names, valid, strict=True) if is_valid]
+    valid = one["key_valid"].assign_attrs(one.attrs)
+    names = names_along(valid, [str(dim) for dim in valid.dims])
+    return [name for name, is_valid in zip(names, valid.values.ravel(), strict=True) if is_valid]
 
 
 def _in_prose(explanation: ExplanationData, name: str) -> str:
@@ -227,7 +257,21 @@ def _values(explanation: ExplanationData, one: xr.Dataset) -> list[str]:
     if explanation.kind == "tokens" or "value" not in one or one["value"].values.size != valid.size:
         return [""] * int(valid.sum())
     values = one["value"].values.ravel()[valid]
-    return [str(value) if values.dtype.kind in "iub" else f"{value:.4g}" for value in values.tolist()]
+    exact = values.dtype.kind in "iub"
+    return [readable(str(value) if exact else f"{value:.4g}") for value in values.tolist()]
+
+
+def _input(explanation: ExplanationData, one: xr.Dataset) -> str:
+    """The sample itself, where no relevance is drawn over it; nothing of steps with several values each."""
+    names, values = _names(explanation, one), _values(explanation, one)
+    if explanation.kind == "tokens":
+        return f"<p class=words>{' '.join(map(isolated, names))}</p>"
+    if "picture" in one:
+        return own_picture(one["picture"].values, str(one[SAMPLE_ID].item()))
+    if not any(values):
+        return ""
+    rows = (f"<li>{isolated(name)} <b>{html.escape(value)}</b></li>" for name, value in zip(names, values, strict=True))
+    return f"<ul class=values>{''.join(rows)}</ul>"
 
 
 def _relevance(explanation: ExplanationData, one: xr.Dataset) -> str:
@@ -282,31 +326,37 @@ def _removed(explanation: ExplanationData, one: xr.Dataset) -> str:
         f"<td class=number>{number(answer)}<br><span class=small>{signed(answer - before)}</span></td>"
         for _, answer in known
     )
-    heads = "<th class=number>as it is</th>" + "".join(
-        f"<th class=number>without the top {count}</th>" for count, _ in known
-    )
+    heads = "<th class=number>as it is</th>" + "".join(f"<th class=number>without {count}</th>" for count, _ in known)
     table = f"<table class=without><thead><tr>{heads}</tr></thead><tbody><tr>{cells}</tr></tbody></table>"
     return (
-        f"<h3>When the top {explanation.kind} are removed</h3><p class=small>What the model answers when its most "
-        f"relevant {explanation.kind} are replaced by {html.escape(explanation.removal)}, and the change.</p>"
-        f"<div class=wide tabindex=0>{table}</div>"
+        f"<h3>When the {explanation.kind} that raise the answer most are removed</h3><p class=small>What the model "
+        f"answers when the {explanation.kind} with the highest relevance are replaced by "
+        f"{html.escape(explanation.removal)}, and the change.</p><div class=wide tabindex=0>{table}</div>"
     )
 
 
 def _second(explanation: ExplanationData, one: xr.Dataset) -> str:
     if len(explanation.methods) < 2:
         return ""
-    names, valid = _names(explanation, one), one["key_valid"].values.ravel()
-    tops = [
-        _in_prose(explanation, names[int(np.argmax(one["relevance"].values[row].ravel()[valid]))]) for row in range(2)
-    ]
+    tops = [_raises_most(explanation, one, row) for row in range(2)]
     methods = [html.escape(choice.name) for choice in explanation.methods]
-    first = f"{methods[0]} puts {tops[0]} first, {methods[1]} puts {tops[1]} first."
+    first = f"By {methods[0]}, {tops[0]} raises {isolated(explanation.target)} most; by {methods[1]}, {tops[1]} does."
     if tops[0] == tops[1]:
-        first = f"Both put {tops[0]} first."
+        first = f"By both, {tops[0]} raises {isolated(explanation.target)} most."
     agreement = float(one["agreement"])
-    how_far = "" if math.isnan(agreement) else f" Their rank correlation is {agreement:.2f} (1: the same order)."
+    how_far = (
+        ""
+        if math.isnan(agreement)
+        else f" Their rank correlation is {readable(f'{agreement:.2f}')} (1: the same order)."
+    )
     return f"<h3>A second method: {methods[1]}</h3><p>{first}{how_far}</p>"
+
+
+def _raises_most(explanation: ExplanationData, one: xr.Dataset, method: int) -> str:
+    valid = one["key_valid"].values.ravel()
+    relevance = one["relevance"].values[method].ravel()[valid]
+    highest = int(np.argmax(relevance))
+    return _in_prose(explanation, _names(explanation, one)[highest]) if relevance[highest] > 0 else "nothing"
 
 
 def _attention(explanation: ExplanationData, one: xr.Dataset) -> str:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from attnscope.marks import isolated, number
+from attnscope.marks import isolated, number, readable
 
 ROW = 44
 """Height of a row, in pixels."""
@@ -55,7 +55,7 @@ def interval_chart(rows: Sequence[Row], margin: float) -> str:
         f'aria-label="{html.escape(_in_words(row), quote=True)}">{_ground(axis, margin)}{_marks(row, axis)}</svg>'
         for row in rows
     )
-    numbers = "".join(f"<text x={axis.at(tick)} y=14>{tick:g}</text>" for tick in axis.ticks())
+    numbers = "".join(f"<text x={axis.at(tick)} y=14>{readable(f'{tick:g}')}</text>" for tick in axis.ticks())
     return (
         f"<div class=chart>{drawn}<div class=who></div><svg class=axis height=20 aria-hidden=true>{numbers}</svg></div>"
     )

@@ -8,7 +8,7 @@ from importlib import resources
 
 from attnscope.colours import FONTS, palette
 from attnscope.findings import FindingGroup
-from attnscope.marks import offline_page, shown
+from attnscope.marks import name_with_path, offline_page, shown
 
 LONGEST_ON_PAPER = 70
 """Longer names are cut at the top of a printed page."""
@@ -51,15 +51,16 @@ def style(sheet: str) -> str:
     return "".join(files.joinpath(name).read_text("utf-8") for name in ("page.css", sheet))
 
 
-def head(kind: str, title: str, facts: Mapping[str, str]) -> str:
+def head(kind: str, title: str, facts: Mapping[str, str], lead: str = "") -> str:
     """The head of a page.
 
     Args:
         kind: What kind of page it is, in a word or two.
         title: Its heading, as HTML.
         facts: What it is about: names as text, values as HTML.
+        lead: What is read first, as HTML.
     """
-    return f"<header><p class=over>{kind}</p><h1>{title}</h1>{listed(facts)}</header>"
+    return f"<header><p class=over>{kind}</p><h1>{title}</h1>{lead}{listed(facts)}</header>"
 
 
 def listed(facts: Mapping[str, str]) -> str:
@@ -75,7 +76,7 @@ def listed(facts: Mapping[str, str]) -> str:
 def what_was_found(group: FindingGroup) -> str:
     """Findings that differ only in their site and figures: how many sites, what was seen, and which sites."""
     seen = html.escape(shown(group.message))
-    if len(group.sites) == 1:
-        return f"<code>{html.escape(shown(group.where))}</code> {seen}"
-    listed = html.escape(", ".join(map(shown, group.sites)))
-    return f"<b>{group.where}</b> {seen}<span class=sites>{listed}</span>"
+    names = [name_with_path(*each) for each in zip(group.called, group.sites, strict=True)]
+    if len(names) == 1:
+        return f"<code>{names[0]}</code> {seen}"
+    return f"<b>{group.where}</b> {seen}<span class=sites>{', '.join(names)}</span>"

@@ -22,7 +22,7 @@ from attnscope.pages._charts import MOST_POSITIONS, Bars, bar_list, largest_draw
 from attnscope.pages._means import MeanMaps, mean_maps, received, received_per_group
 from attnscope.pages._outputs import class_counts, outputs_in_words
 from attnscope.pages._page import head, page, what_was_found
-from attnscope.schema import MEANINGS, RANK, SAMPLE_ID, UNITS, key_dims, query_dims, require_maps
+from attnscope.schema import MEANINGS, RANK, SAMPLE_ID, UNITS, key_dims, query_dims, require_maps, what_is_missing
 from attnscope.site_names import short_site_names
 
 MOST_CELLS = 20_000
@@ -92,7 +92,6 @@ def report(
     tooltips = _Tooltips(MOST_CELLS)
     body = [
         _head(maps, title),
-        _caution(),
         _findings(maps),
         _answers(maps, said[:samples], classes if given is None else None),
         *(_section(section) for section in sections),
@@ -150,7 +149,8 @@ def _page(title: str, body: str, sites: Iterable[str]) -> str:
 
 def _head(maps: AttentionMaps, title: str) -> str:
     facts = {"samples": maps.num_samples, "sites": len(maps), **maps.attrs}
-    return head("attention report", isolated(title), {str(name): isolated(str(value)) for name, value in facts.items()})
+    in_words = {str(name): isolated(str(value)) for name, value in facts.items()}
+    return head("attention report", isolated(title), in_words, _caution())
 
 
 def _caution() -> str:
@@ -164,7 +164,7 @@ def _findings(maps: AttentionMaps) -> str:
             "<section class='lint calm'><h2>Lint</h2><p>No findings: no rule found anything that would make "
             "these maps misleading.</p></section>"
         )
-    groups = findings.with_names(short_site_names(maps.sites)).grouped
+    groups = findings.grouped
     items = "".join(
         f"<li><p>{what_was_found(group)}</p><p class=fix><b>Fix</b> {html.escape(group.fix)}</p></li>"
         for group in groups
@@ -177,7 +177,7 @@ def _answers(maps: AttentionMaps, said: Sequence[str], classes: Sequence[str] | 
     if not said:
         return ""
     count = maps.num_samples
-    names = _names_of_samples(maps)[: len(said)]
+    names = _names_of_samples(map(maps.dataset, maps), count)[: len(said)]
     rows = "".join(
         f"<li><b>{isolated(name)}</b> {isolated(words)}</li>" for name, words in zip(names, said, strict=True)
     )
@@ -189,10 +189,10 @@ def _answers(maps: AttentionMaps, said: Sequence[str], classes: Sequence[str] | 
     )
 
 
-def _names_of_samples(maps: AttentionMaps) -> list[str]:
-    """Their ids, where they have any, else their numbers."""
-    known = next((dataset[SAMPLE_ID] for dataset in map(maps.dataset, maps) if SAMPLE_ID in dataset.coords), None)
-    return [str(name) for name in (range(maps.num_samples) if known is None else known.values)]
+def _names_of_samples(datasets: Iterable[xr.Dataset], count: int) -> list[str]:
+    """Their ids, where a dataset has any, else their numbers."""
+    known = next((dataset[SAMPLE_ID] for dataset in datasets if SAMPLE_ID in dataset.coords), None)
+    return [str(name) for name in (range(count) if known is None else known.values)]
 
 
 def _section(section: Section) -> str:
@@ -203,13 +203,17 @@ def _section(section: Section) -> str:
 
 def _sites(maps: AttentionMaps) -> str:
     short = short_site_names(maps.sites)
-    rows = "".join(
-        f"<tr><td><a href='#{_anchor(place)}'>{html.escape(shown(short[site.name]))}</a>"
-        f"<code>{html.escape(shown(site.name))}</code></td><td>{html.escape(site.layer_class)}</td><td>{html.escape(site.kind)}</td><td>{html.escape(_sizes(maps.dataset(site.name)))}</td>"
-        f"<td>{html.escape(site.reason)}</td></tr>"
-        for place, site in enumerate(maps.sites)
-    )
-    head = "".join(f"<th>{heading}</th>" for heading in ("site", "layer", "kind", "captured", "why it is attention"))
+    headings = ("site", "layer", "kind", "captured", "why it is attention")
+    rows = ""
+    for place, site in enumerate(maps.sites):
+        name = (
+            f"<a href='#{_anchor(place)}'>{html.escape(shown(short[site.name]))}</a>"
+            f"<code>{html.escape(shown(site.name))}</code>"
+        )
+        plain = (site.layer_class, site.kind, _sizes(maps.dataset(site.name)), site.reason)
+        cells = zip(headings, (name, *map(html.escape, plain)), strict=True)
+        rows += "<tr>" + "".join(f"<td data-heading='{heading}'>{cell}</td>" for heading, cell in cells) + "</tr>"
+    head = "".join(f"<th>{heading}</th>" for heading in headings)
     return (
         "<section><h2>Sites</h2><p>The places in the model where attention is computed, in order of "
         "execution.</p><div class=wide "
@@ -266,6 +270,21 @@ def _site(
     sites = maps.sites
     place = sites.names.index(name)
     site, short = sites[place], short_site_names(sites)[name]
+    missing = what_is_missing(dataset.sizes)
+    parts = [f"<p>There is nothing to see: it has {html.escape(missing)}.</p>"] if missing else []
+    parts += [] if missing else _pictures(dataset, groups, outputs, samples, tooltips)
+    layer = f" · {html.escape(site.layer_class)}" if site.layer_class else ""
+    return (
+        f"<section class=site id='{_anchor(place)}'><h2>{html.escape(shown(short))}</h2>"
+        f"<p class=small><code>{html.escape(shown(name))}</code> · {html.escape(site.kind)}{layer} · "
+        f"{html.escape(_sizes(dataset))}</p>{''.join(parts)}</section>"
+    )
+
+
+def _pictures(
+    dataset: xr.Dataset, groups: Sequence[str] | None, outputs: Sequence[str], samples: int, tooltips: _Tooltips
+) -> list[str]:
+    """The mean maps of a site, its first samples one by one, and what each group attends to."""
     ranked = [str(variable) for variable in dataset.data_vars if RANK in dataset[variable].dims]
     parts = [_means(dataset, str(variable), tooltips) for variable in dataset.data_vars if variable not in ranked]
     if ranked:
@@ -277,12 +296,7 @@ def _site(
         parts.append(_tokens(dataset, outputs, samples))
     if groups is not None:
         parts.append(_groups(dataset, groups))
-    layer = f" · {html.escape(site.layer_class)}" if site.layer_class else ""
-    return (
-        f"<section class=site id='{_anchor(place)}'><h2>{html.escape(shown(short))}</h2>"
-        f"<p class=small><code>{html.escape(shown(name))}</code> · {html.escape(site.kind)}{layer} · "
-        f"{html.escape(_sizes(dataset))}</p>{''.join(parts)}</section>"
-    )
+    return parts
 
 
 def _means(dataset: xr.Dataset, variable: str, tooltips: _Tooltips) -> str:
@@ -324,8 +338,9 @@ def _tokens(dataset: xr.Dataset, outputs: Sequence[str], samples: int) -> str:
     values = weights.values
     labels, real = _labels_of(dataset, first, values.shape), _real(dataset, first, values.shape)
     maximum = rounded_up(float(np.nanmax(values, initial=0.0)))
+    names = _names_of_samples([dataset], dataset.sizes["sample"])
     rows = "".join(
-        f"<div class=sample><div class=said><b>{place}</b> "
+        f"<div class=sample><div class=said><b>{isolated(names[place])}</b> "
         f"{isolated(outputs[place]) if place < len(outputs) else ''}</div><div "
         f"class=strip>{token_row(labels[place], values[place], real[place], maximum)}</div></div>"
         for place in range(len(values))
@@ -333,7 +348,7 @@ def _tokens(dataset: xr.Dataset, outputs: Sequence[str], samples: int) -> str:
     over = "" if not query_dims(dataset.dims) and "head" not in dataset.dims else ", mean over heads and queries"
     return (
         f"<h3>The first {len(values)} of {dataset.sizes['sample']} samples</h3><p class=small>What each "
-        f"position receives{over}; on the left, the number of the sample and what the model "
+        f"position receives{over}; on the left, the sample and what the model "
         f"said.</p>{colour_bar(maximum)}<div class=samples>{rows}</div>"
     )
 

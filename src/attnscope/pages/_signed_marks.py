@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +21,7 @@ MOST_BARS = 12
 STRONGEST_TINT = 0.6
 """How much of a picture's own colour the strongest tint covers, from 0 to 1."""
 _COLUMNS = (760, 150)
-"""Width and height of the columns over time, in pixels."""
+"""Width and height of the columns over time, before they are stretched to the width of the page."""
 _PICTURE = 336
 """About how wide a picture is drawn, in pixels."""
 
@@ -132,13 +132,13 @@ def signed_columns(parts: SignedParts) -> str:
     )
     every = max(1, -(-len(parts.names) // 12))
     ticks = "".join(
-        f"<text x='{(place + 0.5) * step:.2f}' y='{height + 16}' text-anchor=middle>{plain(parts.names[place])}</text>"
+        f"<span style='left:{100 * (place + 0.5) / len(parts.names):.2f}%'>{isolated(parts.names[place])}</span>"
         for place in range(0, len(parts.names), every)
     )
     return (
-        f"<div class=wide tabindex=0><svg class=columns width={width} height={height + 22} viewBox='0 0 {width} "
-        f"{height + 22}' role=img aria-label='relevance of each of {len(parts.names)} steps'><line x1=0 x2={width} "
-        f"y1={middle} y2={middle} />{columns}{ticks}</svg></div>"
+        f"<div class=columns><svg viewBox='0 0 {width} {height}' preserveAspectRatio=none role=img "
+        f"aria-label='relevance of each of {len(parts.names)} steps'><line x1=0 x2={width} y1={middle} y2={middle} />"
+        f"{columns}</svg><div class=steps>{ticks}</div></div>"
     )
 
 
@@ -157,17 +157,27 @@ def tinted_picture(picture: np.ndarray, relevance: np.ndarray, reach: float, nam
     share = np.clip(relevance / reach, -1, 1)[np.ix_(down, across)][..., None]
     tint = np.where(share < 0, rgb("group-0", dark=False), rgb("group-1", dark=False))
     tinted = pixels + (tint - pixels) * np.abs(share) * STRONGEST_TINT
-    zoom = max(1, round(_PICTURE / max(pixels.shape[:2])))
-    pictures = ((pixels, "as it is"), (tinted, "orange raises, blue lowers"))
-    return (
-        "<div class=pictures>"
-        + "".join(_picture(each, zoom, f"{name}, {what}", what) for each, what in pictures)
-        + "</div>"
-    )
+    return _side_by_side({"as it is": pixels, "orange raises, blue lowers": tinted}, name)
 
 
-def _picture(pixels: np.ndarray, zoom: int, described: str, caption: str) -> str:
+def own_picture(picture: np.ndarray, name: str) -> str:
+    """A picture alone.
+
+    Args:
+        picture: dims ``(height, width)`` or ``(height, width, channel)`` with 1, 3 or 4 channels, of any range.
+        name: Of the sample.
+    """
+    return _side_by_side({"as it is": as_rgb(picture).astype(float)}, name)
+
+
+def _side_by_side(pictures: Mapping[str, np.ndarray], name: str) -> str:
+    drawn = "".join(_picture(pixels, f"{name}, {caption}", caption) for caption, pixels in pictures.items())
+    return f"<div class=pictures>{drawn}</div>"
+
+
+def _picture(pixels: np.ndarray, described: str, caption: str) -> str:
     source = "data:image/png;base64," + base64.b64encode(png_of(pixels.round().astype("uint8"))).decode()
+    zoom = max(1, round(_PICTURE / max(pixels.shape[:2])))
     height, width = (size * zoom for size in pixels.shape[:2])
     return (
         f"<figure><img src='{source}' width={width} height={height} alt='{html.escape(described, quote=True)}'>"

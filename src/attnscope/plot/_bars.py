@@ -82,7 +82,8 @@ def bars(
             They stand beside the names. Default: none.
         sample: Number or id of the sample; default: the first.
         most: How many positions have a bar of their own.
-        labels: Names of the positions; default: the ``key_label`` coordinate, else numbers.
+        labels: Names of the positions; default: the ``key_label`` coordinate, else
+            what they are and their numbers: ``step 3``; patches by row and column.
         ax: Where to draw: axes, or an empty figure, which becomes as large as needed; default: on a new pyplot figure.
 
     Returns:
@@ -189,10 +190,7 @@ def _write_numbers(ax: Axes, rows: list[_Bar]) -> None:
     settle(ax)
     size = float(font_scalings["small"] * rcParams["font.size"])
     font = FontProperties(family=rcParams["font.family"], size=size)
-    texts = [
-        number(bar.value).replace("-", "\N{MINUS SIGN}") if bar.kind == "end" else signed_number(bar.value)
-        for bar in rows
-    ]
+    texts = [number(bar.value) if bar.kind == "end" else signed_number(bar.value) for bar in rows]
     places = [bar.reached for bar in rows]
     lows = [min(bar.start, bar.reached) for bar in rows]
     highs = [max(bar.start, bar.reached) for bar in rows]

@@ -43,7 +43,8 @@ def beeswarm(
         weights: What `ats.attribute` returns, dims ``(sample, key)``; positions are the same in all samples.
         inputs: What the model was given, dims ``(sample, key)``: a table or a data frame. Default: none.
         most: How many rows there are.
-        labels: Names of the positions; default: the ``key_label`` coordinate, else numbers.
+        labels: Names of the positions; default: the ``key_label`` coordinate, else
+            what they are and their numbers: ``step 3``; patches by row and column.
         ax: Where to draw; default: on a new pyplot figure.
 
     Returns:
@@ -96,15 +97,14 @@ def beeswarm(
     if given is not None:
         mappable = ScalarMappable(Normalize(0, 1), _values_map(dark))
         add_bar(ax, mappable, "value of the input", {0.0: "lowest", 1.0: "highest"})
-    part = f"{len(rows)} of {len(names)} positions" if len(rows) < len(names) else ""
     count = f"{len(samples.values):,} sample{'s' if len(samples.values) > 1 else ''}"
-    head_line(ax, "", [count, part, *remarks_on(samples.array)])
+    head_line(ax, "", [count, samples.part(len(rows)), *remarks_on(samples.array)])
     return ax
 
 
 def _values_map(dark: bool) -> ListedColormap:
-    """The part of the ramp that can be seen on the page."""
-    return ListedColormap(colour_map(dark)(np.linspace(0.22, 1.0, 256)), name="attnscope values")
+    """The part of the ramp whose dots can be seen on the page: from a contrast of 3 on."""
+    return ListedColormap(colour_map(dark)(np.linspace(0.44, 1.0, 256)), name="attnscope values")
 
 
 def _grey(tokens: dict[str, str]) -> tuple[float, ...]:

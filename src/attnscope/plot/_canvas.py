@@ -15,8 +15,6 @@ from matplotlib.colorbar import Colorbar
 from matplotlib.colors import Colormap, ListedColormap, LogNorm, Normalize, to_rgba
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.patches import PathPatch
-from matplotlib.path import Path
 from matplotlib.text import Text
 from matplotlib.transforms import BboxBase
 
@@ -28,8 +26,8 @@ from attnscope.plot._typesetting import broken, cut_front, plain_text, wrapped, 
 if TYPE_CHECKING:
     from matplotlib.typing import ColorType
 
-MOST_CROSSES = 2500
-"""If more cells than this are NaN, they are only red."""
+BELOW = "below 0"
+"""Mark of the dashes in what is below 0."""
 _MARGIN = 0.09
 """Inches around the axes."""
 _NARROWEST = 2.5
@@ -161,11 +159,27 @@ def add_bar(
     bar.outline.set_linewidth(0.4)
     if bar.solids is not None:
         bar.solids.set_edgecolor("face")  # or else viewers of SVG and PDF show the seams between its colours
+    dash_bar(bar, mappable, [axes] if isinstance(axes, Axes) else axes)
     texts, fonts = written([label], None)
     bar.set_label(wrapped(texts, _length_beside(axes, bar), 0.83 * rcParams["font.size"]), size="small")
     axis = bar.ax.yaxis if bar.orientation == "vertical" else bar.ax.xaxis
     plain_text(axis.label).set_fontfamily(fonts)
     return bar
+
+
+def dash_bar(bar: Colorbar, mappable: ScalarMappable, axes: Sequence[Axes]) -> None:
+    """Dashes in the half of a bar that is below 0, where what is drawn there has some."""
+    least = float(np.min(mappable.norm.vmin or 0.0))
+    if not least or not any(marks.get_gid() == BELOW for ax in axes for marks in ax.collections):
+        return
+    places = least * np.array((0.25, 0.5, 0.75))
+    upright = bar.orientation == "vertical"
+    lines = [
+        [(0.3, place), (0.7, place)] if upright else [(place - 0.04 * least, 0.5), (place + 0.04 * least, 0.5)]
+        for place in places
+    ]
+    colours = [ink_on(mappable.to_rgba(np.array(place))) for place in places]
+    bar.ax.add_collection(LineCollection(lines, colors=colours, linewidths=1.1, gid=BELOW), autolim=False)
 
 
 def _length_beside(axes: Axes | Sequence[Axes], bar: Colorbar) -> float:
@@ -291,76 +305,3 @@ def _note(ax: Axes, text: str, fonts: Sequence[str], colour: ColorType) -> Text:
     )
     note.set_in_layout(False)  # the title makes the room for it; a layout would narrow the axes until it fits over them
     return plain_text(note)
-
-
-def hatch(
-    ax: Axes, cells: np.ndarray, block: tuple[float, float] = (1, 1), start: tuple[float, float] = (0, 0)
-) -> None:
-    """Hatches masked cells.
-
-    Args:
-        ax: Axes whose x counts columns and whose y counts rows.
-        cells: dims ``(row, column)``, bool.
-        block: How many positions a cell is high and wide.
-        start: Column and row of the first cell.
-    """
-    if cells.any():
-        ax.add_patch(PathPatch(_outline(cells, block, start), gid="masked", **masked_style(ax)))
-
-
-def cross_out(
-    ax: Axes, cells: np.ndarray, block: tuple[float, float] = (1, 1), start: tuple[float, float] = (0, 0)
-) -> None:
-    """Marks cells that are NaN: red, with a cross.
-
-    Args:
-        ax: Axes whose x counts columns and whose y counts rows.
-        cells: dims ``(row, column)``, bool.
-        block: How many positions a cell is high and wide.
-        start: Column and row of the first cell.
-    """
-    if not cells.any():
-        return
-    ax.add_patch(PathPatch(_outline(cells, block, start), facecolor=nan_colour(ax), linewidth=0, gid="nan"))
-    places = np.argwhere(cells)
-    if len(places) <= MOST_CROSSES:
-        near, far = 0.25, 0.75
-        corners = [((near, near), (far, far)), ((near, far), (far, near))]
-        lines = [
-            [((column + x) * block[1] - 0.5 + start[0], (row + y) * block[0] - 0.5 + start[1]) for x, y in line]
-            for row, column in places
-            for line in corners
-        ]
-        ax.add_collection(
-            LineCollection(lines, colors=palette(dark=is_dark(ax))["on-nan"], linewidths=0.8, gid="nan crosses"),
-            autolim=False,
-        )
-
-
-def _outline(cells: np.ndarray, block: tuple[float, float], start: tuple[float, float]) -> Path:
-    """One path around all runs of cells in the rows; runs that repeat in the rows below become one rectangle."""
-    high, wide = block
-    open_runs: dict[tuple[int, int], int] = {}
-    rectangles = []
-    for row in range(len(cells) + 1):
-        runs = _runs(cells[row]) if row < len(cells) else []
-        for run in [run for run in open_runs if run not in runs]:
-            rectangles.append((open_runs.pop(run), row, *run))
-        for run in runs:
-            open_runs.setdefault(run, row)
-    vertices = [
-        corner
-        for top, bottom, left, right in rectangles
-        for corner in _corners(left * wide, right * wide, top * high, bottom * high)
-    ]
-    codes = [Path.MOVETO, Path.LINETO, Path.LINETO, Path.LINETO, Path.CLOSEPOLY] * len(rectangles)
-    return Path(np.array(vertices) - 0.5 + start, codes)
-
-
-def _corners(left: float, right: float, top: float, bottom: float) -> list[tuple[float, float]]:
-    return [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
-
-
-def _runs(row: np.ndarray) -> list[tuple[int, int]]:
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], row.astype(np.int8), [0]])))
-    return [(int(begin), int(end)) for begin, end in zip(edges[::2], edges[1::2], strict=True)]

@@ -10,7 +10,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from attnscope.errors import SchemaError, kind_of
-from attnscope.marks import number
+from attnscope.marks import number_in_ascii
 from attnscope.quantities import Quantity, quantity_of
 from attnscope.schema import ENTROPY, HEAD, KEY, QUERY, RANK, SAMPLE, key_dims, query_dims, too_many
 from attnscope.tensors import Tensor
@@ -131,9 +131,10 @@ def check(array: xr.DataArray, *, partial: bool = False) -> Quantity:
     least, most = _range(values)
     if least < -1e-6 or most > 1 + RANGE_TOLERANCE:
         raise SchemaError(
-            f"The weights run from {number(least)} to {number(most)}, but attention after the softmax lies between "
-            f"0 and 1. Logits and layer outputs are not weights; capture those: {_CAPTURE}. If the numbers are "
-            f"relevance, say so: xr.DataArray(values, dims={tuple(map(str, array.dims))}, name='relevance')."
+            f"The weights run from {number_in_ascii(least)} to {number_in_ascii(most)}, but attention after the "
+            f"softmax lies between 0 and 1. Logits and layer outputs are not weights; capture those: {_CAPTURE}. If "
+            f"the numbers are relevance, say so: xr.DataArray(values, dims={tuple(map(str, array.dims))}, "
+            "name='relevance')."
         )
     if quantity.noun == "attention":
         _check_rows(array, partial)
@@ -152,16 +153,16 @@ def _check_rows(array: xr.DataArray, partial: bool) -> None:
     over = several[several > 1 + ROW_TOLERANCE]
     if over.size:
         raise SchemaError(
-            f"{over.size} of {sums.size} rows sum to more than 1, up to {number(float(over.max()))}, but attention "
-            f"after the softmax sums to 1 over the keys.{_swapped(array)} Use the scores as they leave the "
+            f"{over.size} of {sums.size} rows sum to more than 1, up to {number_in_ascii(float(over.max()))}, but "
+            f"attention after the softmax sums to 1 over the keys.{_swapped(array)} Use the scores as they leave the "
             f"softmax, before dropout and without rescaling: {_CAPTURE}."
         )
     under = several[several < 1 - ROW_TOLERANCE]
     if under.size and queries and not partial:
         raise SchemaError(
-            f"{under.size} of {sums.size} rows sum to less than 1, down to {number(float(under.min()))}, but attention "
-            f"after the softmax sums to 1 over the keys.{_swapped(array)} Leave padding out of a mean over samples: "
-            "weights.where(weights.query_valid).mean('sample'). If these are only some of the keys, say so: "
+            f"{under.size} of {sums.size} rows sum to less than 1, down to {number_in_ascii(float(under.min()))}, but "
+            f"attention after the softmax sums to 1 over the keys.{_swapped(array)} Leave padding out of a mean over "
+            "samples: weights.where(weights.query_valid).mean('sample'). If these are only some of the keys, say so: "
             "partial=True."
         )
 

@@ -22,14 +22,13 @@ from attnscope.plot._canvas import (
     add_bar,
     axes_or_new,
     colours_of,
-    cross_out,
-    hatch,
     head_line,
     is_dark,
     new_figure,
     norm_of,
     title_over,
 )
+from attnscope.plot._cell_marks import cross_out, hatch
 from attnscope.plot._checks import Weights, is_maps, labelled
 from attnscope.plot._guest import figure_of, guest
 from attnscope.plot._heatmap import SQUARE_UP_TO, draw_map, margin

@@ -12,13 +12,12 @@ from attnscope.plot._canvas import (
     add_bar,
     axes_or_new,
     colours_of,
-    cross_out,
     frame,
-    hatch,
     head_line,
     is_dark,
     norm_of,
 )
+from attnscope.plot._cell_marks import cross_out, dash_below, hatch
 from attnscope.plot._checks import Weights, labelled
 from attnscope.plot._guest import guest
 from attnscope.plot._panels import Head, Panels, Sample, Side, panels_of
@@ -130,6 +129,7 @@ def draw_map(
     image = draw_cells(ax, drawn, hidden | missing, block, values.shape, colours, norm)
     hatch(ax, hidden, block)
     cross_out(ax, missing, block)
+    dash_below(ax, drawn, hidden | missing, colours, norm)
     cuts = []
     if ticks:
         cuts = [name_positions(axis, side) for axis, side in ((ax.xaxis, panels.columns), (ax.yaxis, panels.rows))]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, overload
 
 import numpy as np
@@ -18,16 +18,13 @@ from matplotlib.font_manager import FontProperties, font_scalings
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
 
-from attnscope.colours import diverging, ramp
-from attnscope.errors import LabelError, SchemaError
-from attnscope.labels import patch_grid
+from attnscope.colours import ramp, rgb
+from attnscope.errors import SchemaError
 from attnscope.marks import number, signed_number
 from attnscope.plot._canvas import (
     Place,
     add_bar,
     axes_or_new,
-    cross_out,
-    hatch,
     head_line,
     nan_colour,
     new_figure,
@@ -35,12 +32,14 @@ from attnscope.plot._canvas import (
     settle,
     title_over,
 )
+from attnscope.plot._cell_marks import cross_out, dash_below, hatch
 from attnscope.plot._checks import Weights, labelled
 from attnscope.plot._guest import figure_of, guest
-from attnscope.plot._panels import Head, Panels, Sample, Side, panels_of, sample_number, sample_titles
+from attnscope.plot._panels import Head, Sample, sample_number, sample_titles
+from attnscope.plot._patch_weights import Pictured, pictured
 from attnscope.plot._scale import Normalize, Scale, scaled
 from attnscope.plot._typesetting import cut, plain_text, width_of, written
-from attnscope.quantities import ATTENTION, ATTENTION_RECEIVED, is_relevance, quantity_of, remarks_on
+from attnscope.quantities import is_relevance, quantity_of, remarks_on
 from attnscope.schema import SAMPLE
 from attnscope.tensors import Tensor
 
@@ -48,18 +47,12 @@ DARKEST = 0.7
 """How far the picture is darkened where it has no attention: what is there can still be recognised."""
 TINT = 0.8
 """Opacity of the colour over the patch that is farthest from 0; a patch of 0 has none."""
+SOFTEST = 0.3
+"""Lightness of black, and how far from white is white, in a picture under relevance."""
+SIDES = ("group-0", "group-1")
+"""Colours over what is below 0 and above it: as on pages, of one lightness on any grey."""
 LAYOUTS = {1: ("key",), 2: ("query", "key"), 4: ("sample", "head", "query", "key")}
 MOST_SPECIAL, MOST_IMAGES = 12, 36
-
-
-@dataclass(frozen=True)
-class _PatchWeights:
-    """Weights of the patches, dims ``(row, column)``, and of the tokens that are not patches."""
-
-    weights: np.ndarray
-    masked: np.ndarray
-    special: np.ndarray
-    names: tuple[str, ...]
 
 
 @overload
@@ -105,8 +98,9 @@ def image(
 
     Attention darkens a picture in colours where it is small, as in the viewer: what is looked at keeps its own colours.
     A grey picture, whose own darkness would be taken for little attention, is coloured instead: the more attention, the
-    less is seen through the colour. Relevance colours every picture, which is then grey: orange speaks for the target,
-    blue against it; a patch of 0 is as it was. The bar shows the colours over the picture's mean grey.
+    less is seen through the colour. Relevance colours every picture, which is then a soft grey, without black and
+    white: orange speaks for the target, blue, with a dash, against it; a patch of 0 has no colour. The bar shows the
+    colours over the picture's mean grey.
 
     Tokens that are not patches (CLS, registers, sinks) have their own squares beside the picture, with their weights
     as numbers; the title says what share of the attention they take, and what share the patches have. If one has more
@@ -148,7 +142,7 @@ def image(
     array = labelled(weights, LAYOUTS)
     if images is not None:
         return _gallery(picture, array, images, sample, ax, grid=grid, head=head, normalize=normalize, maximum=maximum)
-    shown = _shown(picture, array, grid=grid, sample=sample, head=head)
+    shown = pictured(picture, array, grid=grid, sample=sample, head=head)
     (values,), scale = _scaled([shown], normalize, maximum)
     axes: Axes = axes_or_new(ax, *_figure_size(shown))
     mixed = _draw(axes, shown, values, scale, shown.needs_colour)
@@ -158,46 +152,8 @@ def image(
     return axes
 
 
-@dataclass(frozen=True)
-class _Shown:
-    """A picture and its weights.
-
-    Attributes:
-        pixels: dims ``(height, width, 3)``, 0 to 1.
-        patches: The weights.
-        panels: Where they come from.
-    """
-
-    pixels: np.ndarray
-    patches: _PatchWeights
-    panels: Panels
-
-    @property
-    def lightness(self) -> np.ndarray:
-        """How light each pixel is, dims ``(height, width)``, 0 to 1."""
-        return np.asarray(self.pixels @ _LIGHTNESS)
-
-    @property
-    def needs_colour(self) -> bool:
-        """Whether colours lie over the picture, and not darkness: it is signed, or grey itself."""
-        return self.panels.quantity.signed or float(np.ptp(self.pixels, axis=-1).max()) < _GREY
-
-
-def _shown(
-    picture: ArrayLike | Tensor,
-    array: xr.DataArray,
-    *,
-    grid: tuple[int, int] | None,
-    sample: Sample,
-    head: Head | None,
-) -> _Shown:
-    pixels = coloured_picture(picture)
-    panels = _over_queries(panels_of(array, sample=sample, partial=True).one("mean" if head is None else head))
-    return _Shown(pixels, _arranged(panels, array, grid), panels)
-
-
 def _scaled(
-    several: Sequence[_Shown], normalize: Normalize | None, maximum: float | None
+    several: Sequence[Pictured], normalize: Normalize | None, maximum: float | None
 ) -> tuple[list[np.ndarray], Scale]:
     """The values of each picture's patches and special tokens as they are drawn, and the scale they share."""
     drawn = []
@@ -210,15 +166,16 @@ def _scaled(
     return [values.ravel() for values, _ in drawn], scale
 
 
-def _draw(ax: Axes, shown: _Shown, values: np.ndarray, scale: Scale, in_colour: bool) -> Colormap:
+def _draw(ax: Axes, shown: Pictured, values: np.ndarray, scale: Scale, in_colour: bool) -> Colormap:
     """Draws a picture and its patches; returns the colours as they look over the picture's mean grey."""
-    pixels = np.repeat(shown.lightness[..., None], 3, axis=-1) if in_colour else shown.pixels
+    pixels = np.repeat(_softened(shown, scale)[..., None], 3, axis=-1) if in_colour else shown.pixels
     picture = ax.imshow(pixels, vmin=0, vmax=1, interpolation="nearest", extent=_extent(pixels))
     picture.set_gid("picture")
     over = _overlay(scale, in_colour)
     cells = values[: shown.patches.weights.size].reshape(shown.patches.weights.shape)
-    _draw_patches(ax, cells, shown, over, norm_of(scale))
-    return _over_grey(over, float(shown.lightness.mean()))
+    mixed = _over_grey(over, float(pixels.mean() if in_colour else shown.lightness.mean()))
+    _draw_patches(ax, cells, shown, over, mixed, norm_of(scale))
+    return mixed
 
 
 def _gallery(
@@ -248,7 +205,7 @@ def _gallery(
         )
     numbers = [sample_number(array, one) for one in images]
     names = sample_titles(array)
-    all_shown = [_shown(several[one], array, grid=grid, sample=one, head=head) for one in numbers]
+    all_shown = [pictured(several[one], array, grid=grid, sample=one, head=head) for one in numbers]
     if is_relevance(array):  # the samples may differ in what is explained, and the bar says what holds for all of them
         quantity = quantity_of(array)
         all_shown = [replace(one, panels=replace(one.panels, quantity=quantity)) for one in all_shown]
@@ -281,7 +238,7 @@ def _gallery(
     return axes
 
 
-def _gallery_axes(several: Sequence[_Shown], ax: Sequence[Axes] | np.ndarray | None) -> np.ndarray:
+def _gallery_axes(several: Sequence[Pictured], ax: Sequence[Axes] | np.ndarray | None) -> np.ndarray:
     count = len(several)
     if ax is None:
         high, wide = several[0].pixels.shape[:2]
@@ -312,111 +269,7 @@ def _title_within(ax: Axes, name: str) -> None:
     heading.set_fontfamily(fonts)
 
 
-_GREY = 0.02
-"""How much the channels of a grey picture may differ."""
-_COLOUR = 150
-"""Level of the ramp that grey pictures have their attention in."""
-_LIGHTNESS = np.array((0.2126, 0.7152, 0.0722))
-
-
-def coloured_picture(picture: ArrayLike | Tensor) -> np.ndarray:
-    """A picture as red, green and blue, dims ``(height, width, 3)``, 0 to 1.
-
-    Raises:
-        SchemaError: It has other axes, or values outside of what pixels have.
-    """
-    pixels = np.asarray(picture.detach().cpu() if hasattr(picture, "detach") else picture)
-    if pixels.ndim == 3 and pixels.shape[0] in (1, 3) and pixels.shape[2] not in (1, 3, 4):
-        fix = "Its channels come first; move them to the end: np.moveaxis(picture, 0, -1)."
-    else:
-        fix = "To draw one of several pictures, select it: pictures[0]."
-    if not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (1, 3, 4))) or 0 in pixels.shape:
-        raise SchemaError(
-            f"The picture has shape {pixels.shape}, but (height, width) or (height, width, channels) with 1, 3 or "
-            f"4 channels is needed. {fix}"
-        )
-    whole = pixels.dtype.kind in "uib"
-    values = pixels.astype(np.float64) / (255 if whole and pixels.dtype != bool else 1)
-    if not np.isfinite(values).all() or values.min() < 0 or values.max() > 1 + 1e-6:
-        extent = f"{number(float(np.nanmin(pixels.astype(float))))} to {number(float(np.nanmax(pixels.astype(float))))}"
-        raise SchemaError(
-            f"The picture is {pixels.dtype} from {extent}, but floats have to lie between 0 and 1, and integers "
-            "between 0 and 255. Undo the model's preprocessing: picture / 255, or picture * std + mean."
-        )
-    values = np.clip(values.reshape(*values.shape[:2], -1)[..., :3], 0, 1)
-    return np.broadcast_to(values, (*values.shape[:2], 3))
-
-
-def _over_queries(panels: Panels) -> Panels:
-    """The mean over the queries that are not padding and attend to something."""
-    rows = panels.rows.valid & ~(panels.values[0] == 0).all(axis=-1)
-    if len(panels.rows) == 1:
-        return panels
-    attending = panels.values[0][rows] if rows.any() else panels.values[0]
-    side = Side("", ("",), False, np.ones(1, bool))
-    masked = panels.masked[0][rows].all(axis=0) if rows.any() else panels.masked[0].all(axis=0)
-    selection = (*panels.selection, f"mean of {len(attending)} queries")
-    return Panels(
-        attending.mean(axis=0)[None, None],
-        masked[None, None],
-        ("",),
-        side,
-        panels.columns,
-        panels.site,
-        selection,
-        ATTENTION_RECEIVED if panels.quantity == ATTENTION else panels.quantity,
-    )
-
-
-def _arranged(panels: Panels, array: xr.DataArray, grid: tuple[int, int] | None) -> _PatchWeights:
-    rows, columns, first = _grid(panels.columns.labels, array, grid)
-    values, masked = panels.values[0, 0], panels.masked[0, 0]
-    inside = np.zeros(len(values), bool)
-    inside[first : first + rows * columns] = True
-    names = tuple(label for label, patch in zip(_names(panels.columns), inside, strict=True) if not patch)
-    shape = (rows, columns)
-    return _PatchWeights(values[inside].reshape(shape), masked[inside].reshape(shape), values[~inside], names)
-
-
-def _names(side: Side) -> tuple[str, ...]:
-    return side.labels if side.named else tuple(f"token {label}" for label in side.labels)
-
-
-def _grid(labels: tuple[str, ...], array: xr.DataArray, grid: tuple[int, int] | None) -> tuple[int, int, int]:
-    """Rows, columns and the position of the first patch."""
-    sinks = int(array.attrs.get("sinks", 0))
-    before = len(labels) - sinks
-    if grid is not None:
-        rows, columns = grid
-        if rows < 1 or columns < 1 or rows * columns > before:
-            raise LabelError(
-                f"grid={grid!r} has {rows * columns} patches, but the weights have {before} keys. {_suggested(before)}"
-            )
-        return rows, columns, before - rows * columns
-    sizes = [size for dim, size in array.sizes.items() if str(dim).startswith("key_")] or array.attrs.get("grid", ())
-    if len(sizes) == 2:
-        return int(sizes[0]), int(sizes[1]), 0
-    labelled_grid = patch_grid(labels)
-    if labelled_grid is None:
-        raise LabelError(
-            f"The weights have {len(labels)} keys, but neither labels nor dims say how many rows and columns of "
-            f"patches they are. {_suggested(before)}"
-        )
-    return labelled_grid
-
-
-def _suggested(keys: int) -> str:
-    for special in (0, 1, 2, 4, 5, 8):
-        side = math.isqrt(max(0, keys - special))
-        if side > 1 and side * side + special == keys:
-            beside = (
-                f", which leaves {special} special token{'s' if special > 1 else ''} before them" if special else ""
-            )
-            return f"Write, for example, grid=({side}, {side}){beside}."
-    return "Write grid=(rows, columns)."
-
-
-def _figure_size(shown: _Shown) -> tuple[float, float]:
+def _figure_size(shown: Pictured) -> tuple[float, float]:
     high, wide = shown.pixels.shape[:2]
     scale = min(4.4 / wide, 4.4 / high)
     beside = 1.4 if len(shown.patches.special) else 0.0
@@ -427,12 +280,16 @@ def _extent(pixels: np.ndarray) -> tuple[float, float, float, float]:
     return (-0.5, pixels.shape[1] - 0.5, pixels.shape[0] - 0.5, -0.5)
 
 
+_COLOUR = 150
+"""Level of the ramp that grey pictures have their attention in."""
+
+
 def _overlay(scale: Scale, in_colour: bool) -> Colormap:
     """What lies over the picture: black that gives way to attention, or a colour that grows with it."""
     share = np.linspace(-1 if scale.signed else 0, 1, 256)
     table = np.zeros((256, 4))
     if scale.signed:
-        low, high = diverging()[[0, -1]] / 255
+        low, high = np.array([rgb(name, dark=False) for name in SIDES]) / 255
         table[:, :3] = np.where(share[:, None] < 0, low, high)
         table[:, 3] = TINT * np.abs(share)
     elif in_colour:
@@ -443,6 +300,14 @@ def _overlay(scale: Scale, in_colour: bool) -> Colormap:
     return ListedColormap(table, name="attnscope over a picture").with_extremes(bad=(0, 0, 0, 0))
 
 
+def _softened(shown: Pictured, scale: Scale) -> np.ndarray:
+    """How light each pixel is drawn under colours; under two of them without black and white, on which neither shows.
+
+    Dims ``(height, width)``, 0 to 1.
+    """
+    return SOFTEST + (1 - 2 * SOFTEST) * shown.lightness if scale.signed else shown.lightness
+
+
 def _over_grey(colours: Colormap, grey: float) -> Colormap:
     """The overlay as it looks over one grey."""
     table = colours(np.arange(colours.N))
@@ -451,7 +316,9 @@ def _over_grey(colours: Colormap, grey: float) -> Colormap:
     return ListedColormap(table, name="attnscope over grey").with_extremes(bad=(0, 0, 0, 0))
 
 
-def _draw_patches(ax: Axes, values: np.ndarray, shown: _Shown, colours: Colormap, norm: Norm) -> None:
+def _draw_patches(
+    ax: Axes, values: np.ndarray, shown: Pictured, colours: Colormap, over_grey: Colormap, norm: Norm
+) -> None:
     patches, (high, wide) = shown.patches, shown.pixels.shape[:2]
     missing = np.isnan(values) & ~patches.masked
     overlay = ax.imshow(
@@ -466,11 +333,12 @@ def _draw_patches(ax: Axes, values: np.ndarray, shown: _Shown, colours: Colormap
     hatch(ax, patches.masked, cell)
     cross_out(ax, missing, cell)
     ax.set(xticks=[], yticks=[], xlim=(-0.5, wide - 0.5), ylim=(high - 0.5, -0.5), aspect="equal")
+    dash_below(ax, values, missing | patches.masked, over_grey, norm)
     ax.grid(False)
     ax.set_frame_on(False)
 
 
-def _special_texts(shown: _Shown) -> tuple[list[str], list[str]]:
+def _special_texts(shown: Pictured) -> tuple[list[str], list[str]]:
     """What stands beside a picture about its tokens that are not patches, and the fonts for it."""
     special = shown.patches.special[:MOST_SPECIAL]
     names, fonts = written(shown.patches.names[:MOST_SPECIAL], 12)
@@ -485,14 +353,14 @@ def _small() -> float:
     return float(font_scalings["small"] * rcParams["font.size"])
 
 
-def _room(several: Sequence[_Shown]) -> float:
+def _room(several: Sequence[Pictured]) -> float:
     """Points that the tokens that are not patches need beside each picture."""
     written_beside = [(text, fonts) for texts, fonts in map(_special_texts, several) for text in texts]
     widths = [width_of(text, FontProperties(family=fonts, size=_small())) for text, fonts in written_beside]
     return max(widths, default=0.0) + 2.4 * _small()
 
 
-def _draw_special(ax: Axes, values: np.ndarray, shown: _Shown, colours: Colormap, norm: Norm, points: float) -> None:
+def _draw_special(ax: Axes, values: np.ndarray, shown: Pictured, colours: Colormap, norm: Norm, points: float) -> None:
     """A column of squares right of the picture, each with its name and weight, all within the axes."""
     if not len(values):
         return
@@ -525,7 +393,7 @@ def _room_beside(ax: Axes, picture: tuple[int, int], points: float) -> tuple[flo
     return points * dot, dot
 
 
-def _in_words(shown: _Shown, *, short: bool = False) -> list[str]:
+def _in_words(shown: Pictured, *, short: bool = False) -> list[str]:
     """Remarks on the patches; short ones where there are several pictures."""
     patches, quantity = shown.patches, shown.panels.quantity
     rows, columns = patches.weights.shape

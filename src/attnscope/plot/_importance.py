@@ -11,7 +11,7 @@ from attnscope.errors import SchemaError
 from attnscope.plot._canvas import axes_or_new, colour_map, head_line, is_dark, label_lines
 from attnscope.plot._checks import Weights
 from attnscope.plot._guest import guest, points_of
-from attnscope.plot._samples import samples_of
+from attnscope.plot._samples import Samples, samples_of
 from attnscope.plot._typesetting import LONGEST, plain_text, written
 from attnscope.quantities import remarks_on
 
@@ -40,7 +40,8 @@ def importance(
         weights: What `ats.attribute` returns, dims ``(sample, key)``; positions are the same in all samples.
         level: Of the interval, between 0 and 1 (exclusive).
         most: How many bars there are.
-        labels: Names of the positions; default: the ``key_label`` coordinate, else numbers.
+        labels: Names of the positions; default: the ``key_label`` coordinate, else
+            what they are and their numbers: ``step 3``; patches by row and column.
         ax: Where to draw; default: on a new pyplot figure.
 
     Returns:
@@ -84,16 +85,16 @@ def importance(
     said = f"mean distance from 0: {quantity.name}" if quantity.signed else f"mean {quantity.name}"
     words, fonts = written([said], None)
     plain_text(ax.set_xlabel(label_lines(ax, words), loc="right", fontsize="small")).set_fontfamily(fonts)
-    head_line(ax, "", [*_remarks(samples.values, rows, names, level, half), *remarks_on(samples.array)])
+    head_line(ax, "", [*_remarks(samples, rows, level, half), *remarks_on(samples.array)])
     return ax
 
 
-def _remarks(values: np.ndarray, rows: list[int], names: list[str], level: float, half: np.ndarray) -> list[str]:
-    count = len(values)
+def _remarks(samples: Samples, rows: list[int], level: float, half: np.ndarray) -> list[str]:
+    count = len(samples.values)
     known = np.isfinite(half).any()
     return [
         f"{count:,} sample{'s' if count > 1 else ''}",
-        f"{len(rows)} of {len(names)} positions" if len(rows) < len(names) else "",
+        samples.part(len(rows)),
         f"line: {100 * level:g}% interval of the mean, approximate" if known else "no interval: it needs two samples",
     ]
 

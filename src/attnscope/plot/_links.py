@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Literal
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
@@ -10,7 +13,8 @@ from matplotlib.lines import Line2D
 
 from attnscope.errors import SchemaError, counted
 from attnscope.marks import number, signed_number
-from attnscope.plot._canvas import axes_or_new, colours_of, hatch, head_line, is_dark
+from attnscope.plot._canvas import axes_or_new, colours_of, head_line, is_dark
+from attnscope.plot._cell_marks import hatch
 from attnscope.plot._checks import Weights, labelled
 from attnscope.plot._guest import guest
 from attnscope.plot._heatmap import margin
@@ -42,9 +46,9 @@ def links(
     """Which query looks at which key: a line for each of the strongest weights, queries left and keys right.
 
     The width and opacity of a line are proportional to its weight; the key below the picture shows three widths.
-    Weights of 0, masked cells and NaN have no line. Of relevance, orange lines are above 0 and blue ones below. The
-    picture says how many weights were left out, and how much of the attention the drawn lines carry. Hatched strips:
-    padding.
+    Weights of 0, masked cells and NaN have no line. Of relevance, orange lines are above 0, and blue, broken ones
+    below. The picture says how many weights were left out, and how much of the attention the drawn lines carry. Hatched
+    strips: padding.
 
     Args:
         weights: A site's scores, ``maps[site]`` in full or selected; maps of a single site; or a plain array
@@ -138,6 +142,7 @@ def _draw_lines(ax: Axes, panels: Panels, places: np.ndarray, values: np.ndarray
         ends,
         linewidths=THICKEST * np.abs(shares),
         colors=[_ink(ax, scale, share) for share in shares],
+        linestyles=[_style(share) for share in shares],
         capstyle="round",
         gid="links",
     )
@@ -148,6 +153,11 @@ def _draw_lines(ax: Axes, panels: Panels, places: np.ndarray, values: np.ndarray
 def _beside(column: float, columns: int, rows: int) -> float:
     """Where a key stands, counted in queries."""
     return (column + 0.5) / columns * rows - 0.5
+
+
+def _style(share: float) -> Literal["-"] | tuple[float, Sequence[float]]:
+    """Lines below 0 are broken, so that both sides can be told without colours."""
+    return "-" if share >= 0 else (0, (2.5, 1.5))
 
 
 def _ink(ax: Axes, scale: Scale, share: float) -> tuple[float, float, float, float]:
@@ -180,7 +190,14 @@ def _width_key(ax: Axes, scale: Scale) -> None:
     """Three widths, and their weights; of signed values on both sides of 0."""
     shares = (-1.0, -0.5, 0.5, 1.0) if scale.signed else (1.0, 0.5, 0.1)
     lines = [
-        Line2D([], [], color=_ink(ax, scale, share), linewidth=THICKEST * abs(share), label=text)
+        Line2D(
+            [],
+            [],
+            color=_ink(ax, scale, share),
+            linewidth=THICKEST * abs(share),
+            linestyle=_style(share),
+            label=text,
+        )
         for share, text in (
             (share, (signed_number if scale.signed else number)(share * scale.maximum)) for share in shares
         )

@@ -20,13 +20,13 @@ from attnscope.plot._canvas import (
     axes_or_new,
     colour_map,
     colours_of,
-    cross_out,
     head_line,
     ink_on,
     is_dark,
     nan_colour,
     norm_of,
 )
+from attnscope.plot._cell_marks import cross_out
 from attnscope.plot._guest import guest
 from attnscope.plot._panels import Side, site_of
 from attnscope.plot._scale import Scale

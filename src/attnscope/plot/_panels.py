@@ -10,8 +10,10 @@ import xarray as xr
 
 from attnscope.errors import SchemaError
 from attnscope.labels import SINK
+from attnscope.marks import readable
 from attnscope.masking import closed_cells
 from attnscope.plot._checks import check, require_keys
+from attnscope.position_kinds import UNKNOWN, Counted, counted_along, singular
 from attnscope.quantities import Quantity, is_relevance, quantity_of
 from attnscope.schema import HEAD, KEY, SAMPLE, SAMPLE_ID, SHORT_NAME, key_dims, query_dims, size_along
 
@@ -29,17 +31,38 @@ class Side:
         labels: What each position is called; its number where nothing else is known.
         named: Whether these are names, and not only numbers.
         valid: dims ``(position,)``, False on padding.
+        positions: What queries or keys are: tokens, features; None of anything else.
+        alone: Whether there are no queries that keys have to be told from, as in relevance of an input.
     """
 
     name: str
     labels: tuple[str, ...]
     named: bool
     valid: np.ndarray
+    positions: Counted | None = None
+    alone: bool = False
 
     @property
     def title(self) -> str:
         """What is written along the side."""
-        return self.name if self.named or self.name not in ("query", "key") else f"{self.name} position"
+        if self.positions is None:
+            return self.name
+        if self.alone:
+            return self.positions.axis
+        if self.positions.units != UNKNOWN:
+            return f"{self.name}: {self.positions.axis}"
+        return self.name if self.named and len(self.positions.sizes) == 1 else f"{self.name} position"
+
+    @property
+    def one(self) -> str:
+        """What one of its positions is called in front of its number."""
+        return singular(self.positions.units) if self.positions is not None and self.alone else self.name
+
+    def some(self, count: int) -> str:
+        """How many of its positions, in words."""
+        if self.positions is not None and self.alone:
+            return self.positions.some(count)
+        return f"{count} {_PLURAL.get(self.name, self.name) if count != 1 else self.name}"
 
     def part(self, kept: slice) -> Side:
         """Some of the positions, one after the other."""
@@ -125,15 +148,12 @@ class Panels:
         """These maps without the padding at the ends of their sides, as long as nothing is drawn there."""
         rows = kept_of(~self.rows.valid & self.masked.all((0, 2)))
         columns = kept_of(~self.columns.valid & self.masked.all((0, 1)))
-        lost = {
-            side.name.split(":")[0]: len(side) - (kept.stop - kept.start)
-            for side, kept in ((self.rows, rows), (self.columns, columns))
-        }
-        if not any(lost.values()):
+        lost = [
+            (side, len(side) - (kept.stop - kept.start)) for side, kept in ((self.rows, rows), (self.columns, columns))
+        ]
+        if not any(count for _, count in lost):
             return self
-        counted = ", ".join(
-            f"{count} {_PLURAL.get(name, name) if count > 1 else name}" for name, count in lost.items() if count
-        )
+        counted = ", ".join(side.some(count) for side, count in lost if count)
         return replace(
             self,
             values=self.values[:, rows, columns],
@@ -189,7 +209,8 @@ def panels_of(
     heads = [HEAD] if HEAD in chosen.dims else []
     sizes = (chosen.sizes.get(HEAD, 1), size_along(chosen, queries), size_along(chosen, keys))
     values = chosen.transpose(*heads, *queries, *keys).values.astype(np.float64).reshape(sizes)
-    rows, columns = side_of(chosen, queries, "query"), side_of(chosen, keys, KEY)
+    alone = is_relevance(array) and not queries
+    rows, columns = side_of(chosen, queries, "query"), side_of(chosen, keys, KEY, alone=alone)
     masked = closed_cells(values, rows.valid, columns.valid)
     names = _head_names(chosen)
     if not queries and heads:
@@ -217,7 +238,7 @@ def _samples_as_rows(array: xr.DataArray, partial: bool) -> Panels:
     known = xr.ones_like(loaded, dtype=bool) if valid is None else valid.broadcast_like(loaded)
     masked = ~known.transpose(SAMPLE, *keys).values.astype(bool).reshape(values.shape) & (values == 0)
     shared = loaded.isel({SAMPLE: 0}, drop=True).drop_vars([n for n in loaded.coords if n != "target"], errors="ignore")
-    columns = side_of(shared.assign_coords(_shared_coordinates(loaded) | _unsampled(loaded)), keys, KEY)
+    columns = side_of(shared.assign_coords(_shared_coordinates(loaded) | _unsampled(loaded)), keys, KEY, alone=True)
     names = sample_names(loaded)
     rows = Side(SAMPLE, names, sample_ids(loaded) is not None, np.ones(len(names), bool))
     return Panels(values, masked, ("",), rows, columns, "", chosen_before(array), quantity)
@@ -248,11 +269,12 @@ _DECISION = "decision"
 
 
 def _decisions(array: xr.DataArray) -> list[str]:
-    said = [f"the model says {word}" for word in np.atleast_1d(array.coords[_DECISION].values).tolist()]
+    said = [f"the model says {readable(str(word))}" for word in np.atleast_1d(array.coords[_DECISION].values).tolist()]
     if "truth" not in array.coords:
         return said
     truth = np.atleast_1d(array.coords["truth"].values).tolist()
-    return [f"{words} (truth: {word})" for words, word in zip(said, truth, strict=True)]
+    right = [f" (truth: {readable(str(word))})" if word != "" else "" for word in truth]
+    return [words + word for words, word in zip(said, right, strict=True)]
 
 
 def sample_ids(array: xr.DataArray) -> tuple[str, ...] | None:
@@ -406,32 +428,29 @@ def chosen_before(array: xr.DataArray) -> tuple[str, ...]:
     return tuple(selection)
 
 
-def side_of(array: xr.DataArray, dims: tuple[str, ...], name: str) -> Side:
+def side_of(array: xr.DataArray, dims: tuple[str, ...], name: str, *, alone: bool = False) -> Side:
     """The positions of some query or key dims of an array without samples.
 
     Args:
         array: Labelled scores.
         dims: All of its dims of one kind; several are numbered row by row; none gives one nameless position.
         name: ``query`` or ``key``.
+        alone: Whether there are no queries that keys have to be told from.
     """
     if not dims:
         return Side("", ("",), False, np.ones(1, bool))
-    size = size_along(array, dims)
+    size, counted = size_along(array, dims), counted_along(array, dims)
     label = f"{dims[0]}_label"
     named = len(dims) == 1 and label in array.coords and array.coords[label].dims == dims
     if named:
         labels = [str(one) for one in array.coords[label].values]
     else:
-        sizes = [array.sizes[dim] for dim in dims]
-        labels = [", ".join(map(str, place)) for place in np.ndindex(*sizes)]
         sinks = int(array.attrs.get("sinks", 0)) if name == KEY else 0
-        labels = labels[: size - sinks] + [SINK] * min(sinks, size)
-    return Side(
-        name if len(dims) == 1 else f"{name}: {', '.join(dims)}",
-        tuple(labels),
-        named or len(dims) > 1,
-        _valid(array, dims, name, size),
-    )
+        labels = counted.numbers[: size - sinks] + [SINK] * min(sinks, size)
+    several = len(counted.sizes) > 1 and not named
+    positions = counted if several else Counted((counted.units,), (size,))
+    known = positions if query_dims(dims) or key_dims(dims) else None
+    return Side(name, tuple(labels), named or several, _valid(array, dims, name, size), known, alone)
 
 
 def _valid(array: xr.DataArray, dims: tuple[str, ...], name: str, size: int) -> np.ndarray:

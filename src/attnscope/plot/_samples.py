@@ -11,8 +11,10 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from attnscope.errors import InputError, LabelError, SchemaError, counted
+from attnscope.marks import readable
 from attnscope.plot._checks import Weights, check, labelled, require_keys
 from attnscope.plot._panels import sample_number, sample_titles
+from attnscope.position_kinds import Counted, counted_along
 from attnscope.quantities import Quantity, quantity_of
 from attnscope.schema import KEY, SAMPLE, key_dims, size_along
 
@@ -26,6 +28,7 @@ class Samples:
 
     Attributes:
         values: dims ``(sample, position)``, float64; NaN at padding.
+        positions: What the positions are.
         names: dims ``(sample, position)``: what each position is called.
         titles: What each sample is called; empty for a single one without a name.
         base: dims ``(sample,)``: the target's number where nothing is there; None where the values need not add up.
@@ -34,6 +37,7 @@ class Samples:
     """
 
     values: np.ndarray
+    positions: Counted
     names: np.ndarray
     titles: list[str]
     base: np.ndarray | None
@@ -59,6 +63,11 @@ class Samples:
     def quantity(self) -> Quantity:
         """What the values are, of all samples together."""
         return quantity_of(self.array)
+
+    def part(self, drawn: int) -> str:
+        """How many of the positions are drawn; empty where all are."""
+        every = self.values.shape[1]
+        return f"{drawn} of {self.positions.some(every)}" if drawn < every else ""
 
     def number(self, sample: int | str | None) -> int:
         """The number of a sample, which may be given by its id; None for the first."""
@@ -105,6 +114,7 @@ def samples_of(weights: Weights, labels: Sequence[str] | None = None) -> Samples
     values = values if valid is None else np.where(valid.astype(bool) | (values != 0), values, np.nan)
     return Samples(
         values,
+        counted_along(array, keys),
         _names(array, labels, keys, shape),
         sample_titles(array),
         _of_samples(array, "base", shape[0]),
@@ -127,7 +137,7 @@ def _names(
 ) -> np.ndarray:
     known = _laid(array, "label", keys, shape) if labels is None else np.asarray(list(labels), dtype=str)
     if known is None:
-        known = np.array([f"{KEY} {place}" for place in range(shape[1])])
+        known = np.array(counted_along(array, keys).names)
     if labels is not None and known.shape != shape[1:]:
         raise LabelError(
             f"{counted(len(known), 'label')} given for {counted(shape[1], 'position')}. Give one per position: "
@@ -171,4 +181,4 @@ def values_of(inputs: Any, shape: tuple[int, int]) -> np.ndarray | None:
 def said(value: object) -> str:
     """An input's value, to four digits."""
     number = isinstance(value, (int, float, np.number)) and not isinstance(value, (bool, np.bool_))
-    return f"{value:.4g}".replace("-", "\N{MINUS SIGN}") if number else str(value)
+    return readable(f"{value:.4g}") if number else str(value)

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from attnscope.errors import SchemaError
-from attnscope.marks import rounded_up
+from attnscope.marks import readable, rounded_up
 from attnscope.quantities import ATTENTION, Quantity
 
 Normalize = Literal["max", "row", "rank", "log"]
@@ -45,7 +45,7 @@ class Scale:
             ends = [float(f"{self.maximum / 10**power:.12g}") for power in range(DECADES, -1, -1)]
             return {end: f"≤ {end:g}" if end == ends[0] else f"{end:g}" for end in ends}
         if self.signed:
-            return {-self.maximum: f"\N{MINUS SIGN}{self.maximum:g}", 0.0: "0", self.maximum: f"+{self.maximum:g}"}
+            return {-self.maximum: readable(f"{-self.maximum:g}"), 0.0: "0", self.maximum: f"+{self.maximum:g}"}
         return {share * self.maximum: f"{share * self.maximum:g}" for share in (0.0, 0.5, 1.0)}
 
     def tip(self, values: np.ndarray, masked: np.ndarray | bool = False) -> str:

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from attnscope.colours import palette
 from attnscope.errors import LabelError, SchemaError, counted
-from attnscope.marks import rounded_up
+from attnscope.marks import readable, rounded_up
 from attnscope.plot._canvas import (
     Place,
     add_bar,
@@ -34,7 +34,8 @@ from attnscope.plot._panels import Panels, Side, chosen_before, kept_of, side_of
 from attnscope.plot._scale import scaled
 from attnscope.plot._ticks import name_positions
 from attnscope.plot._typesetting import plain_text, wrapped, written
-from attnscope.quantities import Quantity, remarks_on
+from attnscope.position_kinds import UNKNOWN
+from attnscope.quantities import Quantity, is_relevance, remarks_on
 from attnscope.schema import HEAD, KEY, SAMPLE, key_dims, query_dims
 
 MOST_LINES, MOST_BANDS = 6, 3
@@ -152,8 +153,7 @@ def series(
     else:
         ax, remarks = _draw_lines(ax, courses, chosen, when, percentiles)
     part = len(chosen) < len(courses.lines)
-    kind = {"query": "queries", "key": "keys", "target": "targets"}.get(courses.lines.name.split(":")[0], "lines")
-    some = f"{len(chosen)} of {len(courses.lines)} {kind}" if part else ""
+    some = f"{len(chosen)} of {courses.lines.some(len(courses.lines))}" if part else ""
     head_line(
         ax,
         site or ", ".join(courses.selection),
@@ -169,6 +169,7 @@ def _share(courses: _Courses) -> str:
     sums = sums[np.isfinite(sums)]
     if (
         courses.quantity.signed
+        or courses.quantity.noun != "attention"
         or courses.time.name != KEY
         or not sums.size
         or np.allclose(sums, 1, atol=0.02)
@@ -254,7 +255,7 @@ def _side(array: xr.DataArray, dims: Sequence[str]) -> Side:
     label = array.coords.get(f"{dim}_label")
     if label is not None and SAMPLE in label.dims and not bool((label == label.isel({SAMPLE: 0})).all()):
         first = first.drop_vars(f"{dim}_label", errors="ignore")
-    side = side_of(first, (dim,), dim)
+    side = side_of(first, (dim,), dim, alone=is_relevance(array) and not query_dims(array.dims))
     if dim == "target" and dim in array.coords:
         side = replace(side, labels=tuple(map(str, array.coords[dim].values)), named=True)
     return replace(side, valid=np.ones(len(side), bool))
@@ -350,8 +351,7 @@ def _draw_lines(
 
 def _line_names(courses: _Courses) -> list[str]:
     side = courses.lines
-    kind = side.name.split(":")[0]
-    return [label if side.named else f"{kind} {label}".strip() or courses.quantity.noun for label in side.labels]
+    return [label if side.named else f"{side.one} {label}".strip() or courses.quantity.noun for label in side.labels]
 
 
 def _level(ax: Axes, courses: _Courses) -> None:
@@ -379,8 +379,14 @@ def _time_axis(ax: Axes, courses: _Courses, when: np.ndarray | None) -> None:
         return
     ax.set_xlim(-0.5, len(courses.time) - 0.5)
     name_positions(ax.xaxis, courses.time)
-    if not courses.time.named:
-        plain_text(ax.set_xlabel(f"{courses.time.name}: time step"))
+    plain_text(ax.set_xlabel(_time_title(courses.time)))
+
+
+def _time_title(time: Side) -> str:
+    """What is written along the axis of time: steps, unless they are known to be something else."""
+    if time.positions is None or time.positions.units in (UNKNOWN, "steps"):
+        return "time step"
+    return time.positions.axis
 
 
 def _marks(ax: Axes, courses: _Courses, chosen: list[int], places: np.ndarray) -> None:
@@ -423,14 +429,14 @@ def _legend(ax: Axes, fonts: list[str]) -> None:
 def _dated(when: np.ndarray) -> Side:
     """Times as names of steps."""
     numbers = when.dtype.kind in "iuf"
-    labels = [f"{one:g}".replace("-", "\N{MINUS SIGN}") if numbers else str(one) for one in when]
+    labels = [readable(f"{one:g}") if numbers else str(one) for one in when]
     return Side("time", tuple(labels), not numbers, np.ones(len(labels), bool))
 
 
 def _draw_strip(ax: Place, courses: _Courses, chosen: list[int], when: np.ndarray | None) -> tuple[Axes, list[str]]:
     time = courses.time if when is None else _dated(when)
     names = tuple(courses.lines.labels[line] for line in chosen)
-    rows = Side(courses.lines.name, names, courses.lines.named, np.ones(len(chosen), bool))
+    rows = replace(courses.lines, labels=names, valid=np.ones(len(chosen), bool))
     mean = courses.mean[chosen]
     masked = np.broadcast_to(courses.absent, mean.shape) | (np.isnan(mean) & ~courses.broken[chosen])
     ax = axes_or_new(ax, 6.4 + margin(rows), min(7.0, max(1.2, 0.22 * len(rows)) + 1.2))
@@ -438,8 +444,8 @@ def _draw_strip(ax: Place, courses: _Courses, chosen: list[int], when: np.ndarra
     panels = Panels(values, masked[None], ("",), rows, time, "", (), courses.quantity)
     image, remarks = draw_map(ax, values[0], panels, colours_of(scale, is_dark(ax)), norm_of(scale))
     ax.set_aspect("auto")
-    if when is None and not time.named:
-        plain_text(ax.set_xlabel(f"{time.name}: time step"))
+    if when is None:
+        plain_text(ax.set_xlabel(_time_title(time)))
     elif when is not None and when.dtype.kind in "iu" and (np.diff(when) == 1).all():
         name_positions(ax.xaxis, time, origin=int(when[0]))
     add_bar(ax, image, scale.label, scale.ticks)

@@ -17,6 +17,7 @@ from attnscope.marks import colour_bar, isolated, number, offline_page, shown, s
 from attnscope.plot._checks import Weights, check, labelled, require_keys
 from attnscope.plot._panels import sample_titles
 from attnscope.plot._scale import Scale, scaled
+from attnscope.position_kinds import counted_along
 from attnscope.quantities import ATTENTION, Quantity, remarks_on, target_in_words
 from attnscope.schema import KEY, SAMPLE, key_dims
 
@@ -283,7 +284,8 @@ def _labels(array: xr.DataArray, key: str, labels: Names | None, shape: tuple[in
     if labels is None and known is not None:
         names = _laid(array, known, shape).tolist()
     if names is None:
-        names = [str(place) for place in range(shape[1])]
+        counted = counted_along(array, (key,))
+        names = counted.names if counted.are_patches else counted.numbers
     rows = _rows(list(names), shape[0])  # type: ignore[call-overload]
     if len(rows) != shape[0] or any(len(row) != shape[1] for row in rows):
         raise LabelError(

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection
 from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
@@ -15,11 +16,14 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from matplotlib.transforms import Affine2D, ScaledTranslation, Transform
 
+from attnscope.colours import NEARLY_0
 from attnscope.plot._canvas import (
+    BELOW,
     Place,
     TrueTypeFigure,
     add_bar,
     colours_of,
+    dash_bar,
     head_line,
     ink_on,
     is_dark,
@@ -183,6 +187,7 @@ def _on_axes(text: ColouredTokens, rows: list[_Row], fonts: list[str], ax: Axes)
             note.remove()
         head_line(ax, "", _remarks(text, rows[:fitting]))
     _draw_words(ax, placed_words(rows[:fitting], font, wide), font, mappable)
+    dash_bar(bar, mappable, [ax])
     return ax
 
 
@@ -271,6 +276,7 @@ def _from_upper_left(ax: Axes) -> Transform:
 def _draw_words(ax: Axes, words: list[Word], font: FontProperties, colours: ScalarMappable) -> None:
     place = _from_upper_left(ax)
     high = _HEIGHT * float(font.get_size())
+    _underline(ax, words, high, colours, place)
     for word in words:
         if not word.bare:
             ax.add_artist(_ground(word, high, place, colours, ax))
@@ -290,6 +296,26 @@ def _draw_words(ax: Axes, words: list[Word], font: FontProperties, colours: Scal
         )
         text.set_in_layout(False)  # lines are broken for the axes as they are; a layout would narrow them again
         ax.add_artist(plain_text(text))
+
+
+def _underline(ax: Axes, words: list[Word], high: float, colours: ScalarMappable, place: Transform) -> None:
+    """Dashes under what is below 0, so that both sides can be told without colours."""
+    least = float(np.min(colours.norm.vmin or 0.0))
+    below = [word for word in words if not word.bare and not word.masked and word.weight < NEARLY_0 * least < 0]
+    if not below:
+        return
+    inset = 0.12 * high
+    lines = [
+        [(word.left + inset, word.top + 0.86 * high), (word.left + word.width - inset, word.top + 0.86 * high)]
+        for word in below
+    ]
+    inks = [ink_on(colours.to_rgba(np.array(word.weight))) for word in below]
+    marks = LineCollection(
+        lines, colors=inks, linewidths=0.8, linestyles=[(0, (3, 2))], transform=place, clip_on=False, gid=BELOW
+    )
+    marks.set_in_layout(False)
+    marks.set_zorder(2.5)
+    ax.add_collection(marks, autolim=False)
 
 
 def _ground(word: Word, high: float, place: Transform, colours: ScalarMappable, ax: Axes) -> Rectangle:

@@ -18,6 +18,7 @@ from attnscope.errors import AttnscopeError, InputError, UnbuiltModelError, Unsu
 from attnscope.frames import table_of
 from attnscope.interception import call_model, input_names
 from attnscope.labels import AxisLabels
+from attnscope.named_arrays import NamedArrays
 from attnscope.running._batches import Batch, Batches, batches_of, gives_batches, joined
 from attnscope.running._compiled import as_numpy, compiled
 from attnscope.running._declaration import declaration_of
@@ -48,8 +49,8 @@ class Network:
 
     Args:
         model: A built Keras 3 model, or a KerasHub task, which also takes raw texts or images.
-        inputs: Arrays or a structure of them, a table or data frame, raw texts or images for a task, or anything that
-            yields batches.
+        inputs: Arrays or a structure of them, also with ids, a table or data frame, raw texts or images for a task, or
+            anything that yields batches.
         batch_size: Samples at a time, if the inputs are arrays.
 
     Attributes:
@@ -58,6 +59,7 @@ class Network:
         labels: What the task or the table knows about the positions: tokens, patches, columns; empty if nothing is
             known.
         table: The table that the inputs came from, with the columns that the model reads; None for other inputs.
+        ids: What each sample is called, dims ``(sample,)``; None where nothing says it.
         texts: The raw texts, dims ``(sample,)``; None if the inputs are not single texts.
         tokenizer: The task's tokenizer; None for other models.
         zero_is_padding: Names of inputs in which 0 stands for no token, by the layer that made the tokens of text.
@@ -75,6 +77,8 @@ class Network:
     def __init__(self, model: keras.Layer, inputs: Inputs, *, batch_size: int = 32) -> None:
         check_model(model)
         check_call(model)
+        ids = inputs.ids if isinstance(inputs, NamedArrays) else None
+        inputs = inputs.inputs if isinstance(inputs, NamedArrays) else inputs
         given = table_of(inputs)
         table = None if given is None else arranged(given, model)
         task = prepared(model, inputs if table is None else table.inputs)
@@ -82,6 +86,7 @@ class Network:
         self.inputs = task.inputs if gives_batches(task.inputs, model) else fitted(task.inputs, model)
         self.labels: list[AxisLabels] = [*([] if table is None else table.labels), *task.labels]
         self.table = None if table is None else table.table
+        self.ids = ids if table is None else table.table.ids
         self.texts: xr.DataArray | None = task.texts
         self.tokenizer = task.tokenizer
         self.zero_is_padding = frozenset[str]()
@@ -110,11 +115,6 @@ class Network:
         inputs = [] if declaration is None else declaration.inputs
         keys = [one.name for one in inputs if one.own_name == name]
         return keys[0] if len(keys) == 1 and all(one.name != name for one in inputs) else name
-
-    @property
-    def ids(self) -> np.ndarray | None:
-        """What each sample is called, dims ``(sample,)``, where the inputs are a table that says it; else None."""
-        return None if self.table is None else self.table.ids
 
     @property
     def samples(self) -> int | None:
@@ -154,7 +154,7 @@ class Network:
             full: Whether fewer samples than that are filled up to it.
         """
         other = copy.copy(self)
-        other.inputs, other.labels, other.texts, other.table = inputs, [], None, None
+        other.inputs, other.labels, other.texts, other.table, other.ids = inputs, [], None, None, None
         other.batch_size = self.batch_size if batch_size is None else batch_size
         other._next = batches_of(inputs, other.batch_size, self.model, full=full)
         return other

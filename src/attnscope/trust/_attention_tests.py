@@ -30,12 +30,13 @@ def attention_tests(subject: Subject, maps: AttentionMaps, *, spread: float, per
         permutations: How many permutations are drawn.
         seed: Seed of the draws.
     """
+    parts = trimming_of(subject).parts(subject, permutations)
     passes_before = subject.network.passes.forward
     sites = list(maps)
     last_site = next((name for name in reversed(sites) if SCORES in maps.dataset(name)), None)
     tolerance = TOLERANCE * spread or 1e-6
     permuted, uniform, distances = [], [], []
-    for number, (_, part) in enumerate(trimming_of(subject).parts(subject, permutations)):
+    for number, (_, part) in enumerate(parts):
         network, target = part.in_batches(), part.target
         permuted.append(
             change_when_permuted(network, target, sites=sites, permutations=permutations, seed=seed + number)
@@ -59,6 +60,7 @@ def attention_tests(subject: Subject, maps: AttentionMaps, *, spread: float, per
         tolerance=tolerance,
         site=last_site,
         passes=subject.network.passes.forward - passes_before,
+        short_name="" if last_site is None else maps.short_names[last_site],
     )
 
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
-from attnscope.errors import PAGES, free_path
+from attnscope.errors import CARDS, free_path
 from attnscope.findings import Findings
 from attnscope.marks import number, shown
 from attnscope.pages import CardRules, card_element, card_page
+from attnscope.plain_values import plain
 from attnscope.trust._interval import Interval
+from attnscope.trust._time_limit import Limited
 from attnscope.trust._verdict import BASELINES, CHANGES, LIMITS, MARGIN, RULE, Verdict, in_short
 
 _CARD_RULES = CardRules(RULE, LIMITS, BASELINES, unchanged_from=CHANGES, margin=MARGIN)
@@ -70,6 +70,7 @@ class Moved:
         tolerance: How far the answer may move in that test: a twentieth of the spread.
         site: The site whose attention that test changes; None where no scores were captured.
         passes: Forward passes of all three tests, in samples.
+        short_name: What that site is called where it is shown; empty for its name.
     """
 
     samples: int
@@ -81,6 +82,12 @@ class Moved:
     tolerance: float
     site: str | None
     passes: int
+    short_name: str = ""
+
+    @property
+    def called(self) -> str:
+        """What the site is called where it is shown."""
+        return self.short_name or self.site or ""
 
 
 @dataclass(frozen=True)
@@ -107,6 +114,7 @@ class EvidenceCard:
         seconds: How long it took.
         notes: Anything else that a reader has to know.
         backend: The Keras backend it ran on.
+        limit: The time limit that it was made within; None where there was none.
     """
 
     model: str
@@ -126,6 +134,7 @@ class EvidenceCard:
     seconds: float
     notes: tuple[str, ...]
     backend: str
+    limit: Limited | None = None
 
     @property
     def verdicts(self) -> dict[str, str]:
@@ -136,7 +145,7 @@ class EvidenceCard:
     def summary(self) -> tuple[str, str]:
         """Which methods may be used for this model, and what is wrong with the others, in two sentences."""
         verdicts = {name: method.verdict for name, method in self.judged.items() if method.verdict is not None}
-        return in_short(verdicts, self.samples)
+        return in_short(verdicts, self.samples, self.given, self.limit)
 
     @property
     def removals(self) -> list[str]:
@@ -193,7 +202,8 @@ class EvidenceCard:
         content["rule"] = RULE
         content["limits"] = list(LIMITS)
         content["findings"] = [finding.to_dict() for finding in self.findings]
-        return {name: _plain(item) for name, item in content.items()}
+        values: dict[str, Any] = plain(content)
+        return values
 
     def to_json(self) -> str:
         """The values of `to_dict` as JSON text."""
@@ -214,7 +224,7 @@ class EvidenceCard:
             InputError: The name ends in neither.
         """
         replacing = f"card.save({str(path)!r}, overwrite=True)"
-        path = free_path(path, replacing, overwrite=overwrite, suffixes=(*PAGES, ".json"))
+        path = free_path(path, replacing, overwrite=overwrite, suffixes=CARDS)
         path.write_text(
             self.to_json() if path.suffix.lower() == ".json" else card_page(self, _CARD_RULES), encoding="utf-8"
         )
@@ -225,15 +235,3 @@ def _gain(gain: Interval | None) -> str:
     if gain is None:
         return "-"
     return f"{number(float(gain.mean))} [{number(float(gain.low))}, {number(float(gain.high))}]"
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
-    if isinstance(value, (float, np.floating)):
-        return float(value) if math.isfinite(value) else None
-    return value.item() if isinstance(value, np.generic) else value

@@ -13,10 +13,13 @@ from attnscope.discovery import Selection
 from attnscope.errors import InputError
 from attnscope.tensors import Inputs
 from attnscope.trust._card import EvidenceCard
-from attnscope.trust._experiment import experiment_on
-from attnscope.trust._time_limit import time_limit
+from attnscope.trust._experiment import DESCRIBED_SAMPLES, experiment_on
+from attnscope.trust._time_limit import Limited, TimeLimit, in_words, time_limit
+from attnscope.trust._verdict import LEAST_SAMPLES
 
 PERMUTATIONS = 100
+OVERRUN = 0.1
+"""By more than this share of a time limit it is said that it was not kept."""
 
 
 def evidence(
@@ -24,6 +27,7 @@ def evidence(
     inputs: Inputs,
     *,
     target: TargetLike = None,
+    classes: ClassNames = None,
     class_names: ClassNames = None,
     methods: Sequence[str] | None = None,
     removals: Sequence[Removal | str] | None = None,
@@ -56,7 +60,8 @@ def evidence(
         inputs: Samples in any form that `capture` takes; all are held in memory. They should be independent of each
             other.
         target: What is explained; see `attribute`. One target.
-        class_names: What the classes are called, in their order; see `attribute`.
+        classes: What the classes are called, in their order; see `attribute`.
+        class_names: The earlier name of `classes`.
         methods: Names from `METHODS`; default: all that this model allows but ``shapley``, which costs most. The
             baselines ``random`` and ``position`` are on every card.
         removals: How positions are removed, in at least two ways: objects, or names; default: two that suit the inputs.
@@ -73,7 +78,8 @@ def evidence(
             returns the metric on held-out data: Wiegreffe and Pinter's first test.
         permutations: How often attention is permuted; 0 leaves out the three tests that change attention.
         budget: About how long it may take: seconds, or ``"5 min"``, ``"2 h"``. As many samples are drawn as that
-            allows, and the card says how many.
+            allows, and the card says how many and what else was left out; first of all, where they are too few to tell
+            anything.
         seed: Seed of everything that is drawn.
         batch_size: Samples at a time.
         progress: Whether to show a bar, on a terminal.
@@ -92,6 +98,7 @@ def evidence(
         model,
         inputs,
         target=target,
+        classes=classes,
         class_names=class_names,
         positions=positions,
         grid=grid,
@@ -107,12 +114,14 @@ def evidence(
     experiment = whole if limit is None else whole.within(limit)
     results = experiment.results(progress=progress)
     stability = experiment.stability(models)
-    notes = [f"{name} is left out: {reason}" for name, reason in whole.unusable.items()]
+    notes = [*experiment.notes, *(f"{name} is left out: {reason}" for name, reason in whole.unusable.items())]
     if subject.positions.note:
         notes.insert(0, f"{subject.positions.note[0].upper()}{subject.positions.note[1:]}.")
-    samples = experiment.subject.samples
-    if limit is not None and samples < subject.samples:
-        notes.append(f"{samples} of {subject.samples} samples were drawn to stay within {limit.words}.")
+    samples, seconds = experiment.subject.samples, time.monotonic() - started
+    if limit is not None:
+        notes += _cuts(limit, samples, subject.samples, seconds, results.notes)
+    if samples > DESCRIBED_SAMPLES:
+        notes.append(f"Sufficiency, insertion and infidelity decide nothing: they are of {DESCRIBED_SAMPLES} samples.")
     return EvidenceCard(
         model=subject.model.name,
         target=subject.target.words,
@@ -128,7 +137,20 @@ def evidence(
         findings=results.attention.findings,
         passes=subject.network.passes.forward,
         gradient_passes=subject.network.passes.gradient,
-        seconds=time.monotonic() - started,
+        seconds=seconds,
         notes=tuple(notes),
         backend=keras.backend.backend(),
+        limit=None
+        if limit is None or experiment.plan is None
+        else Limited(limit.words, in_words(experiment.plan.seconds_for(LEAST_SAMPLES))),
     )
+
+
+def _cuts(limit: TimeLimit, samples: int, given: int, seconds: float, cuts: Sequence[str]) -> list[str]:
+    """What a time limit left out, and whether it was kept all the same, as sentences."""
+    notes = [f"{cut} to stay within {limit.words}." for cut in cuts]
+    if samples < given:
+        notes.append(f"{samples} of {given} samples were drawn to stay within {limit.words}.")
+    if seconds > limit.seconds * (1 + OVERRUN):
+        notes.append(f"This took {seconds:.0f} s all the same.")
+    return notes

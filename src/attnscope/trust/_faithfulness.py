@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import xarray as xr
@@ -45,12 +46,14 @@ def faithfulness(
     thresholds: Iterable[float] = THRESHOLDS,
     steps: int | None = 10,
     perturbations: int | Sequence[str] = 32,
+    described: ArrayLike | None = None,
     seed: int = 0,
 ) -> xr.Dataset:
     """All measures by removal for several methods at once.
 
     It costs at most ``2 * (len(thresholds) + steps)`` forward passes per method and sample, and `perturbations` + 1 per
-    sample for all methods together (times the draws of the removal); fewer where the same positions are removed twice.
+    sample for all methods together (times the draws of the removal); fewer where the same positions are removed twice,
+    and about half for samples that are not `described`.
 
     Args:
         versions: The model, its samples and the removal.
@@ -61,6 +64,8 @@ def faithfulness(
             removed for the thresholds, which costs no further passes.
         perturbations: Number of random sets per sample, for the infidelity; or names of relevances that are random:
             the sets that these orders remove for the thresholds serve, which costs no further passes.
+        described: Numbers of the samples whose top positions are also kept alone; None: all. The others get NaN for
+            sufficiency, insertion and infidelity.
         seed: Seed of the order of equal numbers and of the perturbations; the same for all methods.
 
     Returns:
@@ -83,25 +88,26 @@ def faithfulness(
     shares = _thresholds(thresholds)
     at_thresholds = _threshold_levels(versions, shares)
     on_curves = _curve_levels(versions, shares) if steps is None else _step_levels(versions, _steps(steps))
-    removed = [
-        _without_top(ranks, at_thresholds.removed),
-        _top_alone(ranks, at_thresholds.kept),
-        _without_top(ranks, on_curves.removed),
-        _top_alone(ranks, on_curves.kept),
-    ]
-    if isinstance(perturbations, int):
-        sets = _all_sets(versions, perturbations, seed)
-    else:
+    every = np.arange(versions.subject.samples)
+    few = every if described is None else np.asarray(described)
+    without = [_without_top(ranks, levels.removed) for levels in (at_thresholds, on_curves)]
+    alone = [_top_alone(ranks, levels.kept)[:, few] for levels in (at_thresholds, on_curves)]
+    if isinstance(perturbations, (list, tuple)) and perturbations and set(perturbations) <= set(names):
         orders = [names.index(name) for name in perturbations]
-        sets = _sets_of_orders(removed[0][orders], removed[1][orders])
-    *answers, perturbed = _answers(versions, [*removed, sets[None]])
+        sets = _sets_of_orders(without[0][orders][:, few], alone[0][orders])
+    else:
+        sets = _all_sets(versions, perturbations, seed)[few]
+    lost, falling, kept, rising, perturbed = _answers(
+        versions, [*without, *alone, sets[None]], [every, every, few, few, few]
+    )
     original = versions.original()[:, None]
-    by_threshold = {"comprehensiveness": original - answers[0], "sufficiency": original - answers[1]}
+    of_all = partial(_of_all, few, len(every))
+    by_threshold = {"comprehensiveness": original - lost, "sufficiency": of_all(original[few] - kept)}
     measures = {
         **{name: values.mean(-1) for name, values in by_threshold.items()},
-        "deletion": _area(answers[2], on_curves.removed),
-        "insertion": _area(answers[3], on_curves.kept),
-        "infidelity": _infidelities(versions, np.stack(arrays), sets, perturbed[0], scaled=True),
+        "deletion": _area(falling, on_curves.removed),
+        "insertion": of_all(_area(rising, on_curves.kept[few])),
+        "infidelity": of_all(_infidelities(versions, np.stack(arrays), sets, perturbed[0], few, scaled=True)),
     }
     of_samples = {name: ((METHOD, SAMPLE), values, _attrs_of(name)) for name, values in measures.items()}
     of_thresholds = {
@@ -260,7 +266,8 @@ def infidelity(
     array = _checked(versions, relevance)
     sets = _all_sets(versions, perturbations, seed)
     [answers] = _answers(versions, [sets[None]])
-    infidelities = _infidelities(versions, array[None], sets, answers[0], scaled=scaled)
+    every = np.arange(versions.subject.samples)
+    infidelities = _infidelities(versions, array[None], sets, answers[0], every, scaled=scaled)
     return _labelled(versions, infidelities[0], "infidelity", seed)
 
 
@@ -371,30 +378,43 @@ def _area(values: np.ndarray, levels: np.ndarray) -> np.ndarray:
 
 
 def _infidelities(
-    versions: RemovalScores, relevances: np.ndarray, sets: np.ndarray, answers: np.ndarray, *, scaled: bool
+    versions: RemovalScores,
+    relevances: np.ndarray,
+    sets: np.ndarray,
+    answers: np.ndarray,
+    rows: np.ndarray,
+    *,
+    scaled: bool,
 ) -> np.ndarray:
-    """The infidelity of every relevance, dims ``(relevance, sample)``.
+    """The infidelity of every relevance on some samples, dims ``(relevance, sample)``.
 
     Args:
         versions: The model, its samples and the removal.
-        relevances: dims ``(relevance, sample, position)``.
+        relevances: Of all samples, dims ``(relevance, sample, position)``.
         sets: What was removed, dims ``(sample, set, position)``.
         answers: The target without each set, dims ``(sample, set)``.
+        rows: Numbers of these samples.
         scaled: Whether the relevance may have any unit.
     """
-    drops = versions.original()[:, None] - answers
-    sums = np.einsum("msp,skp->msk", np.where(versions.removable, relevances, 0.0), sets.astype(np.float64))
+    drops = versions.original()[rows, None] - answers
+    able = np.where(versions.removable[rows], relevances[:, rows], 0.0)
+    sums = np.einsum("msp,skp->msk", able, sets.astype(np.float64))
     if scaled:
         squares = (sums**2).sum(-1, keepdims=True)
         sums = sums * np.maximum((sums * drops).sum(-1, keepdims=True), 0.0) / np.where(squares > 0, squares, 1.0)
     return np.asarray(((sums - drops) ** 2).mean(-1))
 
 
-def _all_sets(versions: RemovalScores, perturbations: int, seed: int) -> np.ndarray:
+def _all_sets(versions: RemovalScores, perturbations: object, seed: int) -> np.ndarray:
     """Random sets of positions, dims ``(sample, set, position)``, bool."""
-    if isinstance(perturbations, bool) or not isinstance(perturbations, int) or perturbations < 1:
+    if isinstance(perturbations, (list, tuple, str)):
+        raise InputError(
+            f"perturbations is {perturbations!r}, but a number of sets is needed, or a list of names of the relevances "
+            "that were given: perturbations=32."
+        )
+    if isinstance(perturbations, bool) or not isinstance(perturbations, (int, np.integer)) or perturbations < 1:
         raise InputError(f"perturbations is {perturbations!r}, but at least one set is needed: perturbations=32.")
-    return np.stack([_sets(versions, row, perturbations, seed) for row in range(versions.subject.samples)])
+    return np.stack([_sets(versions, row, int(perturbations), seed) for row in range(versions.subject.samples)])
 
 
 def _sets_of_orders(*removed: np.ndarray) -> np.ndarray:
@@ -416,13 +436,32 @@ def _sets(versions: RemovalScores, row: int, perturbations: int, seed: int) -> n
     return np.argsort(np.argsort(chance, axis=1), axis=1) < sizes[:, None]
 
 
-def _answers(versions: RemovalScores, removed: list[np.ndarray]) -> list[np.ndarray]:
-    """The target with each of these removed, computed together: each array with dims ``(relevance, sample, level)``."""
-    rows = [np.broadcast_to(np.arange(part.shape[1])[:, None], part.shape[:3]).ravel() for part in removed]
+def _answers(
+    versions: RemovalScores, removed: list[np.ndarray], samples: list[np.ndarray] | None = None
+) -> list[np.ndarray]:
+    """The target with each of these removed, computed together: each array with dims ``(relevance, sample, level)``.
+
+    Args:
+        versions: The model, its samples and the removal.
+        removed: What is removed, each with dims ``(relevance, sample, level, position)``.
+        samples: For each of them, the numbers of its samples; None: all samples.
+    """
+    of_all = [np.arange(versions.subject.samples)] * len(removed)
+    rows = [
+        np.broadcast_to(numbers[:, None], part.shape[:3]).ravel()
+        for numbers, part in zip(samples or of_all, removed, strict=True)
+    ]
     flat = [part.reshape(-1, part.shape[-1]) for part in removed]
     numbers = versions(np.concatenate(rows), np.concatenate(flat))
     ends = np.cumsum([len(part) for part in rows])[:-1]
     return [part.reshape(array.shape[:3]) for part, array in zip(np.split(numbers, ends), removed, strict=True)]
+
+
+def _of_all(rows: np.ndarray, samples: int, values: np.ndarray) -> np.ndarray:
+    """What is known of some samples, dims ``(relevance, sample, ...)``, as that of all of them; NaN elsewhere."""
+    whole = np.full((len(values), samples, *values.shape[2:]), np.nan)
+    whole[:, rows] = values
+    return whole
 
 
 def _labelled(versions: RemovalScores, values: np.ndarray, name: str, seed: int) -> xr.DataArray:

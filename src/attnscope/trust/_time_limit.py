@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable
@@ -10,7 +11,13 @@ from dataclasses import dataclass
 from attnscope.errors import InputError
 
 PILOT = 4
-"""Samples in a pilot run, which measures how long each takes; no fewer are ever tested."""
+"""Samples in the first pilot run; no fewer are ever tested."""
+LARGER_PILOT = 32
+"""Samples in the pilot run that is measured, where there is time for as many."""
+SHARE_OF_PILOT = 0.25
+"""The share of the time left that it may take."""
+RESERVE = 0.1
+"""The share of the time left that is not planned for, as no two samples take equally long."""
 _SECONDS = {"s": 1, "sec": 1, "min": 60, "h": 3600}
 
 
@@ -28,20 +35,72 @@ class TimeLimit:
     started: float
     words: str
 
-    def samples(self, total: int, pilot: Callable[[], object]) -> int:
+    @property
+    def left(self) -> float:
+        """Seconds that are left, 0 or more."""
+        return max(0.0, self.started + self.seconds - time.monotonic())
+
+    def seconds_each(self, total: int, work: Callable[[int], object]) -> float:
+        """Seconds that are to be planned for each sample.
+
+        Args:
+            total: How many samples there are.
+            work: The work on as many samples, from the first on. It is done on few of them, up to three times.
+        """
+        each = _measured(PILOT, total, work)
+        if self.left > PILOT * each:  # the first run also compiles
+            each = _measured(PILOT, total, work)
+        larger = min(LARGER_PILOT, total, int(SHARE_OF_PILOT * self.left / each))
+        if larger >= 2 * PILOT:
+            each = _measured(larger, total, work)
+        return each / (1 - RESERVE)
+
+    def plan(self, total: int, each: float) -> Plan:
         """How many of the samples the time that is left allows, `PILOT` at least.
 
         Args:
             total: How many samples there are.
-            pilot: The work on the first `PILOT` samples. It is run twice, as the first run also compiles, which
-                happens only once.
+            each: Seconds for each.
         """
-        pilot()
-        pilot_started = time.monotonic()
-        pilot()
-        each = (time.monotonic() - pilot_started) / min(PILOT, total)
-        left = max(0.0, self.seconds - (time.monotonic() - self.started))
-        return int(min(total, max(PILOT, left / each)))
+        return Plan(int(min(total, max(PILOT, self.left / each))), each, time.monotonic() - self.started)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many samples are tested, and how long others would take.
+
+    Attributes:
+        samples: How many.
+        each: Seconds that are planned for each sample.
+        before: Seconds that have passed.
+    """
+
+    samples: int
+    each: float
+    before: float
+
+    def seconds_for(self, samples: int) -> float:
+        """About how long as many samples take."""
+        return self.before + samples * self.each
+
+
+@dataclass(frozen=True)
+class Limited:
+    """The time limit that a card was made within.
+
+    Attributes:
+        time: The limit as text, such as ``30 s``.
+        enough: About how long it takes to test as many samples as any verdict needs, as text.
+    """
+
+    time: str
+    enough: str
+
+
+def _measured(samples: int, total: int, work: Callable[[int], object]) -> float:
+    started = time.monotonic()
+    work(samples)
+    return (time.monotonic() - started) / min(samples, total)
 
 
 def time_limit(budget: str | float, started: float) -> TimeLimit:
@@ -76,3 +135,13 @@ def seconds_of(budget: str | float) -> float:
             f"The budget is {budget!r}, but a number of seconds or a time such as '5 min' is needed: budget='5 min'."
         )
     return float(match[1]) * _SECONDS[match[2]]
+
+
+def in_words(seconds: float) -> str:
+    """A time as text that `seconds_of` takes, rounded up.
+
+    Example:
+        >>> in_words(7.2), in_words(41), in_words(100), in_words(4000)
+        ('10 s', '50 s', '2 min', '67 min')
+    """
+    return f"{10 * math.ceil(seconds / 10)} s" if seconds <= 60 else f"{math.ceil(seconds / 60)} min"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
+from attnscope.marks import readable
 from attnscope.trust._interval import Interval
+from attnscope.trust._time_limit import Limited
 
 Word = Literal["explains", "descriptive only", "misleading here", "cannot tell"]
 WORDS: tuple[Word, ...] = get_args(Word)
@@ -38,8 +40,9 @@ RULE = (
     "kind (interval below 0), or no better under every kind (intervals not above 0 that end below the margin). It is "
     "descriptive only if it is better than random under some kind, not worse under any (intervals above minus the "
     "margin), and known not to explain: its ranking does not change, or under some kind it is no better than random "
-    f"or position. Otherwise these samples cannot tell; with fewer than {LEAST_SAMPLES} samples, they never can. The "
-    f"margin is {MARGIN:.0%} of how far removing the most important single position moves the answer."
+    f"or position. Otherwise these samples cannot tell; with fewer than {LEAST_SAMPLES} different samples, they never "
+    f"can. The margin is {MARGIN:.0%} of how far removing the most important single position moves the answer. Samples "
+    "of which fewer than two positions may be removed are left out, as all orders of these are one."
 )
 
 LIMITS = (
@@ -59,22 +62,26 @@ class Verdict:
         reasons: Why, as clauses of a sentence.
         needed: Where these samples cannot tell: about how many would, with a chance of four in five, if their gains are
             like these. None for other verdicts, and where over 100,000 would be needed.
+        testable: Whether samples like these can tell at all, however many there are.
     """
 
     word: Word
     reasons: tuple[str, ...]
     needed: int | None = None
+    testable: bool = True
 
 
-def verdict_of(gains: Gains, correlation: float, margins: Mapping[str, float]) -> Verdict:
+def verdict_of(gains: Gains, correlation: float | None, margins: Mapping[str, float], *, share: float = 1.0) -> Verdict:
     """The verdict by `RULE`.
 
     Args:
         gains: By removal and by baseline (``random``, ``position``): the interval of the gain in comprehensiveness over
             that baseline.
         correlation: Mean rank correlation of the method's relevance with that for the model with all parameters
-            shuffled, within -1 to 1; NaN where nothing is ranked there, which counts as a change.
-        margins: By removal: the gain that counts as none, 0 or more.
+            shuffled, within -1 to 1; NaN where nothing is ranked there, which counts as a change; None where nothing is
+            ranked before, which says nothing.
+        margins: By removal: the gain that counts as none, 0 or more; NaN where no gain can be said to be none.
+        share: Which share of the samples the gains are of, above 0.
 
     Example:
         >>> import numpy as np
@@ -85,23 +92,27 @@ def verdict_of(gains: Gains, correlation: float, margins: Mapping[str, float]) -
         >>> verdict_of({"delete": both, "mask_token": both}, 0.99, margins).word
         'descriptive only'
     """
-    changes = math.isnan(correlation) or correlation < CHANGES
+    changes = None if correlation is None else math.isnan(correlation) or correlation < CHANGES
     word = _word(gains, margins, changes=changes)
     reasons = [_comparison(baseline, gains, margins) for baseline in BASELINES]
-    reasons.append(
-        f"its ranking {'changes' if changes else 'stays much the same'} when all parameters are shuffled"
-        + ("" if math.isnan(correlation) else f" (rank correlation {correlation:.2f})")
-    )
+    reasons.append(_when_shuffled(correlation, changes=changes))
     needed = _needed(gains, margins, changes=changes) if word == "cannot tell" else None
-    return Verdict(word, tuple(reasons), needed)
+    return Verdict(word, tuple(reasons), None if needed is None else _two_digits(needed / share))
 
 
-def _word(gains: Gains, margins: Mapping[str, float], *, changes: bool) -> Word:
-    """The verdict in a word; docs/evidence.md has it as a table."""
+def _when_shuffled(correlation: float | None, *, changes: bool | None) -> str:
+    if correlation is None:
+        return "it ranks nothing on the samples for which it was computed again with all parameters shuffled"
+    said = "" if math.isnan(correlation) else f" (rank correlation {readable(f'{correlation:.2f}')})"
+    return f"its ranking {'changes' if changes else 'stays much the same'} when all parameters are shuffled{said}"
+
+
+def _word(gains: Gains, margins: Mapping[str, float], *, changes: bool | None) -> Word:
+    """The verdict in a word; docs/evidence.md has it as a table. Where `changes` is None, it is not known."""
     over_random, over_position = (_relations(baseline, gains, margins) for baseline in BASELINES)
     both = [*over_random, *over_position]
     not_worse = all(gain["random"].low >= -margins[removal] for removal, gain in gains.items())
-    does_not_explain = not changes or any(relation in ("worse than", "no better than") for relation in both)
+    does_not_explain = changes is False or any(relation in ("worse than", "no better than") for relation in both)
     if _samples(gains) < LEAST_SAMPLES:
         return "cannot tell"
     if "worse than" in over_random or set(over_random) == {"no better than"}:
@@ -134,7 +145,7 @@ def _comparison(baseline: str, gains: Gains, margins: Mapping[str, float]) -> st
     return "; ".join(f"{relation} {baseline} under {' and '.join(names)}" for relation, names in relations.items())
 
 
-def _needed(gains: Gains, margins: Mapping[str, float], *, changes: bool) -> int | None:
+def _needed(gains: Gains, margins: Mapping[str, float], *, changes: bool | None) -> int | None:
     """The fewest samples, to two digits, that would be likely to give a verdict if their gains are like these."""
     count = float(LEAST_SAMPLES)
     while count <= MOST_SAMPLES:
@@ -183,21 +194,32 @@ def _samples(gains: Gains) -> int:
     return min(interval.samples for gain in gains.values() for interval in gain.values())
 
 
-def in_short(verdicts: Mapping[str, Verdict], samples: int) -> tuple[str, str]:
+def in_short(
+    verdicts: Mapping[str, Verdict], samples: int, given: int | None = None, limit: Limited | None = None
+) -> tuple[str, str]:
     """Two sentences: which methods may be used for this model, and what is wrong with the others.
 
     Args:
         verdicts: By method.
         samples: How many samples were tested.
+        given: How many there were; None for no more.
+        limit: The time limit; None where there was none.
     """
     named = {word: [name for name, verdict in verdicts.items() if verdict.word == word] for word in WORDS}
-    unknown = named["cannot tell"]
+    unknown = [name for name in named["cannot tell"] if verdicts[name].testable]
+    hopeless = [name for name in named["cannot tell"] if not verdicts[name].testable]
     enough = _enough([verdicts[name].needed for name in unknown]) if unknown else ""
     if samples < LEAST_SAMPLES:
+        few, time = f"{samples} samples are too few", ""
+        if limit is not None and given is not None and given >= LEAST_SAMPLES:
+            few = f"In {limit.time} only {samples} of {given} samples could be tested, too few"
+            time = f"Testing {LEAST_SAMPLES} takes about {limit.enough}"
+        every = f"every {'other ' if hopeless else ''}method"
+        then = f"if more samples are like these, a verdict on {every} takes {enough}" if unknown else ""
+        never = f"more samples like these cannot tell about {_listed(hopeless)}" if hopeless else ""
         return (
-            f"{samples} samples are too few to tell whether any method explains this model's answers: at least "
-            f"{LEAST_SAMPLES} are needed.",
-            f"If more of them are like these, a verdict on every method takes {enough}.",
+            f"{few} to tell whether any method explains this model's answers: at least {LEAST_SAMPLES} are needed.",
+            _sentence((time, then, never)),
         )
     first = (
         f"To explain this model's answers on samples like these, use {_listed(named['explains'])}."
@@ -207,10 +229,16 @@ def in_short(verdicts: Mapping[str, Verdict], samples: int) -> tuple[str, str]:
     unfit = [f"{_listed(named[word])} ({word})" for word in ("misleading here", "descriptive only") if named[word]]
     parts = [
         *([f"do not use {', nor '.join(unfit)}"] if unfit else []),
-        *([f"{samples} samples cannot tell about {_listed(unknown)}: that takes {enough}"] if unknown else []),
+        *([f"{samples} samples are too few to judge {_listed(unknown)}: that takes {enough}"] if unknown else []),
+        *([f"no number of samples like these can tell about {_listed(hopeless)}"] if hopeless else []),
     ]
-    second = "; ".join(parts) or "every method that was tested may be used"
-    return first, f"{second[0].upper()}{second[1:]}."
+    return first, _sentence(parts or ("every method that was tested may be used",))
+
+
+def _sentence(clauses: Iterable[str]) -> str:
+    """Clauses, of which some may be empty, as one sentence."""
+    sentence = "; ".join(filter(None, clauses))
+    return f"{sentence[0].upper()}{sentence[1:]}."
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -223,4 +251,6 @@ def _enough(needed: Sequence[int | None]) -> str:
     known = [count for count in needed if count is not None]
     least = f"{min(known):,}" if known else ""
     most = f"{max(known):,}" if len(known) == len(needed) else f"over {MOST_SAMPLES:,}"
-    return f"about {least} to {most}, by method" if known and least != most else f"about {most}" if known else most
+    if known and least != most:
+        return f"about {least} to {most}, depending on the method"
+    return f"about {most}" if known else most

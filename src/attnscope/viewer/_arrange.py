@@ -29,6 +29,7 @@ from attnscope.schema import (
     known_lineage,
     known_positions,
     query_dims,
+    told_by,
 )
 from attnscope.site_names import short_names, side_of
 from attnscope.viewer._quantise import Map
@@ -133,6 +134,12 @@ class SiteMaps:
         path = str(self.dataset.attrs.get("path", self.name))
         crosses = attends_across(known_lineage(self.dataset.attrs), self.array.sizes, path, self.sinks)
         return "cross" if crosses else side_of(path) or "self"
+
+    @cached_property
+    def told_by(self) -> str:
+        """What says whether it attends across: ``lineage``, ``name`` or ``size``."""
+        path = str(self.dataset.attrs.get("path", self.name))
+        return told_by(known_lineage(self.dataset.attrs), self.array.dims, path)
 
     @cached_property
     def sequence(self) -> str:
@@ -295,6 +302,11 @@ class RolloutMaps:
         """One per site of the chain."""
         return [f"up to {site.short}" for site in self.chain]
 
+    @property
+    def told_by(self) -> str:
+        """What says that the queries and keys of its sites are the same positions: ``lineage`` or ``size``."""
+        return "lineage" if all(site.told_by == "lineage" for site in self.chain) else "size"
+
     def units(self, axis: str) -> str:
         """What its queries or keys are, see `SiteMaps.units`."""
         return self.chain[0].units(axis)
@@ -323,7 +335,9 @@ def sites_of(runs: Sequence[AttentionMaps], grid: tuple[int, int] | None = None)
 
 def _sites_of_run(number: int, maps: AttentionMaps, grid: tuple[int, int] | None = None) -> list[SiteMaps]:
     sites = [SiteMaps(shown(name), number, maps.dataset(name), grid) for name in maps]
-    names = short_names([site.name for site in sites], [site.name for site in sites if site.role == "cross"])
+    names = short_names(
+        [site.name for site in sites], [site.name for site in sites if site.role == "cross" and site.told_by != "size"]
+    )
     return [replace(site, short=names[site.name]) for site in sites]
 
 
@@ -332,7 +346,7 @@ def findings_in_words(runs: Mapping[str, AttentionMaps]) -> list[str]:
     found: dict[str, list[str]] = {}
     for number, (run, maps) in enumerate(runs.items()):
         short = dict(zip(maps, (site.short for site in _sites_of_run(number, maps)), strict=True))
-        for group in maps.findings.with_names(short).grouped:
+        for group in maps.findings.with_short_names(short).grouped:
             found.setdefault(str(group), []).append(run)
     several = len(runs) > 1
     return [shown(f"{' and '.join(names)}: {line}" if several else line) for line, names in found.items()]

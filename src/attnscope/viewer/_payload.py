@@ -78,7 +78,7 @@ class Payload:
             "about": described(self.runs),
             "detail": self.detail,
             "error": self.max_error,
-            "notes": [*self.notes, *self._left_out()],
+            "notes": [*self.notes, *self._left_out(), *self._taken_for_one_sequence()],
             "runs": [shown(name) if name else "" for name in self.runs],
             "samples": [self._sample(sample) for sample in self.samples],
             "tokens": [tokens.to_json() for tokens in table],
@@ -90,6 +90,7 @@ class Payload:
                     "layer": shown(site.layer) if site.layer else "",
                     "kind": site.kind,
                     "role": site.role,
+                    "told_by": site.told_by,
                     "panels": site.panels,
                     "sinks": site.sinks,
                     "units": {axis: site.units(axis) for axis in ("query", "key")},
@@ -119,7 +120,18 @@ class Payload:
         """What is not shown because nobody asked for it."""
         there = max(run.num_samples for run in self.runs.values())
         if not self.chosen and len(self.samples) < there:
-            yield f"The first {len(self.samples)} of {there:,} samples. For others: ats.view(maps, samples=[...])."
+            yield (
+                f"The first {len(self.samples)} of {there:,} samples. For others: ats.view(maps, samples=[...]), on "
+                "the command line attnscope view RUN --samples A:B."
+            )
+
+    def _taken_for_one_sequence(self) -> Iterator[str]:
+        """What a rollout takes for granted."""
+        if any(isinstance(site, RolloutMaps) and site.told_by == "size" for site in self.sites):
+            yield (
+                "The rollout takes queries and keys for the same positions, because there are as many of both: these "
+                "maps do not say where they come from."
+            )
 
     def _axes_of(self, site: SiteMaps | RolloutMaps, table: dict[Tokens, int]) -> list[list[int] | None]:
         """For each sample, which tokens its queries and keys are."""

@@ -13,7 +13,7 @@ import xarray as xr
 from attnscope.errors import InputError, SchemaError, kind_of
 from attnscope.marks import rounded_up, shown
 from attnscope.quantities import is_relevance, relevance_in_words
-from attnscope.schema import KEY, SAMPLE
+from attnscope.schema import KEY, SAMPLE, known_lineage
 from attnscope.viewer._arrange import Grid, RolloutMaps, SiteMaps, Tokens
 
 RelevanceLike: TypeAlias = xr.DataArray | Mapping[str, xr.DataArray] | None
@@ -43,7 +43,7 @@ class RelevanceRow:
     @property
     def lineage(self) -> str:
         """Where the positions come from, in words; empty where that is not known."""
-        return str(self.array.attrs.get("positions", ""))
+        return known_lineage({str(name): value for name, value in self.array.attrs.items()}).get(KEY, "")
 
     @property
     def grid(self) -> tuple[int, ...] | None:

@@ -19,7 +19,9 @@ from attnscope.marks import rounded_up, shown
 from attnscope.viewer._payload import Payload
 from attnscope.viewer._quantise import MASKED, ODD, THUMBNAIL_LEVELS, read_thumbnails
 
-WIDTH = 900
+MOST_WIDTH, LEAST_WIDTH = 900, 480
+MOST_ABOUT = 60
+"""Of the letters that say which sample it is."""
 MOST_SITES, MOST_PANELS = 16, 16
 """How many thumbnails a picture of all heads has at most, down and across."""
 LARGEST_CELL = 84
@@ -31,8 +33,8 @@ MOST_CELLS = 256
 """Rows and columns of a map that are drawn; those of a larger one are drawn in blocks."""
 MAP_SIDE = 520
 LONGEST_LABEL = 16
-LETTER = 7.2
-"""About how wide a letter of a label is, in pixels."""
+LETTER, LETTER_OF_TITLE = 7.2, 10.5
+"""About how wide a letter of a label and of the title is, in pixels."""
 _SCALES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "sqrt": np.sqrt,
     "linear": np.asarray,
@@ -74,7 +76,7 @@ def still(payload: Payload, state: Mapping[str, Any]) -> str:
     """
     place = _within(state.get("sample"), len(payload.samples))
     site = _within(state.get("site"), len(payload.sites))
-    drawn, height = (
+    drawn, wide, height = (
         _map(payload, place, site, state)
         if state.get("view", "overview") != "overview" and payload.samples[place] < payload.sites[site].samples
         else _all_heads(payload, place, state)
@@ -83,12 +85,15 @@ def still(payload: Payload, state: Mapping[str, Any]) -> str:
     label = payload.manifest["samples"][place]["runs"][payload.sites[site].run]["label"]
     about = ": ".join(filter(None, [sample, label]))
     page = colours.TOKENS["page"][0]
+    title = payload.manifest["title"]
+    beside = 60 + LETTER * min(len(about), MOST_ABOUT)
+    width = min(MOST_WIDTH, max(LEAST_WIDTH, int(wide), int(beside + LETTER_OF_TITLE * len(title))))
     return (
-        f"<svg xmlns='http://www.w3.org/2000/svg' width='{WIDTH}' height='{height}' viewBox='0 0 {WIDTH} {height}' "
+        f"<svg xmlns='http://www.w3.org/2000/svg' width='{width}' height='{height}' viewBox='0 0 {width} {height}' "
         f"font-family='{html.escape(colours.FONTS['sans'])}'>"
-        f"<rect width='{WIDTH}' height='{height}' rx='8' fill='{page}'/>"
-        f"{_text(20, 34, payload.manifest['title'], size=17, weight=650, most=90)}"
-        f"{_text(WIDTH - 20, 34, about, anchor='end', quiet=True, most=60)}{drawn}</svg>"
+        f"<rect width='{width}' height='{height}' rx='8' fill='{page}'/>"
+        f"{_text(20, 34, title, size=17, weight=650, most=int((width - beside) / LETTER_OF_TITLE))}"
+        f"{_text(width - 20, 34, about, anchor='end', quiet=True, most=MOST_ABOUT)}{drawn}</svg>"
     )
 
 
@@ -103,8 +108,8 @@ def _look(state: Mapping[str, Any], largest: float) -> Look:
     return Look(maximum, str(scale) if scale in _SCALES else "sqrt", table)
 
 
-def _all_heads(payload: Payload, place: int, state: Mapping[str, Any]) -> tuple[str, int]:
-    """The thumbnails of all heads of the first sites, and the height of the picture."""
+def _all_heads(payload: Payload, place: int, state: Mapping[str, Any]) -> tuple[str, float, int]:
+    """The thumbnails of all heads of the first sites, and the width and height that they need."""
     sample = payload.samples[place]
     there = [site for site in payload.sites if sample < site.samples]
     shapes = [
@@ -119,7 +124,7 @@ def _all_heads(payload: Payload, place: int, state: Mapping[str, Any]) -> tuple[
     across = max(min(len(row), MOST_PANELS) for _, row in drawn)
     names = [_lines(payload.name_of(site), LETTERS) for site, _ in drawn]
     wide = max(NAMES, 30 + int(7 * max(len(line) for lines in names for line in lines)))
-    cell = min(LARGEST_CELL, (WIDTH - wide - 40) // across)
+    cell = min(LARGEST_CELL, (MOST_WIDTH - wide - 40) // across)
     parts, y = [_text(20, 56, "all heads", quiet=True)], 92
     parts += [
         _text(wide + (head + 0.5) * cell, 84, str(head), anchor="middle", size=10.5, quiet=True)
@@ -135,16 +140,17 @@ def _all_heads(payload: Payload, place: int, state: Mapping[str, Any]) -> tuple[
         y += cell
     left = [f"{len(rows) - len(drawn)} more sites" if len(rows) > len(drawn) else ""]
     left += [f"heads from {MOST_PANELS} on" if any(len(row) > MOST_PANELS for _, row in drawn) else ""]
-    if any(left):
-        parts.append(_text(20, y + 16, f"Not in this picture: {' and '.join(filter(None, left))}.", quiet=True))
+    words = f"Not in this picture: {' and '.join(filter(None, left))}." if any(left) else ""
+    if words:
+        parts.append(_text(20, y + 16, words, quiet=True))
         y += 24
     any_masked = any((codes == MASKED).any() for _, row in drawn for _, codes in row[:MOST_PANELS])
-    parts.append(_scale_bar(look, 20, y + 12, masked=any_masked))
-    return "".join(parts), y + 58
+    bar, end = _scale_bar(look, 20, y + 12, masked=any_masked)
+    return "".join([*parts, bar]), max(wide + across * cell + 20, end, 40 + LETTER * len(words)), y + 58
 
 
-def _map(payload: Payload, place: int, number_of: int, state: Mapping[str, Any]) -> tuple[str, int]:
-    """The map that is looked at, with its labels, and the height of the picture."""
+def _map(payload: Payload, place: int, number_of: int, state: Mapping[str, Any]) -> tuple[str, float, int]:
+    """The map that is looked at, with its labels, and the width and height that it needs."""
     site, sample = payload.sites[number_of], payload.samples[place]
     panel = state.get("panel", 0)
     maps = payload.maps(place, number_of)
@@ -168,16 +174,18 @@ def _map(payload: Payload, place: int, number_of: int, state: Mapping[str, Any])
     every = _every(step)
     left, top = 20 + _room(queries, every), 72 + _room(keys, every)
     width, height = step * len(keys), step * len(queries)
+    scale, end = _scale_bar(look, left, top + height + 14, masked=bool(masked.any()))
+    called = ", ".join(filter(None, [payload.name_of(site), name]))
     parts = [
-        _text(20, 56, ", ".join(filter(None, [payload.name_of(site), name])), quiet=True, most=110),
+        _text(20, 56, called, quiet=True, most=110),
         _image(pixels, left, top, width, height),
         *_labels(queries, lambda at: f"x='{left - 7}' y='{top + (at + 0.5) * step + 4:.1f}' text-anchor='end'", every),
         *_labels(
             keys, lambda at: f"transform='translate({left + (at + 0.5) * step + 4:.1f} {top - 7}) rotate(-90)'", every
         ),
-        _scale_bar(look, left, top + height + 14, masked=bool(masked.any())),
+        scale,
     ]
-    return "".join(parts), int(top + height + 62)
+    return "".join(parts), max(left + width + 20, end, 40 + LETTER * len(called)), int(top + height + 62)
 
 
 def _blocks(cells: np.ndarray, size: int) -> np.ndarray:
@@ -255,8 +263,10 @@ def _image(pixels: np.ndarray, x: float, y: float, width: float, height: float) 
     )
 
 
-def _scale_bar(look: Look, x: float, y: float, *, masked: bool) -> str:
+def _scale_bar(look: Look, x: float, y: float, *, masked: bool) -> tuple[str, float]:
+    """The scale with its words, and where the picture may end beside it."""
     shares = np.linspace(0, 1, 128)[None]
     steps = look.ramp[np.round(shares * (colours.LEVELS - 1)).astype(int)]
     words = f"0 to {look.maximum:g}, {_SAID[look.scale]} scale{'; masked cells are grey' if masked else ''}"
-    return _image(steps, x, y, 200, 12) + _text(x + 212, y + 10.5, words, size=11.5, quiet=True)
+    drawn = _image(steps, x, y, 200, 12) + _text(x + 212, y + 10.5, words, size=11.5, quiet=True)
+    return drawn, x + 232 + LETTER * len(words)

@@ -1,7 +1,7 @@
 // The comparison: what is chosen (A) minus another sample, head, site or run (B), cell by cell.
 import { MASKED_CODE } from "./attention.js";
 import { makeButton, makeElement, makeSelect, optionOf } from "./elements.js";
-import { formatCell, formatCount, formatNumber, quoted, shortened } from "./format.js";
+import { formatCell, formatCount, formatNumber, quoted, roundedUp, shortened } from "./format.js";
 import { createMatrixPane } from "./matrix.js";
 import { canAggregate, isAggregate, panelRequest, panelsOf } from "./state.js";
 /** @import { AttentionMap } from "./attention.js" */
@@ -97,6 +97,16 @@ export function factsOf({ runs, samples, sites }, { sample, site }) {
   const { label, output } = samples[sample].runs[run];
   const facts = { run: runs[run], path: name === short ? "" : name, label, output };
   return Object.entries(facts).flatMap(([fact, text]) => (text ? [/** @type {[string, string]} */ ([fact, text])] : []));
+}
+
+/**
+ * The end of a scale that every difference is on. Usually it is the largest weight of A's sample, and B may be another.
+ *
+ * @param {Pick<AttentionMap, "maximum">} map
+ * @param {number} usual
+ */
+export function endOfScale({ maximum }, usual) {
+  return maximum > usual ? roundedUp(maximum) : usual;
 }
 
 /** @param {[name: string, text: string][]} facts */
@@ -230,7 +240,7 @@ class CompareView {
     const within = selection.window();
     this.extremes = extremeCells(map, within);
     const tokens = selection.tokens();
-    const maximum = this.colours.maximum(map);
+    const maximum = endOfScale(map, this.colours.maximum(map));
     this.pane.show(map, tokens, { maximum, window: within, others: this.store.tokens(b.sample, b.site), name: `${this.nameOf(a)} minus ${this.nameOf(b)}` });
     const fill = (/** @type {keyof Extremes} */ name, /** @type {string} */ text) => {
       const cell = this.extremes[name];
@@ -303,7 +313,8 @@ class CompareView {
       ["less", "B is larger", (painter) => painter.rect(0, 0, 26, 14, this.colours.ofDifference(-1, 1))],
     ];
     const end = this.selection.state.range === "head" ? { end: "the largest difference" } : {};
-    return { signed: true, title: "A − B", marks, ...end };
+    const maximum = this.map ? { maximum: endOfScale(this.map, this.colours.maximum(this.map)) } : {};
+    return { signed: true, title: "A − B", marks, ...maximum, ...end };
   }
 
   dispose() {

@@ -6,9 +6,9 @@ import { singular } from "./names.js";
 
 /** @type {Theme[]} */
 const THEME_ORDER = ["auto", "light", "dark"];
-/** @type {(units: string) => [keys: string[], text: string][]} */
-const keysSaid = (units) => [
-  [["1", "…", "6"], "show a view: heads, matrix, lines, text, image, compare"],
+/** @type {(units: string, views: string[]) => [keys: string[], text: string][]} */
+const keysSaid = (units, views) => [
+  [["1", "…", String(views.length)], `show a view: ${views.join(", ").toLowerCase()}`],
   [["[", "]"], "previous head, next head"],
   [["{", "}"], "previous site, next site"],
   [[",", "."], "previous sample, next sample"],
@@ -127,7 +127,7 @@ export function createKeyboard({ manifest, place, selection, names, messages, vi
   }
 
   function helpDialog() {
-    const rows = keysSaid(names.units()).map(([keys, text]) =>
+    const rows = keysSaid(names.units(), views.names().map((name) => names.view(name))).map(([keys, text]) =>
       makeElement("div", {}, makeElement("dt", {}, ...keys.map((key) => makeElement("kbd", { text: key }))), makeElement("dd", { text })),
     );
     const box = makeElement("input", { type: "checkbox", change: () => (letters = box.checked) });

@@ -1,10 +1,15 @@
-// What sites, heads and positions are called.
+// What views, kinds of attention, sites, heads and positions are called.
+import { VIEWS } from "./state.js";
 /** @import { Selection } from "./selection.js" */
-/** @import { Manifest, Panel, Side } from "./types.d.ts" */
+/** @import { Manifest, Panel, Side, ViewName } from "./types.d.ts" */
 
 /** @type {Record<string, string>} */
 const SINGULARS = { patches: "patch" };
 const UNKNOWN = "positions";
+/** @type {Record<string, string>} */
+const ROLE_NAMES = { self: "self-attention", cross: "cross-attention", pool: "pooling" };
+const TRACED = ["self", "cross", "rollout"]; // what follows from where queries and keys come from, if that is known
+const TEXTS = ["tokens", "sentences"]; // what a text is made of
 
 /**
  * One of such positions.
@@ -13,6 +18,18 @@ const UNKNOWN = "positions";
  */
 export function singular(units) {
   return SINGULARS[units] ?? units.replace(/s$/, "");
+}
+
+/**
+ * What a kind of attention is called, and whether it is known of its sites, or told by names or by how many queries and keys there are.
+ *
+ * @param {Pick<Manifest, "sites">} manifest
+ * @param {string} role
+ */
+export function roleName({ sites }, role) {
+  const all = new Set(sites.flatMap((site) => (site.role === role && TRACED.includes(role) ? [site.told_by] : [])));
+  const some = all.delete("lineage") ? "some " : "";
+  return `${ROLE_NAMES[role] ?? role}${all.size ? ` (${some}by ${[...all].sort().join(" and ")})` : ""}`;
 }
 
 /**
@@ -95,6 +112,17 @@ export class Names {
     const { query, key } = this.manifest.sites[site].units;
     if (side) return { query, key }[side];
     return query === key ? key : UNKNOWN;
+  }
+
+  /**
+   * What a tab is called. That of the text says what it is a row of, where that is no text.
+   *
+   * @param {ViewName} view
+   */
+  view(view) {
+    const units = this.units();
+    const name = VIEWS.find(([each]) => each === view)?.[1] ?? "";
+    return view !== "text" || TEXTS.includes(units) ? name : `${units.charAt(0).toUpperCase()}${units.slice(1)}`;
   }
 
   /**

@@ -124,7 +124,7 @@ export class TokenParagraph {
     if (place < within[0] || place >= within[1]) return look("outside");
     if (masked[place]) return look("masked");
     const weight = weights[place];
-    if (Number.isNaN(weight)) return look("odd");
+    if (!Number.isFinite(weight)) return look("odd");
     if (partial && weight === 0) return look("unknown");
     const colour = colourOf(weight);
     return look(signed && weight < 0 ? "less" : "", cssColour(colour), inkOn(colour));
@@ -155,15 +155,17 @@ export class TokenParagraph {
     const { labels } = this.list;
     const { weights, masked, within, coloured, colourOf, source, found } = this.shown;
     const pixels = new Uint8ClampedArray(labels.length * 4);
+    const odd = [];
     for (let place = 0; place < labels.length; place += 1) {
       if (!coloured || masked[place] || place < within[0] || place >= within[1]) continue;
-      const fill = Number.isNaN(weights[place]) ? [208, 59, 75] : colourOf(weights[place]);
-      pixels.set([...fill, 255], place * 4);
+      if (Number.isFinite(weights[place])) pixels.set([...colourOf(weights[place]), 255], place * 4);
+      else odd.push(place);
     }
     /** @type {(place: number) => number} */
     const at = (place) => (place / labels.length) * width;
     painter.rect(0, 3, width, STRIP_HEIGHT - 6, theme.masked);
     painter.image(pixels, labels.length, 1, 0, 3, width, STRIP_HEIGHT - 6);
+    for (const place of odd) painter.rect(at(place), 3, at(1), STRIP_HEIGHT - 6, theme.nan);
     for (const place of found) painter.rect(at(place), STRIP_HEIGHT - 2, Math.max(1.5, at(1)), 2, theme.accent);
     if (source >= 0) painter.rect(at(source), 0, Math.max(2, at(1)), STRIP_HEIGHT, theme.accent);
     painter.frame(at(this.start) + 0.75, 0.75, at(this.spans.length) - 1.5, STRIP_HEIGHT - 1.5, theme.ink, 1.5);

@@ -124,7 +124,7 @@ export function paintPicture(painter, layout, shown, marks) {
 function weightKind({ weights, masked, partial, within }, place) {
   if (place < within[0] || place >= within[1]) return "outside";
   if (masked[place]) return "masked";
-  if (Number.isNaN(weights[place])) return "odd";
+  if (!Number.isFinite(weights[place])) return "odd";
   return partial && weights[place] === 0 ? "unknown" : "weight";
 }
 

@@ -2,13 +2,12 @@
 import { RANGES, SCALES, VIEWS, isAggregate, panelsOf, rampNames, segmentRanges, shownSites } from "./state.js";
 import { makeButton, makeElement, makeSelect, optionOf } from "./elements.js";
 import { createHeadChooser } from "./heads.js";
+import { roleName } from "./names.js";
 /** @import { Option, OptionGroup, Parts, Search, SiteTokens, View } from "./types.d.ts" */
 
 const SCALE_NAMES = { linear: "linear", sqrt: "square root", log: "logarithmic" };
 const RANGE_NAMES = { one: "1", all: "largest of all", site: "largest of the site", head: "largest of the head" };
 const DIRECTION_NAMES = { from: "query attends to", to: "key is attended to by" };
-/** @type {Record<string, string>} */
-const ROLE_NAMES = { self: "self-attention", cross: "cross-attention", pool: "pooling" };
 const WITH_DIRECTION = ["lines", "text", "image", "matrix"];
 
 /**
@@ -39,8 +38,7 @@ export function createShell(parts, { search, help }) {
     elements,
     draw() {
       for (const part of drawn) part.draw();
-      const shown = VIEWS.find(([name]) => name === selection.state.view)?.[1];
-      stage.setAttribute("aria-label", `${shown}: ${names.shown()}`);
+      stage.setAttribute("aria-label", `${names.view(selection.state.view)}: ${names.shown()}`);
     },
     /** @param {HTMLElement} element */
     show(element) {
@@ -89,23 +87,23 @@ function createActs({ place, actions }) {
   return makeElement("div", { class: "saves", role: "group", "aria-label": "Save and share" }, ...buttons);
 }
 
-/** @param {Pick<Parts, "selection" | "views">} parts */
-function createTabs({ selection, views }) {
+/** @param {Pick<Parts, "selection" | "views" | "names">} parts */
+function createTabs({ selection, views, names }) {
   const element = makeElement("div", { class: "tabs", role: "tablist", "aria-label": "Views" });
   const made = new Map(
-    VIEWS.filter(([name]) => views.names().includes(name)).map(([name, text]) => {
-      const tab = makeElement("button", { type: "button", role: "tab", text, click: () => selection.set({ view: name }) });
+    VIEWS.filter(([name]) => views.names().includes(name)).map(([name]) => {
+      const tab = makeElement("button", { type: "button", role: "tab", click: () => selection.set({ view: name }) });
       element.append(tab);
       return [name, tab];
     }),
   );
   element.addEventListener("keydown", (event) => {
-    const names = [...made.keys()];
-    const place = names.indexOf(selection.state.view);
+    const there = [...made.keys()];
+    const place = there.indexOf(selection.state.view);
     /** @type {Record<string, number>} */
-    const steps = { ArrowRight: place + 1, ArrowLeft: place - 1, Home: 0, End: names.length - 1 };
+    const steps = { ArrowRight: place + 1, ArrowLeft: place - 1, Home: 0, End: there.length - 1 };
     if (!(event.key in steps)) return;
-    const name = names[(steps[event.key] + names.length) % names.length];
+    const name = there[(steps[event.key] + there.length) % there.length];
     selection.set({ view: name });
     made.get(name)?.focus();
     event.preventDefault();
@@ -114,6 +112,7 @@ function createTabs({ selection, views }) {
     element,
     draw() {
       for (const [name, tab] of made) {
+        tab.textContent = names.view(name);
         tab.setAttribute("aria-selected", String(name === selection.state.view));
         tab.tabIndex = name === selection.state.view ? 0 : -1;
       }
@@ -187,7 +186,7 @@ function createChoices(parts) {
     draw() {
       const { state } = selection;
       role.element.hidden = roles.length < 3;
-      role.fill(roles.map((name) => [name, ROLE_NAMES[name] ?? name]), state.role);
+      role.fill(roles.map((name) => [name, roleName(manifest, name)]), state.role);
       site.fill(siteOptions(parts), state.site);
       panel.fill(panelOptions(parts), state.panel);
       panel.element.hidden = manifest.sites[state.site].panels.length < 2;

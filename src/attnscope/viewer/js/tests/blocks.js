@@ -50,9 +50,9 @@ export function smallManifest() {
       { labels: ["a", "b"], invalid: [], segments: [0], grid: null },
     ],
     sites: [
-      { name: "encoder/mha", short: "mha", run: 0, layer: "MultiHeadAttention", role: "self", panels: ["head 0", "head 1", "head 2"], units: { query: "tokens", key: "tokens" } },
-      { name: "decoder/cross", short: "cross", run: 0, layer: "MultiHeadAttention", role: "cross", panels: ["head 0", "head 1"], units: { query: "features", key: "tokens" } },
-      { name: "pool", short: "pool", run: 0, layer: "Attention", role: "pool", panels: [""], units: { query: "patches", key: "patches" } },
+      { name: "encoder/mha", short: "mha", run: 0, layer: "MultiHeadAttention", role: "self", told_by: "lineage", panels: ["head 0", "head 1", "head 2"], units: { query: "tokens", key: "tokens" } },
+      { name: "decoder/cross", short: "cross", run: 0, layer: "MultiHeadAttention", role: "cross", told_by: "lineage", panels: ["head 0", "head 1"], units: { query: "features", key: "tokens" } },
+      { name: "pool", short: "pool", run: 0, layer: "Attention", role: "pool", told_by: "lineage", panels: [""], units: { query: "patches", key: "patches" } },
     ],
     axes: [
       [[0, 0], [1, 0], [2, 0]],

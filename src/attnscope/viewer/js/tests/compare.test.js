@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { differingLabels, extremeCells, factsOf, usualOther } from "../src/compare.js";
+import { differingLabels, endOfScale, extremeCells, factsOf, usualOther } from "../src/compare.js";
 import { labelSaid } from "../src/matrix.js";
 import { smallManifest } from "./blocks.js";
 import { plainMap } from "./maps.js";
@@ -47,6 +47,12 @@ test("a label that is another in B is said with that of B", () => {
   const [own, others] = [{ labels: ["a", "b"] }, { labels: ["a", "c"] }];
   const said = (text) => text.replace(/[\u2068\u2069]/g, "");
   expect([said(labelSaid(own, others, 0)), said(labelSaid(own, others, 1)), said(labelSaid(own, undefined, 1))]).toEqual(["“a”", "“b” (in B “c”)", "“b”"]);
+});
+
+test("the scale ends where no difference is beyond it: B may be of a sample with larger weights", () => {
+  const map = plainMap(1, 3, [0.125, -0.875, 0]);
+  expect([endOfScale(map, 1), endOfScale(map, 0.2)]).toEqual([1, 1]);
+  expect(endOfScale(plainMap(1, 2, [0.125, -0.45]), 0.2)).toBe(0.5);
 });
 
 test("labels differ at so many positions, or are of two lengths", () => {

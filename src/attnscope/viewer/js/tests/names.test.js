@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { longNames, singular } from "../src/names.js";
+import { longNames, roleName, singular } from "../src/names.js";
 import { smallManifest } from "./blocks.js";
 import { smallParts } from "./parts.js";
 
@@ -19,6 +19,22 @@ describe("a site", () => {
     manifest.sites.push({ ...manifest.sites[0], run: 1 });
     expect(longNames(manifest)).toEqual([["mha", "encoder/mha"], ["cross", "decoder/cross"]]);
   });
+});
+
+test("the view of a text is called by what it is a row of", () => {
+  const tabs = (/** @type {string} */ units) => {
+    const manifest = smallManifest();
+    manifest.sites[0].units = { query: units, key: units };
+    const { names } = smallParts({ manifest });
+    return ["overview", "text", "compare"].map((view) => names.view(view));
+  };
+  expect(["tokens", "sentences", "features", "positions"].map((units) => tabs(units)[1])).toEqual(["Text", "Text", "Features", "Positions"]);
+  expect(tabs("features")).toEqual(["Heads", "Features", "Compare"]);
+});
+
+test("a kind of attention that was told by names or numbers of positions is said to be", () => {
+  const sites = [["self", "lineage"], ["self", "lineage"], ["cross", "size"], ["cross", "name"], ["rollout", "lineage"], ["rollout", "size"], ["encoder", "size"]].map(([role, told_by]) => ({ role, told_by }));
+  expect(["all", "self", "cross", "rollout", "encoder"].map((role) => roleName({ sites }, role))).toEqual(["all", "self-attention", "cross-attention (by name and size)", "rollout (some by size)", "encoder"]);
 });
 
 describe("positions", () => {

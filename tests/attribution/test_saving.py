@@ -1,0 +1,57 @@
+"""Relevance in files."""
+
+import json
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from attnscope.attribution import save
+from attnscope.errors import SchemaError, WouldOverwriteError
+
+
+def test_relevance_of_tokens_has_a_line_for_each_that_is_no_padding(tmp_path):
+    relevance = xr.DataArray(
+        np.array([[1.0, -2.0, 0.0], [0.5, 0.0, 0.0]]),
+        dims=("sample", "key"),
+        coords={
+            "key_label": (("sample", "key"), [["good", "film", ""], ["bad", "", ""]]),
+            "key_valid": (("sample", "key"), [[True, True, False], [True, False, False]]),
+        },
+        attrs={"method": "occlusion", "seconds": np.float64("nan"), "shape": (2, 3), "class_specific": True},
+    )
+    assert save(relevance, tmp_path / "r.csv").read_text() == (
+        "sample,position,name,relevance\n0,0,good,1.0\n0,1,film,-2.0\n1,0,bad,0.5\n"
+    )
+    written = json.loads(save(relevance, tmp_path / "r.json").read_text())
+    assert written["relevance"] == [[1.0, -2.0, None], [0.5, None, None]]
+    assert written["attrs"] == {"method": "occlusion", "seconds": None, "shape": [2, 3], "class_specific": True}
+    words = relevance.drop_vars("key_label").rename(key="key_0").expand_dims("key_1", axis=2)
+    words = words.assign_coords(key_label=(words.dims, relevance.key_label.values[:, :, None]))
+    assert save(words, tmp_path / "words.csv").read_text() == (
+        "sample,position_0,position_1,name,relevance\n0,0,0,good,1.0\n0,1,0,film,-2.0\n1,0,0,bad,0.5\n"
+    )
+
+
+def test_nothing_but_relevance_is_replaced(tmp_path):
+    relevance = xr.DataArray(np.ones((1, 2)), dims=("sample", "key"))
+    path = save(relevance, tmp_path / "r.zarr")
+    with pytest.raises(WouldOverwriteError):
+        save(relevance, path)
+    save(2 * relevance, path, overwrite=True)
+    assert xr.open_zarr(path, consolidated=False)["relevance"].values.tolist() == [[2, 2]]
+    (tmp_path / "thesis.zarr").mkdir()
+    (tmp_path / "thesis.zarr" / "thesis.txt").write_text("ten years of work")
+    with pytest.raises(WouldOverwriteError) as caught:
+        save(relevance, tmp_path / "thesis.zarr", overwrite=True)
+    assert str(caught.value) == (
+        f"{str(tmp_path / 'thesis.zarr')!r} already exists and holds no relevance, so it is not replaced. Give another "
+        "path."
+    )
+    assert (tmp_path / "thesis.zarr" / "thesis.txt").exists()
+    with pytest.raises(SchemaError) as caught:
+        save(xr.DataArray([1.0], dims="layer"), tmp_path / "other.csv")
+    assert str(caught.value) == (
+        "The array has the dimensions ('layer',), but relevance of samples and positions is needed: "
+        "ats.attribute(model, inputs, target=1)."
+    )
