@@ -43,7 +43,7 @@ ALLOWED = {
     "words": {"errors", "schema"},
     "labels": {"errors", "schema", "words"},
     "findings": {"marks", "schema"},
-    "stores": {"errors", "schema"},
+    "stores": {"errors", "plain_values", "schema"},
     "maps": {"errors", "findings", "labels", "schema", "site_names", "stores"},
     "backends": {"errors", "patching", "tensors"},
     "interception": {"backends", "errors", "labels", "patching", "schema", "tensors"},

@@ -214,6 +214,25 @@ def test_a_run_that_fails_leaves_what_was_there(folder, capsys):
     assert ats.open("run.zarr").num_samples == 7
 
 
+def test_verify_says_what_is_damaged(folder, capsys):
+    assert run("capture", "model.keras", "samples.npy", "-o", "run.zarr") == 0
+    assert run("verify", "run.zarr") == 0
+    assert capsys.readouterr().out.endswith("\nEverything is as it was written.\n")
+    chunk = next(file for file in sorted((folder / "run.zarr").rglob("c.0*")) if file.parent.name == "scores")
+    content = chunk.read_bytes()
+    chunk.write_bytes(content[:-1])
+    assert run("verify", "run.zarr") == 2
+    printed = capsys.readouterr()
+    assert f"1 file damaged or missing:\n  {str(chunk.relative_to(folder))!r} is damaged: " in printed.out
+    assert printed.err == (
+        "attnscope: 'run.zarr' is damaged. Take a copy of it, or capture again what is not readable.\n"
+    )
+    chunk.write_bytes(content)
+    assert refused(capsys, "verify", "nowhere.zarr") == (
+        "attnscope: 'nowhere.zarr' is no store: it has no 'zarr.json'. Give what was written.\n"
+    )
+
+
 def test_report_writes_a_page_and_overwrites_none(folder, capsys):
     assert run("capture", "model.keras", "samples.csv", "-o", "run.zarr") == 0
     assert run("report", "run.zarr", "--title", "My own title") == 0

@@ -12,7 +12,7 @@ from attnscope.backends import choose_backend
 from attnscope.cli._commands import as_slice, attribute_to, capture_to, check_free, evidence_to, explain_to, inspect
 from attnscope.cli._parser import parser
 from attnscope.cli._wording import in_options, of_undeclared_inputs
-from attnscope.errors import PAGES, AttnscopeError
+from attnscope.errors import PAGES, AttnscopeError, DamagedStoreError
 from attnscope.files import check_order, read_inputs, read_names
 
 if TYPE_CHECKING:
@@ -162,6 +162,17 @@ def _do_report(options: argparse.Namespace) -> None:
     print(f"Written to {options.output}. Open it in a browser.")
 
 
+def _do_verify(options: argparse.Namespace) -> None:
+    from attnscope.stores import verify_store
+
+    found = verify_store(options.run_path)
+    print(found)
+    if not found.is_whole:
+        raise DamagedStoreError(
+            f"{options.run_path!r} is damaged. Take a copy of it, or capture again what is not readable."
+        )
+
+
 def _do_attribute(options: argparse.Namespace) -> None:
     relevance = attribute_to(
         options.output,
@@ -234,6 +245,7 @@ _FUNCTIONS = {
     "capture": _do_capture,
     "view": _do_view,
     "report": _do_report,
+    "verify": _do_verify,
     "attribute": _do_attribute,
     "evidence": _do_evidence,
     "explain": _do_explain,

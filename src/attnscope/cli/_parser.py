@@ -173,6 +173,17 @@ def _add_view(commands: Commands) -> argparse.ArgumentParser:
     return command
 
 
+def _add_verify(commands: Commands) -> argparse.ArgumentParser:
+    command = _command(
+        commands,
+        "verify",
+        "read all of a captured run, and say what is damaged and what is readable",
+        "attnscope verify run.zarr",
+    )
+    command.add_argument("run_path", metavar="RUN", help="what `attnscope capture` wrote")
+    return command
+
+
 def _add_report(commands: Commands) -> argparse.ArgumentParser:
     command = _command(
         commands,
@@ -324,6 +335,7 @@ _ADDED: dict[str, Callable[[Commands], argparse.ArgumentParser]] = {
     "capture": _add_capture,
     "view": _add_view,
     "report": _add_report,
+    "verify": _add_verify,
     "attribute": _add_attribute,
     "evidence": _add_evidence,
     "explain": _add_explain,

@@ -17,10 +17,11 @@ CODES = (HALF, BYTES, EXACT)
 """How scores may be stored."""
 WORST_ERROR = {HALF: 2.5e-4, BYTES: 4e-3}
 """How far a stored score is at most from the captured one."""
-ROW_MAX = f"{SCORES}_row_max"
-"""The largest score of each query, by which codes of one byte are scaled."""
-_LARGEST = 255
-_MEANING = f"{SCORES} = ({SCORES} / {_LARGEST}) ** 2 * {ROW_MAX}"
+SCALE = f"{SCORES}_scale"
+"""For each query, by what the squares of its codes are multiplied."""
+_FEWEST_STEPS, _MOST_STEPS = 60, 255
+"""Steps from 0 to the largest score of a row: as many as the stated error needs, and for rows of small scores more."""
+_MEANING = f"{SCORES} = {SCORES} ** 2 * {SCALE}"
 _Key: TypeAlias = tuple[Any, ...]
 
 
@@ -39,8 +40,8 @@ def coded_scores(dataset: xr.Dataset, codes: str) -> xr.Dataset:
 
     Args:
         dataset: Of one site.
-        codes: ``float16``; ``uint8``, which is the square root of each score's share in the largest of its row, in
-            steps of 1/255, with the largest of each row beside it; or ``exact``.
+        codes: ``float16``; ``uint8``, which is the square root of each score in steps that differ from row to row, with
+            their squares beside them; or ``exact``.
     """
     if codes == EXACT or SCORES not in dataset or dataset[SCORES].dtype.kind != "f":
         return dataset
@@ -49,13 +50,15 @@ def coded_scores(dataset: xr.Dataset, codes: str) -> xr.Dataset:
     if codes == HALF:
         return dataset.assign({SCORES: scores.astype(np.float16).assign_attrs(attributes)})
     largest = scores.max(key_dims(scores.dims), skipna=False).astype(np.float32)
-    share = scores.values / np.expand_dims(np.where(largest > 0, largest, 1), _key_axes(scores.dims))
-    steps = np.rint(np.sqrt(np.nan_to_num(share)) * _LARGEST).astype(np.uint8)
-    meaning = {"units": "1", "long_name": "the largest score of a query"}
+    steps = np.ceil(np.clip(np.nan_to_num(largest.values) * _MOST_STEPS, _FEWEST_STEPS, _MOST_STEPS))
+    scale = (largest.values / np.square(steps)).astype(np.float32)
+    per_step = np.expand_dims(np.where(scale > 0, scale, 1), _key_axes(scores.dims))
+    codes_of_scores = np.rint(np.sqrt(np.nan_to_num(scores.values) / per_step)).astype(np.uint8)
+    meaning = {"units": "1", "long_name": "by what the squares of a query's codes are multiplied"}
     return dataset.assign(
         {
-            SCORES: (scores.dims, steps, {**attributes, "decoding": _MEANING}),
-            ROW_MAX: (largest.dims, largest.values, meaning),
+            SCORES: (scores.dims, codes_of_scores, {**attributes, "decoding": _MEANING}),
+            SCALE: (largest.dims, scale, meaning),
         }
     )
 
@@ -66,10 +69,10 @@ def decoded_scores(dataset: xr.Dataset) -> xr.Dataset:
     if codes not in WORST_ERROR:
         return dataset
     stored = dataset[SCORES].variable
-    scale = dataset[ROW_MAX].variable if codes == BYTES else None
+    scale = dataset[SCALE].variable if codes == BYTES else None
     attributes = {name: value for name, value in stored.attrs.items() if name != "decoding"}
     lazily = xr.Variable(stored.dims, indexing.LazilyIndexedArray(_Decoded(stored, scale)), attributes)
-    return dataset.drop_vars([ROW_MAX] if codes == BYTES else []).assign({SCORES: lazily})
+    return dataset.drop_vars([SCALE] if codes == BYTES else []).assign({SCORES: lazily})
 
 
 class _Decoded(BackendArray):
@@ -93,7 +96,7 @@ class _Decoded(BackendArray):
         scale = self._scale[tuple(part for axis, part in enumerate(key) if axis not in axes)].values
         left = [axis for axis, part in enumerate(key) if not isinstance(part, (int, np.integer))]
         scale = np.expand_dims(scale, tuple(place for place, axis in enumerate(left) if axis in axes))
-        return np.asarray(np.square(values / np.float32(_LARGEST)) * scale, np.float32)
+        return np.asarray(np.square(values) * scale, np.float32)
 
 
 def _key_axes(dims: tuple[Any, ...]) -> tuple[int, ...]:

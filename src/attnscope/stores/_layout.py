@@ -14,6 +14,7 @@ import xarray as xr
 from numcodecs.vlen import VLenUTF8
 from numcodecs.zstd import compress, decompress
 
+from attnscope.plain_values import plain
 from attnscope.schema import RANK, SAMPLE, key_dims, query_dims
 
 SHARD_BYTES = 32 << 20
@@ -190,15 +191,6 @@ def bytes_per_sample(variables: Mapping[str, xr.Variable]) -> int:
 
 def _bytes_of(variable: xr.Variable) -> int:
     return math.prod(variable.shape[1:]) * (_BYTES_OF_TEXT if variable.dtype.kind in "TUO" else variable.dtype.itemsize)
-
-
-def plain(value: Any) -> Any:
-    """A value as JSON has it."""
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    if isinstance(value, np.generic):
-        return value.item()
-    return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def encoded(array: np.ndarray, kind: str) -> bytes:

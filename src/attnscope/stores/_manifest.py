@@ -209,9 +209,16 @@ def read_manifest(path: str | Path) -> Manifest:
     path = Path(path)
     content, document = _parsed(path)
     state = {name.removeprefix(OWN): v for name, v in document["attributes"].items() if name.startswith(OWN)}
-    if state.get("format") != FORMAT:
+    if "format" not in state:
+        raise SchemaError(f"{str(path)!r} is not an attnscope run: its root has no 'attnscope_format'.")
+    if state["format"] == 1:
         raise SchemaError(
-            f"{str(path)!r} has version {state.get('format')!r} of the layout, but this attnscope reads version "
+            f"{str(path)!r} has no checksums, because xarray wrote it, or an earlier attnscope. It can be opened, but "
+            "neither verified nor resumed. Save it again: attnscope.open(path).save(another_path)."
+        )
+    if state["format"] != FORMAT:
+        raise SchemaError(
+            f"{str(path)!r} has version {state['format']!r} of the layout, but this attnscope reads version "
             f"{FORMAT}. Open it with the attnscope that wrote it: version "
             f"{document['attributes'].get('attnscope', 'unknown')}."
         )

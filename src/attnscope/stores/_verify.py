@@ -78,6 +78,8 @@ def verify_store(path: str | Path) -> Verification:
         SchemaError: It is no store of this version.
     """
     root = Path(path)
+    if not (root / MANIFEST).exists():
+        raise FileNotFoundError(f"{str(path)!r} is no store: it has no {MANIFEST!r}. Give what was written.")
     manifest = read_manifest(root)
     checksums = Checksums(root, manifest)
     damaged: dict[str, str] = {}

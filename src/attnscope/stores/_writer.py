@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 
 from attnscope.errors import InputError, TooLargeError
+from attnscope.plain_values import plain
 from attnscope.schema import SAMPLE
 from attnscope.stores._files import MANIFEST, PART, make_folder, part_of, remove, write_out, write_whole
 from attnscope.stores._layout import (
@@ -22,7 +23,6 @@ from attnscope.stores._layout import (
     encoded,
     encoded_shard,
     layout_of,
-    plain,
     rows_per_shard,
 )
 from attnscope.stores._manifest import CHECKSUMS, Manifest, row_checksum
