@@ -55,3 +55,17 @@ def test_nothing_but_relevance_is_replaced(tmp_path):
         "The array has the dimensions ('layer',), but relevance of samples and positions is needed: "
         "ats.attribute(model, inputs, target=1)."
     )
+
+
+def test_numbers_of_float32_have_the_digits_of_float32(tmp_path):
+    relevance = xr.DataArray(
+        np.array([[0.1, -2.5e-8], [np.inf, np.nan]], "float32"),
+        dims=("sample", "key"),
+        coords={"answer": ("sample", np.array([0.7, 0.3], "float32"))},
+        attrs={"gap": np.float32(0.2)},
+    )
+    assert save(relevance, tmp_path / "r.csv").read_text() == "sample,answer,0,1\n0,0.7,0.1,-2.5e-08\n1,0.3,inf,\n"
+    written = json.loads(save(relevance, tmp_path / "r.json").read_text())
+    assert written["relevance"] == [[0.1, -2.5e-08], [None, None]]
+    assert written["samples"]["answer"] == [0.7, 0.3]
+    assert written["attrs"] == {"gap": 0.2}

@@ -32,8 +32,8 @@ def method(name, gains, randomised, verdict):
 
 @pytest.fixture
 def card():
-    explains = SimpleNamespace(word="explains", reasons=("better than chance",), needed=None)
-    unknown = SimpleNamespace(word="cannot tell", reasons=("not told apart from chance",), needed=1_200)
+    explains = SimpleNamespace(word="explains", reasons=("better than chance",), needed=None, testable=True)
+    unknown = SimpleNamespace(word="cannot tell", reasons=("not told apart from chance",), needed=1_200, testable=True)
     gains = {
         "delete": {"chance": interval(-0.25, 0.125, 0.5)},
         "zero": {"chance": interval(-0.25, 0.25, 0.75)},  # in its own unit, which is twice as large, this is less

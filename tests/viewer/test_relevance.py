@@ -123,8 +123,8 @@ def test_without_labels_it_is_placed_by_what_it_comes_from(rng):
     maps = ats.capture(model, data, progress=False)
     assert list(maps) == ["read", "seen"]
     steps, patches = (
-        ats.attribute(model, data, target=1, method="gradient_x_input", positions=name, grid=(2, 3))
-        for name in ("text", "picture")
+        ats.attribute(model, data, target=1, method="gradient_x_input", positions=name, grid=grid)
+        for name, grid in (("text", None), ("picture", (2, 3)))
     )
     assert json.loads(steps.attrs["lineage"]) == {"key": "axis 1 of input 'text'"}
     assert json.loads(steps.attrs["positions"]) == {"key": "steps"}

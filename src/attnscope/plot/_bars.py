@@ -27,10 +27,10 @@ from attnscope.plot._canvas import (
 from attnscope.plot._checks import Weights
 from attnscope.plot._guest import figure_of, guest, points_of
 from attnscope.plot._samples import Samples, Values, said, samples_of, values_of
-from attnscope.plot._typesetting import cut, plain_text, width_of, written
+from attnscope.plot._typesetting import plain_text, width_of, written
 from attnscope.quantities import Quantity, remarks_on
 
-LONGEST_NAME = 32
+LONGEST_NAME, LONGEST_VALUE = 32, 14
 MATERIAL = 0.005
 """Part of the change from base to answer from which a residual has a bar of its own; it is always said."""
 
@@ -125,9 +125,11 @@ def _rows(samples: Samples, place: int, given: np.ndarray | None, most: int) -> 
     adds_up = samples.base is not None and samples.answer is not None
     reached = float(samples.base[place]) if samples.base is not None and adds_up else 0.0
     rows = [_Bar("base", reached, reached, "end")] if adds_up else []
-    for position in kept:
-        name = cut(str(names[position]), LONGEST_NAME)
-        name = name if given is None else f"{name} = {cut(said(given[position]), 14)}"
+    called, _ = written([str(names[position]) for position in kept], LONGEST_NAME)
+    if given is not None:
+        values_said, _ = written([said(given[position]) for position in kept], LONGEST_VALUE)
+        called = [f"{name} = {value}" for name, value in zip(called, values_said, strict=True)]
+    for position, name in zip(kept, called, strict=True):
         rows.append(_Bar(name, float(values[position]), reached))
         reached += float(values[position]) if adds_up else 0.0
     rest = order[len(kept) :]
@@ -187,6 +189,8 @@ def _draw(ax: Axes, rows: list[_Bar], quantity: Quantity) -> None:
 
 def _write_numbers(ax: Axes, rows: list[_Bar]) -> None:
     """The number of each bar at its end, with room for it within the axes."""
+    if not rows:
+        return
     settle(ax)
     size = float(font_scalings["small"] * rcParams["font.size"])
     font = FontProperties(family=rcParams["font.family"], size=size)
@@ -219,6 +223,8 @@ def _remarks(samples: Samples, place: int, quantity: Quantity) -> list[str]:
     broken = int(np.isnan(samples.array.values.reshape(samples.values.shape)[place]).sum())
     have = "is NaN and has" if broken == 1 else "are NaN and have"
     remarks = [f"{counted(broken, 'value')} {have} no bar" if broken else ""]
+    if not broken and not np.isfinite(samples.values[place]).any():
+        remarks = ["there is nothing but padding"]
     if not quantity.signed:
         return remarks
     if samples.base is None or samples.answer is None:

@@ -121,7 +121,9 @@ def _half_interval(sizes: np.ndarray, level: float) -> np.ndarray:
     for position, column in enumerate(sizes.T):
         known = column[np.isfinite(column)]
         if len(known) > 1:
-            half[position] = student(level, len(known) - 1) * known.std(ddof=1) / np.sqrt(len(known))
+            largest = known.max() or 1.0  # squares of what is very large have no number
+            error = (known / largest).std(ddof=1) / np.sqrt(len(known))
+            half[position] = student(level, len(known) - 1) * error * largest
     return half
 
 

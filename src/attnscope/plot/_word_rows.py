@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -179,16 +179,33 @@ def _on_axes(text: ColouredTokens, rows: list[_Row], fonts: list[str], ax: Axes)
         (size for size in np.arange(SIZE, SMALLEST - 0.1, -0.5) if _fits(rows, fonts, size, wide, high)), SMALLEST
     )
     font = FontProperties(family=fonts, size=float(size))
-    fitting = len(rows)
-    while fitting > 1 and _bottom(placed_words(rows[:fitting], font, wide), font) > high:
-        fitting -= 1
-    if fitting < len(rows):
+    kept = _fitting(rows, font, wide, high)
+    for _ in range(3):  # what is said about the rest takes room, too
+        if kept == rows:
+            break
         for note in [note for note in ax.texts if note.get_gid() == "remarks"]:
             note.remove()
-        head_line(ax, "", _remarks(text, rows[:fitting]))
-    _draw_words(ax, placed_words(rows[:fitting], font, wide), font, mappable)
+        part = f"the first {len(kept[0].tokens):,} of {len(rows[0].tokens):,} positions"
+        head_line(ax, "", [*_remarks(text, kept), part if kept[0] != rows[0] else ""])
+        settle(ax)
+        before, kept = kept, _fitting(kept, font, *_points(ax))
+        if kept == before:
+            break
+    _draw_words(ax, placed_words(kept, font, wide), font, mappable)
     dash_bar(bar, mappable, [ax])
     return ax
+
+
+def _fitting(rows: list[_Row], font: FontProperties, wide: float, high: float) -> list[_Row]:
+    """The first rows that fit, at least one; of one that is too long alone the first tokens that do."""
+    count = len(rows)
+    while count > 1 and _bottom(placed_words(rows[:count], font, wide), font) > high:
+        count -= 1
+    if count != 1 or _bottom(placed_words(rows[:1], font, wide), font) <= high:
+        return rows[:count]
+    least = _HEIGHT * float(font.get_size())
+    ends = [word.top + least for word in placed_words(rows[:1], font, wide) if not word.bare]
+    return [replace(rows[0], tokens=rows[0].tokens[: max(1, sum(end <= high for end in ends))])]
 
 
 def _fits(rows: list[_Row], fonts: list[str], size: float, wide: float, high: float) -> bool:

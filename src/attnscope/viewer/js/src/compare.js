@@ -312,9 +312,10 @@ class CompareView {
       ["more", "A is larger", (painter) => painter.rect(0, 0, 26, 14, this.colours.ofDifference(1, 1))],
       ["less", "B is larger", (painter) => painter.rect(0, 0, 26, 14, this.colours.ofDifference(-1, 1))],
     ];
-    const end = this.selection.state.range === "head" ? { end: "the largest difference" } : {};
-    const maximum = this.map ? { maximum: endOfScale(this.map, this.colours.maximum(this.map)) } : {};
-    return { signed: true, title: "A − B", marks, ...maximum, ...end };
+    const usual = this.colours.maximum(this.map);
+    const maximum = this.map ? endOfScale(this.map, usual) : usual;
+    const end = this.selection.state.range === "head" ? { end: "the largest difference" } : maximum > usual ? { end: "the largest difference, rounded up" } : {};
+    return { signed: true, title: "A − B", marks, maximum, ...end };
   }
 
   dispose() {
