@@ -33,6 +33,12 @@ def test_relevance_of_tokens_has_a_line_for_each_that_is_no_padding(tmp_path):
     )
 
 
+def test_half_a_character_is_written_as_its_code(tmp_path):
+    """No text in UTF-8 can hold it."""
+    relevance = xr.DataArray(np.ones((1, 2)), dims=("sample", "key"), coords={"key_label": ("key", ["a", "\ud800"])})
+    assert save(relevance, tmp_path / "r.csv").read_text("utf-8") == "sample,a,\\ud800\n0,1.0,1.0\n"
+
+
 def test_nothing_but_relevance_is_replaced(tmp_path):
     relevance = xr.DataArray(np.ones((1, 2)), dims=("sample", "key"))
     path = save(relevance, tmp_path / "r.zarr")

@@ -44,6 +44,17 @@ def test_occlusion_of_a_linear_model_is_each_weight_times_what_the_feature_diffe
     assert table["sample_id"].values.tolist() == ["5", "2"]
 
 
+@pytest.mark.parametrize("ending", [".html", ".csv", ".json"])
+def test_half_a_character_in_a_name_is_written_as_its_code(model, patients, ending, tmp_path):
+    names = ["\ud800", *NAMES[1:]]
+    path = explained(model, patients, samples=[0], labels=names, ids=["\udfff", *"bcdefg"]).save(
+        tmp_path / f"e{ending}"
+    )
+    text = path.read_text("utf-8")
+    assert any(written in text.lower() for written in ("\\ud800", "u+d800"))
+    assert any(written in text.lower() for written in ("\\udfff", "u+dfff"))
+
+
 def test_the_answer_without_the_top_features_is_the_answer_of_the_changed_patient(model, patients):
     table = explained(model, patients, samples=[4]).table
     relevance = (patients[4] - patients.mean(0)) * WEIGHTS[:, 0]

@@ -57,7 +57,7 @@ def save(relevance: xr.DataArray, path: str | Path, *, overwrite: bool = False) 
             dataset.to_zarr(path, mode="w", zarr_format=3, consolidated=False)
     else:
         text = _as_csv(relevance) if kind == ".csv" else json.dumps(_as_dict(relevance), indent=1)
-        path.write_text(text, encoding="utf-8", newline="")
+        path.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
     return path
 
 

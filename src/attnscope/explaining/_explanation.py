@@ -307,7 +307,7 @@ class Explanation:
         if suffix in PICTURES:
             write(self, path)
         else:
-            path.write_text(_WRITERS[suffix](self), encoding="utf-8")
+            path.write_text(_WRITERS[suffix](self), encoding="utf-8", errors="backslashreplace")
         return path
 
 

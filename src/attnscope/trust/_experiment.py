@@ -31,7 +31,7 @@ from attnscope.attribution import (
     trimming_of,
 )
 from attnscope.capturing import captured
-from attnscope.errors import InputError, MethodError, NoAttentionError
+from attnscope.errors import InputError, MethodError, NoAttentionError, counted
 from attnscope.findings import Findings
 from attnscope.running import progress_bar
 from attnscope.schema import SAMPLE
@@ -189,7 +189,8 @@ class Experiment:
             )
         if self.different < ordered:
             repeated = ordered - self.different
-            notes.append(f"{repeated} samples repeat others. Intervals take all of them for independent.")
+            repeat = f"{counted(repeated, 'sample')} {'repeats' if repeated == 1 else 'repeat'}"
+            notes.append(f"{repeat} others. Intervals take all of them for independent.")
         return tuple(notes)
 
     def on(self, subject: Subject) -> Experiment:
