@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from attnscope.stores import StoreWriter, _files, _layout, _lock, run_folder, verify_store
+from attnscope.stores import StoreWriter, _files, _layout, _lock, run_folder, verify
 from attnscope.stores._shards import rows_on_disk, single_on_disk
 
 KILLED = 9
@@ -83,7 +83,7 @@ def check_what_is_left(path, at_least):
     if not (path / "zarr.json").exists():
         assert at_least == 0, f"{at_least} samples are lost"
         return
-    verification = verify_store(path)
+    verification = verify(path)
     assert verification.is_whole, str(verification)
     assert verification.samples >= at_least, f"{verification.samples} samples of {at_least}"
     manifest = read_manifest(path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import json
-import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
@@ -48,8 +47,8 @@ from attnscope.stores import (
     attributes_of_store,
     check_codes,
     coded_scores,
-    locked,
     names_of_nodes,
+    new_store,
     open_groups,
     read_manifest,
     write_groups,
@@ -267,19 +266,8 @@ class AttentionMaps(Mapping[str, xr.DataArray]):
                 "another path."
             )
         groups = {name: coded_scores(dataset, codes) for name, dataset in self.groups().items()}
-        with tempfile.TemporaryDirectory(dir=path.absolute().parent, prefix=".attnscope-") as folder:
-            new, old = Path(folder) / "new", Path(folder) / "old"
-            new.mkdir()
-            write_groups(new, groups, self.attrs)
-            if path.exists():
-                with locked(path):
-                    path.rename(old)
-            try:
-                new.rename(path)
-            except OSError:
-                if old.exists():
-                    old.rename(path)
-                raise
+        with new_store(path) as folder:
+            write_groups(folder, groups, self.attrs)
         return path
 
     def _names_of(self, name: str) -> tuple[str, ...]:

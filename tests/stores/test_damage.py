@@ -11,7 +11,7 @@ import zarr
 
 import attnscope as ats
 from attnscope.errors import AttnscopeError, DamagedStoreError
-from attnscope.stores import _layout, verify_store
+from attnscope.stores import _layout, verify
 
 STEP = 211
 """Bytes between two that are flipped; all of them were, with 1."""
@@ -38,7 +38,7 @@ def files(store):
 
 def test_the_store_has_several_shards(store):
     assert [len(list((store / "sites/mha" / name).glob("c.*"))) for name in ("scores", "key_label")] == [3, 3]
-    assert verify_store(store).is_whole
+    assert verify(store).is_whole
 
 
 def shown_as_truth(store, maps):
@@ -57,7 +57,7 @@ def shown_as_truth(store, maps):
 
 def is_told(store):
     try:
-        return not verify_store(store).is_whole
+        return not verify(store).is_whole
     except AttnscopeError:
         return True
 
@@ -78,7 +78,7 @@ def test_every_flipped_byte_is_told_and_none_is_shown_as_truth(store, maps):
             flips += 1
         path.write_bytes(content)
     assert flips > 80
-    assert verify_store(store).is_whole
+    assert verify(store).is_whole
 
 
 @pytest.mark.parametrize("what", ["removed", "empty", "cut off", "longer"])
@@ -95,7 +95,7 @@ def test_every_file_that_is_not_as_it_was_is_told(store, maps, what):
             assert is_told(store), path
             assert not shown_as_truth(store, maps), path
         path.write_bytes(content)
-    assert verify_store(store).is_whole
+    assert verify(store).is_whole
 
 
 def test_chunks_in_each_others_place_are_told(store, maps):
@@ -130,7 +130,7 @@ def test_what_is_wrong_is_said(store, maps):
     np.testing.assert_array_equal(opened["mha"][0], maps["mha"][0])
     expected = f"{str(chunk)!r} is damaged: the checksum of its chunk 0 does not fit. {FIX}"
     assert message(lambda: opened["mha"][2].values) == expected
-    found = verify_store(store)
+    found = verify(store)
     assert found.damaged == (expected,)
     assert found.affected == ("sites/mha/scores",)
     assert str(found).splitlines()[:4] == [

@@ -12,7 +12,7 @@ import zarr
 
 import attnscope as ats
 from attnscope.errors import AttnscopeError
-from attnscope.stores import StoreWriter, _layout, locked, node_name, original_name, run_folder, verify_store
+from attnscope.stores import StoreWriter, _layout, locked, node_name, original_name, run_folder, verify
 from models import padded_tokens, transformer
 
 NAMES = [
@@ -34,7 +34,7 @@ def test_sites_with_any_names_are_saved_and_opened(rng, tmp_path):
     assert list(opened) == NAMES
     for name in NAMES:
         np.testing.assert_array_equal(opened[name].values, arrays[name])
-    assert verify_store(tmp_path / "run.zarr").is_whole
+    assert verify(tmp_path / "run.zarr").is_whole
     folders = [path.name for path in (tmp_path / "run.zarr/sites").iterdir() if path.is_dir()]
     assert len({name.casefold() for name in folders}) == len(NAMES)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run.zarr"]
@@ -231,7 +231,7 @@ def test_relevant_kinds_of_data_come_back(tmp_path):
         for found in (groups["sites/a"][name].values, groups["sites/b"][f"{name} alone"].values):
             assert found.shape == values.shape
             np.testing.assert_array_equal(found.astype(values.dtype), values)
-    assert verify_store(tmp_path / "run.zarr").is_whole
+    assert verify(tmp_path / "run.zarr").is_whole
     assert zarr.open_group(tmp_path / "run.zarr", mode="r")["sites/a/int8"][:].tolist() == [1, -2, 3]
 
 
@@ -308,7 +308,7 @@ def test_a_batch_that_fails_loses_none_before_it(model_and_inputs, tmp_path):
 
     with pytest.raises(RuntimeError, match="the disk of the data is gone"):
         ats.capture(model, batches(broken=True), store=tmp_path / "run.zarr")
-    found = verify_store(tmp_path / "run.zarr")
+    found = verify(tmp_path / "run.zarr")
     assert (found.samples, found.complete, found.damaged) == (9, False, ())
     maps = ats.capture(model, batches(broken=False), store=tmp_path / "run.zarr", resume=True)
     for name in whole:

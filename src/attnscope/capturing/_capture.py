@@ -146,6 +146,7 @@ def captured(
         ready.unreached,
         contents(network, ready.sequences, axis_labels),
         ids,
+        ready.computation,
     )
     with _destination(description, network, store, resume, codes, commit_every) as destination:
         for outputs, collected, batch in ready.runner.run(network, progress=progress, skips=destination.skips):
@@ -212,6 +213,7 @@ class _Ready:
         self.chosen = discovery.chosen
         self.removed_masks = discovery.removed_masks
         self.sequences = discovery.sequences
+        self.computation = discovery.computation
         left_out = [site for site in discovery.sites if site.name not in self.chosen.names]
         self.lost = {site.name: site.lost for site in left_out if site.lost}
         self.unreached = {site.name: site.unreached for site in left_out if site.unreached}

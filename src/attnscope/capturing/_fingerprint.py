@@ -1,15 +1,17 @@
 """What a run into a store is a run of, so that only the same run is resumed.
 
-It covers the layers with their settings and how they are connected, what a user's own classes compute, the weights, the
-sites with their sizes, and the options. It does not cover functions that a user's class calls, nor what they read.
+It covers the layers with their settings and how they are connected; what a user's own classes compute, with the
+functions that they call and the values that these read; the operations of the traced model; the weights, the sites with
+their sizes, and the options. It does not cover what changes while the model runs, nor what is read from elsewhere then.
 """
 
 from __future__ import annotations
 
+import dis
 import hashlib
-import json
-from collections.abc import Iterable, Mapping
-from types import CodeType, FunctionType, MethodType
+import sys
+from collections.abc import Iterator, Mapping
+from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import keras
@@ -21,12 +23,14 @@ from attnscope.interception import TRAINING_STATE, layers_of
 from attnscope.running import viewed
 from attnscope.schema import SAMPLE, Site
 
-_FRAMEWORKS = ("keras", "builtins", "abc", "torch", "tensorflow", "jax", "typing", "keras_hub")
+_FRAMEWORKS = {"keras", "keras_hub", "torch", "tensorflow", "jax", "numpy", "scipy", "openvino", "attnscope"}
+"""Packages whose functions are known by their names; so are those of Python itself."""
 _IRRELEVANT = ("name", "trainable", "build_config", "compile_config", "shared_object_id")
 _ENDINGS = ("_initializer", "_regularizer", "_constraint")
 """Settings that inference does not use."""
 _PLAIN = (bool, int, float, str, bytes, type(None))
-_DEEPEST = 64
+_DEEPEST, _SHALLOW = 64, 60
+"""At which depth containers are no longer looked into, and where values begin that a function reads."""
 _LISTS = ("sites", "variables", "summaries")
 """Entries that are lists already, as text."""
 _FIX = "Give the model and the options that it was started with, or another path."
@@ -39,6 +43,7 @@ def fingerprint(description: Description, codes: str) -> dict[str, str]:
         description: What is known of the run beforehand.
         codes: How its scores are stored.
     """
+    own, seen = [type(summary) for summary in description.summaries], set[int]()
     variables = sorted(name for summary in description.summaries for name in summary.missing)
     return {
         **description.attrs,
@@ -47,16 +52,24 @@ def fingerprint(description: Description, codes: str) -> dict[str, str]:
         "summaries": repr([_settings(summary) for summary in description.summaries]),
         "codes": codes,
         **{f"site {site.name!r}": _sizes(site) for site in description.sites},
-        "layers": json.dumps(_layers(description.model)),
+        "layers": _layers(description.model),
         "weights": _weights(description.model),
+        "computation": description.computation,
+        "summaries of your own": _digest([_code_of_class(kind, seen) for kind in own]),
         "labels": _digest(
             [{**vars(item), "names": None if item.per_sample else item.names} for item in description.labels]
         ),
     }
 
 
-def check_fingerprint(path: str, held: Mapping[str, str], wanted: Mapping[str, str]) -> None:
+def check_fingerprint(path: str, held: Mapping[str, str], wanted: Mapping[str, str], model: keras.Layer) -> None:
     """Checks that a store holds the run that is to be resumed.
+
+    Args:
+        path: The store.
+        held: What it holds a run of.
+        wanted: What is to be run.
+        model: The model of that.
 
     Raises:
         InputError: It holds another; the message says in what it differs.
@@ -65,11 +78,10 @@ def check_fingerprint(path: str, held: Mapping[str, str], wanted: Mapping[str, s
         if held.get(name) == wanted.get(name):
             continue
         if name == "layers":
-            difference = _in_layers(held, wanted)
-            if not difference:
-                continue
-            raise InputError(f"{path!r} holds a run of another model: {difference}. {_FIX}")
-        if name in ("weights", "labels"):
+            raise InputError(f"{path!r} holds a run of another model: {_in_layers(held, wanted, model)}. {_FIX}")
+        if name == "computation":
+            raise InputError(f"{path!r} holds a run of another model: it computes something else. {_FIX}")
+        if name in ("weights", "labels", "summaries of your own"):
             raise InputError(
                 f"{path!r} holds a run with other {name}. Give those that the run was started with, or another path."
             )
@@ -77,20 +89,20 @@ def check_fingerprint(path: str, held: Mapping[str, str], wanted: Mapping[str, s
         raise InputError(f"{path!r} holds a different run, with {name} {was} instead of {now}. {_FIX}")
 
 
-def _in_layers(held: Mapping[str, str], wanted: Mapping[str, str]) -> str:
-    """In what two models differ; nothing if only in names, which Keras counts up in each process."""
-    before, now = (json.loads(each.get("layers", "[]")) for each in (held, wanted))
+def _in_layers(held: Mapping[str, str], wanted: Mapping[str, str], model: keras.Layer) -> str:
+    """In what two models differ."""
+    before, now = (each.get("layers", "").split() for each in (held, wanted))
     if len(before) != len(now):
         return f"it had {len(before)} layers, and this one has {len(now)}"
-    differ = [name for (_, was), (name, digest) in zip(before, now, strict=True) if was != digest]
-    inside = [name for name in differ if name != now[0][0]]
-    if inside:
-        return f"the layer {inside[0]!r} has other settings, or computes something else"
-    return "its layers are connected otherwise, or called with other arguments" if differ else ""
+    names = [layer.name for layer in layers_of(model)]
+    differ = [name for name, was, digest in zip(names, before, now, strict=True) if was != digest and name != names[0]]
+    if differ:
+        return f"the layer {differ[0]!r} has other settings, or computes something else"
+    return "its layers are connected otherwise, or called with other arguments"
 
 
 def _settings(summary: object) -> str:
-    values = ", ".join(f"{name}={_plain(value)!r}" for name, value in sorted(vars(summary).items()))
+    values = ", ".join(f"{name}={_plain(value, set())!r}" for name, value in sorted(vars(summary).items()))
     return f"{type(summary).__name__}({values})"
 
 
@@ -108,50 +120,61 @@ def _weights(model: keras.Layer) -> str:
     return digest.hexdigest()
 
 
-def _layers(model: keras.Layer) -> list[tuple[str, str]]:
-    """Name and digest of the model, which says how its layers are connected, and of each layer in it."""
-    return [(layer.name, _digest(_described(layer))) for layer in layers_of(model)]
+def _layers(model: keras.Layer) -> str:
+    """A digest of the model, which says how its layers are connected, and each layer in it, whatever they are called."""
+    return " ".join(_digest(_described(layer)) for layer in layers_of(model))
 
 
 def _described(layer: keras.Layer) -> list[Any]:
+    seen: set[int] = set()
     try:
-        config = _without_names(layer.get_config())
+        config = _without_names(layer.get_config(), seen)
     except Exception:  # whatever a user's own method raises; its attributes and its code say what it is
         config = None
     return [
         [base.__qualname__ for base in type(layer).__mro__ if base is not object],
         config,
-        _own_attributes(layer),
-        [_code(function) for function in _own_functions(type(layer))],
+        _own_attributes(layer, seen),
+        _code_of_class(type(layer), seen),
         str(getattr(layer, "dtype_policy", "")),
     ]
 
 
-def _own_attributes(layer: keras.Layer) -> dict[str, Any]:
+def _own_attributes(layer: keras.Layer, seen: set[int]) -> dict[str, Any]:
     """Attributes of a layer that Keras' own classes know nothing of: those of a user's class, or put on it."""
     known = set(TRAINING_STATE)
     for base in type(layer).__mro__:
-        if base.__module__.startswith(_FRAMEWORKS):
+        if _is_known(base.__module__):
             for function in vars(base).values():
                 known.update(getattr(getattr(function, "__code__", None), "co_names", ()))
     return {
-        name: _plain(value)
+        name: _plain(value, seen)
         for name, value in sorted(vars(layer).items())
         if name not in known and not isinstance(value, keras.Operation)
     }
 
 
-def _own_functions(kind: type) -> Iterable[FunctionType]:
-    for base in kind.__mro__:
-        if not base.__module__.startswith(_FRAMEWORKS):
-            yield from (value for _, value in sorted(vars(base).items()) if isinstance(value, FunctionType))
+def _is_known(module: str | None) -> bool:
+    package = (module or "").partition(".")[0]
+    return package in _FRAMEWORKS or package in sys.stdlib_module_names
 
 
-def _without_names(config: Any) -> Any:
+def _code_of_class(kind: type, seen: set[int]) -> list[Any]:
+    """What the functions do that a user wrote in a class and in those that it derives from."""
+    bases = [base for base in kind.__mro__ if not _is_known(base.__module__)]
+    return [
+        _code(value, seen)
+        for base in bases
+        for _, value in sorted(vars(base).items())
+        if isinstance(value, (FunctionType, staticmethod, classmethod, property))
+    ]
+
+
+def _without_names(config: Any, seen: set[int]) -> Any:
     """A configuration in which layers are numbered, since Keras counts its own names up in each process."""
     numbers: dict[str, str] = {}
     _collect_names(config, numbers)
-    return _plain(config, numbers)
+    return _plain(config, seen, numbers)
 
 
 def _collect_names(value: Any, numbers: dict[str, str]) -> None:
@@ -166,8 +189,15 @@ def _collect_names(value: Any, numbers: dict[str, str]) -> None:
             _collect_names(item, numbers)
 
 
-def _plain(value: Any, numbers: Mapping[str, str] | None = None, depth: int = 0) -> Any:
-    """A value as something of which the representation is the same in every process."""
+def _plain(value: Any, seen: set[int], numbers: Mapping[str, str] | None = None, depth: int = 0) -> Any:
+    """A value as something of which the representation is the same in every process.
+
+    Args:
+        value: Anything.
+        seen: Functions and classes that were described already; they are named then.
+        numbers: What stands for a text.
+        depth: How many containers it is in.
+    """
     numbers = numbers or {}
     if isinstance(value, str):
         return numbers.get(value, str(value))
@@ -177,31 +207,66 @@ def _plain(value: Any, numbers: Mapping[str, str] | None = None, depth: int = 0)
         return "..."
     if isinstance(value, Mapping):
         kept = {
-            str(name): _plain(item, numbers, depth + 1)
+            str(name): _plain(item, seen, numbers, depth + 1)
             for name, item in value.items()
             if not (str(name) in _IRRELEVANT or str(name).endswith(_ENDINGS))
         }
         return dict(sorted(kept.items()))
     if isinstance(value, (list, tuple)):
-        return [_plain(item, numbers, depth + 1) for item in value]
+        return [_plain(item, seen, numbers, depth + 1) for item in value]
     if isinstance(value, (set, frozenset)):
-        return sorted(repr(_plain(item, numbers, depth + 1)) for item in value)
+        return sorted(repr(_plain(item, seen, numbers, depth + 1)) for item in value)
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, np.ndarray) and value.dtype != object:
         return [str(value.dtype), value.shape, hashlib.blake2b(value.tobytes(), digest_size=16).hexdigest()]
     if isinstance(value, (FunctionType, MethodType)):
-        return _code(value)
-    return type(value).__qualname__
+        return _code(value, seen)
+    kind = value if isinstance(value, type) else type(value)
+    if _is_known(kind.__module__) or id(kind) in seen:
+        return kind.__qualname__
+    seen.add(id(kind))
+    return [kind.__qualname__, _code_of_class(kind, seen)]
 
 
-def _code(function: Any) -> list[Any]:
-    """What a function does, and what it closes over."""
+def _code(function: Any, seen: set[int]) -> list[Any]:
+    """What a function does, with what it closes over, and what it reads and calls by the names of its module."""
+    if isinstance(function, property):
+        return [_code(part, seen) for part in (function.fget, function.fset, function.fdel) if part is not None]
     function = getattr(function, "__func__", function)
-    if function.__module__ and function.__module__.startswith(_FRAMEWORKS):
+    if _is_known(function.__module__) or id(function) in seen:
         return [function.__module__, function.__qualname__]
-    closed = [_plain(cell.cell_contents, depth=_DEEPEST) for cell in function.__closure__ or () if _is_set(cell)]
-    return [function.__name__, _of_code(function.__code__), _plain(function.__defaults__), closed]
+    seen.add(id(function))
+    closed = [cell.cell_contents for cell in function.__closure__ or () if _is_set(cell)]
+    return [
+        function.__name__,
+        _of_code(function.__code__),
+        _plain([function.__defaults__, function.__kwdefaults__], seen),
+        [_plain(value, seen, depth=_SHALLOW) for value in closed],
+        [[name, _plain(value, seen, depth=_SHALLOW)] for name, value in _read_by(function)],
+    ]
+
+
+def _read_by(function: FunctionType) -> Iterator[tuple[str, Any]]:
+    """What a function reads by a name of its module, or of a module of the user's that it has by such a name."""
+    codes = list(_codes_in(function.__code__))
+    names = sorted({name for code in codes for name in code.co_names})
+    instructions = [each for code in codes for each in dis.get_instructions(code)]
+    written = {each.argval for each in instructions if each.opname == "STORE_GLOBAL"}
+    read = {each.argval for each in instructions if each.opname == "LOAD_GLOBAL"} - written
+    for name in sorted(read & function.__globals__.keys()):
+        value = function.__globals__[name]
+        if not isinstance(value, ModuleType):
+            yield name, value
+        elif not _is_known(value.__name__):
+            yield from ((f"{name}.{inner}", vars(value)[inner]) for inner in names if inner in vars(value))
+
+
+def _codes_in(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for value in code.co_consts:
+        if isinstance(value, CodeType):
+            yield from _codes_in(value)
 
 
 def _is_set(cell: Any) -> bool:

@@ -16,7 +16,7 @@ from keras import tree
 from attnscope.capturing._destinations import Description, Outputs
 from attnscope.capturing._fingerprint import check_fingerprint, fingerprint
 from attnscope.capturing._observer import SiteArrays
-from attnscope.errors import STORES, InputError, free_path
+from attnscope.errors import STORES, AttnscopeError, InputError, counted, free_path
 from attnscope.maps import RAN_EVERYWHERE, AttentionMaps, open_maps
 from attnscope.running import Batch
 from attnscope.schema import RAN
@@ -47,8 +47,10 @@ def on_disk(
         destination = OnDisk(description, path, manifest, codes=codes, interval=interval)
         try:
             yield destination
-        except BaseException:
+        except BaseException as error:
             destination.abandon()
+            if not isinstance(error, AttnscopeError) and (note := destination.how_to_resume()):
+                error.add_note(note)
             raise
 
 
@@ -76,7 +78,7 @@ class OnDisk:
         self._held_inputs = ""
         self._is_complete = False
         if manifest is not None:
-            check_fingerprint(str(path), manifest.fingerprint, wanted)
+            check_fingerprint(str(path), manifest.fingerprint, wanted, description.model)
             self._done, self._held_inputs = manifest.samples or 0, manifest.inputs
             self._unforeseen = set(json.loads(manifest.groups[""].get("unforeseen", "[]")))
             self._everywhere = {
@@ -168,6 +170,16 @@ class OnDisk:
         if self._added > self._done or not self._is_complete:
             self._writer.finish(self._attributes(self._description.attrs))
         return open_maps(self._path)
+
+    def how_to_resume(self) -> str:
+        """What is in the store of an interrupted run, and how it is resumed; nothing if nothing is in it."""
+        path, samples = str(self._path), self._writer.committed
+        if not samples:
+            return ""
+        return (
+            f"{path!r} holds {counted(samples, 'sample')}. Resume with the same model, inputs and options: "
+            f"attnscope.capture(..., store={path!r}, resume=True)."
+        )
 
     def abandon(self) -> None:
         """Commits what was captured, if the disk takes it: the run was interrupted, and its own error is raised."""

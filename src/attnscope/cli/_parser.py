@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from attnscope._version import __version__
 from attnscope.backends import BACKENDS
-from attnscope.cli._commands import SUMMARIES
+from attnscope.cli._commands import CODES, SUMMARIES
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -138,6 +138,13 @@ def _add_capture(commands: Commands) -> argparse.ArgumentParser:
         "strongest keys; default: full",
     )
     command.add_argument("--labels", help="names of the positions: a,b,c or a text file with one name per line")
+    command.add_argument(
+        "--codes",
+        choices=CODES,
+        default=CODES[0],
+        help="how scores are stored: float16 (off by 0.00025 at most), uint8 (off by 0.004 at most, in about a third "
+        "of the bytes) or exact; default: float16",
+    )
     command.add_argument("--batch-size", type=int, default=32, metavar="N", help="samples per batch; default: 32")
     _add_table(command)
     _add_backend(command)
@@ -146,7 +153,7 @@ def _add_capture(commands: Commands) -> argparse.ArgumentParser:
     if_it_exists.add_argument(
         "--resume",
         action="store_true",
-        help="write directly to RUN; if an earlier --resume was interrupted there, resume where it stopped",
+        help="resume an interrupted run at RUN where it stopped; if nothing is there, start one",
     )
     return command
 

@@ -31,14 +31,14 @@ URL (``%23``). Nothing depends on it: the attribute ``site`` is the name.
 """
 
 from attnscope.stores._background import Background
-from attnscope.stores._beginning import run_folder
+from attnscope.stores._beginning import new_store, run_folder
 from attnscope.stores._codes import CODES, check_codes, coded_scores
 from attnscope.stores._files import FORMAT, LOCK, MANIFEST
 from attnscope.stores._lock import locked
 from attnscope.stores._manifest import Manifest, attributes_of_store, read_manifest
 from attnscope.stores._names import names_of_nodes, node_name, original_name
 from attnscope.stores._opening import open_groups
-from attnscope.stores._verify import Verification, verify_store
+from attnscope.stores._verify import Verification, verify
 from attnscope.stores._writer import StoreWriter, write_groups
 
 __all__ = [
@@ -55,11 +55,12 @@ __all__ = [
     "coded_scores",
     "locked",
     "names_of_nodes",
+    "new_store",
     "node_name",
     "open_groups",
     "original_name",
     "read_manifest",
     "run_folder",
-    "verify_store",
+    "verify",
     "write_groups",
 ]

@@ -1,14 +1,15 @@
-"""The folder of a run: made, locked, taken up again, and removed if nothing was committed."""
+"""The folder of a run: made, locked, taken up again, removed if nothing was committed, and put in another's place."""
 
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from attnscope.errors import InputError
-from attnscope.stores._files import LOCK, MANIFEST, make_folder, part_of, remove
+from attnscope.stores._files import LOCK, MANIFEST, exchange, make_folder, part_of, remove, write_out
 from attnscope.stores._lock import locked
 from attnscope.stores._manifest import CHECKSUMS, Manifest, read_manifest
 
@@ -75,3 +76,42 @@ def _clear(path: Path) -> None:
     for name in FOLDERS:
         if (path / name).is_dir() and not (path / name).is_symlink():
             shutil.rmtree(path / name)
+
+
+@contextmanager
+def new_store(path: Path) -> Iterator[Path]:
+    """A folder for a store that takes the place of what is at a path when the block has ended, and not before.
+
+    There is no instant at which nothing is at the path, where the system can swap two names: on Linux and macOS on most
+    file systems. Elsewhere there is one, and a process that is killed in it leaves the earlier store in a folder beside
+    the path whose name begins with ``.attnscope-``.
+
+    Args:
+        path: Where; if something is there, it is a store, and it is removed.
+
+    Yields:
+        An empty folder on the same disk.
+
+    Raises:
+        StoreInUseError: Another writer holds what is there.
+    """
+    with tempfile.TemporaryDirectory(dir=path.absolute().parent, prefix=".attnscope-") as folder:
+        new, old = Path(folder) / "new", Path(folder) / "old"
+        new.mkdir()
+        yield new
+        if not path.exists():
+            new.rename(path)
+        else:
+            with locked(path):
+                if not exchange(new, path):
+                    _renamed_twice(new, path, old)
+        write_out(path.absolute().parent)
+
+
+def _renamed_twice(new: Path, path: Path, old: Path) -> None:
+    path.rename(old)
+    try:
+        new.rename(path)
+    except OSError:
+        old.rename(path)
+        raise

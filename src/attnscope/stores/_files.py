@@ -5,8 +5,11 @@ Every operation on the disk is a call of a function of `os` in this file, so tha
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
 import stat
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -71,6 +74,31 @@ def remove(path: Path) -> None:
         os.unlink(path)
     except FileNotFoundError:
         pass
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Swaps the names of two folders on one disk, so that there is no instant at which either name leads nowhere.
+
+    Returns:
+        False if the system or the file system has no such operation; nothing was done then.
+    """
+    names = os.fsencode(one), os.fsencode(other)
+    try:
+        system = ctypes.CDLL(None, use_errno=True)
+        if sys.platform == "darwin":
+            failed = system.renamex_np(*names, _SWAP)
+        else:
+            failed = system.renameat2(_HERE, names[0], _HERE, names[1], _SWAP)
+    except (AttributeError, OSError, TypeError):
+        return False
+    if failed and (code := ctypes.get_errno()) not in _UNABLE:
+        raise OSError(code, os.strerror(code), str(one), None, str(other))
+    return not failed
+
+
+_SWAP, _HERE = 2, -100
+"""RENAME_EXCHANGE, which macOS calls RENAME_SWAP; and AT_FDCWD: names count from the working folder."""
+_UNABLE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EPERM)
 
 
 def open_plain(path: Path) -> int:

@@ -46,7 +46,8 @@ def locked(folder: Path) -> Iterator[None]:
         os.write(descriptor, json.dumps({"process": os.getpid(), "host": socket.gethostname(), "since": now}).encode())
         yield
     finally:
-        remove(path)
+        if _is_at(descriptor, path):  # the folder may have got another name meanwhile
+            remove(path)
         os.close(descriptor)
 
 

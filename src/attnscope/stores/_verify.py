@@ -63,7 +63,7 @@ class Verification:
         return "\n".join(lines)
 
 
-def verify_store(path: str | Path) -> Verification:
+def verify(path: str | Path) -> Verification:
     """Reads all of a store and compares it with its manifest.
 
     Args:
