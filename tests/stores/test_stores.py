@@ -326,3 +326,68 @@ def test_the_same_files_whatever_interrupts_a_run(model_and_inputs, tmp_path):
     for stop in (3, 6, 9, 11):
         ats.capture(model, x[:stop], batch_size=3, store=tmp_path / "parts.zarr", resume=True, commit_every=0)
     assert files("parts.zarr") == files("whole.zarr")
+
+
+OFFSET = 1.0
+
+
+def shifted(x):
+    return x + OFFSET
+
+
+class Shifted(keras.layers.Layer):
+    """Attention of what a function of the module makes of its inputs."""
+
+    def call(self, x):
+        return keras.ops.matmul(keras.ops.softmax(keras.ops.matmul(x, keras.ops.transpose(x, (0, 2, 1)))), shifted(x))
+
+
+def test_what_the_functions_that_a_class_calls_do_and_read_tells_runs_apart(rng, tmp_path, monkeypatch):
+    x = rng.normal(size=(4, 4, 3)).astype("float32")
+    path = tmp_path / "run.zarr"
+    inputs = keras.Input((4, 3))
+    model = keras.Model(inputs, Shifted(name="mha")(inputs), name="m")
+
+    def go_on():
+        return ats.capture(model, x, batch_size=2, store=path, resume=True)
+
+    assert go_on().num_samples == 4
+    assert go_on().num_samples == 4
+    said = f"{str(path)!r} holds a run of another model: the layer 'mha' has other settings, or computes something else"
+    for name, value in (("OFFSET", 2.0), ("shifted", lambda given: given * 2)):
+        with monkeypatch.context() as changed:
+            changed.setitem(globals(), name, value)
+            assert message(go_on) == f"{said}. {FIX}"
+    assert go_on().num_samples == 4
+
+
+def test_an_operation_that_only_the_trace_shows_tells_runs_apart(rng, tmp_path):
+    x = rng.normal(size=(4, 4, 3)).astype("float32")
+    path = tmp_path / "run.zarr"
+    settings = Settings()
+    inputs = keras.Input((4, 3))
+    model = keras.Model(inputs, Configured(settings, name="mha")(inputs), name="m")
+    ats.capture(model, x, store=path)
+    settings.squared = True
+    assert message(lambda: ats.capture(keras.models.clone_model(model), x, store=path, resume=True)) == (
+        f"{str(path)!r} holds a run of another model: it computes something else. {FIX}"
+    )
+
+
+class Settings:
+    """Settings that a layer reads when it is called."""
+
+    squared = False
+
+
+class Configured(keras.layers.Layer):
+    def __init__(self, settings, **options):
+        super().__init__(**options)
+        self.settings = settings
+
+    def get_config(self):
+        return {**super().get_config(), "settings": self.settings}
+
+    def call(self, x):
+        scores = keras.ops.softmax(keras.ops.matmul(x, keras.ops.transpose(x, (0, 2, 1))))
+        return keras.ops.matmul(scores, keras.ops.square(x) if self.settings.squared else x)

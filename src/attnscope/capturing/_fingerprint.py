@@ -121,7 +121,7 @@ def _weights(model: keras.Layer) -> str:
 
 
 def _layers(model: keras.Layer) -> str:
-    """A digest of the model, which says how its layers are connected, and each layer in it, whatever they are called."""
+    """Digests of the model, which says how its layers are connected, and of each layer in it, without their names."""
     return " ".join(_digest(_described(layer)) for layer in layers_of(model))
 
 
