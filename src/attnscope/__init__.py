@@ -35,6 +35,7 @@ _FACE = {
     "evidence": "attnscope.trust",
     "explain": "attnscope.explaining",
     "Explanation": "attnscope.explaining",
+    "verify": "attnscope.stores",
 }
 _MODULES = ("analysis", "attribution", "errors", "labels", "layers", "loading", "plot", "schema", "trust", "viewer")
 
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from attnscope.maps import AttentionMaps
     from attnscope.maps import open_maps as open  # noqa: A004, the field's word for it
     from attnscope.schema import Site
+    from attnscope.stores import verify
     from attnscope.trust import evidence
     from attnscope.viewer import view
 
@@ -86,6 +88,7 @@ __all__ = [
     "trust",
     "undeclare",
     "uniform",
+    "verify",
     "view",
     "viewer",
 ]

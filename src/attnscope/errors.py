@@ -12,6 +12,7 @@ from pathlib import Path
 
 __all__ = [
     "AttnscopeError",
+    "DamagedStoreError",
     "DeclarationError",
     "IncompleteRunError",
     "InputError",
@@ -24,6 +25,7 @@ __all__ = [
     "NotInstalledError",
     "PatternError",
     "SchemaError",
+    "StoreInUseError",
     "TargetError",
     "TooLargeError",
     "UnbuiltModelError",
@@ -117,6 +119,14 @@ class TooLargeError(AttnscopeError, MemoryError):
 
 class IncompleteRunError(AttnscopeError, ValueError):
     """A store holds an interrupted run."""
+
+
+class DamagedStoreError(AttnscopeError, ValueError):
+    """Something in a store is missing, damaged, or was changed by something other than attnscope."""
+
+
+class StoreInUseError(AttnscopeError, BlockingIOError):
+    """Another process, or another run in this one, writes to the store."""
 
 
 class WouldOverwriteError(AttnscopeError, FileExistsError):

@@ -17,7 +17,16 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from attnscope.errors import STORES, IncompleteRunError, PatternError, SchemaError, counted, free_path
+from attnscope.errors import (
+    STORES,
+    DamagedStoreError,
+    IncompleteRunError,
+    PatternError,
+    SchemaError,
+    WouldOverwriteError,
+    counted,
+    free_path,
+)
 from attnscope.findings import UNFORESEEN, Findings, findings
 from attnscope.labels import LabelsLike, check_that_labels_fit, labelled, read_labels
 from attnscope.roles import Roles, declared_roles
@@ -36,15 +45,28 @@ from attnscope.schema import (
     query_dims,
 )
 from attnscope.site_names import short_names, short_site_names
+from attnscope.stores import (
+    MANIFEST,
+    attributes_of_store,
+    check_codes,
+    coded_scores,
+    names_of_nodes,
+    new_store,
+    open_groups,
+    read_manifest,
+    write_groups,
+)
 
 Variable: TypeAlias = tuple[tuple[str, ...], np.ndarray]
 """Names of the dims, and the values."""
-FORMAT = 1
-"""Version of the layout on disk, as `docs/schema.md` describes it."""
+WITHOUT_CHECKSUMS = 1
+"""Version of the layout of what xarray alone has written."""
 MOST_IN_ERRORS = 8
 """How many sites an error names."""
 COMPLETE = "attnscope_complete"
 """Attribute of a store's root: False while a run writes to it."""
+RAN_EVERYWHERE = "ran_everywhere"
+"""Attribute of a stored site: whether it ran for all samples, which then goes without saying."""
 
 
 class AttentionMaps(Mapping[str, xr.DataArray]):
@@ -211,31 +233,57 @@ class AttentionMaps(Mapping[str, xr.DataArray]):
         return next((int(dataset.sizes[SAMPLE]) for dataset in self._datasets.values()), 0)
 
     def to_tree(self) -> xr.DataTree:
-        """Everything as one `xarray.DataTree`: a group ``sites/<name>`` for each site, and ``outputs``."""
-        groups: dict[str, xr.Dataset] = {"/": xr.Dataset(attrs={**self.attrs, "attnscope_format": FORMAT})}
-        for number, (name, dataset) in enumerate(self._datasets.items()):
-            groups[f"/sites/{name}"] = dataset.assign_attrs(order=number, variables=list(dataset.data_vars))
+        """Everything as one `xarray.DataTree`: a group ``sites/<name>`` for each site, and ``outputs``.
+
+        In the name of a group ``.`` stands for ``/``, and other characters that file systems do not take are written as
+        in a URL; the attribute ``site`` is the name itself.
+        """
+        root = xr.Dataset(attrs={**self.attrs, "attnscope_format": WITHOUT_CHECKSUMS})
+        return xr.DataTree.from_dict({"/": root, **self.groups()})
+
+    def groups(self) -> dict[str, xr.Dataset]:
+        """The datasets of which a store consists, by their path in it."""
+        nodes = names_of_nodes(self._datasets)
+        groups = {
+            f"sites/{nodes[name]}": dataset.assign_attrs(order=number, variables=list(map(str, dataset.data_vars)))
+            for number, (name, dataset) in enumerate(self._datasets.items())
+        }
         outputs = self.outputs
         if outputs is not None:
             named = outputs if isinstance(outputs, dict) else {"": outputs}
-            groups["/outputs"] = xr.Dataset(
+            groups["outputs"] = xr.Dataset(
                 {name or "output": _own_dims(array, name) for name, array in named.items()},
                 attrs={"single": not isinstance(outputs, dict)},
             )
         if self._inputs is not None:
-            groups["/inputs"] = xr.Dataset({"input": self._inputs})
-        return xr.DataTree.from_dict(groups)
+            groups["inputs"] = xr.Dataset({"input": self._inputs})
+        return groups
 
-    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
+    def save(self, path: str | Path, *, overwrite: bool = False, codes: str = "exact") -> Path:
         """Writes everything as one Zarr store that xarray alone can open.
 
+        It is written under another name first, so that at `path` there is all of it or what was there before.
+
+        Args:
+            path: Where; its name ends in ``.zarr`` or in nothing.
+            overwrite: Whether an earlier store there may be replaced.
+            codes: How the scores are stored: ``exact``; ``float16`` (off by 0.00025 at most, half as large); or
+                ``uint8`` (off by 0.004 at most, about an eighth).
+
         Raises:
-            WouldOverwriteError: Something exists at `path`, and `overwrite` is False.
-            InputError: The name of the store ends in something else than ``.zarr``.
+            WouldOverwriteError: Something exists at `path`, and `overwrite` is False, or it is no store of attnscope.
+            InputError: The name of the store ends in something else than ``.zarr``, or the codes are unknown.
         """
+        check_codes(codes)
         path = free_path(path, "maps.save(path, overwrite=True)", overwrite=overwrite, suffixes=STORES)
-        with quiet_about_strings():
-            self.to_tree().to_zarr(path, mode="w", zarr_format=3, consolidated=False)
+        if path.exists() and not _is_store(path):
+            raise WouldOverwriteError(
+                f"{str(path)!r} is not a store of attnscope, so it is not replaced, even with overwrite=True. Give "
+                "another path."
+            )
+        groups = {name: coded_scores(dataset, codes) for name, dataset in self.groups().items()}
+        with new_store(path) as folder:
+            write_groups(folder, groups, self.attrs)
         return path
 
     def _names_of(self, name: str) -> tuple[str, ...]:
@@ -293,16 +341,19 @@ def _no_site(name: object, short_names: Mapping[str, str]) -> str:
 def open_maps(path: str | Path) -> AttentionMaps:
     """Opens what `AttentionMaps.save` or ``capture(store=...)`` wrote; arrays are read only when they are used.
 
+    Whatever is read is compared with the checksums in the store.
+
     Raises:
         FileNotFoundError: Nothing exists at `path`.
-        SchemaError: It is not an attnscope run.
+        SchemaError: It is not an attnscope run, or one of a newer version.
         IncompleteRunError: The run that wrote it was interrupted.
+        DamagedStoreError: Something is damaged or missing; also raised later, when that is read.
     """
     if not Path(path).exists():
         raise FileNotFoundError(f"{str(path)!r} does not exist. Write one: maps.save({str(path)!r}).")
     root = attributes_of_store(path)
     if "attnscope_format" not in root:
-        inside = [str(file.parent) for file in Path(path).glob("*/zarr.json")]
+        inside = [str(file.parent) for file in Path(path).glob(f"*/{MANIFEST}")]
         raise SchemaError(
             f"{str(path)!r} is not an attnscope run: its root has no 'attnscope_format'. "
             + (f"Open what is in it: attnscope.open({inside[0]!r})." if inside else "")
@@ -313,32 +364,48 @@ def open_maps(path: str | Path) -> AttentionMaps:
             f"{str(path)!r} holds an interrupted run. Resume it with the model and the inputs that it was started "
             f"with: attnscope.capture(model, inputs, store={str(path)!r}, resume=True)."
         )
+    if root["attnscope_format"] == WITHOUT_CHECKSUMS:
+        return _opened(*_groups_without_checksums(path))
+    manifest = read_manifest(path)
+    with quiet_about_strings():
+        groups = open_groups(Path(path), manifest)
+    return _opened(groups, dict(manifest.groups[""]))
+
+
+def _groups_without_checksums(path: str | Path) -> tuple[dict[str, xr.Dataset], dict[str, Any]]:
+    """The datasets and attributes of a store that xarray has written."""
     with quiet_about_strings():
         tree = xr.open_datatree(str(path), engine="zarr", consolidated=False, chunks=None)
-    nodes = [node.to_dataset(inherit=False) for node in tree.subtree if "site" in node.attrs]
-    datasets = {str(d.attrs["site"]): _restored(d) for d in sorted(nodes, key=lambda d: d.attrs["order"])}
-    attrs = {str(name): value for name, value in tree.attrs.items() if not str(name).startswith("attnscope_")}
-    inputs = tree.children["inputs"].to_dataset(inherit=False)["input"] if "inputs" in tree.children else None
-    return AttentionMaps(datasets, outputs=_opened_outputs(tree), inputs=inputs, attrs=attrs)
+    groups = {node.path.strip("/"): node.to_dataset(inherit=False) for node in tree.subtree if node.path != "/"}
+    return groups, {str(name): v for name, v in tree.attrs.items() if not str(name).startswith("attnscope_")}
 
 
-def attributes_of_store(path: str | Path) -> dict[str, Any]:
-    """Attributes of the root of a Zarr store; empty if there is no such store."""
-    root = Path(path) / "zarr.json"
-    return dict(json.loads(root.read_text("utf-8")).get("attributes", {})) if root.is_file() else {}
+def _opened(groups: Mapping[str, xr.Dataset], attrs: Mapping[str, Any]) -> AttentionMaps:
+    sites = sorted((d for d in groups.values() if "site" in d.attrs), key=lambda dataset: dataset.attrs["order"])
+    datasets = {str(dataset.attrs["site"]): _restored(dataset) for dataset in sites}
+    inputs = groups["inputs"]["input"] if "inputs" in groups else None
+    return AttentionMaps(datasets, outputs=_opened_outputs(groups.get("outputs")), inputs=inputs, attrs=attrs)
+
+
+def _is_store(path: Path) -> bool:
+    try:
+        return "attnscope_format" in attributes_of_store(path)
+    except DamagedStoreError:
+        return False
 
 
 def _restored(dataset: xr.Dataset) -> xr.Dataset:
+    if dataset.attrs.pop(RAN_EVERYWHERE, False):
+        dataset = dataset.drop_vars(RAN)
     coordinates = (RAN, SAMPLE_ID)
     names = [name for name in dataset.data_vars if name in coordinates or str(name).endswith(("_label", "_valid"))]
     order = [name for name in dataset.attrs.get("variables", ()) if name in dataset]
     return dataset.set_coords(names)[order] if order else dataset.set_coords(names)
 
 
-def _opened_outputs(tree: xr.DataTree) -> xr.DataArray | dict[str, xr.DataArray] | None:
-    if "outputs" not in tree.children:
+def _opened_outputs(dataset: xr.Dataset | None) -> xr.DataArray | dict[str, xr.DataArray] | None:
+    if dataset is None:
         return None
-    dataset = tree.children["outputs"].to_dataset(inherit=False)
     dataset = dataset.set_coords([name for name in dataset.data_vars if name == SAMPLE_ID])
     if dataset.attrs.get("single"):
         return dataset["output"]

@@ -59,7 +59,7 @@ def test_names_become_labels_and_the_index_becomes_ids(tmp_path):
     stored = ats.open(tmp_path / "run.zarr")
     assert stored["mha"].sample_id.values.tolist() == ["P-017", "P-020"]
     assert stored.outputs.sample_id.values.tolist() == ["P-017", "P-020"]
-    with pytest.raises(InputError, match="2 samples that were captured with other inputs, labels or weights"):
+    with pytest.raises(InputError, match="2 samples that were captured from other inputs"):
         ats.capture(model, given.rename({"P-020": "P-021"}), store=tmp_path / "run.zarr", batch_size=1, resume=True)
 
 

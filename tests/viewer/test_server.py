@@ -8,6 +8,7 @@ import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import numpy as np
@@ -16,7 +17,7 @@ import zarr
 
 import attnscope as ats
 from attnscope.errors import IncompleteRunError, InputError, SchemaError
-from attnscope.maps import COMPLETE
+from attnscope.stores import read_manifest
 from attnscope.viewer import _server as serving
 from attnscope.viewer._server import Server, payload_of, serve
 from viewer_screens import settled
@@ -337,7 +338,8 @@ def test_what_is_no_run_is_refused(tmp_path, run):
     (tmp_path / "folder").mkdir()
     with pytest.raises(SchemaError, match="is not an attnscope run"):
         payload_of(tmp_path / "folder")
-    zarr.open_group(run).attrs[COMPLETE] = False
+    manifest = replace(read_manifest(run), complete=False)
+    manifest.write(run, durable=False)
     with pytest.raises(IncompleteRunError, match="holds an interrupted run"):
         payload_of(run)
 
@@ -394,7 +396,7 @@ def reads(monkeypatch):
 
 def chunks(sites, samples):
     """The chunks that hold these samples, three in each."""
-    return sorted(f"sites/encoder_{site}/mha/scores/c/{sample // 3}/0/0/0" for site in sites for sample in samples)
+    return sorted(f"sites/encoder_{site}.mha/scores/c/{sample // 3}/0/0/0" for site in sites for sample in samples)
 
 
 def test_only_what_is_looked_at_is_read(large, reads, monkeypatch):

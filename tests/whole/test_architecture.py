@@ -25,7 +25,7 @@ GROUND = {
         "plain_values",
         "position_kinds",
     ),
-    *("quantities", "roles", "site_names", "tensors", "words"),
+    *("quantities", "roles", "site_names", "stores", "tensors", "words"),
 }
 MODEL = {"interception", "running", "discovery", "handlers"}
 ALLOWED = {
@@ -44,7 +44,8 @@ ALLOWED = {
     "words": {"errors", "schema"},
     "labels": {"errors", "schema", "words"},
     "findings": {"marks", "schema"},
-    "maps": {"errors", "findings", "labels", "roles", "schema", "site_names"},
+    "stores": {"errors", "plain_values", "schema"},
+    "maps": {"errors", "findings", "labels", "roles", "schema", "site_names", "stores"},
     "backends": {"errors", "patching", "tensors"},
     "interception": {"backends", "errors", "labels", "patching", "schema", "tensors"},
     "tables": {"errors"},

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -11,12 +12,12 @@ from urllib.request import urlopen
 import keras
 import numpy as np
 import pytest
-import xarray as xr
 from keras import layers
 
 import attnscope as ats
 from attnscope.capturing._store import OnDisk
-from attnscope.cli import main
+from attnscope.cli import _commands, main
+from attnscope.stores import CODES
 
 NAMES = ["width", "height", "depth", "mass", "age"]
 
@@ -95,7 +96,7 @@ def test_inspect_takes_the_shapes_of_samples(folder, capsys):
 
 @pytest.mark.every_backend
 def test_capture_writes_what_the_function_gives(folder, capsys):
-    assert run("capture", "model.keras", "samples.npy", "-o", "run.zarr", "--batch-size", "3") == 0
+    assert run("capture", "model.keras", "samples.npy", "-o", "run.zarr", "--batch-size", "3", "--codes", "exact") == 0
     said = capsys.readouterr().out
     assert "AttentionMaps: 1 site, 7 samples" in said
     assert "Written to run.zarr. In Python: attnscope.open('run.zarr')" in said
@@ -164,30 +165,91 @@ def test_nothing_is_overwritten_without_force(folder, capsys):
     assert (ats.open("run.zarr")["mha"].values != before).any()
 
 
-def test_resume_goes_on_where_a_run_broke_off(folder, monkeypatch, capsys):
-    arguments = ["capture", "model.keras", "samples.npy", "-o", "run.zarr", "--batch-size", "3", "--resume"]
-    appended, append = [], OnDisk._append
+@pytest.fixture
+def interrupted(monkeypatch):
+    """Runs a command that gets Ctrl-C when it adds its third batch."""
 
-    def breaking(self, group, dataset):
-        appended.append(group)
-        if len(appended) > 2:
-            raise KeyboardInterrupt
-        append(self, group, dataset)
+    def interrupted(*arguments):
+        added, add = [], OnDisk.add
 
-    with monkeypatch.context() as broken:
-        broken.setattr(OnDisk, "_append", breaking)
-        assert run(*arguments) == 130
-    assert capsys.readouterr().err == ("attnscope: stopped. Run the same command again to resume where it stopped.\n")
+        def breaking(self, arrays, outputs):
+            added.append(1)
+            if len(added) > 2:
+                raise KeyboardInterrupt
+            add(self, arrays, outputs)
+
+        with monkeypatch.context() as broken:
+            broken.setattr(OnDisk, "add", breaking)
+            return run(*arguments)
+
+    return interrupted
+
+
+def test_a_run_that_is_stopped_says_the_command_that_resumes_it(folder, interrupted, capsys):
+    (folder / "samples.npy").rename("my samples.npy")
+    arguments = ["capture", "model.keras", "my samples.npy", "-o", "run.zarr", "--batch-size", "3"]
+    assert interrupted(*arguments) == 130
+    resume = "attnscope capture model.keras 'my samples.npy' -o run.zarr --batch-size 3 --resume"
+    assert capsys.readouterr().err == f"attnscope: stopped. 'run.zarr' holds 6 samples. Resume: {resume}\n"
     assert refused(capsys, "report", "run.zarr") == (
         "attnscope: 'run.zarr' holds an interrupted run. Resume it with the model and the inputs that it was started "
         "with: attnscope capture MODEL INPUTS -o 'run.zarr' --resume.\n"
     )
+    assert refused(capsys, *arguments) == (
+        "attnscope: 'run.zarr' holds an interrupted run and is not overwritten. Resume it: --resume; or replace it: "
+        "--force\n"
+    )
+    assert run(*shlex.split(resume)[1:]) == 0
+    assert run("capture", "model.keras", "my samples.npy", "-o", "whole.zarr", "--batch-size", "3") == 0
+    assert files(folder / "run.zarr") == files(folder / "whole.zarr")
+
+
+def files(store):
+    """The content of every file of a store."""
+    return {path.relative_to(store): path.read_bytes() for path in store.rglob("*") if path.is_file()}
+
+
+def test_a_run_that_would_have_replaced_another_is_not_resumed(folder, interrupted, capsys):
+    arguments = ["capture", "model.keras", "samples.npy", "-o", "run.zarr", "--batch-size", "3", "--force"]
+    assert interrupted(*arguments) == 130  # nothing was there that it replaces
+    assert capsys.readouterr().err.endswith(
+        "Resume: attnscope capture model.keras samples.npy -o run.zarr --batch-size 3 --resume\n"
+    )
     assert run(*arguments) == 0
-    assert run("capture", "model.keras", "samples.npy", "-o", "whole.zarr", "--batch-size", "3") == 0
-    resumed, whole = ats.open("run.zarr"), ats.open("whole.zarr")
-    assert resumed.num_samples == 7
-    for name in whole:
-        xr.testing.assert_identical(resumed.dataset(name).load(), whole.dataset(name).load())
+    before = contents(folder), files(folder / "run.zarr")
+    capsys.readouterr()
+    assert interrupted(*arguments) == 130
+    assert capsys.readouterr().err == "attnscope: stopped.\n"
+    assert (contents(folder), files(folder / "run.zarr")) == before
+
+
+def test_a_full_disk_leaves_a_run_that_can_be_resumed(folder, monkeypatch, capsys):
+    arguments = ["capture", "model.keras", "samples.npy", "-o", "run.zarr", "--batch-size", "3", "--resume"]
+    appended, append = [], OnDisk._append
+
+    def full(self, *given):
+        if appended:
+            raise OSError(28, "No space left on device", "run.zarr")
+        appended.append(given)
+        append(self, *given)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(OnDisk, "_append", full)
+        assert run(*arguments) == 2
+    assert capsys.readouterr().err == (
+        "attnscope: [Errno 28] No space left on device: 'run.zarr'. 'run.zarr' holds 3 samples. Resume: attnscope "
+        "capture model.keras samples.npy -o run.zarr --batch-size 3 --resume\n"
+    )
+    assert run(*arguments) == 0
+    assert ats.open("run.zarr").num_samples == 7
+
+
+def test_the_codes_of_a_run_are_chosen(folder):
+    for codes, worst in (("float16", 2.5e-4), ("uint8", 4e-3)):
+        assert run("capture", "model.keras", "samples.npy", "-o", f"{codes}.zarr", "--codes", codes) == 0
+        assert ats.open(f"{codes}.zarr")["mha"].attrs["worst_error"] == worst
+    assert list(ats.open("uint8.zarr").dataset("mha").data_vars) == ["scores", "received", "entropy"]
+    assert _commands.CODES == CODES
 
 
 def test_force_replaces_nothing_but_a_run(folder, capsys):
@@ -212,6 +274,25 @@ def test_a_run_that_fails_leaves_what_was_there(folder, capsys):
     )
     assert contents(folder) == sorted([*before, "wrong.npy"])
     assert ats.open("run.zarr").num_samples == 7
+
+
+def test_verify_says_what_is_damaged(folder, capsys):
+    assert run("capture", "model.keras", "samples.npy", "-o", "run.zarr") == 0
+    assert run("verify", "run.zarr") == 0
+    assert capsys.readouterr().out.endswith("\nEverything is as it was written.\n")
+    chunk = next(file for file in sorted((folder / "run.zarr").rglob("c.0*")) if file.parent.name == "scores")
+    content = chunk.read_bytes()
+    chunk.write_bytes(content[:-1])
+    assert run("verify", "run.zarr") == 2
+    printed = capsys.readouterr()
+    assert f"1 file damaged or missing:\n  {str(chunk.relative_to(folder))!r} is damaged: " in printed.out
+    assert printed.err == (
+        "attnscope: 'run.zarr' is damaged. Take a copy of it, or capture again what is not readable.\n"
+    )
+    chunk.write_bytes(content)
+    assert refused(capsys, "verify", "nowhere.zarr") == (
+        "attnscope: 'nowhere.zarr' is no store: it has no 'zarr.json'. Give what was written.\n"
+    )
 
 
 def test_report_writes_a_page_and_overwrites_none(folder, capsys):
@@ -291,12 +372,8 @@ def test_view_says_what_it_cannot_show(folder, capsys):
         )
 
 
-def test_view_of_a_run_that_broke_off_says_so(folder, monkeypatch, capsys):
-    append = OnDisk._append
-    with monkeypatch.context() as broken:
-        broken.setattr(OnDisk, "_append", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        assert run("capture", "model.keras", "samples.npy", "-o", "run.zarr", "--batch-size", "3", "--resume") == 130
-    assert OnDisk._append is append
+def test_view_of_a_run_that_broke_off_says_so(folder, interrupted, capsys):
+    assert interrupted("capture", "model.keras", "samples.npy", "-o", "run.zarr", "--batch-size", "3") == 130
     capsys.readouterr()
     assert refused(capsys, "view", "run.zarr") == (
         "attnscope: 'run.zarr' holds an interrupted run. Resume it with the model and the inputs that it was started "
@@ -349,7 +426,7 @@ def test_texts_are_listed_captured_and_attributed_line_by_line(folder, capsys):
     assert "3 x 2 x 6 x 6" in said[1]
     assert said[2].endswith("query and key: axis 1 of input 'text'")
 
-    assert run("capture", "texts.keras", "texts.txt", "-o", "run.zarr", "--batch-size", "2") == 0
+    assert run("capture", "texts.keras", "texts.txt", "-o", "run.zarr", "--batch-size", "2", "--codes", "exact") == 0
     model = keras.Model(tokens, attend(of_tokens, of_tokens))
     expected = ats.capture(model, keras.ops.convert_to_numpy(words(np.array(lines))))
     maps = ats.open("run.zarr")

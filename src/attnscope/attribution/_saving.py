@@ -13,10 +13,11 @@ import numpy as np
 import xarray as xr
 
 from attnscope.errors import RELEVANCE, SchemaError, WouldOverwriteError, free_path
-from attnscope.maps import attributes_of_store, quiet_about_strings
+from attnscope.maps import quiet_about_strings
 from attnscope.plain_values import cell, plain
 from attnscope.position_kinds import counted_along
 from attnscope.schema import SAMPLE, SAMPLE_ID, key_dims
+from attnscope.stores import attributes_of_store
 
 MARK = "attnscope_relevance"
 """Attribute of a store's root that says what it holds, and the version of its layout."""

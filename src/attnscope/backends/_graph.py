@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Collection, Container, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -70,6 +71,12 @@ class Graph:
     weights: dict[int, str] = field(default_factory=dict)
     outputs: set[int] = field(default_factory=set)
     booleans: set[int] = field(default_factory=set)
+
+    @cached_property
+    def digest(self) -> str:
+        """A digest of the operations and of how they are connected, not of sizes, which follow the inputs."""
+        program = repr(([(node.name, node.inputs, node.output) for node in self.nodes], self.inputs))
+        return hashlib.blake2b(program.encode(), digest_size=16).hexdigest()
 
     @cached_property
     def makers(self) -> dict[int, Node]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -13,8 +14,8 @@ from attnscope.capturing._destinations import Description, InMemory, named_outpu
 from attnscope.capturing._memory import check_that_it_fits
 from attnscope.capturing._observer import Observer
 from attnscope.capturing._position_kinds import contents
-from attnscope.capturing._store import OnDisk
-from attnscope.capturing._summaries import Full, Summary
+from attnscope.capturing._store import OnDisk, on_disk
+from attnscope.capturing._summaries import Entropy, Full, Received, Summary
 from attnscope.discovery import Selection, check_selection, discover
 from attnscope.errors import InputError
 from attnscope.interception import declarations
@@ -22,6 +23,7 @@ from attnscope.labels import AxisLabels, LabelsLike, check_that_labels_fit, read
 from attnscope.maps import AttentionMaps
 from attnscope.running import Network, Runner, reused, without_texts
 from attnscope.schema import Site, SiteTable, key_dims, query_dims
+from attnscope.stores import check_codes
 from attnscope.tensors import Inputs
 
 
@@ -35,6 +37,8 @@ def capture(
     batch_size: int = 32,
     store: str | Path | None = None,
     resume: bool = False,
+    codes: str = "float16",
+    commit_every: float = 10.0,
     progress: bool = True,
 ) -> AttentionMaps:
     """The attention of a model on some inputs: every sample, every attention site, exact.
@@ -59,6 +63,10 @@ def capture(
         resume: Whether to resume an interrupted run into the same `store` where it stopped; batches that are in the
             store are not run again. The model, its weights, the inputs, the labels and the options must be those of
             that run, which is checked. If there is no store yet, one is started.
+        codes: How scores are stored in `store`: ``float16``, off by 0.00025 at most; ``uint8``, off by 0.004 at most
+            in about a third of the bytes, with the exact `Received` and `Entropy` beside them; or ``exact``.
+        commit_every: Seconds after which what was captured is written to the disk for good. A run that is killed, or a
+            power cut, loses no more than that; an exception or Ctrl-C loses nothing.
         progress: Whether to show a progress bar for long runs in a terminal.
 
     Returns:
@@ -74,6 +82,8 @@ def capture(
         LabelError: The number of labels is not the number of positions.
         TooLargeError: The result would not fit in memory; checked before the run.
         WouldOverwriteError: `store` exists, and `resume` is False.
+        StoreInUseError: Another run writes to `store`.
+        DamagedStoreError: What `store` holds of an interrupted run is damaged.
 
     Example:
         >>> import numpy as np
@@ -92,6 +102,8 @@ def capture(
         labels=labels,
         store=store,
         resume=resume,
+        codes=codes,
+        commit_every=commit_every,
         progress=progress,
     )
 
@@ -104,11 +116,16 @@ def captured(
     labels: LabelsLike = None,
     store: str | Path | None = None,
     resume: bool = False,
+    codes: str = "float16",
+    commit_every: float = 10.0,
     progress: bool = True,
 ) -> AttentionMaps:
     """`capture` of a network, which counts the passes."""
     check_selection(sites)
+    check_codes(codes)
     summaries, ids = list(summaries) or [Full()], network.ids
+    if store is not None and codes == "uint8":
+        summaries += _exact_beside(summaries)
     network = without_texts(network)
     ready = reused(network.model, _wishes(network, sites, summaries), lambda: _Ready(network, sites, summaries))
     if resume and store is None:
@@ -129,12 +146,35 @@ def captured(
         ready.unreached,
         contents(network, ready.sequences, axis_labels),
         ids,
+        ready.computation,
     )
-    destination = InMemory(description, network.samples) if store is None else OnDisk(description, store, resume=resume)
-    for outputs, collected, batch in ready.runner.run(network, progress=progress, skips=destination.skips):
-        description.unforeseen.update(ready.observer.unforeseen(collected))
-        destination.add(ready.observer.arrays(collected, batch.size), named_outputs(network.model, outputs, batch))
-    return destination.maps()
+    with _destination(description, network, store, resume, codes, commit_every) as destination:
+        for outputs, collected, batch in ready.runner.run(network, progress=progress, skips=destination.skips):
+            description.unforeseen.update(ready.observer.unforeseen(collected))
+            destination.add(ready.observer.arrays(collected, batch.size), named_outputs(network.model, outputs, batch))
+        return destination.maps()
+
+
+@contextmanager
+def _destination(
+    description: Description,
+    network: Network,
+    store: str | Path | None,
+    resume: bool,
+    codes: str,
+    interval: float,
+) -> Iterator[InMemory | OnDisk]:
+    if store is None:
+        yield InMemory(description, network.samples)
+        return
+    with on_disk(description, store, resume=resume, codes=codes, interval=interval) as destination:
+        yield destination
+
+
+def _exact_beside(summaries: Sequence[Summary]) -> list[Summary]:
+    """Summaries that are kept beside codes of one byte, whose sums are not exact."""
+    kinds = {type(summary) for summary in summaries}
+    return [kind() for kind in (Received, Entropy) if kind not in kinds and Full in kinds]
 
 
 def _read_labels(labels: LabelsLike, network: Network, sites: SiteTable) -> list[AxisLabels]:
@@ -173,6 +213,7 @@ class _Ready:
         self.chosen = discovery.chosen
         self.removed_masks = discovery.removed_masks
         self.sequences = discovery.sequences
+        self.computation = discovery.computation
         left_out = [site for site in discovery.sites if site.name not in self.chosen.names]
         self.lost = {site.name: site.lost for site in left_out if site.lost}
         self.unreached = {site.name: site.unreached for site in left_out if site.unreached}

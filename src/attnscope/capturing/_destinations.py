@@ -37,6 +37,7 @@ class Description:
     unreached: dict[str, str]
     inputs: Mapping[str, InputContent]
     ids: np.ndarray | None = None
+    computation: str = ""
     unforeseen: set[str] = field(default_factory=set)
 
     @property

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -30,6 +28,8 @@ if TYPE_CHECKING:
     """A file of samples, or what `read_inputs` made of one."""
 
 SUMMARIES = ("full", "received", "entropy", "topk")
+CODES = ("float16", "uint8", "exact")
+"""How scores are stored, as `attnscope.stores.CODES` has it, which takes longer to import."""
 
 
 def _nothing(line: str) -> None:
@@ -64,11 +64,13 @@ def capture_to(
     backend: str | None = None,
     overwrite: bool = False,
     resume: bool = False,
+    codes: str = "float16",
     say: Callable[[str], None] = _nothing,
 ) -> AttentionMaps:
     """Captures from files into a store: reads the files, then calls `attnscope.capture`.
 
-    An earlier store is replaced only when the new one is complete.
+    The run is written directly to `output`, so that it can be resumed. An earlier store there is replaced only when the
+    new one is complete.
 
     Args:
         output: Where the Zarr store goes.
@@ -80,8 +82,8 @@ def capture_to(
         batch_size: Samples per batch.
         backend: The Keras backend to run on; None for the one that is configured, or else the first that is installed.
         overwrite: Whether an existing attnscope store at `output` may be replaced.
-        resume: Whether to write directly to `output`, and to resume an interrupted run there, as `attnscope.capture`
-            does.
+        resume: Whether to resume an interrupted run at `output`, as `attnscope.capture` does.
+        codes: How scores are stored: ``float16``, ``uint8`` or ``exact``.
         say: Is told what a reader should know about the inputs.
 
     Returns:
@@ -94,6 +96,7 @@ def capture_to(
     network = read_model(model, backend=backend)
     from attnscope.capturing import Entropy, Full, Received, TopK, capture
     from attnscope.maps import open_maps
+    from attnscope.stores import new_store
 
     kinds = {"full": Full(), "received": Received(), "entropy": Entropy(), "topk": TopK()}
     given, note = _arranged(samples, network)
@@ -105,16 +108,14 @@ def capture_to(
         summaries=[kinds[name] for name in summaries],
         labels=names,
         batch_size=batch_size,
+        codes=codes,
     )
     output.parent.mkdir(parents=True, exist_ok=True)
-    if resume:
-        capture_samples(store=output, resume=True)
+    if output.exists() and not resume:
+        with new_store(output) as folder:
+            capture_samples(store=folder, resume=True)
     else:
-        with tempfile.TemporaryDirectory(dir=output.parent, prefix=".attnscope-") as folder:
-            capture_samples(store=Path(folder) / "run")
-            if output.exists():
-                shutil.rmtree(output)
-            (Path(folder) / "run").rename(output)
+        capture_samples(store=output, resume=resume)
     _say(note, say)
     return open_maps(output)
 
@@ -383,6 +384,11 @@ def check_free(path: Path, overwrite: bool, *, is_run: bool = False, suffixes: t
     if not path.exists():
         return
     if not overwrite:
+        if is_run and interrupted_samples(path) is not None:
+            raise WouldOverwriteError(
+                f"{str(path)!r} holds an interrupted run and is not overwritten. Resume it: --resume; or replace it: "
+                "--force"
+            )
         raise WouldOverwriteError(
             f"{str(path)!r} already exists and is not overwritten. Give another path with -o, or replace it: --force"
         )
@@ -393,7 +399,21 @@ def check_free(path: Path, overwrite: bool, *, is_run: bool = False, suffixes: t
         )
 
 
+def interrupted_samples(path: str | Path) -> int | None:
+    """How many samples of an interrupted run are in a store; None if it holds no such run."""
+    from attnscope.errors import AttnscopeError
+    from attnscope.stores import MANIFEST, read_manifest
+
+    if not (Path(path) / MANIFEST).exists():
+        return None
+    try:
+        manifest = read_manifest(path)
+    except AttnscopeError:
+        return None
+    return None if manifest.complete else manifest.samples or 0
+
+
 def _is_run(path: Path) -> bool:
-    from attnscope.maps import attributes_of_store
+    from attnscope.stores import attributes_of_store
 
     return "attnscope_format" in attributes_of_store(path)

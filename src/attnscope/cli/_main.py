@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attnscope.backends import choose_backend
-from attnscope.cli._commands import as_slice, attribute_to, capture_to, check_free, evidence_to, explain_to, inspect
+from attnscope.cli._commands import (
+    as_slice,
+    attribute_to,
+    capture_to,
+    check_free,
+    evidence_to,
+    explain_to,
+    inspect,
+    interrupted_samples,
+)
 from attnscope.cli._parser import parser
 from attnscope.cli._wording import in_options, of_undeclared_inputs
-from attnscope.errors import PAGES, AttnscopeError
+from attnscope.errors import PAGES, AttnscopeError, DamagedStoreError, counted
 from attnscope.files import check_order, read_inputs, read_names
 
 if TYPE_CHECKING:
@@ -33,11 +43,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options.command(options)
     except (AttnscopeError, OSError) as error:
-        print(f"attnscope: {in_options(str(error), vars(options))}", file=sys.stderr)
+        resume = None if isinstance(error, AttnscopeError) else _how_to_resume(options, arguments)
+        print(". ".join(filter(None, (f"attnscope: {in_options(str(error), vars(options))}", resume))), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        resume = " Run the same command again to resume where it stopped." if getattr(options, "resume", False) else ""
-        print(f"attnscope: stopped.{resume}", file=sys.stderr)
+        print(" ".join(filter(None, ("attnscope: stopped.", _how_to_resume(options, arguments)))), file=sys.stderr)
         return 130
     except Exception as error:
         words = of_undeclared_inputs(error)
@@ -46,6 +56,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"attnscope: {words}", file=sys.stderr)
         return 2
     return 0
+
+
+def _how_to_resume(options: argparse.Namespace, arguments: Sequence[str] | None) -> str | None:
+    """What an interrupted capture has written, and the command that resumes it; None for anything else."""
+    samples = interrupted_samples(options.output) if options.command is _do_capture else None
+    if samples is None:
+        return None
+    given = sys.argv[1:] if arguments is None else arguments
+    kept = [word for word in given if not any(len(word) > 2 and o.startswith(word) for o in ("--force", "--resume"))]
+    command = shlex.join(["attnscope", *kept, "--resume"])
+    return f"{options.output!r} holds {counted(samples, 'sample')}. Resume: {command}"
 
 
 def _subject(options: argparse.Namespace) -> dict[str, Any]:
@@ -128,6 +149,7 @@ def _do_capture(options: argparse.Namespace) -> None:
         summaries=options.summaries,
         labels=options.labels,
         batch_size=options.batch_size,
+        codes=options.codes,
         backend=options.backend,
         overwrite=options.force,
         resume=options.resume,
@@ -160,6 +182,17 @@ def _do_report(options: argparse.Namespace) -> None:
     page = report(open_maps(options.run_path), title=options.title, classes=classes)
     save_report(page, options.output, overwrite=options.force)
     print(f"Written to {options.output}. Open it in a browser.")
+
+
+def _do_verify(options: argparse.Namespace) -> None:
+    from attnscope.stores import verify
+
+    found = verify(options.run_path)
+    print(found)
+    if not found.is_whole:
+        raise DamagedStoreError(
+            f"{options.run_path!r} is damaged. Take a copy of it, or capture again what is not readable."
+        )
 
 
 def _do_attribute(options: argparse.Namespace) -> None:
@@ -234,6 +267,7 @@ _FUNCTIONS = {
     "capture": _do_capture,
     "view": _do_view,
     "report": _do_report,
+    "verify": _do_verify,
     "attribute": _do_attribute,
     "evidence": _do_evidence,
     "explain": _do_explain,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from attnscope._version import __version__
 from attnscope.backends import BACKENDS
-from attnscope.cli._commands import SUMMARIES
+from attnscope.cli._commands import CODES, SUMMARIES
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -138,6 +138,13 @@ def _add_capture(commands: Commands) -> argparse.ArgumentParser:
         "strongest keys; default: full",
     )
     command.add_argument("--labels", help="names of the positions: a,b,c or a text file with one name per line")
+    command.add_argument(
+        "--codes",
+        choices=CODES,
+        default=CODES[0],
+        help="how scores are stored: float16 (off by 0.00025 at most), uint8 (off by 0.004 at most, in about a third "
+        "of the bytes) or exact; default: float16",
+    )
     command.add_argument("--batch-size", type=int, default=32, metavar="N", help="samples per batch; default: 32")
     _add_table(command)
     _add_backend(command)
@@ -146,7 +153,7 @@ def _add_capture(commands: Commands) -> argparse.ArgumentParser:
     if_it_exists.add_argument(
         "--resume",
         action="store_true",
-        help="write directly to RUN; if an earlier --resume was interrupted there, resume where it stopped",
+        help="resume an interrupted run at RUN where it stopped; if nothing is there, start one",
     )
     return command
 
@@ -170,6 +177,17 @@ def _add_view(commands: Commands) -> argparse.ArgumentParser:
     )
     command.add_argument("--title", help="heading of the page; default: the name of the model")
     command.add_argument("--no-browser", action="store_true", help="print the address, but do not open a browser")
+    return command
+
+
+def _add_verify(commands: Commands) -> argparse.ArgumentParser:
+    command = _command(
+        commands,
+        "verify",
+        "read all of a captured run, and say what is damaged and what is readable",
+        "attnscope verify run.zarr",
+    )
+    command.add_argument("run_path", metavar="RUN", help="what `attnscope capture` wrote")
     return command
 
 
@@ -324,6 +342,7 @@ _ADDED: dict[str, Callable[[Commands], argparse.ArgumentParser]] = {
     "capture": _add_capture,
     "view": _add_view,
     "report": _add_report,
+    "verify": _add_verify,
     "attribute": _add_attribute,
     "evidence": _add_evidence,
     "explain": _add_explain,

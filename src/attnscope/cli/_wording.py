@@ -11,6 +11,7 @@ _OPTIONS = {
     "budget": "budget",
     "card": "untested",
     "classes": "classes",
+    "codes": "codes",
     "grid": "grid",
     "ids": "id_column",
     "labels": "labels",

@@ -44,6 +44,7 @@ class Discovery:
         plan: What a run of the model needs to know to take them.
         removed_masks: For each site the layers that had removed a padding mask of its keys before it.
         sequences: What is known of the positions of each input, by its name.
+        computation: A digest of the operations of the model.
     """
 
     sites: SiteTable
@@ -51,6 +52,7 @@ class Discovery:
     plan: Plan
     removed_masks: dict[str, tuple[str, ...]]
     sequences: dict[str, InputSequence]
+    computation: str
 
     @property
     def chosen(self) -> SiteTable:
@@ -122,7 +124,8 @@ def discover(network: Network, selection: Selection = None, unroll: frozenset[st
     removed = {site.name: _removers(site, removed_masks.get(site.name, ()), known_masks) for site in listed}
     sequences = sequences_of(run.trace, lineage, known_masks, names, run.embedded)
     listed = [replace(site, plan=replace(site.plan, branches=run.branches)) for site in listed]  # type: ignore[type-var]
-    return Discovery(SiteTable(listed), selection, Plan.of(listed, unroll), removed, sequences)
+    plan = Plan.of(listed, unroll)
+    return Discovery(SiteTable(listed), selection, plan, removed, sequences, run.trace.graph.digest)
 
 
 def _removers(site: Site, removed: Iterable[RemovedMask], masks: Masks) -> tuple[str, ...]:

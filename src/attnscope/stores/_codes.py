@@ -1,0 +1,104 @@
+"""Scores in fewer bytes, with a stated error."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+import xarray as xr
+from xarray.backends import BackendArray
+from xarray.core import indexing
+
+from attnscope.errors import InputError
+from attnscope.schema import SCORES, key_dims
+
+EXACT, HALF, BYTES = "exact", "float16", "uint8"
+CODES = (HALF, BYTES, EXACT)
+"""How scores may be stored."""
+WORST_ERROR = {HALF: 2.5e-4, BYTES: 4e-3}
+"""How far a stored score is at most from the captured one."""
+SCALE = f"{SCORES}_scale"
+"""For each query, by what the squares of its codes are multiplied."""
+_FEWEST_STEPS, _MOST_STEPS = 60, 255
+"""Steps from 0 to the largest score of a row: as many as the stated error needs, and for rows of small scores more."""
+_MEANING = f"{SCORES} = {SCORES} ** 2 * {SCALE}"
+_Key: TypeAlias = tuple[Any, ...]
+
+
+def check_codes(codes: str) -> None:
+    """Checks that scores can be stored so.
+
+    Raises:
+        InputError: They cannot.
+    """
+    if codes not in CODES:
+        raise InputError(f"codes is {codes!r}, but scores are stored as one of {', '.join(map(repr, CODES))}.")
+
+
+def coded_scores(dataset: xr.Dataset, codes: str) -> xr.Dataset:
+    """A dataset whose scores take fewer bytes.
+
+    Args:
+        dataset: Of one site.
+        codes: ``float16``; ``uint8``, which is the square root of each score in steps that differ from row to row, with
+            their squares beside them; or ``exact``.
+    """
+    if codes == EXACT or SCORES not in dataset or dataset[SCORES].dtype.kind != "f":
+        return dataset
+    scores = dataset[SCORES]
+    attributes = {**scores.attrs, "codes": codes, "worst_error": WORST_ERROR[codes]}
+    if codes == HALF:
+        return dataset.assign({SCORES: scores.astype(np.float16).assign_attrs(attributes)})
+    largest = scores.max(key_dims(scores.dims), skipna=False).astype(np.float32)
+    steps = np.ceil(np.clip(np.nan_to_num(largest.values) * _MOST_STEPS, _FEWEST_STEPS, _MOST_STEPS))
+    scale = (largest.values / np.square(steps)).astype(np.float32)
+    per_step = np.expand_dims(np.where(scale > 0, scale, 1), _key_axes(scores.dims))
+    codes_of_scores = np.rint(np.sqrt(np.nan_to_num(scores.values) / per_step)).astype(np.uint8)
+    meaning = {"units": "1", "long_name": "by what the squares of a query's codes are multiplied"}
+    return dataset.assign(
+        {
+            SCORES: (scores.dims, codes_of_scores, {**attributes, "decoding": _MEANING}),
+            SCALE: (largest.dims, scale, meaning),
+        }
+    )
+
+
+def decoded_scores(dataset: xr.Dataset) -> xr.Dataset:
+    """The same with scores as numbers again, computed when they are read."""
+    codes = dataset[SCORES].attrs.get("codes") if SCORES in dataset else None
+    if codes not in WORST_ERROR:
+        return dataset
+    stored = dataset[SCORES].variable
+    scale = dataset[SCALE].variable if codes == BYTES else None
+    attributes = {name: value for name, value in stored.attrs.items() if name != "decoding"}
+    lazily = xr.Variable(stored.dims, indexing.LazilyIndexedArray(_Decoded(stored, scale)), attributes)
+    return dataset.drop_vars([SCALE] if codes == BYTES else []).assign({SCORES: lazily})
+
+
+class _Decoded(BackendArray):
+    """Scores that are decoded as they are read."""
+
+    def __init__(self, stored: xr.Variable, scale: xr.Variable | None) -> None:
+        self._stored, self._scale = stored, scale
+        self.shape, self.dtype = stored.shape, np.dtype(np.float32)
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> np.ndarray:
+        read: np.ndarray = indexing.explicit_indexing_adapter(
+            key, self.shape, indexing.IndexingSupport.BASIC, self._read
+        )
+        return read
+
+    def _read(self, key: _Key) -> np.ndarray:
+        values = self._stored[key].values.astype(np.float32)
+        if self._scale is None:
+            return values
+        axes = _key_axes(self._stored.dims)
+        scale = self._scale[tuple(part for axis, part in enumerate(key) if axis not in axes)].values
+        left = [axis for axis, part in enumerate(key) if not isinstance(part, (int, np.integer))]
+        scale = np.expand_dims(scale, tuple(place for place, axis in enumerate(left) if axis in axes))
+        return np.asarray(np.square(values) * scale, np.float32)
+
+
+def _key_axes(dims: tuple[Any, ...]) -> tuple[int, ...]:
+    keys = key_dims(dims)
+    return tuple(axis for axis, dim in enumerate(dims) if dim in keys)

@@ -1,0 +1,150 @@
+"""Files of a store: written whole or not at all, and read only if they are plain files.
+
+Every operation on the disk is a call of a function of `os` in this file, so that tests can interrupt a run before each.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import stat
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from attnscope.errors import DamagedStoreError
+
+FORMAT = 2
+"""Version of the layout on disk, as `docs/schema.md` describes it."""
+MANIFEST = "zarr.json"
+LOCK = "attnscope.lock"
+PART = ".part"
+"""What the name of a file ends in that is not whole yet."""
+
+
+def write_whole(path: Path, parts: Iterable[bytes | memoryview], *, durable: bool) -> None:
+    """Writes a file under another name and renames it, so that it is there whole or as it was.
+
+    Args:
+        path: Where; an earlier file is replaced.
+        parts: Its content.
+        durable: Whether the content, and then the name, is on the disk when this returns.
+    """
+    beside = part_of(path)
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    try:
+        for part in parts:
+            rest = memoryview(part)
+            while len(rest):
+                rest = rest[os.write(descriptor, rest) :]
+        if durable:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.replace(beside, path)
+    if durable:
+        write_out(path.parent)
+
+
+def part_of(path: Path) -> Path:
+    """What a file is called while it is written."""
+    return path.with_name(f"{path.name}{PART}")
+
+
+def write_out(path: Path) -> None:
+    """Waits until a file, or the names in a folder, are on the disk."""
+    if os.name == "nt" and path.is_dir():
+        return  # folders cannot be opened there, and names are written with their files
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder in one that is there."""
+    os.mkdir(path)
+
+
+def remove(path: Path) -> None:
+    """Removes a file, if it is there."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Swaps the names of two folders on one disk, so that there is no instant at which either name leads nowhere.
+
+    Returns:
+        False if the system or the file system has no such operation; nothing was done then.
+    """
+    names = os.fsencode(one), os.fsencode(other)
+    try:
+        system = ctypes.CDLL(None, use_errno=True)
+        if sys.platform == "darwin":
+            failed = system.renamex_np(*names, _SWAP)
+        else:
+            failed = system.renameat2(_HERE, names[0], _HERE, names[1], _SWAP)
+    except (AttributeError, OSError, TypeError):
+        return False
+    if failed and (code := ctypes.get_errno()) not in _UNABLE:
+        raise OSError(code, os.strerror(code), str(one), None, str(other))
+    return not failed
+
+
+_SWAP, _HERE = 2, -100
+"""RENAME_EXCHANGE, which macOS calls RENAME_SWAP; and AT_FDCWD: names count from the working folder."""
+_UNABLE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EPERM)
+
+
+def open_plain(path: Path) -> int:
+    """A descriptor of a plain file to read.
+
+    Raises:
+        FileNotFoundError: There is none.
+        DamagedStoreError: It is a link, a pipe, a device or a folder.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    kind = stat.S_IFMT(os.lstat(path).st_mode)
+    if kind == stat.S_IFREG:
+        descriptor = os.open(path, flags)
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return descriptor
+        os.close(descriptor)
+    kinds = {stat.S_IFLNK: "a link", stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+    raise DamagedStoreError(
+        f"{str(path)!r} is {kinds.get(kind, 'a device')}, but a store consists of plain files. Do not trust this store."
+    )
+
+
+def read_plain(path: Path, most: int) -> bytes:
+    """All of a plain file.
+
+    Raises:
+        FileNotFoundError: There is none.
+        DamagedStoreError: It is no plain file, or has more than `most` bytes.
+    """
+    descriptor = open_plain(path)
+    try:
+        size = os.fstat(descriptor).st_size
+        if size > most:
+            raise DamagedStoreError(f"{str(path)!r} has {size:,} bytes, but at most {most:,} are read of such a file.")
+        return read_range(descriptor, 0, size)
+    finally:
+        os.close(descriptor)
+
+
+def read_range(descriptor: int, start: int, end: int) -> bytes:
+    """The bytes of an open file from `start` up to `end`, or fewer where it ends before."""
+    os.lseek(descriptor, start, os.SEEK_SET)
+    content = bytearray()
+    while len(content) < end - start:
+        part = os.read(descriptor, end - start - len(content))
+        if not part:
+            break
+        content += part
+    return bytes(content)
