@@ -27,7 +27,7 @@ GROUND = {
     ),
     *("quantities", "site_names", "tensors", "words"),
 }
-MODEL = {"interception", "running", "discovery", "handlers"}
+MODEL = {"interception", "running", "discovery", "handlers", "model_names"}
 ALLOWED = {
     "errors": set(),
     "colours": set(),
@@ -38,6 +38,7 @@ ALLOWED = {
     "position_kinds": {"labels", "schema"},
     "site_names": {"schema"},
     "masking": set(),
+    "model_names": set(),
     "plain_values": set(),
     "quantities": {"marks", "schema"},
     "words": {"errors", "schema"},
@@ -45,7 +46,7 @@ ALLOWED = {
     "findings": {"marks", "schema"},
     "maps": {"errors", "findings", "labels", "schema", "site_names"},
     "backends": {"errors", "patching", "tensors"},
-    "interception": {"backends", "errors", "labels", "patching", "schema", "tensors"},
+    "interception": {"backends", "errors", "labels", "model_names", "patching", "schema", "tensors"},
     "tables": {"errors"},
     "frames": {"errors", "tables"},
     "named_arrays": {"errors", "tables"},
@@ -54,7 +55,7 @@ ALLOWED = {
     "handlers": {"backends", "interception", "running", "discovery", "errors", "schema", "tensors"},
     "capturing": {*MODEL, *GROUND},
     "layers": {"errors", "tensors"},
-    "loading": {"errors", "layers", "patching", "tensors"},
+    "loading": {"errors", "layers", "model_names", "patching", "tensors"},
     "analysis": GROUND,
     "attribution": {*MODEL, "capturing", "analysis", *GROUND},
     "trust": {*MODEL, "pages", "attribution", "capturing", "analysis", *GROUND},

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from attnscope.attribution import ClassNames, InputLabels, Removal, TargetLike, subjects_of
 from attnscope.discovery import Selection
 from attnscope.errors import InputError
+from attnscope.model_names import model_name
 from attnscope.tensors import Inputs
 from attnscope.trust._card import EvidenceCard
 from attnscope.trust._experiment import DESCRIBED_SAMPLES, experiment_on
@@ -123,7 +124,7 @@ def evidence(
     if samples > DESCRIBED_SAMPLES:
         notes.append(f"Sufficiency, insertion and infidelity decide nothing: they are of {DESCRIBED_SAMPLES} samples.")
     return EvidenceCard(
-        model=subject.model.name,
+        model=model_name(subject.model),
         target=subject.target.words,
         kind=subject.positions.kind,
         samples=samples,
