@@ -59,6 +59,19 @@ def _visible(letter: str) -> str:
     return f"⟨U+{ord(letter):04X}⟩" if hidden else letter
 
 
+def shortened(label: str, most: int) -> str:
+    """A label for a narrow place: its middle is left out, for labels are told apart by their ends.
+
+    Example:
+        >>> shortened("the quick brown fox", 10), shortened("fox", 10)
+        ('the qu…fox', 'fox')
+    """
+    if len(label) <= most:
+        return label
+    front = math.ceil((most - 1) * 0.6)
+    return f"{label[:front]}…{label[len(label) - (most - 1 - front) :]}"
+
+
 def isolated(label: str) -> str:
     """A label in HTML, escaped, its writing direction kept to itself."""
     return f"<bdi>{html.escape(shown(label))}</bdi>"
@@ -80,6 +93,8 @@ def number_in_ascii(value: float) -> str:
     return "NaN" if math.isnan(value) else f"{value:#.3g}".removesuffix(".")
 
 
+FEW = 4
+"""So many numbers of a model's answer are all written."""
 _NUMBER = re.compile(r"-(inf|\d+(\.\d+)?(e[+-]\d+)?)")
 _DECIMAL = re.compile(r"-?\d+(\.\d+(e[+-]\d+)?|e[+-]\d+)")
 
@@ -117,6 +132,28 @@ def sample_title(name: str) -> str:
 def number(value: float) -> str:
     """A value as a person reads it, to three digits."""
     return readable(number_in_ascii(value))
+
+
+def numbers(values: np.ndarray) -> str:
+    """What a model gave for a sample, whatever it means: all of a few numbers, of more the largest and where it is.
+
+    Args:
+        values: Of any dims; what are no numbers is written as text.
+
+    Example:
+        >>> numbers(np.array([0.25, 0.75])), numbers(np.array([0.1, 0.2, 0.6, 0.05, 0.05])), numbers(np.ones((7, 3)))
+        ('0.250, 0.750', '5 numbers, the largest at 2: 0.600', '7 x 3 numbers')
+    """
+    values = np.asarray(values)
+    if values.dtype.kind not in "fiub":
+        return ", ".join(map(str, values.ravel()[:FEW]))
+    if values.size <= FEW:
+        return ", ".join(number(float(value)) for value in values.ravel())
+    count = f"{' x '.join(map(str, values.shape))} numbers"
+    if values.ndim > 1 or np.isnan(values).all():
+        return count if values.ndim > 1 else f"{count}, all NaN"
+    place = int(np.nanargmax(values))
+    return f"{count}, the largest at {place}: {number(float(values[place]))}"
 
 
 def signed_number(value: float, digits: int = 3) -> str:

@@ -9,10 +9,11 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from matplotlib.figure import Figure
 
 import attnscope as ats
 from attnscope.attribution import relevance_of, subjects_of
-from attnscope.errors import InputError, MethodError, WouldOverwriteError
+from attnscope.errors import InputError, MethodError, TargetError, WouldOverwriteError
 from attnscope.explaining._explain import _drawn
 from attnscope.explaining._method_choice import MethodChoice
 
@@ -55,6 +56,28 @@ def test_half_a_character_in_a_name_is_written_as_its_code(model, patients, endi
     text = path.read_text("utf-8")
     assert any(written in text.lower() for written in ("\\ud800", "u+d800"))
     assert any(written in text.lower() for written in ("\\udfff", "u+dfff"))
+
+
+def test_half_a_character_in_a_name_is_its_code_in_a_data_frame(model, patients):
+    frame = explained(
+        model, patients, samples=[0], labels=["\ud800", *NAMES[1:]], ids=["\udfff", *"bcdefg"]
+    ).to_pandas()
+    assert frame["name"].tolist() == ["\\ud800", *NAMES[1:]]
+    assert set(frame["id"]) == {"\\udfff"}
+
+
+def test_patches_without_names_have_their_row_and_column(rng):
+    picture = keras.Input((4, 6, 1))
+    model = keras.Model(picture, layers.Dense(1)(layers.Flatten()(picture)))
+    pictures = rng.normal(size=(3, 4, 6, 1)).astype("float32")
+    options = {"grid": (2, 3), "card": False, "method": "occlusion", "samples": [1]}
+    rows = ats.explain(model, pictures, **options).rows()
+    assert [(row["position"], row["row"], row["column"]) for row in rows] == [
+        (0, 0, 0), (1, 0, 1), (2, 0, 2), (3, 1, 0), (4, 1, 1), (5, 1, 2)
+    ]  # fmt: skip
+    named = ats.explain(model, pictures, labels=list("abcdef"), **options).rows()
+    assert [row["name"] for row in named] == list("abcdef")
+    assert not {"row", "column"} & set(named[0])
 
 
 def test_the_answer_without_the_top_features_is_the_answer_of_the_changed_patient(model, patients):
@@ -232,7 +255,17 @@ def test_hostile_ids_names_and_classes_are_text(patients, tmp_path):
             "There is no sample 'P-9': there are 7, with the ids '0' to '6'. Give the id or the number of a sample, "
             "'random', 'most certain' or 'most wrong': samples=['0'].",
         ),
+        (
+            {"samples": slice(0, 3)},
+            "samples is slice(0, 3, None), but ids or numbers of samples are needed, or 'random', 'most certain' or "
+            "'most wrong': samples=[0, 1, 2].",
+        ),
         ({"samples": []}, "samples=[] chooses no sample, but one at least is needed: samples=[0]."),
+        (
+            {"classes": "ab"},
+            "classes is the text 'ab', but a list of names is needed: classes=['ab', ...].",
+        ),
+        ({"ids": ["a", None, *"cdefg"]}, "Sample 1 has no id. Give each one of its own, or leave ids out."),
         ({"ids": ["a"] * 7}, "The id 'a' belongs to 7 samples. Give each an id of its own."),
         (
             {"ids": ["a"]},
@@ -275,9 +308,46 @@ def test_hostile_ids_names_and_classes_are_text(patients, tmp_path):
     ],
 )
 def test_what_does_not_fit_is_said(model, patients, options, message):
-    with pytest.raises(InputError) as raised:
+    with pytest.raises((InputError, TargetError)) as raised:
         explained(model, patients, **options)
     assert str(raised.value) == message
+
+
+def test_a_card_is_of_one_model_as_it_is(patients):
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, layers.Dense(1)(inputs))
+    many = np.random.default_rng(0).normal(size=(31, 4)).astype("float32")
+    card = ats.evidence(model, many, methods=["occlusion"], permutations=0, progress=False)
+    again = keras.models.clone_model(model)
+    again.set_weights(model.get_weights())
+    assert explained(again, patients, card=card).card is card
+    again.set_weights([2 * weights for weights in model.get_weights()])
+    with pytest.raises(InputError) as raised:
+        explained(again, patients, card=card)
+    assert str(raised.value) == (
+        f"The card is about a model called {model.name!r} whose weights are not those of this one, {again.name!r}, and "
+        "a verdict holds for one model as it is: make a card for this one, ats.evidence(model, inputs, target=...), or "
+        "leave card out."
+    )
+
+
+def test_long_names_of_classes_leave_room_for_their_picture(patients):
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, layers.Dense(2)(inputs))
+    explanation = explained(model, patients, classes=["b", "y" * 2000], target=1, samples=[0])
+    ax = explanation.plot(ax=Figure())
+    assert ax.get_xlabel().replace("\n", "").endswith("yyyy'")
+    assert len(ax.get_xlabel()) < 100
+
+
+def test_a_single_sample_is_too_few_to_test_a_method_on(model, patients):
+    with pytest.raises(InputError) as raised:
+        explained(model, patients[:1], card=None, method="auto", ids=["P-17"])
+    assert str(raised.value) == (
+        "There is only one sample, and no method can be tested on one. Give all samples that there are and choose this "
+        "one, samples=['P-17']; or what was found on them, card=ats.evidence(model, inputs); or test none: card=False, "
+        "method='occlusion'."
+    )
 
 
 @pytest.mark.every_backend

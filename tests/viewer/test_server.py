@@ -33,7 +33,9 @@ def softmax(logits):
 def run(tmp_path, rng):
     """A stored run of two sites of three heads on five samples."""
     arrays = {f"encoder_{layer}/mha": softmax(rng.normal(size=(5, 3, 7, 7)) * 2) for layer in range(2)}
-    return ats.AttentionMaps.from_arrays(arrays, labels=WORDS).save(tmp_path / "run.zarr")
+    return ats.AttentionMaps.from_arrays(arrays, labels=WORDS, roles={"*": ("text", "text")}).save(
+        tmp_path / "run.zarr"
+    )
 
 
 @contextmanager

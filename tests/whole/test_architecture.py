@@ -25,7 +25,7 @@ GROUND = {
         "plain_values",
         "position_kinds",
     ),
-    *("quantities", "site_names", "tensors", "words"),
+    *("quantities", "roles", "site_names", "tensors", "words"),
 }
 MODEL = {"interception", "running", "discovery", "handlers", "model_names"}
 ALLOWED = {
@@ -36,6 +36,7 @@ ALLOWED = {
     "marks": {"colours"},
     "schema": {"errors"},
     "position_kinds": {"labels", "schema"},
+    "roles": {"errors", "schema"},
     "site_names": {"schema"},
     "masking": set(),
     "model_names": set(),
@@ -44,7 +45,7 @@ ALLOWED = {
     "words": {"errors", "schema"},
     "labels": {"errors", "schema", "words"},
     "findings": {"marks", "schema"},
-    "maps": {"errors", "findings", "labels", "schema", "site_names"},
+    "maps": {"errors", "findings", "labels", "roles", "schema", "site_names"},
     "backends": {"errors", "patching", "tensors"},
     "interception": {"backends", "errors", "labels", "model_names", "patching", "schema", "tensors"},
     "tables": {"errors"},
