@@ -276,7 +276,7 @@ def _rows_of(answers: Answers, rows: np.ndarray) -> Answers:
     return replace(answers, target=answers.target[rows], columns=columns, truth=truth)
 
 
-def _about(subject: Subject, card: EvidenceCard | bool) -> EvidenceCard | None:
+def _about(subject: Subject, card: object) -> EvidenceCard | None:
     """The card, which has to be about the same target and model; None where nothing was tested.
 
     Raises:

@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -202,7 +203,10 @@ class Explanation:
             MethodError: No method is drawn.
             NotInstalledError: Matplotlib is not installed.
         """
-        return draw(self, self._place_of(sample), ax)
+        return self._drawn(self._place_of(sample), ax)
+
+    def _drawn(self, sample: int, ax: Place) -> Axes:
+        return draw(self.kind, self.table.isel({SAMPLE: sample}), self.relevance.isel({SAMPLE: sample}), ax)
 
     def _place_of(self, sample: object) -> int:
         ids = self.ids
@@ -322,7 +326,8 @@ class Explanation:
         path = free_path(path, replacing, overwrite=overwrite, suffixes=EXPLANATIONS)
         suffix = path.suffix.lower()
         if suffix in PICTURES:
-            write(self, path)
+            pictures = [partial(self._drawn, sample) for sample in range(len(self))]
+            write(pictures, path, self.target)
         else:
             path.write_text(_WRITERS[suffix](self), encoding="utf-8", errors="backslashreplace")
         return path

@@ -15,8 +15,11 @@ from attnscope.running import weights_digest
 from attnscope.tensors import Inputs
 from attnscope.trust._card import EvidenceCard
 from attnscope.trust._experiment import DESCRIBED_SAMPLES, Experiment, experiment_on
+from attnscope.trust._judging import results_of
+from attnscope.trust._repeats import stability
 from attnscope.trust._time_limit import Limited, Plan, TimeLimit, in_words, time_limit
 from attnscope.trust._verdict import LEAST_SAMPLES
+from attnscope.trust._within_limit import Planned, within
 
 PERMUTATIONS = 100
 OVERRUN = 0.1
@@ -112,9 +115,10 @@ def evidence(
         raise InputError(f"There are {len(subjects)} targets, but a card is about one. Choose one: target=1.")
     [subject] = subjects
     whole = experiment_on(subject, methods=methods, removals=removals, kept=kept, permutations=permutations, seed=seed)
-    experiment = whole if limit is None else whole.within(limit)
-    results = experiment.results(progress=progress)
-    stability = experiment.stability(models)
+    planned = Planned(whole) if limit is None else within(limit, whole)
+    experiment = planned.experiment
+    results = results_of(experiment, planned.repeats, progress=progress)
+    between_models = stability(experiment, models)
     seconds = time.monotonic() - started
     return EvidenceCard(
         model=subject.model.name,
@@ -126,7 +130,7 @@ def evidence(
         judged=results.judged,
         margins=results.margins,
         moved=results.attention.moved,
-        stability=stability,
+        stability=between_models,
         retrained=None if retrain is None else {"free": float(retrain(False)), "uniform": float(retrain(True))},
         findings=results.attention.findings,
         passes=subject.network.passes.forward,
@@ -134,7 +138,7 @@ def evidence(
         seconds=seconds,
         notes=(*_notes(experiment), *_cuts(limit, experiment, subject.samples, seconds, results.notes)),
         backend=keras.backend.backend(),
-        limit=_limited(limit, experiment.plan),
+        limit=_limited(limit, planned.plan),
         weights=weights_digest(subject.model),
     )
 
