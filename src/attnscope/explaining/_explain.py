@@ -133,8 +133,7 @@ def explain(
     names = _ids(subject.ids if ids is None else ids, subject.samples)
     subject = replace(subject, ids=None if ids is None and subject.ids is None else np.array(names))
     answers = _answers(subject, _truth(truth, subject.samples))
-    is_test_wanted = card is None or card is True
-    if is_test_wanted and subject.samples == 1:
+    if (card is None or card is True) and subject.samples == 1:
         raise InputError(
             "There is only one sample, and no method can be tested on one. Give all samples that there are and choose "
             f"this one, samples=[{names[0]!r}]; or what was found on them, card=ats.evidence(model, inputs); or test "
@@ -146,7 +145,7 @@ def explain(
     chosen = _Chosen(
         subject.rows(rows), [names[row] for row in rows], _rows_of(answers, rows), pictures, answers.right()
     )
-    if is_test_wanted:
+    if card is None or card is True:
         tests: dict[str, Any] = {
             "kept": kept,
             "budget": BUDGET if budget is None else budget,
