@@ -198,11 +198,15 @@ def _linear(lab: np.ndarray) -> np.ndarray:
     return np.asarray(mix @ (roots @ lab) ** 3)
 
 
+LIGHTNESS = np.array((0.2126, 0.7152, 0.0722))
+"""What red, green and blue add to how light a colour is."""
+
+
 def luminance(colour: np.ndarray) -> float:
     """Relative luminance as WCAG 2 defines it, from 0 (black) to 1 (white)."""
     part = np.asarray(colour) / 255
     linear = np.where(part <= 0.04045, part / 12.92, ((part + 0.055) / 1.055) ** 2.4)
-    return float(linear @ (0.2126, 0.7152, 0.0722))
+    return float(linear @ LIGHTNESS)
 
 
 def contrast(first: np.ndarray, second: np.ndarray) -> float:
@@ -282,6 +286,19 @@ def as_rgb(picture: np.ndarray) -> np.ndarray:
     least, most = (known.min(), known.max()) if known.size else (0.0, 0.0)
     scaled = (picture - least) / (most - least) if most > least else np.zeros_like(picture)
     return np.asarray(np.nan_to_num(scaled, posinf=1.0, neginf=0.0) * 255).round().astype(np.uint8)
+
+
+def softened(lightness: np.ndarray) -> np.ndarray:
+    """How light a picture is drawn under colours: without black and white, on which they do not show.
+
+    Args:
+        lightness: Of any dims, 0 to 1.
+    """
+    return np.asarray(SOFTEST + (1 - 2 * SOFTEST) * lightness)
+
+
+SOFTEST = 0.3
+"""Lightness of black, and how far from white is white, in a picture under colours."""
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:

@@ -96,6 +96,7 @@ def number_in_ascii(value: float) -> str:
 FEW = 4
 """So many numbers of a model's answer are all written."""
 _NUMBER = re.compile(r"-(inf|\d+(\.\d+)?(e[+-]\d+)?)")
+_DECIMAL = re.compile(r"-?\d+(\.\d+(e[+-]\d+)?|e[+-]\d+)")
 
 
 def readable(word: str) -> str:
@@ -106,6 +107,26 @@ def readable(word: str) -> str:
         ("'\\u22120.24'", 'P-017', '-a')
     """
     return word.replace("-", "\N{MINUS SIGN}") if _NUMBER.fullmatch(word) else word
+
+
+def as_said(word: str, *, like: str) -> str:
+    """A word as a person reads it; a decimal beside another, with no more digits.
+
+    Example:
+        >>> as_said("3.9787345", like="0.870"), as_said("7.25", like="class 7"), as_said("1", like="0")
+        ('3.98', '7.25', '1')
+    """
+    return number(float(word)) if all(map(_DECIMAL.fullmatch, (word, like))) else readable(word)
+
+
+def sample_title(name: str) -> str:
+    """What stands above a sample: its id; of one that is a number, with what it numbers.
+
+    Example:
+        >>> sample_title("17"), sample_title("P-017")
+        ('sample 17', 'P-017')
+    """
+    return f"sample {name}" if name.isdecimal() else name
 
 
 def number(value: float) -> str:

@@ -12,7 +12,9 @@ from keras import layers
 from matplotlib.figure import Figure
 
 import attnscope as ats
+from attnscope.attribution import relevance_of, subjects_of
 from attnscope.errors import InputError, MethodError, TargetError, WouldOverwriteError
+from attnscope.explaining._explain import _drawn
 from attnscope.explaining._method_choice import MethodChoice
 
 WEIGHTS = np.array([[2.0], [-3.0], [0.5], [0.0]], "float32")
@@ -107,7 +109,8 @@ def test_samples_are_chosen_by_id_by_number_and_by_what_the_model_says(patients)
     assert chosen(-1) == ["P-6"]
     assert chosen(None) == ids[:5]
     assert chosen("most certain") == [ids[row] for row in np.argsort(best[:, -2] - best[:, -1])[:5]]
-    assert chosen("most wrong") == [ids[row] for row in np.argsort(-wrong, kind="stable")[:5]]
+    assert 0 < (wrong > 0).sum() < 7
+    assert chosen("most wrong") == [ids[row] for row in np.argsort(-wrong, kind="stable")[: (wrong > 0).sum()][:5]]
     assert chosen("random") == chosen("random")
     assert chosen(["P-3", "most certain"]) == list(dict.fromkeys(["P-3", *chosen("most certain")]))
 
@@ -141,6 +144,7 @@ def test_the_card_decides_what_is_drawn():
         def __init__(self, **words):
             self.verdicts = words
             self.judged = {name: judged(word, 0.1 * place) for place, (name, word) in enumerate(words.items())}
+            self.margins = {"mean": 0.15}
 
     def judged(word, low):
         verdict = type("Verdict", (), {"word": word, "reasons": ("why",)})()
@@ -152,6 +156,8 @@ def test_the_card_decides_what_is_drawn():
 
     explains, describes, misleads = "explains", "descriptive only", "misleading here"
     assert drawn(raw=explains, occlusion=explains) == [("occlusion", explains), ("raw", explains)]
+    assert drawn(occlusion=explains, raw=explains) == [("occlusion", explains), ("raw", explains)]  # as good: 0.1 apart
+    assert drawn(occlusion=explains, rollout=misleads, raw=explains) == [("raw", explains), ("occlusion", explains)]
     assert drawn(raw=explains, occlusion=misleads) == [("raw", explains)]
     assert drawn(raw=describes, occlusion=misleads, rollout=describes) == [("rollout", describes)]
     assert drawn(raw=misleads, occlusion="cannot tell") == []
@@ -359,6 +365,60 @@ def test_attention_and_a_second_method_stand_beside_it(rng):
     assert table["value"].dims == ("sample", "key", "feature")
     alone = ats.attribute(model, data, method="occlusion").values
     np.testing.assert_allclose(table["relevance"][0], alone[[0, 4]], atol=1e-5)
+
+
+def test_beside_the_first_method_stands_one_that_ranks_otherwise(patients):
+    """With one layer of attention Chefer's method ranks as gradient x attention does, and has nothing to add."""
+    inputs = keras.Input((4,), name="patient")
+    parts = layers.EinsumDense("bf,fd->bfd", (4, 3), bias_axes="fd")(inputs)
+    attended = layers.MultiHeadAttention(1, 3)(parts, parts)
+    attentive = keras.Model(inputs, layers.Dense(1)(layers.Flatten()(attended)))
+    [subject] = subjects_of(attentive, patients)
+
+    def drawn(*names):
+        candidates = [MethodChoice(name, "explains", ()) for name in names]
+        return [choice.name for choice, _ in _drawn(subject, candidates, lambda name: relevance_of(subject, name))]
+
+    assert drawn("gradient_x_attention", "chefer", "gradient_x_input") == ["gradient_x_attention", "gradient_x_input"]
+    assert drawn("gradient_x_attention", "chefer") == ["gradient_x_attention", "chefer"]
+    assert drawn("gradient_x_input") == ["gradient_x_input"]
+    assert drawn() == []
+
+
+def test_how_often_the_model_is_right_is_said_of_all_samples(patients):
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, layers.Dense(2, activation="softmax", use_bias=False)(inputs))
+    model.set_weights([np.concatenate([WEIGHTS, -WEIGHTS], axis=1)])
+    truth = np.where(patients @ WEIGHTS > 0, "a", "b")[:, 0].astype(object)
+    truth[[1, 4]] = ["b" if truth[1] == "a" else "a", None]
+    explanation = explained(model, patients, classes=["a", "b"], target="a", truth=truth, samples=[0])
+    assert explanation.right == (5, 6)  # one is wrong, and of one it is not known
+    assert "<dt>right answers</dt><dd>5 of 6</dd>" in explanation._repr_html_()
+    assert explanation.to_dict()["right"] == {"answers": 5, "of": 6}
+    assert explained(model, patients, classes=["a", "b"], target="a").right is None
+    wrong = explained(model, patients, classes=["a", "b"], target="a", truth=truth, samples="most wrong")
+    assert wrong.ids == ["1"]
+    with pytest.raises(InputError) as raised:
+        explained(model, patients[:1], classes=["a", "b"], target="a", truth=truth[:1], samples="most wrong")
+    assert str(raised.value) == (
+        "The samples 'most wrong' are asked for, but the model is right about all of which the truth is known. Choose "
+        "others: samples='most certain'."
+    )
+
+
+def test_a_sample_without_a_name_is_called_one(model, patients):
+    assert "<h2><bdi>sample 5</bdi></h2>" in explained(model, patients, samples=[5])._repr_html_()
+    named = explained(model, patients, ids=[f"P-{number}" for number in range(7)], samples=[5])
+    assert "<h2><bdi>P-5</bdi></h2>" in named._repr_html_()
+
+
+def test_where_nothing_is_drawn_the_page_says_nothing_of_removed_parts(model, patients):
+    drawn = replace(explained(model, patients), notes=())
+    assert "What this cannot tell" in drawn._repr_html_()
+    assert "removed" in drawn._repr_html_()
+    page = replace(drawn, methods=())._repr_html_()
+    assert "What this cannot tell" not in page
+    assert "removed" not in page
 
 
 def test_the_page_says_what_raises_the_answer_most_by_either_method(model, patients):

@@ -27,7 +27,7 @@ GROUND = {
     ),
     *("quantities", "roles", "site_names", "tensors", "words"),
 }
-MODEL = {"interception", "running", "discovery", "handlers"}
+MODEL = {"interception", "running", "discovery", "handlers", "model_names"}
 ALLOWED = {
     "errors": set(),
     "colours": set(),
@@ -39,6 +39,7 @@ ALLOWED = {
     "roles": {"errors", "schema"},
     "site_names": {"schema"},
     "masking": set(),
+    "model_names": set(),
     "plain_values": set(),
     "quantities": {"marks", "schema"},
     "words": {"errors", "schema"},
@@ -46,7 +47,7 @@ ALLOWED = {
     "findings": {"marks", "schema"},
     "maps": {"errors", "findings", "labels", "roles", "schema", "site_names"},
     "backends": {"errors", "patching", "tensors"},
-    "interception": {"backends", "errors", "labels", "patching", "schema", "tensors"},
+    "interception": {"backends", "errors", "labels", "model_names", "patching", "schema", "tensors"},
     "tables": {"errors"},
     "frames": {"errors", "tables"},
     "named_arrays": {"errors", "tables"},
@@ -55,7 +56,7 @@ ALLOWED = {
     "handlers": {"backends", "interception", "running", "discovery", "errors", "schema", "tensors"},
     "capturing": {*MODEL, *GROUND},
     "layers": {"errors", "tensors"},
-    "loading": {"errors", "layers", "patching", "tensors"},
+    "loading": {"errors", "layers", "model_names", "patching", "tensors"},
     "analysis": GROUND,
     "attribution": {*MODEL, "capturing", "analysis", *GROUND},
     "trust": {*MODEL, "pages", "attribution", "capturing", "analysis", *GROUND},

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import keras
@@ -36,6 +37,7 @@ from attnscope.explaining._explanation import Explanation
 from attnscope.explaining._method_choice import MethodChoice, choices
 from attnscope.findings import Finding, findings
 from attnscope.marks import shown
+from attnscope.model_names import model_name
 from attnscope.running import weights_digest
 from attnscope.schema import SAMPLE, SAMPLE_ID
 from attnscope.tables import is_missing
@@ -140,7 +142,9 @@ def explain(
     rows = chosen_samples(samples, names, answers, seed)
     answers.check_truth(rows)
     pictures = _pictures(subject, images, rows)
-    chosen = _Chosen(subject.rows(rows), [names[row] for row in rows], _rows_of(answers, rows), pictures)
+    chosen = _Chosen(
+        subject.rows(rows), [names[row] for row in rows], _rows_of(answers, rows), pictures, answers.right()
+    )
     if card is None or card is True:
         tests: dict[str, Any] = {
             "kept": kept,
@@ -167,30 +171,33 @@ class _Chosen:
         ids: What each of them is called.
         answers: What the model says of them.
         pictures: What is drawn under the relevance of patches; None where nothing is.
+        right: Of how many samples, of all that were given, the model says what is right, and of how many it is known.
     """
 
     subject: Subject
     ids: list[str]
     answers: Answers
     pictures: np.ndarray | None
+    right: tuple[int, int] | None
 
 
 def _explanation(
     chosen: _Chosen,
     card: EvidenceCard | None,
-    methods: Sequence[MethodChoice],
+    candidates: Sequence[MethodChoice],
     removal: Removal,
     kept: ArrayLike | None,
     seed: int,
 ) -> Explanation:
     """What the methods say of the chosen samples, what removing the top positions does, and what each part receives."""
     subject = chosen.subject
-    relevances = [_relevance(subject, choice.name, removal, kept, seed) for choice in methods]
+    drawn = _drawn(subject, candidates, partial(_relevance, subject, removal=removal, kept=kept, seed=seed))
+    methods, relevances = [choice for choice, _ in drawn], [relevance for _, relevance in drawn]
     versions = RemovalScores(subject, removal, kept=kept, seed=seed)
     versions.original()  # says so where an answer is NaN, whatever was removed
     attention, why_not = _attention(subject)
     return Explanation(
-        model=subject.model.name,
+        model=model_name(subject.model),
         target=subject.target.words,
         kind=subject.positions.kind,
         removal=versions.words,
@@ -198,8 +205,35 @@ def _explanation(
         card=card,
         findings=_findings(subject),
         notes=tuple(filter(None, (subject.positions.note, why_not, _unremovable(chosen, versions)))),
+        right=chosen.right,
         table=_table(chosen, methods, relevances, _removed(versions, relevances), attention),
     )
+
+
+def _drawn(
+    subject: Subject, candidates: Sequence[MethodChoice], relevance: Callable[[str], xr.DataArray]
+) -> list[tuple[MethodChoice, xr.DataArray]]:
+    """The first method with its relevance, and the next one that ranks the positions of some sample otherwise.
+
+    Where all rank alike, as some do on a model with one attention layer, the second is one of them.
+    """
+    drawn = [(choice, relevance(choice.name)) for choice in candidates[:1]]
+    beside: list[tuple[MethodChoice, xr.DataArray]] = []
+    for choice in candidates[1:]:
+        beside = [(choice, relevance(choice.name))]
+        agreement = _agreement(subject, drawn[0][1], beside[0][1])
+        if (agreement < _SAME_ORDER).any():
+            break
+    return drawn + beside
+
+
+_SAME_ORDER = 1 - 1e-9
+"""Rank correlation from which two orders are one, up to rounding."""
+
+
+def _agreement(subject: Subject, first: xr.DataArray, second: xr.DataArray) -> np.ndarray:
+    """Rank correlation of two methods' relevance for each sample; NaN where all values of one are equal."""
+    return rank_correlation(subject.flat(first), subject.flat(second), subject.positions.valid)
 
 
 def _check_method(method: str, card: EvidenceCard | bool | None) -> None:
@@ -442,8 +476,7 @@ def _what_methods_say(
     if "base" in relevances[0].coords:
         variables["base"] = ((SAMPLE,), relevances[0]["base"].values)
     if len(relevances) == 2:
-        pair = [subject.flat(each) for each in relevances]
-        variables["agreement"] = ((SAMPLE,), rank_correlation(pair[0], pair[1], subject.positions.valid))
+        variables["agreement"] = ((SAMPLE,), _agreement(subject, relevances[0], relevances[1]))
     return variables
 
 

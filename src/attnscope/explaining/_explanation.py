@@ -61,6 +61,8 @@ class Explanation:
             ``by_class``. Coordinates: ``sample_id``, ``decision``, ``truth`` (empty where it is not known), ``verdict``
             of each method, ``key_label``, ``key_valid``. A variable that cannot be known is not there. Attrs:
             ``target``, ``units`` and ``grid`` where they are known, ``dtype`` of the model's answers.
+        right: Of how many samples, of all that were given, the model says what is right, and of how many that is known;
+            None where it is known of none, and of numbers.
     """
 
     model: str
@@ -72,6 +74,7 @@ class Explanation:
     findings: tuple[tuple[Finding, ...], ...]
     notes: tuple[str, ...]
     table: xr.Dataset
+    right: tuple[int, int] | None = None
 
     @property
     def ids(self) -> list[str]:
@@ -258,6 +261,7 @@ class Explanation:
             "use": use_in_words(self),
             "removal": self.removal,
             "notes": list(self.notes),
+            "right": None if self.right is None else {"answers": self.right[0], "of": self.right[1]},
             "samples": [self._sample_as_dict(sample) for sample in range(len(self))],
             "card": None if self.card is None else self.card.to_dict(),
         }

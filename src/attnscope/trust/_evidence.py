@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from attnscope.attribution import ClassNames, InputLabels, Removal, TargetLike, subjects_of
 from attnscope.discovery import Selection
 from attnscope.errors import InputError
+from attnscope.model_names import model_name
 from attnscope.running import weights_digest
 from attnscope.tensors import Inputs
 from attnscope.trust._card import EvidenceCard
@@ -121,7 +122,7 @@ def evidence(
     between_models = stability(experiment, models)
     seconds = time.monotonic() - started
     return EvidenceCard(
-        model=subject.model.name,
+        model=model_name(subject.model),
         target=subject.target.words,
         kind=subject.positions.kind,
         samples=experiment.subject.samples,
