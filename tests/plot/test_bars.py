@@ -202,7 +202,7 @@ def test_hostile_and_long_names_values_and_ids_stay_inside():
         (
             lambda: ats.plot.bars(relevance(2, 5), sample=2, ax=axes()),
             SchemaError,
-            "Sample 2 was asked for, but there are 2 samples: 0 to 1. Give one of these, or write sample='mean'.",
+            "Sample 2 was asked for, but there are 2 samples: 0 to 1. Give one of these: sample=0.",
         ),
         (
             lambda: ats.plot.bars(relevance(2, 5), labels=["a"], ax=axes()),

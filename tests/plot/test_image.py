@@ -149,7 +149,7 @@ def test_a_gallery_of_samples_that_are_not_there_is_refused(rng):
         ),
         "The pictures have shape (1, 4, 4), but there are 2 samples, and one picture for each is needed: (sample, "
         "height, width) or (sample, height, width, channels).": ((pictures[:1], given), [0]),
-        "Sample 2 was asked for, but there are 2 samples: 0 to 1. Give one of these, or write sample='mean'.": (
+        "Sample 2 was asked for, but there are 2 samples: 0 to 1. Give one of these: sample=0.": (
             (pictures, given),
             [2],
         ),

@@ -222,6 +222,8 @@ def evidence_to(
         given, drawn = _drawn(given, samples, seed)
         note = " ".join(filter(None, (note, drawn)))
     card = evidence(network, given, classes=class_names, labels=names, seed=seed, **options)
+    known = {"classes", "labels", "samples", "seed", *options}
+    card = replace(card, notes=tuple(in_options(note, known) for note in card.notes))
     output.parent.mkdir(parents=True, exist_ok=True)
     card.save(output, overwrite=overwrite)
     _say(note, say)

@@ -227,7 +227,9 @@ class Explanation:
         for sample, name in enumerate(self.ids):
             one = self.table.isel({SAMPLE: sample})
             decision, answer = shown(readable(str(one["decision"].item()))), number(float(one["answer"]))
-            says = decision if decision == answer else f"{decision}, {shown(self.target)} {answer}"
+            named = {decision, f"class {decision!r}", "the predicted class", "each sample's own class"}
+            explained = "" if self.target in named else f"{shown(self.target)} "
+            says = decision if decision == answer else f"{decision}, {explained}{answer}"
             lines.append(f"{shown(name)}: {says}")
             if self.methods:
                 lines[-1] += f"; {self._top_in_words(one)}"

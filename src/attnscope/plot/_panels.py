@@ -373,8 +373,8 @@ def sample_number(array: xr.DataArray, sample: int | str) -> int:
         return names.index(sample)
     if not -size <= sample < size:
         raise SchemaError(
-            f"Sample {sample} was asked for, but there are {size} samples: 0 to {size - 1}. Give one of these, or "
-            "write sample='mean'."
+            f"Sample {sample} was asked for, but there are {size} samples: 0 to {size - 1}. Give one of these: "
+            "sample=0."
         )
     return int(sample) % size
 

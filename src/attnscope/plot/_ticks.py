@@ -12,7 +12,7 @@ from matplotlib.ticker import Formatter, Locator, MaxNLocator
 
 from attnscope.plot._guest import points_of
 from attnscope.plot._panels import Side
-from attnscope.plot._typesetting import LONGEST, plain_text, written
+from attnscope.plot._typesetting import LONGEST, plain_text, room_of, written
 
 MOST_TICKS = 128
 _LINE, _LETTER = 1.25, 0.62
@@ -120,7 +120,7 @@ def name_positions(axis: Axis, side: Side, *, longest: int = LONGEST, label: boo
     axis.set_major_formatter(PositionFormatter(texts))
     if label:
         plain_text(axis.set_label_text(side.title))
-    return longest >= LONGEST and any(len(text) > longest for text in written(side.labels, None)[0])
+    return longest >= LONGEST and any(room_of(text) > longest for text in written(side.labels, None)[0])
 
 
 def _cell_points(axis: Axis) -> float:
