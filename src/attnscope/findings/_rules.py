@@ -12,7 +12,19 @@ import numpy as np
 import xarray as xr
 
 from attnscope.findings._finding import Figure, Finding, Findings, HeadsOf, KeyPosition, NamesOf, Part
-from attnscope.schema import ENTROPY, HEAD, QUERY, RAN, RECEIVED, SAMPLE, SCORES, key_dims, query_dims, what_is_missing
+from attnscope.schema import (
+    ENTROPY,
+    HEAD,
+    QUERY,
+    RAN,
+    RECEIVED,
+    SAMPLE,
+    SCORES,
+    WORST_ERROR,
+    key_dims,
+    query_dims,
+    what_is_missing,
+)
 
 PADDING_SHARE = 0.01
 """Attention on padding is reported from this share upwards."""
@@ -101,6 +113,10 @@ def sample_chunks(dataset: xr.Dataset, size: int = CHUNK_BYTES) -> Iterator[tupl
         yield start, min(samples, start + step)
 
 
+_ERRORS_OF_A_ROW = 10
+"""How many of the largest error of a stored score the scores of a row are off together at most: it is of both signs."""
+
+
 class _Measures:
     """What the rules need to know of each head, gathered a few samples at a time."""
 
@@ -123,7 +139,9 @@ class _Measures:
         self.spread = 0.0
         self.pools = not query_dims(dataset.dims)
         self.only_padding = _only_padding(dataset)
+        self.coded = float(dataset[SCORES].attrs.get(WORST_ERROR, 0)) if SCORES in dataset else 0.0
         self.tolerance = 1e-3 if self.attrs.get("dtype") in ("float32", "float64") else 2e-2
+        self.tolerance += _ERRORS_OF_A_ROW * self.coded
 
     def add(self, part: xr.Dataset) -> None:
         """Takes in some samples."""
@@ -238,7 +256,8 @@ class _Measures:
         if heads:
             asking = self._asking(name, heads)
             yield Finding.of("uniform", name, _UNIFORM, _FIX_UNIFORM, 1.0, {"heads_of": asking}, self._named(heads))
-        if self.first is not None and self.samples > 1 and self.spread < 1e-6 and len(heads) < self.heads:
+        same = self.spread < 1e-6 and not self.coded  # codes may be the same where scores are not
+        if self.first is not None and self.samples > 1 and same and len(heads) < self.heads:
             parts = {"samples": Figure(self.samples), "spread": Figure(self.spread, ".1g")}
             yield Finding.of("constant", name, _CONSTANT, _FIX_CONSTANT, self.spread, parts)
 
