@@ -34,7 +34,8 @@ def translation(seed=5):
     }
     labels = {"enc*": names("source", 13), "*cross*": {"query": names("target", 7), "key": names("source", 13)}}
     labels["decoder_0/attention"] = names("target", 7)
-    return arrays, ats.AttentionMaps.from_arrays(arrays, labels=labels)
+    roles = {"enc*": ("source", "source"), "dec*": ("target", "target"), "*cross*": ("target", "source")}
+    return arrays, ats.AttentionMaps.from_arrays(arrays, labels=labels, roles=roles)
 
 
 def saved(folder, maps, name="view", **options):
@@ -129,8 +130,9 @@ def told(sentence):
     found = _CELL.fullmatch(plain)
     assert found, f"no sentence about a cell: {sentence!r}"
     number = found[5].removesuffix(" (A \N{MINUS SIGN} B)")
+    assert "-" not in number  # which is a hyphen
     for pattern, read in _TOLD:
-        match = re.fullmatch(pattern, number)
+        match = re.fullmatch(pattern, number.replace("\N{MINUS SIGN}", "-"))
         if match:
             return int(found[1]), int(found[3]), *read(match)
     raise AssertionError(f"no number that is told so: {number!r}")

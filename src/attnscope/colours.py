@@ -40,12 +40,12 @@ _ANCHORS = {
 """Lightness, chroma and hue in degrees, in even steps."""
 RAMPS = tuple(_ANCHORS)
 """Names of the ramps; the first is the default."""
-_LESS, _EVEN, _MORE = (0.380, 0.140, 262.0), (0.965, 0.004, 90.0), (0.380, 0.110, 45.0)
-_SOME_LESS, _SOME_MORE = (0.6725, 0.130, 250.0), (0.6725, 0.140, 62.0)
+_LESS, _EVEN, _MORE = (0.345, 0.140, 262.0), (0.965, 0.004, 90.0), (0.345, 0.110, 45.0)
+_SOME_LESS, _SOME_MORE = (0.655, 0.130, 250.0), (0.655, 0.140, 62.0)
 _LESS_DARK, _EVEN_DARK, _MORE_DARK = (0.86, 0.080, 240.0), (0.240, 0.008, 270.0), (0.86, 0.110, 70.0)
 _SOME_LESS_DARK, _SOME_MORE_DARK = (0.550, 0.140, 250.0), (0.550, 0.125, 55.0)
-"""Of the ramp around 0: its ends, its middle, and half of each arm, which has most colour. On dark pages the ends are
-light."""
+"""Of the ramp around 0: its ends, its middle, and half of each arm, which has most colour and a contrast of 3 to 1 at
+least to the page. On dark pages the ends are light."""
 _INKS = ((0, 0, 0), (0xFF, 0xFF, 0xFF))
 TOKENS = {
     "page": ("#fbfaf7", "#15171c"),
@@ -198,11 +198,15 @@ def _linear(lab: np.ndarray) -> np.ndarray:
     return np.asarray(mix @ (roots @ lab) ** 3)
 
 
+LIGHTNESS = np.array((0.2126, 0.7152, 0.0722))
+"""What red, green and blue add to how light a colour is."""
+
+
 def luminance(colour: np.ndarray) -> float:
     """Relative luminance as WCAG 2 defines it, from 0 (black) to 1 (white)."""
     part = np.asarray(colour) / 255
     linear = np.where(part <= 0.04045, part / 12.92, ((part + 0.055) / 1.055) ** 2.4)
-    return float(linear @ (0.2126, 0.7152, 0.0722))
+    return float(linear @ LIGHTNESS)
 
 
 def contrast(first: np.ndarray, second: np.ndarray) -> float:
@@ -278,9 +282,23 @@ def as_rgb(picture: np.ndarray) -> np.ndarray:
     picture = np.asarray(picture, dtype="float64")
     picture = picture[..., None] if picture.ndim == 2 else picture
     picture = picture[..., :3] if picture.shape[-1] >= 3 else picture[..., :1].repeat(3, axis=-1)
-    least, most = np.nanmin(picture), np.nanmax(picture)
+    known = picture[np.isfinite(picture)]
+    least, most = (known.min(), known.max()) if known.size else (0.0, 0.0)
     scaled = (picture - least) / (most - least) if most > least else np.zeros_like(picture)
-    return np.asarray(np.nan_to_num(scaled) * 255).round().astype(np.uint8)
+    return np.asarray(np.nan_to_num(scaled, posinf=1.0, neginf=0.0) * 255).round().astype(np.uint8)
+
+
+def softened(lightness: np.ndarray) -> np.ndarray:
+    """How light a picture is drawn under colours: without black and white, on which they do not show.
+
+    Args:
+        lightness: Of any dims, 0 to 1.
+    """
+    return np.asarray(SOFTEST + (1 - 2 * SOFTEST) * lightness)
+
+
+SOFTEST = 0.3
+"""Lightness of black, and how far from white is white, in a picture under colours."""
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:

@@ -6,6 +6,8 @@ was given, what was expected, and the fix.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 __all__ = [
@@ -46,6 +48,16 @@ def kind_of(value: object) -> str:
         return f"the class {value.__name__}"
     name = type(value).__name__
     return f"{'an' if name.startswith(('a', 'e', 'i', 'o', 'nd', 'A', 'E', 'I', 'O')) else 'a'} {name}"
+
+
+def in_a_row(words: Sequence[str], last: str = "and") -> str:
+    """Words as part of a sentence: ``a, b and c``.
+
+    Args:
+        words: One at least.
+        last: What stands before the last of several.
+    """
+    return f" {last} ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
 def counted(number: int, noun: str) -> str:
@@ -163,15 +175,52 @@ def free_path(path: str | Path, fix: str, *, overwrite: bool = False, suffixes: 
 
     Raises:
         WouldOverwriteError: Something exists at `path`, and `overwrite` is False.
-        InputError: The name ends in none of `suffixes`.
+        InputError: The name ends in none of `suffixes`, or nothing can be written there.
     """
-    if suffixes and Path(path).suffix.lower() not in suffixes:
-        endings = [suffix for suffix in suffixes if suffix]
-        known = " or ".join(filter(None, [", ".join(endings[:-1]), endings[-1]]))
-        raise InputError(
-            f"The file is {str(path)!r}, but its name has to end in {known}, which says what is written. Give it one: "
-            f"{Path(path).stem + suffixes[0]!r}."
-        )
+    check_suffix(Path(path), suffixes)
+    check_place(Path(path))
     if Path(path).exists() and not overwrite:
         raise WouldOverwriteError(f"{str(path)!r} already exists and is not overwritten: {fix}.")
     return Path(path)
+
+
+def check_suffix(path: Path, suffixes: tuple[str, ...]) -> None:
+    """Checks what the name of a file ends in.
+
+    Raises:
+        InputError: In none of `suffixes`, and there are some.
+    """
+    if suffixes and path.suffix.lower() not in suffixes:
+        endings = [suffix for suffix in suffixes if suffix]
+        known = in_a_row(endings, "or")
+        raise InputError(
+            f"The file is {str(path)!r}, but its name has to end in {known}, which says what is written. Give it one: "
+            f"{path.stem + suffixes[0]!r}."
+        )
+
+
+def check_place(path: Path, *, makes_folders: bool = False) -> None:
+    """Checks that something can be written at a path.
+
+    Args:
+        path: The path.
+        makes_folders: Whether folders that it lies in are made where they are missing; those of stores are.
+
+    Raises:
+        InputError: It lies in no folder, or is one although its name is that of a file, or the name is too long.
+    """
+    is_store, folder = path.suffix.lower() in STORES, path.absolute().parent
+    try:
+        is_folder = path.exists() and path.is_dir()
+    except OSError as error:
+        raise InputError(f"Nothing can be written at {str(path)!r}: {error.strerror}. Give another path.") from None
+    if is_folder and not is_store:
+        raise InputError(f"Nothing can be written at {str(path)!r}, because it is a folder. Give another path.")
+    if folder.exists() and not (folder.is_dir() and os.access(folder, os.W_OK)):
+        why = "allows no writing" if folder.is_dir() else "is no folder"
+        raise InputError(f"Nothing can be written at {str(path)!r}, because {str(folder)!r} {why}. Give another path.")
+    if not (folder.exists() or is_store or makes_folders):
+        raise InputError(
+            f"Nothing can be written at {str(path)!r}, because there is no folder {str(folder)!r}. Make it first: "
+            f"pathlib.Path({str(folder)!r}).mkdir(parents=True)."
+        )

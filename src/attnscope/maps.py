@@ -6,7 +6,9 @@ import html
 import json
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -26,6 +28,7 @@ from attnscope.errors import (
 )
 from attnscope.findings import UNFORESEEN, Findings, findings
 from attnscope.labels import LabelsLike, check_that_labels_fit, labelled, read_labels
+from attnscope.roles import Roles, declared_roles
 from attnscope.schema import (
     MEANINGS,
     RAN,
@@ -100,6 +103,7 @@ class AttentionMaps(Mapping[str, xr.DataArray]):
         *,
         dims: tuple[str, ...] = (SAMPLE, "head", "query", "key"),
         labels: LabelsLike = None,
+        roles: Roles | None = None,
     ) -> AttentionMaps:
         """Maps from elsewhere, with the meaning of their axes declared, never guessed.
 
@@ -108,9 +112,14 @@ class AttentionMaps(Mapping[str, xr.DataArray]):
                 are named ``layer_0``, ``layer_1``...
             dims: What the axes of every array are; must include ``sample`` and ``key``.
             labels: Names of positions, as in `capture`.
+            roles: Which sequence attends to which: from a pattern of sites to the names of the sequence of their
+                queries and of that of their keys, ``{"*": ("text", "text"), "*cross*": ("text", "picture")}``; of
+                several patterns that match, the last counts. Without it nothing says whether a site is self- or
+                cross-attention, however many queries and keys it has.
 
         Raises:
-            SchemaError: The rank of an array is not the number of dims, or a required dim is missing.
+            SchemaError: The rank of an array is not the number of dims, a required dim is missing, or the roles match
+                no site or do not name two sequences.
             LabelError: The labels fit no axis.
 
         Example:
@@ -125,7 +134,7 @@ class AttentionMaps(Mapping[str, xr.DataArray]):
                 "dims=('sample', 'head', 'query', 'key')."
             )
         axis_labels = read_labels(labels)
-        datasets = {}
+        sites, arrays_of = [], {}
         for name, array in named.items():
             values = np.asarray(array.detach().cpu() if hasattr(array, "detach") else array)
             if values.ndim != len(dims):
@@ -134,8 +143,15 @@ class AttentionMaps(Mapping[str, xr.DataArray]):
                     "Declare one per axis: dims=('sample', 'head', 'query', 'key')."
                 )
             shape, dtype = values.shape, str(values.dtype)
-            site = Site(name, name, name, 0, "", "given", dims, shape, dtype, True, "given", certainty="declared")
-            datasets[name] = dataset_of(site, {SCORES: (dims, values)}, {})
+            sites.append(
+                Site(name, name, name, 0, "", "given", dims, shape, dtype, True, "given", certainty="declared")
+            )
+            arrays_of[name] = values
+        declared = declared_roles(sites, roles or {}, lambda site, glob: fnmatchcase(site.name, glob), SchemaError)
+        datasets = {
+            site.name: dataset_of(_with_roles(site, declared), {SCORES: (dims, arrays_of[site.name])}, {})
+            for site in sites
+        }
         check_that_labels_fit({name: axis_sizes(dataset) for name, dataset in datasets.items()}, axis_labels)
         return cls({name: labelled(d, site_from_attrs(d.attrs), axis_labels) for name, d in datasets.items()})
 
@@ -392,6 +408,15 @@ def _opened_outputs(dataset: xr.Dataset | None) -> xr.DataArray | dict[str, xr.D
     if dataset.attrs.get("single"):
         return dataset["output"]
     return {str(name): dataset[name] for name in dataset.data_vars}
+
+
+def _with_roles(site: Site, declared: Mapping[str, tuple[str, str]]) -> Site:
+    """The same site with the sequences that its queries and keys were declared to be."""
+    if site.name not in declared:
+        return site
+    queries, keys = (f"sequence {name!r}" for name in declared[site.name])
+    lineage = {**dict.fromkeys(query_dims(site.dims), queries), **dict.fromkeys(key_dims(site.dims), keys)}
+    return replace(site, lineage=lineage)
 
 
 def dataset_of(site: Site, variables: Mapping[str, Variable], coordinates: Mapping[str, Variable]) -> xr.Dataset:

@@ -59,6 +59,19 @@ def _visible(letter: str) -> str:
     return f"⟨U+{ord(letter):04X}⟩" if hidden else letter
 
 
+def shortened(label: str, most: int) -> str:
+    """A label for a narrow place: its middle is left out, for labels are told apart by their ends.
+
+    Example:
+        >>> shortened("the quick brown fox", 10), shortened("fox", 10)
+        ('the qu…fox', 'fox')
+    """
+    if len(label) <= most:
+        return label
+    front = math.ceil((most - 1) * 0.6)
+    return f"{label[:front]}…{label[len(label) - (most - 1 - front) :]}"
+
+
 def isolated(label: str) -> str:
     """A label in HTML, escaped, its writing direction kept to itself."""
     return f"<bdi>{html.escape(shown(label))}</bdi>"
@@ -80,7 +93,10 @@ def number_in_ascii(value: float) -> str:
     return "NaN" if math.isnan(value) else f"{value:#.3g}".removesuffix(".")
 
 
+FEW = 4
+"""So many numbers of a model's answer are all written."""
 _NUMBER = re.compile(r"-(inf|\d+(\.\d+)?(e[+-]\d+)?)")
+_DECIMAL = re.compile(r"-?\d+(\.\d+(e[+-]\d+)?|e[+-]\d+)")
 
 
 def readable(word: str) -> str:
@@ -93,9 +109,51 @@ def readable(word: str) -> str:
     return word.replace("-", "\N{MINUS SIGN}") if _NUMBER.fullmatch(word) else word
 
 
+def as_said(word: str, *, like: str) -> str:
+    """A word as a person reads it; a decimal beside another, with no more digits.
+
+    Example:
+        >>> as_said("3.9787345", like="0.870"), as_said("7.25", like="class 7"), as_said("1", like="0")
+        ('3.98', '7.25', '1')
+    """
+    return number(float(word)) if all(map(_DECIMAL.fullmatch, (word, like))) else readable(word)
+
+
+def sample_title(name: str) -> str:
+    """What stands above a sample: its id; of one that is a number, with what it numbers.
+
+    Example:
+        >>> sample_title("17"), sample_title("P-017")
+        ('sample 17', 'P-017')
+    """
+    return f"sample {name}" if name.isdecimal() else name
+
+
 def number(value: float) -> str:
     """A value as a person reads it, to three digits."""
     return readable(number_in_ascii(value))
+
+
+def numbers(values: np.ndarray) -> str:
+    """What a model gave for a sample, whatever it means: all of a few numbers, of more the largest and where it is.
+
+    Args:
+        values: Of any dims; what are no numbers is written as text.
+
+    Example:
+        >>> numbers(np.array([0.25, 0.75])), numbers(np.array([0.1, 0.2, 0.6, 0.05, 0.05])), numbers(np.ones((7, 3)))
+        ('0.250, 0.750', '5 numbers, the largest at 2: 0.600', '7 x 3 numbers')
+    """
+    values = np.asarray(values)
+    if values.dtype.kind not in "fiub":
+        return ", ".join(map(str, values.ravel()[:FEW]))
+    if values.size <= FEW:
+        return ", ".join(number(float(value)) for value in values.ravel())
+    count = f"{' x '.join(map(str, values.shape))} numbers"
+    if values.ndim > 1 or np.isnan(values).all():
+        return count if values.ndim > 1 else f"{count}, all NaN"
+    place = int(np.nanargmax(values))
+    return f"{count}, the largest at {place}: {number(float(values[place]))}"
 
 
 def signed_number(value: float, digits: int = 3) -> str:

@@ -69,6 +69,16 @@ def cell(value: object) -> str:
     return f"'{text}" if is_formula else text
 
 
+def writable(text: str) -> str:
+    r"""A text that any encoding of Unicode can hold: half a character is written as its code.
+
+    Example:
+        >>> writable("caf\u00e9 \ud83d") == "caf\u00e9 \\ud83d"
+        True
+    """
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def _is_number(text: str) -> bool:
     try:
         float(text)

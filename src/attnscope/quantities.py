@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 
 import xarray as xr
 
-from attnscope.marks import number, readable
+from attnscope.marks import number, readable, shortened
 from attnscope.schema import RECEIVED
 
+LONGEST_TARGET = 80
+"""Of longer words for what is explained, the middle is left out."""
 RELEVANCE = "relevance"
 """Name of the arrays that `ats.attribute` returns."""
 
@@ -106,9 +108,9 @@ def target_of(array: xr.DataArray) -> str:
     """What relevance explains: the target that was selected, else the only one; empty where it is not known."""
     chosen = array.coords.get("target")
     if chosen is not None and chosen.ndim == 0:
-        return str(chosen.item())
+        return shortened(str(chosen.item()), LONGEST_TARGET)
     named = array.coords.get("sample_target")
     if named is not None and named.ndim == 0:
-        return str(named.item())
-    words = str(array.attrs.get("target", ""))
+        return shortened(str(named.item()), LONGEST_TARGET)
+    words = shortened(str(array.attrs.get("target", "")), LONGEST_TARGET)
     return "" if words == "several" else words

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import xarray as xr
 
-from attnscope.errors import SchemaError, kind_of
+from attnscope.errors import SchemaError, in_a_row, kind_of
 
 __all__ = [
     "ENTROPY",
@@ -255,15 +255,12 @@ def lineage_in_words(site: Site, weights_of: str = "") -> list[str]:
         if dim != SAMPLE:
             words = source.replace(f" of '{site.path}/", f" of {weights_of} '") if weights_of else source
             dims.setdefault(words, []).append(dim)
-    return [f"{_in_a_row(names)}: {source}" for source, names in dims.items()]
-
-
-def _in_a_row(names: Sequence[str]) -> str:
-    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+    return [f"{in_a_row(names)}: {source}" for source, names in dims.items()]
 
 
 _OF_INPUTS = re.compile(r"(axis \d+|axes [\d, and]+|patches) of inputs? ((?:'[^']*'(?:, | and )?)+)")
-_CROSS = ("cross", "encoder_decoder")
+CROSS = ("cross", "encoder_decoder")
+"""Words in the paths of sites that are cross-attention."""
 
 
 def axes_of_inputs(lineage: str) -> set[tuple[str, str]]:
@@ -279,32 +276,30 @@ def same_sequence(one: str, other: str) -> bool:
     return one == other or bool(axes_of_inputs(one) & axes_of_inputs(other))
 
 
-def told_by(lineage: Mapping[str, str], dims: Sequence[Hashable], path: str) -> Literal["lineage", "name", "size"]:
-    """What says whether a site is cross-attention: its lineage, a word of its path, or numbers of positions alone."""
+def told_by(lineage: Mapping[str, str], dims: Sequence[Hashable], path: str) -> Literal["lineage", "name", ""]:
+    """What says whether a site is cross-attention: its lineage, or a word of its path; empty where nothing does."""
     queries = query_dims(dims)
     if not queries or all(dim in lineage for dim in (*queries, *key_dims(dims))):
         return "lineage"
-    return "name" if any(word in path for word in _CROSS) else "size"
+    return "name" if any(word in path for word in CROSS) else ""
 
 
-def attends_across(lineage: Mapping[str, str], sizes: Mapping[Hashable, int], path: str, sinks: int = 0) -> bool:
-    """Whether a site is cross-attention: its queries and its keys are of two sequences.
+def attends_across(lineage: Mapping[str, str], dims: Sequence[Hashable], path: str) -> bool | None:
+    """Whether a site is cross-attention: its queries and its keys are of two sequences. None where nothing says it.
 
-    Where no lineage says it, words of the path and the numbers of positions do.
+    The numbers of positions say nothing: two sequences may be equally long, and one may be read in parts.
 
     Args:
         lineage: For each dim where its positions come from, in words.
-        sizes: Sizes of the dims of its scores.
+        dims: The dims of its scores.
         path: Its path.
-        sinks: How many of its keys are learned sinks.
     """
-    queries, keys = query_dims(sizes), key_dims(sizes)
+    queries, keys = query_dims(dims), key_dims(dims)
     if not queries:
         return False
-    if told_by(lineage, tuple(sizes), path) == "lineage":
-        return not same_sequence(*(" and ".join(lineage[dim] for dim in dims) for dims in (queries, keys)))
-    counts = [math.prod(sizes[dim] for dim in dims) for dims in (queries, keys)]
-    return told_by(lineage, tuple(sizes), path) == "name" or counts[0] != counts[1] - sinks
+    if told_by(lineage, dims, path) == "lineage":
+        return not same_sequence(*(" and ".join(lineage[dim] for dim in side) for side in (queries, keys)))
+    return True if told_by(lineage, dims, path) == "name" else None
 
 
 def known_lineage(attrs: Mapping[str, Any]) -> dict[str, str]:

@@ -71,11 +71,7 @@ def short_site_names(sites: Iterable[Site]) -> dict[str, str]:
         sites: The sites, in the order of execution.
     """
     sites = list(sites)
-    crosses = [
-        site.name
-        for site in sites
-        if attends_across(site.lineage, dict(zip(site.dims, site.shape, strict=True)), site.path, site.sinks)
-    ]
+    crosses = [site.name for site in sites if attends_across(site.lineage, site.dims, site.path)]
     return short_names([site.name for site in sites], crosses)
 
 

@@ -10,7 +10,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
-from attnscope.errors import InputError
+from attnscope.errors import InputError, in_a_row
 
 Place = TypeVar("Place")
 MOST_LISTED = 6
@@ -429,7 +429,7 @@ def joined(places: Sequence[Place], words: Callable[[Place], str]) -> str:
     shown = [words(place) for place in places[:MOST_LISTED]]
     if len(places) > MOST_LISTED:
         return f"{', '.join(shown)} and {len(places) - MOST_LISTED} others"
-    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
+    return in_a_row(shown)
 
 
 def _columns(count: int) -> str:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
-from keras import layers
+from keras import layers, tree
 
 from attnscope.attribution._removal import (
     REMOVALS,
@@ -410,4 +410,35 @@ def test_a_model_that_says_nan_is_named():
     assert str(raised.value) == (
         "The target is nan for sample 1 with 1 of its 2 positions removed by zero(), but a finite number is needed. "
         "Use another removal, or keep the positions that the model cannot do without: kept=..."
+    )
+
+
+def test_a_sample_is_named_by_its_id_or_by_its_number_among_all_that_were_given():
+    inputs = keras.Input((2,))
+    model = keras.Model(inputs, layers.Lambda(lambda x: x[:, :1] / x[:, 1:])(inputs))
+    [subject] = subjects_of(model, np.array([[0.0, 1.0], [1.0, 2.0], [0.0, 0.0]], "float32"))
+    one_of_all = subject.rows(slice(1, None)).rows(np.array([1]))
+    named = dataclasses.replace(subject, ids=np.array(["P-0", "P-1", "P-2"])).rows(np.array([2]))
+    for chosen, name in ((one_of_all, "2"), (named, "'P-2'")):
+        with pytest.raises(InputError) as raised:
+            RemovalScores(chosen, zero())(np.array([0]), np.zeros((1, 2), bool))
+        assert str(raised.value) == (
+            f"The target is nan for sample {name} as it is, but a finite number is needed. Leave such samples out, or "
+            "find where the inputs hold NaN or the model divides by 0."
+        )
+
+
+def test_the_mean_is_of_what_is_known_and_infinity_has_none():
+    inputs = keras.Input((2,))
+    model = keras.Model(inputs, layers.Dense(1)(inputs))
+    values = np.array([[1.0, 5.0], [np.nan, 7.0], [4.0, 0.0]], "float32")
+    removed = np.array([[True, False]])
+    [subject] = subjects_of(model, values)
+    assert tree.flatten(mean().on(subject).apply(np.array([2]), removed))[0].tolist() == [[2.5, 0.0]]
+    values[1, 0] = np.inf
+    with pytest.raises(InputError) as raised:
+        mean().on(subjects_of(model, values)[0])
+    assert str(raised.value) == (
+        "mean() replaces what is removed by a mean over samples, but sample 1 of them holds infinity. Leave such "
+        "samples out, or remove in another way: marginal()."
     )

@@ -92,3 +92,25 @@ def test_numbers_of_float32_have_the_digits_of_float32(tmp_path):
     assert written["relevance"] == [[0.1, -2.5e-08], [None, None]]
     assert written["samples"]["answer"] == [0.7, 0.3]
     assert written["attrs"] == {"gap": 0.2}
+
+
+def test_numbers_that_the_model_gave_have_as_many_digits_as_it_gave(tmp_path):
+    relevance = xr.DataArray(
+        [[0.5, -0.25]],
+        dims=("sample", "key"),
+        coords={name: ("sample", [float(np.float32(value))]) for name, value in (("base", 0.1), ("answer", 0.35))},
+        attrs={"dtype": "float32"},
+    )
+    assert save(relevance, tmp_path / "r.csv").read_text() == "sample,base,answer,0,1\n0,0.1,0.35,0.5,-0.25\n"
+    assert json.loads(save(relevance, tmp_path / "r.json").read_text())["samples"] == {
+        "sample": [0],
+        "base": [0.1],
+        "answer": [0.35],
+    }
+
+
+def test_patches_are_called_by_their_row_and_column(tmp_path):
+    relevance = xr.DataArray([[1.0, 2.0]], dims=("sample", "key"), attrs={"grid": (1, 2)})
+    assert save(relevance, tmp_path / "r.csv").read_text().splitlines()[0] == (
+        'sample,"row 0, column 0","row 0, column 1"'
+    )

@@ -260,15 +260,13 @@ def forecast():
     ],
 )
 def test_the_numbers_of_a_forecast_are_outputs_and_no_classes(target, classes, words):
-    x = np.ones((2, 3), "float32")
-    relevance = ats.attribute(forecast(), x, method="occlusion", target=target, classes=classes)
+    model, x = forecast(), np.ones((2, 3), "float32")
+    relevance = ats.attribute(model, x, method="occlusion", target=target, classes=classes)
     assert relevance.attrs["target"] == words
     if isinstance(target, PerSample):
         assert relevance.sample_target.values.tolist() == ["output 0", "output 3"]
-    card = ats.evidence(
-        forecast(), x, methods=["occlusion"], target=target, classes=classes, permutations=0, progress=False
-    )
-    explanation = ats.explain(forecast(), x, target=target, classes=classes, card=card, method="occlusion")
+    card = ats.evidence(model, x, methods=["occlusion"], target=target, classes=classes, permutations=0, progress=False)
+    explanation = ats.explain(model, x, target=target, classes=classes, card=card, method="occlusion")
     for text in (repr(card), repr(explanation), explanation._repr_html_()):
         assert html.unescape(words) in html.unescape(text)
         assert f"class {words.removeprefix('output ')}" not in html.unescape(text)

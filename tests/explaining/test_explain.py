@@ -9,9 +9,12 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from matplotlib.figure import Figure
 
 import attnscope as ats
-from attnscope.errors import InputError, MethodError, WouldOverwriteError
+from attnscope.attribution import relevance_of, subjects_of
+from attnscope.errors import InputError, MethodError, TargetError, WouldOverwriteError
+from attnscope.explaining._explain import _drawn
 from attnscope.explaining._method_choice import MethodChoice
 
 WEIGHTS = np.array([[2.0], [-3.0], [0.5], [0.0]], "float32")
@@ -55,6 +58,28 @@ def test_half_a_character_in_a_name_is_written_as_its_code(model, patients, endi
     assert any(written in text.lower() for written in ("\\udfff", "u+dfff"))
 
 
+def test_half_a_character_in_a_name_is_its_code_in_a_data_frame(model, patients):
+    frame = explained(
+        model, patients, samples=[0], labels=["\ud800", *NAMES[1:]], ids=["\udfff", *"bcdefg"]
+    ).to_pandas()
+    assert frame["name"].tolist() == ["\\ud800", *NAMES[1:]]
+    assert set(frame["id"]) == {"\\udfff"}
+
+
+def test_patches_without_names_have_their_row_and_column(rng):
+    picture = keras.Input((4, 6, 1))
+    model = keras.Model(picture, layers.Dense(1)(layers.Flatten()(picture)))
+    pictures = rng.normal(size=(3, 4, 6, 1)).astype("float32")
+    options = {"grid": (2, 3), "card": False, "method": "occlusion", "samples": [1]}
+    rows = ats.explain(model, pictures, **options).rows()
+    assert [(row["position"], row["row"], row["column"]) for row in rows] == [
+        (0, 0, 0), (1, 0, 1), (2, 0, 2), (3, 1, 0), (4, 1, 1), (5, 1, 2)
+    ]  # fmt: skip
+    named = ats.explain(model, pictures, labels=list("abcdef"), **options).rows()
+    assert [row["name"] for row in named] == list("abcdef")
+    assert not {"row", "column"} & set(named[0])
+
+
 def test_the_answer_without_the_top_features_is_the_answer_of_the_changed_patient(model, patients):
     table = explained(model, patients, samples=[4]).table
     relevance = (patients[4] - patients.mean(0)) * WEIGHTS[:, 0]
@@ -84,7 +109,8 @@ def test_samples_are_chosen_by_id_by_number_and_by_what_the_model_says(patients)
     assert chosen(-1) == ["P-6"]
     assert chosen(None) == ids[:5]
     assert chosen("most certain") == [ids[row] for row in np.argsort(best[:, -2] - best[:, -1])[:5]]
-    assert chosen("most wrong") == [ids[row] for row in np.argsort(-wrong, kind="stable")[:5]]
+    assert 0 < (wrong > 0).sum() < 7
+    assert chosen("most wrong") == [ids[row] for row in np.argsort(-wrong, kind="stable")[: (wrong > 0).sum()][:5]]
     assert chosen("random") == chosen("random")
     assert chosen(["P-3", "most certain"]) == list(dict.fromkeys(["P-3", *chosen("most certain")]))
 
@@ -118,6 +144,7 @@ def test_the_card_decides_what_is_drawn():
         def __init__(self, **words):
             self.verdicts = words
             self.judged = {name: judged(word, 0.1 * place) for place, (name, word) in enumerate(words.items())}
+            self.margins = {"mean": 0.15}
 
     def judged(word, low):
         verdict = type("Verdict", (), {"word": word, "reasons": ("why",)})()
@@ -129,6 +156,8 @@ def test_the_card_decides_what_is_drawn():
 
     explains, describes, misleads = "explains", "descriptive only", "misleading here"
     assert drawn(raw=explains, occlusion=explains) == [("occlusion", explains), ("raw", explains)]
+    assert drawn(occlusion=explains, raw=explains) == [("occlusion", explains), ("raw", explains)]  # as good: 0.1 apart
+    assert drawn(occlusion=explains, rollout=misleads, raw=explains) == [("raw", explains), ("occlusion", explains)]
     assert drawn(raw=explains, occlusion=misleads) == [("raw", explains)]
     assert drawn(raw=describes, occlusion=misleads, rollout=describes) == [("rollout", describes)]
     assert drawn(raw=misleads, occlusion="cannot tell") == []
@@ -226,7 +255,17 @@ def test_hostile_ids_names_and_classes_are_text(patients, tmp_path):
             "There is no sample 'P-9': there are 7, with the ids '0' to '6'. Give the id or the number of a sample, "
             "'random', 'most certain' or 'most wrong': samples=['0'].",
         ),
+        (
+            {"samples": slice(0, 3)},
+            "samples is slice(0, 3, None), but ids or numbers of samples are needed, or 'random', 'most certain' or "
+            "'most wrong': samples=[0, 1, 2].",
+        ),
         ({"samples": []}, "samples=[] chooses no sample, but one at least is needed: samples=[0]."),
+        (
+            {"classes": "ab"},
+            "classes is the text 'ab', but a list of names is needed: classes=['ab', ...].",
+        ),
+        ({"ids": ["a", None, *"cdefg"]}, "Sample 1 has no id. Give each one of its own, or leave ids out."),
         ({"ids": ["a"] * 7}, "The id 'a' belongs to 7 samples. Give each an id of its own."),
         (
             {"ids": ["a"]},
@@ -269,9 +308,46 @@ def test_hostile_ids_names_and_classes_are_text(patients, tmp_path):
     ],
 )
 def test_what_does_not_fit_is_said(model, patients, options, message):
-    with pytest.raises(InputError) as raised:
+    with pytest.raises((InputError, TargetError)) as raised:
         explained(model, patients, **options)
     assert str(raised.value) == message
+
+
+def test_a_card_is_of_one_model_as_it_is(patients):
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, layers.Dense(1)(inputs))
+    many = np.random.default_rng(0).normal(size=(31, 4)).astype("float32")
+    card = ats.evidence(model, many, methods=["occlusion"], permutations=0, progress=False)
+    again = keras.models.clone_model(model)
+    again.set_weights(model.get_weights())
+    assert explained(again, patients, card=card).card is card
+    again.set_weights([2 * weights for weights in model.get_weights()])
+    with pytest.raises(InputError) as raised:
+        explained(again, patients, card=card)
+    assert str(raised.value) == (
+        f"The card is about a model called {model.name!r} whose weights are not those of this one, {again.name!r}, and "
+        "a verdict holds for one model as it is: make a card for this one, ats.evidence(model, inputs, target=...), or "
+        "leave card out."
+    )
+
+
+def test_long_names_of_classes_leave_room_for_their_picture(patients):
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, layers.Dense(2)(inputs))
+    explanation = explained(model, patients, classes=["b", "y" * 2000], target=1, samples=[0])
+    ax = explanation.plot(ax=Figure())
+    assert ax.get_xlabel().replace("\n", "").endswith("yyyy'")
+    assert len(ax.get_xlabel()) < 100
+
+
+def test_a_single_sample_is_too_few_to_test_a_method_on(model, patients):
+    with pytest.raises(InputError) as raised:
+        explained(model, patients[:1], card=None, method="auto", ids=["P-17"])
+    assert str(raised.value) == (
+        "There is only one sample, and no method can be tested on one. Give all samples that there are and choose this "
+        "one, samples=['P-17']; or what was found on them, card=ats.evidence(model, inputs); or test none: card=False, "
+        "method='occlusion'."
+    )
 
 
 @pytest.mark.every_backend
@@ -289,6 +365,60 @@ def test_attention_and_a_second_method_stand_beside_it(rng):
     assert table["value"].dims == ("sample", "key", "feature")
     alone = ats.attribute(model, data, method="occlusion").values
     np.testing.assert_allclose(table["relevance"][0], alone[[0, 4]], atol=1e-5)
+
+
+def test_beside_the_first_method_stands_one_that_ranks_otherwise(patients):
+    """With one layer of attention Chefer's method ranks as gradient x attention does, and has nothing to add."""
+    inputs = keras.Input((4,), name="patient")
+    parts = layers.EinsumDense("bf,fd->bfd", (4, 3), bias_axes="fd")(inputs)
+    attended = layers.MultiHeadAttention(1, 3)(parts, parts)
+    attentive = keras.Model(inputs, layers.Dense(1)(layers.Flatten()(attended)))
+    [subject] = subjects_of(attentive, patients)
+
+    def drawn(*names):
+        candidates = [MethodChoice(name, "explains", ()) for name in names]
+        return [choice.name for choice, _ in _drawn(subject, candidates, lambda name: relevance_of(subject, name))]
+
+    assert drawn("gradient_x_attention", "chefer", "gradient_x_input") == ["gradient_x_attention", "gradient_x_input"]
+    assert drawn("gradient_x_attention", "chefer") == ["gradient_x_attention", "chefer"]
+    assert drawn("gradient_x_input") == ["gradient_x_input"]
+    assert drawn() == []
+
+
+def test_how_often_the_model_is_right_is_said_of_all_samples(patients):
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, layers.Dense(2, activation="softmax", use_bias=False)(inputs))
+    model.set_weights([np.concatenate([WEIGHTS, -WEIGHTS], axis=1)])
+    truth = np.where(patients @ WEIGHTS > 0, "a", "b")[:, 0].astype(object)
+    truth[[1, 4]] = ["b" if truth[1] == "a" else "a", None]
+    explanation = explained(model, patients, classes=["a", "b"], target="a", truth=truth, samples=[0])
+    assert explanation.right == (5, 6)  # one is wrong, and of one it is not known
+    assert "<dt>right answers</dt><dd>5 of 6</dd>" in explanation._repr_html_()
+    assert explanation.to_dict()["right"] == {"answers": 5, "of": 6}
+    assert explained(model, patients, classes=["a", "b"], target="a").right is None
+    wrong = explained(model, patients, classes=["a", "b"], target="a", truth=truth, samples="most wrong")
+    assert wrong.ids == ["1"]
+    with pytest.raises(InputError) as raised:
+        explained(model, patients[:1], classes=["a", "b"], target="a", truth=truth[:1], samples="most wrong")
+    assert str(raised.value) == (
+        "The samples 'most wrong' are asked for, but the model is right about all of which the truth is known. Choose "
+        "others: samples='most certain'."
+    )
+
+
+def test_a_sample_without_a_name_is_called_one(model, patients):
+    assert "<h2><bdi>sample 5</bdi></h2>" in explained(model, patients, samples=[5])._repr_html_()
+    named = explained(model, patients, ids=[f"P-{number}" for number in range(7)], samples=[5])
+    assert "<h2><bdi>P-5</bdi></h2>" in named._repr_html_()
+
+
+def test_where_nothing_is_drawn_the_page_says_nothing_of_removed_parts(model, patients):
+    drawn = replace(explained(model, patients), notes=())
+    assert "What this cannot tell" in drawn._repr_html_()
+    assert "removed" in drawn._repr_html_()
+    page = replace(drawn, methods=())._repr_html_()
+    assert "What this cannot tell" not in page
+    assert "removed" not in page
 
 
 def test_the_page_says_what_raises_the_answer_most_by_either_method(model, patients):

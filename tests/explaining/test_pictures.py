@@ -16,6 +16,7 @@ from matplotlib.image import imread
 from matplotlib.text import Text
 
 import attnscope as ats
+from attnscope.colours import LIGHTNESS, softened
 from attnscope.errors import InputError, MethodError
 from attnscope.explaining._method_choice import MethodChoice
 from attnscope.marks import readable
@@ -263,7 +264,8 @@ def test_the_page_tints_the_patches_and_has_a_column_for_each_step():
         assert np.abs(as_it_is - stretched).max() <= 0.51
         share = np.kron(relevance.reshape(2, 3) / reach, np.ones((4, 4)))[..., None]
         tint = np.where(share < 0, (0x2F, 0x6D, 0xB5), (0xD2, 0x76, 0x2B))
-        expected = as_it_is + (tint - as_it_is) * np.abs(share) * 0.6
+        grey = 255 * softened(as_it_is @ LIGHTNESS / 255)[..., None]  # on black no colour would be seen
+        expected = grey + (tint - grey) * np.abs(share) * 0.8
         assert np.abs(tinted - expected).max() <= 0.51
 
 

@@ -125,12 +125,22 @@ def test_the_side_is_the_innermost_that_a_path_names(path, side):
     assert side_of(path) == side
 
 
-def test_sites_of_maps_are_told_apart_by_what_attends_to_what(rng):
-    size = {"self": (5, 5), "cross": (5, 7)}
+@pytest.mark.parametrize(
+    ("roles", "expected"),
+    [
+        ({}, ["layer 0, self", "layer 0, other", "layer 1, self", "layer 1, other"]),
+        (
+            {"*": ("text", "text"), "*other": ("text", "picture")},
+            ["layer 0", "layer 0, cross", "layer 1", "layer 1, cross"],
+        ),
+    ],
+)
+def test_cross_attention_is_named_where_it_is_known_and_not_where_sizes_differ(rng, roles, expected):
+    size = {"self": (5, 5), "other": (5, 7)}
     arrays = {
         f"block_{n}/{kind}": rng.dirichlet(np.ones(size[kind][1]), (1, 2, size[kind][0]))
         for n in (0, 1)
         for kind in size
     }
-    maps = ats.AttentionMaps.from_arrays(arrays)
-    assert list(short_site_names(maps.sites).values()) == ["layer 0", "layer 0, cross", "layer 1", "layer 1, cross"]
+    maps = ats.AttentionMaps.from_arrays(arrays, roles=roles)
+    assert list(short_site_names(maps.sites).values()) == expected

@@ -40,3 +40,34 @@ def test_maps_and_pages_keep_to_it(tmp_path):
         with pytest.raises(InputError, match="has to end in"):
             save(tmp_path / name)
         assert not (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "nowhere/page.html",
+            "because there is no folder '{folder}/nowhere'. Make it first: "
+            "pathlib.Path('{folder}/nowhere').mkdir(parents=True).",
+        ),
+        ("file/page.html", "because '{folder}/file' is no folder. Give another path."),
+        ("folder.html", "because it is a folder. Give another path."),
+    ],
+)
+def test_places_where_nothing_can_be_written_are_said(tmp_path, name, message):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder.html").mkdir()
+    with pytest.raises(InputError) as raised:
+        free_path(tmp_path / name, "", overwrite=True, suffixes=PAGES)
+    assert str(raised.value) == f"Nothing can be written at '{tmp_path}/{name}', " + message.format(folder=tmp_path)
+
+
+def test_a_name_that_is_too_long_is_said(tmp_path):
+    path = tmp_path / f"{'e' * 900}.html"
+    with pytest.raises(InputError) as raised:
+        free_path(path, "", suffixes=PAGES)
+    assert str(raised.value) == f"Nothing can be written at '{path}': File name too long. Give another path."
+
+
+def test_stores_make_their_folders(tmp_path):
+    assert free_path(tmp_path / "a" / "b.zarr", "", suffixes=STORES) == tmp_path / "a" / "b.zarr"

@@ -5,6 +5,7 @@ import zipfile
 import h5py
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 from keras import layers, ops
 
@@ -369,3 +370,23 @@ def test_a_file_of_a_newer_keras_says_which(tmp_path):
         "Build the model in Python as it was, and load only the weights into it: "
         f"attnscope.load_model({str(path)!r}, model)."
     )
+
+
+@pytest.mark.parametrize(("name", "called"), [(None, "of_patients.keras"), ("triage", "triage")])
+def test_a_model_without_a_name_of_its_own_is_called_as_its_file(name, called, tmp_path, rng):
+    inputs = keras.Input((5, 4))
+    model = keras.Model(inputs, keras.layers.MultiHeadAttention(1, 2)(inputs, inputs), name=name)
+    model.save(tmp_path / "of_patients.keras")
+    data = rng.normal(size=(2, 5, 4))
+    loaded = ats.load_model(tmp_path / "of_patients.keras")
+    assert ats.capture(loaded, data).attrs["model"] == called
+    assert loaded.name == model.name
+    assert ats.capture(model, data).attrs["model"] == model.name
+
+
+def test_a_model_of_columns_is_called_as_its_file_as_well(tmp_path, rng):
+    columns = [keras.Input((1,), name=name) for name in ("age", "mass")]
+    keras.Model(columns, keras.layers.Dense(1)(keras.layers.Concatenate()(columns))).save(tmp_path / "patients.keras")
+    loaded = ats.load_model(tmp_path / "patients.keras")
+    data = pd.DataFrame(rng.normal(size=(3, 2)), columns=["age", "mass"])
+    assert ats.explain(loaded, data, card=False, method="occlusion").model == "patients.keras"

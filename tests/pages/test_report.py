@@ -291,14 +291,14 @@ def test_a_site_that_pools_shows_its_samples_token_by_token():
 def test_several_outputs_stand_beside_the_samples_by_their_names():
     scores = np.array([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7]])
     maps = ats.AttentionMaps.from_arrays({"site": scores}, dims=("sample", "key"))
-    stages = np.array([[0.1, 0.2, 0.6, 0.1], [0.7, 0.1, 0.1, 0.1]])
+    stages = np.array([[0.1, 0.2, 0.6, 0.1, 0.0], [0.7, 0.1, 0.1, 0.1, 0.0]])
     maps.outputs = {
         "risk": xr.DataArray([[0.25], [0.75]], dims=("sample", "output_dim_1")),
         "stage": xr.DataArray(stages, dims=("sample", "output_dim_1")),
     }
     source = report(maps)
-    assert f"risk: {number(0.25)}; stage: largest: 2, {number(0.6)}" in source
-    assert f"risk: {number(0.75)}; stage: largest: 0, {number(0.7)}" in source
+    assert f"risk: {number(0.25)}; stage: 5 numbers, the largest at 2: {number(0.6)}" in source
+    assert f"risk: {number(0.75)}; stage: 5 numbers, the largest at 0: {number(0.7)}" in source
 
 
 def answered(outputs, samples=3, **coords):

@@ -1,5 +1,7 @@
 """`bars`, `beeswarm`, `importance`: what positions add in one sample and in many, and what it sums to."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -9,7 +11,7 @@ import attnscope as ats
 from attnscope import colours
 from attnscope.errors import InputError, LabelError, SchemaError
 from attnscope.plot._importance import student
-from drawings import HOSTILE, axes, bar, relevance, remarks, title, unreadable
+from drawings import HOSTILE, axes, bar, drawn, relevance, remarks, title, unreadable
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -200,7 +202,7 @@ def test_hostile_and_long_names_values_and_ids_stay_inside():
         (
             lambda: ats.plot.bars(relevance(2, 5), sample=2, ax=axes()),
             SchemaError,
-            "Sample 2 was asked for, but there are 2 samples: 0 to 1. Give one of these, or write sample='mean'.",
+            "Sample 2 was asked for, but there are 2 samples: 0 to 1. Give one of these: sample=0.",
         ),
         (
             lambda: ats.plot.bars(relevance(2, 5), labels=["a"], ax=axes()),
@@ -239,3 +241,18 @@ def test_what_cannot_be_drawn_is_refused(draw, kind, message):
     with pytest.raises(kind) as caught:
         draw()
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("width", [2.5, 6.4])
+@pytest.mark.parametrize("scale", [2e-4, 4e6])
+@pytest.mark.parametrize("picture", [ats.plot.bars, ats.plot.beeswarm, ats.plot.importance])
+def test_the_numbers_of_the_axis_do_not_overlap(picture, scale, width):
+    ax = drawn(picture(scale * relevance(9, 4), ax=axes(width, 3)))
+    low, high = ax.get_xlim()
+    boxes = [
+        label.get_window_extent()
+        for place, label in zip(ax.get_xticks(), ax.get_xticklabels(), strict=True)
+        if low <= place <= high
+    ]
+    assert len(boxes) >= 1
+    assert all(one.x1 < other.x0 for one, other in pairwise(boxes))

@@ -8,9 +8,9 @@ from matplotlib import pyplot
 from matplotlib.figure import Figure
 
 import attnscope as ats
-from attnscope.colours import contrast, rgb
+from attnscope.colours import SOFTEST, contrast, rgb
 from attnscope.errors import LabelError, SchemaError
-from attnscope.plot._image import DARKEST, SIDES, SOFTEST, TINT
+from attnscope.plot._image import DARKEST, SIDES, TINT
 from drawings import array, axes, bar, marked, relevance, remarks, scores, title, unreadable
 
 
@@ -89,6 +89,8 @@ def test_a_grey_picture_gets_a_colour_where_it_has_attention():
     colours = next(other for other in ax.figure.axes if other is not ax)._colorbar.cmap
     np.testing.assert_allclose(colours(0.0)[:3], 0.5)
     np.testing.assert_allclose(colours(1.0)[:3], TINT * over[3, :3] + (1 - TINT) * 0.5)
+    black = ats.plot.image(np.zeros((4, 4)), np.array([0.0, 0.1, 0.4, 0.5]), grid=(2, 2), ax=axes())
+    np.testing.assert_allclose(picture(black).get_array(), soft(0))  # on black no colour would be seen
     pair = np.stack([np.full((4, 4, 3), 0.5), np.full((4, 4, 3), (0.9, 0.5, 0.1))])
     given = array(np.full((2, 4), 0.25), dims=("sample", "key"))
     for panel in ats.plot.image(pair, given, images=[0, 1], grid=(2, 2), ax=Figure().subplots(1, 2)):
@@ -147,7 +149,7 @@ def test_a_gallery_of_samples_that_are_not_there_is_refused(rng):
         ),
         "The pictures have shape (1, 4, 4), but there are 2 samples, and one picture for each is needed: (sample, "
         "height, width) or (sample, height, width, channels).": ((pictures[:1], given), [0]),
-        "Sample 2 was asked for, but there are 2 samples: 0 to 1. Give one of these, or write sample='mean'.": (
+        "Sample 2 was asked for, but there are 2 samples: 0 to 1. Give one of these: sample=0.": (
             (pictures, given),
             [2],
         ),
@@ -184,12 +186,12 @@ def test_masked_patches_are_hatched_and_nan_is_red():
 @pytest.mark.parametrize(
     ("given", "grey"),
     [
-        (np.full((2, 2), 51, np.uint8), 0.2),
-        (np.full((2, 2, 1), 0.2, np.float32), 0.2),
-        (np.full((2, 2, 3), 0.2), 0.2),
+        (np.full((2, 2), 51, np.uint8), soft(0.2)),
+        (np.full((2, 2, 1), 0.2, np.float32), soft(0.2)),
+        (np.full((2, 2, 3), 0.2), soft(0.2)),
         (np.dstack([np.full((2, 2), 255), np.zeros((2, 2)), np.zeros((2, 2))]).astype(np.uint8), 0.2126),
-        (np.dstack([np.full((2, 2, 3), 0.2), np.ones((2, 2))]), 0.2),
-        (np.array([[True, False], [False, True]]), [[1, 0], [0, 1]]),
+        (np.dstack([np.full((2, 2, 3), 0.2), np.ones((2, 2))]), soft(0.2)),
+        (np.array([[True, False], [False, True]]), soft(np.eye(2))),
     ],
 )
 def test_pictures_of_every_kind(given, grey):
@@ -210,7 +212,8 @@ def test_pictures_of_every_kind(given, grey):
         (
             np.zeros((5, 8, 9, 3)),
             "The picture has shape (5, 8, 9, 3), but (height, width) or (height, width, channels) with 1, 3 or "
-            "4 channels is needed. To draw one of several pictures, select it: pictures[0].",
+            "4 channels is needed. To draw several pictures, say of which samples, images=[0, 1, 2]; or select one: "
+            "pictures[0].",
         ),
         (
             np.array([[-2.1, 2.5]]),

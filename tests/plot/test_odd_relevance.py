@@ -12,6 +12,7 @@ import attnscope as ats
 from attnscope.errors import SchemaError
 from attnscope.plot import _sheets
 from attnscope.plot._canvas import TrueTypeFigure
+from attnscope.plot._typesetting import cut, cut_front
 from drawings import HOSTILE, axes, relevance, remarks, ticks, unreadable, written_words
 
 NOTHING = "All values are NaN or padding, so there is nothing to draw. Give one number at least."
@@ -117,6 +118,25 @@ def test_pictures_of_every_kind_fit_into_one_file_and_hostile_names_run_nothing(
     svg = (tmp_path / "all.svg").read_text("utf-8")
     assert len(re.findall(r"<g transform=.translate\(0 -?[0-9.]+\).>", svg)) == 4
     assert "<script>" not in svg
+
+
+def test_a_wide_sign_takes_the_room_of_two_letters():
+    assert cut("医" * 12) == "医" * 12
+    assert cut("医" * 13) == "医" * 11 + "…"
+    assert cut_front("a" + "医" * 12) == "…" + "医" * 11
+    assert cut("a" * 25) == "a" * 23 + "…"
+
+
+def test_values_that_are_no_numbers_are_grey_and_others_beside_them_are_not():
+    given = xr.DataArray([[0.5, -0.25], [0.25, 1.0]], dims=("sample", "key"), name="relevance")
+    mixed = np.array([["low", 1], ["high", 2.5]], dtype=object)
+    ax = ats.plot.beeswarm(given, mixed, labels=["dose", "age"], ax=Figure())
+    assert remarks(ax) == "2 samples · grey: the input is no number"
+    colours = {row: [dots for dots in ax.collections if dots.get_gid() == "dots"][row] for row in (0, 1)}
+    age, dose = (np.unique(colours[row].get_facecolors(), axis=0) for row in (0, 1))
+    assert (len(age), len(dose)) == (2, 1)
+    assert len(ax.figure.axes) == 2  # with the scale of values
+    assert len(ats.plot.beeswarm(given, mixed[:, [0, 0]], ax=Figure()).figure.axes) == 1
 
 
 def test_names_that_no_font_has_are_cut_after_they_are_written_out():

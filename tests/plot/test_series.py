@@ -1,5 +1,7 @@
 """`series`: attention over time, a line for each query, with what the samples differ by."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -221,3 +223,14 @@ def test_what_cannot_be_drawn_is_refused(weights, options, kind, message):
     with pytest.raises(kind) as caught:
         ats.plot.series(weights, ax=axes(), **options)
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("strip", [False, True])
+def test_times_in_words_name_the_steps_as_far_as_there_is_room(strip):
+    months = [f"{24 - step} months before" for step in range(24)]
+    ax = ats.plot.series(np.full(24, 1 / 24), times=months, strip=strip, ax=axes())
+    named = [(place, text) for place, text in ticks(ax.xaxis) if text]
+    assert named[0] == (0, months[0])
+    assert all(months[round(place)] == text for place, text in named)
+    boxes = [label.get_window_extent() for label in ax.get_xticklabels() if label.get_text()]
+    assert all(one.x1 <= other.x0 for one, other in pairwise(boxes))

@@ -65,6 +65,8 @@ def test_labels_and_padding_come_from_the_maps_on_either_side(pads):
     assert text.body.count("token masked") == before + behind
     assert "token masked" not in trimmed.body
     assert "padding left out: 3 positions" in trimmed.body
+    known = array.assign_attrs(positions='{"key": "tokens"}')
+    assert "padding left out: 3 tokens" in ats.plot.tokens(known).body
     assert "left out" not in text.body
     places = [int(place) for place in re.findall(r"position (\d+): padding, 0", text.body)]
     assert places == np.flatnonzero(~valid).tolist()

@@ -126,7 +126,7 @@ def test_all_pictures_share_the_checks(draw):
     [
         (
             {"sample": 3},
-            "Sample 3 was asked for, but there are 2 samples: 0 to 1. Give one of these, or write sample='mean'.",
+            "Sample 3 was asked for, but there are 2 samples: 0 to 1. Give one of these: sample=0.",
         ),
         (
             {"head": 7},

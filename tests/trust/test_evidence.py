@@ -238,7 +238,9 @@ def test_methods_that_cannot_be_used_are_left_out_with_their_reason_unless_asked
     data = np.random.default_rng(0).integers(1, 12, (8, 6)).astype("int32")
     card = evidence(model, data, removals=[ats.attribution.mask_token(11), "delete"], padding=0, progress=False)
     assert "chefer" not in card.judged
-    assert any(note.startswith("chefer is left out: ") for note in card.notes)
+    [left_out] = [note for note in card.notes if "left out" in note]
+    assert left_out.startswith("raw, rollout, ")
+    assert "chefer" in left_out.split(" are left out: The model ")[0]
     assert card.moved is None
     with pytest.raises(ats.errors.AttnscopeError, match=r"no attention|needs"):
         evidence(

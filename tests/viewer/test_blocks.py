@@ -185,7 +185,7 @@ def test_a_pair_of_sentences_has_two_segments_and_padding_makes_none(rng):
 
 def test_a_chain_of_self_attention_has_its_rollout(rng):
     arrays = [softmax(rng.normal(size=(2, 3, 6, 6))) for _ in range(4)]
-    maps = ats.AttentionMaps.from_arrays(arrays)
+    maps = ats.AttentionMaps.from_arrays(arrays, roles={"*": ("text", "text")})
     payload = ats.view(maps).payload
     site = payload.manifest["sites"][4]
     assert (site["name"], site["role"], len(site["panels"])) == ("rollout", "rollout", 4)
@@ -193,6 +193,26 @@ def test_a_chain_of_self_attention_has_its_rollout(rng):
     for layer in range(4):
         found = read_map(payload.block(f"map/1/4/{layer}")).values
         np.testing.assert_allclose(found, expected.isel(sample=1, layer=layer), atol=0.001)
+
+
+def test_whether_a_site_attends_across_is_not_decided_by_how_many_queries_and_keys_it_has(rng):
+    sizes = {"block_0/self": (5, 5), "block_0/other": (5, 7), "encoder/x": (5, 5), "block_1/self": (5, 5)}
+    arrays = {name: softmax(rng.normal(size=(1, 2, *shape))) for name, shape in sizes.items()}
+
+    def kinds(**roles):
+        manifest = ats.view(ats.AttentionMaps.from_arrays(arrays, **roles)).payload.manifest
+        return [(site["role"], site["told_by"]) for site in manifest["sites"]], manifest["notes"]
+
+    assert kinds() == (
+        [("unknown", ""), ("unknown", ""), ("encoder", ""), ("unknown", "")],
+        [
+            "Nothing says whether 4 sites are self- or cross-attention, so that no rollout has them. "
+            'Declare it: ats.AttentionMaps.from_arrays(arrays, roles={"*": ("text", "text")}).'
+        ],
+    )
+    roles = {"*": ("text", "text"), "*other": ("text", "picture")}
+    known = [("self", "lineage"), ("cross", "lineage"), ("encoder", "lineage"), ("self", "lineage")]
+    assert kinds(roles=roles) == ([*known, ("rollout", "lineage")], [])
 
 
 def test_runs_stand_side_by_side_and_may_have_other_lengths(rng):
@@ -229,19 +249,13 @@ def test_each_run_says_its_own_output_input_and_label(rng):
 
 
 def test_findings_name_their_run_and_their_sites_shortly(rng):
-    even = ats.AttentionMaps.from_arrays({f"block_{n}/mha": np.full((2, 1, 5, 5), 0.2, "float32") for n in range(2)})
+    arrays = {f"block_{n}/mha": np.full((2, 1, 5, 5), 0.2, "float32") for n in range(2)}
+    even = ats.AttentionMaps.from_arrays(arrays, roles={"*": ("text", "text")})
     other = ats.AttentionMaps.from_arrays({"mha": softmax(rng.normal(size=(2, 1, 5, 5)))})
-    *alone, rollout = ats.view(even).payload.manifest["notes"]
-    assert [(note[:9], note[-19:]) for note in alone] == [("2 sites: ", " (layer 0, layer 1)")]
-    assert rollout == (
-        "The rollout takes queries and keys for the same positions, because there are as many of both: these maps do "
-        "not say where they come from."
-    )
-    assert ats.view({"a": even, "b": other}).payload.manifest["notes"] == [*(f"a: {note}" for note in alone), rollout]
-    assert ats.view({"a": even, "b": even}).payload.manifest["notes"] == [
-        *(f"a and b: {note}" for note in alone),
-        rollout,
-    ]
+    [alone] = ats.view(even).payload.manifest["notes"]
+    assert (alone[:9], alone[-19:]) == ("2 sites: ", " (layer 0, layer 1)")
+    assert ats.view({"a": even, "b": other}).payload.manifest["notes"] == [f"a: {alone}"]
+    assert ats.view({"a": even, "b": even}).payload.manifest["notes"] == [f"a and b: {alone}"]
 
 
 def units_of(maps, **options):

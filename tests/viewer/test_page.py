@@ -102,7 +102,7 @@ def test_sites_are_filtered_by_kind_and_have_heads_and_lengths_of_their_own(open
     expected = {
         "encoder": (["encoder layer 0", "encoder layer 1"], 3, "13 queries by 13 keys"),
         "decoder": (["decoder_0/attention"], 2, "7 queries by 7 keys"),
-        "cross-attention (by name)": (["cross_attention"], 5, "7 queries by 13 keys"),
+        "cross-attention": (["cross_attention"], 5, "7 queries by 13 keys"),
     }
     for name, (sites, heads, size) in expected.items():
         kind.select_option(label=name)
@@ -136,7 +136,7 @@ def test_the_rollout_is_that_of_the_analysis(opened):
     _, maps = translation()
     expected = ats.analysis.rollout(maps, ["encoder_0/attention", "encoder_1/attention"])
     page = opened("view=matrix&sample=2")
-    page.get_by_label("Kind", exact=True).select_option(label="rollout (by size)")
+    page.get_by_label("Kind", exact=True).select_option(label="rollout")
     for layer in (0, 1):
         page.get_by_label("Head", exact=True).select_option(label=f"up to encoder layer {layer}")
         settled(page)

@@ -22,6 +22,7 @@ def maps_of(rng, labels=TOKENS, samples=3):
     return ats.AttentionMaps.from_arrays(
         {f"layer_{n}": softmax(rng.normal(size=(samples, 2, len(labels), len(labels)))) for n in range(2)},
         labels=labels,
+        roles={"*": ("text", "text")},
     )
 
 

@@ -26,9 +26,9 @@ GROUND = {
         "plain_values",
         "position_kinds",
     ),
-    *("quantities", "site_names", "stores", "tensors", "words"),
+    *("quantities", "roles", "site_names", "stores", "tensors", "words"),
 }
-MODEL = {"interception", "running", "discovery", "handlers"}
+MODEL = {"interception", "running", "discovery", "handlers", "model_names"}
 ALLOWED = {
     "errors": set(),
     "colours": set(),
@@ -37,8 +37,10 @@ ALLOWED = {
     "marks": {"colours"},
     "schema": {"errors"},
     "position_kinds": {"labels", "schema"},
+    "roles": {"errors", "schema"},
     "site_names": {"schema"},
     "masking": set(),
+    "model_names": set(),
     "plain_values": set(),
     "quantities": {"marks", "schema"},
     "words": {"errors", "schema"},
@@ -46,9 +48,9 @@ ALLOWED = {
     "findings": {"marks", "schema"},
     "stores": {"errors", "plain_values", "schema"},
     "kept_scores": {"schema"},
-    "maps": {"errors", "findings", "labels", "schema", "site_names", "stores"},
+    "maps": {"errors", "findings", "labels", "roles", "schema", "site_names", "stores"},
     "backends": {"errors", "patching", "tensors"},
-    "interception": {"backends", "errors", "labels", "patching", "schema", "tensors"},
+    "interception": {"backends", "errors", "labels", "model_names", "patching", "schema", "tensors"},
     "tables": {"errors"},
     "frames": {"errors", "tables"},
     "named_arrays": {"errors", "tables"},
@@ -57,7 +59,7 @@ ALLOWED = {
     "handlers": {"backends", "interception", "running", "discovery", "errors", "schema", "tensors"},
     "capturing": {*MODEL, *GROUND},
     "layers": {"errors", "tensors"},
-    "loading": {"errors", "layers", "patching", "tensors"},
+    "loading": {"errors", "layers", "model_names", "patching", "tensors"},
     "analysis": GROUND,
     "attribution": {*MODEL, "capturing", "analysis", *GROUND},
     "trust": {*MODEL, "pages", "attribution", "capturing", "analysis", *GROUND},

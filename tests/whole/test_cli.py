@@ -393,6 +393,11 @@ def test_errors_are_one_message_and_no_traceback(folder, capsys):
         "attnscope: The inputs are given as 'model.keras', but a table (.csv, .tsv or .parquet), arrays (.npy or .npz) "
         "or texts (.txt) are needed: numpy.save('samples.npy', array).\n"
     )
+    (folder / "patients.xlsx").write_bytes(b"PK")
+    assert refused(capsys, "capture", "model.keras", "patients.xlsx", "-o", "run.zarr") == (
+        "attnscope: The inputs are given as 'patients.xlsx', but a table (.csv, .tsv or .parquet), arrays (.npy or "
+        ".npz) or texts (.txt) are needed: in the program for spreadsheets, save it as patients.csv.\n"
+    )
     assert refused(capsys, "capture", "model.keras", "samples.npy", "-o", "run.zarr", "--labels", "a,b") == (
         "attnscope: 2 labels were given, but the number of positions is 5 along axis 1 of input 'features'. "
         "Give one label per position: --labels a,b,c, or name the axis: in Python, labels={'key': [...]}.\n"

@@ -18,6 +18,7 @@ from attnscope.attribution._values import values
 # For the rooms above; not part of the public face.
 from attnscope.attribution._baselines import position as position
 from attnscope.attribution._baselines import random as random
+from attnscope.attribution._methods import CHANGES_OF_ANSWER as CHANGES_OF_ANSWER
 from attnscope.attribution._methods import IN_UNITS_OF_TARGET as IN_UNITS_OF_TARGET
 from attnscope.attribution._methods import method_of as method_of
 from attnscope.attribution._occlusion import occlusion as occlusion

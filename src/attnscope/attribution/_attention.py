@@ -9,7 +9,6 @@ from attnscope.analysis import Fusion, check_options, rolled_out
 from attnscope.attribution._differentiation import site_scores
 from attnscope.attribution._streams import (
     OTHERWISE,
-    Roles,
     SiteStreams,
     Streams,
     query_weights,
@@ -18,6 +17,7 @@ from attnscope.attribution._streams import (
 )
 from attnscope.attribution._subject import Subject
 from attnscope.errors import MethodError
+from attnscope.roles import Roles
 
 
 def raw(

@@ -68,7 +68,8 @@ def attribute(
         ``key_valid`` and, where names are known, ``key_label`` and ``sample_id``; ``sample_target`` where
         what is explained differs between the samples; ``target`` in front where there are several. Of methods that add
         up (`integrated_gradients`, `shapley`) also ``answer``, the target's number, and ``base``, the same of the input
-        that represents "nothing": the sum over the positions is ``answer - base``. Unit and range are the method's;
+        that represents "nothing": the sum over the positions is ``answer - base``. Both are in float64; the attr
+        ``dtype`` is the type that the model gave them in. Unit and range are the method's;
         ``units`` is in the attrs where the model's last layer or its loss says it. The other attrs are ``method``,
         ``target``, ``class_specific``, ``positions`` (where they come from: ``axis 1 of input 'text'``), ``grid`` (rows
         and columns of patches), ``note`` where it is not certain what the positions are, the cost of the whole call in
@@ -133,7 +134,8 @@ def relevance_of(subject: Subject, method: str, **options: Any) -> xr.DataArray:
     units = {"units": subject.target.units} if subject.target.units and method in IN_UNITS_OF_TARGET else {}
     if not chosen.class_specific:
         relevance = relevance.drop_vars("sample_target", errors="ignore")
-    attrs = {"class_specific": chosen.class_specific, **units, **relevance.attrs, "method": method, **cost}
+    dtype = {"dtype": subject.dtype} if "answer" in relevance.coords else {}
+    attrs = {"class_specific": chosen.class_specific, **units, **dtype, **relevance.attrs, "method": method, **cost}
     return relevance.assign_attrs({**attrs, **completeness(relevance)})
 
 

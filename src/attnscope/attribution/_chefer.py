@@ -10,9 +10,10 @@ import xarray as xr
 
 from attnscope.attribution._differentiation import score_derivatives
 from attnscope.attribution._gradient_products import positive_product
-from attnscope.attribution._streams import Roles, SiteStreams, Streams, query_weights, streams_of, valid_positions
+from attnscope.attribution._streams import SiteStreams, Streams, query_weights, streams_of, valid_positions
 from attnscope.attribution._subject import Subject
 from attnscope.errors import MethodError
+from attnscope.roles import Roles
 
 Relevancies = dict[tuple[str, str], np.ndarray]
 """By query stream and key stream: how much of what each position of the one holds comes from each position of the

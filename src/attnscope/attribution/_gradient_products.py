@@ -7,9 +7,10 @@ import xarray as xr
 
 from attnscope.attribution._differentiable_inputs import differentiable_inputs
 from attnscope.attribution._differentiation import derivatives, score_derivatives
-from attnscope.attribution._streams import Roles, query_weights, streams_of, valid_positions
+from attnscope.attribution._streams import query_weights, streams_of, valid_positions
 from attnscope.attribution._subject import Subject
 from attnscope.handlers import Differentiator
+from attnscope.roles import Roles
 
 
 def gradient_x_attention(

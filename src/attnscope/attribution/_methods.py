@@ -84,6 +84,8 @@ IN_UNITS_OF_TARGET = frozenset(
     ("gradient_x_attention", "gradient_x_input", "integrated_gradients", "occlusion", "shapley", "position")
 )
 """Methods whose relevance has the unit of what is explained."""
+CHANGES_OF_ANSWER = frozenset(("integrated_gradients", "occlusion", "shapley"))
+"""Methods whose relevance is by how much the answer changes; that of the others only ranks, or is a slope."""
 _ALWAYS = frozenset[str]()
 _MAPPED = "attention over the positions"
 _REMOVABLE = "only to be run; something has to replace what is removed"

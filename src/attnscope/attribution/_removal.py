@@ -191,7 +191,14 @@ class Mean(Removal):
         weights = valid.astype(np.float64).reshape(*valid.shape, *[1] * (values.ndim - 2))
         if subject.positions.kind == "patches":
             weights = np.ones((len(values), 1, 1, 1))
-        total, count = (values.astype(np.float64) * weights).sum(0), weights.sum(0)
+        weights = weights * ~np.isnan(values)
+        total, count = np.where(weights > 0, values.astype(np.float64), 0).sum(0), weights.sum(0)
+        if not np.isfinite(total).all():
+            row = int(np.argmax(np.isinf(values).reshape(len(values), -1).any(1)))
+            raise InputError(
+                f"mean() replaces what is removed by a mean over samples, but sample {row} of them holds infinity. "
+                "Leave such samples out, or remove in another way: marginal()."
+            )
         # a step that is padding in every sample of the background gets the mean over all steps
         everywhere = total.sum(0) / count.sum(0).clip(1)
         centre = np.where(count > 0, total / count.clip(1), everywhere)
@@ -288,8 +295,8 @@ def delete(padding: int | None = None) -> Removal:
 def mean(background: Background = None) -> Removal:
     """Replaces what is removed by the mean of the same position over a background.
 
-    For features, steps (a vector each) and patches (pixel by pixel). Steps that are padding in the background do not
-    count. The mean of dissimilar samples may be far from any real sample.
+    For features, steps (a vector each) and patches (pixel by pixel). NaN, and steps that are padding in the background,
+    do not count. The mean of dissimilar samples may be far from any real sample.
 
     Args:
         background: Samples as the model takes them, or only the array of positions; None for all of the subject's

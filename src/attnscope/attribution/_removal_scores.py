@@ -85,9 +85,9 @@ class RemovalScores:
         if too_many.any():
             sample = int(rows[too_many][0])
             raise InputError(
-                f"All {int(self.counts[sample])} positions of sample {sample} are to be removed, but then "
-                f"{self.removal.name}() leaves nothing to give to the model. Keep some positions, kept=[101, 102], or "
-                "use another removal: removal=mask_token(103)."
+                f"All {int(self.counts[sample])} positions of sample {self.subject.called(sample)} are to be removed, "
+                f"but then {self.removal.name}() leaves nothing to give to the model. Keep some positions, "
+                "kept=[101, 102], or use another removal: removal=mask_token(103)."
             )
         keys = self._keys(rows, removed)
         new: dict[bytes, int] = {}
@@ -147,13 +147,15 @@ class RemovalScores:
             place = int(np.argmin(np.isfinite(answers)))
             if not removed[place].any():
                 raise InputError(
-                    f"The target is {answers[place]} for sample {int(rows[place])} as it is, but a finite number is "
-                    "needed. Leave such samples out, or find where the inputs hold NaN or the model divides by 0."
+                    f"The target is {answers[place]} for sample {subject.called(int(rows[place]))} as it is, but a "
+                    "finite number is needed. Leave such samples out, or find where the inputs hold NaN or the model "
+                    "divides by 0."
                 )
             raise InputError(
-                f"The target is {answers[place]} for sample {int(rows[place])} with {int(removed[place].sum())} of its "
-                f"{int(self.counts[rows[place]])} positions removed by {self.removal.name}(), but a finite number is "
-                "needed. Use another removal, or keep the positions that the model cannot do without: kept=..."
+                f"The target is {answers[place]} for sample {subject.called(int(rows[place]))} with "
+                f"{int(removed[place].sum())} of its {int(self.counts[rows[place]])} positions removed by "
+                f"{self.removal.name}(), but a finite number is needed. Use another removal, or keep the positions "
+                "that the model cannot do without: kept=..."
             )
         return answers
 

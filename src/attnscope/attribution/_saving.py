@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import xarray as xr
 
 from attnscope.errors import RELEVANCE, SchemaError, WouldOverwriteError, free_path
 from attnscope.plain_values import cell, plain
+from attnscope.position_kinds import counted_along
 from attnscope.schema import SAMPLE, SAMPLE_ID, key_dims
 from attnscope.stores import HOLDS, attributes_of_store, new_store, write_groups
 
@@ -115,20 +116,33 @@ def _by_target(relevance: xr.DataArray) -> tuple[list[str], list[xr.DataArray]]:
 
 def _of_samples(relevance: xr.DataArray) -> dict[str, list[Any]]:
     """What is known of each sample: its id or number first."""
-    known = {str(name): list(array.values) for name, array in relevance.coords.items() if array.dims == (SAMPLE,)}
+    known = {
+        str(name): list(_of_model(array, relevance.attrs) if name in ("base", "answer") else array.values)
+        for name, array in relevance.coords.items()
+        if array.dims == (SAMPLE,)
+    }
     first = {SAMPLE_ID: known.pop(SAMPLE_ID)} if SAMPLE_ID in known else {SAMPLE: range(relevance.sizes[SAMPLE])}
     return {**{name: list(values) for name, values in first.items()}, **known}
 
 
+def _of_model(numbers: xr.DataArray, attrs: Mapping[Any, Any]) -> np.ndarray:
+    """Numbers that a model gave, in the type that it gave them in: they have no more digits than that."""
+    return np.asarray(numbers.values, dtype=attrs.get("dtype", numbers.dtype))
+
+
 def _names(relevance: xr.DataArray) -> np.ndarray:
-    """Names of positions, dims ``(position,)`` or with the samples in front; where they have none, their numbers."""
+    """Names of positions, dims ``(position,)`` or with the samples in front.
+
+    Where they have none, the rows and columns of patches, and the numbers of all else.
+    """
     dims = key_dims(relevance.dims)
     if "key_label" in relevance.coords:
         names = relevance["key_label"]
         own = [dim for dim in (SAMPLE, *dims) if dim in names.dims]
         return np.asarray(names.transpose(*own).values, dtype=str)
+    counted = counted_along(relevance, dims)
     if len(dims) == 1:
-        return np.asarray([str(number) for number in range(relevance.sizes[dims[0]])])
+        return np.asarray(counted.names if counted.are_patches else counted.numbers)
     return np.full([relevance.sizes[dim] for dim in dims], "")
 
 

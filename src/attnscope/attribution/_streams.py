@@ -20,17 +20,15 @@ from attnscope.attribution._subject import Subject
 from attnscope.discovery import matches
 from attnscope.errors import MethodError, NoAttentionError
 from attnscope.interception import Call, Plan, SitePlan, symbolic_calls
+from attnscope.roles import Roles, declared_roles
 from attnscope.running import Runner
-from attnscope.schema import HEAD, SAMPLE, Site, SiteTable, key_dims, query_dims
+from attnscope.schema import CROSS, HEAD, SAMPLE, Site, SiteTable, key_dims, query_dims
 from attnscope.tensors import Tensor
 
-Roles = Mapping[str, tuple[str, str]]
-"""From a glob pattern of sites to the names of the stream of their queries and the stream of their keys."""
 OTHERWISE = (
     "These methods need no attention: method='gradient_x_input', 'integrated_gradients' (both need gradients) or "
     "'occlusion' (needs none)."
 )
-_CROSS = ("cross", "encoder_decoder")
 _PREFIXES = (1, 2)
 """A class token, or a class and a distillation token, in front of a picture's patches."""
 
@@ -174,20 +172,7 @@ def _size(site: Site, dims: tuple[str, ...]) -> int:
 
 def _named_streams(sites: SiteTable, model: keras.Layer, roles: Roles) -> dict[str, tuple[str, str]]:
     """By name of the site the streams of its queries and keys."""
-    declared = {site.name: streams for site in sites for pattern, streams in roles.items() if matches(site, pattern)}
-    unmatched = [pattern for pattern in roles if not any(matches(site, pattern) for site in sites)]
-    if unmatched:
-        raise MethodError(
-            f"The roles name {unmatched[0]!r}, which matches none of the sites {sites.names}. Name sites by patterns: "
-            "roles={'*cross*': ('decoder', 'encoder')}."
-        )
-    for pattern, streams in roles.items():
-        pair = streams if isinstance(streams, (tuple, list)) else ()
-        if len(pair) != 2 or not all(isinstance(stream, str) for stream in pair):
-            raise MethodError(
-                f"The roles say {streams!r} for {pattern!r}, but the names of two sequences are needed, that of the "
-                f"queries first: roles={{{pattern!r}: ('decoder', 'encoder')}}."
-            )
+    declared = declared_roles(sites, roles, matches, MethodError)
     return {
         site.name: declared.get(site.name) or _by_lineage(site) or _inferred_by_size(site, sites, model)
         for site in sites
@@ -212,7 +197,7 @@ def _inferred_by_size(site: Site, sites: SiteTable, model: keras.Layer) -> tuple
     key_stream = side or f"{keys} positions"
     if not query_dims(site.dims):
         return f"pooled by {site.name}", key_stream
-    crossing = any(word in site.path for word in _CROSS)
+    crossing = any(word in site.path for word in CROSS)
     if crossing and both:
         return "decoder", "encoder"
     if queries != keys:
@@ -227,7 +212,7 @@ def _inferred_by_size(site: Site, sites: SiteTable, model: keras.Layer) -> tuple
 
 
 def _side(path: str) -> str:
-    if any(word in path for word in _CROSS):
+    if any(word in path for word in CROSS):
         return ""
     return next((side for side in ("encoder", "decoder") if side in path), "")
 

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import keras
 import numpy as np
 import xarray as xr
+from keras import tree
 
 from attnscope.attribution._compilation_cache import CompilationCache
 from attnscope.attribution._padding import known_positions
@@ -41,6 +42,9 @@ class Subject:
             all sites that are attention.
         batch_size: Samples at a time.
         ids: What each sample is called, dims ``(sample,)``; None where nothing says it.
+        dtype: The type that the model gives its numbers in; ``float64`` where they are none.
+        numbers_given: The number of each sample among all that were given, dims ``(sample,)``; None where these are
+            all, in their order.
     """
 
     network: Network
@@ -52,6 +56,14 @@ class Subject:
     sites: Selection
     batch_size: int
     ids: np.ndarray | None = None
+    dtype: str = "float64"
+    numbers_given: np.ndarray | None = None
+
+    def called(self, row: int) -> str:
+        """What messages call a sample: by its id, or else by its number among all that were given."""
+        if self.ids is not None:
+            return repr(str(self.ids[row]))
+        return str(row if self.numbers_given is None else self.numbers_given[row])
 
     @property
     def model(self) -> keras.Layer:
@@ -87,6 +99,7 @@ class Subject:
     def rows(self, chosen: Rows) -> Subject:
         """Some of the samples: a slice, their numbers, or a mask."""
         labels = self.labels if self.labels is None or self.labels.ndim == 1 else self.labels[chosen]
+        numbers = np.arange(self.samples) if self.numbers_given is None else self.numbers_given
         return replace(
             self,
             inputs=rows_of(self.inputs, chosen),
@@ -94,6 +107,7 @@ class Subject:
             target=self.target.part(chosen),
             labels=labels,
             ids=None if self.ids is None else self.ids[chosen],
+            numbers_given=numbers[chosen],
         )
 
     def numbers(
@@ -217,7 +231,15 @@ def subjects_of(
         units=units,
         regression=is_regression(network.model),
     )
-    return [Subject(network, arrays, explained, each, cache, names, sites, batch_size, ids) for each in named]
+    subject = Subject(network, arrays, explained, named[0], cache, names, sites, batch_size, ids)
+    return [replace(subject, target=each, dtype=_dtype_of(each, outputs)) for each in named]
+
+
+def _dtype_of(target: Target, outputs: Tree) -> str:
+    """The type of the outputs that a target is read from."""
+    leaves = tree.flatten(outputs)
+    dtype = np.result_type(*(leaves if target.output is None else [leaves[target.output]]))
+    return dtype.name if dtype.kind == "f" else "float64"
 
 
 def _labels(

@@ -327,13 +327,16 @@ def given_classes(classes: ClassNames, class_names: ClassNames) -> ClassNames:
     """What a user calls the classes, by either name of the argument.
 
     Raises:
-        TargetError: By both.
+        TargetError: By both, or by one text that is no list.
     """
     if classes is not None and class_names is not None:
         raise TargetError(
             "Both classes and class_names were given, which mean the same. Leave class_names out: classes=[...]."
         )
-    return class_names if classes is None else classes
+    names = class_names if classes is None else classes
+    if isinstance(names, str):
+        raise TargetError(f"classes is the text {names!r}, but a list of names is needed: classes=[{names!r}, ...].")
+    return names
 
 
 def _noun(*, fitted: bool) -> str:

@@ -17,6 +17,7 @@ from attnscope.capturing._position_kinds import position_kinds
 from attnscope.capturing._summaries import Summary
 from attnscope.labels import AxisLabels, labelled
 from attnscope.maps import AttentionMaps, dataset_of
+from attnscope.model_names import model_name
 from attnscope.position_kinds import InputContent
 from attnscope.running import Batch, merged, output_names
 from attnscope.schema import RAN, SAMPLE, SAMPLE_ID, Site, SiteTable
@@ -44,7 +45,7 @@ class Description:
     def attrs(self) -> dict[str, str]:
         """What the result says about how it was made."""
         return {
-            "model": self.model.name,
+            "model": model_name(self.model),
             "backend": keras.backend.backend(),
             "keras": keras.__version__,
             "attnscope": __version__,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from attnscope.cli._wording import in_options
-from attnscope.errors import CARDS, EXPLANATIONS, RELEVANCE, InputError, WouldOverwriteError, free_path
+from attnscope.errors import CARDS, EXPLANATIONS, RELEVANCE, InputError, WouldOverwriteError, check_place, check_suffix
 from attnscope.files import read_inputs, read_model, read_names
 
 if TYPE_CHECKING:
@@ -225,6 +225,8 @@ def evidence_to(
         given, drawn = _drawn(given, samples, seed)
         note = " ".join(filter(None, (note, drawn)))
     card = evidence(network, given, classes=class_names, labels=names, seed=seed, **options)
+    known = {"classes", "labels", "samples", "seed", *options}
+    card = replace(card, notes=tuple(in_options(note, known) for note in card.notes))
     output.parent.mkdir(parents=True, exist_ok=True)
     card.save(output, overwrite=overwrite)
     _say(note, say)
@@ -381,10 +383,11 @@ def check_free(path: Path, overwrite: bool, *, is_run: bool = False, suffixes: t
     """Raises an error if the name ends in none of `suffixes` or something would be lost, before any work is done."""
     from attnscope.stores import holds_maps
 
-    free_path(path, "", overwrite=True, suffixes=suffixes)
+    check_suffix(path, suffixes)
     folder = next(parent for parent in path.absolute().parents if parent.exists())
     if not (folder.is_dir() and os.access(folder, os.W_OK)):
         raise InputError(f"Nothing can be written in {str(folder)!r}. Give another path with -o.")
+    check_place(path, makes_folders=True)
     if not path.exists():
         return
     if not overwrite:

@@ -100,16 +100,37 @@ class Answers:
             [np.nan if column is None else best[row] - scores[row, column] for row, column in enumerate(columns)]
         )
 
-    def _column(self, word: str) -> int:
+    def right(self) -> tuple[int, int] | None:
+        """Of how many samples the model says what is right, and of how many that is known to be a class.
+
+        None where it is of none.
+        """
+        scores = self.by_class()
+        if scores is None:
+            return None
+        columns = [self._column_of(word) for word in self.truth or ()]
+        known = [(row, column) for row, column in enumerate(columns) if column is not None]
+        return (sum(int(scores[row].argmax()) == column for row, column in known), len(known)) if known else None
+
+    def _column_of(self, word: str) -> int | None:
+        """The column of a class by its name or number; None where there is no such class."""
         if self.classes is not None and word in self.classes:
             return self.classes.index(word)
-        count = 2 if self.is_binary or self.columns is None else self.columns.shape[1]
         digits = word.removesuffix(".0")
-        if digits.isdecimal() and int(digits) < count:
-            return int(digits)
+        return int(digits) if digits.isdecimal() and int(digits) < self._count else None
+
+    @property
+    def _count(self) -> int:
+        """How many classes there are."""
+        return 2 if self.is_binary or self.columns is None else self.columns.shape[1]
+
+    def _column(self, word: str) -> int:
+        column = self._column_of(word)
+        if column is not None:
+            return column
         named = "the numbers of columns" if self.classes is None else ", ".join(map(repr, self.classes))
         words = sorted(set(filter(None, self.truth or ())))
-        example = repr(words) if len(words) == count else "[...]"
+        example = repr(words) if len(words) == self._count else "[...]"
         raise InputError(
             f"The truth of a sample is {word!r}, but the classes are {named}. Name the classes as the truth does, in "
             f"their order in the output, classes={example}, or take the truth from elsewhere: truth=[...]."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import TypeAlias
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from attnscope.errors import InputError
 from attnscope.explaining._answers import Answers
+from attnscope.tables import short
 
 Wanted: TypeAlias = str | int | Sequence[str | int] | None
 """What a user may give as ``samples=``."""
@@ -27,8 +28,8 @@ def chosen_samples(wanted: Wanted, ids: Sequence[str], answers: Answers, seed: i
     """The numbers of the samples that are explained, in the order in which they were asked for.
 
     Args:
-        wanted: Ids or numbers of samples, or ``"random"``, ``"most certain"`` or ``"most wrong"`` for `MOST` of
-            them; one of these or several; None for the first `MOST`.
+        wanted: Ids or numbers of samples, or ``"random"``, ``"most certain"`` or ``"most wrong"`` for at most
+            `MOST` of them; one of these or several; None for the first `MOST`.
         ids: The id of each sample.
         answers: What the model says.
         seed: Of the random choice.
@@ -42,7 +43,13 @@ def chosen_samples(wanted: Wanted, ids: Sequence[str], answers: Answers, seed: i
     count = min(MOST, len(ids))
     if wanted is None:
         return np.arange(count)
-    listed = [wanted] if isinstance(wanted, (str, int, np.integer)) else list(wanted)
+    wanted = [wanted] if isinstance(wanted, (int, np.integer)) else wanted
+    if not isinstance(wanted, Iterable):
+        raise InputError(
+            f"samples is {wanted!r}, but ids or numbers of samples are needed, or {RANDOM!r}, {CERTAIN!r} or "
+            f"{WRONG!r}: samples=[0, 1, 2]."
+        )
+    listed = [wanted] if isinstance(wanted, str) else list(wanted)
     if not listed:
         raise InputError("samples=[] chooses no sample, but one at least is needed: samples=[0].")
     groups = [
@@ -59,7 +66,13 @@ def _chosen(how: str, count: int, answers: Answers, seed: int) -> np.ndarray:
     if how == RANDOM:
         return np.sort(np.random.default_rng(seed).permutation(len(answers.target))[:count])
     order = answers.certainty() if how == CERTAIN else answers.error()
-    return np.argsort(-order, kind="stable")[: min(count, int(np.isfinite(order).sum()))]
+    wanted = np.isfinite(order) if how == CERTAIN else order > 0  # what is right is not among the most wrong
+    if not wanted.any():
+        raise InputError(
+            f"The samples {how!r} are asked for, but the model is right about all of which the truth is known. Choose "
+            f"others: samples={CERTAIN!r}."
+        )
+    return np.argsort(-np.where(wanted, order, -np.inf), kind="stable")[: min(count, int(wanted.sum()))]
 
 
 def _number_of(wanted: object, ids: Sequence[str]) -> int:
@@ -70,6 +83,6 @@ def _number_of(wanted: object, ids: Sequence[str]) -> int:
     near = get_close_matches(str(wanted), ids, n=1)
     known = f"{ids[0]!r} to {ids[-1]!r}" if len(ids) > 1 else repr(ids[0])
     raise InputError(
-        f"There is no sample {wanted!r}: there are {len(ids)}, with the ids {known}. Give the id or the number of a "
-        f"sample, {RANDOM!r}, {CERTAIN!r} or {WRONG!r}: samples=[{(near or ids)[0]!r}]."
+        f"There is no sample {short(wanted)}: there are {len(ids)}, with the ids {known}. Give the id or the number of "
+        f"a sample, {RANDOM!r}, {CERTAIN!r} or {WRONG!r}: samples=[{(near or ids)[0]!r}]."
     )

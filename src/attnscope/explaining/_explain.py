@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import keras
@@ -29,12 +30,15 @@ from attnscope.attribution import (
 )
 from attnscope.capturing import captured
 from attnscope.discovery import Selection
-from attnscope.errors import InputError, MethodError, NoAttentionError
+from attnscope.errors import InputError, MethodError, NoAttentionError, in_a_row
 from attnscope.explaining._answers import Answers
 from attnscope.explaining._choosing import Wanted, chosen_samples
 from attnscope.explaining._explanation import Explanation
 from attnscope.explaining._method_choice import MethodChoice, choices
 from attnscope.findings import Finding, findings
+from attnscope.marks import shown
+from attnscope.model_names import model_name
+from attnscope.running import weights_digest
 from attnscope.schema import SAMPLE, SAMPLE_ID
 from attnscope.tables import is_missing
 from attnscope.tensors import Inputs
@@ -90,8 +94,8 @@ def explain(
             number that the target should have been; None for a sample of which it is not known.
         method: ``"auto"`` for the one that explains by the widest margin, or else the best that is descriptive only,
             which is said, or else none; or the name of a method, which is drawn with whatever verdict it has.
-        card: What `evidence` found about this model and target; None or True to test the methods now; False to test
-            none, and `method` has to say which is drawn.
+        card: What `evidence` found about this model, as it is, and this target; None or True to test the methods now;
+            False to test none, and `method` has to say which is drawn.
         images: Pictures to draw under the relevance of patches, one for each sample, whichever of them are explained,
             dims ``(sample, height, width)`` or ``(..., channel)``; default: the inputs themselves.
         grid: Rows and columns of patches, for pictures.
@@ -127,11 +131,20 @@ def explain(
     }
     subject = _only(subjects_of(model, inputs, **settings))
     names = _ids(subject.ids if ids is None else ids, subject.samples)
+    subject = replace(subject, ids=None if ids is None and subject.ids is None else np.array(names))
     answers = _answers(subject, _truth(truth, subject.samples))
+    if (card is None or card is True) and subject.samples == 1:
+        raise InputError(
+            "There is only one sample, and no method can be tested on one. Give all samples that there are and choose "
+            f"this one, samples=[{names[0]!r}]; or what was found on them, card=ats.evidence(model, inputs); or test "
+            "none: card=False, method='occlusion'."
+        )
     rows = chosen_samples(samples, names, answers, seed)
     answers.check_truth(rows)
     pictures = _pictures(subject, images, rows)
-    chosen = _Chosen(subject.rows(rows), [names[row] for row in rows], _rows_of(answers, rows), pictures)
+    chosen = _Chosen(
+        subject.rows(rows), [names[row] for row in rows], _rows_of(answers, rows), pictures, answers.right()
+    )
     if card is None or card is True:
         tests: dict[str, Any] = {
             "kept": kept,
@@ -158,38 +171,69 @@ class _Chosen:
         ids: What each of them is called.
         answers: What the model says of them.
         pictures: What is drawn under the relevance of patches; None where nothing is.
+        right: Of how many samples, of all that were given, the model says what is right, and of how many it is known.
     """
 
     subject: Subject
     ids: list[str]
     answers: Answers
     pictures: np.ndarray | None
+    right: tuple[int, int] | None
 
 
 def _explanation(
     chosen: _Chosen,
     card: EvidenceCard | None,
-    methods: Sequence[MethodChoice],
+    candidates: Sequence[MethodChoice],
     removal: Removal,
     kept: ArrayLike | None,
     seed: int,
 ) -> Explanation:
     """What the methods say of the chosen samples, what removing the top positions does, and what each part receives."""
     subject = chosen.subject
-    relevances = [_relevance(subject, choice.name, removal, kept, seed) for choice in methods]
+    drawn = _drawn(subject, candidates, partial(_relevance, subject, removal=removal, kept=kept, seed=seed))
+    methods, relevances = [choice for choice, _ in drawn], [relevance for _, relevance in drawn]
     versions = RemovalScores(subject, removal, kept=kept, seed=seed)
+    versions.original()  # says so where an answer is NaN, whatever was removed
     attention, why_not = _attention(subject)
     return Explanation(
-        model=subject.model.name,
+        model=model_name(subject.model),
         target=subject.target.words,
         kind=subject.positions.kind,
         removal=versions.words,
         methods=tuple(methods),
         card=card,
         findings=_findings(subject),
-        notes=tuple(filter(None, (subject.positions.note, why_not))),
+        notes=tuple(filter(None, (subject.positions.note, why_not, _unremovable(chosen, versions)))),
+        right=chosen.right,
         table=_table(chosen, methods, relevances, _removed(versions, relevances), attention),
     )
+
+
+def _drawn(
+    subject: Subject, candidates: Sequence[MethodChoice], relevance: Callable[[str], xr.DataArray]
+) -> list[tuple[MethodChoice, xr.DataArray]]:
+    """The first method with its relevance, and the next one that ranks the positions of some sample otherwise.
+
+    Where all rank alike, as some do on a model with one attention layer, the second is one of them.
+    """
+    drawn = [(choice, relevance(choice.name)) for choice in candidates[:1]]
+    beside: list[tuple[MethodChoice, xr.DataArray]] = []
+    for choice in candidates[1:]:
+        beside = [(choice, relevance(choice.name))]
+        agreement = _agreement(subject, drawn[0][1], beside[0][1])
+        if (agreement < _SAME_ORDER).any():
+            break
+    return drawn + beside
+
+
+_SAME_ORDER = 1 - 1e-9
+"""Rank correlation from which two orders are one, up to rounding."""
+
+
+def _agreement(subject: Subject, first: xr.DataArray, second: xr.DataArray) -> np.ndarray:
+    """Rank correlation of two methods' relevance for each sample; NaN where all values of one are equal."""
+    return rank_correlation(subject.flat(first), subject.flat(second), subject.positions.valid)
 
 
 def _check_method(method: str, card: EvidenceCard | bool | None) -> None:
@@ -211,6 +255,9 @@ def _only(subjects: Sequence[Subject]) -> Subject:
 
 def _ids(ids: Sequence[object] | np.ndarray | None, samples: int) -> list[str]:
     words = _words(ids, "ids", samples) or tuple(map(str, range(samples)))
+    missing = [place for place, name in enumerate(() if ids is None else ids) if is_missing(name)]
+    if missing:
+        raise InputError(f"Sample {missing[0]} has no id. Give each one of its own, or leave ids out.")
     twice = sorted({word for word in words if words.count(word) > 1})
     if twice:
         raise InputError(f"The id {twice[0]!r} belongs to {words.count(twice[0])} samples. Give each an id of its own.")
@@ -241,7 +288,6 @@ def _answers(subject: Subject, truth: tuple[str, ...] | None) -> Answers:
     number = subject.target.output
     leaves = tree.flatten(outputs)
     leaf = None if number is None else np.asarray(leaves[number], dtype="float64")
-    dtype = np.result_type(*(leaves if number is None else [leaves[number]]))
     if leaf is not None:
         leaf = leaf[:, None] if leaf.ndim == 1 else leaf if leaf.ndim == 2 else None
     units = units_of_outputs(subject.network.model)
@@ -254,7 +300,7 @@ def _answers(subject: Subject, truth: tuple[str, ...] | None) -> Answers:
         subject.target.classes,
         truth,
         unit,
-        dtype=dtype.name if dtype.kind == "f" else "float64",
+        dtype=subject.dtype,
     )
 
 
@@ -264,11 +310,11 @@ def _rows_of(answers: Answers, rows: np.ndarray) -> Answers:
     return replace(answers, target=answers.target[rows], columns=columns, truth=truth)
 
 
-def _about(subject: Subject, card: EvidenceCard | bool) -> EvidenceCard | None:
-    """The card, which has to be about the same target; None where nothing was tested.
+def _about(subject: Subject, card: object) -> EvidenceCard | None:
+    """The card, which has to be about the same target and model; None where nothing was tested.
 
     Raises:
-        InputError: The card is about another target, or is none.
+        InputError: The card is about another target or model, or is none.
     """
     if card is False:
         return None
@@ -282,6 +328,12 @@ def _about(subject: Subject, card: EvidenceCard | bool) -> EvidenceCard | None:
             f"The card is about {card.target}, but {subject.target.words} is explained, and a verdict holds for one: "
             "make a card for this one, ats.evidence(model, inputs, target=...), or leave card out."
         )
+    if card.weights and card.weights != weights_digest(subject.model):
+        raise InputError(
+            f"The card is about a model called {card.model!r} whose weights are not those of this one, "
+            f"{subject.model.name!r}, and a verdict holds for one model as it is: make a card for this one, "
+            "ats.evidence(model, inputs, target=...), or leave card out."
+        )
     return card
 
 
@@ -294,6 +346,17 @@ def _relevance(subject: Subject, method: str, removal: Removal, kept: ArrayLike 
     settings = {"removal": removal, "kept": kept, "seed": seed}
     known = method_of(method).options
     return relevance_of(subject, method, **{name: value for name, value in settings.items() if name in known})
+
+
+def _unremovable(chosen: _Chosen, versions: RemovalScores) -> str:
+    """Of which samples nothing can be removed, so that nothing is known of what removing it would do."""
+    names = [shown(name) for name, most in zip(chosen.ids, versions.most, strict=True) if not most]
+    if not names:
+        return ""
+    return (
+        f"No part of {in_a_row(names)} can be removed, because nothing would be left or all is kept or padding: where "
+        "relevance is measured by removing parts it is 0 there, and says nothing."
+    )
 
 
 def _removed(versions: RemovalScores, relevances: Sequence[xr.DataArray]) -> xr.DataArray | None:
@@ -413,8 +476,7 @@ def _what_methods_say(
     if "base" in relevances[0].coords:
         variables["base"] = ((SAMPLE,), relevances[0]["base"].values)
     if len(relevances) == 2:
-        pair = [subject.flat(each) for each in relevances]
-        variables["agreement"] = ((SAMPLE,), rank_correlation(pair[0], pair[1], subject.positions.valid))
+        variables["agreement"] = ((SAMPLE,), _agreement(subject, relevances[0], relevances[1]))
     return variables
 
 

@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from attnscope.explaining._pictures import draw, write
 from attnscope.findings import Finding
 from attnscope.marks import number, readable, shown, signed_number
 from attnscope.pages import explanation_element, explanation_page, use_in_words
-from attnscope.plain_values import cell, plain, shortest
+from attnscope.plain_values import cell, plain, shortest, writable
 from attnscope.position_kinds import names_along
 from attnscope.schema import SAMPLE, SAMPLE_ID
 from attnscope.trust import EvidenceCard
@@ -60,6 +61,8 @@ class Explanation:
             ``by_class``. Coordinates: ``sample_id``, ``decision``, ``truth`` (empty where it is not known), ``verdict``
             of each method, ``key_label``, ``key_valid``. A variable that cannot be known is not there. Attrs:
             ``target``, ``units`` and ``grid`` where they are known, ``dtype`` of the model's answers.
+        right: Of how many samples, of all that were given, the model says what is right, and of how many that is known;
+            None where it is known of none, and of numbers.
     """
 
     model: str
@@ -71,6 +74,7 @@ class Explanation:
     findings: tuple[tuple[Finding, ...], ...]
     notes: tuple[str, ...]
     table: xr.Dataset
+    right: tuple[int, int] | None = None
 
     @property
     def ids(self) -> list[str]:
@@ -93,6 +97,9 @@ class Explanation:
     def to_pandas(self) -> pd.DataFrame:
         """One row per sample and position: id, decision, truth, name, value and the relevance by each method.
 
+        Patches without names have their row and column in place of one. Half a character, as tokenizers make them, is
+        written as its code, as files have it.
+
         Raises:
             NotInstalledError: pandas is not installed.
         """
@@ -100,7 +107,11 @@ class Explanation:
             import pandas as pd
         except ModuleNotFoundError as error:
             raise NotInstalledError("to_pandas() needs pandas, which is not installed: pip install pandas.") from error
-        return pd.DataFrame(self.rows())
+        rows = [
+            {name: writable(value) if isinstance(value, str) else value for name, value in row.items()}
+            for row in self.rows()
+        ]
+        return pd.DataFrame(rows, columns=self._columns)
 
     def rows(self) -> list[dict[str, object]]:
         """The rows of `to_pandas`, without pandas; padding is left out."""
@@ -108,32 +119,41 @@ class Explanation:
 
     def _rows_of(self, sample: int) -> list[dict[str, object]]:
         one = self.table.isel({SAMPLE: sample})
+        readers = self._readers(one)
+        places = [tuple(map(int, place)) for place in np.argwhere(one["key_valid"].values)]
+        return [{name: read(place) for name, read in readers.items()} for place in places]
+
+    @property
+    def _columns(self) -> list[str]:
+        """Names of the columns, which are the same for all samples."""
+        return list(self._readers(self.table.isel({SAMPLE: 0})))
+
+    def _readers(self, one: xr.Dataset) -> dict[str, Callable[[tuple[int, ...]], object]]:
+        """For each column of a sample's rows what stands there, by the place of the position."""
         flat = {name: np.asarray(one[name].values) for name in one.variables}
-        valid = flat["key_valid"]
-        known = {
-            "id": self.ids[sample],
+        known: dict[str, object] = {
+            "id": str(one[SAMPLE_ID].item()),
             "decision": str(one["decision"].item()),
             "answer": self._of_model(one["answer"]),
         }
         known |= {"truth": str(one["truth"].item())} if "truth" in one.coords else {}
-        columns: dict[str, Callable[[tuple[int, ...]], object]] = {}
+        columns: dict[str, Callable[[tuple[int, ...]], object]] = {
+            name: lambda _, value=value: value  # type: ignore[misc]
+            for name, value in known.items()
+        }
+        columns["position"] = lambda place: place[0] if len(place) == 1 else ", ".join(map(str, place))
         if "key_label" in flat:
             columns["name"] = lambda place: str(flat["key_label"][place])
-        if flat.get("value", np.empty(())).shape == valid.shape:
+        elif "grid" in self.table.attrs:
+            width = int(self.table.attrs["grid"][1])
+            columns |= {"row": lambda place: place[0] // width, "column": lambda place: place[0] % width}
+        if flat.get("value", np.empty(())).shape == flat["key_valid"].shape:
             columns["value"] = lambda place: shortest(flat["value"][place])
         for row, choice in enumerate(self.methods):
             columns[choice.name] = lambda place, row=row: float(flat["relevance"][(row, *place)])  # type: ignore[misc]
         if "attention" in flat:
             columns["attention"] = lambda place: float(flat["attention"][place])
-        places = [tuple(map(int, place)) for place in np.argwhere(valid)]
-        return [
-            {
-                **known,
-                "position": place[0] if len(place) == 1 else ", ".join(map(str, place)),
-                **{name: read(place) for name, read in columns.items()},
-            }
-            for place in places
-        ]
+        return columns
 
     def _of_model(self, value: object) -> float:
         """A number that the model gave, by the fewest digits that read back as it in the type of its outputs."""
@@ -158,7 +178,7 @@ class Explanation:
         relevance = table["relevance"].isel(by=0, drop=True)
         known = {name: table[name] for name in ("base", "answer") if name in table}
         attrs = {
-            **{name: table.attrs[name] for name in ("units", "grid", "positions") if name in table.attrs},
+            **{name: table.attrs[name] for name in ("units", "grid", "positions", "dtype") if name in table.attrs},
             "method": choice.name,
             "target": self.target,
             "class_specific": method_of(choice.name).class_specific,
@@ -186,7 +206,10 @@ class Explanation:
             MethodError: No method is drawn.
             NotInstalledError: Matplotlib is not installed.
         """
-        return draw(self, self._place_of(sample), ax)
+        return self._drawn(self._place_of(sample), ax)
+
+    def _drawn(self, sample: int, ax: Place) -> Axes:
+        return draw(self.kind, self.table.isel({SAMPLE: sample}), self.relevance.isel({SAMPLE: sample}), ax)
 
     def _place_of(self, sample: object) -> int:
         ids = self.ids
@@ -204,7 +227,10 @@ class Explanation:
         for sample, name in enumerate(self.ids):
             one = self.table.isel({SAMPLE: sample})
             decision, answer = shown(readable(str(one["decision"].item()))), number(float(one["answer"]))
-            lines.append(f"{shown(name)}: {decision if decision == answer else f'{decision}, {answer}'}")
+            named = {decision, f"class {decision!r}", "the predicted class", "each sample's own class"}
+            explained = "" if self.target in named else f"{shown(self.target)} "
+            says = decision if decision == answer else f"{decision}, {explained}{answer}"
+            lines.append(f"{shown(name)}: {says}")
             if self.methods:
                 lines[-1] += f"; {self._top_in_words(one)}"
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
@@ -213,7 +239,7 @@ class Explanation:
         drawn = one["relevance"].isel(by=0).assign_attrs(one.attrs)
         relevance, labels = drawn.values.ravel(), names_along(drawn, [str(dim) for dim in drawn.dims])
         order = np.argsort(-np.abs(relevance), kind="stable")[:MOST_IN_WORDS]
-        mark = "'" if self.kind == "tokens" else ""  # a token may be a comma
+        mark = "'" if self.kind == "tokens" and "key_label" in drawn.coords else ""  # a token may be a comma
         return ", ".join(
             f"{mark}{shown(labels[place])}{mark} {signed_number(float(relevance[place]))}" for place in order
         )
@@ -235,6 +261,7 @@ class Explanation:
             "use": use_in_words(self),
             "removal": self.removal,
             "notes": list(self.notes),
+            "right": None if self.right is None else {"answers": self.right[0], "of": self.right[1]},
             "samples": [self._sample_as_dict(sample) for sample in range(len(self))],
             "card": None if self.card is None else self.card.to_dict(),
         }
@@ -278,7 +305,7 @@ class Explanation:
         """
         rows = self.rows()
         text = io.StringIO()
-        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        writer = csv.DictWriter(text, self._columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows({name: cell(value) for name, value in row.items()} for row in rows)
         return text.getvalue()
@@ -305,7 +332,8 @@ class Explanation:
         path = free_path(path, replacing, overwrite=overwrite, suffixes=EXPLANATIONS)
         suffix = path.suffix.lower()
         if suffix in PICTURES:
-            write(self, path)
+            pictures = [partial(self._drawn, sample) for sample in range(len(self))]
+            write(pictures, path, self.target)
         else:
             path.write_text(_WRITERS[suffix](self), encoding="utf-8", errors="backslashreplace")
         return path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from attnscope.attribution import method_of
+from attnscope.attribution import CHANGES_OF_ANSWER, method_of
 from attnscope.trust import EvidenceCard
 
 EXPLAINS, DESCRIPTIVE, UNTESTED = "explains", "descriptive only", "not tested"
@@ -34,12 +34,13 @@ class MethodChoice:
 
 
 def choices(card: EvidenceCard | None, asked: str) -> list[MethodChoice]:
-    """The method to draw and the one to lay beside it: none, one or both.
+    """The method to draw, and those of which one may be laid beside it, the best first; none where none may be drawn.
 
     Args:
         card: What was found about each method; None where nothing was tested.
         asked: The name of a method, which is drawn whatever the card says of it; or ``auto`` for the one that explains
-            with the widest margin, or else the best that is descriptive, or else none.
+            with the widest margin, or else the best that is descriptive, or else none. Of methods that the card's
+            margin does not tell apart, the one that says by how much the answer changes.
 
     Raises:
         MethodError: There is no such method.
@@ -47,9 +48,9 @@ def choices(card: EvidenceCard | None, asked: str) -> list[MethodChoice]:
     if asked != "auto":
         method_of(asked)
     allowed = [] if card is None else [choice for word in (EXPLAINS, DESCRIPTIVE) for choice in _of_word(card, word)]
-    if asked == "auto":
-        return _two_kinds(allowed)
-    return _two_kinds([choice_of(card, asked), *(choice for choice in allowed if choice.name != asked)])
+    if asked != "auto":
+        allowed = [choice_of(card, asked), *(choice for choice in allowed if choice.name != asked)]
+    return [*allowed[:1], *(choice for choice in allowed[1:] if choice.verdict == EXPLAINS)]
 
 
 def choice_of(card: EvidenceCard | None, name: str) -> MethodChoice:
@@ -61,15 +62,18 @@ def choice_of(card: EvidenceCard | None, name: str) -> MethodChoice:
 
 
 def _of_word(card: EvidenceCard, word: str) -> list[MethodChoice]:
-    """The methods of a verdict, the one whose gain over random is certain by the widest margin first."""
+    """The methods of a verdict, the best first.
+
+    That is the one whose gain over random is certain by the widest margin. Those that come as close to it as what
+    counts as no gain are as good; of these the ones come first whose numbers are changes of the answer.
+    """
     names = [name for name, said in card.verdicts.items() if said == word]
-    return [choice_of(card, name) for name in sorted(names, key=lambda name: -_margin(card, name))]
+    certain = {name: _certain(card, name) for name in names}
+    least = max(certain.values(), default=0.0) - min(card.margins.values(), default=0.0)
+    ranked = sorted(names, key=lambda name: (certain[name] < least, name not in CHANGES_OF_ANSWER, -certain[name]))
+    return [choice_of(card, name) for name in ranked]
 
 
-def _margin(card: EvidenceCard, name: str) -> float:
+def _certain(card: EvidenceCard, name: str) -> float:
+    """The lower end of the gain over random, under the kind of removal where it is least."""
     return min(float(gains["random"].low) for gains in card.judged[name].gains.values())
-
-
-def _two_kinds(ranked: list[MethodChoice]) -> list[MethodChoice]:
-    """The first, and the next that has the same verdict or a better one, to see where they disagree."""
-    return [ranked[0], *(other for other in ranked[1:2] if other.verdict == EXPLAINS)] if ranked else []

@@ -2,43 +2,48 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import xarray as xr
 
 from attnscope import plot
 from attnscope.colours import as_rgb
 from attnscope.marks import shown
-from attnscope.schema import SAMPLE
 
 if TYPE_CHECKING:
-    from attnscope.explaining._explanation import Explanation
     from attnscope.plot import Axes, Place
 
 
-def draw(explanation: Explanation, sample: int, ax: Place) -> Axes:
+def draw(kind: str, sample: xr.Dataset, relevance: xr.DataArray, ax: Place) -> Axes:
     """Draws one sample: a text as its tokens, a picture under its relevance, a series over time, all else as bars.
 
     Args:
-        explanation: With a method that is drawn.
-        sample: Its place among the samples.
+        kind: What its positions are; see `Explanation`.
+        sample: Its row of the explanation's table.
+        relevance: Its relevance by the method that is drawn.
         ax: Axes, an empty figure, or None for a new one of pyplot's.
 
     Returns:
         The axes.
     """
-    relevance, one = (array.isel({SAMPLE: sample}) for array in (explanation.relevance, explanation.table))
-    if explanation.kind == "tokens":
+    if kind == "tokens":
         return plot.tokens(relevance).draw(ax)
-    if explanation.kind == "steps":
+    if kind == "steps":
         return plot.series(relevance, ax=ax)
-    if explanation.kind == "patches":
-        return plot.image(as_rgb(one["picture"].values), relevance, grid=one.attrs["grid"], ax=ax)
-    return plot.bars(relevance, one["value"].values.ravel() if "value" in one else None, ax=ax)
+    if kind == "patches":
+        return plot.image(as_rgb(sample["picture"].values), relevance, grid=sample.attrs["grid"], ax=ax)
+    return plot.bars(relevance, sample["value"].values.ravel() if "value" in sample else None, ax=ax)
 
 
-def write(explanation: Explanation, path: Path) -> None:
-    """Draws all samples into a file, in their order; see `attnscope.plot`."""
-    pictures = [partial(draw, explanation, sample) for sample in range(len(explanation))]
-    title = shown(f"What {explanation.target} depends on")
+def write(pictures: Sequence[Callable[[Place], Axes]], path: Path, target: str) -> None:
+    """Draws samples into a file, in their order; see `attnscope.plot`.
+
+    Args:
+        pictures: Each draws one sample.
+        path: Where to write.
+        target: What is explained.
+    """
+    title = shown(f"What {target} depends on")
     plot.drawing_module("_sheets", "explanation.save").write(pictures, path, title)

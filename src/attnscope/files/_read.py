@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _MODELS, _TABLES, _OTHERS = (".keras", ".h5", ".hdf5"), (".csv", ".tsv", ".parquet"), (".npy", ".npz", ".txt")
 """How the names of models, of tables, and of other files of samples end."""
+_SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
+"""How the names of files end that another program has to write as text first."""
 
 
 def check_order(model: str | Path, inputs: str | Path) -> None:
@@ -95,9 +97,11 @@ def read_inputs(
         return _arranged(table, id_column, truth, names, drop_missing)
     reader = {".npy": _read_npy, ".npz": _read_npz, ".txt": _read_txt}.get(kind)
     if reader is None:
+        as_text = f"in the program for spreadsheets, save it as {path.stem}.csv"
+        fix = as_text if kind in _SPREADSHEETS else "numpy.save('samples.npy', array)"
         raise InputError(
             f"The inputs are given as {str(path)!r}, but a table (.csv, .tsv or .parquet), arrays (.npy or .npz) or "
-            "texts (.txt) are needed: numpy.save('samples.npy', array)."
+            f"texts (.txt) are needed: {fix}."
         )
     options = {"--id-column": id_column, "--truth": truth, "--columns": columns, "--drop-missing": drop_missing}
     by_name = ("--id-column", "--truth") if kind == ".npz" else ()

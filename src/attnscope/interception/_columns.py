@@ -5,6 +5,8 @@ from __future__ import annotations
 import keras
 from keras import tree
 
+from attnscope.model_names import copy_file
+
 
 def of_one_input(model: keras.Model) -> keras.Model:
     """A model that takes an array with a column for each input of another, in their order, and gives what that gives.
@@ -27,4 +29,5 @@ def of_one_input(model: keras.Model) -> keras.Model:
     finally:
         del model._inbound_nodes[before:]
     whole.output_names = list(model.output_names)
+    copy_file(model, whole)
     return whole

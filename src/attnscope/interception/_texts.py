@@ -8,6 +8,7 @@ import keras
 from keras import tree
 
 from attnscope.errors import UnsupportedError
+from attnscope.model_names import copy_file
 
 _BEGIN_AT_THE_TOKENS = "Give the tokens to the model that begins behind it: keras.Model(tokens, outputs)."
 
@@ -84,6 +85,7 @@ def cut_behind_texts(model: keras.Layer) -> TextModel:
         cuts.append((node.outputs[0], TextInput(place, name, (*steps, node.operation))))
     others = tuple(place for place, tensor in enumerate(inputs) if tensor.dtype != "string")
     rest = _model_from([inputs[place] for place in others], cuts, graph, model.name)
+    copy_file(model, rest)
     return TextModel(rest, others, tuple(text for _, text in cuts))
 
 

@@ -30,6 +30,7 @@ from attnscope.loading.allowed import check_config
 from attnscope.loading.container import CONFIG, StoredModel, check_kind, opened
 from attnscope.loading.keras2 import TensorOperation, check_not_keras1, is_old, rewritten
 from attnscope.loading.limits import failed_call, limited_steps
+from attnscope.model_names import set_file
 
 Built = TypeVar("Built")
 
@@ -94,6 +95,7 @@ def load_model(
                 f"and pass it: attnscope.load_model({str(path)!r}, model)."
             )
         whole = _whole_model(stored, stored.config, dict(custom_objects or {}), dict(replacements or {}), trust)
+        set_file(whole, path.name)
         if getattr(whole, "loss", None) is None:
             loss = loss_of(stored.training or stored.config.get("compile_config"))
             object.__setattr__(whole, "loss", loss)  # Keras itself sets it untracked

@@ -12,7 +12,7 @@ import xarray as xr
 
 from attnscope.colours import tokens_css
 from attnscope.findings import Finding, Findings
-from attnscope.marks import isolated, number, readable
+from attnscope.marks import isolated, number, readable, sample_title
 from attnscope.pages._page import head, page, style, what_was_found
 from attnscope.pages._signed_marks import (
     SignedParts,
@@ -74,6 +74,8 @@ class ExplanationData(Protocol):
     @property
     def notes(self) -> Sequence[str]: ...
     @property
+    def right(self) -> tuple[int, int] | None: ...
+    @property
     def table(self) -> xr.Dataset: ...
 
 
@@ -84,7 +86,9 @@ def explanation_page(explanation: ExplanationData) -> str:
     """
     title = f"{_HEADING} \N{MIDDLE DOT} {explanation.target}"
     ids = [str(name) for name in explanation.table[SAMPLE_ID].values] if explanation.methods else []
-    return page(title, _body(explanation), SHEET, {f"sample-{place}": name for place, name in enumerate(ids)})
+    return page(
+        title, _body(explanation), SHEET, {f"sample-{place}": sample_title(name) for place, name in enumerate(ids)}
+    )
 
 
 def explanation_element(explanation: ExplanationData) -> str:
@@ -152,8 +156,12 @@ def _head(explanation: ExplanationData) -> str:
         "model": isolated(explanation.model),
         "samples on this page": f"{count:,}",
         "parts": html.escape(explanation.kind),
-        "removed parts become": html.escape(explanation.removal),
     }
+    if explanation.right is not None:
+        right, known = explanation.right
+        facts["right answers"] = f"{right:,} of {known:,}"
+    if explanation.methods:
+        facts["removed parts become"] = html.escape(explanation.removal)
     lead = f"<p class='use {_class(explanation)}'>{html.escape(use_in_words(explanation))}</p>"
     return head("attnscope explanation", _HEADING, facts, lead)
 
@@ -230,7 +238,7 @@ def _sample(explanation: ExplanationData, place: int) -> str:
     if "by_class" in one:
         said += f" · {isolated(explanation.target)}: {number(float(one['answer']))}"
     truth = f" · truth: {_truth(one)}" if "truth" in one.coords else ""
-    title = f"<h2>{isolated(name)}</h2><p class=answer>The model says {said}{truth}</p>"
+    title = f"<h2>{isolated(sample_title(name))}</h2><p class=answer>The model says {said}{truth}</p>"
     kind = "decision" if explanation.methods else "'decision brief'"
     parts = [f"<section class={kind} id='sample-{place}'>{title}"]
     if not explanation.methods:
@@ -330,8 +338,8 @@ def _removed(explanation: ExplanationData, one: xr.Dataset) -> str:
     table = f"<table class=without><thead><tr>{heads}</tr></thead><tbody><tr>{cells}</tr></tbody></table>"
     return (
         f"<h3>When the {explanation.kind} that raise the answer most are removed</h3><p class=small>What the model "
-        f"answers when the {explanation.kind} with the highest relevance are replaced by "
-        f"{html.escape(explanation.removal)}, and the change.</p><div class=wide tabindex=0>{table}</div>"
+        f"answers, and the change, when the {explanation.kind} with the highest relevance are replaced by "
+        f"{html.escape(explanation.removal)}.</p><div class=wide tabindex=0>{table}</div>"
     )
 
 
@@ -384,11 +392,15 @@ def _findings(findings: Sequence[Finding]) -> str:
 
 
 def _limits(explanation: ExplanationData) -> str:
-    limits = [
-        *explanation.notes,
-        "Relevance is about this model and these samples: another model with the same answers may depend on others.",
-        f"What replaces a removed part, here {explanation.removal}, affects the answer.",
-        "That a model's answer depends on a part does not mean that the part causes anything in the world.",
-    ]
+    limits = [*explanation.notes]
+    if explanation.methods:
+        limits += [
+            "Relevance is about this model and these samples: another model with the same answers may depend on "
+            "others.",
+            f"What replaces a removed part affects the answer; here it is {explanation.removal}.",
+            "That a model's answer depends on a part does not mean that the part causes anything in the world.",
+        ]
+    if not limits:
+        return ""
     items = "".join(f"<li>{html.escape(item)}</li>" for item in limits)
     return f"<section><h2>What this cannot tell</h2><ul>{items}</ul></section>"

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from attnscope.errors import InputError
-from attnscope.marks import number
+from attnscope.marks import number, numbers
 from attnscope.schema import SAMPLE
 
 Outputs: TypeAlias = xr.DataArray | dict[str, xr.DataArray] | None
@@ -25,7 +25,7 @@ def outputs_in_words(outputs: Outputs, classes: Sequence[str] | None, samples: i
         samples: How many samples.
 
     Returns:
-        For each sample the class that it gets, with its number; or a number, a few, or the largest of many.
+        For each sample the class that it gets, with its number; or what `marks.numbers` says.
 
     Raises:
         InputError: No output has as many columns as there are classes.
@@ -40,7 +40,7 @@ def outputs_in_words(outputs: Outputs, classes: Sequence[str] | None, samples: i
             column, certain = _decisions(decided[name])
             each = [f"{called[at]} ({number(sure)})" for at, sure in zip(column, certain, strict=True)][:samples]
         else:
-            each = [_in_one_word(np.atleast_1d(row).ravel()) for row in rows]
+            each = list(map(numbers, rows))
         words.append([f"{name}: {word}" if name else word for word in each])
     return ["; ".join(row) for row in zip(*words, strict=True)]
 
@@ -92,9 +92,3 @@ def _decisions(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return second.astype(int), np.where(second, values, 1 - values)
     second = values > 0
     return second.astype(int), np.abs(values)
-
-
-def _in_one_word(row: np.ndarray) -> str:
-    if len(row) <= 3:
-        return ", ".join(number(float(value)) for value in row)
-    return f"largest: {int(row.argmax())}, {number(float(row.max()))}"

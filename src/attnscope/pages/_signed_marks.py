@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attnscope.colours import as_rgb, png_of, rgb
+from attnscope.colours import LIGHTNESS, as_rgb, png_of, rgb, softened
 from attnscope.marks import exact, isolated, number, plain, rounded_up
 
 MOST_BARS = 12
 """The parts beyond are summed up in one bar."""
-STRONGEST_TINT = 0.6
-"""How much of a picture's own colour the strongest tint covers, from 0 to 1."""
+STRONGEST_TINT = 0.8
+"""How much of the picture the strongest tint covers, from 0 to 1."""
 _COLUMNS = (760, 150)
 """Width and height of the columns over time, before they are stretched to the width of the page."""
 _PICTURE = 336
@@ -143,7 +143,7 @@ def signed_columns(parts: SignedParts) -> str:
 
 
 def tinted_picture(picture: np.ndarray, relevance: np.ndarray, reach: float, name: str) -> str:
-    """A picture beside itself, where patches that raise the answer are tinted orange and those that lower it blue.
+    """A picture beside itself in a soft grey, where patches that raise the answer are orange, those that lower it blue.
 
     Args:
         picture: dims ``(height, width)`` or ``(height, width, channel)`` with 1, 3 or 4 channels, of any range.
@@ -156,7 +156,8 @@ def tinted_picture(picture: np.ndarray, relevance: np.ndarray, reach: float, nam
     down, across = (np.arange(size) * cells // size for size, cells in zip(pixels.shape, (rows, columns), strict=False))
     share = np.clip(relevance / reach, -1, 1)[np.ix_(down, across)][..., None]
     tint = np.where(share < 0, rgb("group-0", dark=False), rgb("group-1", dark=False))
-    tinted = pixels + (tint - pixels) * np.abs(share) * STRONGEST_TINT
+    grey = 255 * softened(pixels @ LIGHTNESS / 255)[..., None]
+    tinted = grey + (tint - grey) * np.abs(share) * STRONGEST_TINT
     return _side_by_side({"as it is": pixels, "orange raises, blue lowers": tinted}, name)
 
 

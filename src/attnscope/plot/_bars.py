@@ -27,6 +27,7 @@ from attnscope.plot._canvas import (
 from attnscope.plot._checks import Weights
 from attnscope.plot._guest import figure_of, guest, points_of
 from attnscope.plot._samples import Samples, Values, said, samples_of, values_of
+from attnscope.plot._ticks import NumberLocator
 from attnscope.plot._typesetting import plain_text, width_of, written
 from attnscope.quantities import Quantity, remarks_on
 
@@ -182,6 +183,7 @@ def _draw(ax: Axes, rows: list[_Bar], quantity: Quantity) -> None:
         plain_text(label)
     ax.tick_params(axis="y", length=0)
     ax.tick_params(axis="x", labelsize=points_of("small"))
+    ax.xaxis.set_major_locator(NumberLocator())
     ax.spines[["top", "right", "left"]].set_visible(False)
     words, label_fonts = written([quantity.name], None)
     plain_text(ax.set_xlabel(label_lines(ax, words), loc="right", fontsize="small")).set_fontfamily(label_fonts)

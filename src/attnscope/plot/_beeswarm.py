@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -73,6 +74,7 @@ def beeswarm(
     dark = is_dark(ax)
     tokens = palette(dark=dark)
     ax.axvline(0, color=ax.xaxis.label.get_color(), linewidth=0.8, zorder=0.5)
+    shares = None if given is None else np.stack([_shares(given[:, position]) for position in rows], axis=1)
     farthest = float(np.nanmax(np.abs(samples.values[:, rows]), initial=0.0)) or 1.0
     for row, position in enumerate(rows):
         values = samples.values[:, position]
@@ -80,12 +82,11 @@ def beeswarm(
         ax.plot(
             [-farthest, farthest], [row, row], color=tokens["line"], linewidth=0.6, zorder=0.3, scalex=False, gid="row"
         )
-        shares = None if given is None else _shares(given[:, position])[real]
-        colours = (
-            difference_map(dark)((values[real] > 0).astype(float))
-            if shares is None
-            else np.where(np.isnan(shares)[:, None], _grey(tokens), _values_map(dark)(np.nan_to_num(shares)))
-        )
+        if shares is None:
+            colours = difference_map(dark)((values[real] > 0).astype(float))
+        else:
+            own = shares[real, row]
+            colours = np.where(np.isnan(own)[:, None], _grey(tokens), _values_map(dark)(np.nan_to_num(own)))
         dots = ax.scatter(
             values[real], row + _offsets(values[real], farthest), c=colours, s=13, linewidths=0, zorder=2, gid="dots"
         )
@@ -94,11 +95,12 @@ def beeswarm(
     name_rows(ax, [names[position] for position in rows])
     words, fonts = written([quantity.name], None)
     plain_text(ax.set_xlabel(label_lines(ax, words), loc="right", fontsize="small")).set_fontfamily(fonts)
-    if given is not None:
+    if shares is not None and not np.isnan(shares).all():
         mappable = ScalarMappable(Normalize(0, 1), _values_map(dark))
         add_bar(ax, mappable, "value of the input", {0.0: "lowest", 1.0: "highest"})
     count = f"{len(samples.values):,} sample{'s' if len(samples.values) > 1 else ''}"
-    head_line(ax, "", [count, samples.part(len(rows)), *remarks_on(samples.array)])
+    grey = "grey: the input is no number" if shares is not None and np.isnan(shares).any() else ""
+    head_line(ax, "", [count, samples.part(len(rows)), grey, *remarks_on(samples.array)])
     return ax
 
 
@@ -114,9 +116,7 @@ def _grey(tokens: dict[str, str]) -> tuple[float, ...]:
 
 def _shares(values: np.ndarray) -> np.ndarray:
     """Where each value lies between the row's lowest and highest, by rank; NaN where it is no number."""
-    if values.dtype.kind not in "iufb":
-        return np.full(len(values), np.nan)
-    numbers = values.astype(float)
+    numbers = np.array([float(value) if isinstance(value, Real) else np.nan for value in values.tolist()])
     among = np.unique(numbers[np.isfinite(numbers)])
     if len(among) < 2:
         return np.where(np.isfinite(numbers), 0.5, np.nan)

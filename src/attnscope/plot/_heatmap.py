@@ -23,7 +23,7 @@ from attnscope.plot._guest import guest
 from attnscope.plot._panels import Head, Panels, Sample, Side, panels_of
 from attnscope.plot._scale import Normalize, blocks_in_words, pooled, scaled
 from attnscope.plot._ticks import name_positions
-from attnscope.plot._typesetting import LONGEST, written
+from attnscope.plot._typesetting import LONGEST, room_of, written
 from attnscope.quantities import remarks_on
 
 MOST_CELLS = 512
@@ -195,5 +195,5 @@ def figure_size(rows: Side, columns: Side, title: str) -> tuple[float, float]:
 
 def margin(side: Side) -> float:
     """Inches that the names along a side need."""
-    longest = max(map(len, written(side.labels)[0]), default=0) if side.named else 3
+    longest = max(map(room_of, written(side.labels)[0]), default=0) if side.named else 3
     return 0.075 * longest

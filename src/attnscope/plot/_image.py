@@ -18,7 +18,7 @@ from matplotlib.font_manager import FontProperties, font_scalings
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
 
-from attnscope.colours import ramp, rgb
+from attnscope.colours import ramp, rgb, softened
 from attnscope.errors import SchemaError
 from attnscope.marks import number, signed_number
 from attnscope.plot._canvas import (
@@ -47,8 +47,6 @@ DARKEST = 0.7
 """How far the picture is darkened where it has no attention: what is there can still be recognised."""
 TINT = 0.8
 """Opacity of the colour over the patch that is farthest from 0; a patch of 0 has none."""
-SOFTEST = 0.3
-"""Lightness of black, and how far from white is white, in a picture under relevance."""
 SIDES = ("group-0", "group-1")
 """Colours over what is below 0 and above it: as on pages, of one lightness on any grey."""
 LAYOUTS = {1: ("key",), 2: ("query", "key"), 4: ("sample", "head", "query", "key")}
@@ -98,9 +96,9 @@ def image(
 
     Attention darkens a picture in colours where it is small, as in the viewer: what is looked at keeps its own colours.
     A grey picture, whose own darkness would be taken for little attention, is coloured instead: the more attention, the
-    less is seen through the colour. Relevance colours every picture, which is then a soft grey, without black and
-    white: orange speaks for the target, blue, with a dash, against it; a patch of 0 has no colour. The bar shows the
-    colours over the picture's mean grey.
+    less is seen through the colour. Relevance colours every picture: orange speaks for the target, blue, with a dash,
+    against it; a patch of 0 has no colour. Under colours a picture is a soft grey, without black and white, on which
+    they do not show. The bar has the colours over the picture's mean grey.
 
     Tokens that are not patches (CLS, registers, sinks) have their own squares beside the picture, with their weights
     as numbers; the title says what share of the attention they take, and what share the patches have. If one has more
@@ -168,7 +166,7 @@ def _scaled(
 
 def _draw(ax: Axes, shown: Pictured, values: np.ndarray, scale: Scale, in_colour: bool) -> Colormap:
     """Draws a picture and its patches; returns the colours as they look over the picture's mean grey."""
-    pixels = np.repeat(_softened(shown, scale)[..., None], 3, axis=-1) if in_colour else shown.pixels
+    pixels = np.repeat(softened(shown.lightness)[..., None], 3, axis=-1) if in_colour else shown.pixels
     picture = ax.imshow(pixels, vmin=0, vmax=1, interpolation="nearest", extent=_extent(pixels))
     picture.set_gid("picture")
     over = _overlay(scale, in_colour)
@@ -298,14 +296,6 @@ def _overlay(scale: Scale, in_colour: bool) -> Colormap:
     else:
         table[:, 3] = DARKEST * (1 - share)
     return ListedColormap(table, name="attnscope over a picture").with_extremes(bad=(0, 0, 0, 0))
-
-
-def _softened(shown: Pictured, scale: Scale) -> np.ndarray:
-    """How light each pixel is drawn under colours; under two of them without black and white, on which neither shows.
-
-    Dims ``(height, width)``, 0 to 1.
-    """
-    return SOFTEST + (1 - 2 * SOFTEST) * shown.lightness if scale.signed else shown.lightness
 
 
 def _over_grey(colours: Colormap, grey: float) -> Colormap:

@@ -12,6 +12,7 @@ from attnscope.plot._canvas import axes_or_new, colour_map, head_line, is_dark, 
 from attnscope.plot._checks import Weights
 from attnscope.plot._guest import guest, points_of
 from attnscope.plot._samples import Samples, samples_of
+from attnscope.plot._ticks import NumberLocator
 from attnscope.plot._typesetting import LONGEST, plain_text, written
 from attnscope.quantities import remarks_on
 
@@ -151,4 +152,5 @@ def name_rows(ax: Axes, names: Sequence[str]) -> None:
         plain_text(label)
     ax.tick_params(axis="y", length=0)
     ax.tick_params(axis="x", labelsize=points_of("small"))
+    ax.xaxis.set_major_locator(NumberLocator())
     ax.spines[["top", "right", "left"]].set_visible(False)

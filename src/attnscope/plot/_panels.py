@@ -10,7 +10,7 @@ import xarray as xr
 
 from attnscope.errors import SchemaError
 from attnscope.labels import SINK
-from attnscope.marks import readable
+from attnscope.marks import as_said, readable, sample_title
 from attnscope.masking import closed_cells
 from attnscope.plot._checks import check, require_keys
 from attnscope.position_kinds import UNKNOWN, Counted, counted_along, singular
@@ -254,7 +254,9 @@ def sample_titles(array: xr.DataArray) -> list[str]:
     Where it does not: what is explained of the sample, if that differs between them.
     """
     count, ids = array.sizes.get(SAMPLE, 1), sample_ids(array)
-    names = list(ids) if ids else [f"sample {name}" if count > 1 else "" for name in sample_names(array)]
+    names = (
+        list(map(sample_title, ids)) if ids else [f"sample {name}" if count > 1 else "" for name in sample_names(array)]
+    )
     if _DECISION in array.coords:
         return [": ".join(filter(None, pair)) for pair in zip(names, _decisions(array), strict=True)]
     targets = array.coords.get("sample_target")
@@ -269,12 +271,13 @@ _DECISION = "decision"
 
 
 def _decisions(array: xr.DataArray) -> list[str]:
-    said = [f"the model says {readable(str(word))}" for word in np.atleast_1d(array.coords[_DECISION].values).tolist()]
+    decisions = [str(word) for word in np.atleast_1d(array.coords[_DECISION].values).tolist()]
+    said = [f"the model says {readable(word)}" for word in decisions]
     if "truth" not in array.coords:
         return said
     truth = np.atleast_1d(array.coords["truth"].values).tolist()
-    right = [f" (truth: {readable(str(word))})" if word != "" else "" for word in truth]
-    return [words + word for words, word in zip(said, right, strict=True)]
+    right = [f" (truth: {as_said(str(word), like=one)})" for word, one in zip(truth, decisions, strict=True)]
+    return [words + (word if known != "" else "") for words, word, known in zip(said, right, truth, strict=True)]
 
 
 def sample_ids(array: xr.DataArray) -> tuple[str, ...] | None:
@@ -370,8 +373,8 @@ def sample_number(array: xr.DataArray, sample: int | str) -> int:
         return names.index(sample)
     if not -size <= sample < size:
         raise SchemaError(
-            f"Sample {sample} was asked for, but there are {size} samples: 0 to {size - 1}. Give one of these, or "
-            "write sample='mean'."
+            f"Sample {sample} was asked for, but there are {size} samples: 0 to {size - 1}. Give one of these: "
+            "sample=0."
         )
     return int(sample) % size
 

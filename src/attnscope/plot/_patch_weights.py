@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
+from attnscope.colours import LIGHTNESS
 from attnscope.errors import LabelError, SchemaError
 from attnscope.labels import patch_grid
 from attnscope.marks import number_in_ascii
@@ -18,7 +19,6 @@ from attnscope.tensors import Tensor
 
 _GREY = 0.02
 """How much the channels of a grey picture may differ."""
-_LIGHTNESS = np.array((0.2126, 0.7152, 0.0722))
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Pictured:
     @property
     def lightness(self) -> np.ndarray:
         """How light each pixel is, dims ``(height, width)``, 0 to 1."""
-        return np.asarray(self.pixels @ _LIGHTNESS)
+        return np.asarray(self.pixels @ LIGHTNESS)
 
     @property
     def needs_colour(self) -> bool:
@@ -85,7 +85,7 @@ def coloured_picture(picture: ArrayLike | Tensor) -> np.ndarray:
     if pixels.ndim == 3 and pixels.shape[0] in (1, 3) and pixels.shape[2] not in (1, 3, 4):
         fix = "Its channels come first; move them to the end: np.moveaxis(picture, 0, -1)."
     else:
-        fix = "To draw one of several pictures, select it: pictures[0]."
+        fix = "To draw several pictures, say of which samples, images=[0, 1, 2]; or select one: pictures[0]."
     if not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (1, 3, 4))) or 0 in pixels.shape:
         raise SchemaError(
             f"The picture has shape {pixels.shape}, but (height, width) or (height, width, channels) with 1, 3 or "

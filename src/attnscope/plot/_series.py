@@ -116,7 +116,8 @@ def series(
             ``(query, key)`` or ``(sample, head, query, key)``. Or what `ats.attribute` returns, where a line is a
             target.
         time: The dim that is time: ``key``; or ``query`` or ``step``, where the keys are features.
-        times: When each step is: numbers or dates. Default: the step's label, or its number.
+        times: When each step is: numbers or dates, or words, which name the steps. Default: the step's label, or its
+            number.
         lines: Numbers or names of the queries (or features, or targets) to draw. Default: all of up to six; of more the
             first, the last and three between them; with bands only three.
         names: What the lines are called, one name for each of them, such as ``["in 1 h", "in 2 h"]``. Default: the
@@ -142,6 +143,8 @@ def series(
     array = labelled(weights, LAYOUTS)
     courses = _named(_courses(array, time), names)
     when = None if times is None else _times(times, len(courses.time))
+    if when is not None and all(isinstance(one, str) for one in when.tolist()):
+        courses, when = replace(courses, time=_dated(when)), None
     if trim:
         kept = kept_of(courses.absent)
         courses, when = courses.part(kept), None if when is None else when[kept]

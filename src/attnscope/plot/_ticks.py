@@ -1,4 +1,4 @@
-"""Ticks of axes that count positions: always at whole numbers, with names, and few enough not to overlap."""
+"""Ticks of axes: of positions always at whole numbers, with names; few enough that none overlaps another."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import math
 from collections.abc import Sequence
 from typing import cast
 
+import numpy as np
 from matplotlib.axis import Axis, XAxis
-from matplotlib.ticker import Formatter, Locator
+from matplotlib.ticker import Formatter, Locator, MaxNLocator
 
 from attnscope.plot._guest import points_of
 from attnscope.plot._panels import Side
-from attnscope.plot._typesetting import LONGEST, plain_text, written
+from attnscope.plot._typesetting import LONGEST, plain_text, room_of, written
 
 MOST_TICKS = 128
 _LINE, _LETTER = 1.25, 0.62
@@ -48,6 +49,26 @@ class PositionLocator(Locator):
         step = _round_step((vmax - vmin) / fitting)
         first, last = max(0, math.ceil(vmin)), min(self.size - 1, math.floor(vmax))
         return list(range(math.ceil((first + self.origin) / step) * step - self.origin, last + 1, step))
+
+
+class NumberLocator(MaxNLocator):
+    """Ticks at round numbers along an x axis, so few that the numbers do not overlap, however many digits they have."""
+
+    def __init__(self) -> None:
+        super().__init__(nbins=9, steps=[1, 2, 2.5, 5, 10])
+
+    def tick_values(self, vmin: float, vmax: float) -> list[float]:
+        """The ticks between two numbers."""
+        axis = cast(Axis, self.axis)
+        size = float(axis.get_major_ticks(1)[0].label1.get_fontsize())
+        for most in range(9, 0, -1):
+            self.set_params(nbins=most)
+            ticks = np.asarray(super().tick_values(vmin, vmax))
+            widest = max(map(len, axis.get_major_formatter().format_ticks(list(ticks))))
+            apart = _length(axis) * float(np.diff(ticks).min(initial=vmax - vmin)) / (vmax - vmin)
+            if apart >= (widest * _LETTER + 0.6) * size:
+                break
+        return list(map(float, ticks))
 
 
 def _round_step(least: float) -> int:
@@ -99,7 +120,7 @@ def name_positions(axis: Axis, side: Side, *, longest: int = LONGEST, label: boo
     axis.set_major_formatter(PositionFormatter(texts))
     if label:
         plain_text(axis.set_label_text(side.title))
-    return longest >= LONGEST and any(len(text) > longest for text in written(side.labels, None)[0])
+    return longest >= LONGEST and any(room_of(text) > longest for text in written(side.labels, None)[0])
 
 
 def _cell_points(axis: Axis) -> float:

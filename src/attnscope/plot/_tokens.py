@@ -17,7 +17,7 @@ from attnscope.marks import colour_bar, isolated, number, offline_page, shown, s
 from attnscope.plot._checks import Weights, check, labelled, require_keys
 from attnscope.plot._panels import sample_titles
 from attnscope.plot._scale import Scale, scaled
-from attnscope.position_kinds import counted_along
+from attnscope.position_kinds import UNKNOWN, Counted, counted_along
 from attnscope.quantities import ATTENTION, Quantity, remarks_on, target_in_words
 from attnscope.schema import KEY, SAMPLE, key_dims
 
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from attnscope.plot._canvas import Place
+
+
+_POSITIONS = Counted((UNKNOWN,), ())
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class ColouredTokens:
         quantity: What the weights are.
         trim: Whether padding without any weight at both ends of a row is left out, and rows of nothing else.
         remarks: What else is said about the weights, such as the verdict on their method.
+        positions: What a row counts: tokens, as far as it is known.
     """
 
     labels: list[list[str]]
@@ -53,6 +57,7 @@ class ColouredTokens:
     quantity: Quantity = ATTENTION
     trim: bool = True
     remarks: tuple[str, ...] = ()
+    positions: Counted = _POSITIONS
 
     @property
     def rows(self) -> list[tuple[int, range]]:
@@ -68,8 +73,8 @@ class ColouredTokens:
     @property
     def left_out(self) -> str:
         """What is said about padding that is not shown; empty where all is."""
-        positions = self.weights.size - sum(len(places) for _, places in self.rows)
-        return f"padding left out: {positions:,} position{'s' if positions > 1 else ''}" if positions else ""
+        padding = self.weights.size - sum(len(places) for _, places in self.rows)
+        return f"padding left out: {self.positions.some(padding)}" if padding else ""
 
     @property
     def scale(self) -> Scale:
@@ -238,9 +243,8 @@ def tokens(
     _, scale = scaled(rows[None], np.zeros((1, *rows.shape), bool), maximum=maximum, quantity=quantity)
     valid = _valid(array, key, rows.shape)
     said = tuple(filter(None, remarks_on(array)))
-    text = ColouredTokens(
-        _labels(array, key, labels, rows.shape), rows, valid, named, scale.maximum, quantity, trim, said
-    )
+    names, counted = _labels(array, key, labels, rows.shape), counted_along(array, (key,))
+    text = ColouredTokens(names, rows, valid, named, scale.maximum, quantity, trim, said, counted)
     return text if ax is None else text.draw(ax)
 
 

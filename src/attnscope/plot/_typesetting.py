@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import textwrap
+import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
 
 from matplotlib import font_manager, rcParams
@@ -29,13 +31,24 @@ def plain_text(text: Text) -> Text:
 
 
 def cut(label: str, longest: int = LONGEST) -> str:
-    """A label cut to at most `longest` characters, with an ellipsis for the rest."""
-    return label if len(label) <= longest else label[: longest - 1] + "…"
+    """A label cut to the room of `longest` letters, with an ellipsis for the rest.
+
+    Signs as wide as two letters, such as those of Chinese and emoji, count as two.
+    """
+    if room_of(label) <= longest:
+        return label
+    room = accumulate(map(room_of, label))
+    return "".join(sign for sign, taken in zip(label, room, strict=True) if taken < longest) + "…"
 
 
 def cut_front(label: str, longest: int = LONGEST) -> str:
     """A label cut at its front, for names of sites, which differ at their end."""
-    return label if len(label) <= longest else "…" + label[1 - longest :]
+    return cut(label[::-1], longest)[::-1]
+
+
+def room_of(label: str) -> int:
+    """For how many letters a label takes room."""
+    return sum(2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in label)
 
 
 def written(labels: Iterable[str], longest: int | None = LONGEST) -> tuple[list[str], list[str]]:

@@ -9,6 +9,7 @@ from attnscope.running._reuse import reused
 from attnscope.running._runner import Runner, progress_bar, with_rows
 from attnscope.running._tables import Arranged, arranged
 from attnscope.running._texts import behind_texts, model_behind_texts, without_texts
+from attnscope.running._weights_digest import weights_digest
 
 __all__ = [
     "Arranged",
@@ -34,6 +35,7 @@ __all__ = [
     "progress_bar",
     "reused",
     "viewed",
+    "weights_digest",
     "with_one_input",
     "with_rows",
     "without_texts",

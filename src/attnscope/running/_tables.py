@@ -116,7 +116,7 @@ def _in_one(table: Table, one: DeclaredInput | None, known: list[str] | None) ->
         note, table = _by_name(table, [one.name]), table.select([one.name])
     elif table.is_file and table.has_names and not table.is_chosen and len(table.columns) > 1:
         note = (
-            f"The columns of {table.what} are given to the model in their order, {listed(table.names, 20)}, because "
+            f"The columns of {table.what} are given to the model in their order, {listed(table.names)}, because "
             "nothing in the model says what it calls them. For another order: --columns."
         )
     if one is not None and one.dtype == "string":

@@ -98,6 +98,7 @@ def new_store(path: Path) -> Iterator[Path]:
     Raises:
         StoreInUseError: Another writer holds what is there.
     """
+    path.absolute().parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.absolute().parent, prefix=".attnscope-") as folder:
         new, old = Path(folder) / "new", Path(folder) / "old"
         new.mkdir()

@@ -115,6 +115,7 @@ class EvidenceCard:
         notes: Anything else that a reader has to know.
         backend: The Keras backend it ran on.
         limit: The time limit that it was made within; None where there was none.
+        weights: The digest of the model's weights, see `weights_digest`; empty where it is not known.
     """
 
     model: str
@@ -135,6 +136,7 @@ class EvidenceCard:
     notes: tuple[str, ...]
     backend: str
     limit: Limited | None = None
+    weights: str = ""
 
     @property
     def verdicts(self) -> dict[str, str]:

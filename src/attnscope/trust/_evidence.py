@@ -11,11 +11,16 @@ from numpy.typing import ArrayLike
 from attnscope.attribution import ClassNames, InputLabels, Removal, TargetLike, subjects_of
 from attnscope.discovery import Selection
 from attnscope.errors import InputError
+from attnscope.model_names import model_name
+from attnscope.running import weights_digest
 from attnscope.tensors import Inputs
 from attnscope.trust._card import EvidenceCard
-from attnscope.trust._experiment import DESCRIBED_SAMPLES, experiment_on
-from attnscope.trust._time_limit import Limited, TimeLimit, in_words, time_limit
+from attnscope.trust._experiment import DESCRIBED_SAMPLES, Experiment, experiment_on
+from attnscope.trust._judging import results_of
+from attnscope.trust._repeats import stability
+from attnscope.trust._time_limit import Limited, Plan, TimeLimit, in_words, time_limit
 from attnscope.trust._verdict import LEAST_SAMPLES
+from attnscope.trust._within_limit import Planned, within
 
 PERMUTATIONS = 100
 OVERRUN = 0.1
@@ -111,46 +116,59 @@ def evidence(
         raise InputError(f"There are {len(subjects)} targets, but a card is about one. Choose one: target=1.")
     [subject] = subjects
     whole = experiment_on(subject, methods=methods, removals=removals, kept=kept, permutations=permutations, seed=seed)
-    experiment = whole if limit is None else whole.within(limit)
-    results = experiment.results(progress=progress)
-    stability = experiment.stability(models)
-    notes = [*experiment.notes, *(f"{name} is left out: {reason}" for name, reason in whole.unusable.items())]
-    if subject.positions.note:
-        notes.insert(0, f"{subject.positions.note[0].upper()}{subject.positions.note[1:]}.")
-    samples, seconds = experiment.subject.samples, time.monotonic() - started
-    if limit is not None:
-        notes += _cuts(limit, samples, subject.samples, seconds, results.notes)
-    if samples > DESCRIBED_SAMPLES:
-        notes.append(f"Sufficiency, insertion and infidelity decide nothing: they are of {DESCRIBED_SAMPLES} samples.")
+    planned = Planned(whole) if limit is None else within(limit, whole)
+    experiment = planned.experiment
+    results = results_of(experiment, planned.repeats, progress=progress)
+    between_models = stability(experiment, models)
+    seconds = time.monotonic() - started
     return EvidenceCard(
-        model=subject.model.name,
+        model=model_name(subject.model),
         target=subject.target.words,
         kind=subject.positions.kind,
-        samples=samples,
+        samples=experiment.subject.samples,
         given=subject.samples,
         seed=seed,
         judged=results.judged,
         margins=results.margins,
         moved=results.attention.moved,
-        stability=stability,
+        stability=between_models,
         retrained=None if retrain is None else {"free": float(retrain(False)), "uniform": float(retrain(True))},
         findings=results.attention.findings,
         passes=subject.network.passes.forward,
         gradient_passes=subject.network.passes.gradient,
         seconds=seconds,
-        notes=tuple(notes),
+        notes=(*_notes(experiment), *_cuts(limit, experiment, subject.samples, seconds, results.notes)),
         backend=keras.backend.backend(),
-        limit=None
-        if limit is None or experiment.plan is None
-        else Limited(limit.words, in_words(experiment.plan.seconds_for(LEAST_SAMPLES))),
+        limit=_limited(limit, planned.plan),
+        weights=weights_digest(subject.model),
     )
 
 
-def _cuts(limit: TimeLimit, samples: int, given: int, seconds: float, cuts: Sequence[str]) -> list[str]:
-    """What a time limit left out, and whether it was kept all the same, as sentences."""
+def _notes(experiment: Experiment) -> list[str]:
+    """What a reader has to know of the samples, the positions and the methods, as sentences."""
+    positions, samples = experiment.subject.positions, experiment.subject.samples
+    notes = [f"{positions.note[0].upper()}{positions.note[1:]}."] if positions.note else []
+    notes += [*experiment.notes, *experiment.left_out]
+    if samples > DESCRIBED_SAMPLES:
+        notes.append(f"Sufficiency, insertion and infidelity decide nothing: they are of {DESCRIBED_SAMPLES} samples.")
+    return notes
+
+
+def _cuts(
+    limit: TimeLimit | None, experiment: Experiment, given: int, seconds: float, cuts: Sequence[str]
+) -> list[str]:
+    """What a time limit left out, and whether it was kept all the same, as sentences; none where there was none."""
+    if limit is None:
+        return []
+    samples = experiment.subject.samples
     notes = [f"{cut} to stay within {limit.words}." for cut in cuts]
     if samples < given:
         notes.append(f"{samples} of {given} samples were drawn to stay within {limit.words}.")
     if seconds > limit.seconds * (1 + OVERRUN):
         notes.append(f"This took {seconds:.0f} s all the same.")
     return notes
+
+
+def _limited(limit: TimeLimit | None, plan: Plan | None) -> Limited | None:
+    """How long a test would take that may tell something; None where there was no limit."""
+    return None if limit is None or plan is None else Limited(limit.words, in_words(plan.seconds_for(LEAST_SAMPLES)))

@@ -72,13 +72,13 @@ def randomisation(
         for number in range(draws if len(stage.layers) == count else 1):
             with randomised(stage.layers, seed + number):
                 drawn.append(rank_correlation(before, relevance(), valid))
-        correlations.append(_mean_of_known(np.array(drawn)))
+        correlations.append(mean_of_known(np.array(drawn)))
     coords = {"stage": [stage.name for stage in stages], "order": ("stage", [stage.order for stage in stages])}
     dims = ("stage", "sample") if correlations[0].ndim == 1 else ("stage", "relevance", "sample")
     return xr.DataArray(np.array(correlations), dims=dims, coords=coords)
 
 
-def _mean_of_known(drawn: np.ndarray) -> np.ndarray:
+def mean_of_known(drawn: np.ndarray) -> np.ndarray:
     """The mean over the first axis of what is not NaN; NaN where everything is."""
     known = ~np.isnan(drawn)
     counts = known.sum(0)

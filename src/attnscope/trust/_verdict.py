@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
+from attnscope.errors import in_a_row
 from attnscope.marks import readable
 from attnscope.trust._interval import Interval
 from attnscope.trust._time_limit import Limited
@@ -216,21 +217,27 @@ def in_short(
             time = f"Testing {LEAST_SAMPLES} takes about {limit.enough}"
         every = f"every {'other ' if hopeless else ''}method"
         then = f"if more samples are like these, a verdict on {every} takes {enough}" if unknown else ""
-        never = f"more samples like these cannot tell about {_listed(hopeless)}" if hopeless else ""
+        never = f"more samples like these cannot tell about {in_a_row(hopeless, 'or')}" if hopeless else ""
         return (
             f"{few} to tell whether any method explains this model's answers: at least {LEAST_SAMPLES} are needed.",
             _sentence((time, then, never)),
         )
     first = (
-        f"To explain this model's answers on samples like these, use {_listed(named['explains'])}."
+        f"To explain this model's answers on samples like these, use {in_a_row(named['explains'], 'or')}."
         if named["explains"]
         else "No method that was tested is known to explain this model's answers."
     )
-    unfit = [f"{_listed(named[word])} ({word})" for word in ("misleading here", "descriptive only") if named[word]]
+    unfit = [
+        f"{in_a_row(named[word], 'or')} ({word})" for word in ("misleading here", "descriptive only") if named[word]
+    ]
     parts = [
         *([f"do not use {', nor '.join(unfit)}"] if unfit else []),
-        *([f"{samples} samples are too few to judge {_listed(unknown)}: that takes {enough}"] if unknown else []),
-        *([f"no number of samples like these can tell about {_listed(hopeless)}"] if hopeless else []),
+        *(
+            [f"{samples} samples are too few to judge {in_a_row(unknown, 'or')}: that takes {enough}"]
+            if unknown
+            else []
+        ),
+        *([f"no number of samples like these can tell about {in_a_row(hopeless, 'or')}"] if hopeless else []),
     ]
     return first, _sentence(parts or ("every method that was tested may be used",))
 
@@ -239,11 +246,6 @@ def _sentence(clauses: Iterable[str]) -> str:
     """Clauses, of which some may be empty, as one sentence."""
     sentence = "; ".join(filter(None, clauses))
     return f"{sentence[0].upper()}{sentence[1:]}."
-
-
-def _listed(names: Sequence[str]) -> str:
-    """Names as text: ``a, b or c``."""
-    return " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def _enough(needed: Sequence[int | None]) -> str:

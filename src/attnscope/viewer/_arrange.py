@@ -129,16 +129,16 @@ class SiteMaps:
 
     @cached_property
     def role(self) -> str:
-        """``pool``, ``cross``, ``encoder``, ``decoder`` or ``self``."""
+        """``pool``, ``cross``, ``encoder``, ``decoder``, ``self``, or ``unknown``: it may be self or cross."""
         if not query_dims(self.array.dims):
             return "pool"
         path = str(self.dataset.attrs.get("path", self.name))
-        crosses = attends_across(known_lineage(self.dataset.attrs), self.array.sizes, path, self.sinks)
-        return "cross" if crosses else side_of(path) or "self"
+        crosses = attends_across(known_lineage(self.dataset.attrs), self.array.dims, path)
+        return "cross" if crosses else side_of(path) or ("unknown" if crosses is None else "self")
 
     @cached_property
     def told_by(self) -> str:
-        """What says whether it attends across: ``lineage``, ``name`` or ``size``."""
+        """What says whether it attends across: ``lineage`` or ``name``; empty where nothing does."""
         path = str(self.dataset.attrs.get("path", self.name))
         return told_by(known_lineage(self.dataset.attrs), self.array.dims, path)
 
@@ -274,6 +274,7 @@ class RolloutMaps:
     layer = ""
     kind = "rollout"
     role = "rollout"
+    told_by = "lineage"
     sinks = 0
 
     @property
@@ -303,11 +304,6 @@ class RolloutMaps:
         """One per site of the chain."""
         return [f"up to {site.short}" for site in self.chain]
 
-    @property
-    def told_by(self) -> str:
-        """What says that the queries and keys of its sites are the same positions: ``lineage`` or ``size``."""
-        return "lineage" if all(site.told_by == "lineage" for site in self.chain) else "size"
-
     def units(self, axis: str) -> str:
         """What its queries or keys are, see `SiteMaps.units`."""
         return self.chain[0].units(axis)
@@ -336,9 +332,7 @@ def sites_of(runs: Sequence[AttentionMaps], grid: tuple[int, int] | None = None)
 
 def _sites_of_run(number: int, maps: AttentionMaps, grid: tuple[int, int] | None = None) -> list[SiteMaps]:
     sites = [SiteMaps(shown(name), number, with_scores(maps.dataset(name)), grid) for name in maps]
-    names = short_names(
-        [site.name for site in sites], [site.name for site in sites if site.role == "cross" and site.told_by != "size"]
-    )
+    names = short_names([site.name for site in sites], [site.name for site in sites if site.role == "cross"])
     return [replace(site, short=names[site.name]) for site in sites]
 
 
@@ -354,12 +348,12 @@ def findings_in_words(runs: Mapping[str, AttentionMaps]) -> list[str]:
 
 
 def _chains(sites: Sequence[SiteMaps]) -> Iterator[tuple[SiteMaps, ...]]:
-    """Sites of self-attention over one sequence, in the order of execution."""
+    """Sites of which it is known that they are self-attention over one sequence, in the order of execution."""
     chains: dict[tuple[str, tuple[int, int], str], list[SiteMaps]] = {}
     for site in sites:
         whole = site.variable == SCORES and IN_PART not in site.array.attrs
         plain = set(site.panel_dims) <= {HEAD} and whole and not site.sinks
-        if plain and site.role in ("self", "encoder", "decoder"):
+        if plain and site.told_by == "lineage" and site.role in ("self", "encoder", "decoder"):
             chains.setdefault((site.role, site.shape, site.sequence), []).append(site)
     yield from (tuple(chain) for chain in chains.values() if len(chain) > 1)
 

@@ -16,7 +16,7 @@ from attnscope import colours
 from attnscope.errors import InputError
 from attnscope.kept_scores import kept_in_words
 from attnscope.maps import AttentionMaps
-from attnscope.marks import number, shown
+from attnscope.marks import numbers, shown
 from attnscope.viewer._arrange import RolloutMaps, SiteMaps, Tokens, described, sites_of
 from attnscope.viewer._quantise import Map, block, deflated, thumbnail
 from attnscope.viewer._relevance import RelevanceRow
@@ -79,7 +79,7 @@ class Payload:
             "about": described(self.runs),
             "detail": self.detail,
             "error": self.max_error,
-            "notes": [*self.notes, *self._kept(), *self._left_out(), *self._taken_for_one_sequence()],
+            "notes": [*self.notes, *self._kept(), *self._left_out(), *self._of_unknown_kind()],
             "runs": [shown(name) if name else "" for name in self.runs],
             "samples": [self._sample(sample) for sample in self.samples],
             "tokens": [tokens.to_json() for tokens in table],
@@ -132,12 +132,15 @@ class Payload:
                 "the command line attnscope view RUN --samples A:B."
             )
 
-    def _taken_for_one_sequence(self) -> Iterator[str]:
-        """What a rollout takes for granted."""
-        if any(isinstance(site, RolloutMaps) and site.told_by == "size" for site in self.sites):
+    def _of_unknown_kind(self) -> Iterator[str]:
+        """What is not shown because nothing says whether queries and keys are the same positions."""
+        unknown = [site for site in self.sites if not site.told_by]
+        if len(unknown) > 1:
+            is_given = all(site.kind == "given" for site in unknown)
+            declare = ' Declare it: ats.AttentionMaps.from_arrays(arrays, roles={"*": ("text", "text")}).'
             yield (
-                "The rollout takes queries and keys for the same positions, because there are as many of both: these "
-                "maps do not say where they come from."
+                f"Nothing says whether {len(unknown)} sites are self- or cross-attention, so that no rollout has "
+                f"them.{declare if is_given else ''}"
             )
 
     def _axes_of(self, site: SiteMaps | RolloutMaps, table: dict[Tokens, int]) -> list[list[int] | None]:
@@ -278,21 +281,10 @@ def _output(outputs: xr.DataArray | dict[str, xr.DataArray] | None, sample: int)
         return None
     named = outputs if isinstance(outputs, dict) else {"": outputs}
     parts = [
-        f"{name}: {_in_numbers(array.isel(sample=sample))}" if name else _in_numbers(array.isel(sample=sample))
+        f"{name}: {numbers(array.isel(sample=sample).values)}" if name else numbers(array.isel(sample=sample).values)
         for name, array in named.items()
     ]
     return shown("; ".join(parts))
-
-
-def _in_numbers(array: xr.DataArray) -> str:
-    values = np.atleast_1d(np.asarray(array.values)).ravel()
-    if values.dtype.kind not in "fiub" or len(values) == 0:
-        return ", ".join(map(str, values[:3]))
-    if len(values) <= 4:
-        return ", ".join(number(float(value)) for value in values)
-    if array.ndim > 1:
-        return f"{' x '.join(map(str, array.shape))} numbers"
-    return f"largest at {int(values.argmax())}: {number(float(values.max()))}"
 
 
 def pixels_of(image: np.ndarray) -> np.ndarray:

@@ -62,7 +62,7 @@ function drawScale(painter, { maximum, signed, kind, colourOf }, words, x, y, wi
   painter.image(pixels, SCALE_STEPS, 1, x, y, width, 12);
   painter.frame(x - 0.5, y - 0.5, width + 1, 13, theme.line);
   const tick = (/** @type {number} */ share, /** @type {TextStyle["align"]} */ align) =>
-    painter.text(formatNumber(valueAt(share)).replace("-", "−"), x + share * width, y + 22, { size: 11, fill: theme.quiet, align });
+    painter.text(formatNumber(valueAt(share)), x + share * width, y + 22, { size: 11, fill: theme.quiet, align });
   tick(0, "left");
   tick(0.5, "center");
   tick(1, "right");

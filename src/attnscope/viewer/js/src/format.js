@@ -1,23 +1,32 @@
 // How numbers are written: to three digits, and never with more certainty than there is.
 /** @import { Cell } from "./types.d.ts" */
 
+/**
+ * A number as a person reads it: with a minus, where a program writes a hyphen.
+ *
+ * @param {string} digits
+ */
+export function readable(digits) {
+  return digits.replaceAll("-", "−");
+}
+
 /** @param {number} value */
 export function formatNumber(value) {
   if (Number.isNaN(value)) return "NaN";
-  if (!Number.isFinite(value)) return value > 0 ? "infinite" : "-infinite";
+  if (!Number.isFinite(value)) return value > 0 ? "infinite" : "−infinite";
   if (value === 0) return "0";
   const size = Math.abs(value);
-  if (size >= 1e5 || size < 1e-4) return value.toExponential(2);
-  return size >= 1 ? String(Number(value.toPrecision(4))) : value.toPrecision(3);
+  if (size >= 1e5 || size < 1e-4) return readable(value.toExponential(2));
+  return readable(size >= 1 ? String(Number(value.toPrecision(4))) : value.toPrecision(3));
 }
 
 /**
- * The end of a scale: a round number, without zeros behind it.
+ * A number of a scale: a round one, without zeros behind it.
  *
  * @param {number} value
  */
 export function formatEnd(value) {
-  return String(Number(value.toPrecision(4)));
+  return readable(String(Number(value.toPrecision(4))));
 }
 
 /**
@@ -27,7 +36,7 @@ export function formatEnd(value) {
  */
 export function formatExact(value) {
   if (value === 0 || !Number.isFinite(value)) return formatNumber(value);
-  return Math.abs(value) < 1e-4 ? value.toExponential(3) : String(Number(value.toPrecision(4)));
+  return readable(Math.abs(value) < 1e-4 ? value.toExponential(3) : String(Number(value.toPrecision(4))));
 }
 
 /**
@@ -39,7 +48,7 @@ export function formatBound(bound) {
   if (!(bound > 0)) return "0";
   const power = 10 ** (Math.floor(Math.log10(bound)) - 1);
   const rounded = Math.ceil(bound / power - 1e-9) * power;
-  return rounded < 1e-4 ? rounded.toExponential(1) : String(Number(rounded.toPrecision(2)));
+  return readable(rounded < 1e-4 ? rounded.toExponential(1) : String(Number(rounded.toPrecision(2))));
 }
 
 /**
@@ -54,7 +63,7 @@ export function formatCell(cell) {
       return cell.value === 0 ? "0 exactly" : `${formatExact(cell.value)} exact`;
     case "coded": {
       const digits = Math.min(8, Math.max(0, 1 - Math.floor(Math.log10(cell.bound))));
-      return `${cell.value.toFixed(digits)} ± ${formatBound(cell.bound)}`;
+      return `${readable(cell.value.toFixed(digits))} ± ${formatBound(cell.bound)}`;
     }
     case "below":
       return `under ${formatBound(cell.bound)}`;

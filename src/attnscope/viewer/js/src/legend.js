@@ -1,7 +1,7 @@
 // What every mark and colour means, and how certain the numbers are.
 import { screenPainter } from "./painter.js";
 import { LOG_DECADES, valueAtShare } from "./colours.js";
-import { formatBound, formatEnd } from "./format.js";
+import { formatBound, formatEnd, readable } from "./format.js";
 import { makeElement } from "./elements.js";
 import { longNames } from "./names.js";
 /** @import { ColourOf, Legend, LegendContent, Manifest, Mark, Parts, Scale, State, ViewName } from "./types.d.ts" */
@@ -128,7 +128,7 @@ export function createLegend({ manifest, selection, colours, names, views }) {
  */
 function tickText(value, share, scale, signed, least) {
   if (scale === "log" && !signed && share === 0) return `≤ ${formatEnd(least)}`; // and 0 itself
-  return String(Number.isInteger(value) ? value : Number(value.toPrecision(2))).replace("-", "−");
+  return readable(String(Number.isInteger(value) ? value : Number(value.toPrecision(2))));
 }
 
 /** @param {State} state */

@@ -7,8 +7,7 @@ import { VIEWS } from "./state.js";
 const SINGULARS = { patches: "patch" };
 const UNKNOWN = "positions";
 /** @type {Record<string, string>} */
-const ROLE_NAMES = { self: "self-attention", cross: "cross-attention", pool: "pooling" };
-const TRACED = ["self", "cross", "rollout"]; // what follows from where queries and keys come from, if that is known
+const ROLE_NAMES = { self: "self-attention", cross: "cross-attention", pool: "pooling", unknown: "self or cross: not known" };
 const TEXTS = ["tokens", "sentences"]; // what a text is made of
 
 /**
@@ -21,15 +20,15 @@ export function singular(units) {
 }
 
 /**
- * What a kind of attention is called, and whether it is known of its sites, or told by names or by how many queries and keys there are.
+ * What a kind of attention is called, and whether that is known of its sites, or told by their names.
  *
  * @param {Pick<Manifest, "sites">} manifest
  * @param {string} role
  */
 export function roleName({ sites }, role) {
-  const all = new Set(sites.flatMap((site) => (site.role === role && TRACED.includes(role) ? [site.told_by] : [])));
-  const some = all.delete("lineage") ? "some " : "";
-  return `${ROLE_NAMES[role] ?? role}${all.size ? ` (${some}by ${[...all].sort().join(" and ")})` : ""}`;
+  const all = new Set(sites.flatMap((site) => (site.role === role && role === "cross" ? [site.told_by] : [])));
+  const some = all.has("lineage") ? "some " : "";
+  return `${ROLE_NAMES[role] ?? role}${all.has("name") ? ` (${some}by name)` : ""}`;
 }
 
 /**

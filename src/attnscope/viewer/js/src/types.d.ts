@@ -70,7 +70,7 @@ export interface Site {
   layer: string;
   role: string;
   /** What says whether it is self- or cross-attention: where its queries and keys come from, its name, or how many there are. */
-  told_by: "lineage" | "name" | "size";
+  told_by: "lineage" | "name" | "";
   panels: string[];
   /** What its queries and its keys are: tokens, features, steps, patches, positions... */
   units: Record<Side, string>;

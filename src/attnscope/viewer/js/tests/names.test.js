@@ -32,9 +32,13 @@ test("the view of a text is called by what it is a row of", () => {
   expect(tabs("features")).toEqual(["Heads", "Features", "Compare"]);
 });
 
-test("a kind of attention that was told by names or numbers of positions is said to be", () => {
-  const sites = [["self", "lineage"], ["self", "lineage"], ["cross", "size"], ["cross", "name"], ["rollout", "lineage"], ["rollout", "size"], ["encoder", "size"]].map(([role, told_by]) => ({ role, told_by }));
-  expect(["all", "self", "cross", "rollout", "encoder"].map((role) => roleName({ sites }, role))).toEqual(["all", "self-attention", "cross-attention (by name and size)", "rollout (some by size)", "encoder"]);
+test("cross-attention that was told by names is said to be, and what nothing tells is not known", () => {
+  const of = (/** @type {[string, string][]} */ ...sites) => ({ sites: sites.map(([role, told_by]) => ({ role, told_by })) });
+  const known = /** @type {[string, string]} */ (["cross", "lineage"]);
+  expect(roleName(of(["self", "lineage"], known), "cross")).toBe("cross-attention");
+  expect(roleName(of(known, ["cross", "name"]), "cross")).toBe("cross-attention (some by name)");
+  expect(roleName(of(["cross", "name"], ["encoder", ""], ["unknown", ""]), "cross")).toBe("cross-attention (by name)");
+  expect(["all", "self", "encoder", "unknown"].map((role) => roleName(of(["encoder", ""], ["unknown", ""]), role))).toEqual(["all", "self-attention", "encoder", "self or cross: not known"]);
 });
 
 describe("positions", () => {
