@@ -47,6 +47,7 @@ def started(arguments):
     if process:
         return process
     code = FAILED
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have begun this with Ctrl-C ignored
     try:
         with Path("out").open("w") as out, Path("err").open("w") as err:
             sys.stdout, sys.stderr = out, err
@@ -86,7 +87,7 @@ def stop(stops, seed):
     shutil.rmtree("run.zarr")
     arguments, before = COMMAND, 0
     while counts["SIGKILL"] + counts["SIGINT"] < stops:
-        process = started(arguments)
+        began, process = time.monotonic(), started(arguments)
         time.sleep(chance.uniform(0, whole))
         kind = chance.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGINT))
         with contextlib.suppress(ProcessLookupError):
@@ -94,12 +95,14 @@ def stop(stops, seed):
         code, after = ended(process), samples_in(Path("run.zarr"))
         assert after >= before, f"{before - after} samples are lost"
         if code == 0:
+            whole = max(0.7 * whole, time.monotonic() - began)  # as busy as the machine is now
             assert files_of(Path("run.zarr")) == expected
             shutil.rmtree("run.zarr")
             counts["ended"] += 1
             arguments, before = COMMAND, 0
             continue
         assert code in (-signal.SIGKILL, 130, BEFORE_MAIN), Path("err").read_text()
+        whole *= 1.0 if after > before else 1.1
         counts["SIGKILL" if code < 0 else "SIGINT"] += 1
         counts["SIGINT outside"] += code == BEFORE_MAIN
         counts["resumed"] += before > 0
