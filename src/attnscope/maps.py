@@ -19,7 +19,6 @@ from numpy.typing import ArrayLike
 
 from attnscope.errors import (
     STORES,
-    DamagedStoreError,
     IncompleteRunError,
     PatternError,
     SchemaError,
@@ -46,10 +45,12 @@ from attnscope.schema import (
 )
 from attnscope.site_names import short_names, short_site_names
 from attnscope.stores import (
+    HOLDS,
     MANIFEST,
     attributes_of_store,
     check_codes,
     coded_scores,
+    holds_maps,
     names_of_nodes,
     new_store,
     open_groups,
@@ -276,7 +277,7 @@ class AttentionMaps(Mapping[str, xr.DataArray]):
         """
         check_codes(codes)
         path = free_path(path, "maps.save(path, overwrite=True)", overwrite=overwrite, suffixes=STORES)
-        if path.exists() and not _is_store(path):
+        if path.exists() and not holds_maps(path):
             raise WouldOverwriteError(
                 f"{str(path)!r} is not a store of attnscope, so it is not replaced, even with overwrite=True. Give "
                 "another path."
@@ -359,6 +360,10 @@ def open_maps(path: str | Path) -> AttentionMaps:
             + (f"Open what is in it: attnscope.open({inside[0]!r})." if inside else "")
             + ("" if inside else "Turn arrays from elsewhere into maps with ats.AttentionMaps.from_arrays({...}).")
         )
+    if HOLDS in root:
+        raise SchemaError(
+            f"{str(path)!r} holds {root[HOLDS]}, not maps. Read it: xarray.open_zarr({str(path)!r})[{root[HOLDS]!r}]."
+        )
     if not root.get(COMPLETE, True):
         raise IncompleteRunError(
             f"{str(path)!r} holds an interrupted run. Resume it with the model and the inputs that it was started "
@@ -385,13 +390,6 @@ def _opened(groups: Mapping[str, xr.Dataset], attrs: Mapping[str, Any]) -> Atten
     datasets = {str(dataset.attrs["site"]): _restored(dataset) for dataset in sites}
     inputs = groups["inputs"]["input"] if "inputs" in groups else None
     return AttentionMaps(datasets, outputs=_opened_outputs(groups.get("outputs")), inputs=inputs, attrs=attrs)
-
-
-def _is_store(path: Path) -> bool:
-    try:
-        return "attnscope_format" in attributes_of_store(path)
-    except DamagedStoreError:
-        return False
 
 
 def _restored(dataset: xr.Dataset) -> xr.Dataset:

@@ -54,6 +54,9 @@ SHORT_NAME = "short_name"
 SCORES, RECEIVED, ENTROPY = "scores", "received", "entropy"
 TOP_SCORES, TOP_KEYS = "top_scores", "top_keys"
 
+CODED, WORST_ERROR = "codes", "worst_error"
+"""Attributes of scores that come from a store: how they are stored there, and how far off a score is at most."""
+
 UNITS = {SCORES: "1", RECEIVED: "1", ENTROPY: "bit", TOP_SCORES: "1", TOP_KEYS: "1"}
 MEANINGS = {
     SCORES: "attention after the softmax, before dropout; sums to 1 over the keys, 0 where masked",

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+import attnscope as ats
 from attnscope.attribution import save
 from attnscope.errors import SchemaError, WouldOverwriteError
 
@@ -45,7 +46,23 @@ def test_nothing_but_relevance_is_replaced(tmp_path):
     with pytest.raises(WouldOverwriteError):
         save(relevance, path)
     save(2 * relevance, path, overwrite=True)
-    assert xr.open_zarr(path, consolidated=False)["relevance"].values.tolist() == [[2, 2]]
+    for options in ({}, {"consolidated": False}):
+        assert xr.open_zarr(path, **options)["relevance"].values.tolist() == [[2, 2]]
+    assert ats.verify(path).is_whole
+    maps = ats.AttentionMaps.from_arrays({"mha": np.ones((1, 1, 1, 1))})
+    said = f"{str(path)!r} holds relevance, not maps."
+    with pytest.raises(SchemaError) as caught:
+        ats.open(path)
+    assert str(caught.value) == f"{said} Read it: xarray.open_zarr({str(path)!r})['relevance']."
+    with pytest.raises(WouldOverwriteError, match="is not a store of attnscope"):
+        maps.save(path, overwrite=True)
+    chunk = next(file for file in path.rglob("c.0*") if file.parent.name == "relevance")
+    chunk.write_bytes(chunk.read_bytes()[:-1])
+    assert ats.verify(path).affected == ("relevance",)
+    earlier = xr.Dataset({"relevance": relevance}, attrs={"attnscope_relevance": 1})
+    earlier.to_zarr(tmp_path / "earlier.zarr", zarr_format=3, consolidated=False)
+    save(relevance, tmp_path / "earlier.zarr", overwrite=True)
+    assert ats.verify(tmp_path / "earlier.zarr").is_whole
     (tmp_path / "thesis.zarr").mkdir()
     (tmp_path / "thesis.zarr" / "thesis.txt").write_text("ten years of work")
     with pytest.raises(WouldOverwriteError) as caught:

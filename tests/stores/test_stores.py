@@ -88,6 +88,18 @@ def test_codes_of_one_byte_are_within_their_error_wherever_the_scores_are(rng, t
     assert (opened[0, 0, 3] == 0).all()
 
 
+def test_a_map_that_never_changes_is_found_in_stored_scores_too(rng, tmp_path):
+    one = rng.dirichlet(np.ones(9), size=(1, 2, 9)).astype("float32")
+    maps = ats.AttentionMaps.from_arrays({"mha": np.repeat(one, 3, axis=0)})
+    exact, stored = maps.findings, ats.open(maps.save(tmp_path / "run.zarr", codes="float16")).findings
+    said = {finding.message for findings in (exact, stored) for finding in findings if finding.kind == "constant"}
+    assert said == {
+        "the map is the same in all 3 samples (largest difference 0): it does not depend on the input",
+        "the map is the same in all 3 samples as far as its stored scores tell (difference at most 0.0005): it hardly "
+        "depends on the input",
+    }
+
+
 def test_unknown_codes_are_refused(model_and_inputs, tmp_path):
     model, x = model_and_inputs
     with pytest.raises(ats.errors.InputError) as caught:

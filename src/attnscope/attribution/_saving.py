@@ -13,14 +13,13 @@ import numpy as np
 import xarray as xr
 
 from attnscope.errors import RELEVANCE, SchemaError, WouldOverwriteError, free_path
-from attnscope.maps import quiet_about_strings
 from attnscope.plain_values import cell, plain
 from attnscope.position_kinds import counted_along
 from attnscope.schema import SAMPLE, SAMPLE_ID, key_dims
-from attnscope.stores import attributes_of_store
+from attnscope.stores import HOLDS, attributes_of_store, new_store, write_groups
 
-MARK = "attnscope_relevance"
-"""Attribute of a store's root that says what it holds, and the version of its layout."""
+WITHOUT_CHECKSUMS = "attnscope_relevance"
+"""Attribute of the root of a store of relevance that an earlier version wrote."""
 
 
 def save(relevance: xr.DataArray, path: str | Path, *, overwrite: bool = False) -> Path:
@@ -53,9 +52,8 @@ def save(relevance: xr.DataArray, path: str | Path, *, overwrite: bool = False) 
     kind = path.suffix.lower()
     if kind == ".zarr":
         _check_store(path)
-        with quiet_about_strings():
-            dataset = relevance.to_dataset(name="relevance").assign_attrs({MARK: 1})
-            dataset.to_zarr(path, mode="w", zarr_format=3, consolidated=False)
+        with new_store(path) as folder:
+            write_groups(folder, {"": relevance.to_dataset(name="relevance")}, {HOLDS: "relevance"})
     else:
         text = _as_csv(relevance) if kind == ".csv" else json.dumps(_as_dict(relevance), indent=1)
         path.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
@@ -64,7 +62,8 @@ def save(relevance: xr.DataArray, path: str | Path, *, overwrite: bool = False) 
 
 def _check_store(path: Path) -> None:
     """Checks that nothing but relevance is replaced."""
-    if path.exists() and MARK not in attributes_of_store(path):
+    attributes = attributes_of_store(path)
+    if path.exists() and attributes.get(HOLDS) != "relevance" and WITHOUT_CHECKSUMS not in attributes:
         raise WouldOverwriteError(
             f"{str(path)!r} already exists and holds no relevance, so it is not replaced. Give another path."
         )

@@ -65,6 +65,7 @@ def capture_to(
     overwrite: bool = False,
     resume: bool = False,
     codes: str = "float16",
+    commit_every: float = 10.0,
     say: Callable[[str], None] = _nothing,
 ) -> AttentionMaps:
     """Captures from files into a store: reads the files, then calls `attnscope.capture`.
@@ -84,6 +85,7 @@ def capture_to(
         overwrite: Whether an existing attnscope store at `output` may be replaced.
         resume: Whether to resume an interrupted run at `output`, as `attnscope.capture` does.
         codes: How scores are stored: ``float16``, ``uint8`` or ``exact``.
+        commit_every: Seconds after which what was captured is written to the disk for good.
         say: Is told what a reader should know about the inputs.
 
     Returns:
@@ -109,6 +111,7 @@ def capture_to(
         labels=names,
         batch_size=batch_size,
         codes=codes,
+        commit_every=commit_every,
     )
     output.parent.mkdir(parents=True, exist_ok=True)
     if output.exists() and not resume:
@@ -378,6 +381,8 @@ def as_slice(text: str) -> slice:
 
 def check_free(path: Path, overwrite: bool, *, is_run: bool = False, suffixes: tuple[str, ...] = ()) -> None:
     """Raises an error if the name ends in none of `suffixes` or something would be lost, before any work is done."""
+    from attnscope.stores import holds_maps
+
     check_suffix(path, suffixes)
     folder = next(parent for parent in path.absolute().parents if parent.exists())
     if not (folder.is_dir() and os.access(folder, os.W_OK)):
@@ -394,7 +399,7 @@ def check_free(path: Path, overwrite: bool, *, is_run: bool = False, suffixes: t
         raise WouldOverwriteError(
             f"{str(path)!r} already exists and is not overwritten. Give another path with -o, or replace it: --force"
         )
-    if is_run and not _is_run(path):
+    if is_run and not holds_maps(path):
         raise WouldOverwriteError(
             f"{str(path)!r} already exists and is not an attnscope run, so even --force does not replace it. Give "
             "another path with -o."
@@ -413,9 +418,3 @@ def interrupted_samples(path: str | Path) -> int | None:
     except AttnscopeError:
         return None
     return None if manifest.complete else manifest.samples or 0
-
-
-def _is_run(path: Path) -> bool:
-    from attnscope.stores import attributes_of_store
-
-    return "attnscope_format" in attributes_of_store(path)

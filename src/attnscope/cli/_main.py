@@ -150,6 +150,7 @@ def _do_capture(options: argparse.Namespace) -> None:
         labels=options.labels,
         batch_size=options.batch_size,
         codes=options.codes,
+        commit_every=options.commit_every,
         backend=options.backend,
         overwrite=options.force,
         resume=options.resume,

@@ -145,6 +145,14 @@ def _add_capture(commands: Commands) -> argparse.ArgumentParser:
         help="how scores are stored: float16 (off by 0.00025 at most), uint8 (off by 0.004 at most, in about a third "
         "of the bytes) or exact; default: float16",
     )
+    command.add_argument(
+        "--commit-every",
+        type=float,
+        default=10.0,
+        metavar="SECONDS",
+        help="after which what was captured is written to the disk for good; a run that is killed loses no more; "
+        "default: 10",
+    )
     command.add_argument("--batch-size", type=int, default=32, metavar="N", help="samples per batch; default: 32")
     _add_table(command)
     _add_backend(command)

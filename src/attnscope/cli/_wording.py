@@ -12,6 +12,7 @@ _OPTIONS = {
     "card": "untested",
     "classes": "classes",
     "codes": "codes",
+    "commit_every": "commit_every",
     "grid": "grid",
     "ids": "id_column",
     "labels": "labels",

@@ -12,7 +12,19 @@ import numpy as np
 import xarray as xr
 
 from attnscope.findings._finding import Figure, Finding, Findings, HeadsOf, KeyPosition, NamesOf, Part
-from attnscope.schema import ENTROPY, HEAD, QUERY, RAN, RECEIVED, SAMPLE, SCORES, key_dims, query_dims, what_is_missing
+from attnscope.schema import (
+    ENTROPY,
+    HEAD,
+    QUERY,
+    RAN,
+    RECEIVED,
+    SAMPLE,
+    SCORES,
+    WORST_ERROR,
+    key_dims,
+    query_dims,
+    what_is_missing,
+)
 
 PADDING_SHARE = 0.01
 """Attention on padding is reported from this share upwards."""
@@ -103,6 +115,10 @@ def sample_chunks(dataset: xr.Dataset, size: int = CHUNK_BYTES) -> Iterator[tupl
         yield start, min(samples, start + step)
 
 
+_ERRORS_OF_A_ROW = 10
+"""How many of the largest error of a stored score the scores of a row are off together at most: it is of both signs."""
+
+
 class _Measures:
     """What the rules need to know of each head, gathered a few samples at a time."""
 
@@ -125,7 +141,9 @@ class _Measures:
         self.spread = 0.0
         self.pools = not query_dims(dataset.dims)
         self.only_padding = _only_padding(dataset)
+        self.coded = float(dataset[SCORES].attrs.get(WORST_ERROR, 0)) if SCORES in dataset else 0.0
         self.tolerance = 1e-3 if self.attrs.get("dtype") in ("float32", "float64") else 2e-2
+        self.tolerance += _ERRORS_OF_A_ROW * self.coded
 
     def add(self, part: xr.Dataset) -> None:
         """Takes in some samples."""
@@ -242,8 +260,10 @@ class _Measures:
             said: dict[str, Part] = {"heads_of": self._asking(name, heads), "share": Figure(share, ".1%")}
             yield Finding.of("uniform", name, _UNIFORM, _FIX_UNIFORM, share, said, self._named(heads))
         if self.first is not None and self.samples > 1 and self.spread < 1e-6 and len(heads) < self.heads:
-            parts = {"samples": Figure(self.samples), "spread": Figure(self.spread, ".1g")}
-            yield Finding.of("constant", name, _CONSTANT, _FIX_CONSTANT, self.spread, parts)
+            most = self.spread + 2 * self.coded  # stored scores may be the same where the captured ones are not
+            parts = {"samples": Figure(self.samples), "spread": Figure(most, ".1g")}
+            message = _CONSTANT_AS_STORED if self.coded else _CONSTANT
+            yield Finding.of("constant", name, message, _FIX_CONSTANT, most, parts)
 
     def _sinks(self, name: str) -> Iterator[Finding]:
         if self.pools or not self.strongest:
@@ -397,6 +417,10 @@ _UNIFORM = (
 )
 _CONSTANT = (
     "the map is the same in all {samples} samples (largest difference {spread}): it does not depend on the input"
+)
+_CONSTANT_AS_STORED = (
+    "the map is the same in all {samples} samples as far as its stored scores tell (difference at most {spread}): it "
+    "hardly depends on the input"
 )
 _SINK = (
     "{key} is the strongest key of {share} of {heads_of}, and the strongest key gets {mass} of their attention: a sink"

@@ -33,9 +33,9 @@ URL (``%23``). Nothing depends on it: the attribute ``site`` is the name.
 from attnscope.stores._background import Background
 from attnscope.stores._beginning import new_store, run_folder
 from attnscope.stores._codes import CODES, check_codes, coded_scores
-from attnscope.stores._files import FORMAT, LOCK, MANIFEST
+from attnscope.stores._files import FORMAT, HOLDS, LOCK, MANIFEST
 from attnscope.stores._lock import locked
-from attnscope.stores._manifest import Manifest, attributes_of_store, read_manifest
+from attnscope.stores._manifest import Manifest, attributes_of_store, holds_maps, read_manifest
 from attnscope.stores._names import names_of_nodes, node_name, original_name
 from attnscope.stores._opening import open_groups
 from attnscope.stores._verify import Verification, verify
@@ -44,6 +44,7 @@ from attnscope.stores._writer import StoreWriter, write_groups
 __all__ = [
     "CODES",
     "FORMAT",
+    "HOLDS",
     "LOCK",
     "MANIFEST",
     "Background",
@@ -53,6 +54,7 @@ __all__ = [
     "attributes_of_store",
     "check_codes",
     "coded_scores",
+    "holds_maps",
     "locked",
     "names_of_nodes",
     "new_store",

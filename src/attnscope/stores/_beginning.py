@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from attnscope.errors import InputError
-from attnscope.stores._files import LOCK, MANIFEST, exchange, make_folder, part_of, remove, write_out
+from attnscope.stores._files import HOLDS, LOCK, MANIFEST, exchange, make_folder, part_of, remove, write_out
 from attnscope.stores._lock import locked
 from attnscope.stores._manifest import CHECKSUMS, Manifest, read_manifest
 
@@ -49,7 +49,10 @@ def run_folder(path: Path) -> Iterator[Manifest | None]:
 
 def _held(path: Path) -> Iterator[Manifest | None]:
     if (path / MANIFEST).exists():
-        yield read_manifest(path)
+        manifest = read_manifest(path)
+        if held := manifest.groups[""].get(HOLDS):
+            raise InputError(f"{str(path)!r} holds {held}, not maps. Give another path: store='run.zarr'.")
+        yield manifest
         return
     _clear(path)
     try:
@@ -95,6 +98,7 @@ def new_store(path: Path) -> Iterator[Path]:
     Raises:
         StoreInUseError: Another writer holds what is there.
     """
+    path.absolute().parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.absolute().parent, prefix=".attnscope-") as folder:
         new, old = Path(folder) / "new", Path(folder) / "old"
         new.mkdir()

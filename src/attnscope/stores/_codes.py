@@ -10,12 +10,12 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from attnscope.errors import InputError
-from attnscope.schema import SCORES, key_dims
+from attnscope.schema import CODED, SCORES, WORST_ERROR, key_dims
 
 EXACT, HALF, BYTES = "exact", "float16", "uint8"
 CODES = (HALF, BYTES, EXACT)
 """How scores may be stored."""
-WORST_ERROR = {HALF: 2.5e-4, BYTES: 4e-3}
+WORST_ERRORS = {HALF: 2.5e-4, BYTES: 4e-3}
 """How far a stored score is at most from the captured one."""
 SCALE = f"{SCORES}_scale"
 """For each query, by what the squares of its codes are multiplied."""
@@ -46,7 +46,7 @@ def coded_scores(dataset: xr.Dataset, codes: str) -> xr.Dataset:
     if codes == EXACT or SCORES not in dataset or dataset[SCORES].dtype.kind != "f":
         return dataset
     scores = dataset[SCORES]
-    attributes = {**scores.attrs, "codes": codes, "worst_error": WORST_ERROR[codes]}
+    attributes = {**scores.attrs, CODED: codes, WORST_ERROR: WORST_ERRORS[codes]}
     if codes == HALF:
         return dataset.assign({SCORES: scores.astype(np.float16).assign_attrs(attributes)})
     largest = scores.max(key_dims(scores.dims), skipna=False).astype(np.float32)
@@ -65,8 +65,8 @@ def coded_scores(dataset: xr.Dataset, codes: str) -> xr.Dataset:
 
 def decoded_scores(dataset: xr.Dataset) -> xr.Dataset:
     """The same with scores as numbers again, computed when they are read."""
-    codes = dataset[SCORES].attrs.get("codes") if SCORES in dataset else None
-    if codes not in WORST_ERROR:
+    codes = dataset[SCORES].attrs.get(CODED) if SCORES in dataset else None
+    if codes not in WORST_ERRORS:
         return dataset
     stored = dataset[SCORES].variable
     scale = dataset[SCALE].variable if codes == BYTES else None

@@ -18,6 +18,8 @@ from attnscope.errors import DamagedStoreError
 FORMAT = 2
 """Version of the layout on disk, as `docs/schema.md` describes it."""
 MANIFEST = "zarr.json"
+HOLDS = "holds"
+"""Attribute of the root that says what a store holds that holds no maps."""
 LOCK = "attnscope.lock"
 PART = ".part"
 """What the name of a file ends in that is not whole yet."""

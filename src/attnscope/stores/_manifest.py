@@ -14,7 +14,7 @@ import numpy as np
 
 from attnscope.errors import DamagedStoreError, SchemaError
 from attnscope.schema import SAMPLE
-from attnscope.stores._files import FORMAT, MANIFEST, read_plain, write_whole
+from attnscope.stores._files import FORMAT, HOLDS, MANIFEST, read_plain, write_whole
 from attnscope.stores._layout import KINDS, MOST_CHUNK, ArrayLayout, checksum
 
 OWN = "attnscope_"
@@ -181,6 +181,15 @@ def attributes_of_store(path: str | Path) -> dict[str, Any]:
         DamagedStoreError: The file of the root is damaged.
     """
     return dict(_parsed(Path(path))[1]["attributes"]) if (Path(path) / MANIFEST).exists() else {}
+
+
+def holds_maps(path: str | Path) -> bool:
+    """Whether a folder is a store of maps, as far as its root can be read and says so."""
+    try:
+        attributes = attributes_of_store(path)
+    except DamagedStoreError:
+        return False
+    return f"{OWN}format" in attributes and HOLDS not in attributes
 
 
 def _parsed(path: Path) -> tuple[bytes, dict[str, Any]]:

@@ -149,11 +149,8 @@ class StoreWriter:
             rows: Samples per shard; None to write every array as one chunk.
         """
         layouts, single = {}, {}
-        group_attributes = {"": _plain(attributes)}
-        for path in groups:
-            for above in _folders(path):
-                group_attributes.setdefault(above, {})
-            group_attributes[path] = _group_attributes(groups[path])
+        group_attributes: dict[str, dict[str, Any]] = {above: {} for path in groups for above in _folders(path)}
+        group_attributes |= _attributes_of(groups, attributes)
         for path, variable in _by_path(groups).items():
             layouts[path] = layout_of(path, variable, rows, samples=0)
         manifest = Manifest(group_attributes, layouts, None if rows is None else 0, rows or 1)
@@ -204,8 +201,7 @@ class StoreWriter:
 
     def _set_attributes(self, groups: Groups, attributes: Mapping[str, Any]) -> None:
         manifest = self._started()
-        changed = {path: _group_attributes(dataset) for path, dataset in groups.items()}
-        self._manifest = replace(manifest, groups={**manifest.groups, **changed, "": _plain(attributes)})
+        self._manifest = replace(manifest, groups={**manifest.groups, **_attributes_of(groups, attributes)})
 
     def _write_shard(self, count: int) -> tuple[int, ...]:
         """Writes the first `count` samples that wait as a shard; they go on waiting if it is not complete.
@@ -310,7 +306,7 @@ def _by_path(groups: Groups) -> dict[str, xr.Variable]:
             variable = _stored(names[name])
             if original_name(node) != name:
                 variable.attrs = {**variable.attrs, NAME: name}
-            variables[f"{group}/{node}"] = variable
+            variables[f"{group}/{node}".lstrip("/")] = variable
     return variables
 
 
@@ -321,6 +317,12 @@ def _stored(variable: xr.Variable) -> xr.Variable:
         counted = xr.Variable(variable.dims, variable.values, variable.attrs, {"units": units, "dtype": "int64"})
         return xr.conventions.encode_cf_variable(counted)
     return variable.to_base_variable()
+
+
+def _attributes_of(groups: Groups, attributes: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The attributes of each group by its path, with those of the root."""
+    own = {path: _group_attributes(dataset) for path, dataset in groups.items()}
+    return {**own, "": {**own.get("", {}), **_plain(attributes)}}
 
 
 def _group_attributes(dataset: xr.Dataset) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import xarray as xr
 
 from attnscope import colours
 from attnscope.errors import InputError
+from attnscope.kept_scores import kept_in_words
 from attnscope.maps import AttentionMaps
 from attnscope.marks import numbers, shown
 from attnscope.viewer._arrange import RolloutMaps, SiteMaps, Tokens, described, sites_of
@@ -78,7 +79,7 @@ class Payload:
             "about": described(self.runs),
             "detail": self.detail,
             "error": self.max_error,
-            "notes": [*self.notes, *self._left_out(), *self._of_unknown_kind()],
+            "notes": [*self.notes, *self._kept(), *self._left_out(), *self._of_unknown_kind()],
             "runs": [shown(name) if name else "" for name in self.runs],
             "samples": [self._sample(sample) for sample in self.samples],
             "tokens": [tokens.to_json() for tokens in table],
@@ -115,6 +116,12 @@ class Payload:
         """The short name of a site, with its run where that has a name."""
         run = self.manifest["runs"][site.run]
         return f"{run}: {site.short}" if run else site.short
+
+    def _kept(self) -> Iterator[str]:
+        """How the scores were kept, if that changes what is drawn."""
+        for name, maps in self.runs.items():
+            for sentence in kept_in_words([maps.dataset(site) for site in maps]):
+                yield shown(f"{name}: {sentence}") if name else sentence
 
     def _left_out(self) -> Iterator[str]:
         """What is not shown because nobody asked for it."""
