@@ -368,7 +368,8 @@ def test_samples_are_the_first_or_those_asked_for(tmp_path, rng, monkeypatch):
 def large(tmp_path, rng):
     """A run whose 48 samples are stored three by three."""
     arrays = {f"encoder_{layer}/mha": softmax(rng.normal(size=(48, 2, 31, 31))) for layer in range(3)}
-    maps = ats.AttentionMaps.from_arrays(arrays, labels=[[f"{n}.{k}" for k in range(31)] for n in range(48)])
+    labels = [[f"{n}.{k}" for k in range(31)] for n in range(48)]
+    maps = ats.AttentionMaps.from_arrays(arrays, labels=labels, roles={"*": ("text", "text")})
     tree = maps.to_tree()
     for node in tree.subtree:
         if "scores" in node.data_vars:
