@@ -340,6 +340,16 @@ def test_long_names_of_classes_leave_room_for_their_picture(patients):
     assert len(ax.get_xlabel()) < 100
 
 
+def test_padding_is_not_among_the_top_parts_and_a_sample_of_nothing_else_has_none():
+    tokens = keras.Input((4,), dtype="int32")
+    model = keras.Model(tokens, layers.Dense(1)(layers.LSTM(2)(layers.Embedding(9, 3, mask_zero=True)(tokens))))
+    data = np.array([[1, 2, 3, 4], [5, 0, 0, 0], [0, 0, 0, 0], [3, 2, 1, 0]])
+    explanation = ats.explain(model, data, card=False, method="gradient_x_input", samples=[1, 2])
+    one, nothing = repr(explanation).splitlines()[2:4]
+    assert one.count("token") == 1
+    assert "token" not in nothing
+
+
 def test_a_single_sample_is_too_few_to_test_a_method_on(model, patients):
     with pytest.raises(InputError) as raised:
         explained(model, patients[:1], card=None, method="auto", ids=["P-17"])

@@ -319,6 +319,14 @@ def test_what_the_model_says_is_listed_with_its_classes_and_counted():
     assert f"P-1 {number(0.1)}, {number(0.7)}, {number(0.2)}" in Page(report(maps)).text
 
 
+def test_of_numbers_that_are_nan_no_class_is_said():
+    columns = np.array([[0.1, 0.9], [np.nan, 0.3], [np.nan, np.nan]])
+    text = Page(report(answered(xr.DataArray(columns, dims=("sample", "class"))), classes=["no", "yes"])).text
+    assert "Of 3: yes 1, NaN 2.0 yes (0.900)1 NaN2 NaN" in text
+    single = answered(xr.DataArray([0.75, np.nan, 0.25], dims="sample"))
+    assert "Of 3: no 1, yes 1, NaN 1.0 yes (0.750)1 NaN2 no (0.750)" in Page(report(single, classes=["no", "yes"])).text
+
+
 def test_a_single_column_decides_between_two_classes():
     for values, said in (
         ([0.25, 0.5, 0.875], "0 no (0.750)1 no (0.500)2 yes (0.875)"),

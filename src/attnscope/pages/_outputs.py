@@ -38,7 +38,10 @@ def outputs_in_words(outputs: Outputs, classes: Sequence[str] | None, samples: i
         rows = np.asarray(array.isel({SAMPLE: slice(samples)}).values)
         if name in decided:
             column, certain = _decisions(decided[name])
-            each = [f"{called[at]} ({number(sure)})" for at, sure in zip(column, certain, strict=True)][:samples]
+            each = [
+                "NaN" if np.isnan(sure) else f"{called[at]} ({number(sure)})"
+                for at, sure in zip(column, certain, strict=True)
+            ][:samples]
         else:
             each = list(map(numbers, rows))
         words.append([f"{name}: {word}" if name else word for word in each])
@@ -49,9 +52,12 @@ def class_counts(outputs: Outputs, classes: Sequence[str]) -> str:
     """How many samples get each class, the most frequent first: ``benign 98, malignant 59``."""
     parts = []
     for name, columns in _of_classes(dict(_named(outputs)), classes).items():
-        counts = np.bincount(_decisions(columns)[0], minlength=len(classes))
+        column, certain = _decisions(columns)
+        counts = np.bincount(column[~np.isnan(certain)], minlength=len(classes))
         order = np.argsort(-counts, kind="stable")
-        words = ", ".join(f"{classes[place]} {counts[place]:,}" for place in order if counts[place])
+        unknown = int(np.isnan(certain).sum())
+        said = [f"{classes[place]} {counts[place]:,}" for place in order if counts[place]]
+        words = ", ".join([*said, *([f"NaN {unknown:,}"] if unknown else [])])
         parts.append(f"{name}: {words}" if name else words)
     return "; ".join(parts)
 
@@ -83,11 +89,12 @@ def _of_classes(arrays: dict[str, xr.DataArray], classes: Sequence[str]) -> dict
 
 
 def _decisions(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The number of the class that each sample gets, and how strongly."""
+    """The number of the class that each sample gets, and how strongly; NaN where any number is, and it gets none."""
     if columns.shape[1] > 1:
         return columns.argmax(1), columns.max(1)
     values = columns[:, 0]
-    if ((values >= 0) & (values <= 1)).all():
+    known = values[~np.isnan(values)]
+    if ((known >= 0) & (known <= 1)).all():
         second = values > 0.5
         return second.astype(int), np.where(second, values, 1 - values)
     second = values > 0
