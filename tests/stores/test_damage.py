@@ -14,7 +14,7 @@ from attnscope.errors import AttnscopeError, DamagedStoreError
 from attnscope.stores import _layout, verify
 
 STEP = 211
-"""Bytes between two that are flipped; all of them were, with 1."""
+"""Bytes between two that are flipped; 1 flips every byte, which takes a quarter of an hour."""
 FIX = "What else is readable: attnscope verify STORE. Take a copy of the store, or capture again."
 
 

@@ -252,6 +252,14 @@ def test_the_codes_of_a_run_are_chosen(folder):
     assert _commands.CODES == CODES
 
 
+@pytest.mark.parametrize("options", [[], ["--resume"], ["--force"]])
+def test_what_a_run_left_that_was_killed_before_it_wrote_anything_is_no_obstacle(folder, options):
+    (folder / "run.zarr" / "sites").mkdir(parents=True)
+    (folder / "run.zarr" / "attnscope.lock").write_text("")
+    assert run("capture", "model.keras", "samples.npy", "-o", "run.zarr", *options) == 0
+    assert ats.verify("run.zarr").is_whole
+
+
 def test_force_replaces_nothing_but_a_run(folder, capsys):
     (folder / "precious").mkdir()
     (folder / "precious" / "thesis.txt").write_text("ten years of work")

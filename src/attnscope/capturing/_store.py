@@ -20,7 +20,7 @@ from attnscope.errors import STORES, AttnscopeError, InputError, counted, free_p
 from attnscope.maps import RAN_EVERYWHERE, AttentionMaps, open_maps
 from attnscope.running import Batch
 from attnscope.schema import RAN
-from attnscope.stores import Background, Manifest, StoreWriter, coded_scores, run_folder
+from attnscope.stores import Background, Manifest, StoreWriter, coded_scores, holds_nothing, run_folder
 
 
 @contextmanager
@@ -42,7 +42,7 @@ def on_disk(
         StoreInUseError: Another run writes to it.
     """
     fix = "give another path, remove it, or resume it: resume=True"
-    path = free_path(path, fix, overwrite=resume, suffixes=STORES)
+    path = free_path(path, fix, overwrite=resume or holds_nothing(Path(path)), suffixes=STORES)
     with run_folder(path) as manifest:
         destination = OnDisk(description, path, manifest, codes=codes, interval=interval)
         try:

@@ -98,7 +98,7 @@ def capture_to(
     network = read_model(model, backend=backend)
     from attnscope.capturing import Entropy, Full, Received, TopK, capture
     from attnscope.maps import open_maps
-    from attnscope.stores import new_store
+    from attnscope.stores import holds_nothing, new_store
 
     kinds = {"full": Full(), "received": Received(), "entropy": Entropy(), "topk": TopK()}
     given, note = _arranged(samples, network)
@@ -114,7 +114,7 @@ def capture_to(
         commit_every=commit_every,
     )
     output.parent.mkdir(parents=True, exist_ok=True)
-    if output.exists() and not resume:
+    if output.exists() and not resume and not holds_nothing(output):
         with new_store(output) as folder:
             capture_samples(store=folder, resume=True)
     else:
@@ -381,14 +381,14 @@ def as_slice(text: str) -> slice:
 
 def check_free(path: Path, overwrite: bool, *, is_run: bool = False, suffixes: tuple[str, ...] = ()) -> None:
     """Raises an error if the name ends in none of `suffixes` or something would be lost, before any work is done."""
-    from attnscope.stores import holds_maps
+    from attnscope.stores import holds_maps, holds_nothing
 
     check_suffix(path, suffixes)
     folder = next(parent for parent in path.absolute().parents if parent.exists())
     if not (folder.is_dir() and os.access(folder, os.W_OK)):
         raise InputError(f"Nothing can be written in {str(folder)!r}. Give another path with -o.")
     check_place(path, makes_folders=True)
-    if not path.exists():
+    if not path.exists() or (is_run and holds_nothing(path)):
         return
     if not overwrite:
         if is_run and interrupted_samples(path) is not None:

@@ -31,7 +31,7 @@ URL (``%23``). Nothing depends on it: the attribute ``site`` is the name.
 """
 
 from attnscope.stores._background import Background
-from attnscope.stores._beginning import new_store, run_folder
+from attnscope.stores._beginning import holds_nothing, new_store, run_folder
 from attnscope.stores._codes import CODES, check_codes, coded_scores
 from attnscope.stores._files import FORMAT, HOLDS, LOCK, MANIFEST
 from attnscope.stores._lock import locked
@@ -55,6 +55,7 @@ __all__ = [
     "check_codes",
     "coded_scores",
     "holds_maps",
+    "holds_nothing",
     "locked",
     "names_of_nodes",
     "new_store",

@@ -62,11 +62,18 @@ def _held(path: Path) -> Iterator[Manifest | None]:
             _clear(path)
 
 
+def holds_nothing(path: Path) -> bool:
+    """Whether a folder is empty, or has in it what a run made that was killed before it committed anything."""
+    if not path.is_dir() or (path / MANIFEST).exists():
+        return False
+    return (path / LOCK).exists() or not any(path.iterdir())
+
+
 def _check_that_it_is_ours(path: Path) -> None:
     if not path.is_dir():
         raise InputError(f"{str(path)!r} is a file, but a store is a folder. Give another path.")
     inside = [file.name for file in path.iterdir()]
-    if inside and MANIFEST not in inside and LOCK not in inside:
+    if MANIFEST not in inside and not holds_nothing(path):
         raise InputError(
             f"{str(path)!r} is a folder with {min(inside)!r} in it, and no store of attnscope. Give another path: "
             "store='run.zarr'."
