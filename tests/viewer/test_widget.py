@@ -35,7 +35,8 @@ def softmax(logits):
 
 def maps_of(rng, samples=5, length=7):
     arrays = {f"encoder_{layer}/mha": softmax(rng.normal(size=(samples, 3, length, length)) * 2) for layer in range(2)}
-    return ats.AttentionMaps.from_arrays(arrays, labels=[f"word{n}" for n in range(length)])
+    labels = [f"word{n}" for n in range(length)]
+    return ats.AttentionMaps.from_arrays(arrays, labels=labels, roles={"*": ("text", "text")})
 
 
 @pytest.fixture

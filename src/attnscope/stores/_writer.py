@@ -201,7 +201,9 @@ class StoreWriter:
 
     def _set_attributes(self, groups: Groups, attributes: Mapping[str, Any]) -> None:
         manifest = self._started()
-        self._manifest = replace(manifest, groups={**manifest.groups, **_attributes_of(groups, attributes)})
+        changed = _attributes_of(groups, attributes)
+        root = {**manifest.groups[""], **changed[""]}  # what it says of its own variables stays, if none of them came
+        self._manifest = replace(manifest, groups={**manifest.groups, **changed, "": root})
 
     def _write_shard(self, count: int) -> tuple[int, ...]:
         """Writes the first `count` samples that wait as a shard; they go on waiting if it is not complete.
