@@ -58,6 +58,7 @@ def test_xarray_alone_opens_a_store(model_and_inputs, tmp_path):
     np.testing.assert_array_equal(tree["outputs/output"], maps.outputs)
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize(("codes", "worst"), [("exact", 0), ("float16", 2.5e-4), ("uint8", 4e-3)])
 def test_scores_are_stored_with_the_stated_error(model_and_inputs, tmp_path, codes, worst):
     model, x = model_and_inputs
@@ -327,6 +328,7 @@ def test_a_batch_that_fails_loses_none_before_it(model_and_inputs, tmp_path):
         xr.testing.assert_identical(maps.dataset(name).load(), whole.dataset(name).load())
 
 
+@pytest.mark.every_backend
 def test_the_same_files_whatever_interrupts_a_run(model_and_inputs, tmp_path):
     model, x = model_and_inputs
 
