@@ -40,6 +40,12 @@ def chromium():
         browser.close()
 
 
+@pytest.fixture(scope="module")
+def free_windows(chromium):
+    """Windows of tests that are over, for the tests that follow: a new one takes a second of computing."""
+    return []
+
+
 @pytest.fixture
 def problems():
     """What went wrong in the pages of a test, which fails for it. One that means to go wrong clears the list."""
@@ -47,34 +53,45 @@ def problems():
 
 
 @pytest.fixture
-def open_page(chromium, problems):
+def open_page(chromium, free_windows, problems):
     """Opens a file or an address in a window of its own: ``open_page(path, width=390, dark=True)``.
 
     The test fails on anything that a page writes to its console as an error or a warning, on an exception in it, and
     on every request but those for the page itself and for what stands under `allowed` (an address to begin with).
     """
-    contexts = []
+    watched_windows, contexts = [], []
 
     def opened(where, *, width=1280, height=800, dark=False, allowed=None, **options):
         address = where if isinstance(where, str) else Path(where).resolve().as_uri()
-        context = chromium.new_context(
-            viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light", **options
-        )
-        contexts.append(context)
-        page = context.new_page()
-        watched(page, problems, allowed=(address.split("#")[0], *filter(None, [allowed])))
+        if options or not free_windows:
+            context = chromium.new_context(**options)
+            page = context.new_page()
+        else:
+            page = free_windows.pop()
+        page.set_viewport_size({"width": width, "height": height})
+        page.emulate_media(color_scheme="dark" if dark else "light")
+        unwatched = watched(page, problems, allowed=(address.split("#")[0], *filter(None, [allowed])))
+        if options:
+            contexts.append(context)
+        else:
+            watched_windows.append((page, unwatched))
         page.goto(address)
         return page
 
     yield opened
     for context in contexts:
         context.close()
+    for page, unwatched in watched_windows:
+        page.goto("about:blank")
+        page.mouse.move(-1, -1)
+        unwatched()
+        free_windows.append(page)
     if problems:
         pytest.fail("the page is not clean:\n" + "\n".join(problems))
 
 
 def watched(page, problems, *, allowed):
-    """Notes what goes wrong in a page.
+    """Notes what goes wrong in a page, until the function that this gives is called.
 
     A request is allowed for the first of `allowed` itself, and for what begins with one of the others.
     """
@@ -91,7 +108,12 @@ def watched(page, problems, *, allowed):
         if message.type in ("error", "warning") and not read_back:
             problems.append(f"console {message.type}: {message.text}")
 
-    page.on("request", asked)
-    page.on("console", said)
-    page.on("pageerror", lambda error: problems.append(f"exception: {error}"))
-    page.on("crash", lambda _: problems.append("the page crashed"))
+    listeners = {
+        "request": asked,
+        "console": said,
+        "pageerror": lambda error: problems.append(f"exception: {error}"),
+        "crash": lambda _: problems.append("the page crashed"),
+    }
+    for event, heard in listeners.items():
+        page.on(event, heard)
+    return lambda: [page.remove_listener(event, heard) for event, heard in listeners.items()]

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import pytest
 
-from browser import chromium, open_page, problems  # noqa: F401, fixtures for the tests of pages
+from browser import chromium, free_windows, open_page, problems  # noqa: F401, fixtures for the tests of pages
 
 DEALT = ("jax", "tensorflow")
 """The backends among which cases are dealt out."""
@@ -81,6 +81,7 @@ def _optimised_where_a_test_is_about_it(request, monkeypatch):
         yield
         return
     monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "0")
+    monkeypatch.delenv("XLA_FLAGS", raising=False)  # what `run_all.sh` sets; a process that a test starts goes without
     if keras.backend.backend() != "jax":
         yield
         return

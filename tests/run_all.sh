@@ -40,9 +40,9 @@ fi
 browser || without_browser
 
 # Lanes side by side, so that no core waits while another lane's browser or notebook starts: style and types, PyTorch's
-# tests of models, its tests of pages and pictures, JAX, and TensorFlow with all the rest. On more than four cores each lane
-# has more processes; what shares something costly then stays together (see `conftest.py`). A process of PyTorch with a
-# thread on each core would wait for the other's: the same tests took 1.8 times as much CPU.
+# tests of models, its tests of pages and pictures, JAX with the tests of files, and TensorFlow with all the rest. On more
+# than four cores each lane has more processes; what shares something costly then stays together (see `conftest.py`). A
+# process of PyTorch with a thread on each core would wait for the other's: the same tests took 1.8 times as much CPU.
 export OMP_NUM_THREADS=1
 processes=$(($(nproc) / 4))
 spread=()
@@ -82,15 +82,16 @@ PAGES=(tests/explaining tests/pages tests/plot tests/viewer tests/whole)
 pages() {
     on torch "${PAGES[@]}"
 }
-jax() {
+jax_and_files() {
     on jax -m every_backend
 
     # Here JAX optimises everything, as it does for users.
-    JAX_DISABLE_MOST_OPTIMIZATIONS=0 oldest jax -m every_backend tests/interception/test_custom_layers.py tests/layers/test_stored.py
+    XLA_FLAGS="" JAX_DISABLE_MOST_OPTIMIZATIONS=0 oldest jax -m every_backend tests/interception/test_custom_layers.py \
+        tests/layers/test_stored.py
+    on torch tests/loading
 }
 tensorflow_and_the_rest() {
     on tensorflow -m every_backend
-    on torch tests/loading
     oldest tensorflow -m every_backend tests/interception/test_against_keras.py tests/interception/test_custom_layers.py \
         tests/layers/test_multi_head.py
     oldest torch tests/interception/test_against_keras.py tests/capturing/test_capture.py tests/capturing/test_generation.py \
@@ -116,8 +117,23 @@ beside() {
     lanes[$name]=$!
 }
 beside style
+
+# What all lanes import is compiled once, before they start and not by each of them. With XLA's older emitters small
+# programs compile in a quarter of the time; a flag that it no longer knows would end each process, so it is asked first.
+FAST_XLA="--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+imports() {
+    KERAS_BACKEND=torch XLA_FLAGS=$FAST_XLA "$VENV/bin/python" -c "
+import jax, keras_hub, matplotlib.pyplot, tensorflow, torch, transformers
+jax.jit(abs)(1.0)
+tensorflow.function(abs, jit_compile=True)(1.0)"
+}
+if imports 2> /dev/null; then
+    export XLA_FLAGS=$FAST_XLA
+else
+    echo "XLA does not know $FAST_XLA: the tests on JAX take twice as long."
+fi
 beside pages
-beside jax
+beside jax_and_files
 beside tensorflow_and_the_rest
 on torch --ignore=tests/loading "${PAGES[@]/#/--ignore=}"
 for name in "${!lanes[@]}"; do

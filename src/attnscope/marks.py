@@ -95,16 +95,16 @@ def number_in_ascii(value: float) -> str:
 
 FEW = 4
 """So many numbers of a model's answer are all written."""
-_NUMBER = re.compile(r"-(inf|\d+(\.\d+)?(e[+-]\d+)?)")
+_NUMBER = re.compile(r"[+-]?(inf|\d+(\.\d+)?(e[+-]\d+)?)")
 _DECIMAL = re.compile(r"-?\d+(\.\d+(e[+-]\d+)?|e[+-]\d+)")
 
 
 def readable(word: str) -> str:
-    r"""A word as a person reads it: of a number, with a true minus; files keep the hyphen.
+    r"""A word as a person reads it: of a number, with a true minus, in its exponent too; files keep the hyphen.
 
     Example:
-        >>> ascii(readable("-0.24")), readable("P-017"), readable("-a")
-        ("'\\u22120.24'", 'P-017', '-a')
+        >>> ascii(readable("-0.24")), ascii(readable("2e-05")), readable("P-017"), readable("-a")
+        ("'\\u22120.24'", "'2e\\u221205'", 'P-017', '-a')
     """
     return word.replace("-", "\N{MINUS SIGN}") if _NUMBER.fullmatch(word) else word
 
@@ -160,7 +160,7 @@ def signed_number(value: float, digits: int = 3) -> str:
     """A value with its sign, as a person reads it."""
     if value == 0 or math.isnan(value):
         return "NaN" if math.isnan(value) else "0"
-    return f"+{value:.{digits}g}" if value > 0 else readable(f"{value:.{digits}g}")
+    return readable(f"{value:+.{digits}g}")
 
 
 def exact(value: float) -> str:

@@ -23,6 +23,11 @@ def declared_roles(
         matches: Whether a pattern means a site.
         error: What is raised where the roles are none.
     """
+    if not isinstance(roles, Mapping):
+        raise error(
+            f"The roles are {roles!r}, but patterns of sites with two sequences each are needed, that of the queries "
+            "first: roles={'*cross*': ('decoder', 'encoder')}."
+        )
     for pattern, pair in roles.items():
         if not any(matches(site, pattern) for site in sites):
             raise error(

@@ -51,6 +51,8 @@ SAMPLE_ID = "sample_id"
 RAN = "ran"
 SHORT_NAME = "short_name"
 """Attribute of what `AttentionMaps` gives for a site: what it is called where there is little room."""
+PROBABILITY, LOGIT = "probability", "logit"
+"""Units of a model's outputs, where it is known what they are."""
 SCORES, RECEIVED, ENTROPY = "scores", "received", "entropy"
 TOP_SCORES, TOP_KEYS = "top_scores", "top_keys"
 

@@ -245,6 +245,22 @@ def test_uniform_and_constant_maps(rng):
     assert found == [("uniform", "mha", (1,)), ("constant", "mha", ())]
 
 
+@pytest.mark.parametrize(("other", "found"), [(0, True), (2, True), (3, False)])
+def test_a_few_rows_that_are_not_even_do_not_hide_that_the_others_are(other, found):
+    scores = np.full((4, 1, 10, 5), 0.2)
+    scores[:, :, :, :2] += [0.008, -0.008]  # within 5% of 1/5
+    scores.reshape(40, 5)[:other] = [0.6, 0.1, 0.1, 0.1, 0.1]
+    findings = ats.AttentionMaps.from_arrays({"a": scores}).findings
+    assert [finding.message for finding in findings if finding.kind == "uniform"] == (
+        [
+            f"the queries of head 0 spread their attention evenly over the open keys: in {100 - 2.5 * other:.1f}% of "
+            "the rows, each score is within 5% of 1 divided by the number of open keys"
+        ]
+        if found
+        else []
+    )
+
+
 def test_a_head_that_collapses_on_one_key_is_a_sink():
     scores = np.full((3, 2, 5, 5), 0.2)
     scores[:, 1] = 0.025

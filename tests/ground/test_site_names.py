@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import attnscope as ats
+from attnscope.errors import SchemaError
 from attnscope.site_names import short_names, short_site_names, side_of
 
 BERT = [f"bert_backbone/transformer_layer_{layer}/self_attention_layer" for layer in range(12)]
@@ -144,3 +145,12 @@ def test_cross_attention_is_named_where_it_is_known_and_not_where_sizes_differ(r
     }
     maps = ats.AttentionMaps.from_arrays(arrays, roles=roles)
     assert list(short_site_names(maps.sites).values()) == expected
+
+
+def test_roles_are_by_patterns_of_sites():
+    with pytest.raises(SchemaError) as raised:
+        ats.AttentionMaps.from_arrays({"a": np.ones((1, 1, 1, 1))}, roles=("text", "text"))
+    assert str(raised.value) == (
+        "The roles are ('text', 'text'), but patterns of sites with two sequences each are needed, that of the queries "
+        "first: roles={'*cross*': ('decoder', 'encoder')}."
+    )

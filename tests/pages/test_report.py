@@ -8,6 +8,7 @@ import sys
 import zlib
 from html.parser import HTMLParser
 
+import keras
 import numpy as np
 import pytest
 import xarray as xr
@@ -317,6 +318,27 @@ def test_what_the_model_says_is_listed_with_its_classes_and_counted():
     assert "The first 2 of 3 samples. Of 3: malignant 2, benign 1." in few
     assert "P-3" not in few
     assert f"P-1 {number(0.1)}, {number(0.7)}, {number(0.2)}" in Page(report(maps)).text
+
+
+def test_what_a_single_column_is_comes_from_the_model_and_not_from_its_numbers(rng, tmp_path):
+    inputs = keras.Input((4, 2))
+    pooled = keras.layers.MultiHeadAttention(1, 2)(inputs, inputs)[:, 0]
+    logit = keras.Model(inputs, keras.layers.Dense(1)(pooled))
+    logit.layers[-1].set_weights([np.zeros((2, 1)), np.array([0.25])])
+    logit.compile(loss=keras.losses.BinaryCrossentropy(from_logits=True))
+    maps = ats.capture(logit, rng.normal(size=(2, 4, 2)), progress=False)
+    assert maps.outputs.attrs["units"] == "logit"
+    maps.save(tmp_path / "run.zarr")
+    for each in (maps, ats.open(tmp_path / "run.zarr")):
+        assert "Of 2: yes 2.0 yes (0.250)1 yes (0.250)" in Page(report(each, classes=["no", "yes"])).text
+
+
+def test_of_numbers_that_are_nan_no_class_is_said():
+    columns = np.array([[0.1, 0.9], [np.nan, 0.3], [np.nan, np.nan]])
+    text = Page(report(answered(xr.DataArray(columns, dims=("sample", "class"))), classes=["no", "yes"])).text
+    assert "Of 3: yes 1, NaN 2.0 yes (0.900)1 NaN2 NaN" in text
+    single = answered(xr.DataArray([0.75, np.nan, 0.25], dims="sample"))
+    assert "Of 3: no 1, yes 1, NaN 1.0 yes (0.750)1 NaN2 no (0.750)" in Page(report(single, classes=["no", "yes"])).text
 
 
 def test_a_single_column_decides_between_two_classes():

@@ -195,6 +195,18 @@ def test_a_chain_of_self_attention_has_its_rollout(rng):
         np.testing.assert_allclose(found, expected.isel(sample=1, layer=layer), atol=0.001)
 
 
+def test_an_output_that_is_the_same_for_all_samples_is_said_of_none(rng):
+    maps = ats.AttentionMaps.from_arrays({"site": softmax(rng.normal(size=(2, 1, 3, 3)))})
+    fixed = xr.DataArray(np.eye(2), dims=("output_dim_0", "output_dim_1"))
+    maps.outputs = {"risk": xr.DataArray([[0.25], [0.5]], dims=("sample", "output_dim_1")), "table": fixed}
+    assert [sample["runs"][0]["output"] for sample in ats.view(maps).payload.manifest["samples"]] == [
+        "risk: 0.250",
+        "risk: 0.500",
+    ]
+    maps.outputs = {"table": fixed}
+    assert ats.view(maps).payload.manifest["samples"][0]["runs"][0]["output"] is None
+
+
 def test_whether_a_site_attends_across_is_not_decided_by_how_many_queries_and_keys_it_has(rng):
     sizes = {"block_0/self": (5, 5), "block_0/other": (5, 7), "encoder/x": (5, 5), "block_1/self": (5, 5)}
     arrays = {name: softmax(rng.normal(size=(1, 2, *shape))) for name, shape in sizes.items()}

@@ -34,8 +34,6 @@ from attnscope.attribution._targets import Target as Target
 from attnscope.attribution._targets import TargetLike as TargetLike
 from attnscope.attribution._targets import of_first as of_first
 from attnscope.attribution._trimming import trimming_of as trimming_of
-from attnscope.attribution._units import is_regression as is_regression
-from attnscope.attribution._units import units_of_outputs as units_of_outputs
 
 __all__ = [
     "METHODS",

@@ -15,11 +15,18 @@ from attnscope.attribution._compilation_cache import CompilationCache
 from attnscope.attribution._padding import known_positions
 from attnscope.attribution._positions import Positions, Rows, positions_of, rows_of
 from attnscope.attribution._targets import ClassNames, Target, TargetLike, given_classes, targets_of
-from attnscope.attribution._units import is_regression, units_of_outputs
 from attnscope.discovery import Selection
 from attnscope.errors import LabelError
 from attnscope.labels import AxisLabels, Names, on_positions, read_labels
-from attnscope.running import Network, behind_texts, model_behind_texts, model_like, with_one_input
+from attnscope.running import (
+    Network,
+    behind_texts,
+    is_regression,
+    model_behind_texts,
+    model_like,
+    units_of_outputs,
+    with_one_input,
+)
 from attnscope.schema import KEY, QUERY, SAMPLE, SAMPLE_ID
 from attnscope.tensors import Inputs, Tree
 

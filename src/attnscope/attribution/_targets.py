@@ -9,8 +9,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from keras import ops, tree
 
-from attnscope.attribution._units import LOGIT, PROBABILITY
 from attnscope.errors import TargetError
+from attnscope.schema import LOGIT, PROBABILITY
 from attnscope.tensors import Tensor, Tree
 
 COLUMN = "target_column"

@@ -19,7 +19,7 @@ from attnscope.labels import AxisLabels, labelled
 from attnscope.maps import AttentionMaps, dataset_of
 from attnscope.model_names import model_name
 from attnscope.position_kinds import InputContent
-from attnscope.running import Batch, merged, output_names
+from attnscope.running import Batch, merged, output_names, units_of_outputs
 from attnscope.schema import RAN, SAMPLE, SAMPLE_ID, Site, SiteTable
 from attnscope.tensors import Tree
 
@@ -96,10 +96,12 @@ class Outputs:
     Attributes:
         per_sample: Arrays with the samples first.
         fixed: Arrays that are the same for all samples.
+        units: ``probability`` or ``logit`` of each of which the model says it.
     """
 
     per_sample: dict[str, np.ndarray]
     fixed: dict[str, np.ndarray]
+    units: dict[str, str]
 
     def labelled(self, coordinates: Mapping[str, tuple[str, np.ndarray]]) -> xr.DataArray | dict[str, xr.DataArray]:
         """As labelled arrays; a single output is not wrapped.
@@ -109,6 +111,7 @@ class Outputs:
         """
         arrays = {name: _output(array, SAMPLE).assign_coords(coordinates) for name, array in self.per_sample.items()}
         arrays |= {name: _output(array, "output_dim_0") for name, array in self.fixed.items()}
+        arrays |= {name: arrays[name].assign_attrs(units=unit) for name, unit in self.units.items() if name in arrays}
         return arrays[""] if list(arrays) == [""] else arrays
 
 
@@ -116,14 +119,16 @@ def named_outputs(model: keras.Layer, outputs: Tree, batch: Batch) -> Outputs:
     """A model's outputs, whatever their structure, by name and cut to the batch's real samples."""
     length = len(tree.flatten(batch.inputs)[0])
     per_sample, fixed = {}, {}
-    for name, array in zip(output_names(model, outputs), tree.flatten(outputs), strict=True):
+    names, units = output_names(model, outputs), units_of_outputs(model)
+    for name, array in zip(names, tree.flatten(outputs), strict=True):
         if array is None:
             continue
         if array.ndim and len(array) == length:
             per_sample[name] = array[: batch.size]
         else:
             fixed[name] = array
-    return Outputs(per_sample, fixed)
+    known = dict(zip(names, units, strict=True)) if len(units) == len(names) else {}
+    return Outputs(per_sample, fixed, {name: unit for name, unit in known.items() if unit})
 
 
 def _output(array: np.ndarray, first: str) -> xr.DataArray:
@@ -167,7 +172,7 @@ class InMemory:
         per_sample = {
             name: merged([outputs.per_sample[name] for outputs in self._outputs]) for name in first.per_sample
         }
-        outputs = Outputs(per_sample, first.fixed)
+        outputs = Outputs(per_sample, first.fixed, first.units)
         return self._description.maps(whole, outputs, 0)
 
 

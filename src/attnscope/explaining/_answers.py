@@ -83,8 +83,9 @@ class Answers:
         return np.asarray(best[:, -1] - best[:, -2])
 
     def error(self) -> np.ndarray:
-        """How far the answer is from the truth, dims ``(sample,)``: how much better the best class does than the right
-        one; of a number, the absolute difference. NaN where the truth is not known.
+        """How far the answer is from the truth, dims ``(sample,)``: how much better the best of the wrong classes does
+        than the right one, below 0 where the model is right; of a number, the absolute difference. NaN where the truth
+        is not known.
 
         Raises:
             InputError: The truth is not known, or is no class.
@@ -95,10 +96,11 @@ class Answers:
         if scores is None:
             return np.asarray(np.abs(self.target - _numbers(self.truth)))
         columns = [self._column(word) if word else None for word in self.truth]
-        best = scores.max(1)
-        return np.array(
-            [np.nan if column is None else best[row] - scores[row, column] for row, column in enumerate(columns)]
-        )
+        lead = np.full(len(scores), np.nan)
+        for row, column in enumerate(columns):
+            if column is not None:
+                lead[row] = np.delete(scores[row], column).max(initial=-np.inf) - scores[row, column]
+        return lead
 
     def right(self) -> tuple[int, int] | None:
         """Of how many samples the model says what is right, and of how many that is known to be a class.

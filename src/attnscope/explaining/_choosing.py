@@ -28,8 +28,8 @@ def chosen_samples(wanted: Wanted, ids: Sequence[str], answers: Answers, seed: i
     """The numbers of the samples that are explained, in the order in which they were asked for.
 
     Args:
-        wanted: Ids or numbers of samples, or ``"random"``, ``"most certain"`` or ``"most wrong"`` for at most
-            `MOST` of them; one of these or several; None for the first `MOST`.
+        wanted: Ids or numbers of samples, or ``"random"``, ``"most certain"`` or ``"most wrong"`` for `MOST` of
+            them; one of these or several; None for the first `MOST`.
         ids: The id of each sample.
         answers: What the model says.
         seed: Of the random choice.
@@ -66,13 +66,7 @@ def _chosen(how: str, count: int, answers: Answers, seed: int) -> np.ndarray:
     if how == RANDOM:
         return np.sort(np.random.default_rng(seed).permutation(len(answers.target))[:count])
     order = answers.certainty() if how == CERTAIN else answers.error()
-    wanted = np.isfinite(order) if how == CERTAIN else order > 0  # what is right is not among the most wrong
-    if not wanted.any():
-        raise InputError(
-            f"The samples {how!r} are asked for, but the model is right about all of which the truth is known. Choose "
-            f"others: samples={CERTAIN!r}."
-        )
-    return np.argsort(-np.where(wanted, order, -np.inf), kind="stable")[: min(count, int(wanted.sum()))]
+    return np.argsort(-order, kind="stable")[: min(count, int(np.isfinite(order).sum()))]
 
 
 def _number_of(wanted: object, ids: Sequence[str]) -> int:

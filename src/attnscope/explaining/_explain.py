@@ -22,11 +22,9 @@ from attnscope.attribution import (
     Subject,
     TargetLike,
     default_removals,
-    is_regression,
     method_of,
     relevance_of,
     subjects_of,
-    units_of_outputs,
 )
 from attnscope.capturing import captured
 from attnscope.discovery import Selection
@@ -38,7 +36,7 @@ from attnscope.explaining._method_choice import MethodChoice, choices
 from attnscope.findings import Finding, findings
 from attnscope.marks import shown
 from attnscope.model_names import model_name
-from attnscope.running import weights_digest
+from attnscope.running import is_regression, units_of_outputs, weights_digest
 from attnscope.schema import SAMPLE, SAMPLE_ID
 from attnscope.tables import is_missing
 from attnscope.tensors import Inputs

@@ -231,14 +231,15 @@ class Explanation:
             explained = "" if self.target in named else f"{shown(self.target)} "
             says = decision if decision == answer else f"{decision}, {explained}{answer}"
             lines.append(f"{shown(name)}: {says}")
-            if self.methods:
+            if self.methods and bool(one["key_valid"].any()):
                 lines[-1] += f"; {self._top_in_words(one)}"
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
     def _top_in_words(self, one: xr.Dataset) -> str:
         drawn = one["relevance"].isel(by=0).assign_attrs(one.attrs)
         relevance, labels = drawn.values.ravel(), names_along(drawn, [str(dim) for dim in drawn.dims])
-        order = np.argsort(-np.abs(relevance), kind="stable")[:MOST_IN_WORDS]
+        order = np.argsort(np.where(one["key_valid"].values.ravel(), -np.abs(relevance), np.inf), kind="stable")
+        order = order[: min(MOST_IN_WORDS, int(one["key_valid"].sum()))]
         mark = "'" if self.kind == "tokens" and "key_label" in drawn.coords else ""  # a token may be a comma
         return ", ".join(
             f"{mark}{shown(labels[place])}{mark} {signed_number(float(relevance[place]))}" for place in order

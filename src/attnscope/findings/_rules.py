@@ -33,7 +33,9 @@ SINK_SHARE = 0.95
 SINK_MASS = 0.5
 """...and that key also gets this much of the attention."""
 UNIFORM = 0.05
-"""A row over n open keys is uniform if each of their scores is within this share of 1/n."""
+"""A row over n open keys is uniform if each of their scores is within this share of 1/n..."""
+UNIFORM_SHARE = 0.95
+"""...and so is a head, if this share of its rows is: a few that are not are no reason to read it."""
 UNFORESEEN = (
     "it ran for some of the samples, but not when the model was traced on the first batch, for a Python if or loop in "
     "the model depends on what the model is given"
@@ -130,7 +132,7 @@ class _Measures:
         self.padded = False
         self.nans = 0
         self.worst_sum = 0.0
-        self.uniform = np.ones(self.heads, bool)
+        self.uniform = np.zeros(self.heads)
         self.judged = np.zeros(self.heads)
         self.asked = np.zeros(self.heads)
         self.strongest: list[np.ndarray] = []
@@ -199,8 +201,7 @@ class _Measures:
         open_keys = np.maximum((rows > 0).sum(-1), 1)
         off = np.where(rows > 0, np.abs(rows * open_keys[..., None] - 1), 0.0).max(-1)
         several = counts & (open_keys > 1)
-        flat = off <= UNIFORM
-        self.uniform &= (flat | ~several).all((0, 2))
+        self.uniform += (several & (off <= UNIFORM)).sum((0, 2))
         self.judged += several.sum((0, 2))
 
     def _add_strongest(self, rows: np.ndarray, counts: np.ndarray, real: np.ndarray | None) -> None:
@@ -252,10 +253,12 @@ class _Measures:
         return _FIX_PADDING_OF_OTHERS if call is None else _FIX_PADDING.format(call)
 
     def _flatness(self, name: str) -> Iterator[Finding]:
-        heads = tuple(int(head) for head in np.flatnonzero(self.uniform & (self.judged > 0)))
+        are_flat = (self.judged > 0) & (self.uniform >= UNIFORM_SHARE * self.judged)
+        heads = tuple(int(head) for head in np.flatnonzero(are_flat))
         if heads:
-            asking = self._asking(name, heads)
-            yield Finding.of("uniform", name, _UNIFORM, _FIX_UNIFORM, 1.0, {"heads_of": asking}, self._named(heads))
+            share = float(self.uniform[are_flat].sum() / self.judged[are_flat].sum())
+            said: dict[str, Part] = {"heads_of": self._asking(name, heads), "share": Figure(share, ".1%")}
+            yield Finding.of("uniform", name, _UNIFORM, _FIX_UNIFORM, share, said, self._named(heads))
         same = self.spread < 1e-6 and not self.coded  # codes may be the same where scores are not
         if self.first is not None and self.samples > 1 and same and len(heads) < self.heads:
             parts = {"samples": Figure(self.samples), "spread": Figure(self.spread, ".1g")}
@@ -408,7 +411,7 @@ _REMOVED = (
 _TAKES_NO_MASK = "; this softmax takes no mask"
 _NO_MASK = "; no padding mask reached this layer"
 _UNIFORM = (
-    "{heads_of} spread their attention evenly over the open keys: in every row of every sample, each score is within "
+    "{heads_of} spread their attention evenly over the open keys: in {share} of the rows, each score is within "
     f"{UNIFORM:.0%} of 1 divided by the number of open keys"
 )
 _CONSTANT = (

@@ -10,7 +10,7 @@ import xarray as xr
 
 from attnscope.errors import InputError
 from attnscope.marks import number, numbers
-from attnscope.schema import SAMPLE
+from attnscope.schema import LOGIT, PROBABILITY, SAMPLE
 
 Outputs: TypeAlias = xr.DataArray | dict[str, xr.DataArray] | None
 """What a model returned: of several outputs, each by its name."""
@@ -37,8 +37,11 @@ def outputs_in_words(outputs: Outputs, classes: Sequence[str] | None, samples: i
     for name, array in arrays.items():
         rows = np.asarray(array.isel({SAMPLE: slice(samples)}).values)
         if name in decided:
-            column, certain = _decisions(decided[name])
-            each = [f"{called[at]} ({number(sure)})" for at, sure in zip(column, certain, strict=True)][:samples]
+            column, certain = _decisions(decided[name], _unit(array))
+            each = [
+                "NaN" if np.isnan(sure) else f"{called[at]} ({number(sure)})"
+                for at, sure in zip(column, certain, strict=True)
+            ][:samples]
         else:
             each = list(map(numbers, rows))
         words.append([f"{name}: {word}" if name else word for word in each])
@@ -48,10 +51,14 @@ def outputs_in_words(outputs: Outputs, classes: Sequence[str] | None, samples: i
 def class_counts(outputs: Outputs, classes: Sequence[str]) -> str:
     """How many samples get each class, the most frequent first: ``benign 98, malignant 59``."""
     parts = []
-    for name, columns in _of_classes(dict(_named(outputs)), classes).items():
-        counts = np.bincount(_decisions(columns)[0], minlength=len(classes))
+    arrays = dict(_named(outputs))
+    for name, columns in _of_classes(arrays, classes).items():
+        column, certain = _decisions(columns, _unit(arrays[name]))
+        counts = np.bincount(column[~np.isnan(certain)], minlength=len(classes))
         order = np.argsort(-counts, kind="stable")
-        words = ", ".join(f"{classes[place]} {counts[place]:,}" for place in order if counts[place])
+        unknown = int(np.isnan(certain).sum())
+        said = [f"{classes[place]} {counts[place]:,}" for place in order if counts[place]]
+        words = ", ".join([*said, *([f"NaN {unknown:,}"] if unknown else [])])
         parts.append(f"{name}: {words}" if name else words)
     return "; ".join(parts)
 
@@ -82,12 +89,21 @@ def _of_classes(arrays: dict[str, xr.DataArray], classes: Sequence[str]) -> dict
     return fitting
 
 
-def _decisions(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The number of the class that each sample gets, and how strongly."""
+def _unit(array: xr.DataArray) -> str:
+    """``probability`` or ``logit``; empty where nothing says it."""
+    return str(array.attrs.get("units", ""))
+
+
+def _decisions(columns: np.ndarray, unit: str) -> tuple[np.ndarray, np.ndarray]:
+    """The number of the class that each sample gets, and how strongly; NaN where any number is, and it gets none.
+
+    A single column of which nothing says what it is counts as probabilities where all are within 0 to 1.
+    """
     if columns.shape[1] > 1:
         return columns.argmax(1), columns.max(1)
     values = columns[:, 0]
-    if ((values >= 0) & (values <= 1)).all():
+    known = values[~np.isnan(values)]
+    if unit == PROBABILITY or (unit != LOGIT and ((known >= 0) & (known <= 1)).all()):
         second = values > 0.5
         return second.astype(int), np.where(second, values, 1 - values)
     second = values > 0

@@ -72,8 +72,8 @@ def report(
         groups: The group of each sample, such as its class; adds what each group attends to.
         predictions: One word per sample; default: the model's output.
         classes: What the classes are called, in the order of the output's columns; a sample is then shown with the
-            class that it gets. A single column takes two: it is the probability of the second where all its numbers
-            are between 0 and 1, or else decides by its sign.
+            class that it gets. A single column takes two: it is the probability or the logit of the second, as the
+            capture knows it; where it does not, a probability if all its numbers are between 0 and 1.
         samples: How many samples to show one by one.
 
     Returns:

@@ -5,6 +5,7 @@ from attnscope.running._columns import model_like, with_one_input
 from attnscope.running._compiled import as_numpy, compiled, compiles, differentiated, viewed
 from attnscope.running._network import Network, Passes, check_model
 from attnscope.running._output_names import output_names
+from attnscope.running._output_units import is_regression, units_of_outputs
 from attnscope.running._reuse import reused
 from attnscope.running._runner import Runner, progress_bar, with_rows
 from attnscope.running._tables import Arranged, arranged
@@ -27,6 +28,7 @@ __all__ = [
     "compiles",
     "differentiated",
     "filled",
+    "is_regression",
     "joined",
     "merged",
     "model_behind_texts",
@@ -34,6 +36,7 @@ __all__ = [
     "output_names",
     "progress_bar",
     "reused",
+    "units_of_outputs",
     "viewed",
     "weights_digest",
     "with_one_input",

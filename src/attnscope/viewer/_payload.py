@@ -16,6 +16,7 @@ from attnscope import colours
 from attnscope.errors import InputError
 from attnscope.maps import AttentionMaps
 from attnscope.marks import numbers, shown
+from attnscope.schema import SAMPLE
 from attnscope.stored_scores import stored_in_words
 from attnscope.viewer._arrange import RolloutMaps, SiteMaps, Tokens, described, sites_of
 from attnscope.viewer._quantise import Map, block, deflated, thumbnail
@@ -283,8 +284,9 @@ def _output(outputs: xr.DataArray | dict[str, xr.DataArray] | None, sample: int)
     parts = [
         f"{name}: {numbers(array.isel(sample=sample).values)}" if name else numbers(array.isel(sample=sample).values)
         for name, array in named.items()
+        if SAMPLE in array.dims
     ]
-    return shown("; ".join(parts))
+    return shown("; ".join(parts)) if parts else None
 
 
 def pixels_of(image: np.ndarray) -> np.ndarray:

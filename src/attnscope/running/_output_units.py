@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import tree
 
-PROBABILITY, LOGIT = "probability", "logit"
+from attnscope.schema import LOGIT, PROBABILITY
 
 
 def units_of_outputs(model: keras.Layer) -> list[str]:
