@@ -88,6 +88,14 @@ def test_codes_of_one_byte_are_within_their_error_wherever_the_scores_are(rng, t
     assert (opened[0, 0, 3] == 0).all()
 
 
+def test_scores_of_half_precision_are_stored_as_they_are(rng, tmp_path):
+    maps = ats.AttentionMaps.from_arrays({"mha": rng.random(size=(3, 2, 4, 5)).astype("float16")})
+    opened = ats.open(maps.save(tmp_path / "run.zarr", codes="float16"))["mha"]
+    assert opened.dtype == np.float16
+    assert "worst_error" not in opened.attrs
+    np.testing.assert_array_equal(opened, maps["mha"])
+
+
 def test_unknown_codes_are_refused(model_and_inputs, tmp_path):
     model, x = model_and_inputs
     with pytest.raises(ats.errors.InputError) as caught:
