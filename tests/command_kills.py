@@ -65,13 +65,13 @@ def ended(process):
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
-def samples_in(path):
-    """How many samples a store has, all of which are read; 0 if there is none."""
+def held(path):
+    """How many samples a store has, all of which are read, and whether its run is complete; 0 if there is none."""
     if not (path / "zarr.json").exists():
-        return 0
+        return 0, False
     found = ats.verify(path)
     assert found.is_whole, str(found)
-    return found.samples
+    return found.samples, found.complete
 
 
 def stop(stops, seed):
@@ -92,7 +92,8 @@ def stop(stops, seed):
         kind = chance.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGINT))
         with contextlib.suppress(ProcessLookupError):
             os.kill(process, kind)
-        code, after = ended(process), samples_in(Path("run.zarr"))
+        code = ended(process)
+        after, complete = held(Path("run.zarr"))
         assert after >= before, f"{before - after} samples are lost"
         if code == 0:
             whole = max(0.7 * whole, time.monotonic() - began)  # as busy as the machine is now
@@ -107,7 +108,7 @@ def stop(stops, seed):
         counts["SIGINT outside"] += code == BEFORE_MAIN
         counts["resumed"] += before > 0
         said = Path("err").read_text()
-        if code == 130 and after:
+        if code == 130 and after and not complete:
             noun = "sample" if after == 1 else "samples"
             resume = shlex.join(["attnscope", *COMMAND, "--resume"])
             assert said == f"attnscope: stopped. 'run.zarr' holds {after} {noun}. Resume: {resume}\n", said

@@ -623,6 +623,22 @@ def test_variables_are_counted_inside_the_context_alone():
     assert keras.Variable.__init__ is init
 
 
+def test_random_numbers_are_not_drawn_where_weights_follow(tmp_path, monkeypatch):
+    dense = keras.layers.Dense(7, kernel_initializer="orthogonal")
+    model = keras.Sequential([keras.Input((5, 3)), keras.layers.LSTM(4), dense])
+    for suffix in ("keras", "h5"):
+        model.save(tmp_path / f"model.{suffix}")
+
+    def drawn(*arguments, **options):
+        raise AssertionError("random numbers are drawn")
+
+    for name in ("Orthogonal", "VarianceScaling"):
+        monkeypatch.setattr(getattr(keras.initializers, name), "__call__", drawn)
+    for suffix in ("keras", "h5"):
+        for weight, stored in zip(ats.load_model(tmp_path / f"model.{suffix}").weights, model.weights, strict=True):
+            np.testing.assert_array_equal(weight, stored)
+
+
 def test_threads_that_load_at_once_are_counted_each_for_itself_and_the_last_leaves_keras_as_it_was():
     init, call = keras.Variable.__init__, keras.Operation.__call__
     both_inside, first_left = threading.Barrier(2, timeout=30), threading.Event()

@@ -101,6 +101,14 @@ def test_a_map_that_never_changes_is_found_in_stored_scores_too(rng, tmp_path):
     }
 
 
+def test_scores_of_half_precision_are_stored_as_they_are(rng, tmp_path):
+    maps = ats.AttentionMaps.from_arrays({"mha": rng.random(size=(3, 2, 4, 5)).astype("float16")})
+    opened = ats.open(maps.save(tmp_path / "run.zarr", codes="float16"))["mha"]
+    assert opened.dtype == np.float16
+    assert "worst_error" not in opened.attrs
+    np.testing.assert_array_equal(opened, maps["mha"])
+
+
 def test_unknown_codes_are_refused(model_and_inputs, tmp_path):
     model, x = model_and_inputs
     with pytest.raises(ats.errors.InputError) as caught:

@@ -18,7 +18,6 @@ GROUND = {
         "schema",
         "labels",
         "findings",
-        "kept_scores",
         "maps",
         "colours",
         "marks",
@@ -26,7 +25,7 @@ GROUND = {
         "plain_values",
         "position_kinds",
     ),
-    *("quantities", "roles", "site_names", "stores", "tensors", "words"),
+    *("quantities", "roles", "site_names", "stored_scores", "stores", "tensors", "words"),
 }
 MODEL = {"interception", "running", "discovery", "handlers", "model_names"}
 ALLOWED = {
@@ -47,7 +46,7 @@ ALLOWED = {
     "labels": {"errors", "schema", "words"},
     "findings": {"marks", "schema"},
     "stores": {"errors", "plain_values", "schema"},
-    "kept_scores": {"schema"},
+    "stored_scores": {"schema"},
     "maps": {"errors", "findings", "labels", "roles", "schema", "site_names", "stores"},
     "backends": {"errors", "patching", "tensors"},
     "interception": {"backends", "errors", "labels", "model_names", "patching", "schema", "tensors"},

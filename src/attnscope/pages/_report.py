@@ -16,7 +16,6 @@ import numpy as np
 import xarray as xr
 
 from attnscope.errors import PAGES, InputError, counted, free_path
-from attnscope.kept_scores import kept_in_words, with_scores
 from attnscope.maps import AttentionMaps
 from attnscope.marks import colour_bar, isolated, rounded_up, shown, token_row
 from attnscope.pages._charts import MOST_POSITIONS, Bars, bar_list, largest_drawn, maps_of_cells, strongest
@@ -25,6 +24,7 @@ from attnscope.pages._outputs import class_counts, outputs_in_words
 from attnscope.pages._page import head, page, what_was_found
 from attnscope.schema import MEANINGS, RANK, SAMPLE_ID, UNITS, key_dims, query_dims, require_maps, what_is_missing
 from attnscope.site_names import short_site_names
+from attnscope.stored_scores import stored_in_words
 
 MOST_CELLS = 20_000
 """At most this many cells of a page are elements with tooltips; the maps after them are drawn as pictures."""
@@ -286,11 +286,10 @@ def _pictures(
     dataset: xr.Dataset, groups: Sequence[str] | None, outputs: Sequence[str], samples: int, tooltips: _Tooltips
 ) -> list[str]:
     """The mean maps of a site, its first samples one by one, and what each group attends to."""
-    parts = [f"<p class=small>{html.escape(sentence)}</p>" for sentence in kept_in_words([dataset])]
-    drawn = with_scores(dataset)
-    ranked = [str(variable) for variable in drawn.data_vars if RANK in drawn[variable].dims]
-    parts += [_means(drawn, str(variable), tooltips) for variable in drawn.data_vars if variable not in ranked]
-    if ranked and len(drawn) == len(dataset):
+    parts = [f"<p class=small>{html.escape(sentence)}</p>" for sentence in stored_in_words([dataset])]
+    ranked = [str(variable) for variable in dataset.data_vars if RANK in dataset[variable].dims]
+    parts += [_means(dataset, str(variable), tooltips) for variable in dataset.data_vars if variable not in ranked]
+    if ranked:
         parts.append(
             f"<p class=small>{' and '.join(ranked)} are in the data but not drawn: in each sample a rank belongs to "
             "another key, so its mean would be of different keys.</p>"

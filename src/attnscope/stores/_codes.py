@@ -46,6 +46,8 @@ def coded_scores(dataset: xr.Dataset, codes: str) -> xr.Dataset:
     if codes == EXACT or SCORES not in dataset or dataset[SCORES].dtype.kind != "f":
         return dataset
     scores = dataset[SCORES]
+    if codes == HALF and scores.dtype == np.float16:
+        return dataset  # nothing is lost
     attributes = {**scores.attrs, CODED: codes, WORST_ERROR: WORST_ERRORS[codes]}
     if codes == HALF:
         return dataset.assign({SCORES: scores.astype(np.float16).assign_attrs(attributes)})

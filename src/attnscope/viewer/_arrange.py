@@ -13,7 +13,6 @@ import xarray as xr
 
 from attnscope.analysis import rolled_out
 from attnscope.errors import SchemaError
-from attnscope.kept_scores import IN_PART, with_scores
 from attnscope.labels import SINK, patch_grid
 from attnscope.maps import AttentionMaps
 from attnscope.marks import shown
@@ -331,7 +330,7 @@ def sites_of(runs: Sequence[AttentionMaps], grid: tuple[int, int] | None = None)
 
 
 def _sites_of_run(number: int, maps: AttentionMaps, grid: tuple[int, int] | None = None) -> list[SiteMaps]:
-    sites = [SiteMaps(shown(name), number, with_scores(maps.dataset(name)), grid) for name in maps]
+    sites = [SiteMaps(shown(name), number, maps.dataset(name), grid) for name in maps]
     names = short_names([site.name for site in sites], [site.name for site in sites if site.role == "cross"])
     return [replace(site, short=names[site.name]) for site in sites]
 
@@ -351,8 +350,7 @@ def _chains(sites: Sequence[SiteMaps]) -> Iterator[tuple[SiteMaps, ...]]:
     """Sites of which it is known that they are self-attention over one sequence, in the order of execution."""
     chains: dict[tuple[str, tuple[int, int], str], list[SiteMaps]] = {}
     for site in sites:
-        whole = site.variable == SCORES and IN_PART not in site.array.attrs
-        plain = set(site.panel_dims) <= {HEAD} and whole and not site.sinks
+        plain = set(site.panel_dims) <= {HEAD} and site.variable == SCORES and not site.sinks
         if plain and site.told_by == "lineage" and site.role in ("self", "encoder", "decoder"):
             chains.setdefault((site.role, site.shape, site.sequence), []).append(site)
     yield from (tuple(chain) for chain in chains.values() if len(chain) > 1)

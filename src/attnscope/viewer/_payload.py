@@ -14,10 +14,10 @@ import xarray as xr
 
 from attnscope import colours
 from attnscope.errors import InputError
-from attnscope.kept_scores import kept_in_words
 from attnscope.maps import AttentionMaps
 from attnscope.marks import numbers, shown
 from attnscope.schema import SAMPLE
+from attnscope.stored_scores import stored_in_words
 from attnscope.viewer._arrange import RolloutMaps, SiteMaps, Tokens, described, sites_of
 from attnscope.viewer._quantise import Map, block, deflated, thumbnail
 from attnscope.viewer._relevance import RelevanceRow
@@ -80,7 +80,7 @@ class Payload:
             "about": described(self.runs),
             "detail": self.detail,
             "error": self.max_error,
-            "notes": [*self.notes, *self._kept(), *self._left_out(), *self._of_unknown_kind()],
+            "notes": [*self.notes, *self._rounding(), *self._left_out(), *self._of_unknown_kind()],
             "runs": [shown(name) if name else "" for name in self.runs],
             "samples": [self._sample(sample) for sample in self.samples],
             "tokens": [tokens.to_json() for tokens in table],
@@ -118,10 +118,10 @@ class Payload:
         run = self.manifest["runs"][site.run]
         return f"{run}: {site.short}" if run else site.short
 
-    def _kept(self) -> Iterator[str]:
-        """How the scores were kept, if that changes what is drawn."""
+    def _rounding(self) -> Iterator[str]:
+        """How the scores of each run are rounded."""
         for name, maps in self.runs.items():
-            for sentence in kept_in_words([maps.dataset(site) for site in maps]):
+            for sentence in stored_in_words([maps.dataset(site) for site in maps]):
                 yield shown(f"{name}: {sentence}") if name else sentence
 
     def _left_out(self) -> Iterator[str]:

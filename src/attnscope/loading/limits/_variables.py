@@ -19,6 +19,11 @@ FREE_BYTES = 256 * 2**20
 MAX_EXPANSION = 8
 """How many times the stored weights variables may take: an optimizer's slots, float16 that is used as float32."""
 MAX_VARIABLES = 20_000
+_RANDOM = tuple(
+    getattr(keras.initializers, name)
+    for name in ("Orthogonal", "RandomNormal", "RandomUniform", "TruncatedNormal", "VarianceScaling")
+)
+"""Initializers whose numbers take long to make, and are replaced by those in the file."""
 
 
 @dataclass
@@ -52,7 +57,8 @@ def limited_variables(stored_bytes: int) -> Iterator[None]:
     """Refuse to build variables far larger than the weights that a file stores for them.
 
     A configuration of a hundred bytes can ask for a layer of a trillion weights. Inside this context every Keras
-    variable is counted before its values are made. Other threads are not affected.
+    variable is counted before its values are made, and those that would be random are 0: the weights follow. Other
+    threads are not affected.
 
     Args:
         stored_bytes: How many bytes of weights the file stores.
@@ -89,6 +95,8 @@ def _counted(init: Callable[..., None]) -> Callable[..., None]:
             sizes = [size for size in ((shape,) if isinstance(shape, int) else tuple(shape)) if size is not None]
             bits = re.search(r"\d+", str(dtype or keras.config.floatx()))
             allowance.take(math.prod(int(size) for size in sizes) * int(bits[0] if bits else 32) // 8)
+            if isinstance(initializer, _RANDOM):
+                initializer = keras.initializers.Zeros()
         init(variable, initializer, shape, dtype, *args, **kwargs)
 
     return counted_init
