@@ -319,3 +319,20 @@ def test_every_control_has_a_role_and_a_name(opened):
 def test_nothing_is_wider_than_the_window(opened, view, width):
     page = opened(f"view={view}&site=3", width=width)
     assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+
+
+def test_paper_gets_the_picture_in_light_colours_in_place_of_the_controls(opened):
+    page = opened("view=matrix&site=1&panel=2", dark=True)
+    controls, figure = page.get_by_role("tab").first, page.locator("figure.printed")
+    theme = "document.querySelector('.attnscope-view').dataset.theme"
+    assert controls.is_visible() and not figure.count()
+    page.emulate_media(media="print", color_scheme="dark")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert figure.is_visible() and not controls.is_visible() and page.evaluate(theme) == "light"
+    texts = figure.locator("text").all_text_contents()
+    assert {"encoder_1/attention", "sample 1: eats", "source12"} <= set(texts) and "translator" not in texts
+    assert page.get_by_role("heading", name="translator").is_visible()
+    assert page.get_by_text("0.900, 0.100").is_visible()
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    page.emulate_media(media="screen", color_scheme="dark")
+    assert controls.is_visible() and not figure.count() and page.evaluate(theme) == "dark"

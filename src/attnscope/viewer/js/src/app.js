@@ -9,6 +9,7 @@ import { createKeyboard } from "./keyboard.js";
 import { createLegend } from "./legend.js";
 import { Messages } from "./messages.js";
 import { Names } from "./names.js";
+import { Paper } from "./paper.js";
 import { Pointer } from "./pointer.js";
 import { ColourScheme } from "./scheme.js";
 import { createSearch } from "./search.js";
@@ -103,6 +104,7 @@ class Viewer {
     if (this.address) {
       on(window, "popstate", () => this.arrive());
       on(window, "resize", () => this.drawSoon());
+      this.printOn(on);
     } else this.watchHost();
     let width = 0;
     const sized = new ResizeObserver(() => {
@@ -112,6 +114,19 @@ class Viewer {
     });
     sized.observe(root);
     this.leaving.push(() => sized.disconnect());
+  }
+
+  /** @param {(target: EventTarget, type: string, listener: () => void) => void} on */
+  printOn(on) {
+    const paper = new Paper(this.parts);
+    on(window, "beforeprint", () => {
+      if (this.colours.use(false)) this.showColours();
+      paper.lay();
+    });
+    on(window, "afterprint", () => {
+      paper.remove();
+      this.recolour();
+    });
   }
 
   watchHost() {

@@ -15,7 +15,7 @@ const SCALE_WIDTH = 240;
 /** @typedef {ScaleStrip & { kind: Scale, colourOf: ColourOf }} CaptionScale */
 
 /**
- * A picture with its title above and its colour scale below, so that it is understood wherever it is taken.
+ * A picture with its title above, if it has one, and its colour scale below, so that it is understood wherever it is taken.
  *
  * @param {Picture} picture
  * @param {{ title: string, lines: string[], scale: CaptionScale | null }} caption
@@ -24,7 +24,8 @@ const SCALE_WIDTH = 240;
 export function framedPicture(picture, { title, lines, scale }) {
   const width = Math.max(picture.width, 320) + 2 * EXPORT_MARGIN;
   const inside = width - 2 * EXPORT_MARGIN;
-  const header = 24 + lines.length * 17 + 8;
+  const top = title ? 24 : 0;
+  const header = top + lines.length * 17 + 8;
   const words = scale ? wrappedText(scale.text, inside, { size: 11 }) : [];
   const footer = scale ? 42 + words.length * 15 : 0;
   return {
@@ -33,8 +34,8 @@ export function framedPicture(picture, { title, lines, scale }) {
     draw(painter) {
       const { theme } = painter;
       painter.rect(0, 0, width, this.height, theme.page);
-      painter.text(title, EXPORT_MARGIN, EXPORT_MARGIN + 8, { size: 15, weight: 600, maxWidth: inside });
-      lines.forEach((line, number) => painter.text(line, EXPORT_MARGIN, EXPORT_MARGIN + 30 + number * 17, { size: 12, fill: theme.quiet, maxWidth: inside }));
+      if (title) painter.text(title, EXPORT_MARGIN, EXPORT_MARGIN + 8, { size: 15, weight: 600, maxWidth: inside });
+      lines.forEach((line, number) => painter.text(line, EXPORT_MARGIN, EXPORT_MARGIN + top + 6 + number * 17, { size: 12, fill: theme.quiet, maxWidth: inside }));
       const bottom = EXPORT_MARGIN + header + picture.height + 12;
       if (scale) drawScale(painter, scale, words, EXPORT_MARGIN, bottom, Math.min(SCALE_WIDTH, inside));
       painter.moved(EXPORT_MARGIN, EXPORT_MARGIN + header, () => picture.draw(painter));
@@ -85,16 +86,26 @@ function wrappedText(text, width, style) {
 }
 
 /**
+ * A picture as an element.
+ *
+ * @param {Picture} picture
+ * @param {Palette} palette
+ */
+export function svgElement(picture, palette) {
+  const painter = createSvgPainter(picture.width, picture.height, palette);
+  painter.element.setAttribute("font-family", TEXT_FAMILY);
+  picture.draw(painter);
+  return painter.element;
+}
+
+/**
  * A picture as the text of an SVG file.
  *
  * @param {Picture} picture
  * @param {Palette} palette
  */
 export function svgText(picture, palette) {
-  const painter = createSvgPainter(picture.width, picture.height, palette);
-  painter.element.setAttribute("font-family", TEXT_FAMILY);
-  picture.draw(painter);
-  return `<?xml version="1.0" encoding="UTF-8"?>\n${new XMLSerializer().serializeToString(painter.element)}\n`;
+  return `<?xml version="1.0" encoding="UTF-8"?>\n${new XMLSerializer().serializeToString(svgElement(picture, palette))}\n`;
 }
 
 /**
@@ -147,9 +158,10 @@ export function saveBlob(blob, name) {
  * What the current view shows, with its title and scale, and the words of its name; null where there is no picture.
  *
  * @param {PictureParts} parts
+ * @param {{ titled?: boolean }} [options] whether the picture has the title of the maps above it
  * @returns {{ picture: Picture, words: string[] } | null}
  */
-export function shownPicture({ manifest, selection, colours, names, views, legend }) {
+export function shownPicture({ manifest, selection, colours, names, views, legend }, { titled = true } = {}) {
   const view = views.current();
   const drawn = view?.picture();
   if (!view || !drawn) return null;
@@ -162,7 +174,7 @@ export function shownPicture({ manifest, selection, colours, names, views, legen
   /** @type {ColourOf} */
   const colourOf = (value, maximum) => (strip.signed ? colours.ofDifference(value, maximum) : colours.of(value, maximum));
   const path = ["overview", "compare"].includes(state.view) ? "" : names.shownPath();
-  const picture = framedPicture(drawn, { title: manifest.title, lines: [shown, path, about].filter(Boolean), scale: { ...strip, kind: state.scale, colourOf } });
+  const picture = framedPicture(drawn, { title: titled ? manifest.title : "", lines: [shown, path, about].filter(Boolean), scale: { ...strip, kind: state.scale, colourOf } });
   return { picture, words: [manifest.title, state.view, state.view === "overview" ? "" : names.shown(), about] };
 }
 

@@ -21,3 +21,13 @@ test("a saved picture says what it shows, and how its colours are to be read", (
   expect([pixels[0], pixels[(width - 1) * 4]]).toEqual([0, 50]);
   expect(drawn).toEqual([true]);
 });
+
+test("where the page has the title, a picture is as much lower without it", () => {
+  const painter = notingPainter({ page: "#fff", ink: "#000", quiet: "#888", line: "#eee" });
+  const picture = { width: 400, height: 100, draw: () => {} };
+  const titled = framedPicture(picture, { title: "Title", lines: ["site"], scale: null });
+  const untitled = framedPicture(picture, { title: "", lines: ["site"], scale: null });
+  expect(titled.height - untitled.height).toBe(24);
+  untitled.draw(painter);
+  expect(painter.calls.filter(([name]) => name === "text").map(([, text, , y]) => [text, y])).toEqual([["site", 22]]);
+});
