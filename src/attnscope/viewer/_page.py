@@ -11,7 +11,7 @@ from functools import cache
 from importlib import resources
 from typing import Literal
 
-from attnscope.colours import tokens_css
+from attnscope.colours import FONTS, palette, tokens_css
 from attnscope.errors import TooLargeError
 from attnscope.viewer._arrange import escaped_json
 from attnscope.viewer._payload import Detail, Payload
@@ -19,6 +19,8 @@ from attnscope.viewer._payload import Detail, Payload
 OFFLINE, SERVED, WIDGET = "page.js", "served.js", "widget.js"
 """The entry points: of the offline page, of a server's page, and in a notebook."""
 END = "</body>\n</html>\n"
+WIDGET_SHEET = "widget.css"
+"""The style of a notebook's widget."""
 COARSE = 0.002
 """Largest error of a number if a page has to be smaller."""
 _LEFT_OUT: dict[Literal["full", "coarse", "pooled", "thumbnails"], str] = {
@@ -142,7 +144,14 @@ def style(sheet: str = "page.css") -> str:
         system=".attnscope-page",
         dark=".attnscope-view[data-theme=dark]",
     )
-    return tokens + source(sheet)
+    return tokens + source(sheet) + ("" if sheet == WIDGET_SHEET else _on_paper())
+
+
+def _on_paper() -> str:
+    """Printed sheets have their number; a notebook's are its own."""
+    marks = "@bottom-right{content:counter(page) ' / ' counter(pages)}"
+    quiet = palette(dark=False)["quiet"]
+    return f"@page{{size:A4;margin:15mm;font:8.5pt {FONTS['sans']};color:{quiet};{marks}}}\n"
 
 
 @cache

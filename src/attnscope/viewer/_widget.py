@@ -19,7 +19,7 @@ from typing import Any
 
 from attnscope.errors import AttnscopeError
 from attnscope.viewer._arrange import escaped_json
-from attnscope.viewer._page import WIDGET, page, script, style
+from attnscope.viewer._page import WIDGET, WIDGET_SHEET, page, script, style
 from attnscope.viewer._payload import Payload
 from attnscope.viewer._still import still
 
@@ -127,7 +127,7 @@ def _widget_class() -> Any:
         """The widget that `view` shows; ``view.state`` and ``view.save`` are what it is used by."""
 
         _esm = script(WIDGET)
-        _css = style("widget.css")
+        _css = style(WIDGET_SHEET)
         manifest = traitlets.Unicode().tag(sync=True)
         thumbnails = traitlets.Bytes().tag(sync=True)
         state = traitlets.Dict().tag(sync=True)
