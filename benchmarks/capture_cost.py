@@ -23,30 +23,12 @@ import sys
 import time
 from pathlib import Path
 
+from encoder import build
+
 LENGTHS = {128: 16, 512: 4, 2048: 1}
 """Tokens, and samples per batch."""
 ROUTES = ("plain", "keras", "full", "summary")
 BATCHES, LAYERS, HEADS, WIDTH = 2, 4, 8, 256
-
-
-def build(length: int, *, with_scores: bool):
-    """A pre-norm encoder whose attention takes Keras' fused path; with scores, Keras' own route to them."""
-    import keras
-    from keras import layers
-
-    inputs = keras.Input((length, WIDTH))
-    x, scores = inputs, []
-    for block in range(LAYERS):
-        normed = layers.LayerNormalization()(x)
-        attention = layers.MultiHeadAttention(HEADS, WIDTH // HEADS, name=f"attention_{block}")
-        if with_scores:
-            attended, given = attention(normed, normed, return_attention_scores=True)
-            scores.append(given)
-        else:
-            attended = attention(normed, normed)
-        x = x + attended
-        x = x + layers.Dense(WIDTH)(layers.Dense(4 * WIDTH, activation="gelu")(layers.LayerNormalization()(x)))
-    return keras.Model(inputs, [x, *scores] if with_scores else x)
 
 
 def used_memory() -> int:
@@ -67,7 +49,7 @@ def measure(route: str, length: int) -> dict[str, float]:
     keras.utils.set_random_seed(0)
     batch = LENGTHS[length]
     x = np.random.default_rng(0).normal(size=(BATCHES * batch, length, WIDTH)).astype("float32")
-    model = build(length, with_scores=route == "keras")
+    model = build(length, WIDTH, HEADS, LAYERS, with_scores=route == "keras")
     options = {"summaries": [ats.Received(), ats.Entropy()]} if route == "summary" else {}
     runs = {
         "plain": lambda: model.predict(x, batch_size=batch, verbose=0),

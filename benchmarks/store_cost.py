@@ -8,8 +8,9 @@ of about 2, as those of trained models have. All routes take turns in one proces
 * by hand: `predict` of a second model that also returns every layer's scores (`return_attention_scores=True`), and
   `numpy.save` of each; it has no labels, no checksums, and nothing can be resumed.
 
-Run: ``python benchmarks/store_cost.py [--backend jax] [--rounds 5]``; prints how many times as fast as plain each is,
-by the clock and by CPU time (best of the rounds after one that compiles), and the bytes on disk.
+Run: ``python benchmarks/store_cost.py [--backend jax] [--codes uint8] [--rounds 3]``; prints how many times as fast as
+plain each is, by the clock and by CPU time (best of the rounds after one that compiles), and the bytes of the sites on
+disk: scores, what is kept beside them, labels and checksums.
 """
 
 from __future__ import annotations
@@ -25,31 +26,13 @@ import tempfile
 import time
 from pathlib import Path
 
+from encoder import build
+
 LENGTH, WIDTH, HEADS, LAYERS = 512, 768, 12, 4
 SAMPLES, BATCH = 16, 4
 LOGITS = 2.0
 """Standard deviation of the logits in a row."""
 CODES = ("uint8", "float16", "exact")
-
-
-def build(*, with_scores: bool):
-    """A pre-norm encoder whose attention takes Keras' fused path; with scores, Keras' own route to them."""
-    import keras
-    from keras import layers
-
-    inputs = keras.Input((LENGTH, WIDTH))
-    x, scores = inputs, []
-    for block in range(LAYERS):
-        normed = layers.LayerNormalization()(x)
-        attention = layers.MultiHeadAttention(HEADS, WIDTH // HEADS, name=f"attention_{block}")
-        if with_scores:
-            attended, given = attention(normed, normed, return_attention_scores=True)
-            scores.append(given)
-        else:
-            attended = attention(normed, normed)
-        x = x + attended
-        x = x + layers.Dense(WIDTH)(layers.Dense(4 * WIDTH, activation="gelu")(layers.LayerNormalization()(x)))
-    return keras.Model(inputs, [x, *scores] if with_scores else x)
 
 
 def sharpen(plain, x) -> float:
@@ -66,10 +49,12 @@ def sharpen(plain, x) -> float:
 
 
 def bytes_of(folder: Path) -> int:
+    """Of the sites alone, if it is a store: what the model returned is not what is asked about."""
+    folder = folder / "sites" if (folder / "sites").is_dir() else folder
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def measure(rounds: int) -> dict[str, dict[str, float]]:
+def measure(rounds: int, chosen: list[str]) -> dict[str, dict[str, float]]:
     """Seconds by the clock and of CPU of each route, and the bytes that it leaves on disk."""
     import keras
     import numpy as np
@@ -78,21 +63,22 @@ def measure(rounds: int) -> dict[str, dict[str, float]]:
 
     keras.utils.set_random_seed(0)
     x = np.random.default_rng(0).normal(size=(SAMPLES, LENGTH, WIDTH)).astype("float32")
-    plain, with_scores = build(with_scores=False), build(with_scores=True)
+    sizes = LENGTH, WIDTH, HEADS, LAYERS
+    plain, with_scores = build(*sizes), build(*sizes, with_scores=True)
     spread = sharpen(plain, x)
     with_scores.set_weights(plain.get_weights())
     folder = Path(tempfile.mkdtemp())
 
     def by_hand() -> None:
         (folder / "by hand").mkdir()
-        for number, array in enumerate(with_scores.predict(x, batch_size=BATCH, verbose=0)):
+        for number, array in enumerate(with_scores.predict(x, batch_size=BATCH, verbose=0)[1:]):
             np.save(folder / "by hand" / f"{number}.npy", array)
 
     def stored(codes: str):
         return lambda: ats.capture(plain, x, batch_size=BATCH, store=folder / codes, codes=codes, progress=False)
 
     routes = {"plain": lambda: plain.predict(x, batch_size=BATCH, verbose=0)}
-    routes |= {codes: stored(codes) for codes in CODES} | {"by hand": by_hand}
+    routes |= {codes: stored(codes) for codes in chosen} | {"by hand": by_hand}
     found = {route: {"clock": np.inf, "cpu": np.inf, "bytes": 0} for route in routes}
     for number in range(rounds + 1):
         for route, run in routes.items():
@@ -112,22 +98,25 @@ def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backend", action="append", choices=("jax", "tensorflow", "torch"))
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--codes", action="append", choices=CODES)
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    chosen = options.codes or list(CODES)
     if options.measure:
-        print(json.dumps(measure(options.rounds)))
+        print(json.dumps(measure(options.rounds, chosen)))
         return
     float32 = 4 * SAMPLES * LAYERS * HEADS * LENGTH**2
     print(f"{os.cpu_count()} cores, {platform.platform()}, Python {platform.python_version()}; {float32 / 1e6:.0f} MB")
     print("| backend | plain | route | throughput | by CPU time | bytes, against float32 |\n|---|---|---|---|---|---|")
     for backend in options.backend or ("jax", "tensorflow", "torch"):
         command = [sys.executable, __file__, "--measure", "--rounds", str(options.rounds)]
+        command += [part for codes in chosen for part in ("--codes", codes)]
         environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
         run = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=True)
         found = json.loads(run.stdout.splitlines()[-1])
         plain = found["plain"]
-        for route in (*CODES, "by hand"):
+        for route in (*chosen, "by hand"):
             one = found[route]
             print(
                 f"| {backend} | {plain['clock']:.2f} s | {route} | {plain['clock'] / one['clock']:.2f} | "

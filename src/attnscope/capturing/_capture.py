@@ -10,6 +10,7 @@ from pathlib import Path
 import keras
 from keras import tree
 
+from attnscope.capturing._codes import coded
 from attnscope.capturing._destinations import Description, InMemory, named_outputs
 from attnscope.capturing._memory import check_that_it_fits
 from attnscope.capturing._observer import Observer
@@ -127,7 +128,8 @@ def captured(
     if store is not None and codes == "uint8":
         summaries += _exact_beside(summaries)
     network = without_texts(network)
-    ready = reused(network.model, _wishes(network, sites, summaries), lambda: _Ready(network, sites, summaries))
+    observed = summaries if store is None else coded(summaries, codes)
+    ready = reused(network.model, _wishes(network, sites, observed), lambda: _Ready(network, sites, observed))
     if resume and store is None:
         raise InputError(
             "resume=True was given, but it needs a store to resume: capture(..., store='run.zarr', resume=True)."

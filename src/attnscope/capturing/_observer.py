@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 from keras import ops
 
+from attnscope.capturing._codes import Codes
 from attnscope.capturing._summaries import Summary
 from attnscope.interception import Block, Call, Handler, Layout, SitePlan, any_along
 from attnscope.schema import RAN, SAMPLE, SCORES, TOP_SCORES, Site, SiteTable
@@ -112,8 +113,8 @@ class Observer:
         result = SiteArrays()
         for summary in self._summaries:
             for variable in summary.missing:
-                dims = summary.dims(layout.dims)
-                result.variables[variable] = _stacked(steps, variable, dims, size, loops)
+                dims, is_coded = summary.dims(layout.dims), isinstance(summary, Codes)
+                result.variables[variable] = _stacked(steps, variable, dims, size, loops, is_coded=is_coded)
         window = tuple(dim for dim in layout.dims if dim == "window")
         for variable, along in ((QUERY_VALID, layout.query_dims), (KEY_VALID, layout.key_dims)):
             if along:
@@ -183,9 +184,16 @@ def _valid_queries(block: Block) -> list[Tensor]:
 
 
 def _stacked(
-    steps: list[dict[str, np.ndarray]], variable: str, dims: tuple[str, ...], size: int, loops: bool
+    steps: list[dict[str, np.ndarray]],
+    variable: str,
+    dims: tuple[str, ...],
+    size: int,
+    loops: bool,
+    *,
+    is_coded: bool = False,
 ) -> tuple[tuple[str, ...], np.ndarray]:
-    arrays = [_samples(_standard_float(step[variable]), size) for step in steps]
+    values = [step[variable] if is_coded else _standard_float(step[variable]) for step in steps]
+    arrays = [_samples(array, size) for array in values]
     if not loops:
         return dims, arrays[0]
     return (SAMPLE, "step", *dims[1:]), np.stack(arrays, axis=1)

@@ -20,7 +20,7 @@ from attnscope.errors import STORES, AttnscopeError, InputError, counted, free_p
 from attnscope.maps import RAN_EVERYWHERE, AttentionMaps, open_maps
 from attnscope.running import Batch
 from attnscope.schema import RAN
-from attnscope.stores import Background, Manifest, StoreWriter, coded_scores, holds_nothing, run_folder
+from attnscope.stores import SCALE, Background, Manifest, StoreWriter, holds_nothing, marked, run_folder
 
 
 @contextmanager
@@ -140,7 +140,7 @@ class OnDisk:
         self._background.put(size, lambda: self._append(groups, attributes, digest))
 
     def _append(self, groups: Mapping[str, xr.Dataset], attributes: Mapping[str, Any], digest: str) -> None:
-        coded = {path: coded_scores(dataset, self._codes) for path, dataset in groups.items()}
+        coded = {path: _marked(dataset, self._codes) for path, dataset in groups.items()}
         self._writer.append(coded, attributes, digest)
 
     def _attributes(self, attrs: Mapping[str, Any]) -> dict[str, Any]:
@@ -189,6 +189,13 @@ class OnDisk:
                 self._writer.commit()
         except Exception:  # the run has failed already, perhaps by this; what was committed before is whole
             return
+
+
+def _marked(dataset: xr.Dataset, codes: str) -> xr.Dataset:
+    """A site's batch that says how its scores are coded; whole numbers are not."""
+    if "float" in dataset.attrs.get("dtype", ""):
+        return marked(dataset, codes)
+    return dataset.drop_vars(SCALE, errors="ignore")
 
 
 def _copied(site: SiteArrays) -> SiteArrays:

@@ -32,7 +32,18 @@ URL (``%23``). Nothing depends on it: the attribute ``site`` is the name.
 
 from attnscope.stores._background import Background
 from attnscope.stores._beginning import holds_nothing, new_store, run_folder
-from attnscope.stores._codes import CODES, check_codes, coded_scores
+from attnscope.stores._codes import (
+    BYTES,
+    CODES,
+    EXACT,
+    FEWEST_STEPS,
+    HALF,
+    MOST_STEPS,
+    SCALE,
+    check_codes,
+    coded_scores,
+    marked,
+)
 from attnscope.stores._files import FORMAT, HOLDS, LOCK, MANIFEST
 from attnscope.stores._lock import locked
 from attnscope.stores._manifest import Manifest, attributes_of_store, holds_maps, read_manifest
@@ -42,11 +53,17 @@ from attnscope.stores._verify import Verification, verify
 from attnscope.stores._writer import StoreWriter, write_groups
 
 __all__ = [
+    "BYTES",
     "CODES",
+    "EXACT",
+    "FEWEST_STEPS",
     "FORMAT",
+    "HALF",
     "HOLDS",
     "LOCK",
     "MANIFEST",
+    "MOST_STEPS",
+    "SCALE",
     "Background",
     "Manifest",
     "StoreWriter",
@@ -57,6 +74,7 @@ __all__ = [
     "holds_maps",
     "holds_nothing",
     "locked",
+    "marked",
     "names_of_nodes",
     "new_store",
     "node_name",

@@ -19,7 +19,7 @@ WORST_ERRORS = {HALF: 2.5e-4, BYTES: 4e-3}
 """How far a stored score is at most from the captured one."""
 SCALE = f"{SCORES}_scale"
 """For each query, by what the squares of its codes are multiplied."""
-_FEWEST_STEPS, _MOST_STEPS = 60, 255
+FEWEST_STEPS, MOST_STEPS = 60, 255
 """Steps from 0 to the largest score of a row: as many as the stated error needs, and for rows of small scores more."""
 _MEANING = f"{SCORES} = {SCORES} ** 2 * {SCALE}"
 _Key: TypeAlias = tuple[Any, ...]
@@ -48,19 +48,37 @@ def coded_scores(dataset: xr.Dataset, codes: str) -> xr.Dataset:
     scores = dataset[SCORES]
     if codes == HALF and scores.dtype == np.float16:
         return dataset  # nothing is lost
-    attributes = {**scores.attrs, CODED: codes, WORST_ERROR: WORST_ERRORS[codes]}
     if codes == HALF:
-        return dataset.assign({SCORES: scores.astype(np.float16).assign_attrs(attributes)})
+        return marked(dataset.assign({SCORES: (scores.dims, scores.values.astype(np.float16), scores.attrs)}), codes)
     largest = scores.max(key_dims(scores.dims), skipna=False).astype(np.float32)
-    steps = np.ceil(np.clip(np.nan_to_num(largest.values) * _MOST_STEPS, _FEWEST_STEPS, _MOST_STEPS))
+    steps = np.ceil(np.clip(np.nan_to_num(largest.values) * MOST_STEPS, FEWEST_STEPS, MOST_STEPS))
     scale = (largest.values / np.square(steps)).astype(np.float32)
     per_step = np.expand_dims(np.where(scale > 0, scale, 1), _key_axes(scores.dims))
     codes_of_scores = np.rint(np.sqrt(np.nan_to_num(scores.values) / per_step)).astype(np.uint8)
+    return marked(
+        dataset.assign({SCORES: (scores.dims, codes_of_scores, scores.attrs), SCALE: (largest.dims, scale)}), codes
+    )
+
+
+def marked(dataset: xr.Dataset, codes: str) -> xr.Dataset:
+    """A dataset that says how its scores, which are coded already, are to be read.
+
+    Args:
+        dataset: Of one site. Where it did not run, its scores may be NaN, and so is their scale.
+        codes: As `coded_scores` takes it.
+    """
+    if codes == EXACT or SCORES not in dataset:
+        return dataset
+    scores = dataset[SCORES]
+    attributes = {**scores.attrs, CODED: codes, WORST_ERROR: WORST_ERRORS[codes]}
+    if codes == HALF:
+        return dataset.assign({SCORES: (scores.dims, scores.values.astype(np.float16, copy=False), attributes)})
+    values = scores.values if scores.dtype == np.uint8 else np.nan_to_num(scores.values).astype(np.uint8)
     meaning = {"units": "1", "long_name": "by what the squares of a query's codes are multiplied"}
     return dataset.assign(
         {
-            SCORES: (scores.dims, codes_of_scores, {**attributes, "decoding": _MEANING}),
-            SCALE: (largest.dims, scale, meaning),
+            SCORES: (scores.dims, values, {**attributes, "decoding": _MEANING}),
+            SCALE: (dataset[SCALE].dims, dataset[SCALE].values, meaning),
         }
     )
 
