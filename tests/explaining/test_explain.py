@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from dataclasses import replace
 
 import keras
@@ -16,6 +17,7 @@ from attnscope.attribution import relevance_of, subjects_of
 from attnscope.errors import InputError, MethodError, TargetError, WouldOverwriteError
 from attnscope.explaining._explain import _drawn
 from attnscope.explaining._method_choice import MethodChoice
+from attnscope.pages._signed_marks import SignedParts, signed_bars
 
 WEIGHTS = np.array([[2.0], [-3.0], [0.5], [0.0]], "float32")
 NAMES = ["height", "weight", "age", "=1+1"]
@@ -442,6 +444,34 @@ def test_the_page_says_what_raises_the_answer_most_by_either_method(model, patie
         table = table.assign(relevance=(("by", "sample", "key"), np.array(relevance)[:, None]))
         both = replace(explanation, methods=methods, table=table.assign(agreement=("sample", [0.5])))
         assert sentence in both._repr_html_()
+
+
+def test_the_row_of_the_others_is_a_sum_only_where_sums_mean_something():
+    relevance = np.array([*np.linspace(4, 2, 12), 0.5, -0.75, 0.25])
+    parts = SignedParts("features", [f"f{n}" for n in range(15)], [""] * 15, relevance)
+    last = signed_bars(parts).split("<tr ")[-1]
+    assert "the other 3 features" in last and "within ±0.750" in last and "<i" not in last and parts.reach == 4
+    added = replace(parts, relevance=np.array([*relevance[:12], -1.5, -1.75, -1.25]), adds_up=True)
+    last = signed_bars(added).split("<tr ")[-1]
+    assert "\N{MINUS SIGN}4.50</td>" in last and "<i class=less" in last and added.reach == 5
+
+
+def test_a_method_that_is_never_negative_has_bars_from_the_left_and_says_so(model, patients):
+    explanation = explained(model, patients, samples=[0])
+    table = explanation.table.drop_dims("by").assign(
+        relevance=(("by", "sample", "key"), np.array([[[0.5, 0.25, 0.125, 0]]]))
+    )
+    page = replace(explanation, methods=(MethodChoice("chefer", "explains", ()),), table=table)._repr_html_()
+    target = f"<bdi>{explanation.target}</bdi>"
+    assert (
+        "The longer the bar, the more relevant; the scale ends at 0.5. This method is never negative: it does not tell "
+        f"features that raise {target} from those that lower it."
+    ) in page
+    assert re.findall(r"<i class=more style='([^']*)'", page) == [
+        f"left:0.00%;width:{width}.00%" for width in (100, 50, 25, 0)
+    ]
+    assert "lowers</span>" not in page and "When the most relevant features are removed" in page
+    assert "lowers</span>" in explanation._repr_html_()
 
 
 def forecast(loss):

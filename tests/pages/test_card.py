@@ -8,6 +8,7 @@ import pytest
 
 from attnscope.findings import Findings
 from attnscope.pages import CardRules, card_element, card_page
+from attnscope.pages._interval_chart import Ends, Row, interval_chart
 
 RULES = CardRules("It <wins> twice.", ("Only here.",), ("chance",), unchanged_from=0.625, margin=0.25)
 
@@ -127,6 +128,26 @@ def test_the_first_chart_shows_each_method_where_it_gains_least_in_shares_of_the
     assert f"<rect class=none x={none} width={100 * 0.5 / (right - left):.2f}% y=0 height=44 />" in chart
     assert f"<line class=zero x1={zero} x2={zero} y1=0 y2=44 />" in chart
     assert chart.count("<circle") == 2
+
+
+def test_a_line_that_goes_on_far_beyond_all_means_ends_in_an_arrow_and_the_chart_says_how_far():
+    near, far = Ends(-1.0, 0.5, 9.5), Ends(-2000.0, 1.0, 30.0)
+    chart = interval_chart([Row("near", "", {"chance": near}), Row("far", "", {"chance": far})], 0.25)
+    left, right = -10 - 0.04 * 20, 10 + 0.04 * 20
+    at = lambda value: f"{100 * (value - left) / (right - left):.2f}%"  # noqa: E731
+    assert f"<line class=vs0 x1={at(-1)} x2={at(9.5)} y1=22 y2=22 />" in chart
+    assert "<line class=vs0 x1=0.00% x2=100.00% y1=22 y2=22 />" in chart
+    assert re.findall(r"<svg x=(\S+) y=22 width=1", chart) == ["0.00%", "100.00%"]
+    assert "Lines with an arrow go on outside of the chart, as far as \N{MINUS SIGN}2000 and 30." in chart
+    assert "arrow" not in interval_chart([Row("near", "", {"chance": near})], 0.25)
+
+
+def test_a_heading_breaks_between_its_words_and_no_word_of_usual_length_does(card):
+    card.judged["chefer"].randomised.clear()
+    card.judged["chefer"].randomised.update({"diagnosis": 0.5, "and einsum_dense": 0.25, "x" * 17: 0.5, "a<b": 0.5})
+    headings = re.findall(r"<th scope=col>(.*?)</th>", card_page(card, RULES))
+    parts = ["diagnosis", "and <wbr>einsum_<wbr>dense", f"{'x' * 14}<wbr>xxx", "a&lt;b"]
+    assert set(parts) <= set(headings)
 
 
 def test_measures_and_tests_are_folded_and_the_limits_are_not(card):

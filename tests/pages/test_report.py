@@ -365,8 +365,8 @@ def test_on_paper_each_sheet_says_what_it_is_about(rng):
     maps = ats.AttentionMaps.from_arrays({"a/b": causal(rng), "</style><b>": causal(rng)})
     source = report(maps, title="}</style>\n\u202eTitle")
     assert r'@top-left{content:"\7d \3c \2f style\3e \23ce \27e8 U\2b 202E\27e9 Title"}' in source
-    assert r'@page site-0{@top-right{content:"a\2f b"}}#site-0{page:site-0}' in source
-    assert r'@page site-1{@top-right{content:"\3c \2f style\3e \3c b\3e "}}#site-1{page:site-1}' in source
+    assert r'@page site-0{@top-right{content:"b"}}#site-0{page:site-0}' in source
+    assert r'@page site-1{@top-right{content:"style\3e \3c b\3e "}}#site-1{page:site-1}' in source
     assert source.count("</style>") == 1
 
 

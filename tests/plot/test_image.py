@@ -130,6 +130,7 @@ def test_a_gallery_has_a_panel_for_each_sample_on_one_scale_and_every_word_in_it
         assert ax.get_title(loc="left").startswith(f"patient {number}"[:4])
     assert len({image.images[1].get_clim() for image in shown}) == 1
     assert not unreadable(figure)
+    assert max(ax.get_position().height / ax.get_position(original=True).height for ax in shown) > 0.9
     places = [ax.get_window_extent() for ax in shown]
     for ax, place in zip(shown, places, strict=True):
         words = [text for text in (*ax.texts, ax._left_title) if text.get_text()]

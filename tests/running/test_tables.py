@@ -114,6 +114,36 @@ def test_an_index_that_only_numbers_the_rows_is_none(index, ids):
     assert (None if table.ids is None else table.ids.tolist()) == ids
 
 
+def test_a_space_in_a_column_s_name_counts_as_an_underscore_where_only_one_is_meant():
+    columns = {"body mass": [70.5, 82.0], "age": [61.0, 47.0], "mean height": [1.7, 1.8]}
+    table = table_of(pd.DataFrame(columns))
+    model = one_input_each(("age", "body_mass", "mean_height"))
+    ready = arranged(table, model)
+    assert {name: cells[:, 0].tolist() for name, cells in ready.inputs.items()} == {
+        "age": columns["age"],
+        "body_mass": columns["body mass"],
+        "mean_height": columns["mean height"],
+    }
+    assert [label.names for label in ready.labels] == [["age"], ["body mass"], ["mean height"]]
+    note = (
+        "The columns of the DataFrame are matched with those of the model by name, in which a space counts as an "
+        "underscore ('body mass' for 'body_mass', and 1 more)."
+    )
+    assert ready.note == note
+    one = dense()
+    one.feature_names = ["age", "body_mass", "mean_height"]
+    ready = arranged(table, one)
+    np.testing.assert_array_equal(ready.inputs, np.stack([columns[n] for n in ("age", "body mass", "mean height")], 1))
+    assert ready.note == note
+
+    twice = pd.DataFrame({**columns, "body  mass": [1.0, 2.0]})
+    assert refused(twice, model) == (
+        "The model has an input for each column, but the DataFrame has none for 'body_mass'; its columns are "
+        "'body mass', 'age', 'mean height', 'body  mass'. Is 'body mass' meant? Give the columns the names of the "
+        "model's inputs."
+    )
+
+
 def test_a_model_that_carries_names_is_given_its_columns_in_its_order():
     model = dense()
     model.feature_names = ["height", "age", "mass"]

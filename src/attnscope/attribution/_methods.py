@@ -38,6 +38,8 @@ class Method:
         alone: Options with which the relevance of each sample is its own, whatever the other samples and the padding
             are, so that padding can be cut off; None where it never is.
         passes: About how often it runs each sample.
+        signed: Whether its relevance tells what speaks for the target from what speaks against it; if not, it is never
+            negative.
     """
 
     compute: Callable[..., np.ndarray | xr.DataArray]
@@ -47,6 +49,7 @@ class Method:
     needs: str
     alone: frozenset[str] | None = None
     passes: int = 1
+    signed: bool = True
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -92,14 +95,42 @@ _REMOVABLE = "only to be run; something has to replace what is removed"
 _SMOOTH = "a target that can be differentiated; for tokens an Embedding layer"
 
 METHODS: dict[str, Method] = {
-    "raw": Method(raw, False, "mean_q mean_h A_hqj", "common practice; Jain and Wallace 2019", _MAPPED, _ALWAYS),
+    "raw": Method(
+        raw,
+        False,
+        "mean_q mean_h A_hqj",
+        "common practice; Jain and Wallace 2019",
+        _MAPPED,
+        _ALWAYS,
+        signed=False,
+    ),
     "rollout": Method(
-        rollout, False, "(prod_l (I + A_l) / 2)_qj", "Abnar and Zuidema 2020", f"self-{_MAPPED}, in one stream", _ALWAYS
+        rollout,
+        False,
+        "(prod_l (I + A_l) / 2)_qj",
+        "Abnar and Zuidema 2020",
+        f"self-{_MAPPED}, in one stream",
+        _ALWAYS,
+        signed=False,
     ),
     "gradient_x_attention": Method(
-        gradient_x_attention, True, "mean_lqh (A * dy/dA)+_qj", "Chefer et al. 2021, eq. 5", _MAPPED, _ALWAYS
+        gradient_x_attention,
+        True,
+        "mean_lqh (A * dy/dA)+_qj",
+        "Chefer et al. 2021, eq. 5",
+        _MAPPED,
+        _ALWAYS,
+        signed=False,
     ),
-    "chefer": Method(chefer, True, "R <- R + mean_h (A * dy/dA)+ R", "Chefer et al. 2021, section 3", _MAPPED, _ALWAYS),
+    "chefer": Method(
+        chefer,
+        True,
+        "R <- R + mean_h (A * dy/dA)+ R",
+        "Chefer et al. 2021, section 3",
+        _MAPPED,
+        _ALWAYS,
+        signed=False,
+    ),
     "gradient_x_input": Method(
         gradient_x_input, True, "sum_f x_jf dy/dx_jf", "Shrikumar et al. 2016", _SMOOTH, _ALWAYS
     ),
@@ -120,7 +151,7 @@ METHODS: dict[str, Method] = {
         "Castro et al. 2009; Lundberg and Lee 2017",
         _REMOVABLE,
     ),
-    "random": Method(random, False, "drawn uniformly within 0 to 1", "a baseline", "nothing"),
+    "random": Method(random, False, "drawn uniformly within 0 to 1", "a baseline", "nothing", signed=False),
     "position": Method(
         position, True, "mean over the other samples of the drop when j is removed", "a baseline", _REMOVABLE
     ),

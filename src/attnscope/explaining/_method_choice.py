@@ -25,6 +25,11 @@ class MethodChoice:
     reasons: tuple[str, ...]
 
     @property
+    def signed(self) -> bool:
+        """Whether the method tells what raises the answer from what lowers it; if not, it is never negative."""
+        return method_of(self.name).signed
+
+    @property
     def in_words(self) -> str:
         """The verdict as a picture says it: ``the card: explains``, ``not tested on this model``."""
         if self.verdict == UNTESTED:

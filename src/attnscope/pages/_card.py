@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterable, Sequence
 
 from attnscope.colours import tokens_css
@@ -20,6 +21,8 @@ _CLASSES = {
     "misleading here": "bad",
 }
 """By verdict, in the order in which the page lists them."""
+MOST_ON_PAPER = 8
+"""Columns with whole words in their headings that a printed page has room for."""
 MOST_ARTEFACTS = 8
 """More of them are counted."""
 
@@ -175,7 +178,7 @@ def _gains(card: CardData, removal: str, baselines: Sequence[str]) -> str:
 def _measures(card: CardData) -> str:
     first = next(iter(card.judged.values()))
     measures = list(next(iter(first.means.values())))
-    head = "".join(f"<th scope=col>{html.escape(measure)}</th>" for measure in measures)
+    head = "".join(f"<th scope=col>{_breakable(measure)}</th>" for measure in measures)
     parts = []
     for removal in card.removals:
         rows = "".join(
@@ -199,7 +202,8 @@ def _measures(card: CardData) -> str:
 def _parameters(card: CardData, unchanged_from: float) -> str:
     shuffled = [method for method in card.judged.values() if method.randomised]
     stages = [*shuffled[0].randomised, *shuffled[0].independent] if shuffled else []
-    head = "".join(f"<th scope=col>{html.escape(stage)}</th>" for stage in stages)
+    head = "".join(f"<th scope=col>{_breakable(stage)}</th>" for stage in stages)
+    many = " many" if len(stages) > MOST_ON_PAPER else ""
     rows = "".join(_parameter_row(method, unchanged_from) for method in shuffled)
     return _folded(
         "Shuffled parameters",
@@ -208,9 +212,14 @@ def _parameters(card: CardData, unchanged_from: float) -> str:
         "the model with shuffled parameters and for the original model: shuffled from the output layer down to "
         "everything, then one block at a time. At 1, both rank the positions alike. A method that stays at "
         f"{unchanged_from} or above with everything shuffled does not show what the model has learned.</p>"
-        "<div class=wide tabindex=0><table class=numbers>"
+        f"<div class=wide tabindex=0><table class='numbers{many}'>"
         f"<thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table></div>",
     )
+
+
+def _breakable(name: str) -> str:
+    """A name that goes on in the next line behind a mark between its words, or in a word of more than 14 letters."""
+    return "<wbr>".join(map(html.escape, re.findall(r"[^\s_/.-]{1,14}[\s_/.-]*|[\s_/.-]+", name)))
 
 
 def _parameter_row(method: MethodData, unchanged_from: float) -> str:

@@ -43,6 +43,8 @@ class ChoiceData(Protocol):
     def verdict(self) -> str: ...
     @property
     def reasons(self) -> Sequence[str]: ...
+    @property
+    def signed(self) -> bool: ...
 
 
 class TestedData(Protocol):
@@ -183,11 +185,10 @@ def _methods(explanation: ExplanationData) -> str:
     )
     if not rows:
         return ""
-    what = "The first is drawn; the second is laid beside it." if len(explanation.methods) > 1 else "It is drawn."
-    return (
-        f"<section class=methods><h2>By which method</h2><p class=small>{what}</p><table class=verdicts>"
-        f"{rows}</table></section>"
+    what = (
+        "<p class=small>The first is drawn; the second is laid beside it.</p>" if len(explanation.methods) > 1 else ""
     )
+    return f"<section class=methods><h2>By which method</h2>{what}<table class=verdicts>{rows}</table></section>"
 
 
 def _contents(explanation: ExplanationData) -> str:
@@ -291,12 +292,35 @@ def _relevance(explanation: ExplanationData, one: xr.Dataset) -> str:
         _values(explanation, one),
         one["relevance"].values[0].ravel()[valid],
         str(one.attrs.get("units", "")),
+        adds_up="base" in one,
+        one_sided=not first.signed,
     )
     return (
-        f"<h3>Relevance by {html.escape(first.name)} {_chip(first.verdict)}</h3><p class=small>To the right: "
-        f"{explanation.kind} that raise {isolated(explanation.target)}; to the left: those that lower it. The scale "
-        f"ends at {parts.reach:g} on either side.</p>"
+        f"<h3>Relevance by {html.escape(first.name)} {_chip(first.verdict)}</h3>"
+        f"<p class=small>{_how_to_read(explanation, parts)}</p>"
         f"{_drawn(explanation, one, parts)}{signed_bars(parts)}{_sum(one, parts)}"
+    )
+
+
+_SIDES = {
+    "tokens": ("Orange, and to the right", "blue and dashed, and to the left"),
+    "steps": ("Up, and to the right", "down, and to the left"),
+}
+"""Where what raises and what lowers the answer is, by what the parts are; of others only to the right and left."""
+
+
+def _how_to_read(explanation: ExplanationData, parts: SignedParts) -> str:
+    """What the marks mean, and where their scale ends."""
+    target = isolated(explanation.target)
+    if parts.one_sided:
+        return (
+            f"The longer the bar, the more relevant; the scale ends at {parts.reach:g}. This method is never negative: "
+            f"it does not tell {explanation.kind} that raise {target} from those that lower it."
+        )
+    raises, lowers = _SIDES.get(explanation.kind, ("To the right", "to the left"))
+    return (
+        f"{raises}: {explanation.kind} that raise {target}; {lowers}: those that lower it. The scale ends at "
+        f"{parts.reach:g} on either side."
     )
 
 
@@ -319,7 +343,7 @@ def _drawn(explanation: ExplanationData, one: xr.Dataset, parts: SignedParts) ->
         return signed_columns(parts)
     if explanation.kind == "patches" and "picture" in one:
         grid = one["relevance"].values[0].reshape(one.attrs["grid"])
-        return tinted_picture(one["picture"].values, grid, parts.reach, str(one[SAMPLE_ID].item()))
+        return tinted_picture(one["picture"].values, grid, parts, str(one[SAMPLE_ID].item()))
     return ""
 
 
@@ -336,8 +360,11 @@ def _removed(explanation: ExplanationData, one: xr.Dataset) -> str:
     )
     heads = "<th class=number>as it is</th>" + "".join(f"<th class=number>without {count}</th>" for count, _ in known)
     table = f"<table class=without><thead><tr>{heads}</tr></thead><tbody><tr>{cells}</tr></tbody></table>"
+    which = f"{explanation.kind} that raise the answer most"
+    if not explanation.methods[0].signed:
+        which = f"most relevant {explanation.kind}"
     return (
-        f"<h3>When the {explanation.kind} that raise the answer most are removed</h3><p class=small>What the model "
+        f"<h3>When the {which} are removed</h3><p class=small>What the model "
         f"answers, and the change, when the {explanation.kind} with the highest relevance are replaced by "
         f"{html.escape(explanation.removal)}.</p><div class=wide tabindex=0>{table}</div>"
     )

@@ -22,7 +22,17 @@ from attnscope.pages._charts import MOST_POSITIONS, Bars, bar_list, largest_draw
 from attnscope.pages._means import MeanMaps, mean_maps, received, received_per_group
 from attnscope.pages._outputs import class_counts, outputs_in_words
 from attnscope.pages._page import head, page, what_was_found
-from attnscope.schema import MEANINGS, RANK, SAMPLE_ID, UNITS, key_dims, query_dims, require_maps, what_is_missing
+from attnscope.schema import (
+    MEANINGS,
+    RANK,
+    SAMPLE_ID,
+    UNITS,
+    SiteTable,
+    key_dims,
+    query_dims,
+    require_maps,
+    what_is_missing,
+)
 from attnscope.site_names import short_site_names
 from attnscope.stored_scores import stored_in_words
 
@@ -101,7 +111,7 @@ def report(
         *(_site(maps, name, groups, said, samples, tooltips) for name in maps),
         "<footer>Made by attnscope. This file loads nothing from anywhere.</footer>",
     ]
-    return _page(title, "\n".join(body), maps)
+    return _page(title, "\n".join(body), maps.sites)
 
 
 def save_report(page: str, path: str | Path, *, overwrite: bool = False) -> Path:
@@ -138,14 +148,17 @@ def _check_one_per_sample(what: str, entries: Sequence[str] | None, samples: int
         )
 
 
-def _page(title: str, body: str, sites: Iterable[str]) -> str:
+def _page(title: str, body: str, sites: SiteTable) -> str:
     hatch = (
         '<svg width="0" height="0" class=defs aria-hidden="true"><defs><pattern id="hatch" width="5" '
         'height="5" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
         '<rect class=ground width="5" height="5"/><rect class=line width="1.2" height="5"/></pattern>'
         "</defs></svg>"
     )
-    return page(title, f"{hatch}\n{body}", "report.css", {_anchor(place): name for place, name in enumerate(sites)})
+    short = short_site_names(sites)
+    return page(
+        title, f"{hatch}\n{body}", "report.css", {_anchor(place): short[name] for place, name in enumerate(sites.names)}
+    )
 
 
 def _head(maps: AttentionMaps, title: str) -> str:

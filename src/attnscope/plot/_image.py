@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, ListedColormap
 from matplotlib.colors import Normalize as Norm
+from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, font_scalings
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
@@ -233,7 +234,26 @@ def _gallery(
     for axis, shown, values, one in zip(axes.flat, all_shown, drawn, numbers, strict=False):
         _draw_special(axis, values[shown.patches.weights.size :], shown, mixed[0], norm_of(scale), room)
         _title_within(axis, names[one] or f"sample {one}")
+    if ax is None:
+        _close_gaps(axes, list(axes.flat)[: len(all_shown)])
     return axes
+
+
+def _close_gaps(axes: np.ndarray, drawn: Sequence[Axes]) -> None:
+    """Makes a figure as much lower as its pictures are lower than the room that they were given."""
+    figure = figure_of(drawn[0])
+    for _ in range(3):  # the layout shares out anew what is left
+        settle(drawn[0])
+        spare = min(_room_above_and_below(axis) for axis in drawn)
+        if isinstance(figure, Figure):
+            figure.set_figheight(float(figure.get_figheight() * (1 - len(axes) * spare)))
+
+
+def _room_above_and_below(ax: Axes) -> float:
+    """How much higher the place of some axes is than what is drawn there, as a share of the figure's height."""
+    given = ax.get_position(original=True).height
+    ax.apply_aspect()
+    return float(given - ax.get_position().height)
 
 
 def _gallery_axes(several: Sequence[Pictured], ax: Sequence[Axes] | np.ndarray | None) -> np.ndarray:

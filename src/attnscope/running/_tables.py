@@ -12,7 +12,7 @@ from attnscope.errors import InputError
 from attnscope.labels import AxisLabels
 from attnscope.running._declaration import declaration_of
 from attnscope.running._given_input import DeclaredInput
-from attnscope.tables import MOST_LISTED, Table, joined, listed
+from attnscope.tables import MOST_LISTED, Table, joined, listed, nearest, short
 from attnscope.tensors import Inputs
 
 
@@ -83,12 +83,14 @@ def _by_input(table: Table, inputs: Sequence[DeclaredInput]) -> Arranged:
             f"{table.title} has one cell per column, but the model takes {len(inputs)} inputs, and {wide[0]} is more "
             "than one column. Give an array for each input, by its name: numpy.savez('samples.npz', name=array)."
         )
-    names = [one.name if one.name in table.names else one.own_name for one in inputs]
+    wanted = [one.name if one.name in table.names else one.own_name for one in inputs]
+    names = _columns_called(table, wanted)
     missing = [name for name in names if name not in table.names]
     if missing:
         raise InputError(
             f"The model has an input for each column, but {table.what} has none for {listed(missing)}; its columns are "
-            f"{listed(table.names, 20)}. Give the columns the names of the model's inputs."
+            f"{listed(table.names, 20)}.{nearest(missing[0], table.names)} Give the columns the names of the model's "
+            "inputs."
         )
     chosen, dropped = _without_missing(replace(table.select(names), is_fixed=True))
     numeric = [name for name, one in zip(names, inputs, strict=True) if one.dtype != "string"]
@@ -98,7 +100,7 @@ def _by_input(table: Table, inputs: Sequence[DeclaredInput]) -> Arranged:
         cells = chosen.texts_of(column) if one.dtype == "string" else chosen.numbers_of(column)
         given[one.name] = cells[:, None] if len(one.shape) == 2 else cells
     labels = [AxisLabels([name], source=one.name) for name, one in zip(names, inputs, strict=True)]
-    return Arranged(given, chosen, labels, _sentences(_by_name(table, names), dropped))
+    return Arranged(given, chosen, labels, _sentences(_by_name(table, names, wanted), dropped))
 
 
 def _in_one(table: Table, one: DeclaredInput | None, known: list[str] | None) -> Arranged:
@@ -110,10 +112,13 @@ def _in_one(table: Table, one: DeclaredInput | None, known: list[str] | None) ->
             "axes: numpy.save('samples.npy', array)."
         )
     note = ""
+    wanted = [] if one is None or not (width == 1 or len(one.shape) == 1) else [one.name]
+    own = _columns_called(table, wanted)
     if known is not None and table.has_names:
-        note, table = _by_name(table, known), table.select(known)
-    elif one is not None and (width == 1 or len(one.shape) == 1) and one.name in table.names:
-        note, table = _by_name(table, [one.name]), table.select([one.name])
+        names = _columns_called(table, known)
+        note, table = _by_name(table, names, known), table.select(names)
+    elif own and own[0] in table.names:
+        note, table = _by_name(table, own, wanted), table.select(own)
     elif table.is_file and table.has_names and not table.is_chosen and len(table.columns) > 1:
         note = (
             f"The columns of {table.what} are given to the model in their order, {listed(table.names)}, because "
@@ -187,11 +192,44 @@ def _sentences(*notes: str) -> str:
     return " ".join(note for note in notes if note)
 
 
-def _by_name(table: Table, names: Sequence[str]) -> str:
-    """What is said of columns that were matched by name, if they were in another order or there are others."""
+def _columns_called(table: Table, wanted: Sequence[str]) -> list[str]:
+    """The column for each name: the one that is called so, or else the only one that differs in spaces or underscores.
+
+    A name for which there is none, or more than one, stays as it is.
+    """
+    if not table.has_names:
+        return list(wanted)
+    free = [name for name in table.names if name not in wanted]
+    names = []
+    for name in wanted:
+        alike = [other for other in free if _folded(other) == _folded(name)]
+        rivals = [other for other in wanted if _folded(other) == _folded(name)]
+        names.append(alike[0] if name not in table.names and len(alike) == len(rivals) == 1 else name)
+    return names
+
+
+def _folded(name: str) -> str:
+    """A name in which a space is an underscore: names of inputs can rarely have one."""
+    return "_".join(name.replace("_", " ").split())
+
+
+def _by_name(table: Table, names: Sequence[str], wanted: Sequence[str]) -> str:
+    """What is said of columns that were matched by name, if they were in another order, or there are others.
+
+    Args:
+        table: The table.
+        names: The columns that the model reads, in its order.
+        wanted: What the model calls them.
+    """
     others = [name for name in table.names if name not in names]
     unread = f" It does not read {listed(others)}." if others else ""
+    renamed = [(name, own) for name, own in zip(names, wanted, strict=True) if name != own]
+    alike = ""
+    if renamed:
+        name, own = renamed[0]
+        more = f", and {len(renamed) - 1} more" if len(renamed) > 1 else ""
+        alike = f", in which a space counts as an underscore ({short(name)} for {short(own)}{more})"
     in_order = [name for name in table.names if name in names] == list(names)
-    if in_order and not others:
+    if in_order and not others and not alike:
         return ""
-    return f"The columns of {table.what} are matched with those of the model by name.{unread}"
+    return f"The columns of {table.what} are matched with those of the model by name{alike}.{unread}"
