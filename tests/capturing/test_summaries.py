@@ -41,7 +41,7 @@ def entropy(scores):
 @pytest.mark.parametrize("causal", [False, True])
 def test_received_and_entropy_equal_the_full_map(rng, monkeypatch, dropout, block, causal):
     if block is not None:
-        monkeypatch.setattr(current(), "block_bytes", 1)
+        monkeypatch.setattr(current(), "tile_bytes", lambda tensor: 1)
     tokens = keras.Input((37,), dtype="int32")
     x = layers.Embedding(13, 10, mask_zero=True, embeddings_initializer="normal")(tokens)
     attended = layers.MultiHeadAttention(2, 5, dropout=dropout, name="mha")(x, x, use_causal_mask=causal)
@@ -101,7 +101,7 @@ def test_a_summary_of_a_users_own(rng):
 @pytest.mark.parametrize("block", [None, 16], ids=["one block", "several blocks"])
 def test_the_strongest_keys_are_those_of_the_full_map(rng, monkeypatch, dropout, block):
     if block is not None:
-        monkeypatch.setattr(current(), "block_bytes", 1)
+        monkeypatch.setattr(current(), "tile_bytes", lambda tensor: 1)
     tokens = keras.Input((37,), dtype="int32")
     x = layers.Embedding(13, 10, mask_zero=True, embeddings_initializer="normal")(tokens)
     model = keras.Model(tokens, layers.MultiHeadAttention(2, 5, dropout=dropout, name="mha")(x, x))

@@ -69,7 +69,7 @@ def test_summaries_of_masked_windows_equal_the_full_map_in_several_blocks(rng, m
     full = ats.capture(model, x)["windowed"]
     assert full.sizes == {"sample": 2, "window": 3, "head": 2, "query": 17, "key": 17}
     np.testing.assert_array_equal(full.key_valid, x[:, :, 0].reshape(2, 3, 17) > -1.0)
-    monkeypatch.setattr(current(), "block_bytes", 1)
+    monkeypatch.setattr(current(), "tile_bytes", lambda tensor: 1)
     streamed = ats.capture(model, x, summaries=[ats.Received(), ats.Entropy()])
     np.testing.assert_allclose(streamed["windowed"], full.mean("query"), atol=1e-6)
     terms = np.where(full > 0, full * np.log2(np.maximum(full, 1e-30)), 0.0)

@@ -66,11 +66,13 @@ _MET = "attnscope_met"
 
 Params = dict[str, Any]
 
+_TILE, _TILE_ON_ACCELERATOR = 4 * 2**20, 512 * 2**20
+"""Bytes of a tile of scores."""
+
 
 class Jax:
     """See `Backend`."""
 
-    block_bytes = 16 * 2**20
     fused_builds_matrix = True
     masked_rows_vary = False
     takes_texts = False
@@ -131,6 +133,23 @@ class Jax:
             return rest, gradients
 
         return _with_values(model, jax.jit(traced))
+
+    def tile_bytes(self, tensor: Tensor) -> int:
+        """As much as stays in the cache, with its exponentials; on an accelerator as much as keeps it busy."""
+        return _TILE if jax.default_backend() == "cpu" else _TILE_ON_ACCELERATOR
+
+    def exponentials(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """By two operations."""
+        shifted = ops.subtract(logits, ops.max(logits, axis=-1, keepdims=True))
+        return shifted, ops.exp(shifted)
+
+    def row_products(self, first: Tensor, second: Tensor) -> Tensor:
+        """Product and sum."""
+        return ops.sum(ops.multiply(first, second), axis=-1)
+
+    def optimised(self, function: Callable[[], Tree]) -> Callable[[], Tree]:
+        """As it is: all of a run is compiled."""
+        return function
 
     def scan(self, step: Step, carry: Tree, count: int, size: int) -> tuple[Tree, Tree]:
         """`jax.lax.scan`."""

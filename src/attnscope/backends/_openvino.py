@@ -54,7 +54,6 @@ _BODY: ContextVar[Hashable] = ContextVar("attnscope_openvino_body", default="gra
 class OpenVINO:
     """See `Backend`."""
 
-    block_bytes = 16 * 2**20
     fused_builds_matrix = True
     masked_rows_vary = False
     takes_texts = False
@@ -109,6 +108,23 @@ class OpenVINO:
             "Gradients are needed here, but Keras on OpenVINO only runs models and computes none. Run the same model "
             "on another backend: KERAS_BACKEND=jax; or use a method without gradients, such as method='occlusion'."
         )
+
+    def tile_bytes(self, tensor: Tensor) -> int:
+        """Few tiles, since each is a part of the graph."""
+        return 16 * 2**20
+
+    def exponentials(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """By two operations."""
+        shifted = ops.subtract(logits, ops.max(logits, axis=-1, keepdims=True))
+        return shifted, ops.exp(shifted)
+
+    def row_products(self, first: Tensor, second: Tensor) -> Tensor:
+        """Product and sum."""
+        return ops.sum(ops.multiply(first, second), axis=-1)
+
+    def optimised(self, function: Callable[[], Tree]) -> Callable[[], Tree]:
+        """As it is: all of a run is compiled."""
+        return function
 
     def scan(self, step: Step, carry: Tree, count: int, size: int) -> tuple[Tree, Tree]:
         """A Python loop, so that the graph holds every step."""

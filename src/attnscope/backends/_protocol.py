@@ -77,7 +77,6 @@ class Backend(Protocol):
     """A backend of Keras.
 
     Attributes:
-        block_bytes: Size of a block of scores that a streaming summary works best on.
         fused_builds_matrix: Whether the backend's own fused attention builds the matrix of all queries by all keys, so
             that computing the context beside the scores saves something.
         masked_rows_vary: Whether its kernels for fused attention differ in what they make of a row that may attend to
@@ -86,7 +85,6 @@ class Backend(Protocol):
         compiles: Whether what runs is compiled for each shape of inputs, so that another shape costs seconds.
     """
 
-    block_bytes: int
     fused_builds_matrix: bool
     masked_rows_vary: bool
     takes_texts: bool
@@ -122,6 +120,18 @@ class Backend(Protocol):
         Raises:
             UnsupportedError: The backend computes no gradients.
         """
+
+    def tile_bytes(self, tensor: Tensor) -> int:
+        """Size of a tile of scores that a streaming summary works best on, where `tensor` is."""
+
+    def exponentials(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits minus the largest on the last axis, and ``exp`` of these; may write over `logits`."""
+
+    def row_products(self, first: Tensor, second: Tensor) -> Tensor:
+        """The sum over the last axis of the product of two tensors, which broadcast."""
+
+    def optimised(self, function: Callable[[], Tree]) -> Callable[[], Tree]:
+        """A function of tensors around it, compiled by itself where the backend does not compile all of a run."""
 
     def scan(self, step: Step, carry: Tree, count: int, size: int) -> tuple[Tree, Tree]:
         """Runs ``step(carry, number * size)`` for `count` numbers, in a compiled loop on backends that have one.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
@@ -59,11 +60,13 @@ from attnscope.tensors import Tensor, Tree
 _OF_ONE_ELEMENT: ContextVar[object] = ContextVar("attnscope_of_one_element", default=None)
 """Set while `tf.vectorized_map` reads what its function makes of one element."""
 
+_TILE, _TILE_ON_ACCELERATOR = 4 * 2**20, 512 * 2**20
+"""Bytes of a tile of scores."""
+
 
 class TensorFlow:
     """See `Backend`."""
 
-    block_bytes = 16 * 2**20
     fused_builds_matrix = True
     masked_rows_vary = False
     takes_texts = True
@@ -133,6 +136,26 @@ class TensorFlow:
 
         function = tf.function(traced, reduce_retracing=False)
         return lambda inputs: function(tree.map_structure(_as_tensor, inputs))
+
+    def tile_bytes(self, tensor: Tensor) -> int:
+        """As much as stays in the cache, with its exponentials; on an accelerator as much as keeps it busy."""
+        return _TILE_ON_ACCELERATOR if tf.config.list_logical_devices("GPU") else _TILE
+
+    def exponentials(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """By two operations."""
+        shifted = ops.subtract(logits, ops.max(logits, axis=-1, keepdims=True))
+        return shifted, ops.exp(shifted)
+
+    def row_products(self, first: Tensor, second: Tensor) -> Tensor:
+        """Product and sum."""
+        return ops.sum(ops.multiply(first, second), axis=-1)
+
+    def optimised(self, function: Callable[[], Tree]) -> Callable[[], Tree]:
+        """Compiled by XLA, where Keras would do so."""
+        if sys.platform == "darwin":
+            return function
+        concrete = tf.function(function, jit_compile=True, autograph=False).get_concrete_function()
+        return lambda: concrete()
 
     def scan(self, step: Step, carry: Tree, count: int, size: int) -> tuple[Tree, Tree]:
         """`tf.while_loop` that writes into tensor arrays."""

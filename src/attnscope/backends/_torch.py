@@ -59,11 +59,13 @@ from attnscope.backends._protocol import Body, Function, Interception, Model, Mo
 from attnscope.patching import patched
 from attnscope.tensors import Tensor, Tree
 
+_TILE, _TILE_ON_ACCELERATOR = 2 * 2**20, 512 * 2**20
+"""Bytes of a tile of scores."""
+
 
 class Torch:
     """See `Backend`."""
 
-    block_bytes = 32 * 2**20  # the C library gives blocks of this size or more back at once, and keeps smaller ones
     fused_builds_matrix = False
     masked_rows_vary = True
     takes_texts = False
@@ -127,6 +129,23 @@ class Torch:
             return tree.map_structure(lambda tensor: tensor.detach(), rest), gradients
 
         return run
+
+    def tile_bytes(self, tensor: Tensor) -> int:
+        """As much as stays in the cache, with its exponentials; on an accelerator as much as keeps it busy."""
+        return _TILE if tensor.device.type == "cpu" else _TILE_ON_ACCELERATOR
+
+    def exponentials(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """The difference in place."""
+        shifted = logits.sub_(logits.amax(-1, keepdim=True))
+        return shifted, torch.exp(shifted)
+
+    def row_products(self, first: Tensor, second: Tensor) -> Tensor:
+        """A dot product for each row."""
+        return torch.linalg.vecdot(first, second)
+
+    def optimised(self, function: Callable[[], Tree]) -> Callable[[], Tree]:
+        """As it is: nothing is compiled."""
+        return function
 
     def scan(self, step: Step, carry: Tree, count: int, size: int) -> tuple[Tree, Tree]:
         """A Python loop."""

@@ -73,23 +73,15 @@ class Observer:
     def _observed(self, call: Call) -> dict[str, Tensor]:
         layout = call.layout
         wants_all = any(summary.needs_all for summary in self._summaries)
-        scan = partial(Call.scan, call) if wants_all else call.scan
-        carry, emitted = scan(self._update, [summary.init(layout) for summary in self._summaries])
-        arrays: dict[str, Tensor] = {}
-        for summary, carried, per_query in zip(self._summaries, carry, emitted["summaries"], strict=True):
-            arrays.update(summary.finish(carried, per_query))
+        read = partial(Call.read, call) if wants_all else call.read
+        arrays = read([*self._summaries, _ValidQueries(any(summary.by_head for summary in self._summaries))])
         key_valid, everything = call.key_valid(), _all_of(layout, layout.key_dims)
         arrays[KEY_VALID] = everything if key_valid is None else ops.logical_and(everything, key_valid)
         if layout.query_dims:
-            arrays[QUERY_VALID] = emitted["valid"][0] if emitted["valid"] else _all_of(layout, layout.query_dims)
+            arrays[QUERY_VALID] = _for_any_head(arrays[QUERY_VALID], layout)
+        else:
+            arrays.pop(QUERY_VALID)
         return arrays
-
-    def _update(self, carry: list[Tree], block: Block) -> tuple[list[Tree], dict[str, list[Tree]]]:
-        updated = [summary.update(carried, block) for summary, carried in zip(self._summaries, carry, strict=True)]
-        return [carried for carried, _ in updated], {
-            "summaries": [per_query for _, per_query in updated],
-            "valid": _valid_queries(block),
-        }
 
     def arrays(self, collected: dict[str, list[dict[str, np.ndarray]]], size: int) -> dict[str, SiteArrays]:
         """The first `size` samples of what a run returned, with dims and with validity filled in.
@@ -169,18 +161,40 @@ def _all_of(layout: Layout, dims: tuple[str, ...]) -> Tensor:
     return ops.ones([size for dim, size in sizes.items() if dim in (SAMPLE, "window", *dims)], dtype="bool")
 
 
-def _valid_queries(block: Block) -> list[Tensor]:
-    """Whether each query is valid for any head, the queries last; empty where all are."""
-    layout = block.layout
-    if block.query_valid is None or not layout.query_dims:
+class _ValidQueries(Summary):
+    """Whether each query is valid, dims without the keys."""
+
+    missing = {QUERY_VALID: False}  # noqa: RUF012
+
+    def __init__(self, by_head: bool) -> None:
+        self.by_head = by_head
+
+    def dims(self, dims: tuple[str, ...]) -> tuple[str, ...]:
+        """All but the keys."""
+        return tuple(dim for dim in dims if not dim.startswith("key"))
+
+    def init(self, layout: Layout) -> Tree:
+        """Nothing is carried."""
         return []
-    shape = tuple(block.scores.shape)[: len(block.scores.shape) - layout.num_keys]
-    valid = ops.broadcast_to(block.query_valid, shape)
-    dims = layout.dims[: len(shape)]
+
+    def update(self, carry: Tree, block: Block) -> tuple[Tree, Tree]:
+        """One value per query."""
+        shape = block.row_shape
+        valid = ops.ones(shape, "bool") if block.query_valid is None else ops.broadcast_to(block.query_valid, shape)
+        return carry, valid
+
+    def finish(self, carry: Tree, per_query: Tree) -> dict[str, Tensor]:
+        """The values of all queries."""
+        return {QUERY_VALID: per_query}
+
+
+def _for_any_head(valid: Tensor, layout: Layout) -> Tensor:
+    """Whether each query is valid for any head, dims sample, window and queries."""
+    dims = layout.dims[: len(layout.dims) - layout.num_keys]
     merged = tuple(
         axis for axis, dim in enumerate(dims) if dim not in (SAMPLE, "window") and not dim.startswith("query")
     )
-    return [any_along(valid, axis=merged) if merged else valid]
+    return any_along(valid, axis=merged) if merged else valid
 
 
 def _stacked(

@@ -7,7 +7,6 @@ all keys is never built.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
@@ -18,8 +17,6 @@ from attnscope.interception import Block, Layout
 from attnscope.schema import ENTROPY, RANK, RECEIVED, SCORES, TOP_KEYS, TOP_SCORES
 from attnscope.tensors import Tensor, Tree
 
-_TINY = 1e-37
-
 
 class Summary(ABC):
     """What is kept of a site.
@@ -29,11 +26,15 @@ class Summary(ABC):
             position.
         sizes: Sizes of dims that the site's scores do not have.
         needs_all: Whether it needs the whole matrix, so that blocks would save nothing.
+        by_head: Whether each head of each sample is summarised for itself, with dims that keep both. Such a summary is
+            given some heads of some samples at a time, with dims ``(sample, head, query, key)``, in tiles that fit in
+            the cache: at a fused call that is several times faster.
     """
 
     missing: Mapping[str, float]
     sizes: Mapping[str, int] = {}
     needs_all = False
+    by_head = False
 
     @abstractmethod
     def dims(self, dims: tuple[str, ...]) -> tuple[str, ...]:
@@ -92,6 +93,7 @@ class Received(Summary):
     """
 
     missing = {RECEIVED: float("nan")}  # noqa: RUF012
+    by_head = True
 
     def dims(self, dims: tuple[str, ...]) -> tuple[str, ...]:
         """All but the queries."""
@@ -105,18 +107,10 @@ class Received(Summary):
 
     def update(self, carry: Tree, block: Block) -> tuple[Tree, Tree]:
         """Adds the block's valid rows."""
-        keys, queries = block.layout.num_keys, len(block.layout.query_dims)
-        scores = ops.cast(block.scores, "float32")
-        row_shape = tuple(scores.shape)[: len(scores.shape) - keys]
-        valid = ops.ones(row_shape, "float32")
-        if block.query_valid is not None:
-            valid = ops.multiply(valid, ops.cast(block.query_valid, "float32"))
-            weight = ops.reshape(valid, (*row_shape, *[1] * keys))
-            scores = ops.where(ops.greater(weight, 0), scores, ops.zeros_like(scores))
-        axes = tuple(range(len(row_shape) - queries, len(row_shape)))
-        if not axes:
-            return [carry[0] + scores, carry[1] + valid], []
-        return [carry[0] + ops.sum(scores, axis=axes), carry[1] + ops.sum(valid, axis=axes)], []
+        weights, queries = block.weights, len(block.layout.query_dims)
+        axes = tuple(range(len(weights.shape) - queries, len(weights.shape)))
+        count = ops.sum(weights, axis=axes) if axes else weights
+        return [carry[0] + block.column_sums(), carry[1] + count], []
 
     def finish(self, carry: Tree, per_query: Tree) -> dict[str, Tensor]:
         """Sum over count."""
@@ -135,6 +129,7 @@ class Entropy(Summary):
     """
 
     missing = {ENTROPY: float("nan")}  # noqa: RUF012
+    by_head = True
 
     def dims(self, dims: tuple[str, ...]) -> tuple[str, ...]:
         """All but the keys."""
@@ -146,14 +141,7 @@ class Entropy(Summary):
 
     def update(self, carry: Tree, block: Block) -> tuple[Tree, Tree]:
         """One value per query."""
-        scores = ops.cast(block.scores, "float32")
-        keys = tuple(range(-block.layout.num_keys, 0))
-        bits = ops.multiply(scores, ops.log2(ops.maximum(scores, _TINY)))
-        entropy = ops.abs(ops.sum(bits, axis=keys))
-        if block.query_valid is None:
-            return carry, entropy
-        empty = ops.equal(ops.sum(scores, axis=keys), 0.0)
-        return carry, ops.where(empty, float("nan"), entropy)
+        return carry, block.entropy()
 
     def finish(self, carry: Tree, per_query: Tree) -> dict[str, Tensor]:
         """The values of all queries."""
@@ -175,6 +163,7 @@ class TopK(Summary):
     """
 
     missing = {TOP_SCORES: 0.0, TOP_KEYS: -1}  # noqa: RUF012
+    by_head = True
 
     def __init__(self, k: int = 16) -> None:
         if isinstance(k, bool) or not isinstance(k, int) or k < 1:
@@ -196,14 +185,11 @@ class TopK(Summary):
 
     def update(self, carry: Tree, block: Block) -> tuple[Tree, Tree]:
         """Per rank the weight and the key of each query."""
-        shape = tuple(block.scores.shape)
-        rows = shape[: len(shape) - block.layout.num_keys]
-        scores = ops.reshape(block.scores, (*rows, math.prod(shape[len(rows) :])))
-        weights, keys = ops.top_k(scores, min(self.k, scores.shape[-1]))
-        keys = ops.where(ops.equal(weights, 0), -1, ops.cast(keys, "int32"))
-        return carry, [(weights[..., rank], keys[..., rank]) for rank in range(weights.shape[-1])]
+        weights, keys = block.strongest(self.k)
+        keys = ops.where(ops.equal(weights, 0), -1, keys)
+        return carry, [ops.moveaxis(weights, -1, 0), ops.moveaxis(keys, -1, 0)]
 
     def finish(self, carry: Tree, per_query: Tree) -> dict[str, Tensor]:
         """All ranks, after the queries."""
-        weights, keys = zip(*per_query, strict=True)
-        return {TOP_SCORES: ops.stack(weights, axis=-1), TOP_KEYS: ops.stack(keys, axis=-1)}
+        weights, keys = per_query
+        return {TOP_SCORES: ops.moveaxis(weights, 0, -1), TOP_KEYS: ops.moveaxis(keys, 0, -1)}

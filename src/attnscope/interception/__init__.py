@@ -3,8 +3,8 @@
 from importlib import import_module
 from typing import Any
 
+from attnscope.interception._blocks import Block
 from attnscope.interception._calls import (
-    Block,
     Call,
     DeclaredCall,
     FusedCall,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -19,32 +19,23 @@ from keras.src import backend as keras_backend
 
 from attnscope.backends import current
 from attnscope.errors import InterventionError
+from attnscope.interception._blocks import Block, Reduction
 from attnscope.interception._layout import Layout
 from attnscope.interception._location import Location
-from attnscope.interception._loops import scan_blocks
 from attnscope.interception._padding import MASKED_LOGIT, RemovedMask
-from attnscope.tensors import Tensor, Tree
+from attnscope.interception._tiles import Tiles, Tiling, both, rank_4
+from attnscope.tensors import Tensor
 
 SMALL_BYTES = 2**20
 """Where all scores of a fused call take less, that call itself is run beside them: it costs next to nothing, and the
 model's output stays what it was to the bit."""
 
+LARGE_BYTES = 16 * 2**20
+"""Where all scores of a call in half precision take more, the context is computed beside them, since the model's own
+call would build the matrix."""
 
-@dataclass(frozen=True)
-class Block:
-    """The scores of some queries.
-
-    Attributes:
-        scores: dims ``(..., query, key)`` with only this block's queries; masked cells and rows are 0.
-        query_valid: Whether a query counts, same dims without ``key`` (bool); None where all do.
-        start: Number of the first query.
-        layout: Names of the dims.
-    """
-
-    scores: Tensor
-    query_valid: Tensor
-    start: Tensor
-    layout: Layout
+BLOCK_TILES = 8
+"""How many tiles' cells a block of all heads has, so that it still has some queries."""
 
 
 @dataclass(frozen=True)
@@ -143,15 +134,14 @@ class Call(ABC):
                 them.
         """
 
-    def scan(self, update: Callable[[Tree, Block], tuple[Tree, Tree]], carry: Tree) -> tuple[Tree, Tree]:
-        """Runs `update(carry, block)` over all queries; here in one block, since the scores exist anyway.
-
-        Returns:
-            The last carry, and everything else that each block gave, joined along the queries, which are the last axis
-            of each such array.
-        """
-        scores = self.scores()
-        return update(carry, Block(scores, self.query_valid(), 0, self.layout))
+    def read(self, reductions: Sequence[Reduction]) -> dict[str, Tensor]:
+        """The variables of summaries; here of all queries at once, since the scores exist anyway."""
+        block = Block(self.scores(), self.query_valid(), 0, self.layout)
+        variables: dict[str, Tensor] = {}
+        for reduction in reductions:
+            carry, per_query = reduction.update(reduction.init(self.layout), block)
+            variables.update(reduction.finish(carry, per_query))
+        return variables
 
     def _known_padding(self, dims: tuple[str, ...]) -> Tensor | None:
         """The model's padding mask for an axis, dims as in `masks`; None where it is not known."""
@@ -173,7 +163,7 @@ class Call(ABC):
         """Which queries attend to something and are not padding, dims of the scores without the keys."""
         cells = self.cells()
         rows = None if cells is None else any_along(cells, axis=self._key_positions)
-        return _both(rows, self._spread_query_padding())
+        return both(rows, self._spread_query_padding())
 
     @property
     def _key_positions(self) -> tuple[int, ...]:
@@ -275,7 +265,7 @@ class FusedCall(Call):
         return str(keras.backend.standardize_dtype(self.query.dtype))
 
     @property
-    def _sizes(self) -> tuple[int, int, int, int]:
+    def sizes(self) -> tuple[int, int, int, int]:
         """Batch (with folded windows), heads, queries, keys."""
         lead, queries, heads, _ = self.query.shape
         return int(lead), int(heads), int(queries), int(self.key.shape[1])
@@ -298,13 +288,13 @@ class FusedCall(Call):
 
     def _cells_of(self, mask: Tensor, bias: Tensor, start: Tensor, queries: int) -> Tensor | None:
         """Unmasked cells of `queries` rows from `start` on, of rank 4; None where all are."""
-        cells = None if mask is None else ops.cast(_rank_4(mask), "bool")
+        cells = None if mask is None else ops.cast(rank_4(mask), "bool")
         if self.is_causal:
             rows = ops.arange(queries, dtype="int32") + start
-            keys = ops.arange(self._sizes[3], dtype="int32")
-            cells = _both(cells, (keys[None, :] <= rows[:, None])[None, None])
+            keys = ops.arange(self.sizes[3], dtype="int32")
+            cells = both(cells, (keys[None, :] <= rows[:, None])[None, None])
         if bias is not None:
-            cells = _both(cells, ops.greater(_rank_4(bias), MASKED_LOGIT))
+            cells = both(cells, ops.greater(rank_4(bias), MASKED_LOGIT))
         return cells
 
     def _rows(self, query: Tensor, mask: Tensor, bias: Tensor, start: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -323,8 +313,8 @@ class FusedCall(Call):
 
     def cells(self) -> Tensor | None:
         """Cells left unmasked by mask, bias and the causal rule, in the dims of the scores."""
-        cells = self._cells_of(self.mask, self.bias, 0, self._sizes[2])
-        return None if cells is None else self._in_layout(ops.broadcast_to(cells, self._sizes))
+        cells = self._cells_of(self.mask, self.bias, 0, self.sizes[2])
+        return None if cells is None else self._in_layout(ops.broadcast_to(cells, self.sizes))
 
     @cached_property
     def _own_rows(self) -> tuple[Tensor, Tensor | None]:
@@ -344,7 +334,7 @@ class FusedCall(Call):
         """
         if not self.keep_context or self.dtype not in ("float32", "float64"):
             return False
-        if math.prod(self._sizes) * 4 < SMALL_BYTES:
+        if math.prod(self.sizes) * 4 < SMALL_BYTES:
             return False
         if cells is None or not current().masked_rows_vary:
             return True
@@ -355,10 +345,10 @@ class FusedCall(Call):
 
     def _any_cell(self, dims: tuple[str, ...]) -> Tensor | None:
         # The causal rule hides no key from every query, so it is left out: the mask stays at its own size.
-        lead, _, queries, keys = self._sizes
-        cells = None if self.mask is None else ops.cast(_rank_4(self.mask), "bool")
+        lead, _, queries, keys = self.sizes
+        cells = None if self.mask is None else ops.cast(rank_4(self.mask), "bool")
         if self.bias is not None:
-            cells = _both(cells, ops.greater(_rank_4(self.bias), MASKED_LOGIT))
+            cells = both(cells, ops.greater(rank_4(self.bias), MASKED_LOGIT))
         if cells is None:
             return None
         if self.is_causal and cells.shape[2] == queries:
@@ -376,8 +366,8 @@ class FusedCall(Call):
 
     def replaced(self, scores: Tensor, *, everywhere: bool = False) -> Tensor:
         """The context that the edited scores give; rows that may attend to nothing keep the model's own."""
-        edited = self._context(self.layout.restore(scores, self._sizes))
-        cells = self._cells_of(self.mask, self.bias, 0, self._sizes[2])
+        edited = self._context(self.layout.restore(scores, self.sizes))
+        cells = self._cells_of(self.mask, self.bias, 0, self.sizes[2])
         if everywhere or cells is None or self.run is None:
             return self.to_output(edited)
         attends = ops.swapaxes(any_along(cells, axis=-1, keepdims=True), 1, 2)  # as the context: batch, query, head, 1
@@ -388,48 +378,45 @@ class FusedCall(Call):
         values = self._of_all_heads(self.value)
         return ops.einsum("bnts,bsnh->btnh", ops.cast(scores, values.dtype), values)
 
+    def read(self, reductions: Sequence[Reduction]) -> dict[str, Tensor]:
+        """The variables of summaries, read tile by tile; the whole matrix never exists."""
+        variables: dict[str, Tensor] = {}
+        for by_head in (True, False):
+            chosen = [reduction for reduction in reductions if reduction.by_head == by_head]
+            tiling = self._tiling(by_head) if chosen else None
+            if tiling is not None:
+                found, context = Tiles(self, tiling, chosen, self.context is None and self._keeps_context).read()
+                self.context = self.context if context is None else context
+                variables.update(found)
+            elif chosen:
+                variables.update(super().read(chosen))
+        return variables
+
+    def _tiling(self, by_head: bool) -> Tiling | None:
+        """How the call is cut in tiles; None where one tile holds it, or an axis is more than one dim."""
+        cells = current().tile_bytes(self.query) // 4
+        if by_head:
+            tiling = Tiling.fitting(self.sizes, self.query.shape[2] // self.key.shape[2], cells)
+        else:
+            tiling = Tiling.of_all_heads(self.sizes, cells * BLOCK_TILES)
+        names = [[dim for dim, _ in parts] for parts in self.layout.axes]
+        plain = self.layout.num_keys == 1 and names[2:] == [["query"], ["key"]] and names[1] in ([], ["head"])
+        return tiling if plain and (tiling.lead, tiling.heads, tiling.queries) != self.sizes[:3] else None
+
     @property
-    def queries_per_block(self) -> int:
-        """How many queries make a block of scores of about `Backend.block_bytes`, a multiple of 16."""
-        lead, heads, queries, keys = self._sizes
-        fitting = max(1, -(-current().block_bytes // max(1, lead * heads * keys * 4)))
-        even = math.ceil(queries / math.ceil(queries / fitting))
-        return min(queries, -(-even // 16) * 16)
+    def _keeps_context(self) -> bool:
+        """Whether the context is computed beside the scores; in half precision only where the matrix is large."""
+        if not self.keep_context or not current().fused_builds_matrix:
+            return False
+        return self.dtype in ("float32", "float64") or math.prod(self.sizes) * 4 > LARGE_BYTES
 
-    def scan(self, update: Callable[[Tree, Block], tuple[Tree, Tree]], carry: Tree) -> tuple[Tree, Tree]:
-        """Runs `update(carry, block)` over the queries, a block at a time; the whole matrix never exists."""
-        layout = self.layout
-        _, _, queries, _ = self._sizes
-        size = self.queries_per_block
-        if size >= queries:
-            return super().scan(update, carry)
-        count = math.ceil(queries / size)
-        keep_context = self.keep_context and current().fused_builds_matrix
+    def query_padding(self) -> Tensor | None:
+        """Which queries the model's mask says are no padding, dims batch, head and query; None if it says nothing."""
         padding = self._spread_query_padding()
-
-        def step(carry: Tree, start: Tensor) -> tuple[Tree, Tree]:
-            query, mask, bias = (
-                _slice(tensor, axis, start, size, queries)
-                for tensor, axis in ((self.query, 1), (self.mask, -2), (self.bias, -2))
-            )
-            own, cells = self._rows(query, mask, bias, start)
-            inside = None if queries % size == 0 else (ops.arange(size, dtype="int32") + start) < queries
-            rows = _both(inside, None if cells is None else any_along(cells, axis=-1))
-            if rows is not None:
-                rows = ops.broadcast_to(rows, (*self._sizes[:2], size))
-                rows = layout.arrange(rows, axes=(0, 1, 2))
-            valid = _both(rows, _slice(padding, -1, start, size, queries))
-            carry, emitted = update(carry, Block(self._block_in_layout(_zeroed(own, cells)), valid, start, layout))
-            context = [ops.moveaxis(self._context(own), 1, -1)] if keep_context else []
-            return carry, (emitted, context)
-
-        carry, (emitted, context) = scan_blocks(step, carry, count, size, queries)
-        if keep_context:
-            self.context = ops.moveaxis(context[0], -1, 1)
-        return carry, emitted
-
-    def _block_in_layout(self, scores: Tensor) -> Tensor:
-        return self.layout.arrange(scores)
+        if padding is None:
+            return None
+        layout = Layout(self.layout.axes[:3], self.layout.dims[:-1])
+        return layout.restore(ops.broadcast_to(padding, layout.shape), self.sizes[:3])
 
 
 @dataclass
@@ -480,22 +467,3 @@ def _zeroed(scores: Tensor, cells: Tensor | None) -> Tensor:
     if cells is None:
         return scores
     return ops.where(ops.logical_or(cells, ops.isnan(scores)), scores, ops.zeros_like(scores))
-
-
-def _both(first: Tensor | None, second: Tensor | None) -> Tensor | None:
-    if first is None or second is None:
-        return second if first is None else first
-    return ops.logical_and(first, second)
-
-
-def _rank_4(tensor: Tensor) -> Tensor:
-    """Missing leading axes added: ``(T, S)`` and ``(N, T, S)`` broadcast from the right."""
-    return ops.reshape(tensor, (*[1] * (4 - len(tensor.shape)), *tensor.shape))
-
-
-def _slice(tensor: Tensor | None, axis: int, start: Tensor, size: int, length: int) -> Tensor | None:
-    """`size` positions from `start` on; past the end the last ones are repeated, and do not count."""
-    if tensor is None or tensor.shape[axis] == 1:
-        return tensor
-    positions = ops.minimum(ops.arange(size, dtype="int32") + start, length - 1)
-    return ops.take(tensor, positions, axis=axis)

@@ -16,7 +16,6 @@ from typing import Any
 import keras
 from keras import ops, tree
 
-from attnscope.backends import current
 from attnscope.patching import patched, stand_in
 from attnscope.tensors import Tensor, Tree
 
@@ -62,31 +61,29 @@ def _numbered(original: Callable[..., Tree]) -> Callable[..., Tree]:
     return stand_in(original, call)
 
 
-def scan_blocks(
-    step: Callable[[Tree, Tensor], tuple[Tree, Tree]], carry: Tree, blocks: int, size: int, length: int
-) -> tuple[Tree, Tree]:
-    """Runs ``step(carry, start)`` for all `blocks` in a compiled loop, and joins what the steps give.
+def joined(stacked: Tensor, length: int, *, axis: int) -> Tensor:
+    """What the blocks of a loop gave, behind each other; the last block may repeat positions of the one before.
 
     Args:
-        step: Takes the carry and the first position of the block (an int32 scalar tensor), gives the next carry
-            and a structure of arrays of this block, with the block's positions on the last axis.
-        carry: The first carry, a structure of tensors.
-        blocks: Number of blocks.
-        size: Positions per block.
-        length: Positions in total; anything past them is cut off.
-
-    Returns:
-        The last carry, and the arrays joined along their last axis.
+        stacked: The blocks are on the first axis.
+        length: Positions in total.
+        axis: Of a block's positions, from the end: -1 for the last.
     """
-    carry, stacked = current().scan(step, carry, blocks, size)
-    return carry, tree.map_structure(lambda array: _joined(array, length), stacked)
+    moved = ops.moveaxis(stacked, 0, axis - 1)
+    shape = tuple(moved.shape)
+    before, behind = shape[: axis - 1], shape[len(shape) + axis + 1 :]
+    flat = ops.reshape(moved, (*before, shape[axis - 1] * shape[axis], *behind))
+    return without_repeats(flat, len(flat.shape) + axis, shape[axis], length)
 
 
-def _joined(stacked: Tensor, length: int) -> Tensor:
-    """From ``(block, ..., size)`` to ``(..., length)``."""
-    moved = ops.moveaxis(stacked, 0, -2)
-    flat = ops.reshape(moved, (*moved.shape[:-2], moved.shape[-2] * moved.shape[-1]))
-    return flat[..., :length]
+def without_repeats(tensor: Tensor, axis: int, size: int, length: int) -> Tensor:
+    """`length` positions along an axis, of blocks of `size` of which the last repeats what is too many."""
+    surplus = tensor.shape[axis] - length
+    if not surplus:
+        return tensor
+    last = tensor.shape[axis] - size
+    lead = (slice(None),) * axis
+    return ops.concatenate([tensor[(*lead, slice(0, last))], tensor[(*lead, slice(last + surplus, None))]], axis=axis)
 
 
 def unrolled_rnn(original: Callable[..., Tree]) -> Callable[..., Tree]:
