@@ -80,7 +80,7 @@ def test_everything_that_differs_is_asked_of_the_backend(rng, toy):
     fused = keras.Input((33, 6))
     streaming = keras.Model(fused, layers.MultiHeadAttention(2, 3, name="mha")(fused, fused))
     x = rng.normal(size=(2, 33, 6)).astype("float32")
-    received = ats.capture(streaming, x, summaries=[ats.Received()], progress=False)["mha"]
+    received = ats.capture(streaming, x, summaries=[ats.Received(), ats.Entropy()], progress=False)["mha"]
     np.testing.assert_allclose(received, ats.capture(streaming, x, progress=False)["mha"].mean("query"), atol=1e-6)
     masked = np.ones((2, 256, 6), "float32")
     masked[0, 250:] = 0
