@@ -413,3 +413,47 @@ class Configured(keras.layers.Layer):
     def call(self, x):
         scores = keras.ops.softmax(keras.ops.matmul(x, keras.ops.transpose(x, (0, 2, 1))))
         return keras.ops.matmul(scores, keras.ops.square(x) if self.settings.squared else x)
+
+
+def counting_layers():
+    """Layers whose calls add to a list of theirs, to one of the module, and to one of an enclosing function."""
+    seen = []
+
+    class Counting(keras.layers.Layer):
+        def __init__(self, factor=1.0, **options):
+            super().__init__(**options)
+            self.calls, self.shapes, self.by_shape, self.factor = 0, [], {}, factor
+
+        def call(self, x):
+            self.calls += 1
+            self.shapes.append(tuple(x.shape))
+            self.by_shape[str(x.shape)] = self.calls
+            seen.append(len(SEEN))
+            SEEN.append(len(seen) + len(self.shapes))
+            return x * self.factor
+
+        def set_factor(self, factor):
+            self.factor = factor
+
+    return Counting
+
+
+SEEN = []
+
+
+def test_what_a_layer_counts_while_it_runs_tells_no_runs_apart_and_its_settings_do(rng, tmp_path):
+    x = rng.normal(size=(4, 4, 3)).astype("float32")
+    path = tmp_path / "run.zarr"
+    inputs = keras.Input((4, 3))
+    counting = counting_layers()(name="counting")
+    model = keras.Model(inputs, keras.layers.MultiHeadAttention(1, 3, name="mha")(*[counting(inputs)] * 2), name="m")
+
+    def go_on():
+        model(x)
+        return ats.capture(model, x, batch_size=2, store=path, resume=True).num_samples
+
+    assert [go_on(), go_on()] == [4, 4]
+    assert counting.calls > 2
+    counting.set_factor(2.0)
+    said = "the layer 'counting' has other settings, or computes something else"
+    assert message(go_on) == f"{str(path)!r} holds a run of another model: {said}. {FIX}"

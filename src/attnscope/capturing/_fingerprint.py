@@ -18,6 +18,7 @@ import keras
 import numpy as np
 
 from attnscope.capturing._destinations import Description
+from attnscope.capturing._state import codes_in, codes_of_running, written_by
 from attnscope.errors import InputError
 from attnscope.interception import TRAINING_STATE, layers_of
 from attnscope.running import viewed
@@ -122,10 +123,13 @@ def _weights(model: keras.Layer) -> str:
 
 def _layers(model: keras.Layer) -> str:
     """Digests of the model, which says how its layers are connected, and of each layer in it, without their names."""
-    return " ".join(_digest(_described(layer)) for layer in layers_of(model))
+    layers = layers_of(model)
+    kinds = dict.fromkeys(type(layer) for layer in layers)
+    state = written_by(code for kind in kinds for code in codes_of_running(kind)).attributes
+    return " ".join(_digest(_described(layer, state)) for layer in layers)
 
 
-def _described(layer: keras.Layer) -> list[Any]:
+def _described(layer: keras.Layer, state: set[str]) -> list[Any]:
     seen: set[int] = set()
     try:
         config = _without_names(layer.get_config(), seen)
@@ -134,15 +138,21 @@ def _described(layer: keras.Layer) -> list[Any]:
     return [
         [base.__qualname__ for base in type(layer).__mro__ if base is not object],
         config,
-        _own_attributes(layer, seen),
+        _own_attributes(layer, state, seen),
         _code_of_class(type(layer), seen),
         str(getattr(layer, "dtype_policy", "")),
     ]
 
 
-def _own_attributes(layer: keras.Layer, seen: set[int]) -> dict[str, Any]:
-    """Attributes of a layer that Keras' own classes know nothing of: those of a user's class, or put on it."""
-    known = set(TRAINING_STATE)
+def _own_attributes(layer: keras.Layer, state: set[str], seen: set[int]) -> dict[str, Any]:
+    """Attributes of a layer that Keras' own classes know nothing of: those of a user's class, or put on it.
+
+    Args:
+        layer: The layer.
+        state: Names of attributes that change while the model runs, which are left out.
+        seen: As `_plain` takes it.
+    """
+    known = {*TRAINING_STATE, *state}
     for base in type(layer).__mro__:
         if _is_known(base.__module__):
             for function in vars(base).values():
@@ -237,7 +247,9 @@ def _code(function: Any, seen: set[int]) -> list[Any]:
     if _is_known(function.__module__) or id(function) in seen:
         return [function.__module__, function.__qualname__]
     seen.add(id(function))
-    closed = [cell.cell_contents for cell in function.__closure__ or () if _is_set(cell)]
+    changed = written_by(codes_in(function.__code__)).names
+    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+    closed = [cell.cell_contents for name, cell in cells if name not in changed and _is_set(cell)]
     return [
         function.__name__,
         _of_code(function.__code__),
@@ -249,24 +261,16 @@ def _code(function: Any, seen: set[int]) -> list[Any]:
 
 def _read_by(function: FunctionType) -> Iterator[tuple[str, Any]]:
     """What a function reads by a name of its module, or of a module of the user's that it has by such a name."""
-    codes = list(_codes_in(function.__code__))
+    codes = list(codes_in(function.__code__))
     names = sorted({name for code in codes for name in code.co_names})
     instructions = [each for code in codes for each in dis.get_instructions(code)]
-    written = {each.argval for each in instructions if each.opname == "STORE_GLOBAL"}
-    read = {each.argval for each in instructions if each.opname == "LOAD_GLOBAL"} - written
+    read = {each.argval for each in instructions if each.opname == "LOAD_GLOBAL"} - written_by(codes).names
     for name in sorted(read & function.__globals__.keys()):
         value = function.__globals__[name]
         if not isinstance(value, ModuleType):
             yield name, value
         elif not _is_known(value.__name__):
             yield from ((f"{name}.{inner}", vars(value)[inner]) for inner in names if inner in vars(value))
-
-
-def _codes_in(code: CodeType) -> Iterator[CodeType]:
-    yield code
-    for value in code.co_consts:
-        if isinstance(value, CodeType):
-            yield from _codes_in(value)
 
 
 def _is_set(cell: Any) -> bool:
