@@ -21,6 +21,7 @@ _MISSING = object()
 _WITHOUT: dict[str, tuple[int, int]] = {}
 """Modules that have none of the functions' names: by their name, the id and the size of their dict."""
 _FRAMEWORKS = ("jax", "jaxlib", "tensorflow", "torch", "keras", "attnscope", "numpy")
+_IN_FRAMEWORKS = tuple(f"{name}." for name in _FRAMEWORKS)
 
 
 @dataclass
@@ -120,12 +121,13 @@ def bound_early(originals: Mapping[str, list[object]], layers: Sequence[object])
     of_classes = {cls.__module__ for layer in layers for cls in type(layer).__mro__}
     holders: list[object] = list(layers)
     for module_name, module in list(sys.modules.items()):
-        of_frameworks = module_name.partition(".")[0] in _FRAMEWORKS
-        if not of_frameworks and (module_name in of_classes or _may_hold(module_name, module, originals)):
+        if module_name.startswith(_IN_FRAMEWORKS) or module_name in _FRAMEWORKS:
+            continue
+        if module_name in of_classes or _may_hold(module_name, module, originals):
             holders.append(module)
     return [
         (holder, alias, behind(value))
         for holder in holders
         for alias, value in list(vars(holder).items())
-        if id(value) in wanted or id(behind(value)) in wanted
+        if id(value) in wanted or (type(value) is FunctionType and id(behind(value)) in wanted)
     ]

@@ -71,6 +71,10 @@ def test_everything_that_differs_is_asked_of_the_backend(rng, toy):
     expected = np.asarray(model.predict(x, verbose=0))
     assert [site.taken for site in ats.sites(model, x)] == [True, True]
     maps = ats.capture(model, x, progress=False)
+    tokens = keras.Input((None, 6))
+    of_any_length = keras.Model(tokens, layers.MultiHeadAttention(2, 3)(tokens, tokens))
+    for length in (7, 5):
+        ats.capture(of_any_length, x[:1, :length], progress=False)
     np.testing.assert_allclose(maps.outputs, expected, atol=1e-6)
     np.testing.assert_allclose(ats.intervene(model, x, {"mha": ats.replace(maps["mha"])}), expected, atol=1e-5)
     network = Network(model, x)

@@ -79,6 +79,14 @@ class Graph:
         return hashlib.blake2b(program.encode(), digest_size=16).hexdigest()
 
     @cached_property
+    def program(self) -> str:
+        """A digest of all that the operations do, but for the sizes of axes: where a slice starts, but not how long."""
+        ranks = [(number, len(shape)) for number, shape in self.shapes.items()]
+        steps = [(node.name, node.inputs, node.output, node.operation) for node in self.nodes]
+        program = repr((steps, ranks, self.inputs, self.weights, sorted(self.outputs), sorted(self.booleans)))
+        return hashlib.blake2b(program.encode(), digest_size=16).hexdigest()
+
+    @cached_property
     def makers(self) -> dict[int, Node]:
         """For each tensor that an operation makes, that operation."""
         return {node.output: node for node in self.nodes}

@@ -77,6 +77,7 @@ class Jax:
     masked_rows_vary = False
     takes_texts = False
     compiles = True
+    eager_from = 600
 
     def functions(self) -> list[Function]:
         """`jax.nn.softmax` and `jax.nn.dot_product_attention`; and loops, which are to stay loops."""
@@ -108,6 +109,19 @@ class Jax:
                 return body(model(), inputs)
 
         return _with_values(model, jax.jit(traced))
+
+    def noted(self, model: ModelOf, body: Body, inside: Callable[[], bool]) -> Callable[[Tree], tuple[Tree, Hashable]]:
+        """JAX compiles each operation by itself, once for all layers that have it."""
+
+        def run(inputs: Tree) -> tuple[Tree, Hashable]:
+            with keras.StatelessScope():
+                return body(model(), keras.tree.map_structure(ops.convert_to_tensor, inputs)), None
+
+        return run
+
+    def program(self, model: Model, body: Callable[[Tree], Tree], inputs: Tree) -> Hashable:
+        """The operations of the jaxpr."""
+        return self.trace(model, body, inputs).graph.program
 
     def differentiated(self, model: ModelOf, body: ProbedBody) -> Callable[[Tree], tuple[Tree, dict[str, Tensor]]]:
         """`jax.grad` by the zeros, whose shapes are found by an abstract run."""

@@ -6,6 +6,7 @@ becomes a further result of the graph.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
@@ -58,6 +59,7 @@ class OpenVINO:
     masked_rows_vary = False
     takes_texts = False
     compiles = True
+    eager_from = math.inf
 
     def functions(self) -> list[Function]:
         """OpenVINO's softmax, and what builds a body of its own."""
@@ -97,6 +99,12 @@ class OpenVINO:
             return known(arrays)
 
         return run
+
+    def noted(self, model: ModelOf, body: Body, inside: Callable[[], bool]) -> None:
+        """Nothing runs without being compiled."""
+
+    def program(self, model: Model, body: Callable[[Tree], Tree], inputs: Tree) -> None:
+        """Not known."""
 
     def differentiated(self, model: ModelOf, body: ProbedBody) -> Callable[[Tree], tuple[Tree, dict[str, Tensor]]]:
         """Not on OpenVINO, which runs models and has no derivatives.

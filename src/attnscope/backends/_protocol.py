@@ -83,12 +83,15 @@ class Backend(Protocol):
             nothing.
         takes_texts: Whether a model can be given texts as tensors.
         compiles: Whether what runs is compiled for each shape of inputs, so that another shape costs seconds.
+        eager_from: From how many operations on it takes less time to run what never ran before eagerly than to compile
+            it.
     """
 
     fused_builds_matrix: bool
     masked_rows_vary: bool
     takes_texts: bool
     compiles: bool
+    eager_from: float
 
     def functions(self) -> list[Function]:
         """The framework's own functions through which attention can pass."""
@@ -109,6 +112,25 @@ class Backend(Protocol):
         Returns:
             A function from a structure of arrays to what `body` gives. Variables are read again at every call.
         """
+
+    def noted(
+        self, model: ModelOf, body: Body, inside: Callable[[], bool]
+    ) -> Callable[[Tree], tuple[Tree, Hashable]] | None:
+        """Runs `body` operation by operation, with nothing compiled, and notes what the model does.
+
+        Args:
+            model: The model.
+            body: What to run.
+            inside: Whether what runs at this moment is the model, and not what looks at it.
+
+        Returns:
+            A function from a structure of arrays to what `body` gives and to a program: two runs whose programs are
+            equal were the same operations on the same tensors in the same order, but for the sizes of their axes; or
+            None, where `program` tells. None instead of the function where nothing runs in this way.
+        """
+
+    def program(self, model: Model, body: Callable[[Tree], Tree], inputs: Tree) -> Hashable:
+        """What `noted` would say that ``body(inputs)``, which calls `model`, is, where shapes alone tell; else None."""
 
     def differentiated(self, model: ModelOf, body: ProbedBody) -> Callable[[Tree], tuple[Tree, dict[str, Tensor]]]:
         """Compiles `body` with its derivatives.

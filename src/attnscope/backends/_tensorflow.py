@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -15,6 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops, tree
+from tensorflow.python.framework import op_callbacks
 
 from attnscope.backends._graph import (
     GraphBuilder,
@@ -71,6 +73,7 @@ class TensorFlow:
     masked_rows_vary = False
     takes_texts = True
     compiles = True
+    eager_from = 0
 
     def functions(self) -> list[Function]:
         """`tf.nn.softmax` and its other names, and the call of what `tf.function` compiled."""
@@ -117,6 +120,25 @@ class TensorFlow:
             return by_shapes[key](tensors)
 
         return run
+
+    def noted(self, model: ModelOf, body: Body, inside: Callable[[], bool]) -> Callable[[Tree], tuple[Tree, Hashable]]:
+        """Runs eagerly; TensorFlow calls back for each operation."""
+
+        def run(inputs: Tree) -> tuple[Tree, Hashable]:
+            tensors = tree.map_structure(_as_tensor, inputs)
+            handles = [variable.value.handle for variable in model().variables]
+            notes = _Notes([*tree.flatten(tensors), *handles], inside)
+            op_callbacks.add_op_callback(notes)
+            try:
+                with keras.StatelessScope():
+                    return body(model(), tensors), tuple(notes.steps)
+            finally:
+                op_callbacks.remove_op_callback(notes)
+
+        return run
+
+    def program(self, model: Model, body: Callable[[Tree], Tree], inputs: Tree) -> None:
+        """Not without a run: a graph takes longer to make than an eager run takes."""
 
     def differentiated(self, model: ModelOf, body: ProbedBody) -> Callable[[Tree], tuple[Tree, dict[str, Tensor]]]:
         """A gradient tape that watches the zeros alone."""
@@ -206,6 +228,64 @@ class TensorFlow:
         """The name of a tensor in the graph."""
         name: Hashable = tensor.name
         return name
+
+
+class _Notes:
+    """Notes each operation of a model that runs eagerly, but for the sizes of axes; tensors are numbered as met.
+
+    Args:
+        known: Tensors that have the first numbers: inputs and the handles of weights.
+        inside: Whether what runs at this moment is the model.
+    """
+
+    def __init__(self, known: Sequence[Tensor], inside: Callable[[], bool]) -> None:
+        self.steps: list[Hashable] = []
+        self._inside = inside
+        self._numbers = {tensor._id: number for number, tensor in enumerate(known)}
+
+    def __call__(
+        self,
+        op_type: str | bytes,
+        inputs: Sequence[Tensor],
+        attrs: Sequence[Any],
+        outputs: Sequence[Tensor],
+        op_name: str | None = None,
+        graph: Any = None,
+    ) -> None:
+        """Called by TensorFlow for each operation."""
+        if not self._inside():
+            return
+        if graph is not None:  # of a function that is traced during the run, and then called: that call tells it
+            return
+        name = op_type.decode() if isinstance(op_type, bytes) else op_type
+        sizes = _SIZES.get(name, ())
+        given = [self._given(tensor, is_size=place in sizes) for place, tensor in enumerate(inputs)]
+        named = [(key, repr(value)) for key, value in zip(attrs[::2], attrs[1::2], strict=True)]
+        self.steps.append((name, *given, *named, *map(self._number, outputs)))
+
+    def _given(self, tensor: Tensor, *, is_size: bool) -> Hashable:
+        """A number; of a setting, which no operation made, what it holds: it may be an axis."""
+        if is_size or tensor._id in self._numbers:
+            return self._number(tensor)
+        setting = tensor.dtype.is_integer and math.prod(tensor.shape) <= _MOST_SETTINGS
+        single = tensor.dtype.is_floating and tensor.shape.rank == 0
+        return self._number(tensor), tensor.numpy().tobytes() if setting or single else b""
+
+    def _number(self, tensor: Tensor) -> Hashable:
+        return self._numbers.setdefault(tensor._id, len(self._numbers)), tensor.shape.rank, tensor.dtype.name
+
+
+_MOST_SETTINGS = 32
+"""How many whole numbers may say where, or along which axes, something is done."""
+_SIZES = {
+    "BroadcastTo": (1,),
+    "Fill": (0,),
+    "Range": (0, 1),
+    "Reshape": (1,),
+    "Slice": (2,),
+    "StridedSlice": (2,),
+}
+"""Inputs that say how many positions an axis gets, or where a part of it ends."""
 
 
 def _as_tensor(array: np.ndarray) -> Tensor:

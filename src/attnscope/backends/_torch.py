@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import weakref
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
@@ -70,6 +71,7 @@ class Torch:
     masked_rows_vary = True
     takes_texts = False
     compiles = False
+    eager_from = 0
 
     def functions(self) -> list[Function]:
         """Every softmax, and what `torch.nn.MultiheadAttention` is made of."""
@@ -104,6 +106,20 @@ class Torch:
                 return body(model(), tree.map_structure(ops.convert_to_tensor, inputs))
 
         return run
+
+    def noted(self, model: ModelOf, body: Body, inside: Callable[[], bool]) -> Callable[[Tree], tuple[Tree, Hashable]]:
+        """Everything runs operation by operation; a mode notes each."""
+
+        def run(inputs: Tree) -> tuple[Tree, Hashable]:
+            own = [*tree.flatten(tensors := tree.map_structure(ops.convert_to_tensor, inputs))]
+            notes = _Notes([*own, *(variable.value for variable in model().variables)], inside)
+            with torch.no_grad(), keras.StatelessScope(), notes:
+                return body(model(), tensors), tuple(notes.steps)
+
+        return run
+
+    def program(self, model: Model, body: Callable[[Tree], Tree], inputs: Tree) -> None:
+        """Not without a run: one on the meta device does other operations."""
 
     def differentiated(self, model: ModelOf, body: ProbedBody) -> Callable[[Tree], tuple[Tree, dict[str, Tensor]]]:
         """`torch.autograd.grad` by the zeros."""
@@ -416,6 +432,58 @@ class _Recorder(TorchDispatchMode):  # type: ignore[misc]
     def _add(self, name: str, record: _Record, operands: list[Tensor], result: Tensor) -> None:
         inputs = [self.number(tensor) for tensor in operands]
         self.builder.add(name, record, inputs[_ADDED.get(name, 0) :], self.number(result), met=_MET.get())
+
+
+class _Notes(TorchDispatchMode):  # type: ignore[misc]
+    """Notes each operation of a model, but for the sizes of axes; its tensors are numbered as they are met.
+
+    Args:
+        known: Tensors that have the first numbers: inputs and weights.
+        inside: Whether what runs at this moment is the model.
+    """
+
+    def __init__(self, known: Sequence[Tensor], inside: Callable[[], bool]) -> None:
+        super().__init__()
+        self.steps: list[Hashable] = []
+        self._inside = inside
+        self._numbers = {id(tensor): (weakref.ref(tensor), number) for number, tensor in enumerate(known)}
+        self._count = len(known)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        results = func(*args, **kwargs)
+        if self._inside():
+            skipped = _sizes_of(func)
+            given = [self._noted(value) for place, value in enumerate(args) if place not in skipped]
+            named = [(name, self._noted(value)) for name, value in kwargs.items() if name not in skipped]
+            self.steps.append((func, *given, *named, self._noted(results)))
+        return results
+
+    def _noted(self, value: Any) -> Hashable:
+        if isinstance(value, torch.Tensor):
+            return self._number(value)
+        if isinstance(value, (tuple, list)):
+            return tuple(map(self._noted, value))
+        return value if isinstance(value, Hashable) else repr(value)
+
+    def _number(self, tensor: Tensor) -> Hashable:
+        """Number, rank and dtype of a tensor; another that has its identity once it is gone is a new one."""
+        reference, number = self._numbers.get(id(tensor), (None, -1))
+        if reference is None or reference() is not tensor:
+            number, self._count = self._count, self._count + 1
+            self._numbers[id(tensor)] = weakref.ref(tensor), number
+        return number, tensor.ndim, tensor.dtype
+
+
+_SIZES = ("size", "end", "length", "output_size", "steps")
+"""Arguments of PyTorch's operations that say how many positions an axis has or gets, or where a part of it ends."""
+
+
+@cache
+def _sizes_of(func: Any) -> frozenset[Hashable]:
+    """Which arguments of an operation are sizes, by their places and names."""
+    arguments = list(enumerate(func._schema.arguments))
+    return frozenset(key for place, each in arguments if each.name in _SIZES for key in (place, each.name))
 
 
 _RECORDER: ContextVar[_Recorder | None] = ContextVar("attnscope_recorder", default=None)

@@ -8,21 +8,22 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 import keras
+import numpy as np
 from keras import tree
 
 from attnscope.capturing._codes import coded
 from attnscope.capturing._destinations import Description, InMemory, named_outputs
 from attnscope.capturing._memory import check_that_it_fits
-from attnscope.capturing._observer import Observer
 from attnscope.capturing._position_kinds import contents
+from attnscope.capturing._prepared import NotAsSupposedError, Prepared, Ready
 from attnscope.capturing._store import OnDisk, on_disk
 from attnscope.capturing._summaries import Entropy, Full, Received, Summary
-from attnscope.discovery import Selection, check_selection, discover
+from attnscope.discovery import Selection, check_selection
 from attnscope.errors import InputError
 from attnscope.interception import declarations
 from attnscope.labels import AxisLabels, LabelsLike, check_that_labels_fit, read_labels, settled
 from attnscope.maps import AttentionMaps
-from attnscope.running import Network, Runner, reused, without_texts
+from attnscope.running import Network, reused, without_texts
 from attnscope.schema import Site, SiteTable, key_dims, query_dims
 from attnscope.stores import check_codes
 from attnscope.tensors import Inputs
@@ -129,32 +130,53 @@ def captured(
         summaries += _exact_beside(summaries)
     network = without_texts(network)
     observed = summaries if store is None else coded(summaries, codes)
-    ready = reused(network.model, _wishes(network, sites, observed), lambda: _Ready(network, sites, observed))
+    prepared = reused(network.model, _wishes(network, sites, observed), Prepared)
+    once = store is None and network.has_one_batch
     if resume and store is None:
         raise InputError(
             "resume=True was given, but it needs a store to resume: capture(..., store='run.zarr', resume=True)."
         )
-    if store is None:
-        check_that_it_fits(ready.chosen, summaries, network)
+
+    def result(ready: Ready, first: bool) -> AttentionMaps:
+        if store is None:
+            check_that_it_fits(ready.chosen, summaries, network)
+        description = _description(ready, network, summaries, labels, ids)
+        with _destination(description, network, store, resume, codes, commit_every) as destination:
+            for outputs, collected, batch in ready.run(
+                network, first=first, progress=progress, skips=destination.skips
+            ):
+                description.unforeseen.update(ready.observer.unforeseen(collected))
+                arrays = ready.observer.arrays(collected, batch.size)
+                destination.add(arrays, named_outputs(network.model, outputs, batch))
+            return destination.maps()
+
+    ready, first = prepared.ready(network, sites, observed, once=once)
+    try:
+        maps = result(ready, first)
+    except NotAsSupposedError:
+        return result(*prepared.traced(network, sites, observed, once=once))
+    prepared.keep(ready)
+    return maps
+
+
+def _description(
+    ready: Ready, network: Network, summaries: Sequence[Summary], labels: LabelsLike, ids: np.ndarray | None
+) -> Description:
     axis_labels = _read_labels(labels, network, ready.chosen)
-    description = Description(
+    discovery = ready.discovery
+    return Description(
         network.model,
         ready.chosen,
         summaries,
         axis_labels,
         network.texts,
-        ready.removed_masks,
+        discovery.removed_masks,
         ready.lost,
         ready.unreached,
-        contents(network, ready.sequences, axis_labels),
+        contents(network, discovery.sequences, axis_labels),
         ids,
-        ready.computation,
+        discovery.computation,
     )
-    with _destination(description, network, store, resume, codes, commit_every) as destination:
-        for outputs, collected, batch in ready.runner.run(network, progress=progress, skips=destination.skips):
-            description.unforeseen.update(ready.observer.unforeseen(collected))
-            destination.add(ready.observer.arrays(collected, batch.size), named_outputs(network.model, outputs, batch))
-        return destination.maps()
 
 
 @contextmanager
@@ -207,31 +229,15 @@ def _checked_summaries(summaries: Summary | Sequence[Summary]) -> list[Summary]:
     return chosen
 
 
-class _Ready:
-    """A model traced and prepared for one kind of capture."""
-
-    def __init__(self, network: Network, sites: Selection, summaries: list[Summary]) -> None:
-        discovery = discover(network, sites)
-        self.chosen = discovery.chosen
-        self.removed_masks = discovery.removed_masks
-        self.sequences = discovery.sequences
-        self.computation = discovery.computation
-        left_out = [site for site in discovery.sites if site.name not in self.chosen.names]
-        self.lost = {site.name: site.lost for site in left_out if site.lost}
-        self.unreached = {site.name: site.unreached for site in left_out if site.unreached}
-        self.observer = Observer(self.chosen, summaries, discovery.sites.names)
-        self.runner = Runner(network.model, self.observer.handlers, plan=discovery.plan)
-
-
 def _wishes(network: Network, sites: Selection, summaries: list[Summary]) -> Hashable | None:
-    """Everything that a capture is compiled for; None if a predicate or a summary cannot be compared."""
+    """Everything that a capture is prepared for but lengths; None if a predicate or a summary cannot be compared."""
     if callable(sites):
         return None
     leaves = tree.flatten_with_path(network.first.inputs)
-    shapes = tuple((path, array.shape, str(array.dtype)) for path, array in leaves)
+    inputs = tuple((path, array.ndim, array.shape[:1], str(array.dtype)) for path, array in leaves)
     patterns = sites if sites is None or isinstance(sites, str) else tuple(sites)
     settings = tuple((type(summary), tuple(sorted(vars(summary).items()))) for summary in summaries)
-    wishes = (shapes, patterns, settings, declarations())
+    wishes = (inputs, patterns, settings, declarations())
     try:
         hash(wishes)
     except TypeError:

@@ -45,6 +45,7 @@ class Discovery:
         removed_masks: For each site the layers that had removed a padding mask of its keys before it.
         sequences: What is known of the positions of each input, by its name.
         computation: A digest of the operations of the model.
+        operations: How many there are.
     """
 
     sites: SiteTable
@@ -53,6 +54,7 @@ class Discovery:
     removed_masks: dict[str, tuple[str, ...]]
     sequences: dict[str, InputSequence]
     computation: str
+    operations: int
 
     @property
     def chosen(self) -> SiteTable:
@@ -125,7 +127,8 @@ def discover(network: Network, selection: Selection = None, unroll: frozenset[st
     sequences = sequences_of(run.trace, lineage, known_masks, names, run.embedded)
     listed = [replace(site, plan=replace(site.plan, branches=run.branches)) for site in listed]  # type: ignore[type-var]
     plan = Plan.of(listed, unroll)
-    return Discovery(SiteTable(listed), selection, plan, removed, sequences, run.trace.graph.digest)
+    graph = run.trace.graph
+    return Discovery(SiteTable(listed), selection, plan, removed, sequences, graph.digest, len(graph.nodes))
 
 
 def _removers(site: Site, removed: Iterable[RemovedMask], masks: Masks) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from attnscope.interception._calls import (
 from attnscope.interception._columns import of_one_input
 from attnscope.interception._declarations import declarations, declare, undeclare
 from attnscope.interception._intercept import intercept
-from attnscope.interception._interception import COMPILED, Handler, LayerCall, own_errors
+from attnscope.interception._interception import COMPILED, Handler, LayerCall, is_watched, own_errors
 from attnscope.interception._keras import (
     TRAINING_STATE,
     call_model,
@@ -66,6 +66,7 @@ __all__ = [
     "has_fixed_length",
     "input_names",
     "intercept",
+    "is_watched",
     "layers_of",
     "likeliest_mask",
     "mask_input",

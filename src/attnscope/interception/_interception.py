@@ -431,6 +431,11 @@ ACTIVE: ContextVar[Interception | None] = ContextVar("attnscope_interception", d
 """The interception of this thread or task; None where nobody looks, or while an original or a handler runs."""
 
 
+def is_watched() -> bool:
+    """Whether what runs at this moment is a model whose calls are taken, and not a handler or an original."""
+    return ACTIVE.get() is not None
+
+
 def aside(function: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
     """Calls a function whose own calls are not taken: an original, or a handler."""
     token = ACTIVE.set(None)

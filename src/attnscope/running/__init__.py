@@ -2,7 +2,15 @@
 
 from attnscope.running._batches import Batch, Batches, batches_of, filled, joined, merged
 from attnscope.running._columns import model_like, with_one_input
-from attnscope.running._compiled import as_numpy, compiled, compiles, differentiated, viewed
+from attnscope.running._compiled import (
+    as_numpy,
+    compiled,
+    compiles,
+    differentiated,
+    is_cheaper_eagerly,
+    program_of,
+    viewed,
+)
 from attnscope.running._network import Network, Passes, check_model
 from attnscope.running._output_names import output_names
 from attnscope.running._output_units import is_regression, units_of_outputs
@@ -28,12 +36,14 @@ __all__ = [
     "compiles",
     "differentiated",
     "filled",
+    "is_cheaper_eagerly",
     "is_regression",
     "joined",
     "merged",
     "model_behind_texts",
     "model_like",
     "output_names",
+    "program_of",
     "progress_bar",
     "reused",
     "units_of_outputs",

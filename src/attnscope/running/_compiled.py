@@ -7,13 +7,15 @@ tensors that leave a trace as side effects are dead. Here, whatever is wanted is
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from functools import partial
 
 import keras
 import numpy as np
 from keras import ops
 
 from attnscope.backends import Body, ProbedBody, current
+from attnscope.interception import call_model, is_watched
 from attnscope.tensors import Tensor, Tree
 
 
@@ -33,6 +35,21 @@ def compiled(model: keras.Layer, body: Body) -> Callable[[Tree], Tree]:
 def differentiated(model: keras.Layer, body: ProbedBody) -> Callable[[Tree], tuple[Tree, dict[str, Tensor]]]:
     """Compiles `body` with its derivatives by what it probes; `model` is held weakly."""
     return current().differentiated(weakref.ref(model), body)
+
+
+def noted(model: keras.Layer, body: Body) -> Callable[[Tree], tuple[Tree, Hashable]] | None:
+    """Runs `body` operation by operation and says what the model does; see `Backend.noted`."""
+    return current().noted(weakref.ref(model), body, is_watched)
+
+
+def program_of(model: keras.Layer, inputs: Tree) -> Hashable:
+    """What a run of the model does with inputs of these shapes, where shapes alone tell; see `Backend.program`."""
+    return current().program(model, partial(call_model, model), inputs)
+
+
+def is_cheaper_eagerly(operations: int) -> bool:
+    """Whether an eager run of so many operations takes less time than to compile them, where they never ran before."""
+    return operations >= current().eager_from
 
 
 def compiles() -> bool:

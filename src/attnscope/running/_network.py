@@ -122,6 +122,11 @@ class Network:
         return self._peeked().total
 
     @property
+    def has_one_batch(self) -> bool:
+        """Whether all samples are arrays in one batch."""
+        return self.samples is not None and self.samples <= self.batch_size
+
+    @property
     def most_samples(self) -> int | None:
         """Number of samples, or as many as there can be in the batches; None where neither is known."""
         batches = self._peeked()

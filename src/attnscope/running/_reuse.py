@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -27,8 +26,9 @@ KEPT_PER_MODEL = 4
 """How many compiled runs of one model are kept: the latest ones."""
 
 _LOCK = threading.Lock()
-_KEPT: WeakKeyDictionary[keras.Layer, OrderedDict[Hashable, Any]] = WeakKeyDictionary()
-_PLAIN = (bool, int, float, str, bytes, type(None))
+_KEPT: WeakKeyDictionary[keras.Layer, list[tuple[Hashable, Any]]] = WeakKeyDictionary()
+"""For each model what it was made for, and what was made; what was used last comes last."""
+_PLAIN = frozenset({bool, int, float, str, bytes, type(None)})
 
 
 def reused(model: keras.Layer, wishes: Hashable | None, make: Callable[[], Made]) -> Made:
@@ -43,16 +43,16 @@ def reused(model: keras.Layer, wishes: Hashable | None, make: Callable[[], Made]
         return make()
     key = (wishes, fingerprint(model))
     with _LOCK:
-        runs = _KEPT.setdefault(model, OrderedDict())
-        if key in runs:
-            runs.move_to_end(key)
-            known: Made = runs[key]
-            return known
+        runs = _KEPT.setdefault(model, [])
+        for place, (known_key, known) in enumerate(runs):  # one comparison costs less than to hash all of it
+            if known_key == key:
+                runs.append(runs.pop(place))
+                made: Made = known
+                return made
     new = make()
     with _LOCK:
-        runs[key] = new
-        while len(runs) > KEPT_PER_MODEL:
-            runs.popitem(last=False)
+        runs.append((key, new))
+        del runs[:-KEPT_PER_MODEL]
     return new
 
 
@@ -91,16 +91,17 @@ def fingerprint(model: keras.Layer) -> Hashable:
 
 
 def _attributes(layer: keras.Layer) -> Hashable:
-    return tuple((name, _value(value)) for name, value in sorted(vars(layer).items()) if name not in TRAINING_STATE)
+    return tuple([(name, _value(value)) for name, value in vars(layer).items() if name not in TRAINING_STATE])
 
 
 def _value(value: object) -> Hashable:
-    if isinstance(value, _PLAIN):
-        return (type(value).__name__, value)
+    kind = type(value)
+    if kind in _PLAIN:
+        return (kind, value)
     if isinstance(value, (tuple, list)):
-        return tuple(_value(item) for item in value)
+        return tuple([_value(item) for item in value])
     if isinstance(value, dict):
-        return tuple((str(name), _value(item)) for name, item in value.items())
+        return tuple([(str(name), _value(item)) for name, item in value.items()])
     if isinstance(value, np.ndarray) and value.dtype != object:
         return ("array", str(value.dtype), value.shape, hash(value.tobytes()))
     return _Same(value)

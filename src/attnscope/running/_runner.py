@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 
 import keras
@@ -13,7 +13,7 @@ from keras import tree
 from attnscope.errors import AttnscopeError
 from attnscope.interception import Handler, Plan, call_model, declarations, intercept, own_errors
 from attnscope.running._batches import Batch, Batches, filled
-from attnscope.running._compiled import as_numpy, compiled, viewed
+from attnscope.running._compiled import as_numpy, compiled, noted, viewed
 from attnscope.running._network import Network
 from attnscope.tensors import Tensor, Tree
 
@@ -49,6 +49,22 @@ class Runner:
             return outputs, collected
 
         self._run = compiled(model, body)
+        self._noted = noted(model, body)
+
+    def run_noted(self, network: Network) -> tuple[tuple[Tree, Tree, Batch], Hashable]:
+        """Runs the model eagerly over the only batch of a network.
+
+        Returns:
+            What `run` gives for it, and what the model did, as `Backend.noted` says it.
+        """
+        self._errors.clear()
+        batch = network.batches().first
+        with own_errors(self._errors), network.noting(batch.inputs):
+            (outputs, collected), program = (self._noted or self._unnoted)((batch.inputs, {}))
+        return self._given(network, outputs, collected, batch), program
+
+    def _unnoted(self, inputs: Tree) -> tuple[Tree, None]:
+        return self._run(inputs), None
 
     def run(
         self,
@@ -76,8 +92,12 @@ class Runner:
                 continue
             with own_errors(self._errors), network.noting(batch.inputs):
                 outputs, collected = self._run((batch.inputs, rows))
-            network.passes.forward += batch.size
-            yield tree.map_structure(as_numpy, outputs), tree.map_structure(viewed, collected), batch
+            yield self._given(network, outputs, collected, batch)
+
+    @staticmethod
+    def _given(network: Network, outputs: Tree, collected: Tree, batch: Batch) -> tuple[Tree, Tree, Batch]:
+        network.passes.forward += batch.size
+        return tree.map_structure(as_numpy, outputs), tree.map_structure(viewed, collected), batch
 
 
 def with_rows(
