@@ -103,6 +103,35 @@ def test_relevance_of_short_samples_is_that_of_a_model_of_a_fixed_length(rng, me
         assert found.attrs.get(name) == pytest.approx(expected.attrs.get(name), abs=1e-5)
 
 
+@pytest.mark.parametrize("masked", [True, False])
+def test_samples_that_are_run_over_and_over_are_cut_once_if_the_answers_allow_it(rng, masked, monkeypatch):
+    tokens = tokens_of(rng, [14, 3, 9])
+    [subject] = subjects_of(reader(None, masked=masked), tokens, padding=0)
+    lengths = []
+    outputs = type(subject.network).outputs
+    monkeypatch.setattr(
+        type(subject.network),
+        "outputs",
+        lambda network, given=None, **options: (
+            lengths.append((network.arrays() if given is None else given).shape) or outputs(network, given, **options)
+        ),
+    )
+    together = trimming_of(subject).together(subject)
+    assert lengths == [(3, 14), (3, LENGTH)]
+    if not masked:
+        assert together is subject
+        return
+    del lengths[:]
+    expected = relevance_of(subject, "occlusion", removal="delete")
+    asked = list(lengths)
+    del lengths[:]
+    found = relevance_of(together, "occlusion", removal="delete")
+    assert {length for _, length in asked} > {14, LENGTH}
+    assert {length for _, length in lengths} == {14}
+    np.testing.assert_allclose(found, expected[:, :14], atol=1e-6)
+    assert trimming_of(together).together(together) is together
+
+
 class Summary(layers.Layer):
     """What the model makes of the steps, by a function of them and of the tokens; it gives no mask on."""
 

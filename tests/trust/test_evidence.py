@@ -108,6 +108,16 @@ def test_a_large_answer_does_not_hide_what_removal_moves(rng, where):
     assert card.verdicts["occlusion"] == "explains"
 
 
+def test_positions_may_be_kept_by_sample(rng):
+    table = rng.normal(size=(31, 5)).astype("float32")
+    model, everywhere = table_model(lambda answer: answer), np.arange(5) == 2
+    by_position = table_card(model, table, kept=everywhere)
+    by_sample = table_card(model, table, kept=np.tile(everywhere, (31, 1)))
+    assert by_sample.judged == by_position.judged
+    others = table_card(model, table, kept=np.arange(5) == np.arange(31)[:, None] % 5)
+    assert others.judged["occlusion"].means != by_position.judged["occlusion"].means
+
+
 def test_attention_that_matters_moves_the_answer_and_attention_that_does_not_does_not():
     for kind in ("everything", "nothing"):
         card = evidence(planted(kind, 0), steps_of(0, 12), methods=["raw"], permutations=5, progress=False)

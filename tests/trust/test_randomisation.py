@@ -34,6 +34,19 @@ def test_a_method_that_sees_no_weights_answers_the_same_and_one_that_is_them_doe
     assert float(np.abs(found[3]).max()) < 1.0
 
 
+def test_a_relevance_that_is_known_is_not_computed_again(rng):
+    model, valid, calls = small(), np.ones((4, 6), bool), []
+    first, second = rng.normal(size=(2, 4, 6))
+
+    def relevance():
+        calls.append(1)
+        return second
+
+    found = randomisation(model, relevance, valid, before=first)
+    assert len(calls) == 4  # one for each stage
+    np.testing.assert_array_equal(found, np.tile(rank_correlation(first, second, valid), (4, 1)))
+
+
 def test_one_block_at_a_time():
     model = small()
     weights = lambda: np.asarray(model.get_layer("head").get_weights()[0]).T[:, :6].repeat(2, axis=0)  # noqa: E731

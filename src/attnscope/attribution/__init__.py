@@ -23,8 +23,10 @@ from attnscope.attribution._methods import IN_UNITS_OF_TARGET as IN_UNITS_OF_TAR
 from attnscope.attribution._methods import method_of as method_of
 from attnscope.attribution._occlusion import occlusion as occlusion
 from attnscope.attribution._positions import PatchPositions as PatchPositions
+from attnscope.attribution._positions import Rows as Rows
 from attnscope.attribution._removal import Removal as Removal
 from attnscope.attribution._removal import default_removals as default_removals
+from attnscope.attribution._removal import kept_of as kept_of
 from attnscope.attribution._removal import removable_of as removable_of
 from attnscope.attribution._removal import removal_of as removal_of
 from attnscope.attribution._removal_scores import RemovalScores as RemovalScores

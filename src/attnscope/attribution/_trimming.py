@@ -43,10 +43,11 @@ class Trimming:
 
     Args:
         subject: The model, its inputs and their positions.
+        cuts: Whether it cuts at all.
     """
 
-    def __init__(self, subject: Subject) -> None:
-        self._leaves = _long_leaves(subject)
+    def __init__(self, subject: Subject, *, cuts: bool = True) -> None:
+        self._leaves = _long_leaves(subject) if cuts else []
         self._lengths: set[int] = set()
         self._asked = False
         self._same: dict[Hashable, bool] = {}
@@ -100,8 +101,8 @@ class Trimming:
             compute: Computes the relevance of each sample by itself.
             key: What is computed, for later calls.
             passes: About how often each sample is run.
-            by_target: Whether it follows from the target at the samples. If not, the relevance of a sample of each
-                length is also compared with that of the whole sample.
+            by_target: Whether it follows from the target at the samples. If not, the relevance of one of the shortest
+                and one of the longest samples is also compared with that of the whole sample.
         """
         parts = self.parts(subject, passes)
         if parts[0][1] is subject or not self._same.get(key, True):
@@ -113,7 +114,7 @@ class Trimming:
             self._leaves = []
             return whole
         if not by_target and key not in self._same:
-            first = np.array([rows[0] for rows, _ in parts])
+            first = np.unique([parts[0][0][0], parts[-1][0][0]])
             self._same[key] = _same_relevance(joined.isel({SAMPLE: first}), compute(subject.rows(first)))
             return joined if self._same[key] else compute(subject)
         return joined
@@ -133,6 +134,25 @@ class Trimming:
         if parts and self._answers_alike(subject, parts):
             return parts
         return [(np.arange(subject.samples), subject)]
+
+    def together(self, subject: Subject) -> Subject:
+        """A subject's samples cut to the longest of them, and no further whatever is computed of them.
+
+        For few samples that are run over and over: what is cut is asked once, not whenever anything is computed.
+
+        Args:
+            subject: The model, as it is now, and its samples.
+        """
+        groups = self._groups(subject, subject.inputs, np.inf)
+        if not groups:
+            return subject
+        [(rows, length)] = groups
+        shorter = self._shorter(subject.rows(rows), length)
+        if not self._answers_alike(subject, [(rows, shorter)]):
+            return subject
+        shorter = replace(shorter, cache=shorter.cache.once("together", CompilationCache))
+        shorter.cache.once(_key(shorter), lambda: Trimming(shorter, cuts=False))
+        return shorter
 
     @staticmethod
     def _together(subject: Subject, length: int) -> int:
@@ -191,9 +211,12 @@ class Trimming:
 
 def trimming_of(subject: Subject) -> Trimming:
     """What cuts the inputs of a subject's model, for its target; made once."""
-    key = ("trimming", subject.positions.leaf, subject.target.read)
-    trimming: Trimming = subject.cache.once(key, lambda: Trimming(subject))
+    trimming: Trimming = subject.cache.once(_key(subject), lambda: Trimming(subject))
     return trimming
+
+
+def _key(subject: Subject) -> Hashable:
+    return ("trimming", subject.positions.leaf, subject.target.read)
 
 
 def _joined(subject: Subject, parts: Sequence[tuple[np.ndarray, xr.DataArray]]) -> xr.DataArray:

@@ -15,8 +15,10 @@ from attnscope.attribution import (
     METHODS,
     Removal,
     RemovalScores,
+    Rows,
     Subject,
     default_removals,
+    kept_of,
     method_of,
     relevance_of,
     removable_of,
@@ -46,7 +48,7 @@ class Experiment:
         subject: The model, the samples and the target.
         methods: Names of the methods under test; the baselines are always tested beside them.
         removals: How positions are removed.
-        kept: Positions that are never removed: True or False by position, or token numbers; None for the default.
+        kept: Positions that are never removed, dims ``(sample, position)``, bool.
         permutations: How often attention is permuted; 0 leaves out the tests that change attention.
         seed: Seed of everything that is drawn.
         unusable: Methods that this model does not allow, with the reason.
@@ -58,7 +60,7 @@ class Experiment:
     subject: Subject
     methods: tuple[str, ...]
     removals: tuple[Removal, ...]
-    kept: ArrayLike | None
+    kept: np.ndarray
     permutations: int
     seed: int
     unusable: Mapping[str, str]
@@ -114,12 +116,21 @@ class Experiment:
         )
 
     def on(self, subject: Subject) -> Experiment:
-        """The same experiment on other samples, or another model."""
+        """The same experiment on the samples as they are elsewhere: changed a little, or given to another model."""
         return replace(self, subject=subject)
+
+    def rows(self, chosen: Rows) -> Experiment:
+        """The same experiment on some of the samples: a slice, their numbers, or a mask."""
+        return replace(self, subject=self.subject.rows(chosen), kept=self.kept[chosen])
 
     def first(self, count: int) -> Experiment:
         """The same experiment on the first samples alone."""
-        return self.on(self.subject.rows(slice(0, count)))
+        return self.rows(slice(0, count))
+
+    def together(self) -> Experiment:
+        """The same experiment with all samples cut to the longest of them, as far as the model as it is now allows."""
+        shorter = trimming_of(self.subject).together(self.subject)
+        return replace(self, subject=shorter, kept=self.kept[:, : shorter.positions.count])
 
     @property
     def again(self) -> np.ndarray:
@@ -129,7 +140,7 @@ class Experiment:
     @property
     def few(self) -> Experiment:
         """The same experiment on them."""
-        return replace(self.on(self.subject.rows(self.again)), path_steps=REPEATED_PATH_STEPS)
+        return replace(self.rows(self.again), path_steps=REPEATED_PATH_STEPS)
 
     @property
     def described(self) -> np.ndarray:
@@ -218,7 +229,7 @@ def experiment_on(
             f"The removals are {names}, but at least two are needed, all different, because methods rank "
             f"differently under each: removals={[way.name for way in default_removals(subject)]}."
         )
-    untested = Experiment(subject, (), ways, kept, permutations, seed, {})
+    untested = Experiment(subject, (), ways, kept_of(subject, kept), permutations, seed, {})
     usable, unusable = _usable(untested.first(2), methods)
     return replace(untested, methods=usable, unusable=unusable)
 

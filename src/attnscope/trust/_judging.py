@@ -56,7 +56,7 @@ def results_of(experiment: Experiment, repeats: Repeats | None = None, *, progre
     steps = 2 * len(experiment.methods) + len(experiment.removals)
     with progress_bar(steps, shown=progress) as advance:
         comparison = compared(experiment, advance)
-        known = repeats or repeated(experiment, advance)
+        known = repeats or repeated(experiment, comparison.relevances, advance)
     return _Judging(experiment, comparison, known).results()
 
 

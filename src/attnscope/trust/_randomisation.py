@@ -23,6 +23,7 @@ def randomisation(
     relevance: Callable[[], np.ndarray],
     valid: np.ndarray,
     *,
+    before: np.ndarray | None = None,
     order: Order = "cascading",
     blocks: int = MOST_BLOCKS,
     draws: int = 1,
@@ -39,6 +40,7 @@ def randomisation(
         relevance: Returns the method's relevance for the model in its current state, dims ``(sample, position)``; or
             that of several methods, dims ``(relevance, sample, position)``.
         valid: dims ``(sample, position)``, False on padding.
+        before: The relevance for the model as it is, where it is known already; same dims as `relevance` returns.
         order: ``cascading``: the last block, then the last two, and so on to all. ``independent``: one block at a time.
             ``both``: the cascading stages, then the independent ones without the first, which is the same.
         blocks: The number of blocks that layers are grouped into, at most.
@@ -64,7 +66,7 @@ def randomisation(
     if not groups:
         raise InputError(f"The model {model.name!r} has no weights, so there is nothing to randomise.")
     stages = _stages_of(groups, order)
-    before = relevance()
+    before = relevance() if before is None else before
     count = sum(map(len, groups))
     correlations = []
     for stage in stages:

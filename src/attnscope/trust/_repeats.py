@@ -5,7 +5,7 @@ Parameters are shuffled, inputs perturbed a little, attention changed, models tr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -27,8 +27,8 @@ STAGES = 3
 """Blocks of layers that are shuffled, one after the other and each alone."""
 SHUFFLES = 4
 """How often all parameters are shuffled."""
-SHUFFLED_RUNS = 1 + STAGES - 1 + SHUFFLES + STAGES - 1
-"""How often relevance is computed for that: as it is, in all cascading stages, and block by block."""
+SHUFFLED_RUNS = STAGES - 1 + SHUFFLES + STAGES - 1
+"""How often relevance is computed for that: in all cascading stages, and block by block."""
 SENSITIVITY_DRAWS = 4
 """Draws of max-sensitivity."""
 ATTENTION_SAMPLES, CHANGED_SAMPLES = 16, 8
@@ -66,27 +66,39 @@ class Repeats:
     notes: tuple[str, ...] = ()
 
 
-def repeated(experiment: Experiment, advance: Callable[[], object]) -> Repeats:
+def repeated(experiment: Experiment, relevances: Mapping[str, xr.DataArray], advance: Callable[[], object]) -> Repeats:
     """All of it but `stability`, which needs other models.
 
     Args:
         experiment: What is tested.
+        relevances: By method: its relevance for all samples.
         advance: Called after each method.
     """
-    return Repeats(shuffled(experiment), sensitivities(experiment, advance), attention(experiment))
+    again = {name: relevance[experiment.again] for name, relevance in relevances.items()}
+    return Repeats(shuffled(experiment, again), sensitivities(experiment, advance), attention(experiment))
 
 
-def shuffled(experiment: Experiment) -> xr.DataArray:
-    """How similar the methods' rankings stay while parameters are shuffled, dims ``(stage, relevance, sample)``."""
+def shuffled(experiment: Experiment, before: Mapping[str, xr.DataArray] | None = None) -> xr.DataArray:
+    """How similar the methods' rankings stay while parameters are shuffled, dims ``(stage, relevance, sample)``.
+
+    Args:
+        experiment: What is tested.
+        before: By method: its relevance for the few samples, where it is known already.
+    """
     few = experiment.few
 
     def relevances() -> np.ndarray:
-        return np.stack([few.subject.flat(few.relevance(name)) for name in few.methods])
+        together = few.together()
+        numbers = np.zeros((len(few.methods), *few.subject.positions.valid.shape))
+        for row, name in zip(numbers, few.methods, strict=True):
+            row[:, : together.subject.positions.count] = together.subject.flat(together.relevance(name))
+        return numbers
 
     correlations = randomisation(
         few.subject.model,
         relevances,
         few.subject.positions.valid,
+        before=None if before is None else np.stack([few.subject.flat(before[name]) for name in few.methods]),
         order="both",
         blocks=STAGES,
         draws=SHUFFLES,

@@ -42,7 +42,7 @@ def within(limit: TimeLimit, whole: Experiment) -> Planned:
         whole: The experiment on all samples.
     """
     total = whole.subject.samples
-    drawn = whole.on(whole.subject.rows(np.random.default_rng(whole.seed).permutation(total)))
+    drawn = whole.rows(np.random.default_rng(whole.seed).permutation(total))
     drawn = replace(drawn, repeated_samples=_affordable_repeats(drawn, limit))
     correlations, seen = shuffled(drawn), attention(drawn.first(SAMPLES_FIRST))
     each = limit.seconds_each(total, lambda count: compared(drawn.first(count)))
