@@ -215,6 +215,16 @@ def test_the_position_baseline_is_the_mean_drop_of_the_other_samples(rng):
     np.testing.assert_allclose(position(features_subject(x), removal=mean()), expected, atol=1e-5)
 
 
+def test_the_position_baseline_may_be_measured_on_some_of_the_samples(rng):
+    x = rng.normal(size=(5, 4)).astype("float32")
+    subject, some = features_subject(x), [0, 3, 4]
+    versions = RemovalScores(subject, zero())
+    found = position(subject, samples=np.array(some), removal_scores=versions)
+    assert versions.passes == 3 * 4 + 5  # and the samples as they are
+    expected = np.stack([np.mean([(W * x)[k] for k in some if k != i], axis=0) for i in range(5)])
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
 def test_the_position_baseline_of_a_sample_does_not_depend_on_what_it_holds(rng):
     x = rng.normal(size=(5, 4)).astype("float32")
     other = x.copy()

@@ -21,7 +21,7 @@ from attnscope.attribution._baselines import random as random
 from attnscope.attribution._methods import CHANGES_OF_ANSWER as CHANGES_OF_ANSWER
 from attnscope.attribution._methods import IN_UNITS_OF_TARGET as IN_UNITS_OF_TARGET
 from attnscope.attribution._methods import method_of as method_of
-from attnscope.attribution._occlusion import occlusion as occlusion
+from attnscope.attribution._occlusion import drops as drops
 from attnscope.attribution._positions import PatchPositions as PatchPositions
 from attnscope.attribution._positions import Rows as Rows
 from attnscope.attribution._removal import Removal as Removal

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from attnscope.attribution._occlusion import occlusion
+from attnscope.attribution._occlusion import drops
 from attnscope.attribution._removal import Kept, Removal, removable_of
 from attnscope.attribution._removal_scores import RemovalScores
 from attnscope.attribution._subject import Subject
@@ -40,6 +40,7 @@ def position(
     removal: Removal | str | None = None,
     kept: Kept = None,
     seed: int = 0,
+    samples: np.ndarray | None = None,
     removal_scores: RemovalScores | None = None,
 ) -> np.ndarray:
     """The relevance that can be known from where a position is, without reading what is there.
@@ -68,6 +69,7 @@ def position(
         kept: Positions that are never removed: dims ``(sample, position)`` or ``(position,)``, bool, or a list of token
             numbers; None for the start and end tokens of a KerasHub task's tokenizer.
         seed: Seed of the removal's draws.
+        samples: Numbers of the samples that the list is measured on, at least 2; None for all.
         removal_scores: Scores to use and add to, in place of `removal`, `kept` and `seed`.
 
     Returns:
@@ -85,10 +87,11 @@ def position(
         )
     if removal_scores is None:
         removal_scores = RemovalScores(subject, removal, kept=kept, seed=seed)
-    drops, able = occlusion(subject, removal_scores=removal_scores), removal_scores.removable
-    totals, counts = np.where(able, drops, 0.0).sum(0), able.sum(0)
-    others = counts - able
-    means = np.where(others > 0, (totals - np.where(able, drops, 0.0)) / np.maximum(others, 1), 0.0)
+    able = removal_scores.removable
+    measured = able if samples is None else able & np.isin(np.arange(len(able)), samples)[:, None]
+    own = np.where(measured, drops(removal_scores, samples), 0.0)
+    others = measured.sum(0) - measured
+    means = np.where(others > 0, (own.sum(0) - own) / np.maximum(others, 1), 0.0)
     filled = np.stack([_nearest(row, known) for row, known in zip(means, others > 0, strict=True)])
     return np.where(able, filled, 0.0)
 

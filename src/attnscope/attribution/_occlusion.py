@@ -47,7 +47,22 @@ def occlusion(
     """
     if removal_scores is None:
         removal_scores = RemovalScores(subject, removal, kept=kept, seed=seed)
+    return drops(removal_scores)
+
+
+def drops(removal_scores: RemovalScores, samples: np.ndarray | None = None) -> np.ndarray:
+    """How much the target drops when one position is removed: `occlusion`, of some of the samples.
+
+    Args:
+        removal_scores: The model, its samples and the removal.
+        samples: Numbers of the samples; None for all.
+
+    Returns:
+        dims ``(sample, position)``, float64, in the unit of the target; 0 for the samples that were not asked for too.
+    """
     able = removal_scores.removable & (removal_scores.most > 0)[:, None]
+    if samples is not None:
+        able &= np.isin(np.arange(len(able)), samples)[:, None]
     rows, places = np.nonzero(able)
     removed = np.zeros((len(rows), able.shape[1]), bool)
     removed[np.arange(len(rows)), places] = True

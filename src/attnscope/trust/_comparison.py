@@ -68,7 +68,8 @@ def _measures(
     by_method = {name: subject.flat(relevance) for name, relevance in relevances.items()}
     measures = {}
     for removed in versions:
-        arrays = by_method | {"position": position(subject, removal_scores=removed)}
+        baseline = position(subject, samples=experiment.profiled, removal_scores=removed)
+        arrays = by_method | {"position": baseline}
         every = faithfulness(
             removed,
             {**arrays, **draws},

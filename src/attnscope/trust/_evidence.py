@@ -15,7 +15,7 @@ from attnscope.model_names import model_name
 from attnscope.running import weights_digest
 from attnscope.tensors import Inputs
 from attnscope.trust._card import EvidenceCard
-from attnscope.trust._experiment import DESCRIBED_SAMPLES, Experiment, experiment_on
+from attnscope.trust._experiment import DESCRIBED_SAMPLES, PROFILE_SAMPLES, Experiment, experiment_on
 from attnscope.trust._judging import results_of
 from attnscope.trust._repeats import stability
 from attnscope.trust._time_limit import Limited, Plan, TimeLimit, in_words, time_limit
@@ -151,6 +151,8 @@ def _notes(experiment: Experiment) -> list[str]:
     notes += [*experiment.notes, *experiment.left_out]
     if samples > DESCRIBED_SAMPLES:
         notes.append(f"Sufficiency, insertion and infidelity decide nothing: they are of {DESCRIBED_SAMPLES} samples.")
+    if samples > PROFILE_SAMPLES:
+        notes.append(f"The position baseline and the margins are measured on {PROFILE_SAMPLES} samples.")
     return notes
 
 

@@ -31,8 +31,11 @@ from attnscope.trust._verdict import BASELINES, LEAST_SAMPLES
 # A card needs all measures at once, so each takes fewer steps here than when it is called alone.
 PATH_STEPS, REPEATED_PATH_STEPS = 16, 8
 """Points of integrated gradients; and of those that are computed again and again, only to compare their rankings."""
-DESCRIBED_SAMPLES = 24
+DESCRIBED_SAMPLES = 16
 """The most samples whose top positions are also kept alone: that describes a method, and decides no verdict."""
+PROFILE_SAMPLES = 32
+"""The most samples that the position baseline and the margins are measured on, by removing one position after another:
+both are means over samples, which more samples hardly change."""
 REPEATED_SAMPLES = 6
 """The most samples whose relevance is computed again, with shuffled parameters and with perturbed inputs."""
 ROUNDING = 5e-7
@@ -145,8 +148,17 @@ class Experiment:
     @property
     def described(self) -> np.ndarray:
         """Numbers of the samples whose top positions are also kept alone, drawn at random, in their order."""
-        drawn = np.random.default_rng([self.seed, 7]).permutation(self.subject.samples)
-        return np.sort(drawn[:DESCRIBED_SAMPLES])
+        return self._drawn(np.arange(self.subject.samples), DESCRIBED_SAMPLES)
+
+    @property
+    def profiled(self) -> np.ndarray:
+        """Numbers of the samples on which each position's own part is measured, drawn at random, in their order."""
+        return self._drawn(self.of_ordered(np.arange(self.subject.samples)), PROFILE_SAMPLES)
+
+    def _drawn(self, numbers: np.ndarray, most: int) -> np.ndarray:
+        """Some of the numbers, at most so many, drawn at random, in their order."""
+        drawn = np.random.default_rng([self.seed, 7]).permutation(numbers)
+        return np.sort(drawn[:most])
 
     def relevance(self, method: str, versions: RemovalScores | None = None) -> xr.DataArray:
         """The relevance by one method, with those of the experiment's settings that the method has an option for.

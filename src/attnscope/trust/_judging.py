@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 import xarray as xr
 
-from attnscope.attribution import IN_UNITS_OF_TARGET, RemovalScores, occlusion
+from attnscope.attribution import IN_UNITS_OF_TARGET, RemovalScores, drops
 from attnscope.running import progress_bar
 from attnscope.schema import SAMPLE
 from attnscope.trust._card import Judged
@@ -85,13 +85,14 @@ class _Judging:
         """The gain in comprehensiveness that counts as none.
 
         It is a share of how far removing the most important single position moves the answer, whichever way, on average
-        over the samples. The position baseline has computed these answers.
+        over the samples whose answers the position baseline has asked for.
 
         Args:
             versions: For one removal.
         """
-        moved = np.abs(occlusion(self.experiment.subject, removal_scores=versions)).max(1)
-        return MARGIN * float(self.experiment.of_ordered(self.experiment.rounded(moved)).mean())
+        samples = self.experiment.profiled
+        moved = self.experiment.rounded(np.abs(drops(versions, samples)).max(1))
+        return MARGIN * float(moved[samples].mean())
 
     @cached_property
     def widest(self) -> float:
