@@ -23,9 +23,13 @@ _FACE = {
     "capture": "attnscope.capturing",
     "capture_generation": "attnscope.capturing",
     "Full": "attnscope.capturing",
+    "HeadMean": "attnscope.capturing",
     "Received": "attnscope.capturing",
+    "Distance": "attnscope.capturing",
     "Entropy": "attnscope.capturing",
+    "Rows": "attnscope.capturing",
     "Summary": "attnscope.capturing",
+    "Thumbnail": "attnscope.capturing",
     "TopK": "attnscope.capturing",
     "AttentionMaps": "attnscope.maps",
     "Site": "attnscope.schema",
@@ -42,7 +46,19 @@ _MODULES = ("analysis", "attribution", "errors", "labels", "layers", "loading", 
 if TYPE_CHECKING:
     from attnscope import analysis, attribution, errors, labels, layers, loading, plot, schema, trust, viewer
     from attnscope.attribution import attribute
-    from attnscope.capturing import Entropy, Full, Received, Summary, TopK, capture, capture_generation
+    from attnscope.capturing import (
+        Distance,
+        Entropy,
+        Full,
+        HeadMean,
+        Received,
+        Rows,
+        Summary,
+        Thumbnail,
+        TopK,
+        capture,
+        capture_generation,
+    )
     from attnscope.discovery import sites
     from attnscope.explaining import Explanation, explain
     from attnscope.handlers import ablate, intervene, permute, replace, uniform
@@ -57,12 +73,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AttentionMaps",
+    "Distance",
     "Entropy",
     "Explanation",
     "Full",
+    "HeadMean",
     "Received",
+    "Rows",
     "Site",
     "Summary",
+    "Thumbnail",
     "TopK",
     "ablate",
     "analysis",

@@ -18,17 +18,25 @@ import xarray as xr
 from attnscope.errors import SchemaError, in_a_row, kind_of
 
 __all__ = [
+    "CHOSEN_QUERY",
+    "DISTANCE",
     "ENTROPY",
     "HEAD",
+    "HEAD_MEAN",
     "KEY",
     "MEANINGS",
     "QUERY",
     "RAN",
     "RANK",
     "RECEIVED",
+    "ROWS",
     "SAMPLE",
     "SAMPLE_ID",
     "SCORES",
+    "THUMBNAIL_KEY",
+    "THUMBNAIL_MAX",
+    "THUMBNAIL_MEAN",
+    "THUMBNAIL_QUERY",
     "TOP_KEYS",
     "TOP_SCORES",
     "UNITS",
@@ -55,17 +63,26 @@ PROBABILITY, LOGIT = "probability", "logit"
 """Units of a model's outputs, where it is known what they are."""
 SCORES, RECEIVED, ENTROPY = "scores", "received", "entropy"
 TOP_SCORES, TOP_KEYS = "top_scores", "top_keys"
+THUMBNAIL_MEAN, THUMBNAIL_MAX = "thumbnail_mean", "thumbnail_max"
+THUMBNAIL_QUERY, THUMBNAIL_KEY = "thumbnail_query", "thumbnail_key"
+ROWS, CHOSEN_QUERY = "rows", "chosen_query"
+DISTANCE, HEAD_MEAN = "distance", "head_mean"
 
 CODED, WORST_ERROR = "codes", "worst_error"
 """Attributes of scores that come from a store: how they are stored there, and how far off a score is at most."""
 
-UNITS = {SCORES: "1", RECEIVED: "1", ENTROPY: "bit", TOP_SCORES: "1", TOP_KEYS: "1"}
+UNITS = {SCORES: "1", RECEIVED: "1", ENTROPY: "bit", TOP_SCORES: "1", TOP_KEYS: "1", DISTANCE: "tokens"}
 MEANINGS = {
     SCORES: "attention after the softmax, before dropout; sums to 1 over the keys, 0 where masked",
     RECEIVED: "attention a key receives, mean over the valid queries",
     ENTROPY: "Shannon entropy of a query's attention over the keys",
     TOP_SCORES: "the strongest scores of a query, in descending order",
     TOP_KEYS: "positions of the keys that have these scores; -1 where the score is 0",
+    THUMBNAIL_MEAN: "mean score of a bin of neighbouring queries and keys, over the valid queries",
+    THUMBNAIL_MAX: "largest score of a bin of neighbouring queries and keys, over the valid queries",
+    ROWS: "the scores of chosen queries in full",
+    DISTANCE: "mean distance of what a query attends to",
+    HEAD_MEAN: "mean of the scores over the heads",
 }
 
 

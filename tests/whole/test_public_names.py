@@ -13,7 +13,19 @@ from attnscope.cli import main
 
 SHOWN = {
     "attnscope": (
-        *("AttentionMaps", "Entropy", "Full", "Received", "Site", "Summary", "TopK", "ablate", "analysis", "attribute"),
+        *(
+            "AttentionMaps",
+            "Distance",
+            "Entropy",
+            "Full",
+            "HeadMean",
+            "Received",
+            "Rows",
+            "Site",
+            "Summary",
+            "Thumbnail",
+        ),
+        *("TopK", "ablate", "analysis", "attribute"),
         *("attribution", "capture", "capture_generation", "declare", "errors", "evidence", "intervene", "labels"),
         *("layers", "load_model", "loading", "open", "permute", "plot", "replace", "schema", "sites", "trust"),
         *("undeclare", "uniform", "view"),
@@ -28,7 +40,10 @@ SHOWN = {
         *("delete", "head_ablation", "head_importance", "marginal", "mask_token", "mean", "norms", "prune"),
         *("relevance_of", "subjects_of", "values", "zero"),
     ),
-    "attnscope.capturing": ("Entropy", "Full", "Received", "Summary", "TopK", "capture", "capture_generation"),
+    "attnscope.capturing": (
+        *("Distance", "Entropy", "Full", "HeadMean", "Received", "Rows", "Summary", "Thumbnail", "TopK", "capture"),
+        "capture_generation",
+    ),
     "attnscope.demo": ("biopsies", "demonstrate_features", "demonstrate_names"),
     "attnscope.errors": (
         *("AttnscopeError", "DeclarationError", "IncompleteRunError", "InputError", "InterventionError"),

@@ -152,6 +152,10 @@ class Jax:
         """As much as stays in the cache, with its exponentials; on an accelerator as much as keeps it busy."""
         return _TILE if jax.default_backend() == "cpu" else _TILE_ON_ACCELERATOR
 
+    def packed(self, tensor: Tensor) -> Tensor:
+        """As it is: the compiler decides."""
+        return tensor
+
     def exponentials(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """By two operations."""
         shifted = ops.subtract(logits, ops.max(logits, axis=-1, keepdims=True))

@@ -121,6 +121,10 @@ class OpenVINO:
         """Few tiles, since each is a part of the graph."""
         return 16 * 2**20
 
+    def packed(self, tensor: Tensor) -> Tensor:
+        """As it is: the compiler decides."""
+        return tensor
+
     def exponentials(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """By two operations."""
         shifted = ops.subtract(logits, ops.max(logits, axis=-1, keepdims=True))

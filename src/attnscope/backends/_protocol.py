@@ -146,6 +146,9 @@ class Backend(Protocol):
     def tile_bytes(self, tensor: Tensor) -> int:
         """Size of a tile of scores that a streaming summary works best on, where `tensor` is."""
 
+    def packed(self, tensor: Tensor) -> Tensor:
+        """The tensor, its last axes beside each other in memory, where that is not up to a compiler."""
+
     def exponentials(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Logits minus the largest on the last axis, and ``exp`` of these; may write over `logits`."""
 

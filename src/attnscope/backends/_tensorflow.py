@@ -163,6 +163,10 @@ class TensorFlow:
         """As much as stays in the cache, with its exponentials; on an accelerator as much as keeps it busy."""
         return _TILE_ON_ACCELERATOR if tf.config.list_logical_devices("GPU") else _TILE
 
+    def packed(self, tensor: Tensor) -> Tensor:
+        """As it is: the compiler decides."""
+        return tensor
+
     def exponentials(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """By two operations."""
         shifted = ops.subtract(logits, ops.max(logits, axis=-1, keepdims=True))

@@ -150,6 +150,10 @@ class Torch:
         """As much as stays in the cache, with its exponentials; on an accelerator as much as keeps it busy."""
         return _TILE if tensor.device.type == "cpu" else _TILE_ON_ACCELERATOR
 
+    def packed(self, tensor: Tensor) -> Tensor:
+        """Views of a transposition make each product slower."""
+        return tensor.contiguous()
+
     def exponentials(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """The difference in place."""
         shifted = logits.sub_(logits.amax(-1, keepdim=True))

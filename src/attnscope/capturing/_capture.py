@@ -56,8 +56,8 @@ def capture(
             `DataLoader`, or any other iterable of batches.
         sites: A glob pattern of site names, several patterns, or a predicate on `Site`; None for all attention sites. A
             pattern also selects sites that are left out by default (`ats.sites` says why they are).
-        summaries: What to keep: `Full`, `Received`, `Entropy`, `TopK` or summaries of your own; ``maps[site]`` gives
-            the first of them. Default: `Full` alone.
+        summaries: What to keep: `Full`, `Received`, `Entropy`, `TopK`, `Thumbnail`, `Rows`, `Distance`, `HeadMean` or
+            summaries of your own; ``maps[site]`` gives the first of them. Default: `Full` alone.
         labels: Names of positions: a list shared by all samples, a list per sample, or a dict by axis (``query``,
             ``key``), by the name of an input, or by pattern of sites.
         batch_size: Samples per batch, if the inputs are arrays. A short last batch needs no new trace.
@@ -138,6 +138,9 @@ def captured(
         )
 
     def result(ready: Ready, first: bool) -> AttentionMaps:
+        for summary in summaries:
+            for site in ready.chosen:
+                summary.check(site)
         if store is None:
             check_that_it_fits(ready.chosen, summaries, network)
         description = _description(ready, network, summaries, labels, ids)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -135,10 +134,9 @@ class Observer:
     def _missing(self, site: Site, layout: Layout, size: int) -> dict[str, np.ndarray]:
         """What stands for a call that did not happen: no values, and nothing is valid."""
         sizes = dict(zip(layout.dims, layout.shape, strict=True)) | {SAMPLE: size}
-        keys = math.prod(sizes[dim] for dim in layout.key_dims)
         arrays = {RAN: np.zeros(size, bool)}
         for summary in self._summaries:
-            known = sizes | {dim: min(length, keys) for dim, length in summary.sizes.items()}
+            known = sizes | dict(summary.sizes_at(sizes))
             for variable, filler in summary.missing.items():
                 shape = [known[dim] for dim in summary.dims(layout.dims)]
                 arrays[variable] = np.full(shape, *_no_value(variable, filler, site.dtype))

@@ -7,6 +7,7 @@ all keys is never built.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
@@ -14,7 +15,7 @@ from keras import ops
 
 from attnscope.errors import InputError
 from attnscope.interception import Block, Layout
-from attnscope.schema import ENTROPY, RANK, RECEIVED, SCORES, TOP_KEYS, TOP_SCORES
+from attnscope.schema import ENTROPY, RANK, RECEIVED, SCORES, TOP_KEYS, TOP_SCORES, Site
 from attnscope.tensors import Tensor, Tree
 
 
@@ -35,6 +36,14 @@ class Summary(ABC):
     sizes: Mapping[str, int] = {}
     needs_all = False
     by_head = False
+
+    def check(self, site: Site) -> None:  # noqa: B027
+        """Raises an `InputError` where it says nothing about a site; by default it suits every site."""
+
+    def sizes_at(self, sizes: Mapping[str, int]) -> Mapping[str, int]:
+        """Sizes of those dims that the scores do not have, where these have `sizes`; never more than the keys."""
+        keys = math.prod(size for dim, size in sizes.items() if dim.startswith("key"))
+        return {dim: min(size, keys) for dim, size in self.sizes.items()}
 
     @abstractmethod
     def dims(self, dims: tuple[str, ...]) -> tuple[str, ...]:
@@ -166,9 +175,7 @@ class TopK(Summary):
     by_head = True
 
     def __init__(self, k: int = 16) -> None:
-        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-            raise InputError(f"k is {k!r}, but a whole number of keys is needed: TopK(16).")
-        self.k = k
+        self.k = whole_number("k", k, "keys", "TopK(16)")
 
     @property
     def sizes(self) -> Mapping[str, int]:  # type: ignore[override]
@@ -193,3 +200,19 @@ class TopK(Summary):
         """All ranks, after the queries."""
         weights, keys = per_query
         return {TOP_SCORES: ops.moveaxis(weights, 0, -1), TOP_KEYS: ops.moveaxis(keys, 0, -1)}
+
+
+def whole_number(name: str, value: int, unit: str, example: str) -> int:
+    """A setting that is a whole number of at least 1.
+
+    Raises:
+        InputError: It is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InputError(f"{name} is {value!r}, but a whole number of {unit} is needed: {example}.")
+    return value
+
+
+def key_count(layout: Layout) -> int:
+    """How many keys there are, all axes of them together."""
+    return math.prod(layout.shape[len(layout.shape) - layout.num_keys :])

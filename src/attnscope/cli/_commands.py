@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import keras
     import xarray as xr
 
+    from attnscope.capturing import Summary
     from attnscope.explaining import Explanation
     from attnscope.maps import AttentionMaps
     from attnscope.named_arrays import Arrays, NamedArrays
@@ -27,7 +29,8 @@ if TYPE_CHECKING:
     Samples: TypeAlias = str | Path | Table | NamedArrays | Arrays
     """A file of samples, or what `read_inputs` made of one."""
 
-SUMMARIES = ("full", "received", "entropy", "topk")
+SUMMARIES = ("full", "received", "entropy", "topk", "thumbnail", "rows", "distance", "headmean")
+"""Names of summaries; ``topk:8``, ``thumbnail:64`` and ``rows:0`` (or ``rows:0:-1``) have numbers."""
 CODES = ("float16", "uint8", "exact")
 """How scores are stored, as `attnscope.stores.CODES` has it, which takes longer to import."""
 
@@ -50,6 +53,41 @@ def inspect(model: str | Path, inputs: Samples | None = None, *, backend: str | 
     from attnscope.discovery import sites
 
     return sites(network, samples)
+
+
+def summary_names(given: Sequence[str]) -> list[tuple[str, list[int]]]:
+    """Names of summaries with their numbers, from words such as ``entropy,topk:8``.
+
+    Raises:
+        InputError: There is no such summary, or it takes no such numbers.
+    """
+    words = [word for text in given for word in text.split(",") if word]
+    chosen = [(name, numbers) for name, *numbers in (word.split(":") for word in words)]
+    most = {"topk": 1, "thumbnail": 1, "rows": 99}
+    for word, (name, numbers) in zip(words, chosen, strict=True):
+        whole = all(re.fullmatch(r"-?\d{1,9}", number) for number in numbers)
+        if name not in SUMMARIES or len(numbers) > most.get(name, 0) or not whole:
+            raise InputError(
+                f"The summary is {word!r}, but it must be one of {', '.join(SUMMARIES)}, some with numbers: topk:8, "
+                "thumbnail:64, rows:0. Choose some: --summaries entropy,received,topk:8."
+            )
+    return [(name, [int(number) for number in numbers]) for name, numbers in chosen]
+
+
+def _summaries(given: Sequence[str]) -> list[Summary]:
+    from attnscope import capturing
+
+    kinds: dict[str, Callable[..., Summary]] = {
+        "full": capturing.Full,
+        "received": capturing.Received,
+        "entropy": capturing.Entropy,
+        "topk": capturing.TopK,
+        "thumbnail": capturing.Thumbnail,
+        "rows": lambda *queries: capturing.Rows(queries or (0,)),
+        "distance": capturing.Distance,
+        "headmean": capturing.HeadMean,
+    }
+    return [kinds[name](*numbers) for name, numbers in summary_names(given)]
 
 
 def capture_to(
@@ -78,7 +116,9 @@ def capture_to(
         model: A ``.keras`` or ``.h5`` file.
         inputs: A file of samples, as `read_inputs` takes it, or what that gave.
         sites: Glob patterns of site names; None for all attention sites.
-        summaries: Any of ``full``, ``received``, ``entropy`` and ``topk``.
+        summaries: Any of ``full``, ``received``, ``entropy``, ``topk``, ``thumbnail``, ``rows``, ``distance``
+            and ``headmean``, also several as ``entropy,received``; with numbers: ``topk:8``,
+            ``thumbnail:64``, ``rows:0:-1``.
         labels: ``a,b,c`` or the path of a text file with one name per line.
         batch_size: Samples per batch.
         backend: The Keras backend to run on; None for the one that is configured, or else the first that is installed.
@@ -92,22 +132,22 @@ def capture_to(
         The maps, opened from `output`.
     """
     output = Path(output)
+    summary_names(summaries)
     check_free(output, overwrite or resume, is_run=True)
     samples = _read(inputs)
     names = None if labels is None else read_names(labels)
     network = read_model(model, backend=backend)
-    from attnscope.capturing import Entropy, Full, Received, TopK, capture
+    from attnscope.capturing import capture
     from attnscope.maps import open_maps
     from attnscope.stores import holds_nothing, new_store
 
-    kinds = {"full": Full(), "received": Received(), "entropy": Entropy(), "topk": TopK()}
     given, note = _arranged(samples, network)
     capture_samples = partial(
         capture,
         network,
         given,
         sites=sites,
-        summaries=[kinds[name] for name in summaries],
+        summaries=_summaries(summaries),
         labels=names,
         batch_size=batch_size,
         codes=codes,

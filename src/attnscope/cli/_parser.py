@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from attnscope._version import __version__
 from attnscope.backends import BACKENDS
-from attnscope.cli._commands import CODES, SUMMARIES
+from attnscope.cli._commands import CODES
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -132,10 +132,11 @@ def _add_capture(commands: Commands) -> argparse.ArgumentParser:
     command.add_argument(
         "--summaries",
         nargs="+",
-        choices=SUMMARIES,
+        metavar="SUMMARY",
         default=["full"],
-        help="what to keep: the whole map, the attention that each key receives, the entropy of each query, or its 16 "
-        "strongest keys; default: full",
+        help="what to keep, such as entropy,received,topk:8,thumbnail:64: the whole map (full), the attention that "
+        "each key receives, the entropy of each query, its strongest keys, a small picture of each map, chosen rows "
+        "(rows:0), the distance that each query looks, the mean over the heads (headmean); default: full",
     )
     command.add_argument("--labels", help="names of the positions: a,b,c or a text file with one name per line")
     command.add_argument(

@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import Any
 
 from attnscope.interception._blocks import Block
+from attnscope.interception._blocks import pooled as pooled  # for summaries; not part of the public face
 from attnscope.interception._calls import (
     Call,
     DeclaredCall,

@@ -200,8 +200,8 @@ class _Heads:
         kept = some(value, head // groups if groups > 1 else head, shared) if tiles.keep_context else None
         return cls(
             tiles,
-            ops.multiply(own, ops.cast(call.scale, wide)),
-            ops.transpose(ops.cast(keys, wide), (0, 2, 3, 1)),
+            current().packed(ops.multiply(own, ops.cast(call.scale, wide))),
+            ops.swapaxes(current().packed(ops.transpose(ops.cast(keys, wide), (0, 2, 1, 3))), 2, 3),
             None if kept is None else ops.transpose(kept, (0, 2, 1, 3)),
             limits(None if call.mask is None else ops.cast(call.mask, "bool")),
             limits(call.bias),
