@@ -94,8 +94,11 @@ class Block:
         return ops.sum(ops.multiply(ops.cast(self.rows, "float32"), values), axis=-1)
 
     def of_queries(self, places: Tensor) -> Tensor:
-        """The rows at some places of the block, which are on the last axis but one."""
-        return ops.take(self.rows, places, axis=-2)
+        """The rows at some places of the block, which are on the last axis but one; several query axes are one."""
+        lead = len(self.row_shape) - len(self.layout.query_dims)
+        queries = math.prod(int(size) for size in self.row_shape[lead:])
+        rows = ops.reshape(self.rows, (*self.row_shape[:lead], queries, self.rows.shape[-1]))
+        return ops.take(rows, places, axis=-2)
 
 
 @dataclass(frozen=True)
