@@ -28,6 +28,7 @@ from attnscope.errors import UnsupportedError, WouldOverwriteError
 from attnscope.explaining import Explanation, explain
 from attnscope.labels import characters
 from attnscope.maps import AttentionMaps
+from attnscope.named_arrays import NamedArrays
 from attnscope.pages import Bars, Section, received, received_per_group, report, save_report
 from attnscope.trust import EvidenceCard, evidence
 from attnscope.viewer import view
@@ -107,7 +108,8 @@ def demonstrate_features(
     model.compile(keras.optimizers.AdamW(rate, weight_decay=0.1), "binary_crossentropy")
     model.fit(train, train_is, epochs=epochs, batch_size=BATCH, verbose=0)
     say(f"capturing the attention on {len(held_out)} biopsies that it has not seen ...")
-    maps = capture(model, held_out, labels=names, batch_size=64, progress=False)
+    ids = [f"P-{number:03d}" for number in range(len(held_out))]
+    maps = capture(model, _named(held_out, ids), labels=names, batch_size=64, progress=False)
     accuracy = _accuracy(maps, held_out_is)
     groups = [DIAGNOSES[int(is_malignant)] for is_malignant in held_out_is]
     page = report(
@@ -124,7 +126,7 @@ def demonstrate_features(
         target=DIAGNOSES[1],
         classes=DIAGNOSES,
         labels=names,
-        ids=[f"P-{number:03d}" for number in range(len(held_out))],
+        ids=ids,
         samples="most wrong",
         truth=groups,
         card=_card(model, held_out, DIAGNOSES, [mean(), marginal(draws=DRAWS)]),
@@ -315,13 +317,14 @@ def demonstrate_names(
     shown = chosen[cut : cut + captured]
     say(f"capturing the attention on {len(shown)} of the {len(chosen) - cut} names that it has not seen ...")
     letters = [characters(name, LENGTH) for name, _ in shown]
-    maps = capture(model, codes[cut : cut + captured], labels=letters, batch_size=128, progress=False)
+    ids = [name for name, _ in shown]
+    maps = capture(model, _named(codes[cut : cut + captured], ids), labels=letters, batch_size=128, progress=False)
     ends = from_the_end(maps, shown)
     page = report(
         maps,
         title="Which letters of a name does the model look at?",
         sections=[_about_names(ends, accuracy, len(chosen) - cut)],
-        predictions=[f"{name}: {words}" for (name, _), words in zip(shown, _predictions(maps, shown), strict=True)],
+        predictions=_predictions(maps, shown),
     )
     say(f"testing whether {', '.join(TESTED)} explain it ...")
     explanation = explain(
@@ -330,12 +333,12 @@ def demonstrate_names(
         target=GENDERS[1],
         classes=GENDERS,
         labels=letters,
-        ids=[name for name, _ in shown],
+        ids=ids,
         samples="most wrong",
         truth=[usual for _, usual in shown],
         card=_card(model, codes[cut : cut + captured], GENDERS, [delete(), marginal(draws=DRAWS)]),
     )
-    _write(folder, model, maps, page, [f"{name}, {usual}" for name, usual in shown], explanation)
+    _write(folder, model, maps, page, [usual for _, usual in shown], explanation)
     text = f"{_names_in_words(maps, shown, ends, accuracy)}\n\n{_end_in_words(maps, explanation, folder)}"
     return Demonstration(folder, model, maps, explanation, accuracy, text)
 
@@ -477,6 +480,11 @@ def _names_in_words(maps: AttentionMaps, shown: Sequence[tuple[str, str]], ends:
 def _letters(name: str, weights: np.ndarray) -> str:
     order = np.argsort(-weights[: len(name)], kind="stable")[:3]
     return "  ".join(f"{name[:place]}[{name[place]}]{name[place + 1 :]} {weights[place]:.2f}" for place in order)
+
+
+def _named(samples: np.ndarray, ids: Sequence[str]) -> NamedArrays:
+    """The samples with their ids, which report, viewer and explanation call them by."""
+    return NamedArrays(samples, "the samples of the demo", np.array(ids))
 
 
 def _prepared(folder: str | Path, overwrite: bool) -> Path:
