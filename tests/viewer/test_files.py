@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import attnscope as ats
+from attnscope.viewer._page import page
 from viewer_screens import cell_shown, grid, names, one_site, readout, saved, settled, softmax, told, translation
 
 
@@ -61,6 +62,27 @@ def test_a_page_that_would_be_too_large_is_pooled_and_says_so(opened, tmp_path):
         if len(found) > 60 and key >= strongest.min():
             break
         page.keyboard.press("ArrowRight")
+
+
+def test_maps_are_not_made_twice_where_some_of_them_show_that_they_do_not_fit(monkeypatch, rng):
+    arrays = {f"layer {number}": softmax(rng.normal(size=(1, 8, 223, 199)) * 3) for number in range(6)}
+    maps = ats.AttentionMaps.from_arrays(arrays)
+    payload, coarse = (ats.view(maps, max_error=error).payload for error in (0.001, 0.002))
+    enough = sum(map(len, page(coarse, 10**9))) + 1000
+    made = []
+    real = type(payload).block
+    monkeypatch.setattr(
+        type(payload), "block", lambda self, name: made.append((self.max_error, name)) or real(self, name)
+    )
+    whole = sum(map(len, page(payload, 10**9)))
+    assert len(made) == 1 + 48
+    del made[:]
+    parts = page(payload, enough)
+    assert "may be off by 0.002" in parts[0]
+    assert [error for error, _ in made].count(0.001) == 12
+    assert [error for error, _ in made].count(0.002) == 1 + 48
+    del made[:]
+    assert "may be off by 0.002" in page(payload, whole - 1)[0]  # so little is too much that some cannot show it
 
 
 def test_a_page_of_thumbnails_alone_says_so_and_tells_no_number(opened, tmp_path):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from importlib import resources
 from typing import Literal
+
+import numpy as np
 
 from attnscope.colours import FONTS, palette, tokens_css
 from attnscope.errors import TooLargeError
@@ -23,6 +25,8 @@ WIDGET_SHEET = "widget.css"
 """The style of a notebook's widget."""
 COARSE = 0.002
 """Largest error of a number if a page has to be smaller."""
+ASKED, CLEARLY = 12, 1.05
+"""From so many maps, drawn at random, it is seen whether a page is larger than allowed by this factor or more."""
 _LEFT_OUT: dict[Literal["full", "coarse", "pooled", "thumbnails"], str] = {
     "full": "",
     "coarse": "Numbers that are not exact may be off by {error}, to keep the page within {size} bytes (max_bytes).",
@@ -49,13 +53,25 @@ def page(payload: Payload, max_bytes: int) -> list[str]:
         note = _LEFT_OUT[way].format(size=f"{max_bytes:,}", error=f"{error:g}")
         notes = [*payload.notes, *filter(None, [note])]
         shown = replace(payload, detail=detail, max_error=error, notes=notes, _read={})
-        parts = _within(_parts(shown), max_bytes)
+        some, size = _some_blocks(shown)  # where these show that the page does not fit, the others are not made
+        parts = None if size > CLEARLY * max_bytes else _within(_parts(shown, some), max_bytes)
         if parts is not None:
             return parts
     raise TooLargeError(
         f"The thumbnails of {len(payload.samples)} samples alone take more than {max_bytes:,} bytes. Show fewer "
         "samples, or allow more: ats.view(maps, samples=8).save(path, max_bytes=200_000_000)."
     )
+
+
+def _some_blocks(payload: Payload) -> tuple[dict[str, str], float]:
+    """Some of the maps' blocks, by name, and about how large a page of all is; none and 0 where there are few."""
+    names = [name for name in payload.names() if name.startswith("map/")]
+    if len(names) < 4 * ASKED:
+        return {}, 0.0
+    drawn = np.sort(np.random.default_rng(0).choice(len(names), ASKED, replace=False))
+    some = {names[number]: _block(payload, names[number]) for number in drawn}
+    around = len(head(payload, OFFLINE)) + len(script_element(OFFLINE))
+    return some, around + sum(map(len, some.values())) * len(names) / ASKED
 
 
 def _within(parts: Iterator[str], most: int) -> list[str] | None:
@@ -69,10 +85,14 @@ def _within(parts: Iterator[str], most: int) -> list[str] | None:
     return read
 
 
-def _parts(payload: Payload) -> Iterator[str]:
+def _parts(payload: Payload, made: Mapping[str, str]) -> Iterator[str]:
     """The page, from its head onwards.
 
     The script comes right after the first thumbnails, so it draws them before the rest of the file is read.
+
+    Args:
+        payload: What it shows.
+        made: Blocks that there are already.
     """
     names = payload.names()
     first = next(names)
@@ -80,7 +100,7 @@ def _parts(payload: Payload) -> Iterator[str]:
     yield _block(payload, first)
     yield script_element(OFFLINE)
     for name in names:
-        yield _block(payload, name)
+        yield made[name] if name in made else _block(payload, name)
     yield END
 
 
