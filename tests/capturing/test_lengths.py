@@ -7,6 +7,7 @@ from keras import layers, ops
 
 import attnscope as ats
 from attnscope.capturing import _prepared
+from attnscope.errors import InputError
 
 pytestmark = pytest.mark.every_backend
 
@@ -141,3 +142,37 @@ def test_a_part_of_fixed_length_stays_as_long_as_it_is(rng):
         logits = x[:, :length] @ x[:, :5].swapaxes(1, 2)
         expected = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
         np.testing.assert_allclose(scores, expected, atol=1e-5)
+
+
+def test_samples_of_different_lengths_are_each_captured_at_their_own(rng):
+    model, samples = encoder(), [rng.integers(1, 13, length) for length in (5, 7, 7, 3)]
+    for given in (samples, tuple(sample.tolist() for sample in samples)):
+        maps = ats.capture(model, given, labels=[list(map(str, sample)) for sample in samples])
+        scores = maps["attention"]
+        assert scores.shape == (4, 3, 7, 7)
+        for number, sample in enumerate(samples):
+            length = len(sample)
+            alone = ats.capture(model, sample[None])
+            np.testing.assert_allclose(scores[number, :, :length, :length], alone["attention"][0], atol=1e-6)
+            np.testing.assert_allclose(maps.outputs[number, :length], alone.outputs[0], atol=1e-6)
+            assert not scores[number, :, length:].any()
+            assert not scores[number, :, :, length:].any()
+            real = np.arange(7) < length
+            np.testing.assert_array_equal(scores.key_valid[number], real)
+            np.testing.assert_array_equal(scores.query_valid[number], real)
+            assert scores.key_label.values[number, :length].tolist() == list(map(str, sample))
+
+
+def test_what_cannot_take_samples_of_different_lengths_says_so():
+    with pytest.raises(InputError) as caught:
+        ats.capture(encoder(), [[4, 8], [], [3]])
+    assert str(caught.value) == (
+        "Sample 1 of the inputs has no position, but each needs at least one. Leave it out: [sample for sample in "
+        "inputs if len(sample)]."
+    )
+    with pytest.raises(InputError) as caught:
+        ats.attribute(encoder(), [[4, 8, 6], [3, 5]], target=lambda outputs: outputs[:, 0, 0])
+    assert str(caught.value) == (
+        "Samples of the inputs have the shapes (3,) and (2,), but here all need the same one. Pad them, if the model "
+        "masks padding: keras.utils.pad_sequences(samples, padding='post'); or give those of each length by themselves."
+    )

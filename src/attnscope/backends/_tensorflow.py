@@ -16,7 +16,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops, tree
-from tensorflow.python.framework import op_callbacks
 
 from attnscope.backends._graph import (
     GraphBuilder,
@@ -58,6 +57,11 @@ from attnscope.backends._operations import (
 )
 from attnscope.backends._protocol import Body, Function, Interception, Model, ModelOf, ProbedBody, Step
 from attnscope.tensors import Tensor, Tree
+
+try:  # not in TensorFlow's public face: a release without it traces each length
+    from tensorflow.python.framework import op_callbacks
+except ImportError:
+    op_callbacks = None
 
 _OF_ONE_ELEMENT: ContextVar[object] = ContextVar("attnscope_of_one_element", default=None)
 """Set while `tf.vectorized_map` reads what its function makes of one element."""
@@ -121,8 +125,12 @@ class TensorFlow:
 
         return run
 
-    def noted(self, model: ModelOf, body: Body, inside: Callable[[], bool]) -> Callable[[Tree], tuple[Tree, Hashable]]:
+    def noted(
+        self, model: ModelOf, body: Body, inside: Callable[[], bool]
+    ) -> Callable[[Tree], tuple[Tree, Hashable]] | None:
         """Runs eagerly; TensorFlow calls back for each operation."""
+        if op_callbacks is None:
+            return None
 
         def run(inputs: Tree) -> tuple[Tree, Hashable]:
             tensors = tree.map_structure(_as_tensor, inputs)

@@ -51,9 +51,10 @@ def capture(
     Args:
         model: Any built Keras 3 model, or a KerasHub task (which also takes raw text or images, and whose tokens label
             the axes).
-        inputs: Arrays, dicts or lists of arrays, a data frame (whose columns become labels, and whose index becomes the
-            ids), strings, a `tf.data.Dataset`, a `keras.utils.PyDataset`, a PyTorch
-            `DataLoader`, or any other iterable of batches.
+        inputs: Arrays, dicts or lists of arrays, for a model with one input a list of samples of different lengths
+            (each is run at its own length), a data frame (whose columns become labels, and whose index becomes the
+            ids), strings, a `tf.data.Dataset`, a `keras.utils.PyDataset`, a PyTorch `DataLoader`, or any other
+            iterable of batches.
         sites: A glob pattern of site names, several patterns, or a predicate on `Site`; None for all attention sites. A
             pattern also selects sites that are left out by default (`ats.sites` says why they are).
         summaries: What to keep: `Full`, `Received`, `Entropy`, `TopK`, `Thumbnail`, `Rows`, `Distance`, `HeadMean` or

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 
 import keras
 import numpy as np
@@ -90,6 +91,40 @@ def batches_of(inputs: Inputs, batch_size: int, model: keras.Layer | None = None
         for start in range(0, total, size)
     )
     return Batches(_filled(next(cut), size), cut, size, total, -(-total // size))
+
+
+def samples_in_batches(inputs: Inputs, model: keras.Layer | None, batch_size: int) -> Inputs:
+    """A list of samples of different lengths as batches, each of neighbours of one length; other inputs as they are.
+
+    The model has to have one input, and a sample has its axes but the first.
+
+    Args:
+        inputs: What was given.
+        model: The model.
+        batch_size: The most samples per batch.
+
+    Raises:
+        InputError: A sample has no position.
+    """
+    if not isinstance(inputs, (list, tuple)) or len(inputs) < 2 or not takes_one_input(model):
+        return inputs
+    rank = len(model.inputs[0].shape) - 1
+    if rank < 1 or any(isinstance(item, Mapping) or rank_of(item) != rank for item in inputs):
+        return inputs
+    lengths = {len(item) for item in inputs}
+    if len(lengths) == 1:
+        return inputs
+    if 0 in lengths:
+        number = [len(item) for item in inputs].index(0)
+        raise InputError(
+            f"Sample {number} of the inputs has no position, but each needs at least one. Leave it out: "
+            "[sample for sample in inputs if len(sample)]."
+        )
+    batches = []
+    for _, samples in groupby(map(plain_array, inputs), key=np.shape):
+        alike = list(samples)
+        batches += [np.stack(alike[start : start + batch_size]) for start in range(0, len(alike), batch_size)]
+    return batches
 
 
 def _of_batches(inputs: Inputs, model: keras.Layer | None) -> Batches:

@@ -19,7 +19,7 @@ from attnscope.frames import table_of
 from attnscope.interception import call_model, input_names
 from attnscope.labels import AxisLabels
 from attnscope.named_arrays import NamedArrays
-from attnscope.running._batches import Batch, Batches, batches_of, gives_batches, joined
+from attnscope.running._batches import Batch, Batches, batches_of, gives_batches, joined, samples_in_batches
 from attnscope.running._compiled import as_numpy, compiled
 from attnscope.running._declaration import declaration_of
 from attnscope.running._fitted_inputs import beyond_an_embedding, check_call, fitted, undeclared
@@ -49,8 +49,8 @@ class Network:
 
     Args:
         model: A built Keras 3 model, or a KerasHub task, which also takes raw texts or images.
-        inputs: Arrays or a structure of them, also with ids, a table or data frame, raw texts or images for a task, or
-            anything that yields batches.
+        inputs: Arrays or a structure of them, also with ids, a list of samples of different lengths, a table or data
+            frame, raw texts or images for a task, or anything that yields batches.
         batch_size: Samples at a time, if the inputs are arrays.
 
     Attributes:
@@ -83,7 +83,8 @@ class Network:
         table = None if given is None else arranged(given, model)
         task = prepared(model, inputs if table is None else table.inputs)
         self.model = model
-        self.inputs = task.inputs if gives_batches(task.inputs, model) else fitted(task.inputs, model)
+        given = samples_in_batches(task.inputs, model, batch_size)
+        self.inputs = given if gives_batches(given, model) else fitted(given, model)
         self.labels: list[AxisLabels] = [*([] if table is None else table.labels), *task.labels]
         self.table = None if table is None else table.table
         self.ids = ids if table is None else table.table.ids
@@ -146,9 +147,13 @@ class Network:
         return batches
 
     def arrays(self) -> Tree:
-        """All samples as arrays in the model's structure; batches of a dataset are concatenated."""
+        """All samples as arrays in the model's structure; batches of a dataset are concatenated.
+
+        Raises:
+            InputError: They have different lengths.
+        """
         parts = [tree.map_structure(lambda a, n=batch.size: a[:n], batch.inputs) for batch in self.batches()]
-        return tree.map_structure(lambda *arrays: np.concatenate(arrays), *parts)
+        return tree.map_structure(_one_array, *parts)
 
     def on(self, inputs: Inputs, *, batch_size: int | None = None, full: bool = False) -> Network:
         """The same network on other inputs, which are already preprocessed: its passes count for both.
@@ -226,6 +231,17 @@ class Network:
     def output_names(self, outputs: Tree) -> list[str]:
         """The name of each output, in the order of `keras.tree`; see `attnscope.running.output_names`."""
         return output_names(self.model, outputs)
+
+
+def _one_array(*parts: np.ndarray) -> np.ndarray:
+    shapes = list(dict.fromkeys(part.shape[1:] for part in parts))
+    if len(shapes) > 1:
+        raise InputError(
+            f"Samples of the inputs have the shapes {shapes[0]} and {shapes[1]}, but here all need the same one. Pad "
+            "them, if the model masks padding: keras.utils.pad_sequences(samples, padding='post'); or give those of "
+            "each length by themselves."
+        )
+    return np.concatenate(parts)
 
 
 def _class_names(owner: object) -> list[str] | None:
