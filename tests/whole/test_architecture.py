@@ -78,7 +78,10 @@ ALLOWED = {
     "reporting": {"pages"},
     "viewer": {"analysis", *GROUND},
     "files": {"backends", "errors", "frames", "loading", "named_arrays", "schema", "tables"},
-    "demo": {"attribution", "backends", "capturing", "explaining", "trust", "pages", "viewer", "files", *GROUND},
+    "demo": {
+        *("attribution", "backends", "capturing", "explaining", "trust", "pages", "viewer", "files", "named_arrays"),
+        *GROUND,
+    },
     "cli": {
         *("backends", "files", "demo", "discovery", "running", "capturing", "attribution", "trust", "pages", "viewer"),
         *("explaining", "named_arrays", "tables", *GROUND),

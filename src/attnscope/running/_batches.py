@@ -106,7 +106,7 @@ def samples_in_batches(inputs: Inputs, model: keras.Layer | None, batch_size: in
     Raises:
         InputError: A sample has no position.
     """
-    if not isinstance(inputs, (list, tuple)) or len(inputs) < 2 or not takes_one_input(model):
+    if model is None or not isinstance(inputs, (list, tuple)) or len(inputs) < 2 or not takes_one_input(model):
         return inputs
     rank = len(model.inputs[0].shape) - 1
     if rank < 1 or any(isinstance(item, Mapping) or rank_of(item) != rank for item in inputs):
