@@ -457,3 +457,16 @@ def test_what_a_layer_counts_while_it_runs_tells_no_runs_apart_and_its_settings_
     counting.set_factor(2.0)
     said = "the layer 'counting' has other settings, or computes something else"
     assert message(go_on) == f"{str(path)!r} holds a run of another model: {said}. {FIX}"
+
+
+def test_codes_of_large_maps_are_those_of_their_scores(rng, tmp_path):
+    x, valid = rng.normal(size=(2, 421, 6)).astype("float32"), np.arange(421) < np.array([[421], [301]])
+    inputs, mask = keras.Input((421, 6)), keras.Input((421,), dtype="bool")
+    attended = keras.layers.MultiHeadAttention(3, 5, name="mha")(3 * inputs, inputs, attention_mask=mask[:, None, :])
+    model = keras.Model([inputs, mask], attended)
+    truth = ats.capture(model, [x, valid], codes="exact", store=tmp_path / "exact.zarr")
+    stored = ats.capture(model, [x, valid], codes="uint8", store=tmp_path / "run.zarr")
+    error = np.abs(stored["mha"].values - truth["mha"].values)
+    assert error.max() <= 4e-3
+    assert (stored["mha"].values[1, ..., 301:] == 0).all()
+    np.testing.assert_allclose(stored.outputs, truth.outputs, atol=1e-5)

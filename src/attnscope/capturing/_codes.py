@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from keras import ops
 
 from attnscope.capturing._summaries import Full, Summary
-from attnscope.interception import Block, Layout
+from attnscope.interception import Block, Layout, Tile
+from attnscope.running import compiles
+from attnscope.schema import SCORES
 from attnscope.stores import BYTES, EXACT, FEWEST_STEPS, HALF, MOST_STEPS, SCALE
 from attnscope.tensors import Tensor, Tree
 
@@ -35,24 +37,48 @@ class Codes(Full):
     def __init__(self, codes: str) -> None:
         self.codes = codes
 
+    by_head = True
+
+    @property
+    def needs_all(self) -> bool:  # type: ignore[override]
+        """Where all of a run is compiled; elsewhere roots are taken of a tile while it is in the cache."""
+        return compiles() or self.codes == HALF
+
     def update(self, carry: Tree, block: Block) -> tuple[Tree, Tree]:
-        """The one block there is."""
-        if not _is_float(block.scores):
-            return carry, block.scores
+        """Carries the blocks so far."""
+        if isinstance(block, Tile):
+            coded = self._coded_tile(block)
+            repeated = 0 if block.fresh is None else int(ops.sum(ops.cast(ops.logical_not(block.fresh), "int32")))
+            return [*carry, coded[..., repeated:, :]], []
+        return [self._coded(block)], []
+
+    def finish(self, carry: Tree, per_query: Tree) -> dict[str, Tensor]:
+        """The blocks, one behind the other along the queries."""
+        return {SCORES: carry[0] if len(carry) == 1 else ops.concatenate(carry, axis=-2)}
+
+    def _coded(self, block: Block) -> Tensor:
+        if "float" not in str(block.scores.dtype):
+            return block.scores
         if self.codes == HALF:
-            return carry, ops.cast(block.scores, "float16")
+            return ops.cast(block.scores, "float16")
         scores = ops.cast(block.scores, "float32")
-        largest, steps = _steps(scores, block.layout)
+        largest = ops.max(scores, _key_axes(block.layout), keepdims=True)
         there = ops.greater(largest, 0)
-        per_score = ops.where(there, ops.square(steps) / ops.where(there, largest, 1.0), 0.0)
-        return carry, ops.cast(ops.round(ops.sqrt(ops.multiply(scores, per_score))), "uint8")
+        per_score = ops.where(there, ops.square(_steps(largest)) / ops.where(there, largest, 1.0), 0.0)
+        return _rounded_roots(ops.multiply(scores, per_score))
+
+    def _coded_tile(self, tile: Tile) -> Tensor:
+        """From the exponentials, of which the largest of each query is 1."""
+        largest = ops.cast(tile.share, "float32")
+        squares = ops.where(ops.greater(largest, 0), ops.square(_steps(largest)), 0.0)
+        return _rounded_roots(ops.multiply(ops.cast(tile.made_of.powers, "float32"), squares[..., None]))
 
 
 class Scale(Summary):
     """By what the squares of a query's codes are multiplied; NaN where the scores are no numbers, or below 0."""
 
     missing = {SCALE: float("nan")}  # noqa: RUF012
-    needs_all = True
+    by_head = True
 
     def dims(self, dims: tuple[str, ...]) -> tuple[str, ...]:
         """All but the keys."""
@@ -64,25 +90,27 @@ class Scale(Summary):
 
     def update(self, carry: Tree, block: Block) -> tuple[Tree, Tree]:
         """One value per query."""
+        if isinstance(block, Tile):
+            largest = ops.cast(block.share, "float32")
+            return carry, largest / ops.square(_steps(largest))
         scores, keys = ops.cast(block.scores, "float32"), _key_axes(block.layout)
-        largest, steps = _steps(scores, block.layout)
-        scale = ops.where(ops.less(ops.min(scores, keys, keepdims=True), 0), float("nan"), largest / ops.square(steps))
-        return carry, ops.squeeze(scale, keys)
+        largest = ops.max(scores, keys)
+        scale = largest / ops.square(_steps(largest))
+        return carry, ops.where(ops.less(ops.min(scores, keys), 0), float("nan"), scale)
 
     def finish(self, carry: Tree, per_query: Tree) -> dict[str, Tensor]:
         """The values of all queries."""
         return {SCALE: per_query}
 
 
-def _steps(scores: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
-    """The largest score of each query, and the steps from 0 to it; the keys have the size 1."""
-    largest = ops.max(scores, _key_axes(layout), keepdims=True)
-    return largest, ops.ceil(ops.clip(largest * MOST_STEPS, FEWEST_STEPS, MOST_STEPS))
+def _steps(largest: Tensor) -> Tensor:
+    """The steps from 0 to the largest score of a query."""
+    return ops.ceil(ops.clip(largest * MOST_STEPS, FEWEST_STEPS, MOST_STEPS))
+
+
+def _rounded_roots(squares: Tensor) -> Tensor:
+    return ops.cast(ops.round(ops.sqrt(squares)), "uint8")
 
 
 def _key_axes(layout: Layout) -> tuple[int, ...]:
     return tuple(range(-layout.num_keys, 0))
-
-
-def _is_float(scores: Tensor) -> bool:
-    return "float" in str(scores.dtype)

@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import Any
 
-from attnscope.interception._blocks import Block
+from attnscope.interception._blocks import Block, Tile
 from attnscope.interception._blocks import pooled as pooled  # for summaries; not part of the public face
 from attnscope.interception._calls import (
     Call,
@@ -55,6 +55,7 @@ __all__ = [
     "SoftmaxCall",
     "TextInput",
     "TextModel",
+    "Tile",
     "UntakenCall",
     "any_along",
     "call_model",

@@ -24,6 +24,7 @@ from attnscope.interception._layout import Layout
 from attnscope.interception._location import Location
 from attnscope.interception._padding import MASKED_LOGIT, RemovedMask
 from attnscope.interception._tiles import Tiles, Tiling, both, rank_4
+from attnscope.schema import SCORES
 from attnscope.tensors import Tensor
 
 SMALL_BYTES = 2**20
@@ -385,7 +386,8 @@ class FusedCall(Call):
             chosen = [reduction for reduction in reductions if reduction.by_head == by_head]
             tiling = self._tiling(by_head) if chosen else None
             if tiling is not None:
-                found, context = Tiles(self, tiling, chosen, self.context is None and self._keeps_context).read()
+                keep = self.context is None and (self._keeps_context or self._saves_the_models_own(chosen))
+                found, context = Tiles(self, tiling, chosen, keep).read()
                 self.context = self.context if context is None else context
                 variables.update(found)
             elif chosen:
@@ -409,6 +411,12 @@ class FusedCall(Call):
         if not self.keep_context or not current().fused_builds_matrix:
             return False
         return self.dtype in ("float32", "float64") or math.prod(self.sizes) * 4 > LARGE_BYTES
+
+    def _saves_the_models_own(self, reductions: Sequence[Reduction]) -> bool:
+        """Whether the context may be computed beside whole maps, so that the model's own call need not run."""
+        if not any(SCORES in reduction.missing for reduction in reductions):
+            return False
+        return self._context_is_the_models(self._cells_of(self.mask, self.bias, 0, self.sizes[2]))
 
     def query_padding(self) -> Tensor | None:
         """Which queries the model's mask says are no padding, dims batch, head and query; None if it says nothing."""
