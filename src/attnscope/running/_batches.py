@@ -96,7 +96,7 @@ def batches_of(inputs: Inputs, batch_size: int, model: keras.Layer | None = None
 def samples_in_batches(inputs: Inputs, model: keras.Layer | None, batch_size: int) -> Inputs:
     """A list of samples of different lengths as batches, each of neighbours of one length; other inputs as they are.
 
-    The model has to have one input, and a sample has its axes but the first.
+    The model has to have one input whose second axis may have any length, and a sample has its axes but the first.
 
     Args:
         inputs: What was given.
@@ -108,8 +108,10 @@ def samples_in_batches(inputs: Inputs, model: keras.Layer | None, batch_size: in
     """
     if model is None or not isinstance(inputs, (list, tuple)) or len(inputs) < 2 or not takes_one_input(model):
         return inputs
-    rank = len(model.inputs[0].shape) - 1
-    if rank < 1 or any(isinstance(item, Mapping) or rank_of(item) != rank for item in inputs):
+    _, *axes = model.inputs[0].shape
+    if not axes or axes[0] is not None:
+        return inputs
+    if any(isinstance(item, Mapping) or rank_of(item) != len(axes) for item in inputs):
         return inputs
     lengths = {len(item) for item in inputs}
     if len(lengths) == 1:
