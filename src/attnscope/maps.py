@@ -47,6 +47,7 @@ from attnscope.site_names import short_names, short_site_names
 from attnscope.stores import (
     HOLDS,
     MANIFEST,
+    as_damage,
     attributes_of_store,
     check_codes,
     coded_scores,
@@ -54,6 +55,7 @@ from attnscope.stores import (
     names_of_nodes,
     new_store,
     open_groups,
+    open_without_checksums,
     read_manifest,
     write_groups,
 )
@@ -273,7 +275,8 @@ class AttentionMaps(Mapping[str, xr.DataArray]):
 
         Raises:
             WouldOverwriteError: Something exists at `path`, and `overwrite` is False, or it is no store of attnscope.
-            InputError: The name of the store ends in something else than ``.zarr``, or the codes are unknown.
+            InputError: The name of the store ends in something else than ``.zarr``, the codes are unknown, or they
+                cannot keep some scores with their stated error.
         """
         check_codes(codes)
         path = free_path(path, "maps.save(path, overwrite=True)", overwrite=overwrite, suffixes=STORES)
@@ -369,27 +372,37 @@ def open_maps(path: str | Path) -> AttentionMaps:
             f"{str(path)!r} holds an interrupted run. Resume it with the model and the inputs that it was started "
             f"with: attnscope.capture(model, inputs, store={str(path)!r}, resume=True)."
         )
-    if root["attnscope_format"] == WITHOUT_CHECKSUMS:
-        return _opened(*_groups_without_checksums(path))
-    manifest = read_manifest(path)
-    with quiet_about_strings():
-        groups = open_groups(Path(path), manifest)
-    return _opened(groups, dict(manifest.groups[""]))
-
-
-def _groups_without_checksums(path: str | Path) -> tuple[dict[str, xr.Dataset], dict[str, Any]]:
-    """The datasets and attributes of a store that xarray has written."""
-    with quiet_about_strings():
-        tree = xr.open_datatree(str(path), engine="zarr", consolidated=False, chunks=None)
-    groups = {node.path.strip("/"): node.to_dataset(inherit=False) for node in tree.subtree if node.path != "/"}
-    return groups, {str(name): v for name, v in tree.attrs.items() if not str(name).startswith("attnscope_")}
+    with quiet_about_strings(), as_damage(path):
+        if root["attnscope_format"] == WITHOUT_CHECKSUMS:
+            return _opened(*open_without_checksums(Path(path)))
+        manifest = read_manifest(path)
+        return _opened(open_groups(Path(path), manifest), dict(manifest.groups[""]))
 
 
 def _opened(groups: Mapping[str, xr.Dataset], attrs: Mapping[str, Any]) -> AttentionMaps:
     sites = sorted((d for d in groups.values() if "site" in d.attrs), key=lambda dataset: dataset.attrs["order"])
     datasets = {str(dataset.attrs["site"]): _restored(dataset) for dataset in sites}
+    for dataset in datasets.values():
+        _check_that_it_is_a_site(dataset.attrs)
     inputs = groups["inputs"]["input"] if "inputs" in groups else None
     return AttentionMaps(datasets, outputs=_opened_outputs(groups.get("outputs")), inputs=inputs, attrs=attrs)
+
+
+def _check_that_it_is_a_site(attrs: Mapping[str, Any]) -> None:
+    """Checks that what a site says of itself can be read.
+
+    Raises:
+        TypeError: Something is no text where a text is expected.
+        ValueError: It cannot be read.
+    """
+    others = ("call_index", "sinks", "lineage")
+    expected = [name for name in attrs_of_site(_NO_SITE) if name not in others]
+    for name in [name for name in (*expected, "masks_removed_by") if name in attrs]:
+        parts = attrs[name] if isinstance(attrs[name], (list, tuple)) and name == "masks_removed_by" else [attrs[name]]
+        if not all(isinstance(part, str) for part in parts):
+            raise TypeError(f"{name!r} is {attrs[name]!r}, which is no text")
+    if "full_path" in attrs:
+        site_from_attrs(attrs)
 
 
 def _restored(dataset: xr.Dataset) -> xr.Dataset:
@@ -417,6 +430,9 @@ def _with_roles(site: Site, declared: Mapping[str, tuple[str, str]]) -> Site:
     queries, keys = (f"sequence {name!r}" for name in declared[site.name])
     lineage = {**dict.fromkeys(query_dims(site.dims), queries), **dict.fromkeys(key_dims(site.dims), keys)}
     return replace(site, lineage=lineage)
+
+
+_NO_SITE = Site("", "", "", 0, "", "", (), (), "", True, "")
 
 
 def dataset_of(site: Site, variables: Mapping[str, Variable], coordinates: Mapping[str, Variable]) -> xr.Dataset:

@@ -89,6 +89,65 @@ def test_codes_of_one_byte_are_within_their_error_wherever_the_scores_are(rng, t
     assert (opened[0, 0, 3] == 0).all()
 
 
+def said_of_range(codes, lowest, error):
+    return (
+        f"Some scores at 'mha' are below {lowest}, above 1 or not finite, but codes={codes!r} keeps its stated error, "
+        f"{error}, only from {lowest} to 1. Store them as they are: codes='exact'."
+    )
+
+
+@pytest.mark.parametrize("odd", [-0.25, 1.5, np.inf, -np.inf, np.nan, -3.0])
+def test_scores_that_no_code_keeps_are_refused_rather_than_shown_wrong(rng, tmp_path, odd):
+    scores = rng.random(size=(2, 3, 5, 7)).astype("float32")
+    scores[1, 2, 3, 4] = odd
+    maps = ats.AttentionMaps.from_arrays({"mha": scores})
+    assert message(lambda: maps.save(tmp_path / "run.zarr", codes="uint8")) == said_of_range("uint8", 0, 0.004)
+    assert not (tmp_path / "run.zarr").exists()
+    if odd == -0.25 or np.isnan(odd):
+        opened = ats.open(maps.save(tmp_path / "run.zarr", codes="float16"))["mha"]
+        assert np.nanmax(np.abs(opened - scores)) <= 2.5e-4
+        np.testing.assert_array_equal(np.isnan(opened), np.isnan(scores))
+    else:
+        assert message(lambda: maps.save(tmp_path / "run.zarr", codes="float16")) == said_of_range(
+            "float16", -1, 0.00025
+        )
+    np.testing.assert_array_equal(ats.open(maps.save(tmp_path / "exact.zarr"))["mha"], scores)
+
+
+class Weigh(keras.layers.Layer):
+    """Weights that are its inputs, whatever these are."""
+
+    def call(self, x):
+        return x
+
+
+@pytest.mark.every_backend
+def test_a_run_whose_scores_no_code_keeps_ends_with_what_was_right(rng, tmp_path):
+    x = rng.random(size=(6, 5, 7)).astype("float32")
+    inputs = keras.Input((5, 7))
+    model = keras.Model(inputs, Weigh(name="mha")(inputs))
+    declaration = ats.declare(Weigh, dims=("sample", "query", "key"))
+    try:
+        for codes, lowest, worst in (("uint8", 0, 0.004), ("float16", -1, 0.00025)):
+            for odd in (-2.0, np.nan):
+                x[3, 2, 1] = odd
+                path = tmp_path / f"{codes}{odd}.zarr"
+                if codes == "float16" and np.isnan(odd):
+                    opened = ats.capture(model, x, batch_size=2, codes=codes, store=path)["mha"]
+                    assert np.nanmax(np.abs(opened - x)) <= worst
+                    continue
+                said = message(lambda p=path, c=codes: ats.capture(model, x, batch_size=2, codes=c, store=p))
+                assert said == said_of_range(codes, lowest, worst)
+                assert verify(path).samples == 2
+            x[3] = np.nan
+            opened = ats.capture(model, x, batch_size=2, codes=codes, store=tmp_path / f"{codes}.zarr")["mha"]
+            assert np.isnan(opened[3]).all()
+            assert np.abs(opened - x).max() <= worst
+            x[3] = 0.5
+    finally:
+        ats.undeclare(declaration)
+
+
 def test_a_map_that_never_changes_is_found_in_stored_scores_too(rng, tmp_path):
     one = rng.dirichlet(np.ones(9), size=(1, 2, 9)).astype("float32")
     maps = ats.AttentionMaps.from_arrays({"mha": np.repeat(one, 3, axis=0)})

@@ -67,7 +67,8 @@ def capture(
             store are not run again. The model, its weights, the inputs, the labels and the options must be those of
             that run, which is checked. If there is no store yet, one is started.
         codes: How scores are stored in `store`: ``float16``, off by 0.00025 at most; ``uint8``, off by 0.004 at most
-            in about a third of the bytes, with the exact `Received` and `Entropy` beside them; or ``exact``.
+            in about a third of the bytes, with the exact `Received` and `Entropy` beside them; or ``exact``. Both are
+            for scores from 0 to 1 (``float16`` from -1), and others are refused: of these only ``exact`` is true.
         commit_every: Seconds after which what was captured is written to the disk for good. A run that is killed, or a
             power cut, loses no more than that; an exception or Ctrl-C loses nothing.
         progress: Whether to show a progress bar for long runs in a terminal.
@@ -81,7 +82,8 @@ def capture(
         UnbuiltModelError: The model has no weights yet.
         NoAttentionError: The model computes no attention.
         PatternError: A pattern matches no site.
-        InputError: There are no samples, or `store` holds a different run.
+        InputError: There are no samples, `store` holds a different run, or `codes` cannot keep some scores with their
+            stated error.
         LabelError: The number of labels is not the number of positions.
         TooLargeError: The result would not fit in memory; checked before the run.
         WouldOverwriteError: `store` exists, and `resume` is False.

@@ -10,7 +10,7 @@ from attnscope.capturing._summaries import Full, Summary
 from attnscope.interception import Block, Layout, Tile
 from attnscope.running import compiles
 from attnscope.schema import SCORES
-from attnscope.stores import BYTES, EXACT, FEWEST_STEPS, HALF, MOST_STEPS, SCALE
+from attnscope.stores import BYTES, EXACT, FEWEST_STEPS, HALF, LARGEST, MOST_STEPS, SCALE, UNFIT
 from attnscope.tensors import Tensor, Tree
 
 
@@ -75,7 +75,10 @@ class Codes(Full):
 
 
 class Scale(Summary):
-    """By what the squares of a query's codes are multiplied; NaN where the scores are no numbers, or below 0."""
+    """By what the squares of a query's codes are multiplied; NaN where no score is a number.
+
+    Where codes would be off by more than is stated, it is `UNFIT`, with which nothing is stored.
+    """
 
     missing = {SCALE: float("nan")}  # noqa: RUF012
     by_head = True
@@ -94,9 +97,13 @@ class Scale(Summary):
             largest = ops.cast(block.share, "float32")
             return carry, largest / ops.square(_steps(largest))
         scores, keys = ops.cast(block.scores, "float32"), _key_axes(block.layout)
-        largest = ops.max(scores, keys)
+        is_number = ops.equal(scores, scores)
+        lowest = ops.min(ops.where(is_number, scores, UNFIT), keys)
+        largest = ops.max(ops.where(is_number, scores, float("-inf")), keys)
+        fits = ops.logical_and(ops.greater_equal(lowest, 0), ops.less_equal(largest, LARGEST))
+        no_number = ops.logical_and(ops.equal(lowest, UNFIT), ops.equal(largest, float("-inf")))
         scale = largest / ops.square(_steps(largest))
-        return carry, ops.where(ops.less(ops.min(scores, keys), 0), float("nan"), scale)
+        return carry, ops.where(fits, scale, ops.where(no_number, float("nan"), UNFIT))
 
     def finish(self, carry: Tree, per_query: Tree) -> dict[str, Tensor]:
         """The values of all queries."""

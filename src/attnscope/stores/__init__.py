@@ -38,8 +38,10 @@ from attnscope.stores._codes import (
     EXACT,
     FEWEST_STEPS,
     HALF,
+    LARGEST,
     MOST_STEPS,
     SCALE,
+    UNFIT,
     check_codes,
     coded_scores,
     marked,
@@ -48,7 +50,7 @@ from attnscope.stores._files import FORMAT, HOLDS, LOCK, MANIFEST
 from attnscope.stores._lock import locked
 from attnscope.stores._manifest import Manifest, attributes_of_store, holds_maps, read_manifest
 from attnscope.stores._names import names_of_nodes, node_name, original_name
-from attnscope.stores._opening import open_groups
+from attnscope.stores._opening import as_damage, open_groups, open_without_checksums
 from attnscope.stores._verify import Verification, verify
 from attnscope.stores._writer import StoreWriter, write_groups
 
@@ -60,14 +62,17 @@ __all__ = [
     "FORMAT",
     "HALF",
     "HOLDS",
+    "LARGEST",
     "LOCK",
     "MANIFEST",
     "MOST_STEPS",
     "SCALE",
+    "UNFIT",
     "Background",
     "Manifest",
     "StoreWriter",
     "Verification",
+    "as_damage",
     "attributes_of_store",
     "check_codes",
     "coded_scores",
@@ -79,6 +84,7 @@ __all__ = [
     "new_store",
     "node_name",
     "open_groups",
+    "open_without_checksums",
     "original_name",
     "read_manifest",
     "run_folder",

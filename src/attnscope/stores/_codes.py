@@ -19,6 +19,10 @@ WORST_ERRORS = {HALF: 2.5e-4, BYTES: 4e-3}
 """How far a stored score is at most from the captured one."""
 SCALE = f"{SCORES}_scale"
 """For each query, by what the squares of its codes are multiplied."""
+UNFIT = -1.0
+"""The scale of a query whose scores one byte cannot keep with the stated error; no store has it."""
+LARGEST = 1.02
+"""The largest score that one byte keeps with the stated error."""
 FEWEST_STEPS, MOST_STEPS = 60, 255
 """Steps from 0 to the largest score of a row: as many as the stated error needs, and for rows of small scores more."""
 _MEANING = f"{SCORES} = {SCORES} ** 2 * {SCALE}"
@@ -42,6 +46,9 @@ def coded_scores(dataset: xr.Dataset, codes: str) -> xr.Dataset:
         dataset: Of one site.
         codes: ``float16``; ``uint8``, which is the square root of each score in steps that differ from row to row, with
             their squares beside them; or ``exact``.
+
+    Raises:
+        InputError: Some scores would be off by more than the stated error.
     """
     if codes == EXACT or SCORES not in dataset or dataset[SCORES].dtype.kind != "f":
         return dataset
@@ -50,7 +57,11 @@ def coded_scores(dataset: xr.Dataset, codes: str) -> xr.Dataset:
         return dataset  # nothing is lost
     if codes == HALF:
         return marked(dataset.assign({SCORES: (scores.dims, scores.values.astype(np.float16), scores.attrs)}), codes)
-    largest = scores.max(key_dims(scores.dims), skipna=False).astype(np.float32)
+    keys = key_dims(scores.dims)
+    fits = ((scores >= 0) & (scores <= LARGEST)).all(dim=keys) | scores.isnull().all(dim=keys)
+    largest = scores.max(keys, skipna=False).astype(np.float32)
+    if not fits.all():
+        raise InputError(_unfit(dataset, codes))
     steps = np.ceil(np.clip(np.nan_to_num(largest.values) * MOST_STEPS, FEWEST_STEPS, MOST_STEPS))
     scale = (largest.values / np.square(steps)).astype(np.float32)
     per_step = np.expand_dims(np.where(scale > 0, scale, 1), _key_axes(scores.dims))
@@ -66,13 +77,21 @@ def marked(dataset: xr.Dataset, codes: str) -> xr.Dataset:
     Args:
         dataset: Of one site. Where it did not run, its scores may be NaN, and so is their scale.
         codes: As `coded_scores` takes it.
+
+    Raises:
+        InputError: Some scores are off by more than the stated error.
     """
     if codes == EXACT or SCORES not in dataset:
         return dataset
     scores = dataset[SCORES]
     attributes = {**scores.attrs, CODED: codes, WORST_ERROR: WORST_ERRORS[codes]}
     if codes == HALF:
-        return dataset.assign({SCORES: (scores.dims, scores.values.astype(np.float16, copy=False), attributes)})
+        halves = scores.values.astype(np.float16, copy=False)
+        if _beyond_one(halves):
+            raise InputError(_unfit(dataset, codes))
+        return dataset.assign({SCORES: (scores.dims, halves, attributes)})
+    if (dataset[SCALE].values == UNFIT).any():
+        raise InputError(_unfit(dataset, codes))
     values = scores.values if scores.dtype == np.uint8 else np.nan_to_num(scores.values).astype(np.uint8)
     meaning = {"units": "1", "long_name": "by what the squares of a query's codes are multiplied"}
     return dataset.assign(
@@ -80,6 +99,28 @@ def marked(dataset: xr.Dataset, codes: str) -> xr.Dataset:
             SCORES: (scores.dims, values, {**attributes, "decoding": _MEANING}),
             SCALE: (dataset[SCALE].dims, dataset[SCALE].values, meaning),
         }
+    )
+
+
+def _beyond_one(halves: np.ndarray) -> bool:
+    """Whether some numbers of half precision are below -1, above 1 or infinite; NaN is neither.
+
+    From 0 to 1 they are ordered as the whole numbers of the same bits are, which are compared much faster.
+    """
+    if halves.view(np.uint16).max(initial=0) <= _ONE:
+        return False
+    return bool((np.abs(halves.astype(np.float32)) > 1).any())
+
+
+_ONE = int(np.float16(1).view(np.uint16))
+
+
+def _unfit(dataset: xr.Dataset, codes: str) -> str:
+    lowest = 0 if codes == BYTES else -1
+    return (
+        f"Some scores at {dataset.attrs.get('site', '')!r} are below {lowest}, above 1 or not finite, but "
+        f"codes={codes!r} keeps its stated error, {WORST_ERRORS[codes]}, only from {lowest} to 1. Store them as they "
+        "are: codes='exact'."
     )
 
 

@@ -111,16 +111,47 @@ def open_plain(path: Path) -> int:
         DamagedStoreError: It is a link, a pipe, a device or a folder.
     """
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    check_plain(path)
+    descriptor = os.open(path, flags)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise DamagedStoreError(f"{str(path)!r} was replaced while it was read. Do not trust this store.")
+
+
+def check_plain(path: Path) -> None:
+    """Checks that something is a plain file, without opening it.
+
+    Raises:
+        FileNotFoundError: There is nothing.
+        DamagedStoreError: It is a link, a pipe, a device or a folder.
+    """
     kind = stat.S_IFMT(os.lstat(path).st_mode)
     if kind == stat.S_IFREG:
-        descriptor = os.open(path, flags)
-        if stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return descriptor
-        os.close(descriptor)
+        return
     kinds = {stat.S_IFLNK: "a link", stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
     raise DamagedStoreError(
         f"{str(path)!r} is {kinds.get(kind, 'a device')}, but a store consists of plain files. Do not trust this store."
     )
+
+
+def check_folder(folder: Path) -> None:
+    """Checks that a folder that a manifest names is one.
+
+    Raises:
+        DamagedStoreError: It is missing, a link, or something else.
+    """
+    try:
+        mode = os.lstat(folder).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise DamagedStoreError(
+            f"{str(folder)!r} is missing, although the manifest names it. Take a copy of the store, or capture again."
+        ) from None
+    if not stat.S_ISDIR(mode):
+        what = "a link" if stat.S_ISLNK(mode) else "no folder"
+        raise DamagedStoreError(
+            f"{str(folder)!r} is {what}, but a store consists of folders and plain files. Do not trust this store."
+        )
 
 
 def read_plain(path: Path, most: int) -> bytes:

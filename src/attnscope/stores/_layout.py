@@ -35,7 +35,8 @@ LEVEL = 1
 _ZSTD = {"name": "zstd", "configuration": {"level": LEVEL, "checksum": False}}
 _CRC = {"name": "crc32c"}
 _LITTLE = {"name": "bytes", "configuration": {"endian": "little"}}
-_TEXTS = "string"
+TEXTS = "string"
+"""Zarr's name of the data type of texts."""
 _BYTES_OF_TEXT = 64
 """How large a text is taken to be where sizes are planned."""
 MOST_TEXT = 64 << 20
@@ -44,7 +45,7 @@ KINDS = {
     **{name: np.dtype(name) for name in ("bool", "int8", "uint8", "float16", "float32", "float64")},
     **{f"{sign}int{bits}": np.dtype(f"{sign}int{bits}") for sign in ("", "u") for bits in (16, 32, 64)},
     **{name: np.dtype(name) for name in ("complex64", "complex128")},
-    _TEXTS: np.dtypes.StringDType(),
+    TEXTS: np.dtypes.StringDType(),
 }
 """Every data type that a store has, by Zarr's name."""
 
@@ -89,7 +90,7 @@ class ArrayLayout:
     @property
     def chunk_bytes(self) -> int:
         """The most bytes that a chunk has before compression."""
-        if self.kind == _TEXTS:
+        if self.kind == TEXTS:
             return MOST_TEXT
         return math.prod(self.chunk) * self.dtype.itemsize
 
@@ -100,7 +101,7 @@ class ArrayLayout:
 
     def metadata(self) -> dict[str, Any]:
         """What its ``zarr.json`` says."""
-        as_bytes = {"name": "vlen-utf8", "configuration": {}} if self.kind == _TEXTS else _LITTLE
+        as_bytes = {"name": "vlen-utf8", "configuration": {}} if self.kind == TEXTS else _LITTLE
         if self.dtype.kind != "T" and self.dtype.itemsize == 1:
             as_bytes = {"name": "bytes"}
         codecs: list[dict[str, Any]] = [as_bytes, _ZSTD, _CRC]
@@ -148,7 +149,7 @@ def layout_of(path: str, variable: xr.Variable, rows: int | None, samples: int) 
         rows: Samples per shard; None to store it as one chunk.
         samples: How many samples the store has.
     """
-    kind = _TEXTS if variable.dtype.kind in "TUO" else variable.dtype.name
+    kind = TEXTS if variable.dtype.kind in "TUO" else variable.dtype.name
     dims, attributes = tuple(map(str, variable.dims)), {str(k): plain(v) for k, v in variable.attrs.items()}
     if rows is None or dims[:1] != (SAMPLE,):
         chunk = tuple(max(size, 1) for size in variable.shape)
@@ -195,7 +196,7 @@ def _bytes_of(variable: xr.Variable) -> int:
 
 def encoded(array: np.ndarray, kind: str) -> bytes:
     """One chunk as Zarr encodes it: bytes, compressed, and their CRC-32C."""
-    if kind == _TEXTS:
+    if kind == TEXTS:
         content = VLenUTF8().encode(np.asarray(array).astype(object).ravel())
     else:
         content = np.ascontiguousarray(array, KINDS[kind].newbyteorder("<")).tobytes()
@@ -235,7 +236,7 @@ def _chunk_at(layout: ArrayLayout, rows: np.ndarray, place: Sequence[int]) -> np
     values = rows[slices]
     if values.shape == layout.chunk:
         return values
-    fill = "" if layout.kind == _TEXTS else np.array(float("nan") if layout.dtype.kind in "fc" else 0, layout.dtype)
+    fill = "" if layout.kind == TEXTS else np.array(float("nan") if layout.dtype.kind in "fc" else 0, layout.dtype)
     whole = np.full(layout.chunk, fill, layout.dtype)
     whole[tuple(map(slice, values.shape))] = values
     return whole
@@ -250,15 +251,33 @@ def decoded(content: bytes, kind: str, shape: tuple[int, ...]) -> np.ndarray:
     if len(content) < 5 or checksum(content[:-4]) != int.from_bytes(content[-4:], "little"):
         raise ValueError("its checksum does not fit its content")
     size = math.prod(shape) * KINDS[kind].itemsize
-    if declared_size(content) > (MOST_TEXT if kind == _TEXTS else size):
+    if declared_size(content) > (MOST_TEXT if kind == TEXTS else size):
         raise ValueError("it says that it holds more than its array has there")
     unpacked = decompress(content[:-4])
-    if kind == _TEXTS:
+    if kind == TEXTS:
+        _check_number_of_texts(unpacked, math.prod(shape))
         texts: np.ndarray = VLenUTF8().decode(unpacked).astype(KINDS[kind]).reshape(shape)
         return texts
     if len(unpacked) != size:
         raise ValueError(f"it holds {len(unpacked):,} bytes, and {size:,} are expected")
     return np.frombuffer(unpacked, KINDS[kind].newbyteorder("<")).reshape(shape).astype(KINDS[kind], copy=False)
+
+
+def check_texts(content: bytes, shape: tuple[int, ...]) -> None:
+    """Checks how many texts a chunk says that it has, for which its reader would make room at once.
+
+    Raises:
+        ValueError: It is not so many, or they do not say how large they become.
+    """
+    if declared_size(content) > MOST_TEXT:
+        raise ValueError("it says that it holds more than its array has there")
+    _check_number_of_texts(decompress(content), math.prod(shape))
+
+
+def _check_number_of_texts(content: bytes, count: int) -> None:
+    said = int.from_bytes(content[:4], "little")
+    if len(content) < 4 or said != count:
+        raise ValueError(f"it says that it holds {said:,} texts, and {count:,} are expected")
 
 
 def declared_size(content: bytes) -> int:

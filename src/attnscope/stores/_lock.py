@@ -7,12 +7,12 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from attnscope.errors import StoreInUseError
-from attnscope.stores._files import LOCK, remove
+from attnscope.stores._files import LOCK, check_plain, remove
 
 _LOCKED_BYTE = 1 << 30
 """Far behind what is in the file, since a byte that is locked on Windows cannot be read."""
@@ -24,9 +24,12 @@ def locked(folder: Path) -> Iterator[None]:
 
     Raises:
         StoreInUseError: Another writer holds it.
+        DamagedStoreError: What is there in place of the file of the lock is a link, a pipe or a device.
     """
     path = folder / LOCK
     while True:
+        with suppress(FileNotFoundError):
+            check_plain(path)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
         try:
             if not _taken(descriptor):

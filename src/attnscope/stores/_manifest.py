@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,7 +27,11 @@ MOST_BYTES = 64 << 20
 """How large a manifest may be."""
 MOST_NODES, MOST_AXES, MOST_ENTRIES = 100_000, 16, 1 << 26
 """How many nodes it may name, how many axes an array may have, and how many inner chunks the arrays have together."""
+MOST_VALUES = 4_000_000
+"""How many lists and objects a manifest may have, which take far more memory than their two bytes."""
 LARGEST_NUMBER = 2**53
+_PATH = re.compile(r"[\w%~.-]{1,255}(/[\w%~.-]{1,255}){0,3}", re.ASCII)
+"""The names of nodes that attnscope gives, of at most four levels."""
 _CODING = ("scale_factor", "add_offset", "_FillValue", "missing_value", "_Unsigned", "valid_range")
 """Attributes by which a reader changes the numbers that it reads; no run has them."""
 
@@ -110,6 +116,11 @@ class Manifest:
             nodes[CHECKSUMS] = self.checksums.metadata()
         return dict(sorted(nodes.items()))
 
+    def folders(self) -> list[str]:
+        """All folders below the root, those above before those that are in them."""
+        parts = [path.split("/") for path in self.nodes()]
+        return sorted({"/".join(names[: n + 1]) for names in parts for n in range(len(names))})
+
     def content(self) -> bytes:
         """The file."""
         state = {
@@ -133,10 +144,11 @@ class Manifest:
     def parts(self) -> Iterator[tuple[str, bytes]]:
         """The ``zarr.json`` of every other node, by its path: what single groups and arrays show to other programs."""
         nodes = self.nodes()
+        paths = list(nodes)
         for path, metadata in nodes.items():
             if metadata["node_type"] == "group":
-                inside = {p.removeprefix(f"{path}/"): m for p, m in nodes.items() if p.startswith(f"{path}/")}
-                metadata = _group(metadata["attributes"], inside)
+                below = paths[bisect_left(paths, f"{path}/") : bisect_left(paths, f"{path}0")]  # 0 comes after /
+                metadata = _group(metadata["attributes"], {p.removeprefix(f"{path}/"): nodes[p] for p in below})
             yield path, _dumped(metadata)
 
     @staticmethod
@@ -195,7 +207,7 @@ def holds_maps(path: str | Path) -> bool:
 def _parsed(path: Path) -> tuple[bytes, dict[str, Any]]:
     content = read_plain(path / MANIFEST, MOST_BYTES)
     try:
-        document = json.loads(content)
+        document = parsed(content)
     except (ValueError, RecursionError) as error:
         raise DamagedStoreError(
             f"{str(path / MANIFEST)!r} is not whole: {error}. It is the manifest of the store, so nothing else in it "
@@ -205,6 +217,18 @@ def _parsed(path: Path) -> tuple[bytes, dict[str, Any]]:
         raise DamagedStoreError(f"{str(path / MANIFEST)!r} does not describe a Zarr group of version 3.")
     document.setdefault("attributes", {})
     return content, document
+
+
+def parsed(content: bytes) -> Any:
+    """A JSON document.
+
+    Raises:
+        ValueError: It is not whole, or has too many parts.
+        RecursionError: It is too deep.
+    """
+    if content.count(b"[") + content.count(b"{") > MOST_VALUES:
+        raise ValueError(f"it has more than {MOST_VALUES:,} lists and objects")
+    return json.loads(content)
 
 
 def read_manifest(path: str | Path) -> Manifest:
@@ -275,7 +299,7 @@ def _manifest(document: Mapping[str, Any], state: Mapping[str, Any]) -> Manifest
     attributes = {name: value for name, value in document["attributes"].items() if not name.startswith(OWN)}
     groups = {"": attributes}
     for path, node in metadata.items():
-        if any(part in ("", ".", "..") for part in path.split("/")) or "\\" in path or "\0" in path or ":" in path:
+        if not _PATH.fullmatch(path) or any(part in (".", "..") for part in path.split("/")):
             raise DamagedStoreError(f"The store names a node {path!r}, which is no name inside of a store.")
         if node["node_type"] == "group" and path != CHECKSUMS.split("/")[0]:
             groups[path] = node["attributes"]
@@ -292,9 +316,9 @@ def _manifest(document: Mapping[str, Any], state: Mapping[str, Any]) -> Manifest
         {str(name): str(value) for name, value in state["fingerprint"].items()},
         str(state["inputs"]),
         tuple(map(str, state["shards"])),
-        tuple(map(_whole, state["last"])),
-        tuple(map(_whole, state["pending"])),
-        {str(name): _whole(value) for name, value in state["single"].items()},
+        tuple(map(_checksum, state["last"])),
+        tuple(map(_checksum, state["pending"])),
+        {str(name): _checksum(value) for name, value in state["single"].items()},
     )
     _check_sizes(manifest)
     return manifest
@@ -315,18 +339,36 @@ def _check_sizes(manifest: Manifest) -> None:
     for path, layout in manifest.arrays.items():
         if layout.shard and layout.shape[0] != samples:
             raise ValueError(f"{path!r} has {layout.shape[0]} samples, and the store {samples}")
+        if not _covers(layout, rows):
+            raise DamagedStoreError(f"The array {path!r} has a shape that its chunks do not fit.")
         if bool(layout.shard) == (path in manifest.single):
             raise ValueError(f"the checksum of {path!r} is missing, or in the wrong place")
-        if math.prod(layout.shape) > LARGEST_NUMBER or layout.chunk_bytes > MOST_CHUNK:
+        is_index = layout.dims == (path.rsplit("/", 1)[-1],)  # which is read as soon as the store is opened
+        at_once = max(layout.chunk_bytes, layout.shape[0] * 8 if is_index else 0)
+        if math.prod(layout.shape) > LARGEST_NUMBER or at_once > MOST_CHUNK:
             raise DamagedStoreError(
-                f"The array {path!r} has chunks of {layout.chunk_bytes:,} bytes, but at most {MOST_CHUNK:,} are read."
+                f"The array {path!r} has {at_once:,} bytes that are read at once, but at most {MOST_CHUNK:,} are."
             )
+
+
+def _covers(layout: ArrayLayout, rows: int) -> bool:
+    """Whether the one chunk, or a shard of so many samples, is as large as the array is there, and no larger."""
+    sizes = (rows, *layout.shape[1:]) if layout.shard else layout.shape
+    parts = layout.chunk if layout.shard else (1,) * len(sizes)
+    fitting = tuple(max(-(-size // part) * part, part) for size, part in zip(sizes, parts, strict=True))
+    return fitting == (layout.shard or layout.chunk)
 
 
 def _whole(number: Any) -> int:
     if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= LARGEST_NUMBER:
         raise ValueError(f"{number!r} is no size")
     return number
+
+
+def _checksum(number: Any) -> int:
+    if _whole(number) >= 2**32:
+        raise ValueError(f"{number!r} is no checksum")
+    return int(number)
 
 
 def _array(path: str, node: Mapping[str, Any]) -> ArrayLayout:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,40 @@ import xarray as xr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from attnscope.errors import DamagedStoreError
+from attnscope.errors import AttnscopeError, DamagedStoreError
 from attnscope.stores._codes import decoded_scores
+from attnscope.stores._files import check_folder
 from attnscope.stores._manifest import CHECKSUMS, Manifest
 from attnscope.stores._names import original_name
 from attnscope.stores._writer import NAME
+
+
+@contextmanager
+def as_damage(path: str | Path) -> Iterator[None]:
+    """Turns whatever goes wrong with what a store holds into an error that says so."""
+    try:
+        yield
+    except AttnscopeError:
+        raise
+    except _OF_CONTENT as error:
+        raise DamagedStoreError(
+            f"{str(path)!r} does not hold what a run holds: {type(error).__name__}, {error}. Take a copy of the store, "
+            "or capture again."
+        ) from error
+
+
+_OF_CONTENT = (ArithmeticError, AttributeError, LookupError, RecursionError, NotImplementedError, TypeError, ValueError)
+
+
+def open_without_checksums(root: Path) -> tuple[dict[str, xr.Dataset], dict[str, Any]]:
+    """The datasets of a store that xarray has written, by their path, and the attributes of its root.
+
+    Raises:
+        DamagedStoreError: It has links, pipes or devices in it, or asks for more than any run does.
+    """
+    from attnscope.stores._first_layout import opened_without_checksums  # imports zarr
+
+    return opened_without_checksums(root)
 
 
 def open_groups(root: Path, manifest: Manifest) -> dict[str, xr.Dataset]:
@@ -27,8 +56,8 @@ def open_groups(root: Path, manifest: Manifest) -> dict[str, xr.Dataset]:
     """
     from attnscope.stores._reader import CheckedStore  # imports zarr, which takes longer than all the rest
 
-    for path in manifest.nodes():
-        _check_folder(root / path)
+    for path in manifest.folders():
+        check_folder(root / path)
     store: Any = CheckedStore(root, manifest)
     tree = xr.open_datatree(store, engine="zarr", consolidated=True, chunks=None)
     above = CHECKSUMS.split("/")[0]
@@ -70,17 +99,3 @@ class _Text(BackendArray):
             key, self.shape, indexing.IndexingSupport.BASIC, lambda part: self._stored[part].values.astype(object)
         )
         return read
-
-
-def _check_folder(folder: Path) -> None:
-    try:
-        mode = os.lstat(folder).st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        raise DamagedStoreError(
-            f"{str(folder)!r} is missing, although the manifest names it. Take a copy of the store, or capture again."
-        ) from None
-    if not stat.S_ISDIR(mode):
-        what = "a link" if stat.S_ISLNK(mode) else "no folder"
-        raise DamagedStoreError(
-            f"{str(folder)!r} is {what}, but a store consists of folders and plain files. Do not trust this store."
-        )

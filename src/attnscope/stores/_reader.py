@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 
 from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest
@@ -28,6 +29,10 @@ class CheckedStore(LocalStore):
     def __init__(self, root: Path | str, manifest: Manifest) -> None:
         super().__init__(root, read_only=True)
         self._checksums = Checksums(self.root, manifest)
+
+    @cached_property
+    def _parts(self) -> dict[str, bytes]:
+        return dict(self._checksums.manifest.parts())
 
     def with_read_only(self, read_only: bool = False) -> CheckedStore:
         """Itself; it cannot be written to."""
@@ -73,7 +78,7 @@ class CheckedStore(LocalStore):
             return read_plain(self.root / key, MOST_CHUNK)
         layout = manifest.arrays.get(path)
         if layout is None or name == MANIFEST:
-            return dict(manifest.parts()).get(path) if name == MANIFEST else None
+            return self._parts.get(path) if name == MANIFEST else None
         if not layout.shard:
             return _part(checked_single(self.root, manifest, layout), byte_range)
         number = int(name.split(".")[1])

@@ -12,7 +12,7 @@ import numpy as np
 
 from attnscope.errors import DamagedStoreError
 from attnscope.stores._files import open_plain, read_plain, read_range
-from attnscope.stores._layout import ABSENT, ArrayLayout, checksum, declared_size, decoded
+from attnscope.stores._layout import ABSENT, TEXTS, ArrayLayout, check_texts, checksum, declared_size, decoded
 from attnscope.stores._manifest import Manifest, row_checksum
 
 _KEPT = 64
@@ -173,18 +173,26 @@ def checked(shard: Shard, number: int, accepted: list[np.ndarray]) -> bytes:
     found = int.from_bytes(content[-4:], "little")
     if not any(found == int(checksums[number]) for checksums in accepted):
         raise DamagedStoreError(_damaged(shard.path, f"its chunk {number} is not the one that was captured"))
+    _check_texts(shard.path, content, shard.layout)
     return content
 
 
-def rows_on_disk(
-    root: Path, manifest: Manifest, layout: ArrayLayout, number: int, sums: Checksums | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+def _check_texts(path: Path, content: bytes, layout: ArrayLayout) -> None:
+    if layout.kind != TEXTS:
+        return
+    try:
+        check_texts(content[:-4], layout.chunk)
+    except (ValueError, RuntimeError) as error:
+        raise DamagedStoreError(_damaged(path, str(error))) from None
+
+
+def rows_on_disk(root: Path, manifest: Manifest, layout: ArrayLayout, number: int) -> tuple[np.ndarray, np.ndarray]:
     """The samples of a shard that the manifest names, and the checksum of every inner chunk in the file.
 
     Raises:
         DamagedStoreError: Something in it is damaged, missing or in another's place.
     """
-    accepted = (sums or Checksums(root, manifest)).of(layout, number)
+    accepted = Checksums(root, manifest).of(layout, number)
     count = manifest.rows_of(number)
     shape = (count, *layout.shape[1:])
     rows = np.empty(shape, layout.dtype)
@@ -201,6 +209,20 @@ def rows_on_disk(
         for place in there.tolist():
             found[place] = int.from_bytes(shard.chunk(place)[-4:], "little")
     return rows, found
+
+
+def check_shard(root: Path, manifest: Manifest, layout: ArrayLayout, number: int, sums: Checksums) -> None:
+    """Reads all of a shard, a chunk at a time.
+
+    Raises:
+        DamagedStoreError: Something in it is damaged, missing or in another's place.
+    """
+    accepted, count = sums.of(layout, number), manifest.rows_of(number)
+    with OpenShard(root, layout, number, count) as shard:
+        present = {place for place, _ in layout.present(count)}
+        for place in np.flatnonzero(shard.index[:, 0] != ABSENT).tolist():
+            content = checked(shard, place, accepted) if place in present else shard.chunk(place)
+            _values(shard, place, content)
 
 
 def _values(shard: Shard, number: int, content: bytes) -> np.ndarray:
@@ -226,6 +248,7 @@ def checked_single(root: Path, manifest: Manifest, layout: ArrayLayout) -> bytes
         raise DamagedStoreError(_damaged(path, "its checksum does not fit"))
     if found != manifest.single[layout.path] or declared_size(content) > layout.chunk_bytes:
         raise DamagedStoreError(_damaged(path, "it is not what was captured"))
+    _check_texts(path, content, layout)
     return content
 
 
@@ -238,10 +261,14 @@ def single_on_disk(root: Path, manifest: Manifest, layout: ArrayLayout) -> np.nd
     if not math.prod(layout.shape):
         return np.empty(layout.shape, layout.dtype)
     content = checked_single(root, manifest, layout)
+    return _decoded(root / layout.key(), content, layout).reshape(layout.shape)
+
+
+def _decoded(path: Path, content: bytes, layout: ArrayLayout) -> np.ndarray:
     try:
-        return decoded(content, layout.kind, layout.chunk).reshape(layout.shape)
+        return decoded(content, layout.kind, layout.chunk)
     except (ValueError, RuntimeError) as error:
-        raise DamagedStoreError(_damaged(root / layout.key(), str(error))) from None
+        raise DamagedStoreError(_damaged(path, str(error))) from None
 
 
 def _missing(path: Path) -> str:

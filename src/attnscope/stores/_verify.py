@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from attnscope.errors import AttnscopeError, DamagedStoreError, counted
-from attnscope.stores._files import LOCK, MANIFEST, read_plain
-from attnscope.stores._manifest import CHECKSUMS, MOST_BYTES, Manifest, read_manifest
-from attnscope.stores._shards import Checksums, rows_on_disk, single_on_disk
+from attnscope.stores._files import LOCK, MANIFEST, check_folder, read_plain
+from attnscope.stores._manifest import CHECKSUMS, MOST_BYTES, Manifest, parsed, read_manifest
+from attnscope.stores._shards import Checksums, check_shard, single_on_disk
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,11 @@ def verify(path: str | Path) -> Verification:
     damaged: dict[str, str] = {}
     affected: set[str] = set()
     known = {MANIFEST, LOCK}
+    for folder in filter(os.path.lexists, [root / path for path in manifest.folders()]):
+        try:
+            check_folder(folder)
+        except DamagedStoreError as error:
+            damaged[str(error)] = folder.name
     for key, array, check in _checks(root, manifest, checksums):
         known.add(key)
         try:
@@ -120,7 +125,7 @@ def _checks(root: Path, manifest: Manifest, checksums: Checksums) -> Iterator[tu
             yield (
                 layout.key(shard),
                 layout.path,
-                lambda a=layout, n=shard: rows_on_disk(root, manifest, a, n, checksums),
+                lambda a=layout, n=shard: check_shard(root, manifest, a, n, checksums),
             )
     for shard in range(len(manifest.shards)):
         yield manifest.key_of_row(shard), "", lambda n=shard: checksums.row(n)
@@ -146,7 +151,7 @@ def _part_check(root: Path, path: str, content: bytes, manifest: Manifest, node:
 
 def _is_earlier(found: bytes, path: str, manifest: Manifest, node: dict[str, Any]) -> bool:
     try:
-        document = json.loads(found)
+        document = parsed(found)
         if node["node_type"] == "group":
             return bool(document["node_type"] == "group")
         samples = document["shape"][0]

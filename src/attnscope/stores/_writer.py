@@ -15,7 +15,7 @@ import xarray as xr
 from attnscope.errors import InputError, TooLargeError
 from attnscope.plain_values import plain
 from attnscope.schema import SAMPLE
-from attnscope.stores._files import MANIFEST, PART, make_folder, part_of, remove, write_out, write_whole
+from attnscope.stores._files import MANIFEST, PART, check_folder, make_folder, part_of, remove, write_out, write_whole
 from attnscope.stores._layout import (
     MOST_CHUNK,
     ArrayLayout,
@@ -261,6 +261,8 @@ class StoreWriter:
 
     def _settle(self, manifest: Manifest) -> None:
         """Takes up an earlier run: removes files that it did not commit, and reads its last shard."""
+        for folder in manifest.folders():
+            check_folder(self._root / folder)
         for layout in manifest.sharded:
             self._remove_uncommitted(layout.path, len(manifest.shards) + bool(manifest.last))
         self._remove_uncommitted(CHECKSUMS, len(manifest.shards))
