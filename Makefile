@@ -23,13 +23,13 @@ lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 
+# Python compiles what it imports, and keeps it; compiling every file of every package beforehand takes longer.
 $(DEMO)/ready: pyproject.toml
 	$(PYTHON) -m venv $(DEMO)
-	$(DEMO)/bin/pip install --quiet --editable ".[jax,demo]"
+	$(DEMO)/bin/pip install --quiet --no-compile --editable ".[jax,demo]"
 	touch $@
 
 # PyTorch is pinned for the tests alone: its newest release on the registry is built for CUDA and takes gigabytes.
-# Python compiles what it imports, and keeps it; compiling every file of every package beforehand takes a minute more.
 $(VENV)/ready: pyproject.toml tests/requirements.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --no-compile torch==2.13.0

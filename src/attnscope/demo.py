@@ -104,9 +104,9 @@ def demonstrate_features(
     keras.utils.set_random_seed(seed)
     say(f"training a transformer over {len(names)} features of {len(train)} biopsies, {epochs} epochs ...")
     model = feature_transformer(train)
-    rate = keras.optimizers.schedules.CosineDecay(3e-3, epochs * -(-len(train) // BATCH))
+    rate = keras.optimizers.schedules.CosineDecay(3e-3, epochs * (len(train) // BATCH))
     model.compile(keras.optimizers.AdamW(rate, weight_decay=0.1), "binary_crossentropy")
-    model.fit(train, train_is, epochs=epochs, batch_size=BATCH, verbose=0)
+    _fit(model, train, train_is, epochs=epochs, batch_size=BATCH)
     say(f"capturing the attention on {len(held_out)} biopsies that it has not seen ...")
     ids = [f"P-{number:03d}" for number in range(len(held_out))]
     maps = capture(model, _named(held_out, ids), labels=names, batch_size=64, progress=False)
@@ -312,7 +312,7 @@ def demonstrate_names(
     say(f"training a GRU with attention on {cut} first names, {epochs} epochs ...")
     model = names_gru()
     model.compile(keras.optimizers.Adam(5e-3), "binary_crossentropy")
-    model.fit(codes[:cut], is_female[:cut], epochs=epochs, batch_size=128, verbose=0)
+    _fit(model, codes[:cut], is_female[:cut], epochs=epochs, batch_size=128)
     accuracy = float(((model.predict(codes[cut:], batch_size=256, verbose=0)[:, 0] > 0.5) == is_female[cut:]).mean())
     shown = chosen[cut : cut + captured]
     say(f"capturing the attention on {len(shown)} of the {len(chosen) - cut} names that it has not seen ...")
@@ -530,6 +530,12 @@ def _card(model: keras.Model, samples: np.ndarray, classes: Sequence[str], remov
         permutations=0,
         progress=False,
     )
+
+
+def _fit(model: keras.Model, samples: np.ndarray, answers: np.ndarray, *, epochs: int, batch_size: int) -> None:
+    """Trains on as many samples as fill batches: a smaller last one would be compiled for as long as all the rest."""
+    count = len(samples) - len(samples) % batch_size
+    model.fit(samples[:count], answers[:count], epochs=epochs, batch_size=batch_size, verbose=0)
 
 
 def _single_output(maps: AttentionMaps) -> np.ndarray:

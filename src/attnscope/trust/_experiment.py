@@ -26,6 +26,7 @@ from attnscope.attribution import (
     trimming_of,
 )
 from attnscope.errors import InputError, MethodError, NoAttentionError, counted, in_a_row
+from attnscope.running import compiles
 from attnscope.trust._verdict import BASELINES, LEAST_SAMPLES
 
 # A card needs all measures at once, so each takes fewer steps here than when it is called alone.
@@ -216,7 +217,7 @@ def experiment_on(
     permutations: int,
     seed: int,
 ) -> Experiment:
-    """The experiment that a user's options describe; its methods have been tried on two samples.
+    """The experiment that a user's options describe; its methods have been tried on a few samples.
 
     Args:
         subject: The model, all its samples and the target.
@@ -242,7 +243,8 @@ def experiment_on(
             f"differently under each: removals={[way.name for way in default_removals(subject)]}."
         )
     untested = Experiment(subject, (), ways, kept_of(subject, kept), permutations, seed, {})
-    usable, unusable = _usable(untested.first(2), methods)
+    trial = untested.first(REPEATED_SAMPLES if compiles() else 2)  # as many as later: it is compiled for them once
+    usable, unusable = _usable(trial, methods)
     return replace(untested, methods=usable, unusable=unusable)
 
 
