@@ -69,7 +69,7 @@ ROWS, CHOSEN_QUERY = "rows", "chosen_query"
 DISTANCE, HEAD_MEAN = "distance", "head_mean"
 
 CODED, WORST_ERROR = "codes", "worst_error"
-"""Attributes of scores that come from a store: how they are stored there, and how far off a score is at most."""
+"""Attributes of scores that are rounded, in a store or in memory: how they are kept, and how far off one is at most."""
 
 UNITS = {SCORES: "1", RECEIVED: "1", ENTROPY: "bit", TOP_SCORES: "1", TOP_KEYS: "1", DISTANCE: "tokens"}
 MEANINGS = {

@@ -19,9 +19,7 @@ def stored_in_words(datasets: Sequence[xr.Dataset]) -> Iterator[str]:
     for dataset in datasets:
         attributes = dataset[SCORES].attrs if SCORES in dataset else {}
         if WORST_ERROR in attributes:
-            words = (
-                f"come from a store that keeps them as {attributes[CODED]}: off by {attributes[WORST_ERROR]} at most."
-            )
+            words = f"are kept as {attributes[CODED]}: off by {attributes[WORST_ERROR]} at most."
             said[words] = said.get(words, 0) + 1
     for words, count in said.items():
         yield f"{'Scores' if count == len(datasets) else f'At {count} of {len(datasets)} sites scores'} {words}"

@@ -15,7 +15,7 @@ def test_viewer_and_report_say_how_scores_are_stored_and_the_lint_knows_it(rng, 
     maps = ats.AttentionMaps.from_arrays({"mha": scores, "other": np.tile(scores[:1], (3, 1, 1, 1))})
     maps.save(tmp_path / "run.zarr", codes="uint8")
     opened = ats.open(tmp_path / "run.zarr")
-    said = "Scores come from a store that keeps them as uint8: off by 0.004 at most."
+    said = "Scores are kept as uint8: off by 0.004 at most."
     assert said in payload_of(tmp_path / "run.zarr").manifest["notes"]
     assert report(opened).count(said) == 2
     assert [finding.kind for finding in maps.findings] == ["constant"]
@@ -28,6 +28,6 @@ def test_what_some_sites_keep_is_said_of_them():
     stored = xr.Dataset({"scores": ("key", [1.0], {"codes": "float16", "worst_error": 2.5e-4})})
     exact = xr.Dataset({"scores": ("key", [1.0])})
     assert list(stored_in_words([stored, exact])) == [
-        "At 1 of 2 sites scores come from a store that keeps them as float16: off by 0.00025 at most."
+        "At 1 of 2 sites scores are kept as float16: off by 0.00025 at most."
     ]
     assert list(stored_in_words([exact])) == []

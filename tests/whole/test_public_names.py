@@ -19,6 +19,7 @@ SHOWN = {
             "Entropy",
             "Full",
             "HeadMean",
+            "PerQuery",
             "Received",
             "Rows",
             "Site",
@@ -41,8 +42,8 @@ SHOWN = {
         *("relevance_of", "subjects_of", "values", "zero"),
     ),
     "attnscope.capturing": (
-        *("Distance", "Entropy", "Full", "HeadMean", "Received", "Rows", "Summary", "Thumbnail", "TopK", "capture"),
-        "capture_generation",
+        *("Distance", "Entropy", "Full", "HeadMean", "PerQuery", "Received", "Rows", "Summary", "Thumbnail"),
+        *("TopK", "capture", "capture_generation"),
     ),
     "attnscope.demo": ("biopsies", "demonstrate_features", "demonstrate_names"),
     "attnscope.errors": (

@@ -3,11 +3,11 @@
 from attnscope._offering import offer_classes
 from attnscope.capturing._capture import capture
 from attnscope.capturing._capture import captured as captured  # for the rooms above; not part of the public face
-from attnscope.capturing._chosen_queries import Rows
 from attnscope.capturing._distance_summary import Distance
+from attnscope.capturing._full import Full, Rows
 from attnscope.capturing._generation import capture_generation
 from attnscope.capturing._head_mean import HeadMean
-from attnscope.capturing._summaries import Entropy, Full, Received, Summary, TopK
+from attnscope.capturing._summaries import Entropy, PerQuery, Received, Summary, TopK
 from attnscope.capturing._thumbnail import Thumbnail
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Entropy",
     "Full",
     "HeadMean",
+    "PerQuery",
     "Received",
     "Rows",
     "Summary",

@@ -13,11 +13,12 @@ from keras import tree
 
 from attnscope.capturing._codes import coded
 from attnscope.capturing._destinations import Description, InMemory, named_outputs
+from attnscope.capturing._full import Full, dtype_of, keeps_maps
 from attnscope.capturing._memory import check_that_it_fits
 from attnscope.capturing._position_kinds import contents
 from attnscope.capturing._prepared import NotAsSupposedError, Prepared, Ready
 from attnscope.capturing._store import OnDisk, on_disk
-from attnscope.capturing._summaries import Entropy, Full, Received, Summary
+from attnscope.capturing._summaries import Entropy, Received, Summary
 from attnscope.discovery import Selection, check_selection
 from attnscope.errors import InputError
 from attnscope.interception import declarations
@@ -129,8 +130,9 @@ def captured(
     check_selection(sites)
     check_codes(codes)
     summaries, ids = list(summaries) or [Full()], network.ids
-    if store is not None and codes == "uint8":
-        summaries += _exact_beside(summaries)
+    if store is not None:
+        _check_that_codes_say_it(summaries)
+        summaries += _exact_beside(summaries) if codes == "uint8" else []
     network = without_texts(network)
     observed = summaries if store is None else coded(summaries, codes)
     prepared = reused(network.model, _wishes(network, sites, observed), Prepared)
@@ -204,7 +206,22 @@ def _destination(
 def _exact_beside(summaries: Sequence[Summary]) -> list[Summary]:
     """Summaries that are kept beside codes of one byte, whose sums are not exact."""
     kinds = {type(summary) for summary in summaries}
-    return [kind() for kind in (Received, Entropy) if kind not in kinds and Full in kinds]
+    whole = any(keeps_maps(summary) for summary in summaries)
+    return [kind() for kind in (Received, Entropy) if kind not in kinds and whole]
+
+
+def _check_that_codes_say_it(summaries: Sequence[Summary]) -> None:
+    """Whole maps in a store are kept as `codes` says, and nothing else says it too.
+
+    Raises:
+        InputError: A summary has a dtype of its own.
+    """
+    for summary in summaries:
+        if keeps_maps(summary) and dtype_of(summary) is not None:
+            raise InputError(
+                f"{summary!r} was given with a store, where codes= says how whole maps are kept. Say it there: "
+                "capture(..., summaries=[ats.Full()], store='run.zarr', codes='float16')."
+            )
 
 
 def _read_labels(labels: LabelsLike, network: Network, sites: SiteTable) -> list[AxisLabels]:

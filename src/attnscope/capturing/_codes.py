@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from keras import ops
 
-from attnscope.capturing._summaries import Full, Summary
+from attnscope.capturing._full import Full, keeps_maps
+from attnscope.capturing._summaries import PerQuery, Summary
 from attnscope.interception import Block, Layout, Tile
 from attnscope.running import compiles
 from attnscope.schema import SCORES
@@ -23,7 +24,7 @@ def coded(summaries: Sequence[Summary], codes: str) -> list[Summary]:
     """
     stored: list[Summary] = [] if codes == EXACT else [Codes(codes)]
     stored += [Scale()] if codes == BYTES else []
-    whole = [[summary] if codes == EXACT or type(summary) is not Full else stored for summary in summaries]
+    whole = [[summary] if codes == EXACT or not keeps_maps(summary) else stored for summary in summaries]
     return [summary for several in whole for summary in several]
 
 
@@ -35,9 +36,13 @@ class Codes(Full):
     """
 
     def __init__(self, codes: str) -> None:
+        super().__init__()
         self.codes = codes
 
-    by_head = True
+    @property
+    def by_head(self) -> bool:  # type: ignore[override]
+        """Each head has codes of its own."""
+        return True
 
     @property
     def needs_all(self) -> bool:  # type: ignore[override]
@@ -51,6 +56,10 @@ class Codes(Full):
             repeated = 0 if block.fresh is None else int(ops.sum(ops.cast(ops.logical_not(block.fresh), "int32")))
             return [*carry, coded[..., repeated:, :]], []
         return [self._coded(block)], []
+
+    def merge(self, first: Tree, second: Tree) -> Tree:
+        """The blocks of both."""
+        return [*first, *second]
 
     def finish(self, carry: Tree, per_query: Tree) -> dict[str, Tensor]:
         """The blocks, one behind the other along the queries."""
@@ -74,28 +83,19 @@ class Codes(Full):
         return _rounded_roots(ops.multiply(ops.cast(tile.made_of.powers, "float32"), squares[..., None]))
 
 
-class Scale(Summary):
+class Scale(PerQuery):
     """By what the squares of a query's codes are multiplied; NaN where no score is a number.
 
     Where codes would be off by more than is stated, it is `UNFIT`, with which nothing is stored.
     """
 
-    missing = {SCALE: float("nan")}  # noqa: RUF012
-    by_head = True
+    variable = SCALE
 
-    def dims(self, dims: tuple[str, ...]) -> tuple[str, ...]:
-        """All but the keys."""
-        return tuple(dim for dim in dims if not dim.startswith("key"))
-
-    def init(self, layout: Layout) -> Tree:
-        """Nothing is carried."""
-        return []
-
-    def update(self, carry: Tree, block: Block) -> tuple[Tree, Tree]:
-        """One value per query."""
+    def values(self, block: Block) -> Tensor:
+        """Those of the block."""
         if isinstance(block, Tile):
             largest = ops.cast(block.share, "float32")
-            return carry, largest / ops.square(_steps(largest))
+            return largest / ops.square(_steps(largest))
         scores, keys = ops.cast(block.scores, "float32"), _key_axes(block.layout)
         is_number = ops.equal(scores, scores)
         lowest = ops.min(ops.where(is_number, scores, UNFIT), keys)
@@ -103,11 +103,7 @@ class Scale(Summary):
         fits = ops.logical_and(ops.greater_equal(lowest, 0), ops.less_equal(largest, LARGEST))
         no_number = ops.logical_and(ops.equal(lowest, UNFIT), ops.equal(largest, float("-inf")))
         scale = largest / ops.square(_steps(largest))
-        return carry, ops.where(fits, scale, ops.where(no_number, float("nan"), UNFIT))
-
-    def finish(self, carry: Tree, per_query: Tree) -> dict[str, Tensor]:
-        """The values of all queries."""
-        return {SCALE: per_query}
+        return ops.where(fits, scale, ops.where(no_number, float("nan"), UNFIT))
 
 
 def _steps(largest: Tensor) -> Tensor:

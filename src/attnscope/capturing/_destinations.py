@@ -12,15 +12,18 @@ import xarray as xr
 from keras import tree
 
 from attnscope._version import __version__
+from attnscope.capturing._full import dtype_of, keeps_maps
 from attnscope.capturing._observer import SiteArrays
 from attnscope.capturing._position_kinds import position_kinds
 from attnscope.capturing._summaries import Summary
+from attnscope.errors import InputError
 from attnscope.labels import AxisLabels, labelled
 from attnscope.maps import AttentionMaps, dataset_of
 from attnscope.model_names import model_name
 from attnscope.position_kinds import InputContent
 from attnscope.running import Batch, merged, output_names, units_of_outputs
 from attnscope.schema import RAN, SAMPLE, SAMPLE_ID, Site, SiteTable
+from attnscope.stores import HALF, marked
 from attnscope.tensors import Tree
 
 
@@ -61,6 +64,8 @@ class Description:
     def dataset(self, site: Site, arrays: SiteArrays, start: int) -> xr.Dataset:
         """One site's arrays as a labelled dataset; `start` is the number of their first sample."""
         dataset = dataset_of(site, arrays.variables, arrays.validity)
+        if any(keeps_maps(summary) and dtype_of(summary) == HALF for summary in self.summaries):
+            dataset = _halved(dataset)
         if bool(dataset[RAN].all()):
             dataset = dataset.drop_vars(RAN)
         positions = position_kinds(site, self.inputs)
@@ -87,6 +92,21 @@ class Description:
             inputs=texts,
             attrs=self.attrs,
         )
+
+
+def _halved(dataset: xr.Dataset) -> xr.Dataset:
+    """A site's scores in half precision, with their worst error.
+
+    Raises:
+        InputError: It is larger than what is stated.
+    """
+    try:
+        return marked(dataset, HALF)
+    except InputError:
+        raise InputError(
+            f"Some scores at {dataset.attrs['site']!r} are below -1, above 1 or not finite, but Full(dtype='float16') "
+            "keeps its stated error only from -1 to 1. Keep them as they are: summaries=[ats.Full()]."
+        ) from None
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from keras import ops
 
-from attnscope.capturing._summaries import Summary
+from attnscope.capturing._summaries import PerQuery
 from attnscope.errors import InputError
-from attnscope.interception import Block, Layout
+from attnscope.interception import Block
 from attnscope.schema import DISTANCE, KEY, QUERY, Site
-from attnscope.tensors import Tensor, Tree
+from attnscope.tensors import Tensor
 
 
-class Distance(Summary):
+class Distance(PerQuery):
     """How far each query looks on average, in tokens: ``sum_k a[q, k] * abs(q - k)``.
 
     Every key counts at its position. (`attnscope.analysis.mean_distance` of whole maps can leave out padding that the
@@ -26,8 +26,7 @@ class Distance(Summary):
         Vig and Belinkov 2019, "Analyzing the Structure of Attention in a Transformer Language Model".
     """
 
-    missing = {DISTANCE: float("nan")}  # noqa: RUF012
-    by_head = True
+    variable = DISTANCE
 
     def check(self, site: Site) -> None:
         """Queries and keys are to be positions of one sequence."""
@@ -40,22 +39,10 @@ class Distance(Summary):
             "other sites: sites='encoder*'."
         )
 
-    def dims(self, dims: tuple[str, ...]) -> tuple[str, ...]:
-        """All but the keys."""
-        return tuple(dim for dim in dims if not dim.startswith("key"))
-
-    def init(self, layout: Layout) -> Tree:
-        """Nothing is carried."""
-        return []
-
-    def update(self, carry: Tree, block: Block) -> tuple[Tree, Tree]:
-        """One value per query."""
+    def values(self, block: Block) -> Tensor:
+        """Those of the block."""
         sizes = dict(zip(block.layout.dims, block.layout.shape, strict=True))
         queries = ops.arange(int(block.row_shape[-1]), dtype="int32") + block.start
         apart = ops.abs(queries[:, None] - ops.arange(sizes[KEY], dtype="int32")[None, :])
         far = block.mean_of(ops.cast(apart, "float32"))
-        return carry, far if block.query_valid is None else ops.where(block.query_valid, far, float("nan"))
-
-    def finish(self, carry: Tree, per_query: Tree) -> dict[str, Tensor]:
-        """The values of all queries."""
-        return {DISTANCE: per_query}
+        return far if block.query_valid is None else ops.where(block.query_valid, far, float("nan"))

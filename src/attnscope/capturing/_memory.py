@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from attnscope.capturing._full import dtype_of
 from attnscope.capturing._summaries import Summary
 from attnscope.errors import TooLargeError
 from attnscope.running import Network
@@ -38,7 +39,8 @@ def check_that_it_fits(chosen: SiteTable, summaries: Sequence[Summary], network:
 
 def _bytes_per_sample(site: Site, summary: Summary) -> int:
     sizes = {**dict(zip(site.dims, site.shape, strict=True)), **summary.sizes, SAMPLE: 1}
-    return 4 * len(summary.missing) * math.prod(sizes[dim] for dim in summary.dims(site.dims))
+    width = 2 if dtype_of(summary) == "float16" else 4
+    return width * len(summary.missing) * math.prod(sizes[dim] for dim in summary.dims(site.dims))
 
 
 def free_memory() -> int | None:

@@ -10,10 +10,11 @@ import numpy as np
 from keras import ops
 
 from attnscope.capturing._codes import Codes
-from attnscope.capturing._summaries import Summary
+from attnscope.capturing._full import dtype_of, keeps_maps
+from attnscope.capturing._summaries import PerQuery, Summary
 from attnscope.interception import Block, Call, Handler, Layout, SitePlan, any_along
 from attnscope.schema import RAN, SAMPLE, SCORES, TOP_SCORES, Site, SiteTable
-from attnscope.tensors import Tensor, Tree
+from attnscope.tensors import Tensor
 
 QUERY_VALID, KEY_VALID = "query_valid", "key_valid"
 _STEP = "step"
@@ -48,6 +49,11 @@ class Observer:
         self._over_samples = {name for name, plan in plans.items() if plan.over_samples}
         self._keys_differ = {name for name, plan in plans.items() if plan.differs}
         self._conditional = {name: plan.conditional for name, plan in plans.items() if plan.conditional}
+
+    @property
+    def reads_tiles(self) -> bool:
+        """Whether no summary keeps whole maps, so that the matrix need not exist."""
+        return not any(keeps_maps(summary) for summary in self._summaries)
 
     def handlers(self, extras: dict[str, Tensor]) -> tuple[Handler, dict[str, list[dict[str, Tensor]]]]:
         """A handler, and the dict it fills: for each site one entry per step, and none for one that no trace met."""
@@ -104,8 +110,8 @@ class Observer:
         result = SiteArrays()
         for summary in self._summaries:
             for variable in summary.missing:
-                dims, is_coded = summary.dims(layout.dims), isinstance(summary, Codes)
-                result.variables[variable] = _stacked(steps, variable, dims, size, loops, is_coded=is_coded)
+                dims, is_final = summary.dims(layout.dims), isinstance(summary, Codes) or dtype_of(summary) is not None
+                result.variables[variable] = _stacked(steps, variable, dims, size, loops, is_final=is_final)
         window = tuple(dim for dim in layout.dims if dim == "window")
         for variable, along in ((QUERY_VALID, layout.query_dims), (KEY_VALID, layout.key_dims)):
             if along:
@@ -139,7 +145,8 @@ class Observer:
             known = sizes | dict(summary.sizes_at(sizes))
             for variable, filler in summary.missing.items():
                 shape = [known[dim] for dim in summary.dims(layout.dims)]
-                arrays[variable] = np.full(shape, *_no_value(variable, filler, site.dtype))
+                value, dtype = _no_value(variable, filler, site.dtype)
+                arrays[variable] = np.full(shape, value, dtype_of(summary) or dtype)
         for variable, along in ((QUERY_VALID, layout.query_dims), (KEY_VALID, layout.key_dims)):
             dims = [dim for dim in layout.dims if dim in (SAMPLE, "window", *along)]
             arrays[variable] = np.zeros([sizes[dim] for dim in dims], bool)
@@ -159,31 +166,18 @@ def _all_of(layout: Layout, dims: tuple[str, ...]) -> Tensor:
     return ops.ones([size for dim, size in sizes.items() if dim in (SAMPLE, "window", *dims)], dtype="bool")
 
 
-class _ValidQueries(Summary):
+class _ValidQueries(PerQuery):
     """Whether each query is valid, dims without the keys."""
 
-    missing = {QUERY_VALID: False}  # noqa: RUF012
+    variable = QUERY_VALID
 
     def __init__(self, by_head: bool) -> None:
         self.by_head = by_head
 
-    def dims(self, dims: tuple[str, ...]) -> tuple[str, ...]:
-        """All but the keys."""
-        return tuple(dim for dim in dims if not dim.startswith("key"))
-
-    def init(self, layout: Layout) -> Tree:
-        """Nothing is carried."""
-        return []
-
-    def update(self, carry: Tree, block: Block) -> tuple[Tree, Tree]:
-        """One value per query."""
+    def values(self, block: Block) -> Tensor:
+        """Those of the block."""
         shape = block.row_shape
-        valid = ops.ones(shape, "bool") if block.query_valid is None else ops.broadcast_to(block.query_valid, shape)
-        return carry, valid
-
-    def finish(self, carry: Tree, per_query: Tree) -> dict[str, Tensor]:
-        """The values of all queries."""
-        return {QUERY_VALID: per_query}
+        return ops.ones(shape, "bool") if block.query_valid is None else ops.broadcast_to(block.query_valid, shape)
 
 
 def _for_any_head(valid: Tensor, layout: Layout) -> Tensor:
@@ -202,9 +196,9 @@ def _stacked(
     size: int,
     loops: bool,
     *,
-    is_coded: bool = False,
+    is_final: bool = False,
 ) -> tuple[tuple[str, ...], np.ndarray]:
-    values = [step[variable] if is_coded else _standard_float(step[variable]) for step in steps]
+    values = [step[variable] if is_final else _standard_float(step[variable]) for step in steps]
     arrays = [_samples(array, size) for array in values]
     if not loops:
         return dims, arrays[0]

@@ -66,7 +66,8 @@ class Ready:
         self.inputs = shapes_of(network)
         self.program: Hashable = None if known is None else known.program
         self._known = known
-        self._runner = Runner(network.model, self._handlers, plan=discovery.plan)
+        in_tiles = self.observer.reads_tiles
+        self._runner = Runner(network.model, self._handlers, plan=discovery.plan, in_tiles=in_tiles)
 
     def _handlers(self, extras: dict[str, Tensor]) -> tuple[Handler, Tree]:
         handler, collected = self.observer.handlers(extras)

@@ -1,8 +1,8 @@
 """What to keep of each site: the whole map, or a summary that never needs the whole map at once.
 
 A summary reads the scores one block of queries at a time: `init` makes what is carried from block to block, `update`
-takes a block, and `finish` makes the result. At a fused call only the blocks ever exist: the matrix of all queries by
-all keys is never built.
+takes a block, and `finish` makes the result; `merge` makes one carry of two. Where attention is computed in tiles only
+the blocks ever exist: the matrix of all queries by all keys is never built.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from typing import ClassVar
 
-from keras import ops
+from keras import ops, tree
 
 from attnscope.errors import InputError
 from attnscope.interception import Block, Layout
-from attnscope.schema import ENTROPY, RANK, RECEIVED, SCORES, TOP_KEYS, TOP_SCORES, Site
+from attnscope.schema import ENTROPY, RANK, RECEIVED, TOP_KEYS, TOP_SCORES, Site
 from attnscope.tensors import Tensor, Tree
 
 
@@ -29,7 +30,7 @@ class Summary(ABC):
         needs_all: Whether it needs the whole matrix, so that blocks would save nothing.
         by_head: Whether each head of each sample is summarised for itself, with dims that keep both. Such a summary is
             given some heads of some samples at a time, with dims ``(sample, head, query, key)``, in tiles that fit in
-            the cache: at a fused call that is several times faster.
+            the cache, which is several times faster.
     """
 
     missing: Mapping[str, float]
@@ -62,36 +63,66 @@ class Summary(ABC):
             the last axis.
         """
 
+    def merge(self, first: Tree, second: Tree) -> Tree:
+        """One carry of two, where different queries of the same site were read apart: on several machines, say.
+
+        What was carried from block to block is added, as is right for sums and counts that `init` begins with 0. A
+        summary that carries anything else (a maximum, for example) says how two are put together.
+
+        Args:
+            first: What reading some queries has made of ``init()``.
+            second: What reading others has made of it.
+
+        Returns:
+            What reading all of them in one go would have made, up to rounding.
+        """
+        return tree.map_structure(ops.add, first, second)
+
     @abstractmethod
     def finish(self, carry: Tree, per_query: Tree) -> dict[str, Tensor]:
         """The variables, from the last carry and all blocks' values joined along the queries."""
 
     def __repr__(self) -> str:
-        settings = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
+        settings = ", ".join(f"{name}={value!r}" for name, value in vars(self).items() if value is not None)
         return f"{type(self).__name__}({settings})"
 
 
-class Full(Summary):
-    """The scores themselves, with the dims of the site: what `capture` keeps by default."""
+class PerQuery(Summary):
+    """A summary of one value per query: a subclass names its variable and says the values of a block.
 
-    missing = {SCORES: 0.0}  # noqa: RUF012
-    needs_all = True
+    Result dims: the site's without its keys.
+
+    Attributes:
+        variable: Name of the variable. Where a batch of shorter samples has no such query, its value is NaN.
+    """
+
+    variable: ClassVar[str]
+    by_head = True
+
+    @property
+    def missing(self) -> Mapping[str, float]:  # type: ignore[override]
+        """NaN for a value that is not there."""
+        return {self.variable: float("nan")}
+
+    @abstractmethod
+    def values(self, block: Block) -> Tensor:
+        """The values of a block of queries: dims as ``block.row_shape``."""
 
     def dims(self, dims: tuple[str, ...]) -> tuple[str, ...]:
-        """All of them."""
-        return dims
+        """All but the keys."""
+        return tuple(dim for dim in dims if not dim.startswith("key"))
 
     def init(self, layout: Layout) -> Tree:
         """Nothing is carried."""
         return []
 
     def update(self, carry: Tree, block: Block) -> tuple[Tree, Tree]:
-        """The one block there is."""
-        return carry, block.scores
+        """One value per query."""
+        return carry, self.values(block)
 
     def finish(self, carry: Tree, per_query: Tree) -> dict[str, Tensor]:
-        """The scores."""
-        return {SCORES: per_query}
+        """The values of all queries."""
+        return {self.variable: per_query}
 
 
 class Received(Summary):
@@ -128,7 +159,7 @@ class Received(Summary):
         return {RECEIVED: ops.where(count > 0, total / ops.maximum(count, 1.0), float("nan"))}
 
 
-class Entropy(Summary):
+class Entropy(PerQuery):
     """Shannon entropy of each query's attention over the keys, in bits.
 
     Result dims: the site's without its keys, within ``[0, log2(keys)]``. NaN where a query attends to nothing.
@@ -137,24 +168,11 @@ class Entropy(Summary):
         Shannon 1948, section 6.
     """
 
-    missing = {ENTROPY: float("nan")}  # noqa: RUF012
-    by_head = True
+    variable = ENTROPY
 
-    def dims(self, dims: tuple[str, ...]) -> tuple[str, ...]:
-        """All but the keys."""
-        return tuple(dim for dim in dims if not dim.startswith("key"))
-
-    def init(self, layout: Layout) -> Tree:
-        """Nothing is carried."""
-        return []
-
-    def update(self, carry: Tree, block: Block) -> tuple[Tree, Tree]:
-        """One value per query."""
-        return carry, block.entropy()
-
-    def finish(self, carry: Tree, per_query: Tree) -> dict[str, Tensor]:
-        """The values of all queries."""
-        return {ENTROPY: per_query}
+    def values(self, block: Block) -> Tensor:
+        """Those of the block."""
+        return block.entropy()
 
 
 class TopK(Summary):
@@ -163,6 +181,9 @@ class TopK(Summary):
     Result dims: the site's with ``rank`` (of size `k`, or as many as there are keys) in place of its keys.
     ``top_scores`` are the weights, ``top_keys`` the positions of their keys (int32; -1 where the weight is 0, and where
     a batch of shorter samples has no position). If keys have two dims, they are numbered row by row.
+
+    Of keys with equal scores it is not defined which comes first, nor, at the last rank, which is left out: it may
+    differ between backends, devices and lengths. The scores are the same in any case.
 
     Args:
         k: Number of keys, at least 1.

@@ -31,6 +31,12 @@ if TYPE_CHECKING:
 
 SUMMARIES = ("full", "received", "entropy", "topk", "thumbnail", "rows", "distance", "headmean")
 """Names of summaries; ``topk:8``, ``thumbnail:64`` and ``rows:0`` (or ``rows:0:-1``) have numbers."""
+_NUMBERS = {
+    "topk": (1, 1, "one whole number of keys, at least 1", "topk:8"),
+    "thumbnail": (1, 1, "one whole number of bins, at least 1", "thumbnail:64"),
+    "rows": (99, -(10**9), "whole numbers, the positions of queries", "rows:0:-1"),
+}
+"""How many numbers a summary takes and how small they may be, in words, and an example; the others take none."""
 CODES = ("float16", "uint8", "exact")
 """How scores are stored, as `attnscope.stores.CODES` has it, which takes longer to import."""
 
@@ -62,16 +68,24 @@ def summary_names(given: Sequence[str]) -> list[tuple[str, list[int]]]:
         InputError: There is no such summary, or it takes no such numbers.
     """
     words = [word for text in given for word in text.split(",") if word]
-    chosen = [(name, numbers) for name, *numbers in (word.split(":") for word in words)]
-    most = {"topk": 1, "thumbnail": 1, "rows": 99}
-    for word, (name, numbers) in zip(words, chosen, strict=True):
-        whole = all(re.fullmatch(r"-?\d{1,9}", number) for number in numbers)
-        if name not in SUMMARIES or len(numbers) > most.get(name, 0) or not whole:
-            raise InputError(
-                f"The summary is {word!r}, but it must be one of {', '.join(SUMMARIES)}, some with numbers: topk:8, "
-                "thumbnail:64, rows:0. Choose some: --summaries entropy,received,topk:8."
-            )
-    return [(name, [int(number) for number in numbers]) for name, numbers in chosen]
+    if not words:
+        raise InputError(f"The summaries are {' '.join(given)!r}, but at least one is needed: --summaries entropy.")
+    return [_summary_name(word) for word in words]
+
+
+def _summary_name(word: str) -> tuple[str, list[int]]:
+    """The name of a summary and its numbers."""
+    name, *numbers = word.split(":")
+    if name not in SUMMARIES:
+        raise InputError(
+            f"The summary is {word!r}, but it must be one of {', '.join(SUMMARIES)}, some with numbers: topk:8, "
+            "thumbnail:64, rows:0. Choose some: --summaries entropy,received,topk:8."
+        )
+    most, least, kind, example = _NUMBERS.get(name, (0, 0, "no number", name))
+    fit = all(re.fullmatch(r"-?\d{1,9}", number) and int(number) >= least for number in numbers)
+    if len(numbers) > most or not fit:
+        raise InputError(f"The summary is {word!r}, but {name} takes {kind}: --summaries {example}.")
+    return name, [int(number) for number in numbers]
 
 
 def _summaries(given: Sequence[str]) -> list[Summary]:

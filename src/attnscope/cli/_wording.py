@@ -172,7 +172,7 @@ def _option(argument: str | None, value: str, known: Container[str]) -> str | No
 def _value(option: str, code: str) -> str | None:
     """A value as it is written on the command line; None if it can only be given in Python."""
     if option == "summaries":
-        code = re.sub(r"\b(?:ats|attnscope)\.(\w+)\(\)", lambda match: repr(match[1].lower()), code)
+        code = re.sub(r"\b(?:ats|attnscope)\.(\w+)\((\d*)\)", _summary_word, code)
     try:
         value = ast.literal_eval(code)
     except (ValueError, SyntaxError):
@@ -189,6 +189,11 @@ def _value(option: str, code: str) -> str | None:
     if option == "output":
         return repr(value)
     return None if isinstance(value, dict) else _quoted(str(value))
+
+
+def _summary_word(match: re.Match[str]) -> str:
+    """A summary in Python as it is named on the command line, in quotes."""
+    return repr(match[1].lower() + (f":{match[2]}" if match[2] else ""))
 
 
 def _quoted(text: str) -> str:

@@ -243,6 +243,8 @@ class FusedCall(Call):
         context: Context ``(B, T, N, H)``, once it has been computed from the scores that were asked for.
         keep_context: Whether to compute it on the way, so that the model's own call need not run: not where that
             call drops weights at random.
+        by_softmax: Whether the model computes it by a softmax of the whole matrix, which gives 0 to a query that may
+            attend to nothing.
         to_output: From context to what the intercepted function returns.
         run: The intercepted call itself.
     """
@@ -257,6 +259,7 @@ class FusedCall(Call):
     soft_cap: float | None = None
     keep_context: bool = True
     context: Tensor = None
+    by_softmax: bool = False
     to_output: Callable[[Tensor], Tensor] = lambda context: context
     run: Callable[[], Tensor] | None = None
 
@@ -324,7 +327,7 @@ class FusedCall(Call):
     def scores(self) -> Tensor:
         """The whole matrix, computed from query and key in float32 or wider."""
         if self.context is None and self._context_is_the_models(self._own_rows[1]):
-            self.context = self._context(self._own_rows[0])
+            self.context = self._context(_zeroed(*self._own_rows) if self.by_softmax else self._own_rows[0])
         return self._in_layout(_zeroed(*self._own_rows))
 
     def _context_is_the_models(self, cells: Tensor | None) -> bool:
@@ -337,7 +340,7 @@ class FusedCall(Call):
             return False
         if math.prod(self.sizes) * 4 < SMALL_BYTES:
             return False
-        if cells is None or not current().masked_rows_vary:
+        if cells is None or self.by_softmax or not current().masked_rows_vary:
             return True
         return bool(ops.all(any_along(cells, axis=-1)))
 
@@ -408,7 +411,7 @@ class FusedCall(Call):
     @property
     def _keeps_context(self) -> bool:
         """Whether the context is computed beside the scores; in half precision only where the matrix is large."""
-        if not self.keep_context or not current().fused_builds_matrix:
+        if not self.keep_context or not (self.by_softmax or current().fused_builds_matrix):
             return False
         return self.dtype in ("float32", "float64") or math.prod(self.sizes) * 4 > LARGE_BYTES
 

@@ -18,6 +18,7 @@ from keras.src import backend as keras_backend
 from attnscope.backends import Function, current
 from attnscope.interception import _loops as loops
 from attnscope.interception._interception import Interception, Unroller
+from attnscope.interception._matrix_layers import LAYERS, attention_with_matrix
 from attnscope.tensors import Tensor, Tree
 
 
@@ -28,6 +29,7 @@ def intercepted_functions() -> list[Function]:
         Function(nn, "softmax", _softmax),
         Function(nn, "dot_product_attention", _keras_attention),
         Function(keras.layers.Softmax, "call", _softmax_layer),
+        *(Function(layer, "_compute_attention", attention_with_matrix) for layer in LAYERS),
         Function(keras.Layer, "__call__", _layer),
         Function(keras_backend, "set_keras_mask", _set_keras_mask),
         Function(keras.layers.TimeDistributed, "call", _distributed),

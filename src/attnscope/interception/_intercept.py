@@ -54,6 +54,7 @@ def intercept(
     ended: Callable[[LayerCall], None] | None = None,
     masked: Callable[[str, Tensor], None] | None = None,
     untaken: Callable[[UntakenCall], None] | None = None,
+    in_tiles: bool = False,
 ) -> Iterator[Interception]:
     """Passes every attention call of the code that runs in the block, in this thread or task only, to `handler`.
 
@@ -74,6 +75,8 @@ def intercept(
         ended: Called with each call of a layer once it is over.
         masked: Called with the name of each Keras mask that a layer sets, and the mask.
         untaken: Called with each softmax and fused call that cannot be taken, with the reason.
+        in_tiles: Whether `handler` only observes, and reads scores tile by tile: layers of Keras' that would build the
+            matrix at inference, because they have `dropout`, are then taken as fused calls.
 
     Yields:
         The running interception.
@@ -96,7 +99,7 @@ def intercept(
         declarations,
         [] if errors is None else errors,
     )
-    running = Interception(Listeners(handler, embedded, ended, masked, untaken), run, Progress())
+    running = Interception(Listeners(handler, embedded, ended, masked, untaken, in_tiles=in_tiles), run, Progress())
     with ExitStack() as stack:
         _install(stack, [] if root is None else layers_of(root))
         if plan is not None and COMPILED_FUNCTIONS in plan.unroll:

@@ -67,6 +67,8 @@ class Listeners:
         masked: Called with the name of each Keras mask and the mask; None if nobody asks.
         untaken: Called for each softmax and fused call that cannot be taken; None if nobody asks.
         everywhere: Whether the handler's scores count also in rows that may attend to nothing.
+        in_tiles: Whether the handler reads scores tile by tile, so that a layer of Keras' that would build the matrix
+            is taken as a fused call.
     """
 
     handler: Handler
@@ -75,6 +77,7 @@ class Listeners:
     masked: Callable[[str, Tensor], None] | None = None
     untaken: Callable[[UntakenCall], None] | None = None
     everywhere: bool = False
+    in_tiles: bool = False
 
 
 @dataclass(frozen=True)
@@ -167,21 +170,21 @@ class Interception:
 
     def fused(self, run: Callable[[], Tensor], **tensors: Any) -> Tensor:
         """Takes one fused attention call; `tensors` are the fields of a `FusedCall`."""
-        location = self._location()
+        location, kind = self._location(), "softmax" if tensors.get("by_softmax") else "fused"
         names = [name for name in ("query", "key", "value", "mask", "bias") if tensors[name] is not None]
         shapes = {name: self._static(tensors[name]) for name in names}
         lead, queries, heads, _ = shapes["query"]
         shape = (lead, heads, queries, shapes["key"][1])
-        if self._is_out_of_reach(location, "fused", shape):
+        if self._is_out_of_reach(location, kind, shape):
             return self._ran(run)
         occurrence = self._occurrence(location)
         layout = self._layout(occurrence, shape, (-1,), heads)
         tensors.update({name: _with_shape(tensors[name], known) for name, known in shapes.items()})
         if layout is None:
             dtype = _dtype(tensors["query"])
-            self._note_without_sample(occurrence, "fused", shape, dtype, tensors, (-1,))
+            self._note_without_sample(occurrence, kind, shape, dtype, tensors, (-1,))
             return self._ran(run)
-        call = FusedCall(**self._common(occurrence, "fused", layout), **tensors, run=run)
+        call = FusedCall(**self._common(occurrence, kind, layout), **tensors, run=run)
         edited = self._edited(call)
         if edited is not None:
             return edited

@@ -257,7 +257,7 @@ class _Heads:
         return logits if allowed is None else ops.where(allowed, logits, ops.cast(_NO_LOGIT, logits.dtype))
 
     def _context(self, tile: Tile) -> list[Tensor]:
-        """The weighted values; a row that may attend to nothing has its uniform weights, as in the model."""
+        """The weighted values; a row that may attend to nothing has the model's own: uniform weights, or 0."""
         if self.values is None:
             return []
         samples, heads, size = tile.row_shape
@@ -265,6 +265,8 @@ class _Heads:
             _stacked(tile.made_of.powers, self.keys.shape[1]), ops.cast(self.values, tile.made_of.total.dtype)
         )
         context = ops.reshape(weighted, (samples, heads, size, self.values.shape[-1]))
+        if self.tiles.call.by_softmax:
+            return [ops.cast(ops.multiply(context, tile.share[..., None]), self.values.dtype)]
         return [ops.cast(ops.divide(context, tile.made_of.total[..., None]), self.values.dtype)]
 
 

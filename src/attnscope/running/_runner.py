@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 
 import keras
 import numpy as np
@@ -28,6 +29,7 @@ class Runner:
         handlers: Called inside the compiled function with the extras of the batch, as tensors: gives the handler,
             and the structure that it collects tensors in, which is read once the model has run.
         plan: What a trace of the model found out.
+        in_tiles: Whether the handlers read scores tile by tile; see `attnscope.interception.intercept`.
     """
 
     def __init__(
@@ -36,15 +38,16 @@ class Runner:
         handlers: Callable[[dict[str, Tensor]], tuple[Handler, Tree]],
         *,
         plan: Plan | None = None,
+        in_tiles: bool = False,
     ) -> None:
         self._errors: list[AttnscopeError] = []
-        errors, declared = self._errors, declarations()
+        watched = partial(intercept, plan=plan, declarations=declarations(), errors=self._errors, in_tiles=in_tiles)
 
         def body(model: keras.Layer, batch: tuple[Tree, dict[str, Tensor]]) -> tuple[Tree, Tree]:
             inputs, rows = batch
             handler, collected = handlers(rows)
             size = len(tree.flatten(inputs)[0])
-            with intercept(handler, model, batch=size, inputs=inputs, plan=plan, declarations=declared, errors=errors):
+            with watched(handler, model, batch=size, inputs=inputs):
                 outputs = call_model(model, inputs)
             return outputs, collected
 
