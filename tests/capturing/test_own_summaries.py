@@ -192,15 +192,14 @@ def test_a_wrong_summary_on_the_command_line_is_said_before_a_model_is_read(tmp_
 
 def test_scores_that_half_precision_cannot_hold_with_its_error_are_refused():
     inputs = keras.Input((3, 3))
-    layer = layers.Identity(name="weights")
-    model = keras.Model(inputs, layer(inputs))
-    ats.declare(layer, dims=("sample", "query", "key"))
+    model = keras.Model(inputs, layers.Identity(name="weights")(inputs))
+    declaration = ats.declare("weights", dims=("sample", "query", "key"))
     try:
         with pytest.raises(ats.errors.InputError) as caught:
             ats.capture(model, np.full((2, 3, 3), 3.0, "float32"), summaries=[ats.Full(dtype="float16")])
     finally:
-        ats.undeclare(layer)
+        ats.undeclare(declaration)
     assert str(caught.value) == (
-        "Some scores at 'weights' are below -1, above 1 or not finite, but Full(dtype='float16') keeps its stated error "
-        "only from -1 to 1. Keep them as they are: summaries=[ats.Full()]."
+        "Some scores at 'weights' are below -1, above 1 or not finite, but Full(dtype='float16') keeps its stated "
+        "error only from -1 to 1. Keep them as they are: summaries=[ats.Full()]."
     )
