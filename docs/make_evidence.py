@@ -197,7 +197,7 @@ def table_lines(card: ats.trust.EvidenceCard) -> list[str]:
         verdict = {"explains": "**explains**", "cannot tell": f"cannot tell (about {needed:,})" if needed else word}
         gains = [judged.gains[removal].get(baseline) for removal, baseline in columns]
         correlations = [*judged.randomised.values()]
-        ends = [f"{correlations[0]:.2f}", f"{correlations[-1]:.2f}"] if correlations else ["-", "-"]
+        ends = [f"{correlations[0]:z.2f}", f"{correlations[-1]:z.2f}"] if correlations else ["-", "-"]
         shown = ["-" if g is None else f"{g.mean:.3g} [{g.low:.3g}, {g.high:.3g}]" for g in gains]
         lines.append([f"`{name}`", verdict.get(word, word), *shown, *ends])
     return [f"| {' | '.join(line)} |".replace("|  |", "| |") for line in lines]

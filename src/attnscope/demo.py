@@ -255,7 +255,7 @@ def _features_in_words(maps: AttentionMaps, groups: Sequence[str], accuracy: flo
     means = _contrast(maps, groups).isel(key=slice(0, 8))
     benign = groups.count("benign") / len(groups)
     rows = [
-        f"  {label:<24} {malignant:>9.4f} {usual:>9.4f} {malignant - usual:>+10.4f}"
+        f"  {label:<24} {malignant:>9.4f} {usual:>9.4f} {malignant - usual:>+z10.4f}"
         for label, malignant, usual in zip(means["key_label"].values, *means.values, strict=True)
     ]
     return "\n".join(

@@ -177,6 +177,8 @@ def test_reasons_name_what_was_won_and_lost():
         "not told apart from position under delete and mean; better than position under zero",
         "its ranking stays much the same when all parameters are shuffled (rank correlation 0.95)",
     )
+    rounded_to_zero = verdict_of(gains, -0.004, dict.fromkeys(gains, MARGIN)).reasons[-1]
+    assert rounded_to_zero.endswith("shuffled (rank correlation 0.00)")
 
 
 @pytest.mark.parametrize(

@@ -229,7 +229,7 @@ def _parameter_row(method: MethodData, unchanged_from: float) -> str:
 
 
 def _rounded(value: float) -> str:
-    return readable(f"{value:.2f}") if value == value else "-"
+    return readable(f"{value:z.2f}") if value == value else "-"
 
 
 def _attention(card: CardData) -> str:

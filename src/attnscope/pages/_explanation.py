@@ -382,7 +382,7 @@ def _second(explanation: ExplanationData, one: xr.Dataset) -> str:
     how_far = (
         ""
         if math.isnan(agreement)
-        else f" Their rank correlation is {readable(f'{agreement:.2f}')} (1: the same order)."
+        else f" Their rank correlation is {readable(f'{agreement:z.2f}')} (1: the same order)."
     )
     return f"<h3>A second method: {methods[1]}</h3><p>{first}{how_far}</p>"
 

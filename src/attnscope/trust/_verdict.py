@@ -104,7 +104,7 @@ def verdict_of(gains: Gains, correlation: float | None, margins: Mapping[str, fl
 def _when_shuffled(correlation: float | None, *, changes: bool | None) -> str:
     if correlation is None:
         return "it ranks nothing on the samples for which it was computed again with all parameters shuffled"
-    said = "" if math.isnan(correlation) else f" (rank correlation {readable(f'{correlation:.2f}')})"
+    said = "" if math.isnan(correlation) else f" (rank correlation {readable(f'{correlation:z.2f}')})"
     return f"its ranking {'changes' if changes else 'stays much the same'} when all parameters are shuffled{said}"
 
 
