@@ -433,10 +433,13 @@ def test_where_nothing_is_drawn_the_page_says_nothing_of_removed_parts(model, pa
 
 def test_the_page_says_what_raises_the_answer_most_by_either_method(model, patients):
     explanation = explained(model, patients, samples=[0])
-    methods = (*explanation.methods, MethodChoice("chefer", "explains", ()))
+    methods = (*explanation.methods, MethodChoice("shapley", "explains", ()))
     target = f"<bdi>{explanation.target}</bdi>"
     for relevance, sentence in (
-        ([[1, -9, 0, 2], [3, -9, 0, 2]], f"By occlusion, <bdi>=1+1</bdi> raises {target} most; by chefer, <bdi>height"),
+        (
+            [[1, -9, 0, 2], [3, -9, 0, 2]],
+            f"By occlusion, <bdi>=1+1</bdi> raises {target} most; by shapley, <bdi>height",
+        ),
         ([[1, -9, 0, 2], [1, -9, 0, 3]], f"By both, <bdi>=1+1</bdi> raises {target} most."),
         ([[-1, -9, 0, 0], [0, -2, 0, 0]], f"By both, nothing raises {target} most."),
     ):
@@ -444,6 +447,10 @@ def test_the_page_says_what_raises_the_answer_most_by_either_method(model, patie
         table = table.assign(relevance=(("by", "sample", "key"), np.array(relevance)[:, None]))
         both = replace(explanation, methods=methods, table=table.assign(agreement=("sample", [0.5])))
         assert sentence in both._repr_html_()
+    unsigned = replace(both, methods=(*explanation.methods, MethodChoice("raw", "descriptive only", ())))
+    table = both.table.assign(relevance=(("by", "sample", "key"), np.array([[1, -9, 0, 2], [0, 2, 0, 1]])[:, None]))
+    assert f"raises {target} most; by raw, <bdi>" in replace(unsigned, table=table)._repr_html_()
+    assert " is the most relevant." in replace(unsigned, table=table)._repr_html_()
 
 
 def test_the_row_of_the_others_is_a_sum_only_where_sums_mean_something():

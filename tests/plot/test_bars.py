@@ -81,6 +81,16 @@ def test_a_material_residual_has_a_bar_of_its_own_and_the_smaller_ones_are_put_t
     assert remarks(ax).endswith("residual +0.5")
 
 
+def test_smaller_ones_are_summed_only_where_sums_mean_something():
+    values = np.array([4, -3, 0.5, -0.75, 0.25])
+    ax = ats.plot.bars(xr.DataArray(values, dims="key", name="relevance"), most=2, ax=axes())
+    assert [text.get_text() for text in ax.texts if text.get_gid() == "number"][-1] == "within ±0.750"
+    assert (row_names(ax)[-1], len(drawn_bars(ax))) == ("the other 3", 2)
+    attention = ats.plot.bars(np.array([0.4, 0.3, 0.15, 0.1, 0.05]), most=2, ax=axes())
+    assert row_names(attention)[-1] == "the other 3 together"
+    np.testing.assert_allclose(drawn_bars(attention)[-1][2], 0.3)
+
+
 def test_bars_have_the_colour_of_their_side_and_their_number_beside_them():
     given = xr.DataArray([0.5, -0.25, 0.0], dims="key", name="relevance")
     ax = ats.plot.bars(given, labels=["a", "b", "c"], ax=axes())

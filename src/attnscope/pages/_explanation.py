@@ -373,11 +373,16 @@ def _removed(explanation: ExplanationData, one: xr.Dataset) -> str:
 def _second(explanation: ExplanationData, one: xr.Dataset) -> str:
     if len(explanation.methods) < 2:
         return ""
-    tops = [_raises_most(explanation, one, row) for row in range(2)]
+    tops = [_highest(explanation, one, row) for row in range(2)]
     methods = [html.escape(choice.name) for choice in explanation.methods]
-    first = f"By {methods[0]}, {tops[0]} raises {isolated(explanation.target)} most; by {methods[1]}, {tops[1]} does."
-    if tops[0] == tops[1]:
-        first = f"By both, {tops[0]} raises {isolated(explanation.target)} most."
+    verbs = [
+        (f"raises {isolated(explanation.target)} most", "does") if choice.signed else ("is the most relevant", "is")
+        for choice in explanation.methods
+    ]
+    alike = verbs[0] == verbs[1]
+    first = f"By {methods[0]}, {tops[0]} {verbs[0][0]}; by {methods[1]}, {tops[1]} {verbs[1][1 if alike else 0]}."
+    if alike and tops[0] == tops[1]:
+        first = f"By both, {tops[0]} {verbs[0][0]}."
     agreement = float(one["agreement"])
     how_far = (
         ""
@@ -387,7 +392,7 @@ def _second(explanation: ExplanationData, one: xr.Dataset) -> str:
     return f"<h3>A second method: {methods[1]}</h3><p>{first}{how_far}</p>"
 
 
-def _raises_most(explanation: ExplanationData, one: xr.Dataset, method: int) -> str:
+def _highest(explanation: ExplanationData, one: xr.Dataset, method: int) -> str:
     valid = one["key_valid"].values.ravel()
     relevance = one["relevance"].values[method].ravel()[valid]
     highest = int(np.argmax(relevance))

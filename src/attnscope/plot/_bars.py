@@ -44,13 +44,15 @@ class _Bar:
         name: What it stands for.
         value: How long it is.
         start: Where it starts.
-        kind: ``value``, ``others``, ``residual``; or ``end``, a number that is no bar.
+        kind: ``value``, ``others``, ``residual``; or ``end`` or ``range``, which are no bars.
+        words: What stands at its end in place of its number.
     """
 
     name: str
     value: float
     start: float
     kind: str = "value"
+    words: str = ""
 
     @property
     def reached(self) -> float:
@@ -74,8 +76,8 @@ def bars(
     the base value, the model's answer where nothing is there, to its answer for this sample. What is left between the
     sum and the answer is the residual: it is said below the title, and has a bar of its own (hatched) where it is more
     than 0.5% of the way. Of other methods the bars start at 0, and the picture says that they need not add up. Orange:
-    the position raises the target; blue: it lowers it. Positions beyond `most` are one grey bar. NaN is left out, and
-    said; so is padding.
+    the position raises the target; blue: it lowers it. Positions beyond `most` share a row: their sum as a grey bar,
+    or, where sums mean nothing, how far from 0 they are at most. NaN is left out, and said; so is padding.
 
     Args:
         weights: What `ats.attribute` returns, dims ``(sample, key)`` or ``(key,)``; or attention that keys receive.
@@ -109,7 +111,8 @@ def bars(
     place = samples.number(sample)
     given = values_of(inputs, samples.values.shape)
     quantity = samples.quantity_at(place)
-    rows = _rows(samples, place, None if given is None else given[place], most)
+    sums = quantity.noun == "attention" or (samples.base is not None and samples.answer is not None)
+    rows = _rows(samples, place, None if given is None else given[place], most, sums=sums)
     ax = axes_or_new(ax, 6.4, 1.1 + 0.26 * len(rows))
     _draw(ax, rows, quantity)
     head_line(ax, samples.titles[place], [*remarks_on(samples.at(place)), *_remarks(samples, place, quantity)])
@@ -117,8 +120,16 @@ def bars(
     return ax
 
 
-def _rows(samples: Samples, place: int, given: np.ndarray | None, most: int) -> list[_Bar]:
-    """The bars from top to bottom, with the base before them and the answer behind."""
+def _rows(samples: Samples, place: int, given: np.ndarray | None, most: int, *, sums: bool) -> list[_Bar]:
+    """The bars from top to bottom, with the base before them and the answer behind.
+
+    Args:
+        samples: The values and their names.
+        place: Number of the sample.
+        given: What the model was given there.
+        most: How many positions have a bar of their own.
+        sums: Whether a sum of values means something.
+    """
     values, names = samples.values[place], samples.names[place]
     real = np.flatnonzero(np.isfinite(values))
     order = real[np.argsort(-np.abs(values[real]), kind="stable")]
@@ -134,7 +145,10 @@ def _rows(samples: Samples, place: int, given: np.ndarray | None, most: int) -> 
         rows.append(_Bar(name, float(values[position]), reached))
         reached += float(values[position]) if adds_up else 0.0
     rest = order[len(kept) :]
-    if len(rest):
+    if len(rest) and not sums:
+        farthest = number(float(np.abs(values[rest]).max()))
+        rows.append(_Bar(f"the other {len(rest)}", 0.0, 0.0, "range", f"within \N{PLUS-MINUS SIGN}{farthest}"))
+    elif len(rest):
         whole = float(values[rest].sum())
         rows.append(_Bar(f"the other {len(rest)} together", whole, reached, "others"))
         reached += whole if adds_up else 0.0
@@ -165,6 +179,7 @@ def _draw(ax: Axes, rows: list[_Bar], quantity: Quantity) -> None:
     for row, bar in enumerate(rows):
         if bar.kind == "end":
             ax.plot([bar.value], [row], "D", color=ax.xaxis.label.get_color(), markersize=4.5, gid="end")
+        if bar.kind in ("end", "range"):
             continue
         side = ends(1.0 if bar.value >= 0 else 0.0) if quantity.signed else colour_map(dark)(0.72)
         colour = {"value": side, "others": tokens["edge"], "residual": "none"}[bar.kind]
@@ -196,7 +211,7 @@ def _write_numbers(ax: Axes, rows: list[_Bar]) -> None:
     settle(ax)
     size = float(font_scalings["small"] * rcParams["font.size"])
     font = FontProperties(family=rcParams["font.family"], size=size)
-    texts = [number(bar.value) if bar.kind == "end" else signed_number(bar.value) for bar in rows]
+    texts = [bar.words or (number(bar.value) if bar.kind == "end" else signed_number(bar.value)) for bar in rows]
     places = [bar.reached for bar in rows]
     lows = [min(bar.start, bar.reached) for bar in rows]
     highs = [max(bar.start, bar.reached) for bar in rows]
