@@ -13,11 +13,11 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import numpy as np
 import pytest
-import zarr
 
 import attnscope as ats
 from attnscope.errors import IncompleteRunError, InputError, SchemaError
 from attnscope.stores import read_manifest
+from attnscope.stores._first_layout import _PlainStore
 from attnscope.viewer import _server as serving
 from attnscope.viewer._server import Server, payload_of, serve
 from viewer_screens import settled
@@ -384,14 +384,14 @@ def large(tmp_path, rng):
 @pytest.fixture
 def reads(monkeypatch):
     """The chunks of scores that are read from a store."""
-    keys, get = [], zarr.storage.LocalStore.get
+    keys, get = [], _PlainStore.get_sync
 
-    async def counted(self, key, *arguments, **options):
+    def counted(self, key, **options):
         if "/scores/c/" in key:
             keys.append(key)
-        return await get(self, key, *arguments, **options)
+        return get(self, key, **options)
 
-    monkeypatch.setattr(zarr.storage.LocalStore, "get", counted)
+    monkeypatch.setattr(_PlainStore, "get_sync", counted)
     return keys
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from attnscope.errors import PAGES, InputError, counted, free_path
+from attnscope.errors import PAGES, InputError, counted, free_path, in_a_row
 from attnscope.maps import AttentionMaps
 from attnscope.marks import colour_bar, isolated, rounded_up, shown, token_row
 from attnscope.pages._charts import MOST_POSITIONS, Bars, bar_list, largest_drawn, maps_of_cells, strongest
@@ -23,6 +23,7 @@ from attnscope.pages._means import MeanMaps, mean_maps, received, received_per_g
 from attnscope.pages._outputs import class_counts, outputs_in_words
 from attnscope.pages._page import head, page, what_was_found
 from attnscope.schema import (
+    CHOSEN_QUERY,
     MEANINGS,
     RANK,
     SAMPLE_ID,
@@ -301,17 +302,30 @@ def _pictures(
     """The mean maps of a site, its first samples one by one, and what each group attends to."""
     parts = [f"<p class=small>{html.escape(sentence)}</p>" for sentence in stored_in_words([dataset])]
     ranked = [str(variable) for variable in dataset.data_vars if RANK in dataset[variable].dims]
-    parts += [_means(dataset, str(variable), tooltips) for variable in dataset.data_vars if variable not in ranked]
+    apart = [str(variable) for variable in dataset.data_vars if variable not in ranked and _is_apart(dataset[variable])]
+    drawn = [str(variable) for variable in dataset.data_vars if variable not in (*ranked, *apart)]
+    parts += [_means(dataset, variable, tooltips) for variable in drawn]
     if ranked:
         parts.append(
             f"<p class=small>{' and '.join(ranked)} are in the data but not drawn: in each sample a rank belongs to "
             "another key, so its mean would be of different keys.</p>"
+        )
+    if apart:
+        parts.append(
+            f"<p class=small>{html.escape(in_a_row(apart))} {'is' if len(apart) == 1 else 'are'} in the data but not "
+            "drawn: this page draws what belongs to positions, all queries or all keys.</p>"
         )
     if _has_own_tokens(dataset):
         parts.append(_tokens(dataset, outputs, samples))
     if groups is not None:
         parts.append(_groups(dataset, groups))
     return parts
+
+
+def _is_apart(variable: xr.DataArray) -> bool:
+    """Whether a variable is not of positions: of bins, of a few chosen queries, or of neither queries nor keys."""
+    dims = set(map(str, variable.dims))
+    return CHOSEN_QUERY in dims or not (query_dims(variable.dims) or key_dims(variable.dims))
 
 
 def _means(dataset: xr.Dataset, variable: str, tooltips: _Tooltips) -> str:

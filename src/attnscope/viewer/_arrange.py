@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,10 +21,14 @@ from attnscope.masking import closed_cells, later_keys
 from attnscope.position_kinds import UNKNOWN
 from attnscope.schema import (
     HEAD,
+    HEAD_MEAN,
     KEY,
+    RANK,
     RECEIVED,
     SAMPLE,
     SCORES,
+    TOP_KEYS,
+    TOP_SCORES,
     attends_across,
     key_dims,
     known_lineage,
@@ -37,6 +42,13 @@ from attnscope.words import is_special
 
 SEPARATORS = frozenset({"[SEP]", "</s>", "<sep>"})
 """Tokens that end a sentence of a pair."""
+DRAWN = (SCORES, HEAD_MEAN, TOP_SCORES, RECEIVED)
+"""What can be drawn of a site; of several the first."""
+_SHOWN = {
+    HEAD_MEAN: "the mean over the heads",
+    TOP_SCORES: "the strongest weights of each query (the others are not known, and hatched)",
+    RECEIVED: "what each key receives, over all queries",
+}
 Grid = tuple[int, int, int]
 """Rows and columns of image patches, and the position of the first."""
 
@@ -112,12 +124,13 @@ class SiteMaps:
 
     @cached_property
     def variable(self) -> str:
-        """What is drawn: the scores, or else what each key receives."""
-        name = next((name for name in (SCORES, RECEIVED) if name in self.dataset), None)
+        """What is drawn: the scores, or else the first of `DRAWN` that was captured."""
+        name = next((name for name in DRAWN if name in self.dataset), None)
         if name is None:
             raise SchemaError(
-                f"Of {self.name!r} only {list(self.dataset.data_vars)} was captured, but the viewer draws scores, or "
-                "what each key receives. Capture them: ats.capture(model, inputs, summaries=[ats.Full()])."
+                f"Of {self.name!r} only {list(self.dataset.data_vars)} was captured, but the viewer draws scores, "
+                "their mean over the heads, the strongest of them, or what each key receives. Capture them: "
+                "ats.capture(model, inputs, summaries=[ats.Full()])."
             )
         return name
 
@@ -127,19 +140,34 @@ class SiteMaps:
         return self.dataset[self.variable]
 
     @cached_property
+    def dims(self) -> tuple[str, ...]:
+        """Of the maps: those of the array, with the keys of which it holds the strongest."""
+        own = tuple(str(dim) for dim in self.array.dims if dim != RANK)
+        return own if self.variable != TOP_SCORES else (*own, *key_dims(self._traced))
+
+    @cached_property
+    def _traced(self) -> dict[str, int]:
+        """The sizes of the scores' dims in the trace."""
+        read = (json.loads(self.dataset.attrs.get(name, "[]")) for name in ("dims", "shape"))
+        return {str(dim): int(size) for dim, size in zip(*read, strict=False)}
+
+    def _size(self, dim: str) -> int:
+        return int(self.dataset.sizes[dim] if dim in self.dataset.sizes else self._traced[dim])
+
+    @cached_property
     def role(self) -> str:
         """``pool``, ``cross``, ``encoder``, ``decoder``, ``self``, or ``unknown``: it may be self or cross."""
-        if not query_dims(self.array.dims):
+        if not query_dims(self.dims):
             return "pool"
         path = str(self.dataset.attrs.get("path", self.name))
-        crosses = attends_across(known_lineage(self.dataset.attrs), self.array.dims, path)
+        crosses = attends_across(known_lineage(self.dataset.attrs), self.dims, path)
         return "cross" if crosses else side_of(path) or ("unknown" if crosses is None else "self")
 
     @cached_property
     def told_by(self) -> str:
         """What says whether it attends across: ``lineage`` or ``name``; empty where nothing does."""
         path = str(self.dataset.attrs.get("path", self.name))
-        return told_by(known_lineage(self.dataset.attrs), self.array.dims, path)
+        return told_by(known_lineage(self.dataset.attrs), self.dims, path)
 
     @cached_property
     def sequence(self) -> str:
@@ -169,15 +197,14 @@ class SiteMaps:
     @cached_property
     def shape(self) -> tuple[int, int]:
         """Rows and columns of a map."""
-        sizes = self.array.sizes
-        rows, columns = query_dims(self.array.dims), key_dims(self.array.dims)
-        return int(np.prod([sizes[dim] for dim in rows])), int(np.prod([sizes[dim] for dim in columns]))
+        rows, columns = ([self._size(dim) for dim in self._dims(axis)] for axis in ("query", "key"))
+        return math.prod(rows), math.prod(columns)
 
     @property
     def panel_dims(self) -> tuple[str, ...]:
         """The dims that are neither samples nor positions; the heads last."""
-        positions = {SAMPLE, *query_dims(self.array.dims), *key_dims(self.array.dims)}
-        others = [str(dim) for dim in self.array.dims if dim not in positions]
+        positions = {SAMPLE, *query_dims(self.dims), *key_dims(self.dims)}
+        others = [dim for dim in self.dims if dim not in positions]
         return tuple(sorted(others, key=lambda dim: dim == HEAD))
 
     @cached_property
@@ -195,9 +222,39 @@ class SiteMaps:
     def maps(self, sample: int) -> list[Map]:
         """All panels of one sample."""
         array = self.array.isel({SAMPLE: sample})
+        if self.variable == TOP_SCORES:
+            return self._strongest(sample)
         order = (*self.panel_dims, *query_dims(array.dims), *key_dims(array.dims))
         values = np.ascontiguousarray(array.transpose(*order).values, dtype=np.float32).reshape(-1, *self.shape)
         return self.panelled(values, sample)
+
+    def _strongest(self, sample: int) -> list[Map]:
+        """The panels of one sample, of which only the strongest weights of each query are known."""
+        order = (*self.panel_dims, *query_dims(self.array.dims), RANK)
+        both = (self.dataset[name].isel({SAMPLE: sample}).transpose(*order) for name in (TOP_SCORES, TOP_KEYS))
+        rows, columns = self.shape
+        weights, keys = (array.values.reshape(-1, rows, array.sizes[RANK]) for array in both)
+        values = np.zeros((len(weights), rows, columns + 1), np.float32)  # the last column takes what is not there
+        known = np.zeros(values.shape, bool)
+        places = np.where(keys < 0, columns, keys)
+        np.put_along_axis(values, places, weights, axis=-1)
+        np.put_along_axis(known, places, True, axis=-1)
+        everything = (weights[..., -1:] == 0) & (weights[..., :1] > 0)  # of these queries all others are 0
+        hidden = ~(known | everything)[..., :columns]
+        valid = self._valid("query", [sample])[0]
+        received = self._received(sample)
+        return [
+            Map(np.ascontiguousarray(panel), cells, valid if valid.any() else np.ones_like(valid), row)
+            for panel, cells, row in zip(values[..., :columns], hidden, received, strict=True)
+        ]
+
+    def _received(self, sample: int) -> np.ndarray:
+        """What each key receives where only the strongest weights are known, dims ``(panel, key)``; NaN if unknown."""
+        if RECEIVED not in self.dataset:
+            return np.full((len(self.panels), self.shape[1]), np.nan, np.float32)
+        array = self.dataset[RECEIVED].isel({SAMPLE: sample})
+        order = (*self.panel_dims, *key_dims(array.dims))
+        return np.asarray(array.transpose(*order).values, np.float32).reshape(len(self.panels), -1)
 
     def panelled(self, values: np.ndarray, sample: int) -> list[Map]:
         """Maps over the positions of this site, dims ``(panel, row, column)``, with their masked cells."""
@@ -207,7 +264,7 @@ class SiteMaps:
         return [Map(panel, cells, counted) for panel, cells in zip(values, masked, strict=True)]
 
     def _dims(self, axis: str) -> tuple[str, ...]:
-        return query_dims(self.array.dims) if axis == "query" else key_dims(self.array.dims)
+        return query_dims(self.dims) if axis == "query" else key_dims(self.dims)
 
     def _valid(self, axis: str, samples: Sequence[int]) -> np.ndarray:
         """Which positions are not padding, in any panel; dims ``(sample, position)``."""
@@ -235,7 +292,7 @@ class SiteMaps:
             labels = [tuple(map(str, row.tolist())) for row in names]
             grids = {row: patch_grid(row) for row in set(labels)}
         else:
-            sizes = [self.array.sizes[dim] for dim in dims]
+            sizes = [self._size(dim) for dim in dims]
             numbers = tuple(", ".join(map(str, place)) for place in np.ndindex(*sizes))
             labels, grids = [numbers] * len(samples), {numbers: (sizes[0], sizes[1], 0) if len(sizes) == 2 else None}
         if self.grid is not None:
@@ -329,17 +386,41 @@ def sites_of(runs: Sequence[AttentionMaps], grid: tuple[int, int] | None = None)
     return everything
 
 
+def _short_names(number: int, maps: AttentionMaps) -> dict[str, str]:
+    """What the sites that are shown are called, by their names."""
+    short = {site.name: site.short for site in _sites_of_run(number, maps)}
+    return {name: short[shown(name)] for name in maps if shown(name) in short}
+
+
 def _sites_of_run(number: int, maps: AttentionMaps, grid: tuple[int, int] | None = None) -> list[SiteMaps]:
-    sites = [SiteMaps(shown(name), number, maps.dataset(name), grid) for name in maps]
+    drawn = [name for name in maps if any(variable in maps.dataset(name) for variable in DRAWN)]
+    names_of_all = drawn or list(maps)  # of which the first one says what is missing
+    sites = [SiteMaps(shown(name), number, maps.dataset(name), grid) for name in names_of_all]
     names = short_names([site.name for site in sites], [site.name for site in sites if site.role == "cross"])
     return [replace(site, short=names[site.name]) for site in sites]
+
+
+def variables_in_words(runs: Mapping[str, AttentionMaps]) -> Iterator[str]:
+    """What is shown where whole maps of every head were not captured, and which sites are not shown at all."""
+    for run, maps in runs.items():
+        before = f"{run}: " if run else ""
+        drawn = [next((name for name in DRAWN if name in maps.dataset(site)), "") for site in maps]
+        for variable, count in Counter(drawn).items():
+            at = "" if count == len(drawn) else f" at {count} of {len(drawn)} sites"
+            if variable in _SHOWN:
+                yield shown(f"{before}No whole maps were captured{at}: shown is {_SHOWN[variable]}.")
+            elif not variable:
+                yield shown(
+                    f"{before}{count} of {len(drawn)} sites are not shown, since nothing that can be drawn was "
+                    "captured there. Capture it: ats.capture(model, inputs, summaries=[ats.Full()])."
+                )
 
 
 def findings_in_words(runs: Mapping[str, AttentionMaps]) -> list[str]:
     """What the lint finds in each run, a line each; what it finds in several runs alike is said once."""
     found: dict[str, list[str]] = {}
     for number, (run, maps) in enumerate(runs.items()):
-        short = dict(zip(maps, (site.short for site in _sites_of_run(number, maps)), strict=True))
+        short = {name: name for name in maps} | _short_names(number, maps)
         for group in maps.findings.with_short_names(short).grouped:
             found.setdefault(str(group), []).append(run)
     several = len(runs) > 1

@@ -18,7 +18,7 @@ from attnscope.maps import AttentionMaps
 from attnscope.marks import numbers, shown
 from attnscope.schema import SAMPLE
 from attnscope.stored_scores import stored_in_words
-from attnscope.viewer._arrange import RolloutMaps, SiteMaps, Tokens, described, sites_of
+from attnscope.viewer._arrange import RolloutMaps, SiteMaps, Tokens, described, sites_of, variables_in_words
 from attnscope.viewer._quantise import Map, block, deflated, thumbnail
 from attnscope.viewer._relevance import RelevanceRow
 
@@ -80,7 +80,13 @@ class Payload:
             "about": described(self.runs),
             "detail": self.detail,
             "error": self.max_error,
-            "notes": [*self.notes, *self._rounding(), *self._left_out(), *self._of_unknown_kind()],
+            "notes": [
+                *self.notes,
+                *variables_in_words(self.runs),
+                *self._rounding(),
+                *self._left_out(),
+                *self._of_unknown_kind(),
+            ],
             "runs": [shown(name) if name else "" for name in self.runs],
             "samples": [self._sample(sample) for sample in self.samples],
             "tokens": [tokens.to_json() for tokens in table],

@@ -34,11 +34,13 @@ class Map:
         values: dims ``(row, column)``, float32.
         masked: dims ``(row, column)``, see `masking.closed_cells`; None where no cell is.
         counted: dims ``(row,)``: the queries that are not padding.
+        received: dims ``(column,)``: what each key receives, where the values do not tell; NaN where it is not known.
     """
 
     values: np.ndarray
     masked: np.ndarray | None
     counted: np.ndarray
+    received: np.ndarray | None = None
 
     @cached_property
     def odd(self) -> np.ndarray | None:
@@ -178,6 +180,8 @@ def _codes(weights: np.ndarray, scale: np.ndarray, levels: np.ndarray) -> np.nda
 
 def _received(shown: Map) -> np.ndarray:
     """Mean of every column over the queries that count; NaN where one of them has no weight there."""
+    if shown.received is not None:
+        return shown.received
     share = (shown.counted / max(1, int(shown.counted.sum()))).astype(np.float32)
     received = np.asarray(share @ shown.weights)
     if shown.odd is not None:
