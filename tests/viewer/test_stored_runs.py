@@ -77,7 +77,7 @@ def test_a_query_of_which_all_weights_are_known_has_zeros(tmp_path):
         ([ats.Received()], "No whole maps were captured: shown is what each key receives, over all queries."),
         ([ats.TopK(3), ats.Received()], "No whole maps were captured: shown is the strongest weights of each query "
          "(the others are not known, and hatched)."),
-        ([ats.Full()], "Scores come from a store that keeps them as uint8: off by 0.004 at most."),
+        ([ats.Full()], "Scores are kept as uint8: off by 0.004 at most."),
     ],
     ids=["mean", "received", "strongest and received", "uint8"],
 )  # fmt: skip
