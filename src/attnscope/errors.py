@@ -32,6 +32,7 @@ __all__ = [
     "UnsafeFileError",
     "UnsupportedError",
     "WeightsMismatchError",
+    "WorkerDiedError",
     "WouldOverwriteError",
 ]
 
@@ -127,6 +128,10 @@ class DamagedStoreError(AttnscopeError, ValueError):
 
 class StoreInUseError(AttnscopeError, BlockingIOError):
     """Another process, or another run in this one, writes to the store."""
+
+
+class WorkerDiedError(AttnscopeError, RuntimeError):
+    """Several workers, one after the other, ended at the same piece of work."""
 
 
 class WouldOverwriteError(AttnscopeError, FileExistsError):

@@ -28,3 +28,9 @@ def copy_file(model: keras.Layer, copy: keras.Layer) -> None:
     """Notes the same of a model that stands for another."""
     if hasattr(model, _FILE):
         set_file(copy, getattr(model, _FILE))
+
+
+def file_of(model: keras.Layer) -> str | None:
+    """The name of the file that a model was loaded from; None if it was not."""
+    name: str | None = getattr(model, _FILE, None)
+    return name

@@ -45,6 +45,7 @@ ALLOWED = {
     "words": {"errors", "schema"},
     "labels": {"errors", "schema", "words"},
     "findings": {"marks", "schema"},
+    "engines": {"errors"},
     "stores": {"errors", "plain_values", "schema"},
     "stored_scores": {"schema"},
     "maps": {"errors", "findings", "labels", "roles", "schema", "site_names", "stores"},
@@ -66,7 +67,7 @@ ALLOWED = {
     },
     "discovery": {"backends", "interception", "running", "errors", "schema", "tensors"},
     "handlers": {"backends", "interception", "running", "discovery", "errors", "schema", "tensors"},
-    "capturing": {*MODEL, *GROUND},
+    "capturing": {*MODEL, *GROUND, "engines", "loading"},
     "layers": {"errors", "tensors"},
     "loading": {"errors", "layers", "model_names", "patching", "tensors"},
     "analysis": GROUND,
@@ -84,7 +85,7 @@ ALLOWED = {
     },
     "cli": {
         *("backends", "files", "demo", "discovery", "running", "capturing", "attribution", "trust", "pages", "viewer"),
-        *("explaining", "named_arrays", "tables", *GROUND),
+        *("engines", "explaining", "named_arrays", "tables", *GROUND),
     },
     "__main__": {"cli"},
 }

@@ -15,23 +15,26 @@ from attnscope.capturing._codes import coded
 from attnscope.capturing._destinations import Description, InMemory, named_outputs
 from attnscope.capturing._full import Full, dtype_of, keeps_maps
 from attnscope.capturing._memory import check_that_it_fits
+from attnscope.capturing._model_makers import ModelLike, model_maker
 from attnscope.capturing._position_kinds import contents
 from attnscope.capturing._prepared import NotAsSupposedError, Prepared, Ready
 from attnscope.capturing._store import OnDisk, on_disk
 from attnscope.capturing._summaries import Entropy, Received, Summary
+from attnscope.capturing._workers import RunOfWorkers, Staff, captured_by
 from attnscope.discovery import Selection, check_selection
+from attnscope.engines import LOCAL, check_engine
 from attnscope.errors import InputError
 from attnscope.interception import declarations
 from attnscope.labels import AxisLabels, LabelsLike, check_that_labels_fit, read_labels, settled
 from attnscope.maps import AttentionMaps
-from attnscope.running import Network, reused, without_texts
+from attnscope.running import Network, check_model, reused, without_texts
 from attnscope.schema import Site, SiteTable, key_dims, query_dims
 from attnscope.stores import check_codes
 from attnscope.tensors import Inputs
 
 
 def capture(
-    model: keras.Model,
+    model: ModelLike,
     inputs: Inputs,
     *,
     sites: Selection = None,
@@ -42,6 +45,8 @@ def capture(
     resume: bool = False,
     codes: str = "float16",
     commit_every: float = 10.0,
+    engine: str = "local",
+    workers: int | None = None,
     progress: bool = True,
 ) -> AttentionMaps:
     """The attention of a model on some inputs: every sample, every attention site, exact.
@@ -51,7 +56,8 @@ def capture(
 
     Args:
         model: Any built Keras 3 model, or a KerasHub task (which also takes raw text or images, and whose tokens label
-            the axes).
+            the axes). With an `engine` other than ``local`` also the path of a file, which every worker loads, or a
+            function that makes the model.
         inputs: Arrays, dicts or lists of arrays, for a model with one input a list of samples of different lengths
             (each is run at its own length), a data frame (whose columns become labels, and whose index becomes the
             ids), strings, a `tf.data.Dataset`, a `keras.utils.PyDataset`, a PyTorch `DataLoader`, or any other
@@ -72,6 +78,11 @@ def capture(
             for scores from 0 to 1 (``float16`` from -1), and others are refused: of these only ``exact`` is true.
         commit_every: Seconds after which what was captured is written to the disk for good. A run that is killed, or a
             power cut, loses no more than that; an exception or Ctrl-C loses nothing.
+        engine: Who computes a run into a `store`: this process (``local``), other ``processes`` on this machine, or
+            actors on a ``ray`` cluster whose machines all see the path of the store. Each worker loads the model once,
+            and writes whole shards; what is stored is the same to the byte on the same kind of machine. The samples of
+            a worker that ends are computed again.
+        workers: How many workers; None for as many as this machine has cores.
         progress: Whether to show a progress bar for long runs in a terminal.
 
     Returns:
@@ -90,6 +101,8 @@ def capture(
         WouldOverwriteError: `store` exists, and `resume` is False.
         StoreInUseError: Another run writes to `store`.
         DamagedStoreError: What `store` holds of an interrupted run is damaged.
+        WorkerDiedError: Several workers ended at the same samples.
+        NotInstalledError: The engine is Ray, and Ray is not installed.
 
     Example:
         >>> import numpy as np
@@ -101,8 +114,10 @@ def capture(
         >>> maps["mha"].key_label.values.tolist()
         ['a', 'b', 'c', 'd', 'e']
     """
+    check_engine(engine, workers)
+    staff = None if engine == LOCAL else Staff(engine, workers, model_maker(_checked_model(model, engine, store)))
     return captured(
-        Network(model, inputs, batch_size=batch_size),
+        Network(model if staff is None else staff.model_of(model), inputs, batch_size=batch_size),
         sites=sites,
         summaries=_checked_summaries(summaries),
         labels=labels,
@@ -110,6 +125,7 @@ def capture(
         resume=resume,
         codes=codes,
         commit_every=commit_every,
+        staff=staff,
         progress=progress,
     )
 
@@ -124,12 +140,13 @@ def captured(
     resume: bool = False,
     codes: str = "float16",
     commit_every: float = 10.0,
+    staff: Staff | None = None,
     progress: bool = True,
 ) -> AttentionMaps:
     """`capture` of a network, which counts the passes."""
     check_selection(sites)
     check_codes(codes)
-    summaries, ids = list(summaries) or [Full()], network.ids
+    summaries, ids, given = list(summaries) or [Full()], network.ids, network.model
     if store is not None:
         _check_that_codes_say_it(summaries)
         summaries += _exact_beside(summaries) if codes == "uint8" else []
@@ -149,6 +166,9 @@ def captured(
         if store is None:
             check_that_it_fits(ready.chosen, summaries, network)
         description = _description(ready, network, summaries, labels, ids)
+        if staff is not None and store is not None:
+            run = RunOfWorkers(network, description, sites, observed, codes, is_behind_texts=network.model is not given)
+            return captured_by(staff, run, store, resume=resume, interval=commit_every, progress=progress)
         with _destination(description, network, store, resume, codes, commit_every) as destination:
             for outputs, collected, batch in ready.run(
                 network, first=first, progress=progress, skips=destination.skips
@@ -165,6 +185,22 @@ def captured(
         return result(*prepared.traced(network, sites, observed, once=once))
     prepared.keep(ready)
     return maps
+
+
+def _checked_model(model: ModelLike, engine: str, store: str | Path | None) -> ModelLike:
+    """A model that workers are to get, for a run into a store.
+
+    Raises:
+        InputError: There is no store.
+    """
+    if store is None:
+        raise InputError(
+            f"engine={engine!r} was given, but workers write into a store: capture(..., store='run.zarr', "
+            f"engine={engine!r})."
+        )
+    if isinstance(model, keras.Layer):
+        check_model(model)
+    return model
 
 
 def _description(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import keras
 import numpy as np
@@ -56,6 +56,15 @@ class Description:
             **({"unreached": json.dumps(self.unreached)} if self.unreached else {}),
             **({"unforeseen": json.dumps(sorted(self.unforeseen))} if self.unforeseen else {}),
         }
+
+    def of_samples(self, start: int, stop: int) -> Description:
+        """The same of some samples only."""
+        return replace(
+            self,
+            labels=[item.of_samples(start, stop) for item in self.labels],
+            texts=None if self.texts is None else self.texts[start:stop],
+            ids=None if self.ids is None else self.ids[start:stop],
+        )
 
     def missing(self, variable: str) -> float | bool:
         """What fills a variable where a batch of shorter samples has no position."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from attnscope.cli._wording import in_options
+from attnscope.engines import LOCAL, check_engine
 from attnscope.errors import CARDS, EXPLANATIONS, RELEVANCE, InputError, WouldOverwriteError, check_place, check_suffix
 from attnscope.files import read_inputs, read_model, read_names
 
@@ -118,6 +119,8 @@ def capture_to(
     resume: bool = False,
     codes: str = "float16",
     commit_every: float = 10.0,
+    engine: str = LOCAL,
+    workers: int | None = None,
     say: Callable[[str], None] = _nothing,
 ) -> AttentionMaps:
     """Captures from files into a store: reads the files, then calls `attnscope.capture`.
@@ -140,6 +143,8 @@ def capture_to(
         resume: Whether to resume an interrupted run at `output`, as `attnscope.capture` does.
         codes: How scores are stored: ``float16``, ``uint8`` or ``exact``.
         commit_every: Seconds after which what was captured is written to the disk for good.
+        engine: Who computes: ``local``, ``processes`` or ``ray``.
+        workers: How many workers; None for as many as there are cores.
         say: Is told what a reader should know about the inputs.
 
     Returns:
@@ -147,6 +152,7 @@ def capture_to(
     """
     output = Path(output)
     summary_names(summaries)
+    check_engine(engine, workers)
     check_free(output, overwrite or resume, is_run=True)
     samples = _read(inputs)
     names = None if labels is None else read_names(labels)
@@ -158,7 +164,7 @@ def capture_to(
     given, note = _arranged(samples, network)
     capture_samples = partial(
         capture,
-        network,
+        network if engine == LOCAL else model,
         given,
         sites=sites,
         summaries=_summaries(summaries),
@@ -166,6 +172,8 @@ def capture_to(
         batch_size=batch_size,
         codes=codes,
         commit_every=commit_every,
+        engine=engine,
+        workers=workers,
     )
     output.parent.mkdir(parents=True, exist_ok=True)
     if output.exists() and not resume and not holds_nothing(output):

@@ -151,6 +151,8 @@ def _do_capture(options: argparse.Namespace) -> None:
         batch_size=options.batch_size,
         codes=options.codes,
         commit_every=options.commit_every,
+        engine=options.engine,
+        workers=options.workers,
         backend=options.backend,
         overwrite=options.force,
         resume=options.resume,

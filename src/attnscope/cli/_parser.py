@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from attnscope._version import __version__
 from attnscope.backends import BACKENDS
 from attnscope.cli._commands import CODES
+from attnscope.engines import ENGINES, LOCAL
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -155,6 +156,16 @@ def _add_capture(commands: Commands) -> argparse.ArgumentParser:
         "default: 10",
     )
     command.add_argument("--batch-size", type=int, default=32, metavar="N", help="samples per batch; default: 32")
+    command.add_argument(
+        "--engine",
+        choices=ENGINES,
+        default=LOCAL,
+        help="who computes: this process (local), other processes on this machine, or actors on a Ray cluster; "
+        "default: local",
+    )
+    command.add_argument(
+        "--workers", type=int, metavar="N", help="how many processes or actors; default: as many as there are cores"
+    )
     _add_table(command)
     _add_backend(command)
     if_it_exists = command.add_mutually_exclusive_group()

@@ -12,6 +12,7 @@ _OPTIONS = {
     "card": "untested",
     "classes": "classes",
     "codes": "codes",
+    "engine": "engine",
     "commit_every": "commit_every",
     "grid": "grid",
     "ids": "id_column",
@@ -29,6 +30,7 @@ _OPTIONS = {
     "summaries": "summaries",
     "target": "target",
     "truth": "truth",
+    "workers": "workers",
 }
 """Arguments of functions, and the options that stand for them."""
 _IN_PYTHON_ALONE = (

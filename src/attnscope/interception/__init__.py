@@ -15,7 +15,7 @@ from attnscope.interception._calls import (
     any_along,
 )
 from attnscope.interception._columns import of_one_input
-from attnscope.interception._declarations import declarations, declare, undeclare
+from attnscope.interception._declarations import Declaration, declarations, declare, undeclare
 from attnscope.interception._intercept import intercept
 from attnscope.interception._interception import COMPILED, Handler, LayerCall, is_watched, own_errors
 from attnscope.interception._keras import (
@@ -41,6 +41,7 @@ __all__ = [
     "Block",
     "Call",
     "Counts",
+    "Declaration",
     "DeclaredCall",
     "FusedCall",
     "Handler",

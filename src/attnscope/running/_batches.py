@@ -7,7 +7,7 @@ Arrays and structures of arrays are accepted (and cut into batches here), and so
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -91,6 +91,14 @@ def batches_of(inputs: Inputs, batch_size: int, model: keras.Layer | None = None
         for start in range(0, total, size)
     )
     return Batches(_filled(next(cut), size), cut, size, total, -(-total // size))
+
+
+def given_batches(batches: Sequence[Batch]) -> Batches:
+    """Batches of some inputs that were cut before, filled up as they were."""
+    first = batches[0]
+    size = len(tree.flatten(first.inputs)[0])
+    rest = (tree.map_structure(lambda array, n=batch.size: array[:n], batch.inputs) for batch in batches[1:])
+    return Batches(first, rest, size, None, len(batches))
 
 
 def samples_in_batches(inputs: Inputs, model: keras.Layer | None, batch_size: int) -> Inputs:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,15 @@ from attnscope.frames import table_of
 from attnscope.interception import call_model, input_names
 from attnscope.labels import AxisLabels
 from attnscope.named_arrays import NamedArrays
-from attnscope.running._batches import Batch, Batches, batches_of, gives_batches, joined, samples_in_batches
+from attnscope.running._batches import (
+    Batch,
+    Batches,
+    batches_of,
+    given_batches,
+    gives_batches,
+    joined,
+    samples_in_batches,
+)
 from attnscope.running._compiled import as_numpy, compiled
 from attnscope.running._declaration import declaration_of
 from attnscope.running._fitted_inputs import beyond_an_embedding, check_call, fitted, undeclared
@@ -96,6 +104,24 @@ class Network:
         self.passes = Passes()
         self._outputs = compiled(model, call_model)
         self._next: Batches | None = batches_of(self.inputs, batch_size, model)
+
+    @classmethod
+    def of_batches(cls, model: keras.Layer, batches: Sequence[Batch]) -> Network:
+        """A model and batches of another network, which are checked and filled up already.
+
+        Args:
+            model: A model like that network's own.
+            batches: Some of its batches, one at least.
+        """
+        network = cls.__new__(cls)
+        network.model, network.inputs = model, [batch.inputs for batch in batches]
+        network.labels, network.texts, network.table, network.ids = [], None, None, None
+        network.tokenizer, network.class_names, network.zero_is_padding = None, None, frozenset()
+        network.passes = Passes()
+        network._outputs = compiled(model, call_model)
+        network._next = given_batches(batches)
+        network.batch_size = network._next.batch_size
+        return network
 
     @property
     def first(self) -> Batch:

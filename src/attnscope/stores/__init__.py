@@ -23,6 +23,9 @@ They find damage; they are no signature.
 **Power.** A commit writes new chunks to the disk (``fsync``), then the manifest. A process that is killed loses what it
 captured since the last commit, and so does a machine that loses its power.
 
+**Several processes** may compute a run. Each writes whole shards, and tells what it wrote to the one process that holds
+the lock, which alone writes the manifest. Shards of a process that ended are in no manifest, and written again.
+
 **One writer.** A writer holds a lock of the operating system on ``attnscope.lock``, which ends with the process,
 however it ends. On NFS it holds between machines if the server supports locks (version 4 does).
 
@@ -30,6 +33,7 @@ however it ends. On NFS it holds between machines if the server supports locks (
 URL (``%23``). Nothing depends on it: the attribute ``site`` is the name.
 """
 
+from attnscope.stores._assembly import Assembly
 from attnscope.stores._background import Background
 from attnscope.stores._beginning import holds_nothing, new_store, run_folder
 from attnscope.stores._codes import (
@@ -47,12 +51,13 @@ from attnscope.stores._codes import (
     marked,
 )
 from attnscope.stores._files import FORMAT, HOLDS, LOCK, MANIFEST
-from attnscope.stores._lock import locked
+from attnscope.stores._lock import check_holder, holder_of, locked
 from attnscope.stores._manifest import Manifest, attributes_of_store, holds_maps, read_manifest
 from attnscope.stores._names import names_of_nodes, node_name, original_name
 from attnscope.stores._opening import as_damage, open_groups, open_without_checksums
+from attnscope.stores._shard_writer import ShardWriter, WrittenShard
 from attnscope.stores._verify import Verification, verify
-from attnscope.stores._writer import StoreWriter, write_groups
+from attnscope.stores._writer import StoreWriter, attributes_of, begun, part_of_samples, write_groups
 
 __all__ = [
     "BYTES",
@@ -68,14 +73,21 @@ __all__ = [
     "MOST_STEPS",
     "SCALE",
     "UNFIT",
+    "Assembly",
     "Background",
     "Manifest",
+    "ShardWriter",
     "StoreWriter",
     "Verification",
+    "WrittenShard",
     "as_damage",
+    "attributes_of",
     "attributes_of_store",
+    "begun",
     "check_codes",
+    "check_holder",
     "coded_scores",
+    "holder_of",
     "holds_maps",
     "holds_nothing",
     "locked",
@@ -86,6 +98,7 @@ __all__ = [
     "open_groups",
     "open_without_checksums",
     "original_name",
+    "part_of_samples",
     "read_manifest",
     "run_folder",
     "verify",

@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from attnscope.errors import DamagedStoreError
@@ -33,8 +33,16 @@ def write_whole(path: Path, parts: Iterable[bytes | memoryview], *, durable: boo
         parts: Its content.
         durable: Whether the content, and then the name, is on the disk when this returns.
     """
-    beside = part_of(path)
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    write_part(path, parts, durable=durable)
+    put_in_place(path)
+    if durable:
+        write_out(path.parent)
+
+
+def write_part(path: Path, parts: Iterable[bytes | memoryview], *, durable: bool) -> None:
+    """Writes a file under its other name alone."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
+    descriptor = os.open(part_of(path), flags, 0o666)
     try:
         for part in parts:
             rest = memoryview(part)
@@ -44,9 +52,11 @@ def write_whole(path: Path, parts: Iterable[bytes | memoryview], *, durable: boo
             os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    os.replace(beside, path)
-    if durable:
-        write_out(path.parent)
+
+
+def put_in_place(path: Path) -> None:
+    """Gives a file that was written under its other name its own."""
+    os.replace(part_of(path), path)
 
 
 def part_of(path: Path) -> Path:
@@ -63,6 +73,14 @@ def write_out(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def write_out_all(paths: Collection[Path]) -> None:
+    """Waits until files and folders, and then their names, are on the disk."""
+    for path in paths:
+        write_out(path)
+    for folder in {path.parent for path in paths}:
+        write_out(folder)
 
 
 def make_folder(path: Path) -> None:

@@ -54,6 +54,27 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def holder_of(folder: Path) -> bytes:
+    """What the lock of a store says of who holds it; empty if nobody does."""
+    try:
+        return (folder / LOCK).read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
+def check_holder(folder: Path, holder: bytes) -> None:
+    """Checks that the lock of a store is still held as it was, so that a worker of a run that has ended writes nothing.
+
+    Raises:
+        StoreInUseError: Nobody holds it, or another run does.
+    """
+    if holder_of(folder) != holder:
+        raise StoreInUseError(
+            f"{str(folder)!r} is no longer held by the run that this worker writes for, so it writes nothing more. "
+            "Resume the run."
+        )
+
+
 def _taken(descriptor: int) -> bool:
     try:
         if sys.platform == "win32":

@@ -15,7 +15,16 @@ import xarray as xr
 from attnscope.errors import InputError, TooLargeError
 from attnscope.plain_values import plain
 from attnscope.schema import SAMPLE
-from attnscope.stores._files import MANIFEST, PART, check_folder, make_folder, part_of, remove, write_out, write_whole
+from attnscope.stores._files import (
+    MANIFEST,
+    PART,
+    check_folder,
+    make_folder,
+    part_of,
+    remove,
+    write_out_all,
+    write_whole,
+)
 from attnscope.stores._layout import (
     MOST_CHUNK,
     ArrayLayout,
@@ -50,10 +59,10 @@ def write_groups(root: Path, groups: Groups, attributes: Mapping[str, Any]) -> N
     if len(counts) == 1 and min(counts):
         (samples,) = counts
         first = {path: _first(dataset) for path, dataset in groups.items()}
-        step = rows_per_shard(bytes_per_sample(_variables(first)))
+        step = rows_for(first)
         for start in range(0, samples, step):
             part = slice(start, start + step)
-            writer.append({path: _part(dataset, part) for path, dataset in groups.items()}, attributes)
+            writer.append({path: part_of_samples(dataset, part) for path, dataset in groups.items()}, attributes)
     else:
         writer.begin(groups, attributes, rows=None)
     writer.finish(attributes)
@@ -64,10 +73,10 @@ def _along_samples(dataset: xr.Dataset) -> bool:
 
 
 def _first(dataset: xr.Dataset) -> xr.Dataset:
-    return _part(dataset, slice(0, 1))
+    return part_of_samples(dataset, slice(0, 1))
 
 
-def _part(dataset: xr.Dataset, samples: slice) -> xr.Dataset:
+def part_of_samples(dataset: xr.Dataset, samples: slice) -> xr.Dataset:
     return dataset.isel({SAMPLE: samples}) if SAMPLE in dataset.dims else dataset
 
 
@@ -114,6 +123,11 @@ class StoreWriter:
         """How many samples the manifest on the disk names."""
         return 0 if self._manifest is None or self._is_new else self._manifest.samples or 0
 
+    @property
+    def manifest(self) -> Manifest | None:
+        """What the store holds; None as long as nothing was appended to a new one."""
+        return self._manifest
+
     def append(self, groups: Groups, attributes: Mapping[str, Any], inputs: str = "") -> None:
         """Takes the next samples, and commits if the last commit is long ago.
 
@@ -126,10 +140,10 @@ class StoreWriter:
             InputError: An axis has another size than before.
         """
         if self._manifest is None:
-            self.begin(groups, attributes, rows=rows_per_shard(bytes_per_sample(_variables(groups))))
+            self.begin(groups, attributes, rows=rows_for(groups))
         manifest = self._started()
-        variables = _by_path(groups)
-        arrays = {layout.path: _rows(layout, variables[layout.path]) for layout in manifest.sharded}
+        variables = by_path(groups)
+        arrays = {layout.path: checked_rows(layout, variables[layout.path]) for layout in manifest.sharded}
         for path, array in arrays.items():
             self._rows.setdefault(path, []).append(array)
         self._count += len(next(iter(arrays.values())))
@@ -150,20 +164,26 @@ class StoreWriter:
         """
         layouts, single = {}, {}
         group_attributes: dict[str, dict[str, Any]] = {above: {} for path in groups for above in _folders(path)}
-        group_attributes |= _attributes_of(groups, attributes)
-        for path, variable in _by_path(groups).items():
+        group_attributes |= attributes_of(groups, attributes)
+        for path, variable in by_path(groups).items():
             layouts[path] = layout_of(path, variable, rows, samples=0)
         manifest = Manifest(group_attributes, layouts, None if rows is None else 0, rows or 1)
         manifest = replace(manifest, fingerprint=self._fingerprint)
         for folder in {*manifest.nodes()}:
             for above in _folders(folder):
                 self._make(self._root / above)
-        for path, variable in _by_path(groups).items():
+        for path, variable in by_path(groups).items():
             if not layouts[path].shard:
                 single[path] = self._write_single(layouts[path], variable)
         self._manifest = replace(manifest, single=single)
         self._manifest.write_parts(self._root, durable=False)
         self._unsynced.update(self._root / path / MANIFEST for path in manifest.nodes())
+
+    def written_out(self) -> Manifest:
+        """What the store will hold, once everything that was written is on the disk for good."""
+        write_out_all(self._unsynced)
+        self._unsynced.clear()
+        return self._started()
 
     def commit(self, *, complete: bool = False) -> None:
         """Writes all that was appended to the disk, then the manifest that names it."""
@@ -174,10 +194,7 @@ class StoreWriter:
             last = self._write_shard(self._count)
         elif not self._count:
             last = ()
-        for path in self._unsynced:
-            write_out(path)
-        for folder in {path.parent for path in self._unsynced}:
-            write_out(folder)
+        write_out_all(self._unsynced)
         self._unsynced.clear()
         manifest = self._started() if samples is None else self._started().with_samples(samples)
         manifest = replace(
@@ -201,7 +218,7 @@ class StoreWriter:
 
     def _set_attributes(self, groups: Groups, attributes: Mapping[str, Any]) -> None:
         manifest = self._started()
-        changed = _attributes_of(groups, attributes)
+        changed = attributes_of(groups, attributes)
         root = {**manifest.groups[""], **changed[""]}  # what it says of its own variables stays, if none of them came
         self._manifest = replace(manifest, groups={**manifest.groups, **changed, "": root})
 
@@ -217,7 +234,7 @@ class StoreWriter:
         checksums = []
         waiting: list[tuple[Path, list[bytes]]] = []
         for layout in manifest.sharded:
-            together = _joined(self._rows[layout.path])
+            together = joined(self._rows[layout.path])
             parts, checksums_of_one = encoded_shard(layout, together[:count])
             checksums.append(checksums_of_one)
             self._rows[layout.path] = [together[count:]] if is_complete else [together]
@@ -297,11 +314,33 @@ def _folders(path: str) -> list[str]:
     return ["/".join(parts[: n + 1]) for n in range(len(parts))] if path else []
 
 
+def rows_for(groups: Groups) -> int:
+    """How many samples a shard of such datasets holds."""
+    return rows_per_shard(bytes_per_sample(_variables(groups)))
+
+
+def begun(root: Path, groups: Groups, attributes: Mapping[str, Any], fingerprint: Mapping[str, str]) -> Manifest:
+    """Begins a store that several processes will write: all that it has but its samples, on the disk for good.
+
+    Args:
+        root: The folder.
+        groups: Datasets by their path, with some samples.
+        attributes: Of the root.
+        fingerprint: What the run is a run of.
+
+    Returns:
+        The manifest, which is not written yet.
+    """
+    writer = StoreWriter(root, fingerprint=fingerprint)
+    writer.begin(groups, attributes, rows=rows_for(groups))
+    return writer.written_out()
+
+
 def _variables(groups: Groups) -> dict[str, xr.Variable]:
-    return {path: v for path, v in _by_path(groups).items() if v.dims[:1] == (SAMPLE,)}
+    return {path: v for path, v in by_path(groups).items() if v.dims[:1] == (SAMPLE,)}
 
 
-def _by_path(groups: Groups) -> dict[str, xr.Variable]:
+def by_path(groups: Groups) -> dict[str, xr.Variable]:
     """Every variable by the path of its array, in the order of the datasets."""
     variables = {}
     for group, dataset in groups.items():
@@ -323,7 +362,7 @@ def _stored(variable: xr.Variable) -> xr.Variable:
     return variable.to_base_variable()
 
 
-def _attributes_of(groups: Groups, attributes: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def attributes_of(groups: Groups, attributes: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The attributes of each group by its path, with those of the root."""
     own = {path: _group_attributes(dataset) for path, dataset in groups.items()}
     return {**own, "": {**own.get("", {}), **_plain(attributes)}}
@@ -347,7 +386,7 @@ def _values(variable: xr.Variable, layout: ArrayLayout) -> np.ndarray:
     return values.astype(layout.dtype, copy=False)
 
 
-def _rows(layout: ArrayLayout, variable: xr.Variable) -> np.ndarray:
+def checked_rows(layout: ArrayLayout, variable: xr.Variable) -> np.ndarray:
     """The samples of one array, checked.
 
     Raises:
@@ -362,5 +401,5 @@ def _rows(layout: ArrayLayout, variable: xr.Variable) -> np.ndarray:
     return _values(variable, layout)
 
 
-def _joined(parts: list[np.ndarray]) -> np.ndarray:
+def joined(parts: list[np.ndarray]) -> np.ndarray:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
