@@ -1,11 +1,11 @@
 """A run over many samples with summaries: does memory stay as it is, and what would ten million samples take?
 
-A small encoder (2 layers, 4 heads of 16) on 64 tokens; `Entropy`, `Received` and `TopK(4)` of each site go into a store.
-Samples come batch by batch from a generator, so that nothing but the run itself can grow.
+A small encoder (2 layers, 4 heads of 16) on 64 tokens; `Entropy`, `Received` and `TopK(4)` of each site go into a
+store. Samples come batch by batch from a generator, so that nothing but the run itself can grow.
 
-Run: ``python benchmarks/many_samples.py [--samples 100000] [--engine processes --workers 2]``; prints the memory of this
-process (resident set) at 1%, 50% and 100% of the samples, CPU seconds of this process and of its workers, and bytes on
-disk; and what that comes to for ten million samples.
+Run: ``python benchmarks/many_samples.py [--samples 100000] [--engine processes --workers 2]``; prints the memory of
+this process (resident set) at 1%, 50% and 100% of the samples, CPU seconds of this process and of its workers, and
+bytes on disk; and what that comes to for ten million samples.
 """
 
 from __future__ import annotations

@@ -141,10 +141,27 @@ def test_a_piece_is_whole_batches_or_enough_of_them():
     assert shards_per_piece(2048, 2047) == 16
 
 
-def test_a_worker_with_another_model_is_refused(rng, tmp_path):
+def model_with_weights_of_its_own():
+    model = transformer()
+    model.name = "mine"
+    return model
+
+
+def test_a_worker_with_another_model_is_refused(rng, tmp_path, monkeypatch):
+    monkeypatch.setattr(_workers, "pool", lambda engine, work, **_: Pool(Here(work, 99), 1))
     with pytest.raises(InputError) as caught:
-        ats.capture(transformer, padded_tokens(rng), store=tmp_path / "run.zarr", engine="processes", **OPTIONS)
-    assert str(caught.value) == ""
+        ats.capture(
+            model_with_weights_of_its_own,
+            padded_tokens(rng),
+            store=tmp_path / "run.zarr",
+            engine="processes",
+            **OPTIONS,
+        )
+    assert str(caught.value) == (
+        "The model that a worker made, 'mine', differs from the one of the run in its weights. Every worker has to get "
+        "the same one: give the path of a file, or a function that names all layers and loads the weights."
+    )
+    assert not (tmp_path / "run.zarr").exists()
 
 
 def test_workers_need_a_store(rng):

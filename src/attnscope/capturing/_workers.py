@@ -238,7 +238,7 @@ class Shared:
         groups = {path: dict(attributes) for path, attributes in shards.groups.items()}
         for path, ran in self._met.everywhere.items():
             groups[path][RAN_EVERYWHERE] = ran
-        groups[""] = self._met.attributes(groups[""])
+        groups[""] = self._met.attributes({**groups[""], **self._description.attrs})
         assembly.append(shards.shards, groups, self._digests.pop(piece.stop, None))
 
 
