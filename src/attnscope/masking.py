@@ -50,6 +50,9 @@ def later_keys(values: np.ndarray, queries: np.ndarray, keys: np.ndarray) -> np.
     nothing = np.zeros((size, width), bool)
     if size != width or size < 2 or not len(values):
         return nothing
+    first = int(np.argmax(queries))
+    if queries[first] and values[:, first, first + 1 :].any():
+        return nothing  # which is most often the case, and seen in one row
     below = np.tri(size, dtype=bool)
     open_cells = below & queries[:, None] & keys
     causal = open_cells.any() and not values[:, ~below & queries[:, None]].any() and bool(values[:, open_cells].all())
