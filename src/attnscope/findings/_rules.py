@@ -176,8 +176,9 @@ class _Measures:
 
     def _add_scores(self, part: xr.Dataset) -> None:
         rows, valid, real = _as_rows(part)
-        self.nans += int((~np.isfinite(rows[valid])).sum())
-        rows = np.nan_to_num(rows, posinf=0.0, neginf=0.0)
+        if not np.isfinite(rows).all():
+            self.nans += int((~np.isfinite(rows[valid])).sum())
+            rows = np.nan_to_num(rows, posinf=0.0, neginf=0.0)
         sums = rows.sum(-1)
         counts = valid & (sums > 0)
         if counts.any():
@@ -186,8 +187,8 @@ class _Measures:
         self._add_shape(rows, counts)
         self._add_strongest(rows, counts, real)
         if self.first is None:
-            self.first = rows[0]
-        self.spread = max(self.spread, float(np.abs(rows - self.first[None]).max()))
+            self.first, rows = rows[0], rows[1:]
+        self.spread = max(self.spread, float(np.abs(rows - self.first[None]).max(initial=0)))
 
     def _add_padding(self, rows: np.ndarray, counts: np.ndarray, real: np.ndarray | None) -> None:
         """Rows that have nothing but padding to attend to say nothing about where attention goes."""
@@ -198,8 +199,10 @@ class _Measures:
         self.rows += counts.sum((0, 2))
 
     def _add_shape(self, rows: np.ndarray, counts: np.ndarray) -> None:
-        open_keys = np.maximum((rows > 0).sum(-1), 1)
-        off = np.where(rows > 0, np.abs(rows * open_keys[..., None] - 1), 0.0).max(-1)
+        is_open = rows > 0
+        open_keys = np.maximum(np.count_nonzero(is_open, axis=-1), 1)
+        ends = rows.max(-1), rows.min(-1, where=is_open, initial=np.inf)
+        off = np.where(ends[0] > 0, np.maximum(*(np.abs(end * open_keys - 1) for end in ends)), 0.0)
         several = counts & (open_keys > 1)
         self.uniform += (several & (off <= UNIFORM)).sum((0, 2))
         self.judged += several.sum((0, 2))
