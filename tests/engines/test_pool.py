@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from attnscope.engines import check_engine, pool
-from attnscope.errors import InputError, WorkerDiedError
+from attnscope.errors import InputError, NotInstalledError, WorkerDiedError
 from workers_of_tests import Squares
 
 
@@ -44,6 +44,15 @@ def test_what_cannot_be_sent_is_said(tmp_path):
     with pytest.raises(InputError) as caught:
         workers(lambda: None)
     assert str(caught.value).startswith("What the workers need cannot be sent to another process: ")
+
+
+def test_without_ray_it_is_said_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(NotInstalledError) as caught:
+        pool("ray", Squares(tmp_path), workers=1, environment={}, named=str)
+    assert str(caught.value) == (
+        "engine='ray' needs Ray, which is not installed. Install it: pip install \"attnscope[ray]\"."
+    )
 
 
 @pytest.mark.parametrize(
