@@ -146,6 +146,29 @@ def plain_scores(query, key, *, scale, cap=None, bias=None, mask=None, causal=Fa
     return scores
 
 
+def fused_call(query, key, value, mask=None, bias=None, **settings):
+    """A call of the fused kind, of arrays."""
+    dims, sizes = ("sample", "head", "query", "key"), (*query.shape[:3:2], query.shape[1], key.shape[1])
+    layout = Layout(tuple(((dim, size),) for dim, size in zip(dims, sizes, strict=True)), dims)
+    return calls.FusedCall(
+        *(calls.Occurrence(Location((), "a", "a")), "fused", len(query), layout, {}, ()),
+        *(ops.convert_to_tensor(tensor) for tensor in (query, key, value)),
+        *(None if limit is None else ops.convert_to_tensor(limit) for limit in (mask, bias)),
+        **settings,
+    )
+
+
+@pytest.mark.parametrize("keys", [509, 8191])
+def test_the_entropy_of_long_rows_is_exact_to_a_few_roundings_of_its_dtype(rng, monkeypatch, keys):
+    monkeypatch.setattr(current(), "tile_bytes", lambda tensor: 4 * 16 * keys)
+    query, key = (rng.normal(size=(1, positions, 1, 5)).astype("float32") for positions in (31, keys))
+    spread = ops.convert_to_numpy(fused_call(query, key, key, scale=1.0).read([ats.Entropy()])["entropy"])[0, 0]
+    logits = (query[0, :, 0] @ key[0, :, 0].T).astype("float64")  # the model's own dtype has rounded them
+    powers = np.exp(logits - logits.max(-1, keepdims=True))
+    scores = powers / powers.sum(-1, keepdims=True)
+    np.testing.assert_allclose(spread, -(scores * np.log2(scores)).sum(-1), atol=1.5e-6, rtol=0)
+
+
 SETTINGS = {
     "soft cap": {"cap": 3.0},
     "soft cap and causal": {"cap": 2.0, "causal": True},
@@ -163,12 +186,8 @@ def test_soft_caps_biases_masks_and_grouped_keys_count_in_tiles(rng, monkeypatch
     mask = rng.uniform(size=(1, 1, LENGTH, LENGTH)) < 0.7 if "mask" in settings else None
     if mask is not None:
         mask[..., 0, :], mask[..., 1:, 0] = False, True  # the first query may attend to nothing
-    dims, sizes = ("sample", "head", "query", "key"), (2, HEADS, LENGTH, LENGTH)
-    fused = calls.FusedCall(
-        calls.Occurrence(Location((), "a", "a")),
-        *("fused", 2, Layout(tuple(((dim, size),) for dim, size in zip(dims, sizes, strict=True)), dims), {}, ()),
-        *(ops.convert_to_tensor(tensor) for tensor in (query, key, value)),
-        *(None if limit is None else ops.convert_to_tensor(limit) for limit in (mask, bias)),
+    fused = fused_call(
+        *(query, key, value, mask, bias),
         scale=0.7,
         is_causal="causal" in settings,
         soft_cap=settings.get("cap"),

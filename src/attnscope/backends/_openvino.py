@@ -130,6 +130,14 @@ class OpenVINO:
         shifted = ops.subtract(logits, ops.max(logits, axis=-1, keepdims=True))
         return shifted, ops.exp(shifted)
 
+    def row_sums(self, tensor: Tensor) -> Tensor:
+        """As it is."""
+        return ops.sum(tensor, axis=-1)
+
+    def bits(self, total: Tensor, energy: Tensor) -> Tensor:
+        """As it is."""
+        return ops.divide(ops.subtract(ops.log(total), ops.divide(energy, total)), math.log(2))
+
     def row_products(self, first: Tensor, second: Tensor) -> Tensor:
         """Product and sum."""
         return ops.sum(ops.multiply(first, second), axis=-1)

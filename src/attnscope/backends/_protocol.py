@@ -152,6 +152,12 @@ class Backend(Protocol):
     def exponentials(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Logits minus the largest on the last axis, and ``exp`` of these; may write over `logits`."""
 
+    def row_sums(self, tensor: Tensor) -> Tensor:
+        """The sum over the last axis, off by a few units in the last place however long the axis is."""
+
+    def bits(self, total: Tensor, energy: Tensor) -> Tensor:
+        """``log2(total) - energy / (total * log(2))``, off by little more than its rounding to the dtype of `total`."""
+
     def row_products(self, first: Tensor, second: Tensor) -> Tensor:
         """The sum over the last axis of the product of two tensors, which broadcast."""
 

@@ -56,6 +56,7 @@ from attnscope.backends._operations import (
     Windowed,
 )
 from attnscope.backends._protocol import Body, Function, Interception, Model, ModelOf, ProbedBody, Step
+from attnscope.backends._sums import sums_in_parts
 from attnscope.tensors import Tensor, Tree
 
 try:  # not in TensorFlow's public face: a release without it traces each length
@@ -180,9 +181,18 @@ class TensorFlow:
         shifted = ops.subtract(logits, ops.max(logits, axis=-1, keepdims=True))
         return shifted, ops.exp(shifted)
 
+    def row_sums(self, tensor: Tensor) -> Tensor:
+        """In two steps."""
+        return sums_in_parts(tensor)
+
+    def bits(self, total: Tensor, energy: Tensor) -> Tensor:
+        """In float64, of one number per row."""
+        wide, energy_of_all = tf.cast(total, "float64"), tf.cast(energy, "float64")
+        return tf.cast((tf.math.log(wide) - energy_of_all / wide) / math.log(2), total.dtype)
+
     def row_products(self, first: Tensor, second: Tensor) -> Tensor:
         """Product and sum."""
-        return ops.sum(ops.multiply(first, second), axis=-1)
+        return self.row_sums(ops.multiply(first, second))
 
     def optimised(self, function: Callable[[], Tree]) -> Callable[[], Tree]:
         """Compiled by XLA, where Keras would do so."""

@@ -159,6 +159,15 @@ class Torch:
         shifted = logits.sub_(logits.amax(-1, keepdim=True))
         return shifted, torch.exp(shifted)
 
+    def row_sums(self, tensor: Tensor) -> Tensor:
+        """PyTorch adds in pairs."""
+        return tensor.sum(-1)
+
+    def bits(self, total: Tensor, energy: Tensor) -> Tensor:
+        """In float64, of one number per row."""
+        wide = total.double()
+        return ((wide.log() - energy.double() / wide) / math.log(2)).to(total.dtype)
+
     def row_products(self, first: Tensor, second: Tensor) -> Tensor:
         """A dot product for each row."""
         return torch.linalg.vecdot(first, second)

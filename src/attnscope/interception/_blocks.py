@@ -72,7 +72,7 @@ class Block:
     def entropy(self) -> Tensor:
         """Shannon entropy of each query, in bits, float32; NaN where it attends to nothing."""
         scores = ops.cast(self.rows, "float32")
-        bits = ops.abs(ops.sum(ops.multiply(scores, ops.log2(ops.maximum(scores, _TINY))), axis=-1))
+        bits = ops.abs(current().row_products(scores, ops.log2(ops.maximum(scores, _TINY))))
         if self.query_valid is None:
             return bits
         return ops.where(ops.equal(ops.sum(scores, axis=-1), 0.0), float("nan"), bits)
@@ -176,8 +176,8 @@ class Tile(Block):
 
     def entropy(self) -> Tensor:
         """``log(total) - sum(exponential * shifted) / total``, whose terms do not cancel."""
-        energy = ops.divide(current().row_products(self.made_of.powers, self.made_of.shifted), self.made_of.total)
-        bits = ops.cast(ops.abs(ops.subtract(ops.log(self.made_of.total), energy)) / math.log(2), "float32")
+        energy = current().row_products(self.made_of.powers, self.made_of.shifted)
+        bits = ops.cast(ops.abs(current().bits(self.made_of.total, energy)), "float32")
         return bits if self.made_of.attends is None else ops.where(self.made_of.attends, bits, float("nan"))
 
     def strongest(self, count: int) -> tuple[Tensor, Tensor]:

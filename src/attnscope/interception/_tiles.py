@@ -228,7 +228,7 @@ class _Heads:
         if bias is not None:  # 0 times -inf would be NaN
             shifted = ops.maximum(shifted, ops.cast(_NO_LOGIT, shifted.dtype))
         tile = Tile(
-            Exponentials(shifted, powers, ops.sum(powers, axis=-1), attends),
+            Exponentials(shifted, powers, current().row_sums(powers), attends),
             both(attends, None if padding is None else padding[..., 0]),
             start,
             self.layout,
