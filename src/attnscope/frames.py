@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,42 @@ def _is_pandas(inputs: object) -> bool:
 def _is_polars(inputs: object) -> bool:
     polars = sys.modules.get("polars")
     return polars is not None and isinstance(inputs, polars.DataFrame)
+
+
+@dataclass(frozen=True)
+class NamedCells:
+    """What a table, a data frame or a series holds, as it is, and what its rows and columns are called.
+
+    Attributes:
+        cells: dims ``(row, column)``; of a series ``(column,)``.
+        columns: Names of the columns; None where they have none.
+        ids: Names of the rows; of a series its own name; None where they have none.
+        what: What messages call it: ``the DataFrame``.
+    """
+
+    cells: np.ndarray
+    columns: list[str] | None
+    ids: list[str] | None
+    what: str
+
+
+def named_cells(inputs: Any) -> NamedCells | None:
+    """The cells of inputs and their names; None if they are neither a table, a data frame nor a pandas series."""
+    pandas = sys.modules.get("pandas")
+    if isinstance(inputs, Table):
+        cells = np.stack([column.raw.astype(object) for column in inputs.columns], axis=1)
+        ids = None if inputs.ids is None else list(map(str, inputs.ids.tolist()))
+        return NamedCells(cells, inputs.names if inputs.has_names else None, ids, inputs.what)
+    if _is_polars(inputs):
+        return NamedCells(np.asarray(inputs), list(inputs.columns), None, "the Polars DataFrame")
+    if pandas is None or not isinstance(inputs, (pandas.DataFrame, pandas.Series)):
+        return None
+    index = [_named(one) for one in inputs.index]
+    if inputs.ndim == 1:
+        return NamedCells(
+            np.asarray(inputs), index, None if inputs.name is None else [_named(inputs.name)], "the Series"
+        )
+    return NamedCells(np.asarray(inputs), [_named(one) for one in inputs.columns], index, "the DataFrame")
 
 
 def table_of(inputs: object) -> Table | None:

@@ -3,6 +3,7 @@
 from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from matplotlib import pyplot
@@ -130,6 +131,100 @@ def test_a_swarm_has_a_dot_for_each_sample_in_the_colour_of_its_value(samples):
     assert bar(ax) == ("value of the input", ["lowest", "highest"])
     assert remarks(ax) == f"{samples} sample{'s' if samples > 1 else ''} · 4 of 5 positions"
     assert not unreadable(ax.figure)
+
+
+NAMES = ["age", "mass", "height"]
+
+
+def patients(samples=7):
+    """Relevance, and a frame whose values say which sample and which column they are of."""
+    given = adding_up(samples, NAMES)
+    values = 10 * np.arange(samples)[:, None] + np.arange(3)
+    return given, pd.DataFrame(values, index=given.sample_id.values, columns=NAMES)
+
+
+def values_beside_names(ax):
+    return dict(text.split(" = ") for text in row_names(ax) if " = " in text)
+
+
+@pytest.mark.parametrize(
+    "arranged",
+    [
+        lambda frame: frame[["mass", "age", "height"]],
+        lambda frame: frame[::-1],
+        lambda frame: frame.iloc[[6, 5]].assign(ward=3),
+        lambda frame: frame.loc["P-005", ["height", "age", "mass"]],
+        lambda frame: frame.reset_index(drop=True)[["height", "mass", "age"]],
+        lambda frame: frame.to_numpy(),
+        lambda frame: frame.set_axis(range(3), axis=1),
+    ],
+    ids=["columns", "rows", "some", "one", "numbered rows", "no names", "numbered columns"],
+)
+def test_values_of_a_frame_are_found_by_their_names_in_any_order(arranged):
+    given, frame = patients()
+    expected = {"age": "50", "mass": "51", "height": "52"}
+    ax = ats.plot.bars(given, arranged(frame), sample="P-005", ax=axes())
+    assert values_beside_names(ax) == expected
+
+
+def test_selected_samples_find_their_values_and_those_without_ids_take_them_in_order():
+    given, frame = patients()
+    some = given.isel(sample=[5, 6])
+    assert values_beside_names(ats.plot.bars(some, frame.iloc[[6, 5]], ax=axes()))["age"] == "50"
+    assert values_beside_names(ats.plot.bars(some.isel(sample=1), frame, ax=axes()))["age"] == "60"
+    without = some.drop_vars("sample_id")
+    assert values_beside_names(ats.plot.bars(without, frame.iloc[[6, 5]], ax=axes()))["age"] == "60"
+    own_labels = ats.plot.bars(given.drop_vars("key_label"), frame[NAMES[::-1]], labels=NAMES, ax=axes())
+    assert values_beside_names(own_labels) == {"age": "0", "mass": "1", "height": "2"}
+    shuffled = given.assign_coords(sample_id=("sample", [3, 0, 6, 1, 5, 2, 4]))
+    numbered = frame.reset_index(drop=True)
+    assert values_beside_names(ats.plot.bars(shuffled, numbered, ax=axes()))["age"] == "30"
+
+
+def test_a_swarm_colours_each_dot_by_the_value_of_its_own_sample():
+    given, frame = patients()
+    colours_of = [
+        [found.get_facecolors() for found in ats.plot.beeswarm(given, inputs, ax=axes()).collections]
+        for inputs in (frame.to_numpy(), frame.iloc[::-1, [1, 2, 0]])
+    ]
+    np.testing.assert_array_equal(*colours_of)
+
+
+@pytest.mark.parametrize(
+    ("arranged", "message"),
+    [
+        (
+            lambda frame: frame.rename(columns={"mass": "masses"}),
+            "The DataFrame has no column for the position 'mass'; its columns are 'age', 'masses', 'height'. Is "
+            "'masses' meant? Give one with a column for each position: rename its columns as the positions are called, "
+            "or, if its values are in the order of the samples and positions, give them without names: "
+            "frame.to_numpy().",
+        ),
+        (
+            lambda frame: frame.iloc[1:],
+            "The DataFrame has no row for the sample 'P-000'; its rows are 'P-001', 'P-002', 'P-003', 'P-004', "
+            "'P-005', 'P-006'. Is 'P-006' meant? Give one with a row for each sample: index it by the ids of the "
+            "samples, or, if its values are in the order of the samples and positions, give them without names: "
+            "frame.to_numpy().",
+        ),
+        (
+            lambda frame: frame.loc["P-003"],
+            "The Series has no row for the sample 'P-000'; its rows are 'P-003'. Is 'P-003' meant? Give one with a row "
+            "for each sample: index it by the ids of the samples, or, if its values are in the order of the samples "
+            "and positions, give them without names: frame.to_numpy().",
+        ),
+        (
+            lambda frame: frame[["age", "mass", "mass", "height"]],
+            "The DataFrame has 2 columns 'mass', but one for each position is needed. Leave the others out, or, if its "
+            "values are in the order of the samples and positions, give them without names: frame.to_numpy().",
+        ),
+    ],
+)
+def test_a_frame_without_a_name_that_is_needed_is_refused(arranged, message):
+    given, frame = patients()
+    with pytest.raises(InputError) as caught:
+        ats.plot.bars(given, arranged(frame), ax=axes())
+    assert str(caught.value) == message
 
 
 def test_without_inputs_dots_have_the_colour_of_their_side():

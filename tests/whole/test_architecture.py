@@ -74,7 +74,7 @@ ALLOWED = {
     "attribution": {*MODEL, "capturing", "analysis", *GROUND},
     "trust": {*MODEL, "pages", "attribution", "capturing", "analysis", *GROUND},
     "explaining": {*MODEL, "trust", "pages", "plot", "attribution", "capturing", "tables", *GROUND},
-    "plot": GROUND,
+    "plot": {"frames", "tables", *GROUND},
     "pages": GROUND,
     "reporting": {"pages"},
     "viewer": {"analysis", *GROUND},

@@ -26,7 +26,8 @@ from attnscope.plot._canvas import (
 )
 from attnscope.plot._checks import Weights
 from attnscope.plot._guest import figure_of, guest, points_of
-from attnscope.plot._samples import Samples, Values, said, samples_of, values_of
+from attnscope.plot._input_values import values_of
+from attnscope.plot._samples import Samples, Values, said, samples_of
 from attnscope.plot._ticks import NumberLocator
 from attnscope.plot._typesetting import plain_text, width_of, written
 from attnscope.quantities import Quantity, remarks_on
@@ -81,8 +82,9 @@ def bars(
 
     Args:
         weights: What `ats.attribute` returns, dims ``(sample, key)`` or ``(key,)``; or attention that keys receive.
-        inputs: What the model was given: one value per position, of this sample or of all; a table or a data frame.
-            They stand beside the names. Default: none.
+        inputs: What the model was given: one value per position, of this sample or of all; a table or a data frame,
+            whose columns are found by the names of the positions and its rows by the ids of the samples, wherever both
+            have them, whatever their order. They stand beside the names. Default: none.
         sample: Number or id of the sample; default: the first.
         most: How many positions have a bar of their own.
         labels: Names of the positions; default: the ``key_label`` coordinate, else
@@ -95,7 +97,7 @@ def bars(
     Raises:
         SchemaError: The values are neither attention nor relevance, or there is no such sample.
         LabelError: There is not one label per position.
-        InputError: There is not one input per position.
+        InputError: There is not one input per position, or a data frame has no such column or row.
 
     Example:
         >>> import xarray as xr
@@ -109,10 +111,10 @@ def bars(
         raise SchemaError(f"most={most} was given, but at least one bar is needed. Write most=12.")
     samples = samples_of(weights, labels)
     place = samples.number(sample)
-    given = values_of(inputs, samples.values.shape)
+    given = values_of(inputs, samples, place)
     quantity = samples.quantity_at(place)
     sums = quantity.noun == "attention" or (samples.base is not None and samples.answer is not None)
-    rows = _rows(samples, place, None if given is None else given[place], most, sums=sums)
+    rows = _rows(samples, place, None if given is None else given[0], most, sums=sums)
     ax = axes_or_new(ax, 6.4, 1.1 + 0.26 * len(rows))
     _draw(ax, rows, quantity)
     head_line(ax, samples.titles[place], [*remarks_on(samples.at(place)), *_remarks(samples, place, quantity)])

@@ -16,7 +16,8 @@ from attnscope.plot._canvas import add_bar, axes_or_new, colour_map, difference_
 from attnscope.plot._checks import Weights
 from attnscope.plot._guest import guest
 from attnscope.plot._importance import mean_size, name_rows, strongest
-from attnscope.plot._samples import Values, samples_of, values_of
+from attnscope.plot._input_values import values_of
+from attnscope.plot._samples import Values, samples_of
 from attnscope.plot._typesetting import plain_text, written
 from attnscope.quantities import remarks_on
 
@@ -42,7 +43,8 @@ def beeswarm(
 
     Args:
         weights: What `ats.attribute` returns, dims ``(sample, key)``; positions are the same in all samples.
-        inputs: What the model was given, dims ``(sample, key)``: a table or a data frame. Default: none.
+        inputs: What the model was given, dims ``(sample, key)``: a table or a data frame, whose columns and
+            rows are found by their names as in `bars`. Default: none.
         most: How many rows there are.
         labels: Names of the positions; default: the ``key_label`` coordinate, else
             what they are and their numbers: ``step 3``; patches by row and column.
@@ -54,7 +56,7 @@ def beeswarm(
     Raises:
         SchemaError: The values are neither attention nor relevance.
         LabelError: There is not one label per position, or the positions' names differ between samples.
-        InputError: There is not one input per sample and position.
+        InputError: There is not one input per sample and position, or a data frame has no such column or row.
 
     Example:
         >>> import xarray as xr
@@ -68,7 +70,7 @@ def beeswarm(
         raise SchemaError(f"most={most} was given, but at least one row is needed. Write most=12.")
     samples = samples_of(weights, labels)
     names, quantity = samples.shared_names, samples.quantity
-    given = values_of(inputs, samples.values.shape)
+    given = values_of(inputs, samples)
     rows = strongest(mean_size(samples.values), most)
     ax = axes_or_new(ax, 6.4, 1.2 + 0.34 * len(rows))
     dark = is_dark(ax)

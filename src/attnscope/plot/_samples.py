@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from attnscope.errors import InputError, LabelError, SchemaError, counted
+from attnscope.errors import LabelError, SchemaError, counted
 from attnscope.marks import readable
 from attnscope.plot._checks import Weights, check, labelled, require_keys
 from attnscope.plot._panels import sample_number, sample_titles
 from attnscope.position_kinds import Counted, counted_along
 from attnscope.quantities import Quantity, quantity_of
-from attnscope.schema import KEY, SAMPLE, key_dims, size_along
+from attnscope.schema import KEY, SAMPLE, SAMPLE_ID, key_dims, size_along
 
 Values: TypeAlias = ArrayLike | None
 """What the model was given: one value per position, of one sample or of all."""
@@ -58,6 +58,18 @@ class Samples:
                 "relevance.drop_vars('key_label')."
             )
         return [str(name) for name in self.names[0]]
+
+    @property
+    def ids(self) -> list[str] | None:
+        """What the samples are called in the array; None where nothing says it."""
+        known = self.array.coords.get(SAMPLE_ID)
+        return None if known is None or known.dims not in ((), (SAMPLE,)) else list(map(str, np.ravel(known.values)))
+
+    @property
+    def labels(self) -> list[str] | None:
+        """What the positions are called in the array, if the same in all samples; None where nothing says it."""
+        known = _laid(self.array, "label", key_dims(self.array.dims), (self.values.shape[0], self.values.shape[1]))
+        return None if known is None or (known != known[0]).any() else list(map(str, known[0]))
 
     @property
     def quantity(self) -> Quantity:
@@ -152,30 +164,6 @@ def _of_samples(array: xr.DataArray, name: str, count: int) -> np.ndarray | None
     if known is None or known.dims not in ((), (SAMPLE,)):
         return None
     return np.broadcast_to(np.asarray(known.values, dtype=np.float64), (count,))
-
-
-def values_of(inputs: Any, shape: tuple[int, int]) -> np.ndarray | None:
-    """What the model was given, dims ``(sample, position)``; None where nothing was given.
-
-    Args:
-        inputs: Values of all samples, or of all positions of a single one; a data frame is read by its columns' order.
-        shape: Numbers of samples and positions.
-
-    Raises:
-        InputError: There is not one value per sample and position.
-    """
-    if inputs is None:
-        return None
-    values = np.asarray(inputs.detach().cpu() if hasattr(inputs, "detach") else inputs)
-    if values.shape == shape[1:]:
-        values = np.broadcast_to(values, shape)
-    if values.shape != shape:
-        raise InputError(
-            f"The inputs have shape {values.shape}, but one value for each of {shape[0]} samples and {shape[1]} "
-            f"positions is needed: {shape}. Of positions with several numbers, such as steps with features, leave them "
-            "out."
-        )
-    return values
 
 
 def said(value: object) -> str:
