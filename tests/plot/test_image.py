@@ -257,6 +257,35 @@ def test_a_grid_that_is_not_known_or_does_not_fit(keys, grid, message):
     assert str(caught.value) == message
 
 
+KNOWN_GRIDS = {
+    "attrs['grid'] says": xr.DataArray(np.full(6, 1 / 6), dims="key", attrs={"grid": [2, 3]}),
+    "the dims key_0 and key_1 say": xr.DataArray(np.full((2, 3), 1 / 6), dims=("key_0", "key_1")),
+    "the labels say": xr.DataArray(
+        np.full(7, 1 / 7), {"key_label": ("key", ats.labels.patches(2, 3, prefix=["[CLS]"]))}, "key"
+    ),
+}
+
+
+@pytest.mark.parametrize("says", KNOWN_GRIDS)
+def test_a_grid_other_than_the_one_that_the_weights_say_is_refused(says):
+    weights = KNOWN_GRIDS[says]
+    for grid in [(3, 2), (1, 6)]:
+        with pytest.raises(LabelError) as caught:
+            ats.plot.image(np.zeros((6, 6)), weights, grid=grid, ax=axes())
+        assert str(caught.value) == (
+            f"grid={grid} was given, but {says} that the weights are of 2 x 3 patches. Write grid=(2, 3), or leave it "
+            "out."
+        )
+    assert patches(ats.plot.image(np.zeros((6, 6)), weights, grid=(2, 3), ax=axes())).shape == (2, 3)
+
+
+def test_patches_that_are_no_whole_pixels_are_said():
+    even = np.full(16, 1 / 16)
+    said = "4 x 4 patches · a patch is 1.5 x 2 pixels: drawn as if the picture had only been resized"
+    assert remarks(ats.plot.image(np.zeros((6, 8)), even, grid=(4, 4), ax=axes())).endswith(said)
+    assert remarks(ats.plot.image(np.zeros((4, 8)), even, grid=(4, 4), ax=axes())).endswith("4 x 4 patches")
+
+
 def test_relevance_of_a_model_s_pictures_knows_their_grid_and_a_gallery_what_holds_for_all(rng):
     inputs = keras.Input((4, 6, 1))
     model = keras.Model(inputs, keras.layers.Dense(2, activation="softmax")(keras.layers.Flatten()(inputs)))

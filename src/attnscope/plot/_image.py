@@ -105,6 +105,9 @@ def image(
     as numbers; the title says what share of the attention they take, and what share the patches have. If one has more
     weight than the strongest patch, the colour bar has a tip. Hatched: masked. Red with a cross: NaN.
 
+    The picture may have another size than the one that the model saw, such as a photo before it was resized. Where a
+    patch is no whole number of its pixels, the picture says so, and that a crop would shift the patches.
+
     Args:
         picture: ``(height, width)``, grey; or ``(height, width, 1 | 3 | 4)``; integers to 255, or floats from 0 to 1.
             With `images`, all pictures, one for each sample.
@@ -114,7 +117,7 @@ def image(
         images: Numbers or ids of samples, for a gallery of them on one scale; default: one picture.
         grid: Rows and columns of the patches. Default: taken from labels made with `attnscope.labels.patches`, the
             sizes of ``key_0`` and ``key_1``, or the grid that `ats.attribute` was given. If given, all tokens before
-            the patches are special tokens.
+            the patches are special tokens; it has to be the grid that the weights say, where they do.
         sample: Number or id of the sample; default: the first. ``mean``: over all samples, without padding.
         head: Number of the head; ``mean`` or ``max`` over the heads; default: their mean.
         normalize: None: the weights as they are. ``max``, ``row``: as shares of the largest weight. ``rank``: the share
@@ -408,6 +411,9 @@ def _in_words(shown: Pictured, *, short: bool = False) -> list[str]:
     patches, quantity = shown.patches, shown.panels.quantity
     rows, columns = patches.weights.shape
     remarks = [f"{rows} x {columns} patches"]
+    high, wide = shown.pixels.shape[0] / rows, shown.pixels.shape[1] / columns
+    if not (high.is_integer() and wide.is_integer()):  # a model may resize its pictures, or crop them
+        remarks.append(f"a patch is {high:.4g} x {wide:.4g} pixels: drawn as if the picture had only been resized")
     if len(patches.special) and not short:
         inside, outside = float(np.nansum(patches.weights)), float(np.nansum(patches.special))
         tokens = "1 token" if len(patches.special) == 1 else f"{len(patches.special)} tokens"

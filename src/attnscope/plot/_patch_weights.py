@@ -142,23 +142,36 @@ def _grid(labels: tuple[str, ...], array: xr.DataArray, grid: tuple[int, int] | 
     """Rows, columns and the position of the first patch."""
     sinks = int(array.attrs.get("sinks", 0))
     before = len(labels) - sinks
+    known, why = _known_grid(labels, array)
     if grid is not None:
         rows, columns = grid
+        if known is not None and (rows, columns) != known[:2]:
+            raise LabelError(
+                f"grid={grid!r} was given, but {why} that the weights are of {known[0]} x {known[1]} patches. Write "
+                f"grid={known[:2]}, or leave it out."
+            )
         if rows < 1 or columns < 1 or rows * columns > before:
             raise LabelError(
                 f"grid={grid!r} has {rows * columns} patches, but the weights have {before} keys. {_suggested(before)}"
             )
         return rows, columns, before - rows * columns
-    sizes = [size for dim, size in array.sizes.items() if str(dim).startswith("key_")] or array.attrs.get("grid", ())
-    if len(sizes) == 2:
-        return int(sizes[0]), int(sizes[1]), 0
-    labelled_grid = patch_grid(labels)
-    if labelled_grid is None:
+    if known is None:
         raise LabelError(
             f"The weights have {len(labels)} keys, but neither labels nor dims say how many rows and columns of "
             f"patches they are. {_suggested(before)}"
         )
-    return labelled_grid
+    return known
+
+
+def _known_grid(labels: tuple[str, ...], array: xr.DataArray) -> tuple[tuple[int, int, int] | None, str]:
+    """Rows, columns and the position of the first patch, as far as the weights say them; and what says them."""
+    sizes = [size for dim, size in array.sizes.items() if str(dim).startswith("key_")]
+    if len(sizes) == 2:
+        return (sizes[0], sizes[1], 0), "the dims key_0 and key_1 say"
+    recorded = [int(size) for size in np.ravel(array.attrs.get("grid", ()))]
+    if len(recorded) == 2 and recorded[0] * recorded[1] == len(labels):  # not so if keys were selected since
+        return (recorded[0], recorded[1], 0), "attrs['grid'] says"
+    return patch_grid(labels), "the labels say"
 
 
 def _suggested(keys: int) -> str:
