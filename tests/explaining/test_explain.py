@@ -17,7 +17,7 @@ from attnscope.attribution import relevance_of, subjects_of
 from attnscope.errors import InputError, MethodError, TargetError, WouldOverwriteError
 from attnscope.explaining._explain import _drawn
 from attnscope.explaining._method_choice import MethodChoice
-from attnscope.pages._signed_marks import SignedParts, signed_bars
+from attnscope.pages._signed_marks import SignedParts, signed_bars, signed_columns, signed_words
 
 WEIGHTS = np.array([[2.0], [-3.0], [0.5], [0.0]], "float32")
 NAMES = ["height", "weight", "age", "=1+1"]
@@ -463,6 +463,19 @@ def test_the_row_of_the_others_is_a_sum_only_where_sums_mean_something():
     assert "\N{MINUS SIGN}4.50</td>" in last and "<i class=less" in last and added.reach == 5
 
 
+def test_what_has_a_relevance_of_0_has_no_mark():
+    parts = SignedParts("features", ["a", "b", "c"], [""] * 3, np.array([0.5, 0.0, -0.25]))
+    assert [
+        kind for _, kind in re.findall(r"<bdi>(.)</bdi>.*?<td class=track>(?:<i class=(\w+))?", signed_bars(parts))
+    ] == [
+        "more",
+        "less",
+        "",
+    ]
+    assert re.findall("<span class='([^']*)'", signed_words(parts)) == ["word more", "word", "word less"]
+    assert re.findall(r"<rect class=(\w+)", signed_columns(parts)) == ["more", "less"]
+
+
 def test_a_method_that_is_never_negative_has_bars_from_the_left_and_says_so(model, patients):
     explanation = explained(model, patients, samples=[0])
     table = explanation.table.drop_dims("by").assign(
@@ -475,7 +488,7 @@ def test_a_method_that_is_never_negative_has_bars_from_the_left_and_says_so(mode
         f"features that raise {target} from those that lower it."
     ) in page
     assert re.findall(r"<i class=more style='([^']*)'", page) == [
-        f"left:0.00%;width:{width}.00%" for width in (100, 50, 25, 0)
+        f"left:0.00%;width:{width}.00%" for width in (100, 50, 25)
     ]
     assert "lowers</span>" not in page and "When the most relevant features are removed" in page
     assert "lowers</span>" in explanation._repr_html_()

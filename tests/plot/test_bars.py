@@ -12,7 +12,8 @@ import attnscope as ats
 from attnscope import colours
 from attnscope.errors import InputError, LabelError, SchemaError
 from attnscope.plot._importance import student
-from drawings import HOSTILE, axes, bar, drawn, relevance, remarks, title, unreadable
+from attnscope.plot._ticks import NumberFormatter
+from drawings import HOSTILE, axes, bar, drawn, relevance, remarks, ticks, title, unreadable
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -110,6 +111,35 @@ def test_padding_has_no_bar_and_nan_is_counted():
     ax = ats.plot.bars(given, sample=1, ax=axes())
     assert sorted(row_names(ax)) == ["feature 1", "feature 2"]
     assert remarks(ax) == "the bars need not add up to the answer · 1 value is NaN and has no bar"
+
+
+def test_over_many_samples_nan_is_counted_and_padding_is_not():
+    given = relevance(5, 3, padded=1)
+    given[1, 2] = np.nan
+    assert remarks(ats.plot.beeswarm(given, ax=axes())) == "5 samples"
+    given[0, 0] = given[4, 1] = np.nan
+    assert remarks(ats.plot.beeswarm(given, ax=axes())) == "5 samples · 2 values are NaN and have no dot"
+    assert remarks(ats.plot.importance(given, ax=axes())).startswith("5 samples · 2 values are NaN and do not count · ")
+
+
+def test_estimates_have_their_standard_error_at_the_end_of_their_bars():
+    given = adding_up(2, 5)
+    errors = np.linspace(0.05, 0.5, 10).reshape(2, 5)
+    estimated = given.assign_coords(standard_error=(("sample", "key"), errors))
+    ax = ats.plot.bars(estimated, sample=1, most=3)
+    found = {round(line.get_ydata()[0]): line.get_xdata() for line in ax.lines if line.get_gid() == "error"}
+    order = np.argsort(-np.abs(given.values[1]))[:3]
+    assert sorted(found) == [1, 2, 3]
+    for (row, start, length, _), place in zip(drawn_bars(ax), order, strict=False):
+        end = start + length
+        np.testing.assert_allclose(sorted(found[row]), [end - errors[1, place], end + errors[1, place]])
+        number = next(text for text in ax.texts if text.get_gid() == "number" and text.xy[1] == row)
+        assert number.xy[0] == pytest.approx(end + np.sign(length) * errors[1, place])
+    assert remarks(ax).endswith(" · thin line: one standard error to both sides, 0.500 at most")
+    assert not unreadable(ax.figure)
+    unknown = ats.plot.bars(estimated.assign_coords(standard_error=estimated.standard_error * np.nan), ax=axes())
+    assert remarks(unknown).endswith(" · standard error not known")
+    assert not [line for line in unknown.lines if line.get_gid() == "error"]
 
 
 @pytest.mark.parametrize("samples", [1, 2, 7, 150])
@@ -349,7 +379,7 @@ def test_what_cannot_be_drawn_is_refused(draw, kind, message):
 
 
 @pytest.mark.parametrize("width", [2.5, 6.4])
-@pytest.mark.parametrize("scale", [2e-4, 4e6])
+@pytest.mark.parametrize("scale", [1e-11, 1e-5, 4e6])
 @pytest.mark.parametrize("picture", [ats.plot.bars, ats.plot.beeswarm, ats.plot.importance])
 def test_the_numbers_of_the_axis_do_not_overlap(picture, scale, width):
     ax = drawn(picture(scale * relevance(9, 4), ax=axes(width, 3)))
@@ -361,3 +391,24 @@ def test_the_numbers_of_the_axis_do_not_overlap(picture, scale, width):
     ]
     assert len(boxes) >= 1
     assert all(one.x1 < other.x0 for one, other in pairwise(boxes))
+    assert ax.xaxis.get_offset_text().get_text() == ""
+    for place, text in ticks(ax.xaxis, laid_out=True):
+        assert float(text.replace(MINUS, "-")) == pytest.approx(place, rel=1e-6, abs=1e-9 * scale)
+
+
+@pytest.mark.parametrize(
+    ("values", "texts"),
+    [
+        ([0, 0.25, 0.5], ["0.00", "0.25", "0.50"]),
+        ([-5e-5, 0, 5e-5], ["-5e-05", "0", "5e-05"]),
+        ([1e-11, 1.5e-11], ["1.0e-11", "1.5e-11"]),
+        ([2019, 2020, 2021], ["2019", "2020", "2021"]),
+        ([1_700_000_000, 1_700_000_001], ["1700000000", "1700000001"]),
+        ([0.9999, 0.99992], ["0.99990", "0.99992"]),
+        ([4e6, 6e6], ["4e+06", "6e+06"]),
+        ([0], ["0"]),
+        ([], []),
+    ],
+)
+def test_each_number_of_an_axis_is_written_in_full(values, texts):
+    assert NumberFormatter().format_ticks(values) == [text.replace("-", MINUS) for text in texts]

@@ -113,7 +113,11 @@ def _bar(parts: SignedParts, name: str, value: str | None, relevance: float, kin
     place = f"left:{zero - share if relevance < 0 else zero:.2f}%;width:{share:.2f}%"
     said = number(relevance) if parts.one_sided else signed(relevance)
     return _row(
-        name, value, f"<i class={_side(relevance)} style='{place}'></i>", f" title='{exact(relevance)}'>{said}", kind
+        name,
+        value,
+        f"<i class={_side(relevance)} style='{place}'></i>" if _side(relevance) else "",
+        f" title='{exact(relevance)}'>{said}",
+        kind,
     )
 
 
@@ -134,13 +138,14 @@ def _row(name: str, value: str | None, bar: str, said: str, kind: str) -> str:
 
 
 def _side(relevance: float) -> str:
-    return "less" if relevance < 0 else "more"
+    """The class of its mark; empty for 0 and NaN, which have none."""
+    return "less" if relevance < 0 else "more" if relevance > 0 else ""
 
 
 def signed_words(parts: SignedParts) -> str:
     """The sample's own text: more is on orange, less on blue with a dashed line below."""
     words = "".join(
-        f"<span class='word {_side(value)}' style='--share:{100 * abs(value) / parts.reach:.0f}%' "
+        f"<span class='{f'word {_side(value)}'.rstrip()}' style='--share:{100 * abs(value) / parts.reach:.0f}%' "
         f"title='{plain(name)}: {exact(value)}'>{isolated(name)}</span> "
         for name, value in zip(parts.names, map(float, parts.relevance), strict=True)
     )
@@ -156,6 +161,7 @@ def signed_columns(parts: SignedParts) -> str:
         f"y='{middle - max(value, 0) / parts.reach * middle:.2f}' height='{abs(value) / parts.reach * middle:.2f}'>"
         f"<title>{plain(name)}: {exact(value)}</title></rect>"
         for place, (name, value) in enumerate(zip(parts.names, map(float, parts.relevance), strict=True))
+        if _side(value)
     )
     every = max(1, -(-len(parts.names) // 12))
     ticks = "".join(

@@ -12,7 +12,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.font_manager import FontProperties, font_scalings
 
 from attnscope.colours import palette
-from attnscope.errors import SchemaError, counted
+from attnscope.errors import SchemaError
 from attnscope.marks import number, signed_number
 from attnscope.plot._canvas import (
     Place,
@@ -27,8 +27,8 @@ from attnscope.plot._canvas import (
 from attnscope.plot._checks import Weights
 from attnscope.plot._guest import figure_of, guest, points_of
 from attnscope.plot._input_values import values_of
-from attnscope.plot._samples import Samples, Values, said, samples_of
-from attnscope.plot._ticks import NumberLocator
+from attnscope.plot._samples import Samples, Values, nan_remark, said, samples_of
+from attnscope.plot._ticks import number_ticks
 from attnscope.plot._typesetting import plain_text, width_of, written
 from attnscope.quantities import Quantity, remarks_on
 
@@ -47,6 +47,7 @@ class _Bar:
         start: Where it starts.
         kind: ``value``, ``others``, ``residual``; or ``end`` or ``range``, which are no bars.
         words: What stands at its end in place of its number.
+        error: Standard error of its length; 0 where none is known.
     """
 
     name: str
@@ -54,11 +55,18 @@ class _Bar:
     start: float
     kind: str = "value"
     words: str = ""
+    error: float = 0.0
 
     @property
     def reached(self) -> float:
         """Where it ends."""
         return self.start if self.kind == "end" else self.start + self.value
+
+    @property
+    def extent(self) -> tuple[float, float]:
+        """From where to where it reaches, with its standard error."""
+        ends = (self.start, self.reached, self.reached - self.error, self.reached + self.error)
+        return min(ends), max(ends)
 
 
 @guest
@@ -78,7 +86,8 @@ def bars(
     sum and the answer is the residual: it is said below the title, and has a bar of its own (hatched) where it is more
     than 0.5% of the way. Of other methods the bars start at 0, and the picture says that they need not add up. Orange:
     the position raises the target; blue: it lowers it. Positions beyond `most` share a row: their sum as a grey bar,
-    or, where sums mean nothing, how far from 0 they are at most. NaN is left out, and said; so is padding.
+    or, where sums mean nothing, how far from 0 they are at most. NaN is left out, and said; so is padding. Thin
+    lines, where values are estimates (Shapley values): one standard error to both sides of a bar's end.
 
     Args:
         weights: What `ats.attribute` returns, dims ``(sample, key)`` or ``(key,)``; or attention that keys receive.
@@ -143,8 +152,9 @@ def _rows(samples: Samples, place: int, given: np.ndarray | None, most: int, *, 
     if given is not None:
         values_said, _ = written([said(given[position]) for position in kept], LONGEST_VALUE)
         called = [f"{name} = {value}" for name, value in zip(called, values_said, strict=True)]
+    errors = np.zeros_like(values) if samples.standard_error is None else np.nan_to_num(samples.standard_error[place])
     for position, name in zip(kept, called, strict=True):
-        rows.append(_Bar(name, float(values[position]), reached))
+        rows.append(_Bar(name, float(values[position]), reached, error=float(errors[position])))
         reached += float(values[position]) if adds_up else 0.0
     rest = order[len(kept) :]
     if len(rest) and not sums:
@@ -186,6 +196,9 @@ def _draw(ax: Axes, rows: list[_Bar], quantity: Quantity) -> None:
         side = ends(1.0 if bar.value >= 0 else 0.0) if quantity.signed else colour_map(dark)(0.72)
         colour = {"value": side, "others": tokens["edge"], "residual": "none"}[bar.kind]
         (drawn,) = ax.barh(row, bar.value, left=bar.start, height=0.68, color=colour, gid=bar.kind)
+        if bar.error:
+            ends_of_error = [bar.reached - bar.error, bar.reached + bar.error]
+            ax.plot(ends_of_error, [row, row], color=ax.xaxis.label.get_color(), linewidth=0.9, gid="error")
         if bar.kind == "residual":
             drawn.set(edgecolor=tokens["edge"], hatch="/////")
     joints = [[(bar.reached, row), (bar.reached, row + 1)] for row, bar in enumerate(rows[:-1])]
@@ -200,7 +213,7 @@ def _draw(ax: Axes, rows: list[_Bar], quantity: Quantity) -> None:
         plain_text(label)
     ax.tick_params(axis="y", length=0)
     ax.tick_params(axis="x", labelsize=points_of("small"))
-    ax.xaxis.set_major_locator(NumberLocator())
+    number_ticks(ax.xaxis)
     ax.spines[["top", "right", "left"]].set_visible(False)
     words, label_fonts = written([quantity.name], None)
     plain_text(ax.set_xlabel(label_lines(ax, words), loc="right", fontsize="small")).set_fontfamily(label_fonts)
@@ -214,16 +227,15 @@ def _write_numbers(ax: Axes, rows: list[_Bar]) -> None:
     size = float(font_scalings["small"] * rcParams["font.size"])
     font = FontProperties(family=rcParams["font.family"], size=size)
     texts = [bar.words or (number(bar.value) if bar.kind == "end" else signed_number(bar.value)) for bar in rows]
-    places = [bar.reached for bar in rows]
-    lows = [min(bar.start, bar.reached) for bar in rows]
-    highs = [max(bar.start, bar.reached) for bar in rows]
+    lows, highs = zip(*(bar.extent for bar in rows), strict=True)
     dots = ax.get_window_extent().width * 72 / figure_of(ax).get_dpi()
     room = (max(width_of(text, font) for text in texts) + 12) / max(dots, 1.0)
     low, high = min(lows), max(highs)
     whole = (high - low or max(abs(high), 1.0)) / max(0.2, 1 - 2 * room)
     ax.set_xlim(low - room * whole, high + room * whole)
-    for row, (bar, text, place) in enumerate(zip(rows, texts, places, strict=True)):
+    for row, (bar, text) in enumerate(zip(rows, texts, strict=True)):
         left = bar.value < 0 and bar.kind != "end"
+        place = bar.reached - bar.error if left else bar.reached + bar.error
         note = ax.annotate(
             text,
             (place, row),
@@ -238,10 +250,19 @@ def _write_numbers(ax: Axes, rows: list[_Bar]) -> None:
         plain_text(note)
 
 
+def _error_remark(samples: Samples, place: int) -> str:
+    """How uncertain the values are because they were sampled; empty where they were not."""
+    if samples.standard_error is None:
+        return ""
+    errors = samples.standard_error[place][np.isfinite(samples.values[place])]
+    if not np.isfinite(errors).any():
+        return "standard error not known" if errors.size else ""
+    return f"thin line: one standard error to both sides, {number(float(np.nanmax(errors)))} at most"
+
+
 def _remarks(samples: Samples, place: int, quantity: Quantity) -> list[str]:
-    broken = int(np.isnan(samples.array.values.reshape(samples.values.shape)[place]).sum())
-    have = "is NaN and has" if broken == 1 else "are NaN and have"
-    remarks = [f"{counted(broken, 'value')} {have} no bar" if broken else ""]
+    broken = nan_remark(samples.broken[place], "has no bar", "have no bar")
+    remarks = [broken, _error_remark(samples, place)]
     if not broken and not np.isfinite(samples.values[place]).any():
         remarks = ["there is nothing but padding"]
     if not quantity.signed:

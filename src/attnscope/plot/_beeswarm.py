@@ -17,7 +17,7 @@ from attnscope.plot._checks import Weights
 from attnscope.plot._guest import guest
 from attnscope.plot._importance import mean_size, name_rows, strongest
 from attnscope.plot._input_values import values_of
-from attnscope.plot._samples import Values, samples_of
+from attnscope.plot._samples import Values, nan_remark, samples_of
 from attnscope.plot._typesetting import plain_text, written
 from attnscope.quantities import remarks_on
 
@@ -39,7 +39,7 @@ def beeswarm(
     Rows are in order of their mean distance from 0, the largest on top. Dots lie side by side where they would cover
     each other. With `inputs` their colour says how large the value was, from the row's lowest, pale, to its highest, so
     that one sees whether large values raise the target or lower it; grey: missing, or no number. Without them, orange
-    raises the target and blue lowers it. Padding and NaN have no dot.
+    raises the target and blue lowers it. Padding and NaN have no dot; how many values are NaN is said.
 
     Args:
         weights: What `ats.attribute` returns, dims ``(sample, key)``; positions are the same in all samples.
@@ -102,7 +102,8 @@ def beeswarm(
         add_bar(ax, mappable, "value of the input", {0.0: "lowest", 1.0: "highest"})
     count = f"{len(samples.values):,} sample{'s' if len(samples.values) > 1 else ''}"
     grey = "grey: the input is no number" if shares is not None and np.isnan(shares).any() else ""
-    head_line(ax, "", [count, samples.part(len(rows)), grey, *remarks_on(samples.array)])
+    broken = nan_remark(samples.broken, "has no dot", "have no dot")
+    head_line(ax, "", [count, samples.part(len(rows)), broken, grey, *remarks_on(samples.array)])
     return ax
 
 

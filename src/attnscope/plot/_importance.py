@@ -11,8 +11,8 @@ from attnscope.errors import SchemaError
 from attnscope.plot._canvas import axes_or_new, colour_map, head_line, is_dark, label_lines
 from attnscope.plot._checks import Weights
 from attnscope.plot._guest import guest, points_of
-from attnscope.plot._samples import Samples, samples_of
-from attnscope.plot._ticks import NumberLocator
+from attnscope.plot._samples import Samples, nan_remark, samples_of
+from attnscope.plot._ticks import number_ticks
 from attnscope.plot._typesetting import LONGEST, plain_text, written
 from attnscope.quantities import remarks_on
 
@@ -32,7 +32,7 @@ def importance(
     that these could have been; it assumes that the samples were drawn independently of each other, and by Student's t
     allows for how few they are. It is approximate, as sizes are skewed: where relevance is normal, intervals of 95%
     held the mean in 92% of simulations with 5 samples, and in 95% with 50; where sizes are log-normal in 82% and 90%. A
-    single sample has no interval, which is said. Padding and NaN do not count.
+    single sample has no interval, which is said. Padding and NaN do not count; how many values are NaN is said.
 
     It says how much a position matters to the relevance that was computed, not in which direction (`beeswarm` does),
     and not whether that relevance is faithful to the model (`ats.evidence` does).
@@ -96,6 +96,7 @@ def _remarks(samples: Samples, rows: list[int], level: float, half: np.ndarray) 
     return [
         f"{count:,} sample{'s' if count > 1 else ''}",
         samples.part(len(rows)),
+        nan_remark(samples.broken, "does not count", "do not count"),
         f"line: {100 * level:g}% interval of the mean, approximate" if known else "no interval: it needs two samples",
     ]
 
@@ -152,5 +153,5 @@ def name_rows(ax: Axes, names: Sequence[str]) -> None:
         plain_text(label)
     ax.tick_params(axis="y", length=0)
     ax.tick_params(axis="x", labelsize=points_of("small"))
-    ax.xaxis.set_major_locator(NumberLocator())
+    number_ticks(ax.xaxis)
     ax.spines[["top", "right", "left"]].set_visible(False)

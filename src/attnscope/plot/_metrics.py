@@ -30,7 +30,7 @@ from attnscope.plot._cell_marks import cross_out
 from attnscope.plot._guest import guest
 from attnscope.plot._panels import Side, site_of
 from attnscope.plot._scale import Scale
-from attnscope.plot._ticks import name_positions
+from attnscope.plot._ticks import NumberFormatter, name_positions
 from attnscope.plot._typesetting import cut_front, plain_text
 from attnscope.schema import HEAD, RECEIVED, SAMPLE, SCORES, key_dims, query_dims
 from attnscope.site_names import short_names
@@ -301,6 +301,7 @@ def _draw_lines(ax: Axes | None, table: _Table, end: float, signed: bool) -> tup
     )
     ax.plot(np.arange(layers), mean, color=colours(0.8), linewidth=1.6, gid="mean")
     ax.set(xlim=(-0.5, layers - 0.5), ylim=(-end if signed else 0, end))
+    ax.yaxis.set_major_formatter(NumberFormatter())
     ax.spines[["top", "right"]].set_visible(False)
     _name_layers(ax.xaxis, table.layers)
     plain_text(ax.set_ylabel(table.short))

@@ -72,6 +72,22 @@ class Samples:
         return None if known is None or (known != known[0]).any() else list(map(str, known[0]))
 
     @property
+    def broken(self) -> np.ndarray:
+        """Where a value that is no padding is NaN, dims ``(sample, position)``."""
+        shape = (self.values.shape[0], self.values.shape[1])
+        valid = _laid(self.array, "valid", key_dims(self.array.dims), shape)
+        nan = np.isnan(self.array.values).reshape(shape)
+        return np.asarray(nan if valid is None else nan & valid.astype(bool))
+
+    @property
+    def standard_error(self) -> np.ndarray | None:
+        """Of each value, dims ``(sample, position)``; None where the array says none."""
+        known = self.array.coords.get("standard_error")
+        if known is None or set(known.dims) != set(self.array.dims):
+            return None
+        return np.asarray(known.transpose(*self.array.dims).values, dtype=np.float64).reshape(self.values.shape)
+
+    @property
     def quantity(self) -> Quantity:
         """What the values are, of all samples together."""
         return quantity_of(self.array)
@@ -164,6 +180,14 @@ def _of_samples(array: xr.DataArray, name: str, count: int) -> np.ndarray | None
     if known is None or known.dims not in ((), (SAMPLE,)):
         return None
     return np.broadcast_to(np.asarray(known.values, dtype=np.float64), (count,))
+
+
+def nan_remark(broken: np.ndarray, one: str, several: str) -> str:
+    """How many values are NaN, and what that means for one or for several; empty where none is."""
+    count = int(broken.sum())
+    return (
+        f"{counted(count, 'value')} {f'is NaN and {one}' if count == 1 else f'are NaN and {several}'}" if count else ""
+    )
 
 
 def said(value: object) -> str:

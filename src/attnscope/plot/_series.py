@@ -32,7 +32,7 @@ from attnscope.plot._guest import guest, points_of
 from attnscope.plot._heatmap import draw_map, margin
 from attnscope.plot._panels import Panels, Side, chosen_before, kept_of, side_of, site_of
 from attnscope.plot._scale import scaled
-from attnscope.plot._ticks import name_positions
+from attnscope.plot._ticks import NumberFormatter, name_positions
 from attnscope.plot._typesetting import plain_text, wrapped, written
 from attnscope.position_kinds import UNKNOWN
 from attnscope.quantities import Quantity, is_relevance, remarks_on
@@ -344,6 +344,7 @@ def _draw_lines(
     label = plain_text(ax.set_ylabel(wrapped(texts, 72 * 3.0, 10)))
     label.set_fontfamily(label_fonts)
     ax.spines[["top", "right"]].set_visible(False)
+    ax.yaxis.set_major_formatter(NumberFormatter())
     _time_axis(ax, courses, when)
     _marks(ax, courses, chosen, places)
     _legend(ax, fonts)
@@ -377,8 +378,10 @@ def _time_axis(ax: Axes, courses: _Courses, when: np.ndarray | None) -> None:
             dates = AutoDateLocator(minticks=3, maxticks=7)  # type: ignore[no-untyped-call]
             ax.xaxis.set_major_locator(dates)
             ax.xaxis.set_major_formatter(ConciseDateFormatter(dates))  # type: ignore[no-untyped-call]
-        elif when.dtype.kind in "iuf" and (when == np.rint(when)).all():
-            ax.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
+        elif when.dtype.kind in "iuf":
+            if (when == np.rint(when)).all():
+                ax.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
+            ax.xaxis.set_major_formatter(NumberFormatter())
         return
     ax.set_xlim(-0.5, len(courses.time) - 0.5)
     name_positions(ax.xaxis, courses.time)

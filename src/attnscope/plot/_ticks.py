@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axis import Axis, XAxis
 from matplotlib.ticker import Formatter, Locator, MaxNLocator
 
+from attnscope.marks import readable
 from attnscope.plot._guest import points_of
 from attnscope.plot._panels import Side
 from attnscope.plot._typesetting import LONGEST, plain_text, room_of, written
@@ -17,6 +18,9 @@ from attnscope.plot._typesetting import LONGEST, plain_text, room_of, written
 MOST_TICKS = 128
 _LINE, _LETTER = 1.25, 0.62
 """Height of a line and width of a letter, as parts of the size of the letters."""
+
+_SMALL = 1e-4
+"""Smaller numbers are written with powers of ten, as they are in `marks.number`."""
 
 
 class PositionLocator(Locator):
@@ -69,6 +73,40 @@ class NumberLocator(MaxNLocator):
             if apart >= (widest * _LETTER + 0.6) * size:
                 break
         return list(map(float, ticks))
+
+
+class NumberFormatter(Formatter):
+    """Each tick written in full, with the digits that tell them apart: no factor stands elsewhere on the axis."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        """A number with the digits that the ticks need."""
+        return self.format_ticks([*self.locs, x])[-1]
+
+    def format_ticks(self, values: Sequence[float]) -> list[str]:
+        """All ticks, with decimals or, where that is far shorter, with powers of ten."""
+        self.set_locs(list(values))
+        largest = max(map(abs, values), default=0.0) or 1.0
+        apart = np.diff(np.unique(np.asarray(values, dtype=float)))
+        least = 1e-4 * float(apart.min(initial=largest))
+        plain, powers = (_fewest_digits(values, kind, least) for kind in "fe")
+        if largest >= _SMALL and max(map(len, plain), default=0) <= max(map(len, powers), default=0) + 1:
+            return list(map(readable, plain))
+        return [readable(word) if value else "0" for word, value in zip(powers, values, strict=True)]
+
+
+def _fewest_digits(values: Sequence[float], kind: str, least: float) -> list[str]:
+    """Numbers with as few decimals, the same for all, as keep them closer than `least` to what they are."""
+    for digits in range(18):
+        words = [f"{value + 0.0:.{digits}{kind}}" for value in values]
+        if all(abs(float(word) - value) <= least for word, value in zip(words, values, strict=True)):
+            return words
+    return [f"{value:.17{kind}}" for value in values]
+
+
+def number_ticks(axis: Axis) -> None:
+    """Round numbers along an x axis that do not overlap, each written in full."""
+    axis.set_major_locator(NumberLocator())
+    axis.set_major_formatter(NumberFormatter())
 
 
 def _round_step(least: float) -> int:
