@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from attnscope.errors import InputError
-from attnscope.tables import Column, Table, check_ids, is_missing
+from attnscope.tables import Column, Table, check_ids, is_missing, listed
 
 
 def is_frame(inputs: object) -> bool:
@@ -64,6 +64,37 @@ def named_cells(inputs: Any) -> NamedCells | None:
             np.asarray(inputs), index, None if inputs.name is None else [_named(inputs.name)], "the Series"
         )
     return NamedCells(np.asarray(inputs), [_named(one) for one in inputs.columns], index, "the DataFrame")
+
+
+def in_order(values: Any, ids: Sequence[str] | None, what: str) -> Any:
+    """One value for each sample, in the order of the samples.
+
+    A pandas series whose index names the samples, and does not only number them, is put in their order; all else is
+    taken to be in it.
+
+    Args:
+        values: What was given.
+        ids: What the samples are called; None where nothing names them.
+        what: What messages call the values.
+
+    Raises:
+        InputError: The index lacks a sample, or has one more than once.
+    """
+    pandas = sys.modules.get("pandas")
+    if ids is None or pandas is None or not isinstance(values, pandas.Series):
+        return values
+    index = list(values.index)
+    if index == list(range(len(index))):
+        return values
+    places: dict[str, int] = {_named(name): place for place, name in enumerate(index)}
+    missing = [name for name in ids if name not in places]
+    if missing or len(places) < len(index):
+        wrong = f"no value for {listed(missing)}" if missing else "some sample more than once"
+        raise InputError(
+            f"{what} is a Series whose index has {wrong}, but it needs each sample once, by the ids of the inputs. "
+            f"Take it from the same frame, or give values in the samples' order: {what}.to_numpy()."
+        )
+    return values.iloc[[places[name] for name in ids]]
 
 
 def table_of(inputs: object) -> Table | None:

@@ -221,6 +221,12 @@ class Table:
                 f"{self.title} has {len(own)} columns called {name!r}, so nothing says which is meant. Rename one "
                 "of them."
             )
+        used = {self.id_name: "names the samples", self.truth_name: "says what is right"}
+        if name and name in used:
+            raise InputError(
+                f"The column {name!r} of {self.what} {used[name]}, so the model cannot read it too. Leave it out of "
+                "one of the two."
+            )
         hint = nearest(name, self.names)
         raise InputError(f"{self.title} has no column {name!r}; its columns are {listed(self.names, 20)}.{hint}")
 

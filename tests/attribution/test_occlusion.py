@@ -107,35 +107,37 @@ def test_shapley_of_a_linear_model_is_its_occlusion(rng):
 
 
 def test_sampled_shapley_comes_to_the_definition_within_its_standard_error(rng):
-    model, formula = curved(rng)
-    x = rng.normal(size=(3, 5)).astype("float32")
+    model, formula = curved(rng, 9)
+    x = rng.normal(size=(3, 9)).astype("float32")
     [subject] = subjects_of(model, x, target=1, batch_size=64)
-    found = shapley_estimate(subject, permutations=400, removal=zero(), seed=3)
+    found = shapley_estimate(subject, permutations=60, removal=zero(), seed=3)  # all 512 sets would cost more
     errors = []
     for sample in range(3):
         exact = of_all_subsets(
-            lambda there, row=x[sample]: formula(np.where([i in there for i in range(5)], row, 0.0))[1], 5
+            lambda there, row=x[sample]: formula(np.where([i in there for i in range(9)], row, 0.0))[1], 9
         )
-        assert exact.std() > 0.1
+        assert exact.std() > 0.05
         errors.append((found.values[sample] - exact) / found.standard_error[sample])
-    assert found.standard_error.max() < 0.05
-    assert np.abs(errors).max() < 4  # 15 of them, about normal: one beyond 4 in a thousand
+    assert 0 < found.standard_error.max() < 0.2
+    assert np.abs(errors).max() < 4  # 27 of them, about normal: one beyond 4 in six hundred
     assert np.sqrt(np.mean(np.square(errors))) < 1.6
 
 
-def test_with_all_orders_of_three_players_the_estimate_is_the_definition(rng):
-    """The mean over each of the six orders is exact; here they are drawn until all came equally often."""
-    model, formula = curved(rng, 3)
-    x = rng.normal(size=(1, 3)).astype("float32")
+@pytest.mark.parametrize("players", [1, 3, 5])
+def test_of_few_players_the_values_are_the_definition(rng, players):
+    model, formula = curved(rng, players)
+    x = rng.normal(size=(2, players)).astype("float32")
     [subject] = subjects_of(model, x, target=0)
-    exact = of_all_subsets(lambda there: formula(np.where([i in there for i in range(3)], x[0], 0.0))[0], 3)
-    kinds = {(0, 1, 2): 0, (2, 1, 0): 0, (0, 2, 1): 1, (1, 2, 0): 1, (1, 0, 2): 2, (2, 0, 1): 2}
-    for seed in range(500):
-        drawn = np.argsort(np.random.default_rng([seed, 0]).random((3, 3)), axis=1)
-        if {kinds[tuple(order)] for order in drawn.tolist()} == {0, 1, 2}:
-            break
-    found = shapley(subject, permutations=6, removal=zero(), seed=seed)
-    np.testing.assert_allclose(found[0], exact, atol=1e-5)
+    before = subject.network.passes.forward
+    found = shapley_estimate(subject, removal=zero())
+    for row, sample in zip(found.values, x, strict=True):
+        exact = of_all_subsets(
+            lambda there, sample=sample: formula(np.where([i in there for i in range(players)], sample, 0.0))[0],
+            players,
+        )
+        np.testing.assert_allclose(row, exact, atol=1e-5)
+    assert not found.standard_error.any()
+    assert subject.network.passes.forward - before == 2 * 2**players
 
 
 def test_shapley_values_sum_to_what_is_lost_when_all_is_removed(rng):

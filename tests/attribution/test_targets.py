@@ -76,6 +76,42 @@ def test_a_class_goes_by_its_name_where_names_are_known():
     np.testing.assert_array_equal(token.of(STEPS), STEPS[:, 2, 4])
 
 
+@pytest.mark.every_backend
+@pytest.mark.parametrize("shape", [(3,), (3, 1)])
+def test_a_number_of_two_classes_of_one_column_is_the_class_and_not_the_column(shape):
+    second = np.array([0.25, 0.75, 0.5], "float32").reshape(shape)
+    for wanted, words, numbers in (
+        (None, "class 'sick'", [0.25, 0.75, 0.5]),
+        (1, "class 'sick'", [0.25, 0.75, 0.5]),
+        (0, "class 'well'", [0.75, 0.25, 0.5]),
+        (PerSample([0, 1, 0]), "each sample's own class", [0.75, 0.75, 0.5]),
+        (PerSample(["sick", "well", "well"]), "each sample's own class", [0.25, 0.25, 0.5]),
+    ):
+        [target] = targets_of(wanted, second, classes=["well", "sick"])
+        assert target.words == words
+        np.testing.assert_array_equal(target.of(second), numbers)
+    [target] = targets_of(0, second, classes=["well", "sick"], units=["logit"])
+    np.testing.assert_array_equal(target.of(second), [-0.25, -0.75, -0.5])
+    with pytest.raises(TargetError) as caught:
+        targets_of(2, second, classes=["well", "sick"])
+    assert (
+        str(caught.value)
+        == "The target is column 2, but the model's output has 2, numbered from 0. Give one of 0 to 1."
+    )
+
+
+def test_names_of_one_column_are_those_of_two_classes_whatever_is_nan():
+    [target] = targets_of(None, np.array([0.5, np.nan]), classes=["well", "sick"])
+    assert target.words == "class 'sick'"
+    with pytest.raises(TargetError) as caught:
+        targets_of(None, np.array([0.5, 0.25]), classes=["well", "sick", "dead"])
+    assert str(caught.value) == (
+        "The class names are 'well', 'sick', 'dead', but the output has 1 column. If it is a probability or a logit, "
+        "it takes the names of the two classes that it decides between, in their order: classes=['no', 'yes']. Another "
+        "number takes one name."
+    )
+
+
 def test_names_that_come_with_the_data_are_those_of_the_output_that_has_as_many_columns():
     [target] = targets_of("dog", CLASSES, [""], default=ANIMALS)
     assert target.words == "class 'dog'"

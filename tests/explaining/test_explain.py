@@ -49,6 +49,57 @@ def test_occlusion_of_a_linear_model_is_each_weight_times_what_the_feature_diffe
     assert table["sample_id"].values.tolist() == ["5", "2"]
 
 
+def test_the_truth_of_a_series_goes_by_its_index(patients):
+    pandas = pytest.importorskip("pandas")
+    ids = [f"P-{number}" for number in range(7)]
+    frame = pandas.DataFrame(patients, index=ids, columns=NAMES)
+    truth = pandas.Series(np.arange(7) % 2, index=ids)
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, layers.Dense(1, activation="sigmoid")(inputs))
+    options = {"classes": ["well", "sick"], "samples": ids, "labels": None}
+    for given in (truth, truth[::-1], truth.to_numpy()):
+        found = explained(model, frame, truth=given, **options)
+        assert found.table["truth"].values.tolist() == ["well", "sick"] * 3 + ["well"]
+    assert found.notes[0] == (
+        "The columns of the DataFrame are given to the model in their order, 'height', 'weight', 'age', '=1+1', "
+        "because nothing in the model says what it calls them. For another order: frame[[...]]."
+    )
+    with pytest.raises(InputError) as caught:
+        explained(model, frame, truth=truth[:-1], **options)
+    assert str(caught.value) == (
+        "truth is a Series whose index has no value for 'P-6', but it needs each sample once, by the ids of the inputs"
+        ". Take it from the same frame, or give values in the samples' order: truth.to_numpy()."
+    )
+
+
+def test_where_ids_are_numbers_a_number_is_an_id(model, patients):
+    assert explained(model, patients, ids=range(1, 8), samples=[1, 7]).ids == ["1", "7"]
+    with pytest.raises(InputError, match="There is no sample 0: there are 7, with the ids '1' to '7'"):
+        explained(model, patients, ids=range(1, 8), samples=[0])
+
+
+def test_what_a_path_starts_from_is_said_and_the_points_are_as_many_as_it_takes(patients):
+    inputs = keras.Input((4,))
+    steep = keras.Model(inputs, layers.Dense(1, activation="sigmoid", use_bias=False)(inputs))
+    steep.set_weights([40 * WEIGHTS])
+    explanation = explained(steep, patients, method="integrated_gradients", samples=[0, 1, 2])
+    left = explanation.table["answer"] - explanation.table["base"] - explanation.table["relevance"][0].sum("key")
+    assert np.abs(left).max() < 0.005
+    assert "By integrated_gradients, relevance is what the input adds" in explanation.notes[-1]
+    assert explanation.notes[-1].endswith(": zeros.")
+    assert "The bars add up: " in explanation._repr_html_()
+    steep.set_weights([4e6 * WEIGHTS])
+    explanation = explained(steep, patients, method="integrated_gradients", samples=[0, 1, 2])
+    assert "by integrated_gradients does not add up with 512 points on the path" in explanation.notes[-1]
+    assert "The bars do not quite add up: " in explanation._repr_html_()
+
+
+def test_each_row_of_a_table_says_what_is_explained_and_the_verdict(model, patients):
+    frame = explained(model, patients, samples=[0]).to_pandas()
+    assert set(frame["target"]) == {"the output"}
+    assert set(frame["verdict on occlusion"]) == {"not tested"}
+
+
 @pytest.mark.parametrize("ending", [".html", ".csv", ".json"])
 def test_half_a_character_in_a_name_is_written_as_its_code(model, patients, ending, tmp_path):
     names = ["\ud800", *NAMES[1:]]
@@ -304,6 +355,15 @@ def test_hostile_ids_names_and_classes_are_text(patients, tmp_path):
             "now, or test none: card=False.",
         ),
         (
+            {"truth": np.zeros((7, 1))},
+            "truth has the shape (7, 1), but one value for each sample is needed: truth.ravel().",
+        ),
+        (
+            {"truth": np.eye(7)},
+            "truth has the shape (7, 7), but one value for each sample is needed: truth.argmax(1), if each row has a 1 "
+            "at its class.",
+        ),
+        (
             {"card": None, "budget": 0},
             "The budget is 0, but a number of seconds or a time such as '5 min' is needed: budget='5 min'.",
         ),
@@ -313,6 +373,18 @@ def test_what_does_not_fit_is_said(model, patients, options, message):
     with pytest.raises((InputError, TargetError)) as raised:
         explained(model, patients, **options)
     assert str(raised.value) == message
+
+
+def test_columns_in_a_dict_are_explained_together_as_a_frame():
+    columns = {name: keras.Input((1,), name=name) for name in ("age", "mass")}
+    model = keras.Model(columns, layers.Dense(1)(layers.Concatenate()(list(columns.values()))))
+    with pytest.raises(InputError) as raised:
+        explained(model, {"age": np.arange(3.0), "mass": np.arange(3.0)}, labels=None)
+    assert str(raised.value) == (
+        "The model has 2 inputs, and nothing says which of them is to be explained. Each is one column, and the "
+        "columns of a table are explained together: give a data frame, pandas.DataFrame(inputs). To explain one alone: "
+        "positions='age'."
+    )
 
 
 def test_a_card_is_of_one_model_as_it_is(patients):

@@ -120,6 +120,12 @@ def test_words_for_true_and_false_are_numbers_where_a_column_holds_nothing_else(
             "'t.csv' has no column 'patients'; its columns are 'patient', 'b'. Is 'patient' meant?",
         ),
         (
+            "a,b\n1,2\n",
+            {"truth": "a", "columns": "a,b"},
+            "The column 'a' of 't.csv' says what is right, so the model cannot read it too. Leave it out of one of the "
+            "two.",
+        ),
+        (
             "1,2\n3,4\n",
             {"id_column": "patient"},
             "'t.csv' has no line of names, so the column of ids 'patient' cannot be found: its first line is '1,2'. "

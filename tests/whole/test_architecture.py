@@ -73,7 +73,7 @@ ALLOWED = {
     "analysis": GROUND,
     "attribution": {*MODEL, "capturing", "analysis", *GROUND},
     "trust": {*MODEL, "pages", "attribution", "capturing", "analysis", *GROUND},
-    "explaining": {*MODEL, "trust", "pages", "plot", "attribution", "capturing", "tables", *GROUND},
+    "explaining": {*MODEL, "trust", "pages", "plot", "attribution", "capturing", "frames", "tables", *GROUND},
     "plot": {"frames", "tables", *GROUND},
     "pages": GROUND,
     "reporting": {"pages"},

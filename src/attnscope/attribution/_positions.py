@@ -263,9 +263,13 @@ def _leaf(leaves: list[np.ndarray], names: list[str], name: str | None) -> int:
     others = [number for number, leaf_name in enumerate(names) if not leaf_name.endswith((*MASK_NAMES, *SEGMENTS))]
     if len(tokens) == 1 or len(others) == 1:
         return (tokens if len(tokens) == 1 else others)[0]
-    raise InputError(
-        f"The model has {len(names)} inputs, and nothing says which of them is to be explained. {_known(names)}"
-    )
+    several = f"The model has {len(names)} inputs, and nothing says which of them is to be explained."
+    if any(names) and all(leaf.ndim == 1 or leaf.shape[1:] == (1,) for leaf in leaves):
+        raise InputError(
+            f"{several} Each is one column, and the columns of a table are explained together: give a data frame, "
+            f"pandas.DataFrame(inputs). To explain one alone: positions={names[0]!r}."
+        )
+    raise InputError(f"{several} {_known(names)}")
 
 
 def _known(names: Sequence[str]) -> str:

@@ -1,9 +1,11 @@
-"""Shapley values by sampling orders in which positions are removed."""
+"""Shapley values: over all sets of positions where there are few, else by sampling orders of removal."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import factorial
+from typing import Protocol
 
 import numpy as np
 
@@ -22,7 +24,8 @@ class ShapleyEstimate:
 
     Attributes:
         values: dims ``(sample, position)``, in the unit of the target.
-        standard_error: dims ``(sample, position)``: of the mean over pairs of orders; NaN with a single pair.
+        standard_error: dims ``(sample, position)``: of the mean over pairs of orders; NaN with a single pair, 0 where
+            the values are exact.
         everything: f(x) - f(all removed), which the values of a sample sum to, dims ``(sample,)``.
         answer: f(x), dims ``(sample,)``.
         permutations: Number of orders per sample.
@@ -51,7 +54,8 @@ def shapley_estimate(
     (antithetic sampling), which makes the means steadier.
 
     It costs, per sample with n removable positions, at most ``2 + permutations * (n - 1)`` forward passes (times the
-    draws of the removal): a version that occurs twice is scored once.
+    draws of the removal): a version that occurs twice is scored once. Where all ``2**n`` sets cost no more than that,
+    the mean is over all orders, and exact.
 
     Args:
         subject: The model, its samples and the target.
@@ -81,27 +85,109 @@ def shapley_estimate(
     removable, counts = removal_scores.removable, removal_scores.counts
     values, errors = np.zeros(removable.shape), np.zeros(removable.shape)
     everything, answer = np.zeros(subject.samples), np.zeros(subject.samples)
-    for samples in _groups(counts, permutations, removable.shape[1]):
-        orders = [_orders(int(counts[row]), permutations, seed, row) for row in samples]
-        answers = removal_scores(*_versions(removable, samples, orders))
-        start = 0
-        for row, order in zip(samples, orders, strict=True):
-            length = permutations * (order.shape[1] + 1)
-            by_order = answers[start : start + length].reshape(permutations, -1)
-            start += length
-            answer[row] = by_order[0, 0]
-            everything[row] = by_order[0, 0] - by_order[0, -1]
+    plans = [_plan(int(count), permutations, seed, row) for row, count in enumerate(counts)]
+    for samples in _groups(plans, removable.shape[1]):
+        masks = [_placed(plans[row].removed(), removable[row]) for row in samples]
+        lengths = [len(mask) for mask in masks]
+        together = removal_scores(np.repeat(samples, lengths), np.concatenate(masks))
+        for row, answers in zip(samples, np.split(together, np.cumsum(lengths)[:-1]), strict=True):
+            answer[row], everything[row] = answers[0], answers[0] - answers[-1]
             places = np.flatnonzero(removable[row])
-            values[row, places], errors[row, places] = _means(by_order, order)
+            values[row, places], errors[row, places] = plans[row].means(answers)
     return ShapleyEstimate(values, errors, everything, answer, permutations)
 
 
-def _groups(counts: np.ndarray, permutations: int, width: int) -> Iterator[list[int]]:
+class _Plan(Protocol):
+    """Which versions of a sample are scored.
+
+    Attributes:
+        versions: How many there are.
+    """
+
+    versions: int
+
+    def removed(self) -> np.ndarray:
+        """Which removable positions each lacks, dims ``(version, place)``, bool: the first none, the last all."""
+
+    def means(self, answers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The mean drop for each position over orders of removal, and its standard error, from the answers."""
+
+
+def _plan(count: int, permutations: int, seed: int, row: int) -> _Plan:
+    """All sets of a sample's removable positions where that costs no more than orders do."""
+    if 2**count <= 2 + permutations * max(count - 1, 0):
+        return _AllSets(count)
+    return _Orders(_orders(count, permutations, seed, row))
+
+
+class _AllSets:
+    """Every set of positions is removed.
+
+    Args:
+        count: How many positions there are.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count, self.versions = count, 2**count
+
+    def removed(self) -> np.ndarray:
+        """Which positions each version lacks: the binary digits of its number."""
+        digits = np.arange(self.versions)[:, None] >> np.arange(self._count)
+        return np.asarray(digits & 1 == 1)
+
+    def means(self, answers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The mean drop over all orders, by the share of orders in which a set comes first; the error is 0."""
+        count, removed = self._count, self.removed()
+        sizes, values = removed.sum(1), np.zeros(count)
+        for place in range(count):
+            before = np.flatnonzero(~removed[:, place])
+            share = [
+                factorial(size) * factorial(count - size - 1) / factorial(count) for size in sizes[before].tolist()
+            ]
+            values[place] = np.dot(share, answers[before] - answers[before + 2**place])
+        return values, np.zeros(count)
+
+
+class _Orders:
+    """Positions are removed one by one, in orders of which each second one reverses the one before.
+
+    Args:
+        order: dims ``(permutation, place)``.
+    """
+
+    def __init__(self, order: np.ndarray) -> None:
+        self._order, self.versions = order, len(order) * (order.shape[1] + 1)
+
+    def removed(self) -> np.ndarray:
+        """Which positions each version lacks: for every order none, its first, its first two, ... all."""
+        when = np.argsort(self._order, axis=1)
+        gone = when[:, None, :] < np.arange(when.shape[1] + 1)[:, None]
+        return gone.reshape(self.versions, when.shape[1])
+
+    def means(self, answers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The mean drop over the orders, and its standard error over pairs of them."""
+        permutations, count = self._order.shape
+        by_order = answers.reshape(permutations, count + 1)
+        drops = np.empty((permutations, count))
+        np.put_along_axis(drops, self._order, by_order[:, :-1] - by_order[:, 1:], axis=1)
+        pairs = drops.reshape(permutations // 2, 2, count).mean(1)
+        spread = pairs.std(0, ddof=1) / np.sqrt(len(pairs)) if len(pairs) > 1 else np.full(count, np.nan)
+        return pairs.mean(0), spread
+
+
+def _placed(removed: np.ndarray, removable: np.ndarray) -> np.ndarray:
+    """Versions of a sample over all of its positions, dims ``(version, position)``, bool."""
+    mask = np.zeros((len(removed), len(removable)), bool)
+    mask[:, removable] = removed
+    return mask
+
+
+def _groups(plans: list[_Plan], width: int) -> Iterator[list[int]]:
     """Numbers of samples whose versions are run together."""
     group: list[int] = []
     cells = 0
-    for row, count in enumerate(counts):
-        cost = permutations * (int(count) + 1) * width
+    for row, plan in enumerate(plans):
+        cost = plan.versions * width
         if group and cells + cost > GROUP_CELLS:
             yield group
             group, cells = [], 0
@@ -116,32 +202,3 @@ def _orders(count: int, permutations: int, seed: int, row: int) -> np.ndarray:
     rng = np.random.default_rng([seed, row])
     drawn = np.argsort(rng.random((permutations // 2, count)), axis=1)
     return np.stack([drawn, drawn[:, ::-1]], axis=1).reshape(permutations, count)
-
-
-def _versions(removable: np.ndarray, samples: list[int], orders: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Samples and removed positions of all versions: for every order nothing, its first, its first two, ... all."""
-    rows, masks = [], []
-    for row, order in zip(samples, orders, strict=True):
-        permutations, count = order.shape
-        when = np.argsort(order, axis=1)
-        gone = when[:, None, :] < np.arange(count + 1)[:, None]
-        mask = np.zeros((permutations * (count + 1), removable.shape[1]), bool)
-        mask[:, np.flatnonzero(removable[row])] = gone.reshape(len(mask), count)
-        masks.append(mask)
-        rows.append(np.full(len(mask), row))
-    return np.concatenate(rows), np.concatenate(masks)
-
-
-def _means(answers: np.ndarray, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The mean drop for each position over the orders, and its standard error over pairs of orders.
-
-    Args:
-        answers: dims ``(permutation, number removed)``.
-        order: dims ``(permutation, place)``.
-    """
-    permutations, count = order.shape
-    drops = np.empty((permutations, count))
-    np.put_along_axis(drops, order, answers[:, :-1] - answers[:, 1:], axis=1)
-    pairs = drops.reshape(permutations // 2, 2, count).mean(1)
-    spread = pairs.std(0, ddof=1) / np.sqrt(len(pairs)) if len(pairs) > 1 else np.full(count, np.nan)
-    return pairs.mean(0), spread

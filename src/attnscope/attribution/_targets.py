@@ -122,8 +122,9 @@ def targets_of(
 
     Args:
         wanted: None: the only column of the output, or else the class that the model predicts for each sample. A
-            whole number: that column. The name of a class: its column. A list of these: several columns, each
-            explained. `PerSample`: a column for each sample. `AtStep`: a token at a step. Of a model with several
+            whole number: that column; where a single column decides between two classes that have names, 0 is the
+            first of them and 1 the second. The name of a class: its column. A list of these: several, each explained.
+            `PerSample`: a column for each sample. `AtStep`: a token at a step. Of a model with several
             outputs, a dict of one output's name to any of these; or the name alone, where it has one column. A
             function: from outputs (tensors) to one number per sample, written in `keras.ops`.
         outputs: The model's outputs on all samples, as arrays.
@@ -202,7 +203,7 @@ class _Output:
                     "they are no choice among classes, so that none is the predicted one. Choose one: target=0."
                 )
             return [self._per_sample(self._columns().argmax(1), "the predicted class")]
-        first = self.classes[1] if self.is_of_two and self.classes else 0
+        first = 1 if self.is_of_two else 0
         return [self._column(first if wanted is None else _whole_or_name(wanted))]
 
     @property
@@ -221,34 +222,33 @@ class _Output:
             )
         return columns
 
+    @property
+    def _count(self) -> int:
+        """How many classes, or numbers, there are to choose from."""
+        return 2 if self.is_of_two else int(self._columns().shape[1])
+
+    def _by_class(self, tensor: Tensor) -> Tensor:
+        """The output with a column for each class, or number, dims ``(sample, class)``."""
+        columns = tensor[:, None] if self.array.ndim == 1 else tensor
+        return ops.concatenate([of_first(columns, self.unit), columns], axis=1) if self.is_of_two else columns
+
     def _column(self, wanted: int | str) -> Target:
-        count = self._columns().shape[1]
-        flat = self.array.ndim == 1
-        if self.is_of_two and isinstance(wanted, str):
-            number = self._number(wanted, 2)
-            words = self._words(number, "class")
-
-            def read(tensor: Tensor, rows: Mapping[str, Tensor]) -> Tensor:
-                second = tensor if flat else tensor[:, 0]
-                return second if number else of_first(second, self.unit)
-
-            return Target(words, read)
-        column = self._number(wanted, count)
-        words = "the output" if count == 1 else self._words(column, self.noun)
-        return Target(words, lambda tensor, rows: tensor if flat else tensor[:, column])
+        column = self._number(wanted, self._count)
+        words = "the output" if self._count == 1 else self._words(column, self.noun)
+        return Target(words, lambda tensor, rows: self._by_class(tensor)[:, column])
 
     def _per_sample(self, wanted: Sequence[int] | Sequence[str] | np.ndarray, words: str) -> Target:
-        outputs, given = self._columns(), np.asarray(wanted)
-        if given.shape != outputs.shape[:1]:
+        samples, given = len(self._columns()), np.asarray(wanted)
+        if given.shape != (samples,):
             raise TargetError(
-                f"{given.size} columns were given for {len(outputs)} samples. Give one per sample: "
-                "target=PerSample([...])."
+                f"{given.size} columns were given for {samples} samples. Give one per sample: target=PerSample([...])."
             )
-        numbers = {value: self._number(_whole_or_name(value), outputs.shape[1]) for value in np.unique(given)}
+        numbers = {value: self._number(_whole_or_name(value), self._count) for value in np.unique(given)}
         columns = np.array([numbers[value] for value in given], dtype="int32")
 
         def read(tensor: Tensor, rows: Mapping[str, Tensor]) -> Tensor:
-            return ops.take_along_axis(tensor, ops.cast(rows[COLUMN], "int32")[:, None], axis=1)[:, 0]
+            chosen = ops.cast(rows[COLUMN], "int32")[:, None]
+            return ops.take_along_axis(self._by_class(tensor), chosen, axis=1)[:, 0]
 
         named = np.array([self._words(int(column), self.noun) for column in columns], dtype=str)
         return Target(words, read, {COLUMN: columns}, of_samples=named)
@@ -371,18 +371,21 @@ def _classes(
     if count == 1 and len(set(names)) == 2 and not isinstance(given, str) and (unit == LOGIT or _within_0_and_1(array)):
         return names
     if isinstance(given, str) or len(names) != count or len(set(names)) != count:
+        called = f"The {_noun(fitted=fitted)} names are {_listed(names)}, but the output has"
+        if count == 1 and not fitted:
+            raise TargetError(
+                f"{called} 1 column. If it is a probability or a logit, it takes the names of the two classes that it "
+                "decides between, in their order: classes=['no', 'yes']. Another number takes one name."
+            )
         columns = "1 column" if count == 1 else f"{count} columns"
         example = "['in 1 h', 'in 6 h', ...]" if fitted else "['cat', 'dog', ...]"
-        raise TargetError(
-            f"The {_noun(fitted=fitted)} names are {_listed(names)}, but the output has {columns}, and each "
-            f"needs a name of its own, in their order: classes={example}."
-        )
+        raise TargetError(f"{called} {columns}, and each needs a name of its own, in their order: classes={example}.")
     return names
 
 
 def _within_0_and_1(array: np.ndarray) -> bool:
-    """Whether all numbers may be probabilities."""
-    return bool(((array >= 0) & (array <= 1)).all())
+    """Whether all numbers may be probabilities; NaN, which is another fault, speaks neither for it nor against."""
+    return bool((((array >= 0) & (array <= 1)) | np.isnan(array)).all())
 
 
 def _checked_callable(function: Callable[[Tree], Tensor], outputs: Tree) -> Target:

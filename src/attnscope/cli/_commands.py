@@ -353,7 +353,7 @@ def explain_to(
     explanation = replace(explanation, notes=tuple(in_options(note, known) for note in explanation.notes))
     output.parent.mkdir(parents=True, exist_ok=True)
     explanation.save(output, overwrite=overwrite)
-    _say(note, say)
+    _say("" if note in explanation.notes else note, say)
     return explanation
 
 

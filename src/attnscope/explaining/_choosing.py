@@ -72,11 +72,24 @@ def _chosen(how: str, count: int, answers: Answers, seed: int) -> np.ndarray:
 def _number_of(wanted: object, ids: Sequence[str]) -> int:
     if str(wanted) in ids:
         return list(ids).index(str(wanted))
-    if isinstance(wanted, (int, np.integer)) and not isinstance(wanted, bool) and -len(ids) <= wanted < len(ids):
-        return int(wanted) % len(ids)
+    place = _place(wanted, ids)
+    if place is not None:
+        return place
     near = get_close_matches(str(wanted), ids, n=1)
     known = f"{ids[0]!r} to {ids[-1]!r}" if len(ids) > 1 else repr(ids[0])
     raise InputError(
         f"There is no sample {short(wanted)}: there are {len(ids)}, with the ids {known}. Give the id or the number of "
         f"a sample, {RANDOM!r}, {CERTAIN!r} or {WRONG!r}: samples=[{(near or ids)[0]!r}]."
     )
+
+
+def _place(wanted: object, ids: Sequence[str]) -> int | None:
+    """The place of a sample that a number means, from the end where it is negative; None where it means none."""
+    if isinstance(wanted, bool) or not isinstance(wanted, (int, np.integer)) or _are_other_numbers(ids):
+        return None
+    return int(wanted) % len(ids) if -len(ids) <= wanted < len(ids) else None
+
+
+def _are_other_numbers(ids: Sequence[str]) -> bool:
+    """Whether the ids are whole numbers, but not those that count the samples: then a number is an id, and no place."""
+    return all(name.lstrip("-").isdecimal() for name in ids) and list(ids) != list(map(str, range(len(ids))))

@@ -30,10 +30,12 @@ from attnscope.capturing import captured
 from attnscope.discovery import Selection
 from attnscope.errors import InputError, MethodError, NoAttentionError, in_a_row
 from attnscope.explaining._answers import Answers
+from attnscope.explaining._caveats import caveats, is_exact
 from attnscope.explaining._choosing import Wanted, chosen_samples
 from attnscope.explaining._explanation import Explanation
 from attnscope.explaining._method_choice import MethodChoice, choices
 from attnscope.findings import Finding, findings
+from attnscope.frames import in_order
 from attnscope.marks import shown
 from attnscope.model_names import model_name
 from attnscope.running import is_regression, units_of_outputs, weights_digest
@@ -89,7 +91,8 @@ def explain(
         samples: Which are explained: ids or numbers; ``"random"``, ``"most certain"`` or ``"most wrong"`` (which needs
             `truth`) for five of them; or a list of any of these; None for the first five.
         truth: What is right for each sample: the name or number of a class; of a model that was fitted to numbers, the
-            number that the target should have been; None for a sample of which it is not known.
+            number that the target should have been; None for a sample of which it is not known. A pandas series goes by
+            its index where the samples have ids.
         method: ``"auto"`` for the one that explains by the widest margin, or else the best that is descriptive only,
             which is said, or else none; or the name of a method, which is drawn with whatever verdict it has.
         card: What `evidence` found about this model, as it is, and this target; None or True to test the methods now;
@@ -130,7 +133,8 @@ def explain(
     subject = _only(subjects_of(model, inputs, **settings))
     names = _ids(subject.ids if ids is None else ids, subject.samples)
     subject = replace(subject, ids=None if ids is None and subject.ids is None else np.array(names))
-    answers = _answers(subject, _truth(truth, subject.samples))
+    known = in_order(truth, None if subject.ids is None else names, "truth")
+    answers = _answers(subject, _truth(known, subject.samples))
     if (card is None or card is True) and subject.samples == 1:
         raise InputError(
             "There is only one sample, and no method can be tested on one. Give all samples that there are and choose "
@@ -194,6 +198,7 @@ def _explanation(
     versions = RemovalScores(subject, removal, kept=kept, seed=seed)
     versions.original()  # says so where an answer is NaN, whatever was removed
     attention, why_not = _attention(subject)
+    about_relevance = [note for relevance in relevances for note in caveats(relevance, chosen.ids)]
     return Explanation(
         model=model_name(subject.model),
         target=subject.target.words,
@@ -202,7 +207,10 @@ def _explanation(
         methods=tuple(methods),
         card=card,
         findings=_findings(subject),
-        notes=tuple(filter(None, (subject.positions.note, why_not, _unremovable(chosen, versions)))),
+        notes=(
+            *filter(None, (subject.network.note, subject.positions.note, why_not, _unremovable(chosen, versions))),
+            *about_relevance,
+        ),
         right=chosen.right,
         table=_table(chosen, methods, relevances, _removed(versions, relevances), attention),
     )
@@ -275,6 +283,10 @@ def _words(values: Sequence[object] | np.ndarray | None, what: str, samples: int
 
 def _truth(values: Sequence[object] | np.ndarray | None, samples: int) -> tuple[str, ...] | None:
     """What is right for each sample, in words; empty where it is missing."""
+    shape: tuple[int, ...] = getattr(values, "shape", ())
+    if len(shape) > 1:
+        fix = "truth.ravel()" if shape[1:] == (1,) else "truth.argmax(1), if each row has a 1 at its class"
+        raise InputError(f"truth has the shape {shape}, but one value for each sample is needed: {fix}.")
     words = _words(values, "truth", samples)
     if values is None or words is None:
         return None
@@ -340,10 +352,21 @@ def _removal(subject: Subject) -> Removal:
     return default_removals(subject)[0].with_background(subject.inputs)
 
 
+PATH_STEPS = (32, 128, 512)
+"""Points of integrated gradients: more where the sum is not exact enough, which costs little for a few samples."""
+
+
 def _relevance(subject: Subject, method: str, removal: Removal, kept: ArrayLike | None, seed: int) -> xr.DataArray:
     settings = {"removal": removal, "kept": kept, "seed": seed}
     known = method_of(method).options
-    return relevance_of(subject, method, **{name: value for name, value in settings.items() if name in known})
+    given: dict[str, Any] = {name: value for name, value in settings.items() if name in known}
+    if "steps" not in known:
+        return relevance_of(subject, method, **given)
+    for steps in PATH_STEPS:
+        relevance = relevance_of(subject, method, steps=steps, **given)
+        if is_exact(relevance):
+            break
+    return relevance
 
 
 def _unremovable(chosen: _Chosen, versions: RemovalScores) -> str:

@@ -95,7 +95,8 @@ class Explanation:
         return len(self.ids)
 
     def to_pandas(self) -> pd.DataFrame:
-        """One row per sample and position: id, decision, truth, name, value and the relevance by each method.
+        """One row per sample and position: id, decision, answer, truth, what is explained, the verdict on each method,
+        name, value and the relevance by each method. The answer is the target's number.
 
         Patches without names have their row and column in place of one. Half a character, as tokenizers make them, is
         written as its code, as files have it.
@@ -141,6 +142,7 @@ class Explanation:
             name: lambda _, value=value: value  # type: ignore[misc]
             for name, value in known.items()
         }
+        columns |= {name: lambda _, value=value: value for name, value in self._explained.items()}  # type: ignore[misc]
         columns["position"] = lambda place: place[0] if len(place) == 1 else ", ".join(map(str, place))
         if "key_label" in flat:
             columns["name"] = lambda place: str(flat["key_label"][place])
@@ -154,6 +156,11 @@ class Explanation:
         if "attention" in flat:
             columns["attention"] = lambda place: float(flat["attention"][place])
         return columns
+
+    @property
+    def _explained(self) -> dict[str, str]:
+        """What the relevance is about, and the verdict on each method, by the names of their columns."""
+        return {"target": self.target} | {f"verdict on {choice.name}": choice.verdict for choice in self.methods}
 
     def _of_model(self, value: object) -> float:
         """A number that the model gave, by the fewest digits that read back as it in the type of its outputs."""
@@ -269,12 +276,13 @@ class Explanation:
 
     def _sample_as_dict(self, sample: int) -> dict[str, Any]:
         one = self.table.isel({SAMPLE: sample})
+        of_sample = {"id", "decision", "truth", "answer", *self._explained}
         content: dict[str, Any] = {
             "id": self.ids[sample],
             "decision": str(one["decision"].item()),
             "answer": plain(self._of_model(one["answer"])),
             "positions": [
-                {name: plain(value) for name, value in row.items() if name not in ("id", "decision", "truth", "answer")}
+                {name: plain(value) for name, value in row.items() if name not in of_sample}
                 for row in self._rows_of(sample)
             ],
             "findings": [f"{finding.site}: {finding.message}" for finding in self.findings[sample]],

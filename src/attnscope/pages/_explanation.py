@@ -324,14 +324,20 @@ def _how_to_read(explanation: ExplanationData, parts: SignedParts) -> str:
     )
 
 
+EXACT = 0.01
+"""Part of the way from base to answer that may be left over where bars are said to add up."""
+
+
 def _sum(one: xr.Dataset, parts: SignedParts) -> str:
     """From the base to the answer, where the method adds up, with what is left over."""
     if "base" not in one:
         return ""
     base, answer, total = float(one["base"]), float(one["answer"]), float(parts.relevance.sum())
+    left = answer - base - total
+    do = "add up" if abs(left) <= EXACT * abs(answer - base) else "do not quite add up"
     return (
-        f"<p class=small>The bars add up: from the base, {number(base)}, by {signed(total)} to the answer, "
-        f"{number(answer)}; {signed(answer - base - total)} is left over.</p>"
+        f"<p class=small>The bars {do}: from the base, {number(base)}, by {signed(total)} to the answer, "
+        f"{number(answer)}; {signed(left)} is left over.</p>"
     )
 
 
@@ -429,7 +435,7 @@ def _limits(explanation: ExplanationData) -> str:
         limits += [
             "Relevance is about this model and these samples: another model with the same answers may depend on "
             "others.",
-            f"What replaces a removed part affects the answer; here it is {explanation.removal}.",
+            f"What replaces a removed part affects the answer; where parts are removed, it is {explanation.removal}.",
             "That a model's answer depends on a part does not mean that the part causes anything in the world.",
         ]
     if not limits:

@@ -67,6 +67,7 @@ class Network:
         labels: What the task or the table knows about the positions: tokens, patches, columns; empty if nothing is
             known.
         table: The table that the inputs came from, with the columns that the model reads; None for other inputs.
+        note: What a reader has to know of how the table's columns were put in order; else empty.
         ids: What each sample is called, dims ``(sample,)``; None where nothing says it.
         texts: The raw texts, dims ``(sample,)``; None if the inputs are not single texts.
         tokenizer: The task's tokenizer; None for other models.
@@ -95,6 +96,7 @@ class Network:
         self.inputs = given if gives_batches(given, model) else fitted(given, model)
         self.labels: list[AxisLabels] = [*([] if table is None else table.labels), *task.labels]
         self.table = None if table is None else table.table
+        self.note = "" if table is None else table.note
         self.ids = ids if table is None else table.table.ids
         self.texts: xr.DataArray | None = task.texts
         self.tokenizer = task.tokenizer

@@ -119,10 +119,11 @@ def _in_one(table: Table, one: DeclaredInput | None, known: list[str] | None) ->
         note, table = _by_name(table, names, known), table.select(names)
     elif own and own[0] in table.names:
         note, table = _by_name(table, own, wanted), table.select(own)
-    elif table.is_file and table.has_names and not table.is_chosen and len(table.columns) > 1:
+    elif table.has_names and not table.is_chosen and len(table.columns) > 1:
+        way = "--columns" if table.is_file else "frame[[...]]"
         note = (
             f"The columns of {table.what} are given to the model in their order, {listed(table.names)}, because "
-            "nothing in the model says what it calls them. For another order: --columns."
+            f"nothing in the model says what it calls them. For another order: {way}."
         )
     if one is not None and one.dtype == "string":
         _check_width(table, 1, one)
