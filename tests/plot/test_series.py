@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from matplotlib import pyplot
+from matplotlib.figure import Figure
 
 import attnscope as ats
 from attnscope.errors import LabelError, SchemaError
@@ -199,6 +200,13 @@ def test_one_step(rng):
             "The times have shape (2,), but there are 4 steps. Give one per step: times=[...].",
         ),
         (
+            np.full((2, 12), 1 / 12),
+            {"times": [1] * 12},
+            LabelError,
+            "The times of all 12 steps are 1, but steps lie one after the other. Give the time of each, times=[...], "
+            "or leave them out, which numbers the steps.",
+        ),
+        (
             np.full((2, 4), 0.25),
             {"time": "step"},
             SchemaError,
@@ -223,6 +231,17 @@ def test_what_cannot_be_drawn_is_refused(weights, options, kind, message):
     with pytest.raises(kind) as caught:
         ats.plot.series(weights, ax=axes(), **options)
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("strip", [False, True])
+@pytest.mark.parametrize("place", [Figure, lambda: axes(6, 2.4), lambda: Figure((6, 2.4)).add_subplot()])
+def test_long_names_of_steps_leave_room_for_what_is_drawn(place, strip):
+    names = [f"week number {step} of year" for step in range(12)]
+    ax = ats.plot.series(relevance(3, 12, units="logit"), times=names, strip=strip, ax=place())
+    assert not unreadable(ax.figure)
+    assert ax.get_window_extent().height > 0.45 * ax.figure.bbox.height
+    named = [text for _, text in ticks(ax.xaxis) if text]
+    assert named == names if place is Figure else set(named) < set(names)
 
 
 @pytest.mark.parametrize("strip", [False, True])

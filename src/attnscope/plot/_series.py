@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -26,13 +27,14 @@ from attnscope.plot._canvas import (
     masked_style,
     nan_colour,
     norm_of,
+    settle,
 )
 from attnscope.plot._checks import Weights, check, labelled, require_keys
-from attnscope.plot._guest import guest, points_of
+from attnscope.plot._guest import figure_of, guest, points_of
 from attnscope.plot._heatmap import draw_map, margin
 from attnscope.plot._panels import Panels, Side, chosen_before, kept_of, side_of, site_of
 from attnscope.plot._scale import scaled
-from attnscope.plot._ticks import NumberFormatter, name_positions
+from attnscope.plot._ticks import NumberFormatter, name_positions, standing_names
 from attnscope.plot._typesetting import plain_text, wrapped, written
 from attnscope.position_kinds import UNKNOWN
 from attnscope.quantities import Quantity, is_relevance, remarks_on
@@ -42,6 +44,8 @@ MOST_LINES, MOST_BANDS = 6, 3
 """Drawn unless others are asked for; of more bands nobody could tell which is whose."""
 LAYOUTS = {1: (KEY,), 2: ("query", KEY), 4: (SAMPLE, HEAD, "query", KEY)}
 _BAND = 0.16
+_WIDTH, _BESIDE = 6.4, 1.4
+"""Inches of a new figure, and about how many of them lie beside the axes."""
 _STYLES: tuple[str | tuple[float, tuple[float, ...]], ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)))
 """Lines differ in these too, so that they can be told apart without colours."""
 _GROUPS = 8
@@ -275,6 +279,11 @@ def _times(times: Sequence[object] | np.ndarray, steps: int) -> np.ndarray:
         raise LabelError(
             f"The times have shape {when.shape}, but there are {steps} steps. Give one per step: times=[...]."
         )
+    if steps > 1 and not isinstance(when.tolist()[0], str) and (when == when[0]).all():
+        raise LabelError(
+            f"The times of all {steps} steps are {readable(str(when[0]))}, but steps lie one after the other. Give the "
+            "time of each, times=[...], or leave them out, which numbers the steps."
+        )
     return when
 
 
@@ -310,8 +319,8 @@ def _over_samples(function: Callable[..., ArrayLike], values: np.ndarray, *argum
 def _draw_lines(
     ax: Place, courses: _Courses, chosen: list[int], when: np.ndarray | None, percentiles: tuple[float, float]
 ) -> tuple[Axes, list[str]]:
-    steps = len(courses.time)
-    ax = axes_or_new(ax, 6.4, 3.2)
+    steps, share = len(courses.time), _share_of_names(ax)
+    ax = axes_or_new(ax, _WIDTH, 3.2 + (standing_names(courses.time, _WIDTH - _BESIDE) if when is None else 0.0))
     places = np.arange(steps) if when is None else when
     mean, tokens = courses.mean, palette(dark=is_dark(ax))
     samples = len(courses.values)
@@ -340,17 +349,31 @@ def _draw_lines(
     every = np.concatenate([np.nan_to_num(part[chosen]).ravel() for part in (mean, *ends)])
     low = -rounded_up(-float(every.min())) if every.min() < 0 else 0.0
     ax.set_ylim(low, rounded_up(float(every.max())) if every.max() > 0 or not low else 0.0)
-    texts, label_fonts = written([courses.quantity.name], None)
-    label = plain_text(ax.set_ylabel(wrapped(texts, 72 * 3.0, 10)))
-    label.set_fontfamily(label_fonts)
     ax.spines[["top", "right"]].set_visible(False)
     ax.yaxis.set_major_formatter(NumberFormatter())
-    _time_axis(ax, courses, when)
+    _time_axis(ax, courses, when, share)
+    _label_upright(ax, courses.quantity.name)
     _marks(ax, courses, chosen, places)
     _legend(ax, fonts)
     remarks = [f"band: {percentiles[0]:g}th to {percentiles[1]:g}th percentile of the samples"] if ends else []
     remarks += ["hatched: masked"] if courses.absent.any() else []
     return ax, [*remarks, *(["red cross: NaN"] if courses.broken[chosen].any() else [])]
+
+
+def _share_of_names(place: Place) -> float:
+    """How much of the height of the user's axes names may take; a figure becomes as high as they need."""
+    return 0.3 if isinstance(place, Axes) else math.inf
+
+
+def _label_upright(ax: Axes, words: str) -> None:
+    """Names the y axis in lines as long as the axes are high; a longer one hangs down from their top."""
+    texts, fonts = written([words], None)
+    settle(ax)
+    box, dots = ax.get_window_extent(), figure_of(ax).get_dpi()
+    label = plain_text(ax.set_ylabel(wrapped(texts, box.height * 72 / dots, float(ax.yaxis.label.get_fontsize()))))
+    label.set_fontfamily(fonts)
+    if label.get_window_extent().height > box.height:
+        ax.set_ylabel(label.get_text(), loc="top")
 
 
 def _line_names(courses: _Courses) -> list[str]:
@@ -369,7 +392,7 @@ def _level(ax: Axes, courses: _Courses) -> None:
         ax.axhline(1 / len(courses.time), color=colour, linewidth=0.8, linestyle=(0, (4, 3)), alpha=0.6, label="even")
 
 
-def _time_axis(ax: Axes, courses: _Courses, when: np.ndarray | None) -> None:
+def _time_axis(ax: Axes, courses: _Courses, when: np.ndarray | None, share: float) -> None:
     if when is not None:
         plain_text(ax.set_xlabel("time"))
         ax.tick_params(labelsize=points_of("small"))
@@ -384,7 +407,7 @@ def _time_axis(ax: Axes, courses: _Courses, when: np.ndarray | None) -> None:
             ax.xaxis.set_major_formatter(NumberFormatter())
         return
     ax.set_xlim(-0.5, len(courses.time) - 0.5)
-    name_positions(ax.xaxis, courses.time)
+    name_positions(ax.xaxis, courses.time, share=share)
     plain_text(ax.set_xlabel(_time_title(courses.time)))
 
 
@@ -445,12 +468,15 @@ def _draw_strip(ax: Place, courses: _Courses, chosen: list[int], when: np.ndarra
     rows = replace(courses.lines, labels=names, valid=np.ones(len(chosen), bool))
     mean = courses.mean[chosen]
     masked = np.broadcast_to(courses.absent, mean.shape) | (np.isnan(mean) & ~courses.broken[chosen])
-    ax = axes_or_new(ax, 6.4 + margin(rows), min(7.0, max(1.2, 0.22 * len(rows)) + 1.2))
+    share = _share_of_names(ax)
+    standing = standing_names(time, _WIDTH - _BESIDE)
+    ax = axes_or_new(ax, _WIDTH + margin(rows), min(7.0, max(1.2, 0.22 * len(rows)) + 1.2) + standing)
     values, scale = scaled(mean[None], masked[None], quantity=courses.quantity)
     panels = Panels(values, masked[None], ("",), rows, time, "", (), courses.quantity)
     image, remarks = draw_map(ax, values[0], panels, colours_of(scale, is_dark(ax)), norm_of(scale))
     ax.set_aspect("auto")
     if when is None:
+        name_positions(ax.xaxis, time, share=share)
         plain_text(ax.set_xlabel(_time_title(time)))
     elif when is not None and when.dtype.kind in "iu" and (np.diff(when) == 1).all():
         name_positions(ax.xaxis, time, origin=int(when[0]))

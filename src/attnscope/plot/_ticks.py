@@ -129,7 +129,18 @@ class PositionFormatter(Formatter):
         return self.labels[place] if abs(x - place) < 1e-6 and 0 <= place < len(self.labels) else ""
 
 
-def name_positions(axis: Axis, side: Side, *, longest: int = LONGEST, label: bool = True, origin: int = 0) -> bool:
+def standing_names(side: Side, inches: float) -> float:
+    """How many inches names need below an axis of a width if they do not lie side by side; 0 if they do."""
+    if not side.named or not any(side.labels):
+        return 0.0
+    size = points_of("small") / 72
+    widest = max(map(room_of, written(side.labels)[0])) * _LETTER * size + 0.5 * size
+    return widest if widest > max(inches / len(side), 2 * size) else 0.0
+
+
+def name_positions(
+    axis: Axis, side: Side, *, longest: int = LONGEST, label: bool = True, origin: int = 0, share: float = math.inf
+) -> bool:
     """Names the ticks of an axis, and the axis itself.
 
     Args:
@@ -138,6 +149,7 @@ def name_positions(axis: Axis, side: Side, *, longest: int = LONGEST, label: boo
         longest: Longer names are cut.
         label: Whether to write the axis' own name.
         origin: What the first position counts as.
+        share: Of an x axis, how much of the height of the axes names may take; longer ones lie, as many as fit.
 
     Returns:
         Whether a name was cut.
@@ -152,6 +164,9 @@ def name_positions(axis: Axis, side: Side, *, longest: int = LONGEST, label: boo
     room = (_LINE if side.named else 2 * _LINE) * size
     if isinstance(axis, XAxis):
         lying = widest <= max(_cell_points(axis), 2 * size) or not side.named
+        if not lying and widest > share * _length(axis.axes.yaxis):
+            lying = True
+            axis.set_tick_params(pad=0.9 * size)  # the first may reach below the lowest number of the y axis
         axis.set_tick_params(labelrotation=0 if lying else 90)
         room = max(widest, 2 * size) if lying else room
     axis.set_major_locator(PositionLocator(len(texts), room, origin))
