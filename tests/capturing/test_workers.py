@@ -1,5 +1,6 @@
 """What workers capture is what one process captures, to the byte, however often any of them is killed."""
 
+import os
 import pickle
 import sys
 from importlib.util import find_spec
@@ -31,7 +32,8 @@ def content(folder):
     ],
 )
 @pytest.mark.filterwarnings("ignore:.*:FutureWarning:ray", "ignore:.*:ResourceWarning")
-def test_workers_of_which_one_is_killed_write_what_one_process_writes(rng, tmp_path, engine):
+def test_workers_of_which_one_is_killed_write_what_one_process_writes(rng, tmp_path, engine, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))  # Ray's workers import `deadly_summary`
     model, x = transformer(), padded_tokens(rng, samples=9_001)
     options = {"batch_size": 1_024, "summaries": [Deadly(tmp_path), ats.TopK(2)], **OPTIONS}
     ats.capture(model, x, store=tmp_path / "local.zarr", **options)
