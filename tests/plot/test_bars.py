@@ -140,6 +140,8 @@ def test_estimates_have_their_standard_error_at_the_end_of_their_bars():
     unknown = ats.plot.bars(estimated.assign_coords(standard_error=estimated.standard_error * np.nan), ax=axes())
     assert remarks(unknown).endswith(" · standard error not known")
     assert not [line for line in unknown.lines if line.get_gid() == "error"]
+    exact = ats.plot.bars(estimated.assign_coords(standard_error=estimated.standard_error * 0), ax=axes())
+    assert remarks(exact).endswith(" · standard error 0")
 
 
 @pytest.mark.parametrize("samples", [1, 2, 7, 150])

@@ -257,6 +257,8 @@ def _error_remark(samples: Samples, place: int) -> str:
     errors = samples.standard_error[place][np.isfinite(samples.values[place])]
     if not np.isfinite(errors).any():
         return "standard error not known" if errors.size else ""
+    if not np.nanmax(errors):
+        return "standard error 0"
     return f"thin line: one standard error to both sides, {number(float(np.nanmax(errors)))} at most"
 
 
