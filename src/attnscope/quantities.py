@@ -11,6 +11,8 @@ from attnscope.schema import RECEIVED
 
 LONGEST_TARGET = 80
 """Of longer words for what is explained, the middle is left out."""
+LEFT_OVER = 0.01
+"""Part of the way from base to answer that relevance may lack and still be said to add up."""
 RELEVANCE = "relevance"
 """Name of the arrays that `ats.attribute` returns."""
 

@@ -85,7 +85,7 @@ def test_what_a_path_starts_from_is_said_and_the_points_are_as_many_as_it_takes(
     explanation = explained(steep, patients, method="integrated_gradients", samples=[0, 1, 2])
     left = explanation.table["answer"] - explanation.table["base"] - explanation.table["relevance"][0].sum("key")
     assert np.abs(left).max() < 0.005
-    assert "By integrated_gradients, relevance is what the input adds" in explanation.notes[-1]
+    assert "By integrated_gradients, relevance is measured from a baseline" in explanation.notes[-1]
     assert explanation.notes[-1].endswith(": zeros.")
     assert "The bars add up: " in explanation._repr_html_()
     steep.set_weights([4e6 * WEIGHTS])

@@ -9,13 +9,11 @@ import xarray as xr
 
 from attnscope.errors import in_a_row
 from attnscope.marks import number, shown
-
-MATERIAL = 0.01
-"""Part of the way from base to answer from which what is left over is more than rounding."""
+from attnscope.quantities import LEFT_OVER
 
 
 def is_exact(relevance: xr.DataArray) -> bool:
-    """Whether relevance that adds up does so for every sample, but for `MATERIAL` of the way."""
+    """Whether relevance that adds up does so for every sample, but for `LEFT_OVER` of the way."""
     return not _left_over(relevance).any()
 
 
@@ -30,7 +28,7 @@ def caveats(relevance: xr.DataArray, ids: Sequence[str]) -> list[str]:
     notes = []
     if "baseline" in relevance.attrs:
         notes.append(
-            f"By {method}, relevance is what the input adds to an input of its own kind, which is taken for nothing: "
+            f"By {method}, relevance is measured from a baseline that stands for nothing: "
             f"{relevance.attrs['baseline']}."
         )
     left_over = _left_over(relevance)
@@ -55,4 +53,4 @@ def _left_over(relevance: xr.DataArray) -> np.ndarray:
     if "completeness_gap" not in relevance.coords:
         return np.zeros(relevance.shape[0], bool)
     way = np.abs(relevance["answer"].values - relevance["base"].values)
-    return np.asarray(np.abs(relevance["completeness_gap"].values) > MATERIAL * np.maximum(way, np.median(way)))
+    return np.asarray(np.abs(relevance["completeness_gap"].values) > LEFT_OVER * np.maximum(way, np.median(way)))

@@ -24,6 +24,7 @@ from attnscope.pages._signed_marks import (
     tinted_picture,
 )
 from attnscope.position_kinds import names_along
+from attnscope.quantities import LEFT_OVER
 from attnscope.schema import SAMPLE, SAMPLE_ID
 
 SHEET = "explanation.css"
@@ -324,17 +325,13 @@ def _how_to_read(explanation: ExplanationData, parts: SignedParts) -> str:
     )
 
 
-EXACT = 0.01
-"""Part of the way from base to answer that may be left over where bars are said to add up."""
-
-
 def _sum(one: xr.Dataset, parts: SignedParts) -> str:
     """From the base to the answer, where the method adds up, with what is left over."""
     if "base" not in one:
         return ""
     base, answer, total = float(one["base"]), float(one["answer"]), float(parts.relevance.sum())
     left = answer - base - total
-    do = "add up" if abs(left) <= EXACT * abs(answer - base) else "do not quite add up"
+    do = "add up" if abs(left) <= LEFT_OVER * abs(answer - base) else "do not quite add up"
     return (
         f"<p class=small>The bars {do}: from the base, {number(base)}, by {signed(total)} to the answer, "
         f"{number(answer)}; {signed(left)} is left over.</p>"
